@@ -1,0 +1,1 @@
+"""Data cards in the hub's format."""

@@ -1,0 +1,1 @@
+"""Synthetic instruction and preference data: client, server, judge and kinds."""

@@ -1,0 +1,1 @@
+"""Rule sets, one a file: thresholds over measured columns."""

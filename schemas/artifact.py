@@ -1,0 +1,107 @@
+"""Artifacts: directories named by what made them, with a manifest that is written last.
+
+key = blake3(step, version, whole configuration, input keys). A directory with a manifest is done; one without is not.
+Work happens in `<name>.partial/`, is renamed to `<name>/`, and only then gets its manifest, so that a crash at any
+moment leaves either a finished artifact or one whose finished shards are taken up again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+from pydantic import BaseModel, ConfigDict, Field
+
+MANIFEST = "manifest.json"
+
+
+class Manifest(BaseModel):
+    """What made an artifact, what went through it and what it cost."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    step: str
+    version: int
+    key: str
+    config: dict[str, Any]
+    inputs: dict[str, str] = Field(default_factory=dict)  # role -> directory name of the input artifact
+    counts: dict[str, Any] = Field(default_factory=dict)
+    shards: int = 1
+    seconds: float = 0.0  # wall time, all runs of the step together
+    cpu_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    bytes: int = 0  # size of the artifact's files
+    versions: dict[str, str] = Field(default_factory=dict)
+    git: str = ""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished directory of the store."""
+
+    path: Path
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        return Manifest.model_validate_json((self.path / MANIFEST).read_bytes())
+
+    @property
+    def done(self) -> bool:
+        return (self.path / MANIFEST).exists()
+
+    def files(self, folder: str, suffix: str = ".parquet") -> list[Path]:
+        """Return the files of a sub-folder, in name order (that is shard order)."""
+        return sorted((self.path / folder).glob(f"*{suffix}"))
+
+
+def key_of(step: str, version: int, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """Return the content key of a step: 32 hexadecimal digits of blake3 over canonical JSON."""
+    whole = {"step": step, "version": version, "config": config, "inputs": dict(inputs)}
+    return blake3(canonical_json(whole).encode()).hexdigest()[:32]
+
+
+def canonical_json(value: Any) -> str:
+    """Return JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it into place on success, remove it on failure.
+
+    The file is flushed to disk before the rename, so a power cut leaves the old file or the new one, never half.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        with open(partial, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file atomically."""
+    with writing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that can change results, by package name."""
+    packages = ("windtunnel", "datatrove", "polars", "pyarrow", "numba", "numpy", "torch", "transformers", "tokenizers")
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

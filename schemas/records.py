@@ -1,0 +1,121 @@
+"""Documents, conversations and preferences, with the Arrow schemas in which they lie on disk.
+
+Every record is a row of a Parquet file with one of these schemas, so that `datasets.load_dataset("parquet", ...)`,
+polars, DuckDB and TRL read it as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pyarrow as pa
+from blake3 import blake3
+from pydantic import BaseModel, ConfigDict
+
+ID_HEX_DIGITS = 32  # 128 bits: a clash among 10^12 documents has probability about 10^-15
+
+DOCUMENT = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("text", pa.large_string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("url", pa.string()),
+        pa.field("lang", pa.string()),
+        pa.field("meta", pa.string()),  # a JSON object: sources differ in what they know
+    ]
+)
+
+MESSAGE = pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())])
+MESSAGES = pa.list_(MESSAGE)
+
+CONVERSATION = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("messages", MESSAGES, nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("lineage", pa.string()),  # JSON: parents, operation, models, prompt versions, seeds, licence
+    ]
+)
+
+PREFERENCE = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("prompt", MESSAGES, nullable=False),
+        pa.field("chosen", MESSAGES, nullable=False),
+        pa.field("rejected", MESSAGES, nullable=False),
+        pa.field("rating_chosen", pa.float64()),
+        pa.field("rating_rejected", pa.float64()),
+        pa.field("judge", pa.string()),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("lineage", pa.string()),
+    ]
+)
+
+UNREADABLE = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("where", pa.string(), nullable=False),  # file name and line, row or record number
+        pa.field("error", pa.string(), nullable=False),  # a short reason code, e.g. "invalid_json"
+        pa.field("detail", pa.string()),
+    ]
+)
+
+DECISION = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),  # null: kept so far; else the rule that decided
+        pa.field("step", pa.string()),  # the step that dropped it
+    ]
+)
+
+
+def document_id(source: str, text: str) -> str:
+    """Return the document's id: blake3 over source and text, 32 hexadecimal digits."""
+    return blake3(source.encode() + b"\x00" + text.encode("utf-8", "surrogatepass")).hexdigest()[:ID_HEX_DIGITS]
+
+
+class Record(BaseModel):
+    """A frozen record that refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Document(Record):
+    """One text of a corpus."""
+
+    id: str
+    text: str
+    source: str
+    url: str | None = None
+    lang: str | None = None
+    meta: str | None = None
+
+
+class Message(Record):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
+class Conversation(Record):
+    """A chat in the ecosystem's message format."""
+
+    id: str
+    messages: list[Message]
+    source: str
+    lineage: str | None = None
+
+
+class Preference(Record):
+    """A chosen and a rejected answer to one prompt, as message lists (the form that TRL reads)."""
+
+    id: str
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    rating_chosen: float | None = None
+    rating_rejected: float | None = None
+    judge: str | None = None
+    source: str
+    lineage: str | None = None

@@ -1,0 +1,1 @@
+"""Pretrains and aligns small models, evaluates them and measures effects."""

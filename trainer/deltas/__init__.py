@@ -1,0 +1,1 @@
+"""Delta-tuning methods, one a file."""

@@ -1,0 +1,1 @@
+"""Model shapes, one a file: recipe word -> transformers model."""
