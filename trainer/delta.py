@@ -1,0 +1,46 @@
+"""Training a small difference to a model: the base of trainer/deltas (LoRA, adapters, prefixes, gates, ...).
+
+A delta freezes the base weights, adds its own, and says how the two become one plain model again. Checkpoints hold the
+delta's weights only; the exported model is merged where the method can merge.
+
+Modules of this folder import torch and peft inside functions, so that recipes are checked and planned without them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from schemas.plugin import Plugin
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+class Delta(Plugin, ABC):
+    """A parameter-efficient difference to a model: one file in trainer/deltas."""
+
+    mergeable: ClassVar[bool] = True  # False: `merge` raises, and the export is the base plus the delta's own files
+
+    @abstractmethod
+    def apply(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Return the model with the base frozen and the delta's parameters added (they alone require gradients).
+
+        New weights draw from torch's global generator, which the loop has seeded from the run's seed.
+        """
+
+    @abstractmethod
+    def merge(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Return a plain transformers model that computes what `model` computes."""
+
+    def trainable(self, model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
+        """Return the parameters that train, by name; a checkpoint holds these and their optimiser state."""
+        return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+    def after_step(self, model: PreTrainedModel, step: int) -> None:
+        """Act on the weights after optimiser step `step`, e.g. a proximal shrinkage; nothing by default."""
+
+    def save(self, model: PreTrainedModel, out: Path) -> None:
+        """Write the delta alone into `out` in its own format (safetensors and JSON); nothing by default."""
