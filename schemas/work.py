@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -68,6 +68,10 @@ class Work(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     version: ClassVar[int] = 1
+
+    def identity(self) -> dict[str, Any]:
+        """Return what is hashed into the key: every field. Works that hold plug-in specs add the plug-ins' versions."""
+        return self.model_dump(mode="json")
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         """Return the number of tasks."""

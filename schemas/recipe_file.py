@@ -1,0 +1,163 @@
+"""Reads a recipe file: YAML -> `--set` changes -> a checked Recipe, every error with its line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from schemas import recipe as shape
+from schemas.errors import RecipeError, nearest
+
+Keys = tuple[str | int, ...]
+
+
+def read(path: Path, sets: list[str] | None = None) -> shape.Recipe:
+    """Return the recipe of a YAML file with `key=value` changes applied.
+
+    Raises RecipeError: `FILE, line N: what is wrong: the nearest right word`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeError(f"there is no recipe file {path}") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
+    return parse(text, sets or [], origin=str(path), stem=path.stem)
+
+
+def parse(text: str, sets: list[str], origin: str = "recipe", stem: str = "recipe") -> shape.Recipe:
+    """Return the recipe written in `text`; `origin` names it in errors, `stem` names its default store."""
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        _refuse_repeats(tree, origin)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise RecipeError(f"{origin}{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"{origin}: a recipe is a mapping with `question:` and `corpora:`")
+    for change in sets:
+        apply(data, change)
+    data.setdefault("store", f"runs/{stem}")
+    try:
+        recipe = shape.Recipe.model_validate(data)
+        shape.check(recipe)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = tuple(first["loc"])
+        raise RecipeError(f"{origin}{_line(tree, keys)}: {_explain(first, keys)}") from None
+    except RecipeError as error:
+        keys = getattr(error, "path", ())
+        raise RecipeError(f"{origin}{_line(tree, keys)}: {error}") from error
+    return recipe
+
+
+def apply(data: dict[str, Any], change: str) -> None:
+    """Apply one `--set` change such as `corpora.filtered.rules[0].language.threshold=0.8` in place."""
+    key, equals, value = change.partition("=")
+    if not equals:
+        raise RecipeError(f"--set {change!r}: write it as key=value")
+    path: list[str | int] = []
+    for piece in key.strip().split("."):
+        match = re.fullmatch(r"([^\[\]]+)((?:\[\d+\])*)", piece)
+        if match is None:
+            raise RecipeError(f"--set {change!r}: {piece!r} is not a key, nor key[index]")
+        path.append(match[1])
+        path.extend(int(i) for i in re.findall(r"\d+", match[2]))
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {change!r}: the value is not YAML") from None
+    _assign(data, path, parsed, change)
+
+
+def _assign(data: Any, path: list[str | int], value: Any, change: str) -> None:
+    node = data
+    for i, key in enumerate(path[:-1]):
+        if isinstance(node, list) and isinstance(key, int) and key < len(node):
+            if isinstance(node[key], str):  # a bare plug-in name grows parameters
+                node[key] = {node[key]: {}}
+            node = node[key]
+        elif isinstance(node, dict) and isinstance(key, str):
+            if isinstance(node.get(key), str) and isinstance(path[i + 1], str):
+                node[key] = {node[key]: {}}
+            if node.get(key) is None:
+                node[key] = {}
+            node = node[key]
+        else:
+            raise RecipeError(f"--set {change!r}: the recipe has no place {key!r} there")
+    last = path[-1]
+    if isinstance(node, dict) and isinstance(last, str):
+        node[last] = value
+    elif isinstance(node, list) and isinstance(last, int) and last < len(node):
+        node[last] = value
+    else:
+        raise RecipeError(f"--set {change!r}: the recipe has no place {last!r} there")
+
+
+def _refuse_repeats(node: Any, origin: str) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise RecipeError(f"{origin}, line {key.start_mark.line + 1}: {key.value!r} stands twice")
+            seen.add(key.value)
+            _refuse_repeats(value, origin)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_repeats(value, origin)
+
+
+def _line(tree: Any, keys: Keys) -> str:
+    node, line = tree, None
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((k, v) for k, v in node.value if k.value == str(key)), None)
+            if pair is None:
+                break
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+            node = node.value[key]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return f", line {line}" if line else ""
+
+
+def _explain(error: Any, keys: Keys) -> str:
+    where = ".".join(str(k) for k in keys)
+    if error["type"] == "extra_forbidden":
+        return f"{where}: no such word here: {nearest(str(keys[-1]), _fields_at(keys[:-1]))}"
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _fields_at(keys: Keys) -> list[str]:
+    model: Any = shape.Recipe
+    for key in keys:
+        field = _field(model, str(key)) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        if field is not None:
+            model = _inner_model(field.annotation)
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return []
+    return [f.alias or n for n, f in model.model_fields.items()]
+
+
+def _field(model: type[BaseModel], key: str) -> Any:
+    return next((f for n, f in model.model_fields.items() if key in (n, f.alias)), None)
+
+
+def _inner_model(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _inner_model(inner)
+        if found is not None:
+            return found
+    return None
