@@ -1,0 +1,82 @@
+"""What is learnt from training runs: an effect of one mix against the baseline, and the whole comparison."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.records import Record
+
+Verdict = Literal["better", "worse", "equivalent", "undecided"]
+
+
+class Effect(Record):
+    """One mix minus the baseline on one metric: paired over seeds, with the interval that the verdict rests on."""
+
+    mix: str
+    baseline: str
+    metric: str
+    direction: Literal["lower", "higher"] = "lower"  # which way is better
+    value: float  # mean over seeds of the mix's metric
+    baseline_value: float
+    effect: float  # mix minus baseline, in units of the metric
+    low: float | None  # None with one seed: there is no spread to make an interval of
+    high: float | None
+    interval: float  # nominal coverage of (low, high), for example 0.95
+    seeds: int
+    documents: int
+    sources: int
+    verdict: Verdict
+    seeds_needed: int | None  # in all; None when decided, or when more seeds alone would not do
+    margin: float | None  # differences smaller than this do not matter
+    p: float | None  # two-sided, against no difference
+    p_holm: float | None  # the same after Holm over the mixes; the verdict better or worse uses this one
+    seed_error: float | None  # standard error of the effect from seed to seed
+    document_error: float | None  # standard error that all seeds share because the held-out set is a sample
+    degrees: float | None  # Welch-Satterthwaite degrees of freedom of the interval
+    t_low: float | None  # plain t interval over seeds, documents taken as fixed
+    t_high: float | None
+    bootstrap_low: float | None  # percentiles of the bootstrap over seeds x documents
+    bootstrap_high: float | None
+    note: str = ""
+
+    def contract(self) -> dict[str, Any]:
+        """Return the eight fields that `windtunnel effects --json` prints for each mix."""
+        names = ("mix", "metric", "effect", "low", "high", "seeds", "verdict", "seeds_needed")
+        return {name: getattr(self, name) for name in names}
+
+
+class Domain(Record):
+    """One part of the evaluation set."""
+
+    name: str
+    documents: int
+    bytes: int
+
+
+class MeasuredOn(Record):
+    """What an effect was measured on, so that no verdict hides its target."""
+
+    description: str
+    documents: int
+    bytes: int
+    domains: list[Domain] = Field(default_factory=list)
+
+
+class Comparison(Record):
+    """All mixes against one baseline on one evaluation set, best first."""
+
+    baseline: str
+    metric: str
+    unit: str
+    direction: Literal["lower", "higher"]
+    interval: float
+    margin: float | None
+    looks: list[int] = Field(default_factory=list)  # numbers of seeds at which one may look; empty: one look
+    spending: str = ""
+    on: MeasuredOn
+    seeds: list[str]
+    values: dict[str, float]  # mean over seeds, by mix, the baseline included
+    seed_sd: dict[str, float | None]  # standard deviation over seeds, by mix
+    effects: list[Effect]
