@@ -1,0 +1,146 @@
+"""The runner: skipping, resuming, failing, locking, killed workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pipelines import store as stores
+from pipelines.executors import Where
+from pipelines.run import StepFailed, missing, run
+from pipelines.step import Step
+from schemas.artifact import Artifact, write_text
+from schemas.errors import WindtunnelError
+from schemas.work import Counts, Work
+
+
+class Letters(Work):
+    """Writes one letter a shard; `bad` shards fail while the file `broken` exists; `deadly` kills its process."""
+
+    letters: str = "abc"
+    bad: str = ""
+    deadly: str = ""
+    marks: str
+
+    def shards(self, inputs: Mapping[str, Artifact]) -> int:
+        return len(self.letters)
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        letter = self.letters[rank]
+        with open(Path(self.marks) / f"ran_{letter}", "a") as mark:
+            mark.write("x")
+        if letter in self.bad and (Path(self.marks) / "broken").exists():
+            raise WindtunnelError(f"letter {letter} cannot be written: mend the pen")
+        if letter in self.deadly and (Path(self.marks) / "broken").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        write_text(out / "letters" / f"{rank:05d}.txt", letter)
+        return Counts(seen=2, kept=1, dropped={"second": 1})
+
+
+class Joined(Work):
+    """Joins the letters of its input."""
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        text = "".join(f.read_text() for f in inputs["letters"].files("letters", ".txt"))
+        write_text(out / "word.txt", text)
+        return Counts(seen=1, kept=1)
+
+
+def plan(tmp_path: Path, **fields: str) -> Step:
+    (tmp_path / "marks").mkdir(exist_ok=True)
+    letters = Step("letters:x", Letters(marks=str(tmp_path / "marks"), **fields))
+    return Step("joined:x", Joined(), {"letters": letters})
+
+
+def times_run(tmp_path: Path, letter: str) -> int:
+    return len((tmp_path / "marks" / f"ran_{letter}").read_text())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_runs_once_and_counts(tmp_path: Path, workers: int) -> None:
+    step, store = plan(tmp_path), tmp_path / "store"
+    assert run([step], store, Where(workers=workers)).executed == ["letters:x", "joined:x"]
+    assert (step.artifact(store).path / "word.txt").read_text() == "abc"
+    manifest = step.inputs["letters"].artifact(store).manifest
+    assert manifest.counts["seen"] == 6 and manifest.counts["dropped"] == {"second": 3}
+    assert run([step], store).executed == []
+    assert not list(store.glob("*.partial"))
+
+
+def test_intermediate_artifact_may_be_deleted(tmp_path: Path) -> None:
+    step, store = plan(tmp_path), tmp_path / "store"
+    run([step], store, Where(workers=1))
+    (step.inputs["letters"].artifact(store).path / "manifest.json").unlink()
+    assert missing([step], store) == []
+
+
+def test_a_failed_shard_keeps_the_others_and_names_the_step(tmp_path: Path) -> None:
+    step, store = plan(tmp_path, bad="b"), tmp_path / "store"
+    (tmp_path / "marks" / "broken").touch()
+    with pytest.raises(StepFailed, match=r"letters:x, shard 1.*mend the pen"):
+        run([step], store, Where(workers=2))
+    (tmp_path / "marks" / "broken").unlink()
+    run([step], store, Where(workers=2))
+    assert [times_run(tmp_path, x) for x in "abc"] == [1, 2, 1]
+
+
+def test_a_killed_worker_is_an_error_not_a_hang(tmp_path: Path) -> None:
+    step, store = plan(tmp_path, deadly="c"), tmp_path / "store"
+    (tmp_path / "marks" / "broken").touch()
+    with pytest.raises(WindtunnelError, match="killed from outside"):
+        run([step], store, Where(workers=2))
+    (tmp_path / "marks" / "broken").unlink()
+    run([step], store, Where(workers=2))
+    assert (step.artifact(store).path / "word.txt").read_text() == "abc"
+
+
+def test_lost_records_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="3 records came in, 2 are accounted for"):
+        Counts(seen=3, kept=1, dropped={"x": 1}).check("here")
+
+
+def test_a_crash_between_rename_and_manifest_is_redone(tmp_path: Path) -> None:
+    step, store = plan(tmp_path), tmp_path / "store"
+    run([step], store, Where(workers=1))
+    artifact = step.artifact(store)
+    (artifact.path / "manifest.json").unlink()
+    assert run([step], store, Where(workers=1)).executed == ["joined:x"]
+    assert (artifact.path / "word.txt").read_text() == "abc"
+
+
+def test_the_second_run_says_who_holds_the_store(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys,time\nfrom pathlib import Path\nfrom pipelines.store import locked\n"
+            f"with locked(Path({str(tmp_path)!r}), True, print):\n print('held', flush=True)\n time.sleep(60)",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with pytest.raises(WindtunnelError, match=f"process {holder.pid} "), stores.locked(tmp_path, False, print):
+            pass
+        holder.send_signal(signal.SIGKILL)
+        said: list[str] = []
+        started = time.monotonic()
+        with stores.locked(tmp_path, True, said.append):
+            assert time.monotonic() - started < 10
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_keys_follow_configuration_and_inputs(tmp_path: Path) -> None:
+    one, same, other = plan(tmp_path), plan(tmp_path), plan(tmp_path, letters="abcd")
+    assert one.key == same.key != other.key
+    assert one.directory.startswith("joined.x-")
