@@ -43,7 +43,9 @@ def _local(tasks: list[Task], where: Where, logs: Path) -> None:
     logger.remove()
     multiprocess.set_forkserver_preload(PRELOAD)
     workers = max(1, min(where.workers, len(tasks)))
-    executor = QuietLocalExecutor(pipeline=[TaskRunner(tasks)], tasks=len(tasks), workers=workers, logging_dir=str(logs))
+    executor = QuietLocalExecutor(
+        pipeline=[TaskRunner(tasks)], tasks=len(tasks), workers=workers, logging_dir=str(logs)
+    )
     executor.run_watched(tasks)
 
 

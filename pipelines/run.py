@@ -152,4 +152,3 @@ def _failure(failures: list[Task]) -> StepFailed:
     inputs = ", ".join(Path(path).name for path in first.inputs.values()) or "its own source"
     message = f"step {first.step}, shard {first.rank}, reading {inputs}: {report['message']}{more}"
     return StepFailed(f"{message}\nTraceback and shard files: {first.error_file}", report.get("exit_code", 1))
-

@@ -1,1 +1,1 @@
-"""What flows between the rooms: records, recipes, artifacts, plug-ins and results. Types only: no torch, no datatrove."""
+"""What flows between the rooms: records, recipes, artifacts, plug-ins, results. Types only: no torch, no datatrove."""

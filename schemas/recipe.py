@@ -19,7 +19,9 @@ Spec = str | dict[str, Any]  # a plug-in: its name, or {name: parameters}
 
 def _safe_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
-        raise ValueError(f"{name!r} is no name: letters, digits, '_', '-' and '.', at most 64, starting with one of the first two")
+        raise ValueError(
+            f"{name!r} is no name: letters, digits, '_', '-' and '.', at most 64, starting with one of the first two"
+        )
     return name
 
 

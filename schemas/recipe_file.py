@@ -92,12 +92,10 @@ def _assign(data: Any, path: list[str | int], value: Any, change: str) -> None:
         else:
             raise RecipeError(f"--set {change!r}: the recipe has no place {key!r} there")
     last = path[-1]
-    if isinstance(node, dict) and isinstance(last, str):
-        node[last] = value
-    elif isinstance(node, list) and isinstance(last, int) and last < len(node):
-        node[last] = value
-    else:
+    fits = isinstance(last, str) if isinstance(node, dict) else isinstance(last, int) and last < len(node)
+    if not isinstance(node, (dict, list)) or not fits:
         raise RecipeError(f"--set {change!r}: the recipe has no place {last!r} there")
+    node[last] = value  # type: ignore[index]
 
 
 def _refuse_repeats(node: Any, origin: str) -> None:

@@ -61,9 +61,9 @@ class Work(BaseModel):
     """One step: its fields are hashed whole into the artifact's key.
 
     `shards` says how many tasks there are (it must depend on the inputs and the fields only, never on the number of
-    workers). `run` does task `rank`: it writes files whose names hold the rank, each through `schemas.artifact.writing`,
-    and gives the same bytes whenever it is run again. `finish` runs once, after all tasks. Workers may be other
-    processes or other machines: nothing is shared but the files.
+    workers). `run` does task `rank`: it writes files whose names hold the rank, each through
+    `schemas.artifact.writing`, and gives the same bytes whenever it is run again. `finish` runs once, after all
+    tasks. Workers may be other processes or other machines: nothing is shared but the files.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

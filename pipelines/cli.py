@@ -1,0 +1,249 @@
+"""The `windtunnel` command: typer commands that hold no logic of their own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from schemas.errors import WindtunnelError
+
+app = typer.Typer(
+    help="A wind tunnel for training data: from raw text to a measured answer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+judge_app = typer.Typer(help="Judges and how far to trust them.", no_args_is_help=True)
+app.add_typer(judge_app, name="judge")
+
+RecipeArg = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe.")]
+Executor = Annotated[str, typer.Option(help="Where tasks run: local, ray or slurm.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Tasks at once; the number of cores by default.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Fail, instead of waiting, when another run holds the store.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def main() -> None:
+    """Run the command line; errors for people go to standard error with exit code 1 or 2."""
+    try:
+        app(standalone_mode=False)
+    except WindtunnelError as error:
+        _fail(str(error), error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        _fail("interrupted; finished shards are kept", 130)
+    except typer.Exit as leave:
+        sys.exit(leave.exit_code)
+    except Exception as error:
+        shown = getattr(error, "format_message", None)  # click's usage errors
+        if shown is None:
+            raise
+        _fail(shown(), 2)
+
+
+def _fail(message: str, code: int) -> None:
+    Console(stderr=True).print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def _console() -> Console:
+    return Console(highlight=False, markup=False, soft_wrap=True)
+
+
+def _run(
+    recipe: str, sets: list[str] | None, until: str | None, executor: str, workers: int | None, no_wait: bool
+) -> Any:
+    from pipelines.conduct import conduct
+
+    return conduct(recipe, sets or [], until, executor, workers, not no_wait, _console())
+
+
+@app.command()
+def run(
+    recipe: RecipeArg,
+    set_: Sets = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="STEP", help="Stop after this step, e.g. decide:filtered.")
+    ] = None,
+    executor: Executor = "local",
+    workers: Workers = None,
+    no_wait: NoWait = False,
+) -> None:
+    """Run a recipe to its answer; what is finished is not done again."""
+    _run(recipe, set_, until, executor, workers, no_wait)
+
+
+@app.command()
+def plan(recipe: RecipeArg, set_: Sets = None, json_: Json = False) -> None:
+    """Show the steps, what is cached, sizes and the estimated cost; runs nothing."""
+    from pipelines.preview import preview
+
+    preview(recipe, set_ or [], json_, _console())
+
+
+@app.command()
+def corpus(
+    recipe: RecipeArg,
+    name: Annotated[str | None, typer.Argument(help="One corpus; all by default.")] = None,
+    set_: Sets = None,
+    executor: Executor = "local",
+    workers: Workers = None,
+    no_wait: NoWait = False,
+) -> None:
+    """Build the corpora of a recipe, or one of them."""
+    _run(recipe, set_, f"corpus:{name}" if name else "corpus", executor, workers, no_wait)
+
+
+@app.command()
+def train(
+    recipe: RecipeArg,
+    name: Annotated[str | None, typer.Argument(help="One mix; all by default.")] = None,
+    set_: Sets = None,
+    executor: Executor = "local",
+    workers: Workers = None,
+    no_wait: NoWait = False,
+) -> None:
+    """Train the models of a recipe, or those of one mix, and what that needs."""
+    _run(recipe, set_, f"train:{name}" if name else "train", executor, workers, no_wait)
+
+
+@app.command()
+def compare(
+    recipe: RecipeArg, set_: Sets = None, workers: Workers = None, no_wait: NoWait = False, json_: Json = False
+) -> None:
+    """Print the effects of a recipe's mixes with their intervals, and what they were measured on."""
+    from pipelines.conduct import compared
+
+    compared(recipe, set_ or [], workers, not no_wait, json_, _console())
+
+
+@app.command()
+def report(recipe: RecipeArg, set_: Sets = None, workers: Workers = None, no_wait: NoWait = False) -> None:
+    """Write the recipe's report, one self-contained HTML file, and print its path."""
+    _run(recipe, set_, "report", "local", workers, no_wait)
+
+
+@app.command()
+def show(
+    path: Annotated[Path, typer.Argument(help="A Parquet or JSONL file, an artifact, or a directory of such files.")],
+    number: Annotated[int, typer.Option("-n", min=1, help="Rows to show.")] = 5,
+    dropped: Annotated[str | None, typer.Option(metavar="RULE", help="Show documents that this rule dropped.")] = None,
+    cluster: Annotated[int | None, typer.Option(metavar="ID", help="Show the members of a duplicate cluster.")] = None,
+) -> None:
+    """Show rows of an artifact, the documents a rule dropped, or a duplicate cluster."""
+    from pipelines.show import show as show_rows
+
+    show_rows(path, number, dropped, cluster, _console())
+
+
+@app.command()
+def why(recipe: RecipeArg, document: Annotated[str, typer.Argument(metavar="DOCUMENT_ID")], set_: Sets = None) -> None:
+    """Tell what became of a document in every corpus of a recipe, with the values that decided."""
+    from pipelines.why import tell
+
+    tell(recipe, set_ or [], document, _console())
+
+
+@app.command("filter")
+def filter_(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A Parquet or JSONL file, or a directory of them.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new directory: kept/ and dropped/ go there.")],
+    rules: Annotated[str, typer.Option(help="Rule sets by name, e.g. gopher_quality,fineweb.")],
+    exact_words: Annotated[
+        bool, typer.Option("--exact-words", help="Split words as spaCy does: slow, for parity.")
+    ] = False,
+) -> None:
+    """Apply rule sets to files of your own; nothing is lost: dropped rows keep their values and their reason."""
+    from pipelines.filter import filter_files
+
+    totals = filter_files(source, out, [rule.strip() for rule in rules.split(",") if rule.strip()], exact_words)
+    _summary(totals, out)
+
+
+@app.command()
+def dedup(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A Parquet or JSONL file, or a directory of them.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new directory: kept/ and dropped/ go there.")],
+    kind: Annotated[str, typer.Option(help="exact, minhash, sentence or substring.")] = "minhash",
+) -> None:
+    """Deduplicate files of your own."""
+    from pipelines.deduplicate import dedup_files
+
+    totals = dedup_files(source, out, kind)
+    _summary(totals, out)
+
+
+def _summary(totals: Any, out: Path) -> None:
+    console = _console()
+    console.print(f"{totals.seen:,} in, {totals.kept:,} kept, {totals.seen - totals.kept:,} not, in {out}")
+    for reason, count in {**totals.dropped, **totals.unreadable}.items():
+        console.print(f"  {reason:<32} {count:>10,}")
+
+
+@app.command()
+def effects(
+    scores: Annotated[
+        Path, typer.Argument(help="CSV with columns mix, seed, document, bytes, nats, source (optional).")
+    ],
+    baseline: Annotated[str, typer.Option(help="The mix that the others are compared with.")],
+    margin: Annotated[
+        float | None, typer.Option(min=0, help="Bits per byte below which a difference does not matter.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Measure effects with intervals from per-document scores of your own runs."""
+    from pipelines.tables import print_effects
+
+    print_effects(scores, baseline, margin, json_, _console())
+
+
+@judge_app.command()
+def calibrate(
+    pairs: Annotated[Path, typer.Argument(help="JSONL: prompt, response_a, response_b, labels.")],
+    judge: Annotated[str, typer.Option(help="longest, first, random, recorded, openai:MODEL@URL or reward:DIR.")],
+    json_: Json = False,
+) -> None:
+    """Hold a judge against people's labels and against trivial baselines."""
+    from pipelines.tables import print_calibration
+
+    print_calibration(pairs, judge, json_, _console())
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(help="recipes, schema, or a kind: source, rule, dedup, ...")] = "kinds",
+) -> None:
+    """List what recipes can name; `list schema` prints the JSON Schema of a recipe."""
+    from pipelines.listing import print_list
+
+    print_list(kind, _console())
+
+
+@app.command()
+def samples(name: Annotated[str | None, typer.Argument(help="Fetch this set now.")] = None) -> None:
+    """List the sample texts and models with licence and origin, or fetch one."""
+    from pipelines.listing import print_samples
+
+    print_samples(name, _console())
+
+
+@app.command()
+def card(recipe: RecipeArg, set_: Sets = None) -> None:
+    """Write a data card in the hub's format for every corpus of a recipe."""
+    from pipelines.cards import write_cards
+
+    for path in write_cards(recipe, set_ or []):
+        _console().print(str(path))
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: Python, packages, cores, memory, disk, package index, optional parts."""
+    from pipelines.doctor import examine
+
+    raise typer.Exit(examine(_console()))

