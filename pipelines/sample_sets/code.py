@@ -1,0 +1,65 @@
+"""Code: the standard library of the running Python, one file a document."""
+
+from __future__ import annotations
+
+import io
+import platform
+import sysconfig
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+from blake3 import blake3
+
+from pipelines.batches import Row, Unreadable
+from pipelines.samples import SampleSet
+
+_NOT_CODE_OF_THE_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__", "lib2to3"}
+
+
+class Code(SampleSet):
+    """Python source files, decoded by their encoding line; tests and installed packages are left out."""
+
+    name = "code"
+    about = "Python's standard library, one module a document"
+    licence = "PSF-2.0"
+    origin = "the running Python's standard library (no download)"
+    parts = 2
+
+    def members(self) -> list[tuple[str, int]]:
+        root = library()
+        found = []
+        for path in sorted(root.rglob("*.py")):
+            relative = path.relative_to(root)
+            if not _NOT_CODE_OF_THE_LIBRARY.intersection(relative.parts) and (size := path.stat().st_size):
+                found.append((relative.as_posix(), size))
+        return found
+
+    def rows(self, member: str) -> Iterator[Row | Unreadable]:
+        data = (library() / member).read_bytes()
+        try:
+            encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+            text = data.decode(encoding).replace("\r\n", "\n")
+        except (SyntaxError, UnicodeDecodeError) as error:
+            yield Unreadable(self.name, member, "invalid_encoding", str(error))
+            return
+        yield Row(text, self.name, lang="en", meta={"file": member, "language": "python"})
+
+    def fingerprint(self) -> list[dict[str, str]]:
+        """Return the interpreter's version and a digest over the contents of the files."""
+        digest = blake3()
+        for name, _ in self.members():
+            digest.update(name.encode() + b"\x00" + (library() / name).read_bytes())
+        return [
+            {
+                "registry": "running interpreter",
+                "name": platform.python_implementation(),
+                "version": platform.python_version(),
+                "blake3": digest.hexdigest()[:32],
+            }
+        ]
+
+
+def library() -> Path:
+    """Return the standard library's directory."""
+    return Path(sysconfig.get_path("stdlib"))
