@@ -1,0 +1,87 @@
+"""Conducts a recipe from the command line: plan, run, then say the answer and where the report is."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from rich.console import Console
+
+from pipelines.executors import Where
+from pipelines.plan import Plan, plan
+from pipelines.recipes_shipped import load
+from pipelines.run import run
+from pipelines.step import Step
+from pipelines.terminal import TerminalProgress
+from schemas.errors import RecipeError, nearest
+
+
+def conduct(
+    recipe_name: str,
+    sets: list[str],
+    until: str | None,
+    executor: str,
+    workers: int | None,
+    wait: bool,
+    console: Console,
+) -> Plan:
+    """Run a recipe (or up to the steps that `until` names) and print what came of it."""
+    recipe = load(recipe_name, sets)
+    made = plan(recipe)
+    store = Path(recipe.store)
+    targets = named(made, until) if until else made.targets
+    where = Where(executor=executor, workers=workers or os.cpu_count() or 1)
+    outcome = run(targets, store, where, TerminalProgress(console), wait)
+    console.print(f"{len(outcome.executed)} steps executed in {outcome.seconds:.1f} s")
+    ends = {step.kind: step for step in targets}
+    if "compare" in ends or "report" in ends:
+        _answer(made, store, console)
+    for step in targets:
+        if step.kind == "report":
+            console.print(str(step.artifact(store).path / "report.html"))
+        elif until:
+            console.print(str(step.artifact(store).path))
+    return made
+
+
+def compared(
+    recipe_name: str, sets: list[str], workers: int | None, wait: bool, as_json: bool, console: Console
+) -> None:
+    """Run what the comparison needs, then print its table, or its JSON."""
+    recipe = load(recipe_name, sets)
+    made = plan(recipe)
+    store = Path(recipe.store)
+    target = named(made, "compare")
+    quiet = Console(stderr=True, highlight=False, markup=False) if as_json else console
+    run(target, store, Where(workers=workers or os.cpu_count() or 1), TerminalProgress(quiet), wait)
+    if as_json:
+        from schemas.results import Comparison
+
+        file = target[0].artifact(store).path / "comparison.json"
+        comparison = Comparison.model_validate_json(file.read_bytes())
+        console.print(json.dumps([effect.contract() for effect in comparison.effects], indent=1), soft_wrap=True)
+    else:
+        _answer(made, store, console)
+
+
+def named(made: Plan, name: str) -> list[Step]:
+    """Return the steps of a name (`decide:filtered`), or of a kind (`train`), or below a name (`train:raw`).
+
+    Raises RecipeError with the nearest right name.
+    """
+    exact = [step for step in made.steps if step.name == name]
+    found = exact or [step for step in made.steps if step.name.startswith(f"{name}:")]
+    if not found:
+        kinds = {step.kind for step in made.steps}
+        raise RecipeError(f"the plan has no step {name!r}: {nearest(name, kinds | {s.name for s in made.steps})}")
+    return found
+
+
+def _answer(made: Plan, store: Path, console: Console) -> None:
+    step = next((s for s in made.steps if s.kind == "compare"), None)
+    if step is None or not step.artifact(store).done:
+        return
+    from pipelines.tables import print_comparison
+
+    print_comparison(step.artifact(store).path, console)

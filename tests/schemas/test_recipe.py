@@ -1,0 +1,91 @@
+"""Recipes: what is accepted, and errors that name the line and the nearest right word."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.errors import RecipeError
+from schemas.recipe import json_schema
+from schemas.recipe_file import apply, parse
+
+GOOD = """\
+question: Does cleaning help?
+corpora:
+  raw: {source: {jsonl: corpus.jsonl}}
+  filtered: {from: raw, rules: [{language: {keep: [en], threshold: 0.65}}, gopher_quality]}
+  deduped: {from: filtered, dedup: {minhash: {threshold: 0.72}}}
+held_out: {from: raw, share: 0.02, where: 'lang = en'}
+mixes:
+  raw: {raw: 1.0}
+  both: {raw: 0.5, filtered: 0.5}
+tokens: {tokenizer: {bpe: 512, trained_on: raw}, budget: 100_000, max_epochs: 4}
+train:
+  model: {llama: {width: 32, layers: 1, heads: 2, context: 64}}
+  seeds: [0, 1]
+  stages: [{causal_lm: {lr: 3e-3}}]
+compare: {baseline: raw, margin: 0.005}
+"""
+
+
+def test_a_good_recipe_is_read() -> None:
+    recipe = parse(GOOD, [], stem="does-cleaning-help")
+    assert recipe.store == "runs/does-cleaning-help"
+    assert recipe.corpora["filtered"].parents == ["raw"]
+    assert recipe.tokens is not None and recipe.tokens.budget == 100_000
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("gopher_quality", "gopher_qualty", r"line 4: no rule is called 'gopher_qualty': did you mean 'gopher_quality'"),
+        ("threshold: 0.65", "treshold: 0.65", r"line 4: rule 'language' has no parameter 'treshold': did you mean 'threshold'"),
+        ("raw: 0.5", "raw: -0.5", r"line 8: mixes.both.raw: Input should be greater than or equal to 0"),
+        ("filtered: 0.5", "filterd: 0.5", r"line 8: no corpus is called 'filterd': did you mean 'filtered'"),
+        ("from: filtered", "from: filterd", r"line 5: no corpus is called 'filterd'"),
+        ("max_epochs", "max_epoch", r"line 9: tokens.max_epoch: no such word here: did you mean 'max_epochs'"),
+        ("baseline: raw", "baseline: row", r"line 14: no mix is called 'row': did you mean 'raw'"),
+        ("from: raw, rules", "from: deduped, rules", r"line 4: corpus 'filtered' is made from itself"),
+        ("llama", "lama", r"line 11: no model is called 'lama': did you mean 'llama'"),
+        ("causal_lm", "causal", r"line 13: no objective is called 'causal': did you mean 'causal_lm'"),
+        ("  both:", "  raw:", r"line 8: 'raw' stands twice"),
+        ("raw: {source", "../raw: {source", r"is no name"),
+        ("{raw: 1.0}", "{raw: 1.0", r"line \d+: not YAML"),
+        ("seeds: [0, 1]", "seeds: [0, 0]", r"seeds must differ"),
+    ],
+)
+def test_errors_name_the_line_and_the_nearest_word(old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    with pytest.raises(RecipeError, match=message) as caught:
+        parse(GOOD.replace(old, new, 1), [], origin="r.yaml")
+    assert str(caught.value).startswith("r.yaml") and caught.value.exit_code == 2
+
+
+def test_set_reaches_into_lists_and_plugin_parameters() -> None:
+    sets = ["corpora.filtered.rules[0].language.threshold=0.8", "train.seeds=[0,1,2]", "tokens.budget=2e5"]
+    with pytest.raises(RecipeError, match="valid integer"):
+        parse(GOOD, [*sets[:2], "tokens.budget=lots"])
+    recipe = parse(GOOD, [*sets[:2], "tokens.budget=200000"])
+    assert recipe.corpora["filtered"].rules[0] == {"language": {"keep": ["en"], "threshold": 0.8}}
+    assert recipe.train is not None and recipe.train.seeds == [0, 1, 2]
+
+
+def test_set_gives_parameters_to_a_bare_name() -> None:
+    data = {"rules": ["gopher_quality"], "dedup": "minhash"}
+    apply(data, "rules[0].gopher_quality.min_words=5")
+    apply(data, "dedup.minhash.threshold=0.8")
+    assert data == {"rules": [{"gopher_quality": {"min_words": 5}}], "dedup": {"minhash": {"threshold": 0.8}}}
+
+
+@pytest.mark.parametrize("change", ["corpora", "corpora.filtered.rules[9].x=1", "a[b]=1", "x=[1"])
+def test_a_set_that_leads_nowhere_is_an_error(change: str) -> None:
+    with pytest.raises(RecipeError, match="--set"):
+        parse(GOOD, [change])
+
+
+def test_yaml_cannot_build_objects() -> None:
+    with pytest.raises(RecipeError, match="not YAML"):
+        parse("question: !!python/object/apply:os.system [id]\n", [])
+
+
+def test_the_json_schema_names_every_part() -> None:
+    assert {"question", "corpora", "mixes", "train", "compare"} <= set(json_schema()["properties"])
