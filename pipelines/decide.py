@@ -1,0 +1,70 @@
+"""Decide: thresholds over measured columns, as polars expressions; no text is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.rule import columns_of, reasons_of, verdict
+from schemas.artifact import Artifact, writing
+from schemas.records import DECISION
+from schemas.work import Counts, Work
+
+
+class Decide(Work):
+    """Say of each document whether it stays, and if not, why.
+
+    Inputs: measures, and decisions when there are any: a row dropped before keeps its reason and step. Output:
+    `decisions/NNNNN.parquet`, row-aligned with the measures shard.
+    """
+
+    rules: tuple[dict[str, Any], ...]
+    step: str = "rules"
+
+    def shards(self, inputs: Mapping[str, Artifact]) -> int:
+        return len(inputs["measures"].files("measures"))
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        reasons = reasons_of(self.rules)
+        path = inputs["measures"].files("measures")[rank]
+        frame = pl.read_parquet(path, columns=["id", *columns_of(reasons)])
+        prior = pl.read_parquet(inputs["decisions"].files("decisions")[rank]) if "decisions" in inputs else None
+        decided = decisions(frame, verdict(reasons), self.step, prior)
+        with writing(out / "decisions" / f"{rank:05d}.parquet") as target:
+            write_decisions(decided, target)
+        return counted(decided, prior).check(f"{self.step}, shard {rank}")
+
+
+def decisions(frame: pl.DataFrame, reason: pl.Expr, step: str, prior: pl.DataFrame | None) -> pl.DataFrame:
+    """Return id, reason and step of every row; rows that `prior` dropped keep their reason and step."""
+    decided = frame.select("id", reason=reason)
+    decided = decided.with_columns(step=pl.when(pl.col("reason").is_not_null()).then(pl.lit(step)))
+    if prior is None:
+        return decided
+    gone = prior["reason"].is_not_null()
+    return pl.DataFrame(
+        {
+            "id": decided["id"],
+            "reason": prior["reason"].zip_with(gone, decided["reason"]),
+            "step": prior["step"].zip_with(gone, decided["step"]),
+        }
+    )
+
+
+def counted(decided: pl.DataFrame, prior: pl.DataFrame | None) -> Counts:
+    """Return what a step saw: rows alive before it, split into kept and dropped by reason."""
+    fresh = decided if prior is None else decided.filter(prior["reason"].is_null())
+    dropped = fresh.filter(pl.col("reason").is_not_null()).group_by("reason").len().sort("reason")
+    reasons = dict(zip(dropped["reason"].to_list(), dropped["len"].to_list(), strict=True))
+    return Counts(seen=fresh.height, kept=fresh.height - sum(reasons.values()), dropped=reasons)
+
+
+def write_decisions(decided: pl.DataFrame, target: Path) -> None:
+    """Write a decisions shard; ids do not compress, so they are stored plain, and reasons as a dictionary."""
+    table = pa.table({name: decided[name].to_arrow().cast(DECISION.field(name).type) for name in DECISION.names})
+    pq.write_table(table.cast(DECISION), target, compression="lz4", use_dictionary=["reason", "step"])

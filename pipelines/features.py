@@ -1,0 +1,42 @@
+"""One pass over a text column that fills every shared measurement.
+
+Words, lines and paragraphs are found once; every rule's column comes from the same walk over the bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Settings(BaseModel):
+    """What changes the shared columns: how words are found, and the line rules whose outcome is itself measured.
+
+    words: `fast` splits words by the English rules in compiled code, with a segmenter for scripts without spaces;
+    `exact` takes the tokens of spaCy's blank pipeline for `language`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    words: Literal["fast", "exact"] = "fast"
+    language: str = "en"
+    short_line_chars: int = 30
+    c4_terminal_punctuation: bool = True
+    c4_citations: bool = True
+    c4_min_words_per_line: int = 3
+    c4_max_word_chars: int = 1000
+    c4_javascript: bool = True
+    c4_policy: bool = True
+    c4_lorem_ipsum: bool = True
+    c4_curly_bracket: bool = True
+
+
+def features(text: pa.Array | pa.ChunkedArray, settings: Settings | None = None) -> pl.DataFrame:
+    """Return the shared columns, one row a document, for a string or large_string column; null text counts as empty."""
+    from pipelines.kernels.pass_over import measure_column
+
+    return measure_column(text, settings or Settings())
