@@ -1,0 +1,184 @@
+"""Rows packed into bins without a leak between them, and flat lists of what is learnt where.
+
+A row is a conversation, or a prompt with two answers that share it. Its tokens carry a branch: 0 for what all share,
+1 and 2 for the two answers. A token sees the earlier tokens of its own row that are of branch 0 or of its own branch;
+positions restart with every row and go on from the prompt in both branches. So a packed batch computes what the
+sequences alone compute, and a prompt that two answers share is read once.
+
+Targets are flat: `sources[k]` is the place (bin * width + column) whose hidden state predicts `labels[k]`, and
+`owners[k]` the sequence that the token belongs to. No logits are computed where nothing is learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+PAD_ROW = -1
+
+
+class Row(NamedTuple):
+    """One row's tokens; `target` marks the learnt ones, `branch` whose they are."""
+
+    ids: np.ndarray  # int64 [n]
+    target: np.ndarray  # bool [n]
+    branch: np.ndarray  # uint8 [n], non-decreasing
+
+
+def fill_bins(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Return indices of items by bin, first-fit decreasing: no bin above `capacity`, ties in the order given.
+
+    Raises ValueError for an item that no bin can hold.
+    """
+    order = sorted(range(len(lengths)), key=lambda k: (-lengths[k], k))
+    bins: list[list[int]] = []
+    room: list[int] = []
+    for item in order:
+        need = lengths[item]
+        if need > capacity:
+            raise ValueError(f"a row of {need} tokens does not fit into {capacity}")
+        place = next((b for b, free in enumerate(room) if free >= need), None)
+        if place is None:
+            bins.append([item])
+            room.append(capacity - need)
+        else:
+            bins[place].append(item)
+            room[place] -= need
+    return bins
+
+
+def micro_batches(lengths: Sequence[int], micro_tokens: int | None) -> list[list[int]]:
+    """Return indices grouped so that rows of like length go together and no group is wider than `micro_tokens`.
+
+    A row that alone is wider is a group of its own. Longest first: the batch that needs most memory fails at once.
+    """
+    order = sorted(range(len(lengths)), key=lambda k: (-lengths[k], k))
+    groups: list[list[int]] = []
+    used = 0
+    for item in order:
+        if groups and (micro_tokens is None or used + lengths[item] <= micro_tokens):
+            groups[-1].append(item)
+            used += lengths[item]
+        else:
+            groups.append([item])
+            used = lengths[item]
+    return groups
+
+
+def split_branches(row: Row) -> list[Row]:
+    """Return the row's sequences one by one, the shared part repeated: the form that every model understands."""
+    answers = np.unique(row.branch[row.branch > 0])
+    if not len(answers):
+        return [row]
+    parts = [(row.branch == 0) | (row.branch == answer) for answer in answers]
+    return [Row(row.ids[p], row.target[p], np.zeros(int(p.sum()), np.uint8)) for p in parts]
+
+
+class Packed(NamedTuple):
+    """Bins as arrays; see the module's text for `sources`, `labels`, `owners`."""
+
+    ids: np.ndarray  # int64 [bins, width]
+    positions: np.ndarray  # int64 [bins, width]
+    rows: np.ndarray  # int32 [bins, width], PAD_ROW where nothing stands
+    branches: np.ndarray  # uint8 [bins, width]
+    sources: np.ndarray  # int64 [targets]
+    labels: np.ndarray  # int64 [targets]
+    owners: np.ndarray  # int64 [targets], the sequence's number: rows in order, answers in order within the row
+    ends: np.ndarray  # int64 [sequences], the place of each sequence's last token
+    shared: bool  # False: every bin holds one plain sequence, and causal attention needs no mask
+
+
+def pack(rows: Sequence[Row], pad_id: int, capacity: int | None = None) -> Packed:
+    """Pack rows into bins as wide as the widest row, or as `capacity`."""
+    lengths = [len(row.ids) for row in rows]
+    bins = fill_bins(lengths, max(lengths) if capacity is None else capacity)
+    width = max(sum(lengths[k] for k in content) for content in bins)
+    shape = (len(bins), width)
+    ids = np.full(shape, pad_id, np.int64)
+    positions = np.zeros(shape, np.int64)
+    owner_row = np.full(shape, PAD_ROW, np.int32)
+    branches = np.zeros(shape, np.uint8)
+    first = np.cumsum([0] + [_answers(row) for row in rows])
+    places: list[tuple[int, int]] = [(0, 0)] * len(rows)
+    for number, content in enumerate(bins):
+        column = 0
+        for k in content:
+            row, span = rows[k], slice(column, column + lengths[k])
+            ids[number, span], branches[number, span] = row.ids, row.branch
+            positions[number, span], owner_row[number, span] = _positions(row.branch), k
+            places[k] = (number, column)
+            column += lengths[k]
+    targets = [
+        _targets(row, number * width + column, int(first[k]))
+        for k, (row, (number, column)) in enumerate(zip(rows, places, strict=True))
+    ]
+    sources, labels, owners = (np.concatenate(parts) for parts in zip(*(t[:3] for t in targets), strict=True))
+    ends = np.concatenate([t[3] for t in targets])
+    shared = len(bins) < len(rows) or any(int(row.branch[-1]) for row in rows)
+    return Packed(ids, positions, owner_row, branches, sources, labels, owners, ends, shared)
+
+
+def tensors(packed: Packed) -> dict[str, torch.Tensor]:
+    """Return the arrays as torch tensors, with an additive [bins, 1, width, width] mask where one is needed."""
+    import torch
+
+    out = {
+        "input_ids": torch.from_numpy(packed.ids),
+        "sources": torch.from_numpy(packed.sources),
+        "labels": torch.from_numpy(packed.labels),
+        "owners": torch.from_numpy(packed.owners),
+        "ends": torch.from_numpy(packed.ends),
+    }
+    if packed.shared:
+        out["position_ids"] = torch.from_numpy(packed.positions)
+        out["attention_mask"] = block_mask(torch.from_numpy(packed.rows), torch.from_numpy(packed.branches))
+    return out
+
+
+def block_mask(rows: torch.Tensor, branches: torch.Tensor) -> torch.Tensor:
+    """Return the additive float mask [bins, 1, width, width]: 0 where a token is seen, else the lowest float.
+
+    Padding sees itself, since a row of nothing but -inf would make the softmax undefined.
+    """
+    import torch
+
+    width = rows.shape[1]
+    same_row = (rows[:, :, None] == rows[:, None, :]) & (rows != PAD_ROW)[:, :, None]
+    same_branch = (branches[:, None, :] == 0) | (branches[:, :, None] == branches[:, None, :])
+    seen = same_row & same_branch & torch.ones(width, width, dtype=torch.bool).tril()
+    seen |= torch.eye(width, dtype=torch.bool)
+    lowest = torch.finfo(torch.float32).min
+    return torch.zeros(seen.shape).masked_fill_(~seen, lowest)[:, None]
+
+
+def _answers(row: Row) -> int:
+    return max(1, len(np.unique(row.branch[row.branch > 0])))
+
+
+def _positions(branch: np.ndarray) -> np.ndarray:
+    """Return positions that restart from the end of the shared part in every answer."""
+    shared = int((branch == 0).sum())
+    out = np.arange(len(branch), dtype=np.int64)
+    for answer in np.unique(branch[branch > 0]):
+        places = np.flatnonzero(branch == answer)
+        out[places] = shared + np.arange(len(places))
+    return out
+
+
+def _targets(row: Row, offset: int, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return sources, labels, owners and ends of a row that begins at flat place `offset`."""
+    shared = int((row.branch == 0).sum())
+    places = np.flatnonzero(row.target)
+    places = places[places > 0]  # nothing predicts a row's first token
+    # The first token of an answer is predicted from the end of the prompt, wherever the answer lies.
+    starts = np.concatenate([[True], row.branch[1:] != row.branch[:-1]])[places] & (row.branch[places] > 0)
+    sources = np.where(starts, shared - 1, places - 1) + offset
+    answers, numbers = np.unique(row.branch[row.branch > 0]), row.branch[places]
+    owners = first + (np.searchsorted(answers, numbers) if len(answers) else np.zeros(len(places), np.int64))
+    last = [np.flatnonzero(row.branch == answer)[-1] for answer in answers] if len(answers) else [len(row.ids) - 1]
+    return sources, row.ids[places].astype(np.int64), owners.astype(np.int64), np.asarray(last, np.int64) + offset
