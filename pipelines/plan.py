@@ -1,0 +1,253 @@
+"""Turns a recipe into steps; pure: it reads no text, starts nothing and writes nothing.
+
+The only look outside is at the names, sizes and times of source files, which are part of a step's key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pipelines.step import Step
+from schemas.plugin import make
+from schemas.recipe import Corpus, Recipe
+from schemas.work import Work
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a corpus stands: its documents, what was decided of them so far, and what was measured."""
+
+    documents: Step
+    decisions: Step | None = None
+    measures: tuple[Step, ...] = ()
+
+
+@dataclass
+class Plan:
+    """All steps of a recipe in a runnable order, and those that a run is for."""
+
+    recipe: Recipe
+    steps: list[Step] = field(default_factory=list)
+    targets: list[Step] = field(default_factory=list)
+
+    def add(self, name: str, work: Work, inputs: Mapping[str, Step] | None = None) -> Step:
+        """Add a step and return it; names are unique."""
+        if any(step.name == name for step in self.steps):
+            raise ValueError(f"the plan has two steps called {name!r}")
+        step = Step(name, work, dict(inputs or {}))
+        self.steps.append(step)
+        return step
+
+    def find(self, name: str) -> Step:
+        """Return the step of a name."""
+        return next(step for step in self.steps if step.name == name)
+
+
+def plan(recipe: Recipe) -> Plan:
+    """Return the steps of a recipe: corpora, held-out set, tokens, mixes, training runs, comparison, report."""
+    made = Plan(recipe)
+    corpora = _corpora(made)
+    held_out = _held_out(made, corpora)
+    mixes = _mixes(made, corpora, held_out)
+    runs = _runs(made, mixes, held_out)
+    comparison = _compare(made, runs, held_out)
+    ends = [step for step in (comparison,) if step] or [*runs.values(), *mixes.values()] or list(corpora.values())
+    others = [step for step in corpora.values() if step not in ends]  # corpora that no mix takes are built too
+    made.targets = [*others, *ends, _report(made)]
+    return made
+
+
+def _corpora(made: Plan) -> dict[str, Step]:
+    views: dict[str, View] = {}
+    built: dict[str, Step] = {}
+
+    def build(name: str) -> None:
+        if name in built:
+            return
+        corpus = made.recipe.corpora[name]
+        for parent in corpus.parents:
+            build(parent)
+        views[name] = _view(made, name, corpus, views, built)
+        view = views[name]
+        inputs = {"documents": view.documents} | ({"decisions": view.decisions} if view.decisions else {})
+        inputs |= {f"measures{i}": step for i, step in enumerate(view.measures, start=1)}
+        from pipelines.corpus import Corpus as CorpusWork
+
+        built[name] = made.add(f"corpus:{name}", CorpusWork(), inputs)
+
+    for name in made.recipe.corpora:
+        build(name)
+    return built
+
+
+def _view(made: Plan, name: str, corpus: Corpus, views: Mapping[str, View], built: Mapping[str, Step]) -> View:
+    if len(corpus.parents) == 1:
+        view = views[corpus.parents[0]]
+    elif corpus.parents:
+        from pipelines.union import Union
+
+        parents = {f"corpus:{parent}": built[parent] for parent in corpus.parents}
+        view = View(made.add(f"union:{name}", Union(), parents))
+    else:
+        view = View(_read(made, name, corpus))
+    view = _apply_rules(made, name, corpus, view)
+    return _apply_dedup(made, name, corpus, view)
+
+
+def _read(made: Plan, name: str, corpus: Corpus) -> Step:
+    from pipelines.read import read_work
+
+    return made.add(f"read:{name}", read_work(corpus.source))
+
+
+def _apply_rules(made: Plan, name: str, corpus: Corpus, view: View) -> View:
+    if not corpus.rules:
+        return view
+    from pipelines.rule import stages
+
+    numbers = {"measure": 0, "decide": 0, "edit": 0}
+    for stage in stages(corpus.rules, words=corpus.words, step=f"rules:{name}"):
+        numbers[stage.kind] += 1
+        suffix = "" if numbers[stage.kind] == 1 else f":{numbers[stage.kind]}"
+        inputs: dict[str, Step] = {}
+        if stage.kind in ("measure", "edit"):
+            inputs["documents"] = view.documents
+        if stage.kind == "decide":
+            inputs["measures"] = view.measures[-1]
+        if view.decisions is not None:
+            inputs["decisions"] = view.decisions
+        step = made.add(f"{stage.kind}:{name}{suffix}", stage.work, inputs)
+        if stage.kind == "measure":
+            view = replace(view, measures=(*view.measures, step))
+        elif stage.kind == "decide":
+            view = replace(view, decisions=step)
+        else:
+            view = replace(view, documents=step)
+    return view
+
+
+def _apply_dedup(made: Plan, name: str, corpus: Corpus, view: View) -> View:
+    methods = corpus.dedup if isinstance(corpus.dedup, list) else [corpus.dedup] if corpus.dedup else []
+    for number, spec in enumerate(methods, start=1):
+        method: Any = make("dedup", spec)
+        label = name if number == 1 else f"{name}:{number}"
+        view = replace(view, decisions=method.steps(made.add, label, view.documents, view.decisions))
+    return view
+
+
+def _held_out(made: Plan, corpora: Mapping[str, Step]) -> Step | None:
+    wanted = made.recipe.held_out
+    if wanted is None:
+        return None
+    from pipelines.held_out import HeldOut
+
+    fields = wanted.model_dump(exclude={"from_", "files"}, exclude_none=True)
+    if wanted.files is not None:
+        from pipelines.read import read_work
+
+        files = made.add("read:held_out", read_work(wanted.files))
+        source = made.add("corpus:held_out", _whole(), {"documents": files})
+        return made.add("held_out", HeldOut(**{**fields, "share": 1.0}), {"corpus": source})
+    return made.add("held_out", HeldOut(**fields), {"corpus": corpora[str(wanted.from_)]})
+
+
+def _whole() -> Work:
+    from pipelines.corpus import Corpus as CorpusWork
+
+    return CorpusWork()
+
+
+def _mixes(made: Plan, corpora: Mapping[str, Step], held_out: Step | None) -> dict[str, Step]:
+    recipe = made.recipe
+    if not recipe.mixes or recipe.tokens is None:
+        return {}
+    from pipelines.mix import Mix
+    from pipelines.tokens import Tokens
+
+    used = {name for weights in recipe.mixes.values() for name, weight in weights.items() if weight > 0}
+    tokenizer = _tokenizer(made, corpora, held_out)
+    tokens = {
+        name: made.add(f"tokens:{name}", Tokens(), {"corpus": _train_side(made, name, corpora, held_out), "tokenizer": tokenizer})
+        for name in recipe.corpora
+        if name in used
+    }
+    mixes = {}
+    for name, weights in recipe.mixes.items():
+        shares = {corpus: weight for corpus, weight in weights.items() if weight > 0}
+        work = Mix(weights=shares, token_budget=recipe.tokens.budget, max_epochs=recipe.tokens.max_epochs, context=_context(recipe))
+        mixes[name] = made.add(f"mix:{name}", work, {f"tokens:{corpus}": tokens[corpus] for corpus in shares})
+    return mixes
+
+
+def _train_side(made: Plan, name: str, corpora: Mapping[str, Step], held_out: Step | None) -> Step:
+    """The corpus without the held-out documents and their near-duplicates, so that no mix sees what it is measured on."""
+    if held_out is None:
+        return corpora[name]
+    label = f"train_side:{name}"
+    known = next((step for step in made.steps if step.name == label), None)
+    if known is not None:
+        return known
+    from pipelines.train_side import TrainSide
+
+    threshold = made.recipe.held_out.threshold if made.recipe.held_out else 0.72
+    return made.add(label, TrainSide(threshold=threshold), {"corpus": corpora[name], "held_out": held_out})
+
+
+def _tokenizer(made: Plan, corpora: Mapping[str, Step], held_out: Step | None) -> Step:
+    from pipelines.tokenizer import TokenizerFromDirectory, TrainTokenizer
+
+    assert made.recipe.tokens is not None
+    wanted = made.recipe.tokens.tokenizer
+    if wanted.path is not None:
+        return made.add("tokenizer", TokenizerFromDirectory(path=wanted.path))
+    corpus = _train_side(made, str(wanted.trained_on), corpora, held_out)
+    return made.add("tokenizer", TrainTokenizer(vocabulary=int(wanted.bpe or 0)), {"corpus": corpus})
+
+
+def _context(recipe: Recipe) -> int:
+    if recipe.train is None:
+        return 256
+    model: Any = make("model", recipe.train.model)
+    return model.context
+
+
+def _runs(made: Plan, mixes: Mapping[str, Step], held_out: Step | None) -> dict[tuple[str, int], Step]:
+    recipe = made.recipe
+    if recipe.train is None or held_out is None:
+        return {}
+    from trainer.run import TrainRun
+
+    runs = {}
+    for seed in recipe.train.seeds:
+        for name, mix in mixes.items():
+            work = TrainRun(
+                mix=name,
+                seed=seed,
+                model=recipe.train.model,
+                schedule=recipe.train.schedule,
+                stages=tuple(recipe.train.stages),
+                threads=recipe.train.threads,
+            )
+            inputs = {"mix": mix, **mix.inputs, "tokenizer": made.find("tokenizer"), "held_out": held_out}
+            runs[name, seed] = made.add(f"train:{name}:{seed}", work, inputs)
+    return runs
+
+
+def _compare(made: Plan, runs: Mapping[tuple[str, int], Step], held_out: Step | None) -> Step | None:
+    wanted = made.recipe.compare
+    if wanted is None or held_out is None:
+        return None
+    from pipelines.compare import Compare
+
+    inputs = {f"run:{mix}:{seed}": step for (mix, seed), step in runs.items()}
+    fields = wanted.model_dump(exclude={"on"})
+    return made.add("compare", Compare(**fields), {**inputs, "held_out": held_out})
+
+
+def _report(made: Plan) -> Step:
+    from pipelines.report_work import Report
+
+    recipe = made.recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return made.add("report", Report(recipe=recipe), {step.name: step for step in made.steps})
