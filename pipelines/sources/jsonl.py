@@ -1,0 +1,115 @@
+"""JSON lines, plain or compressed (gz, zst, bz2, xz): one object a line, one of its fields the text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import orjson
+import pyarrow as pa
+
+from pipelines.batches import Row, Unreadable, batches
+from pipelines.fields import Fields
+from pipelines.paths import Fingerprint
+from pipelines.source import SPLIT_BYTES, DecodedSource, RecordSource
+from pipelines.streams import BrokenStream, Line, chunks, compression, lines, utf8_chunks
+
+_PEEK_LINES = 100
+
+
+class Jsonl(RecordSource, DecodedSource):
+    """One JSON object a line. Plain files above 64 MB are read by several tasks, compressed ones by one each.
+
+    A line that is no JSON object, not UTF-8, or has no text is counted with its reason; a file cut short or damaged
+    gives what can be read before the damage.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson", ".json")
+
+    def parts(self) -> list[dict[str, Any]]:
+        files = self.files()
+        self._check_first(files[0])
+        return [part for path in files for part in self._split(path)]
+
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+        path = Fingerprint.check(part)
+        return batches(self._rows(path, self.fields(path), part.get("start", 0), part.get("end")))
+
+    def _rows(self, path: Path, fields: Fields, start: int, end: int | None) -> Iterator[Row | Unreadable]:
+        number = 0
+        try:
+            for line in self._lines(path, start, end):
+                number = line.number
+                where = f"{path.name}:{number}" if start == 0 else f"{path.name}@{line.start}"
+                if (found := self._row(line, fields, where)) is not None:
+                    yield found
+        except BrokenStream as error:
+            yield Unreadable(fields.origin, f"{path.name}:{number + 1}", error.error, error.detail)
+
+    def _row(self, line: Line, fields: Fields, where: str) -> Row | Unreadable | None:
+        """Return a line's document; None for a blank line, which is no record."""
+        data, replace = line.data, self.errors == "replace"
+        if data is None:
+            return Unreadable(fields.origin, where, "too_large", f"a line of more than {self.max_document_bytes} bytes")
+        try:
+            record = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            if not data.strip():
+                return None
+            try:
+                record = json.loads(data.decode("utf-8", "replace" if replace else "strict"))
+            except UnicodeDecodeError as wrong:
+                return Unreadable(fields.origin, where, "invalid_utf8", str(wrong)[:200])
+            except (ValueError, RecursionError):
+                nul = "nul_bytes" if b"\x00" in data else "invalid_json"
+                return Unreadable(fields.origin, where, nul, str(error)[:200])
+        if not isinstance(record, dict):
+            return Unreadable(fields.origin, where, "not_an_object", type(record).__name__)
+        return fields.row(record, where, replace)
+
+    def _lines(self, path: Path, start: int, end: int | None) -> Iterator[Line]:
+        """Yield the lines that begin in [start, end); a line belongs to the range in which its first byte lies."""
+        limit = self.max_document_bytes
+        if start == 0:
+            found = lines(utf8_chunks(chunks(path), self.encoding), limit)
+        else:  # from one byte before, so that a line that begins right at `start` is not taken for a line's rest
+            found = lines(chunks(path, start - 1), limit, start - 1)
+            next(found, None)
+        for line in found:
+            if end is not None and line.start >= end:
+                return
+            yield line
+
+    def _split(self, path: Path) -> list[dict[str, Any]]:
+        part = Fingerprint.of(path).part()
+        with path.open("rb") as handle:
+            head = handle.read(6)
+        marked = head.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff", b"\xef\xbb\xbf"))
+        whole = compression(head) or marked or self.encoding.lower() not in ("utf-8", "utf8", "ascii")
+        if whole or part["size"] <= SPLIT_BYTES:
+            return [part]
+        starts = range(0, part["size"], SPLIT_BYTES)
+        return [{**part, "start": start, "end": min(start + SPLIT_BYTES, part["size"])} for start in starts]
+
+    def _check_first(self, path: Path) -> None:
+        """Raise InputError when none of the first records of the first file has the named fields."""
+        columns: set[str] = set()
+        try:
+            for line in self._lines(path, 0, None):
+                if line.number > _PEEK_LINES:
+                    break
+                if line.data is not None and isinstance(record := _object(line.data), dict):
+                    columns.update(record)
+        except BrokenStream:
+            pass  # counted when it is read
+        if columns:
+            self.fields(path).check(sorted(columns), str(path))
+
+
+def _object(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None

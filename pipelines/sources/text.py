@@ -1,0 +1,41 @@
+"""Plain text files, one file a document; small files are read many to a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from pipelines.batches import Row, Unreadable, batches
+from pipelines.file_groups import GroupedSource
+from pipelines.source import DecodedSource
+from pipelines.streams import BrokenStream, chunks, utf8_chunks
+
+
+class Text(GroupedSource, DecodedSource):
+    """One document a file; the file's path is in `meta`. Compressed files are read as what they hold."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".txt", ".text", ".md", ".rst")
+
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+        return batches(self._row(path) for path in self.group(part))
+
+    def _row(self, path: Path) -> Row | Unreadable:
+        origin, where = self.group_origin(path), self.shown(path)
+        data, size = [], 0
+        try:
+            for piece in utf8_chunks(chunks(path), self.encoding):
+                size += len(piece)
+                if size > self.max_document_bytes:
+                    return Unreadable(origin, where, "too_large", f"more than {self.max_document_bytes} bytes")
+                data.append(piece)
+            text = b"".join(data).decode("utf-8", "replace" if self.errors == "replace" else "strict")
+        except BrokenStream as error:
+            return Unreadable(origin, where, error.error, error.detail)
+        except UnicodeDecodeError as error:
+            return Unreadable(origin, where, "invalid_utf8", str(error)[:200])
+        if not text:
+            return Unreadable(origin, where, "empty_text", None)
+        return Row(text, origin, meta={"file": where})
