@@ -57,7 +57,7 @@ class Loss(NamedTuple):
 
     total: torch.Tensor  # scalar, in nats, NOT divided by anything; backward() is called on it
     normaliser: float  # how many units were summed: target tokens, pairs, ...
-    metrics: dict[str, float] = {}  # sums over the same units; the log holds them divided by the normaliser
+    metrics: dict[str, float]  # sums over the same units; the log holds them divided by the normaliser
 
 
 class Data(ABC):

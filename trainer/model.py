@@ -1,0 +1,63 @@
+"""What a recipe's `model:` names: the base of trainer/models, one architecture a file, all of them transformers' own.
+
+The classes are those of transformers, so that whatever reads a Hugging Face directory (vLLM, TRL, lm-eval) reads ours.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from schemas.plugin import Plugin
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import PreTrainedModel
+
+
+class Model(Plugin, ABC):
+    """An architecture with its sizes: one file in trainer/models."""
+
+    context: int = Field(256, ge=8)  # positions
+
+    @abstractmethod
+    def build(self, vocabulary: int, end_of_text: int) -> PreTrainedModel:
+        """Return a causal language model in float32 on the CPU, its weights drawn from torch's global generator.
+
+        `vocabulary` is the number of token ids, `end_of_text` the id that ends a document.
+        """
+
+
+def load(path: Path) -> PreTrainedModel:
+    """Return the causal language model of a directory, in float32; safetensors only, none of its code runs."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        str(path),
+        dtype="float32",
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        attn_implementation="sdpa",
+    )
+
+
+def counted_parameters(model: PreTrainedModel) -> tuple[int, int]:
+    """Return (all parameters, those that multiply every token: body and head, an untied input embedding left out)."""
+    total = sum(p.numel() for p in model.parameters())
+    inputs, head = model.get_input_embeddings(), model.get_output_embeddings()
+    tied = head is None or inputs.weight is head.weight
+    return total, total if tied else total - inputs.weight.numel()
+
+
+def flops_per_token(model: PreTrainedModel, context: int) -> float:
+    """Return training FLOPs per token: 6 (body + head parameters) + 12 layers x width x context for attention.
+
+    Forward and backward; attention is counted without the causal half, as in PaLM's appendix B and nanoGPT.
+    """
+    config = model.config
+    width, layers = config.hidden_size, config.num_hidden_layers
+    return 6.0 * counted_parameters(model)[1] + 12.0 * layers * width * context

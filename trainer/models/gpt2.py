@@ -1,0 +1,50 @@
+"""GPT-2: LayerNorm, GELU, learned positions, biases (transformers' GPT2LMHeadModel)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from pydantic import Field, model_validator
+
+from trainer.model import Model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class GPT2(Model):
+    """GPT-2 sizes; embeddings are tied, dropout is off (a data set seen once needs none)."""
+
+    width: int = Field(96, ge=8)
+    layers: int = Field(3, ge=1)
+    heads: int = Field(3, ge=1)
+    ff: int | None = Field(None, ge=8)  # None: 4 x width
+    init_std: float = Field(0.02, gt=0)
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} does not divide by {self.heads} heads")
+        return self
+
+    def build(self, vocabulary: int, end_of_text: int) -> PreTrainedModel:
+        from transformers.models.gpt2.configuration_gpt2 import GPT2Config
+        from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
+
+        config = GPT2Config(
+            vocab_size=vocabulary,
+            n_embd=self.width,
+            n_layer=self.layers,
+            n_head=self.heads,
+            n_inner=self.ff or 4 * self.width,
+            n_positions=self.context,
+            initializer_range=self.init_std,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=end_of_text,
+            eos_token_id=end_of_text,
+            attn_implementation="sdpa",
+            dtype="float32",
+        )
+        return GPT2LMHeadModel(config)

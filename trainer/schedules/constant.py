@@ -1,0 +1,16 @@
+"""A constant learning rate after a linear warm-up."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from trainer.schedule import Schedule
+
+
+class Constant(Schedule):
+    """Linear warm-up, then the peak to the end (as in RegMix's proxies)."""
+
+    warmup: float = Field(0.05, ge=0, le=1)  # share of the steps
+
+    def scale(self, step: int, steps: int) -> float:
+        return self._warm(step, round(self.warmup * steps))

@@ -1,0 +1,23 @@
+"""Cosine decay after a linear warm-up, to a tenth of the peak by default (as in GPT-3, Chinchilla, nanoGPT)."""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import Field
+
+from trainer.schedule import Schedule
+
+
+class Cosine(Schedule):
+    """Linear warm-up, then half a cosine down to `floor`."""
+
+    warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps
+    floor: float = Field(0.1, ge=0, le=1)
+
+    def scale(self, step: int, steps: int) -> float:
+        up = round(self.warmup * steps)
+        if step < up:
+            return self._warm(step, up)
+        t = (step + 0.5 - up) / (steps - up)
+        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * t))
