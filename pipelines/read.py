@@ -33,14 +33,6 @@ class Read(Work):
     source_version: int
     parts: tuple[dict[str, Any], ...]
 
-    @classmethod
-    def plan(cls, spec: Any) -> Read:
-        """Return the step for a recipe's source; looks at files, so InputError and RecipeError are possible."""
-        source = cast(Source, make("source", spec))
-        name, _ = split("source", spec)
-        params = source.model_dump(mode="json")
-        return cls(source=name, params=params, source_version=source.version, parts=tuple(source.parts()))
-
     def plugin(self) -> Source:
         return cast(Source, find("source", self.source)(**self.params))
 
@@ -75,6 +67,14 @@ class Read(Work):
     def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         """Write what is known of licence and origin, for manifests and cards."""
         write_text(out / ORIGINS, canonical_json(self.plugin().origins()))
+
+
+def read_work(spec: Any) -> Read:
+    """Return the step for a recipe's source: looks at the files, so InputError and RecipeError are possible."""
+    source = cast(Source, make("source", spec))
+    name, _ = split("source", spec)
+    params = source.model_dump(mode="json")
+    return Read(source=name, params=params, source_version=source.version, parts=tuple(source.parts()))
 
 
 def text_bytes(batch: pa.RecordBatch) -> int:
