@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from blake3 import blake3
 
+from generators.faults import POLICIES, TRANSIENT
 from schemas.artifact import canonical_json
 
 KEY_VERSION = 1  # part of every key: change it when the same request means another question
@@ -81,6 +83,20 @@ class Completion:
     def ok(self) -> bool:
         return self.error is None
 
+    @property
+    def transient(self) -> bool:
+        """Whether the failure says nothing about the request: run again, and it may succeed. No row may rest on it."""
+        return self.error in TRANSIENT
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether this is an answer, or a failure that belongs to the request and would only come again."""
+        return self.error is None or POLICIES[self.error].keep
+
+    def json(self) -> Any:
+        """Return the text of a completion with a `schema`, parsed; ValueError when it has an error."""
+        return orjson.loads(self.text)
+
 
 @dataclass
 class Usage:
@@ -100,16 +116,21 @@ class Usage:
 
 def key_of(request: Request, model: str, revision: str) -> str:
     """Return the store key: blake3 (hex) of canonical JSON of the model, its revision and everything in the request."""
-    whole = {
+    return blake3(canonical_json(question(request, model, revision)).encode()).hexdigest()
+
+
+def question(request: Request, model: str, revision: str) -> dict[str, Any]:
+    """Return all that decides the answer, as a JSON object; text that UTF-8 cannot hold is replaced as it is sent."""
+    return {
         "version": KEY_VERSION,
         "model": model,
         "revision": revision,
-        "messages": [dict(m) for m in request.messages],
-        "prompt": list(request.prompt) if isinstance(request.prompt, tuple) else request.prompt,
+        "messages": [{name: clean(value) for name, value in m.items()} for m in request.messages],
+        "prompt": clean(request.prompt) if isinstance(request.prompt, str) else request.prompt and list(request.prompt),
         "temperature": float(request.temperature),
         "top_p": float(request.top_p),
         "max_tokens": request.max_tokens,
-        "stop": list(request.stop),
+        "stop": [clean(s) for s in request.stop],
         "seed": request.seed,
         "presence_penalty": float(request.presence_penalty),
         "frequency_penalty": float(request.frequency_penalty),
@@ -118,4 +139,8 @@ def key_of(request: Request, model: str, revision: str) -> str:
         "draw": request.draw,
         "extra": dict(request.extra),
     }
-    return blake3(canonical_json(whole).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def clean(text: str) -> str:
+    """Return the text with lone surrogates replaced by U+FFFD: UTF-8 has no bytes for them."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
+
+from schemas.errors import RecipeError
 
 
 @dataclass(frozen=True)
@@ -13,7 +16,9 @@ class Endpoint:
     `name` is what requests say in `model` (the model's id by default). `revision` is a part of every store key: the
     content hash of the weights for a server of our own; for a foreign URL, the address, unless the caller knows better.
     `key_variable` names the environment variable that holds the key: the key itself is read when the client connects
-    and kept nowhere else. `price` is dollars per million prompt and completion tokens.
+    and kept nowhere else. `price` is dollars per million prompt and completion tokens. `dialect` is `vllm` where
+    vLLM's own parameters are understood. `revive` is called when the address stops answering; it returns when the
+    server is up again and raises WindtunnelError when it will not be.
     """
 
     url: str
@@ -22,14 +27,21 @@ class Endpoint:
     revision: str = ""
     key_variable: str | None = None
     price: tuple[float, float] = (0.0, 0.0)
+    dialect: str = "openai"
+    revive: Callable[[], None] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise RecipeError(f"{self.public_url!r} is no address of a model server: write http://HOST:PORT/v1")
         object.__setattr__(self, "name", self.name or self.model)
-        object.__setattr__(self, "revision", self.revision or _public(self.url))
+        object.__setattr__(self, "revision", self.revision or self.public_url)
 
-
-def _public(url: str) -> str:
-    """Return the URL without user, password, query and fragment: those may hold secrets."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    return urlunsplit((parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path.rstrip("/"), "", ""))
+    @property
+    def public_url(self) -> str:
+        """The URL without user, password, query and fragment: those may hold secrets."""
+        parts = urlsplit(self.url)
+        host = parts.hostname or ""
+        host = f"[{host}]" if ":" in host else host
+        netloc = f"{host}:{parts.port}" if parts.port else host
+        return urlunsplit((parts.scheme, netloc, parts.path.rstrip("/"), "", ""))

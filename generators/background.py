@@ -1,0 +1,64 @@
+"""An event loop in a thread of its own, so that synchronous code, notebooks included, can keep connections open."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, TimeoutError
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+TICK_SECONDS = 0.2
+
+
+class Background:
+    """Runs coroutines on one daemon thread; `close` cancels what is left."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+
+    def run(self, work: Coroutine[Any, Any, T], tick: Callable[[], None] | None = None) -> T:
+        """Return the coroutine's result; `tick` is called meanwhile, in the caller's thread, about 5 times a second.
+
+        An interrupt of the caller cancels the coroutine before it goes on.
+        """
+        future = asyncio.run_coroutine_threadsafe(work, self._running())
+        try:
+            while True:
+                try:
+                    return future.result(TICK_SECONDS)
+                except TimeoutError:
+                    if future.done():
+                        raise
+                    if tick:
+                        tick()
+        except CancelledError as error:
+            raise RuntimeError("the client was closed while requests were under way") from error
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="model-client", daemon=True).start()
+            return self._loop
+
+    def close(self) -> None:
+        """Cancel what runs, and end the thread."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+
+
+async def _cancel_all() -> None:
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
