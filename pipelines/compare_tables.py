@@ -1,0 +1,92 @@
+"""Effects and comparisons as tables for a terminal; each says what it was measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.printable import one_line
+from pipelines.wording import LABEL, digits_for, headline, plain, sentence, signed, span, target
+from schemas.results import Comparison, Effect
+
+STYLE = {"better": "bold blue", "worse": "bold dark_orange", "equivalent": "bold", "undecided": "dim"}
+
+
+def effects_table(effects: Sequence[Effect], digits: int = 4) -> Table:
+    """Return one row per mix: effect, interval, p after Holm, verdict and how many seeds would do."""
+    interval = f"{effects[0].interval:.0%} interval" if effects else "interval"
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("mix")
+    for name in ("value", "effect", interval, "p (Holm)", "seeds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    table.add_column("seeds needed", justify="right")
+    for e in effects:
+        table.add_row(
+            _text(e.mix),
+            plain(e.value, digits),
+            signed(e.effect, digits),
+            span(e.low, e.high, digits),
+            "–" if e.p_holm is None else f"{e.p_holm:.2g}" if e.p_holm >= 1e-4 else "<0.0001",
+            str(e.seeds),
+            Text(LABEL[e.verdict], style=STYLE[e.verdict]),
+            str(e.seeds_needed) if e.seeds_needed else "–",
+        )
+    return table
+
+
+def matrix_table(matrix: pl.DataFrame, comparison: Comparison, digits: int = 4) -> Table:
+    """Return mix x source: the value, and below it the difference to the baseline with its interval."""
+    sources = [d.name for d in comparison.on.domains]
+    cells: dict[tuple[str, str], dict[str, Any]] = {(r["mix"], r["source"]): r for r in matrix.iter_rows(named=True)}
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 1, 0))
+    table.add_column("mix")
+    for source in sources:
+        table.add_column(_text(source), justify="right")
+    for mix in comparison.values:
+        row: list[RenderableType] = [_text(mix)]
+        for source in sources:
+            cell = cells[mix, source]
+            text = Text(plain(cell["value"], digits))
+            if mix != comparison.baseline:
+                sure = cell["low"] is not None and (cell["low"] > 0 or cell["high"] < 0)
+                text.append(f"\n{signed(cell['effect'], digits)} {span(cell['low'], cell['high'], digits)}",
+                            style="" if sure else "dim")  # fmt: skip
+            row.append(text)
+        table.add_row(*row)
+    return table
+
+
+def comparison_view(comparison: Comparison, matrix: pl.DataFrame) -> Group:
+    """Return the answer: the sentence, what it was measured on, the effects, and every source by itself."""
+    digits = digits_for(comparison)
+    better = "lower is better" if comparison.direction == "lower" else "higher is better"
+    lines: list[RenderableType] = [
+        Text(headline(comparison), style="bold"),
+        Text(f"measured on: {one_line(target(comparison), 1000)}"),
+        Text(f"effect = mix minus {comparison.baseline}, in {comparison.unit}; {better}" + _margin(comparison)),
+        Text(""),
+        effects_table(comparison.effects, digits),
+    ]
+    notes = [Text(sentence(e, comparison.unit, digits), style="dim") for e in comparison.effects if e.note]
+    if notes:
+        lines += [Text(""), *notes]
+    lines += [
+        Text(""),
+        Text("by source (intervals of single cells, not corrected for their number)", style="bold"),
+        matrix_table(matrix, comparison, digits),
+    ]
+    return Group(*lines)
+
+
+def _margin(comparison: Comparison) -> str:
+    return f"; less than {comparison.margin:g} does not matter" if comparison.margin else ""
+
+
+def _text(name: str) -> Text:
+    return Text(one_line(name, 60))

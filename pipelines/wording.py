@@ -1,0 +1,113 @@
+"""Verdicts in words, the same on the terminal and in the report: what was found, and how sure that is."""
+
+from __future__ import annotations
+
+from schemas.results import Comparison, Effect
+
+LABEL = {
+    "better": "better",
+    "worse": "worse",
+    "equivalent": "equivalent",
+    "undecided": "not distinguishable",
+}
+MINUS = "\u2212"
+
+
+def signed(value: float | None, digits: int = 4) -> str:
+    """Return a number with its sign, a true minus, and no sign on a rounded zero."""
+    if value is None:
+        return "–"
+    text = f"{abs(value):.{digits}f}"
+    if float(text) == 0:
+        return text
+    return ("+" if value > 0 else MINUS) + text
+
+
+def plain(value: float | None, digits: int = 4) -> str:
+    """Return a number, or a dash when there is none."""
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def span(low: float | None, high: float | None, digits: int = 4) -> str:
+    """Return an interval as `[low, high]`, or a dash when there is none."""
+    return "–" if low is None or high is None else f"[{signed(low, digits)}, {signed(high, digits)}]"
+
+
+def digits_for(comparison: Comparison) -> int:
+    """Return how many decimals show the smallest interval with two significant digits, between 2 and 6."""
+    widths = [e.high - e.low for e in comparison.effects if e.low is not None and e.high is not None and e.high > e.low]
+    sizes = widths or [abs(e.effect) for e in comparison.effects if e.effect]
+    digits = 4
+    if sizes:
+        digits = next((d for d in range(2, 6) if min(sizes) >= 10 ** (1 - d)), 6)
+    return digits
+
+
+def sentence(effect: Effect, unit: str, digits: int = 4) -> str:
+    """Return the verdict of one mix in a sentence."""
+    size = f"{plain(abs(effect.effect), digits)} {unit}"
+    sure = f"{effect.interval:.0%} interval {span(effect.low, effect.high, digits)}, {_seeds(effect.seeds)}"
+    way = "lower" if effect.effect < 0 else "higher"
+    if effect.verdict in ("better", "worse"):
+        return f"{effect.mix} is {effect.verdict} than {effect.baseline}: {size} {way} ({sure})."
+    if effect.verdict == "equivalent":
+        return (
+            f"{effect.mix} and {effect.baseline} are equivalent: they differ by less than the margin of "
+            f"{plain(effect.margin, digits).rstrip('0')} {unit} ({sure})."
+        )
+    if effect.low is None:
+        return (
+            f"{effect.mix} against {effect.baseline}: {size} {way} with one seed, which shows no spread; "
+            f"{more_seeds(effect)}."
+        )
+    return f"{effect.mix} is not distinguishable from {effect.baseline}: {size} {way} ({sure}); {more_seeds(effect)}."
+
+
+def more_seeds(effect: Effect) -> str:
+    """Return what an undecided effect needs, in words."""
+    if effect.seeds_needed is None:
+        return effect.note or "more seeds would hardly help"
+    more = max(1, effect.seeds_needed - effect.seeds)
+    do = "would probably do" if effect.seeds > 1 else "would give a first interval"
+    words = f"{more} more {'seed' if more == 1 else 'seeds'} {do}"
+    return f"{effect.note}; {words}" if effect.note and effect.seeds > 1 else words
+
+
+def headline(comparison: Comparison) -> str:
+    """Return the answer to the question in one sentence: the best mix that is better, or that none is."""
+    if not comparison.effects:
+        return "There is only the baseline; nothing was compared."
+    digits = digits_for(comparison)
+    better = [e for e in comparison.effects if e.verdict == "better"]
+    if better:
+        return sentence(better[0], comparison.unit, digits)
+    if len(comparison.effects) == 1:
+        return sentence(comparison.effects[0], comparison.unit, digits)
+    names = {v: [e.mix for e in comparison.effects if e.verdict == v] for v in LABEL}
+    parts = []
+    if names["worse"]:
+        parts.append(f"{_and(names['worse'])} {_be(names['worse'])} worse")
+    if names["equivalent"]:
+        parts.append(f"{_and(names['equivalent'])} {_be(names['equivalent'])} equivalent to it")
+    if names["undecided"]:
+        parts.append(f"{_and(names['undecided'])} {_be(names['undecided'])} not distinguishable from it")
+    return f"No mix is better than {comparison.baseline}: {'; '.join(parts)}."
+
+
+def target(comparison: Comparison) -> str:
+    """Return what the verdicts were measured on."""
+    on = comparison.on
+    domains = ", ".join(f"{d.name} {d.documents:,}" for d in on.domains)
+    return f"{on.description} ({on.documents:,} documents, {on.bytes:,} bytes: {domains})"
+
+
+def _seeds(count: int) -> str:
+    return "one seed" if count == 1 else f"{count} seeds"
+
+
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+
+
+def _be(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
