@@ -70,7 +70,10 @@ class Generate(Work):
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         """Return the number of tasks: one for a sequential kind, else one per `rows_per_shard` rows."""
         kind = self.made()
-        return 1 if kind.sequential else math.ceil(kind.rows / self.rows_per_shard)
+        if kind.sequential:
+            return 1
+        total = kind.total({role: Table.of(artifact) for role, artifact in inputs.items()})
+        return max(1, math.ceil(total / self.rows_per_shard))
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         """Make share `rank` of the rows.

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import abc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import pyarrow as pa
 from pydantic import Field
 
 from generators.completion import Completion, Request
+from generators.material import Table
 from generators.prompt import load
 from schemas.plugin import Plugin
 from schemas.records import CONVERSATION
@@ -59,7 +60,8 @@ class Failed:
 
 
 Outcome = Kept | Dropped | Failed
-Chain = abc.Generator[Sequence[Ask], list[Completion], list[Outcome]]
+Result = TypeVar("Result")
+Chain = abc.Generator[Sequence[Ask], list[Completion], Result]  # most end in a Sequence[Outcome]
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,17 @@ class Generator(Plugin):
     def generate(self, session: Any) -> Iterator[Outcome]:
         """Yield the outcomes of this share of the rows, in a fixed order (session: generators.session.Session)."""
         raise NotImplementedError
+
+    def total(self, inputs: Mapping[str, Table]) -> int:
+        """Return how many rows there are to make in all, over all shards."""
+        return self.rows
+
+    def lineage(self, session: Any, completions: Mapping[str, Completion], **facts: Any) -> dict[str, Any]:
+        """Return where a row comes from: the kind, its seed, prompt versions, models by purpose, and `facts`."""
+        models = {purpose: [c.model, c.revision] for purpose, c in completions.items()}
+        prompts = {name: load(name).version for name in self.prompts}
+        about = {"kind": session.kind, "version": self.version, "seed": self.seed, "prompts": prompts, "models": models}
+        return about | facts
 
     def notes(self) -> dict[str, float | int | str]:
         """Return facts of the configuration that the report shows beside the counts."""

@@ -70,7 +70,7 @@ def preference_row(
 
 
 class Sheets:
-    """The files of one shard: `rows/`, `dropped/` and the kind's own tables, streamed, renamed into place at the end."""
+    """The files of one shard: rows, drops and the kind's own tables; streamed, renamed into place at the end."""
 
     def __init__(self, kind: Generator, out: Path, rank: int) -> None:
         schemas = {"rows": kind.output, "dropped": DROPPED, **kind.tables}

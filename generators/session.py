@@ -6,14 +6,16 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, cast
 
 from blake3 import blake3
 
 from generators.completion import Completion, Request
-from generators.generator import Ask, Chain, Outcome
+from generators.faults import POLICIES
+from generators.generator import Ask, Chain, Result
 from generators.material import Table
 from schemas.artifact import canonical_json
+from schemas.errors import WindtunnelError
 
 SEED_BITS = 31  # servers take a signed 32-bit or 64-bit seed
 
@@ -41,10 +43,11 @@ class Share:
 
 
 @dataclass
-class _Running:
-    chain: Chain
+class _Running(Generic[Result]):
+    chain: Chain[Result]
     asks: Sequence[Ask] = ()
-    outcomes: list[Outcome] | None = None
+    done: bool = False
+    result: Result | None = None
 
 
 @dataclass
@@ -84,6 +87,7 @@ class Session:
         """Return the answers, in order, and keep the books."""
         completions = self.answer(asks)
         for ask, completion in zip(asks, completions, strict=True):
+            _of_the_moment(completion)
             self.asked[ask.purpose] += 1
             self.tokens["prompt"] += completion.prompt_tokens
             self.tokens["completion"] += completion.completion_tokens
@@ -94,16 +98,16 @@ class Session:
         return self.client.complete([ask.request for ask in asks])
 
     def drive(
-        self, chains: Iterable[Chain], wanted: Callable[[], int] | None = None, window: int | None = None
-    ) -> Iterator[list[Outcome]]:
-        """Run the chains and yield the outcomes of each, in the order of the chains.
+        self, chains: Iterable[Chain[Result]], wanted: Callable[[], int] | None = None, window: int | None = None
+    ) -> Iterator[Result]:
+        """Run the chains and yield what each ends in, in the order of the chains.
 
         A chain is started only when fewer than `window` chains are undecided (default: the session's), so what chain k
         can know of earlier results is the results up to k - window, whatever the timing. No more chains are
         started than `wanted()` says are still wanted, so none is started in vain.
         """
         waiting = iter(chains)
-        running: deque[_Running] = deque()
+        running: deque[_Running[Result]] = deque()
         limit = window or self.window
         exhausted = False
         while True:
@@ -115,21 +119,30 @@ class Session:
                     running.append(_resume(_Running(chain), None))
             if not running:
                 return
-            if running[0].outcomes is not None:
-                yield running.popleft().outcomes or []
+            if running[0].done:
+                yield cast(Result, running.popleft().result)
                 continue
-            self._round([slot for slot in running if slot.outcomes is None])
+            self._round([slot for slot in running if not slot.done])
 
-    def _round(self, slots: list[_Running]) -> None:
+    def _round(self, slots: Sequence[_Running[Any]]) -> None:
         """Send all that the chains have to ask, and hand the answers back."""
         answers = iter(self.send([ask for slot in slots for ask in slot.asks]))
         for slot in slots:
             _resume(slot, [next(answers) for _ in slot.asks])
 
 
-def _resume(slot: _Running, answers: list[Completion] | None) -> _Running:
+def _of_the_moment(completion: Completion) -> None:
+    """Raise for an error that lies with the server or the address: a row must not be lost to a cable."""
+    if completion.error is not None and completion.error != "bad_request" and not POLICIES[completion.error].keep:
+        raise WindtunnelError(
+            f"model {completion.model!r} does not answer ({completion.error}): {completion.detail}\n"
+            "What it answered so far is kept: see to the server, then run again to go on."
+        )
+
+
+def _resume(slot: _Running[Result], answers: list[Completion] | None) -> _Running[Result]:
     try:
         slot.asks = next(slot.chain) if answers is None else slot.chain.send(answers)
     except StopIteration as stop:
-        slot.asks, slot.outcomes = (), stop.value or []
+        slot.asks, slot.done, slot.result = (), True, stop.value
     return slot

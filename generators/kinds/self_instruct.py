@@ -1,0 +1,262 @@
+"""Instructions and examples bootstrapped from seed tasks, as Self-Instruct (Wang et al. 2022) makes them.
+
+Each request shows 6 human tasks and 2 of the model's own (8 human ones at first) and lets the model go on with the
+list. What passes the filters and is new by ROUGE-L joins the pool. Accepted instructions are told apart into
+classification (label first, then an input for it: otherwise one label takes over) and the rest (input first).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from generators import instances, seed_tasks
+from generators.generator import Ask, Chain, Dropped, Failed, Generator, Kept, Outcome
+from generators.instructions import numbered, unsuitable
+from generators.novelty import NearDuplicateGate, RougeGate
+from generators.prompt import load
+from generators.rows import conversation_row, message
+from generators.session import Session
+
+CLASSIFICATION_SHOTS, OTHER_SHOTS = 12, 19  # as in the paper
+INSTANCE_SHOTS = 8
+BLOCK = 64  # accepted instructions whose examples are asked for at once
+
+
+class SelfInstruct(Generator):
+    """Self-Instruct on one model. A row is one worked example; `rows` of them end the run, if no bound does before.
+
+    `lag`: prompt k knows what was accepted from the prompts up to k - lag, so the result does not depend on timing.
+    `requests_at_most` (default 4 per row wanted, 64 at least) and `patience` (requests in a row without anything new)
+    keep a model that has nothing to say from being asked for ever.
+    """
+
+    primary: ClassVar[str | None] = "model"
+    sequential: ClassVar[bool] = True
+    prompts: ClassVar[tuple[str, ...]] = tuple(
+        f"self_instruct/{name}"
+        for name in ("bootstrap", "bootstrap_chat", "classify", "input_first", "output_first", "user_turn")
+    )
+
+    model: str
+    interface: Literal["completion", "chat"] = "completion"
+    seeds: str | None = None  # a JSON Lines file of seed tasks; None: the 175 of our own
+    human_examples: int = Field(6, ge=0)
+    machine_examples: int = Field(2, ge=0)
+    lag: int = Field(16, gt=0)
+    requests_at_most: int | None = Field(None, gt=0)
+    patience: int = Field(64, gt=0)
+    similarity: float = Field(0.7, gt=0, le=1)  # ROUGE-L F above which an instruction is not new
+    near_duplicate: float | None = Field(None, gt=0, le=1)  # a second gate, by MinHash
+    words: Literal["ascii", "unicode"] = "ascii"
+    ascii_start: bool = True
+    examples_at_most: int = Field(5, gt=0)  # rows of one instruction
+    layouts: Literal["varied", "plain"] = "varied"  # how instruction and input share the user's turn
+    temperature: float = Field(0.7, ge=0)
+    top_p: float = Field(0.5, gt=0, le=1)
+    presence_penalty: float = 2.0
+    max_tokens: int = Field(1024, gt=0)
+    example_tokens: int = Field(350, gt=0)
+
+    def models(self) -> tuple[str, ...]:
+        """Return the one model."""
+        return (self.model,)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Add the seed file's content."""
+        return super().fingerprint() | {"seeds": seed_tasks.digest(self.seeds)}
+
+    def generate(self, session: Session) -> Iterator[Outcome]:
+        """Yield one outcome per candidate: a refused instruction, or each example of an accepted one."""
+        yield from _Run(self, session).outcomes()
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    text: str
+    lineage: dict[str, Any]
+
+
+class _Run:
+    """The state of one run: the pool, the gates, what is accepted and waits for its examples."""
+
+    def __init__(self, kind: SelfInstruct, session: Session) -> None:
+        self.kind, self.session = kind, session
+        self.tasks = seed_tasks.read(kind.seeds)
+        self.gate = RougeGate(kind.words)
+        self.near = NearDuplicateGate(kind.near_duplicate) if kind.near_duplicate else None
+        self.pool: list[str] = []  # accepted instructions
+        self.waiting: list[tuple[str, dict[str, Any]]] = []
+        self.rows = self.requests = self.idle = 0
+        self.bound = kind.requests_at_most or max(64, 4 * kind.rows)
+        for task in self.tasks:
+            self._remember(task.instruction)
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Bootstrap until there are rows enough or a bound is met; say in the journal which it was."""
+        kind = self.kind
+        for found in self.session.drive(self._prompts(), wanted=self._wanted, window=kind.lag):
+            fresh = len(self.pool)
+            yield from self._judged(found)
+            self.requests += 1
+            self.idle = 0 if len(self.pool) > fresh else self.idle + 1
+            if len(self.waiting) >= min(BLOCK, kind.rows):
+                yield from self._examples()
+        yield from self._examples()
+        reason = "rows" if self.rows >= kind.rows else "requests" if self.requests >= self.bound else "patience"
+        self.session.journal[f"stopped_by_{reason}"] += 1
+        self.session.journal["instructions_accepted"] = len(self.pool)
+
+    def _wanted(self) -> int:
+        """Return how many more prompts may be open: none when there is enough or nothing new comes."""
+        enough = self.rows >= self.kind.rows or self.idle >= self.kind.patience
+        return 0 if enough else self.kind.lag
+
+    def _prompts(self) -> Iterator[Chain[Sequence[Outcome | _Candidate]]]:
+        for number in range(self.bound):
+            yield self._prompt(number)
+
+    def _prompt(self, number: int) -> Chain[Sequence[Outcome | _Candidate]]:
+        """Ask for more instructions and return candidates in the order of the list, the cut one as dropped."""
+        kind, rng = self.kind, self.session.random("prompt", number)
+        own = rng.sample(range(len(self.pool)), min(kind.machine_examples, len(self.pool)))
+        human = rng.sample(self.tasks, min(kind.human_examples + kind.machine_examples - len(own), len(self.tasks)))
+        shown = [self.pool[i] for i in own] + [task.instruction for task in human]
+        rng.shuffle(shown)
+        (completion,) = yield [self._ask_more(number, shown)]
+        parents = {"request": number, "human": sorted(task.id for task in human), "own": sorted(own)}
+        lineage = kind.lineage(self.session, {"bootstrap": completion}, **parents)
+        if not completion.ok:
+            return [Failed(str(completion.error), "bootstrap", completion.detail, lineage)]
+        items = numbered(completion.text, len(shown) + 1, completion.finish_reason == "length")
+        if not items:
+            return [Dropped("no_instruction", "bootstrap", completion.text, lineage)]
+        return [
+            _Candidate(item.text, lineage) if item.complete else Dropped("truncated", "bootstrap", item.text, lineage)
+            for item in items
+        ]
+
+    def _ask_more(self, number: int, shown: list[str]) -> Ask:
+        kind = self.kind
+        params: dict[str, Any] = {
+            "model": kind.model, "temperature": kind.temperature, "top_p": kind.top_p,
+            "presence_penalty": kind.presence_penalty, "max_tokens": kind.max_tokens,
+        }  # fmt: skip
+        if kind.interface == "chat":
+            text = load("self_instruct/bootstrap_chat").render(instructions=shown)
+            return self.session.ask("bootstrap", number, [message("user", text)], **params)
+        # a stop such as "16." would also end the reply inside "2016.": only a number that opens a line may stop it
+        stop = ("\n\n", f"\n{len(shown) + 9}.")
+        text = load("self_instruct/bootstrap").render(instructions=shown)
+        return self.session.ask("bootstrap", number, text, stop=stop, **params)
+
+    def _judged(self, found: Sequence[Outcome | _Candidate]) -> Iterator[Outcome]:
+        """Let candidates into the pool or yield the reason why not."""
+        for candidate in found:
+            if not isinstance(candidate, _Candidate):
+                yield candidate
+                continue
+            text, lineage = candidate.text, dict(candidate.lineage)
+            reason = "surplus" if self.rows >= self.kind.rows else unsuitable(text, self.kind.ascii_start)
+            if reason is None:
+                nearest = self.gate.nearest(text)
+                lineage["nearest"] = [self._name(nearest.index), round(nearest.similarity, 4)]
+                if nearest.similarity > self.kind.similarity:
+                    reason = "not_new"
+                elif self.near and self.near.find(text):
+                    reason = "near_duplicate"
+            if reason is not None:
+                yield Dropped(reason, "instruction", text, lineage)
+                continue
+            self._remember(text)
+            self.pool.append(text)
+            self.waiting.append((text, lineage))
+
+    def _remember(self, instruction: str) -> None:
+        self.gate.add(instruction)
+        if self.near:
+            self.near.add(instruction)
+
+    def _name(self, index: int) -> str | int:
+        """Return a seed task's id, or the number of an instruction of the model's own."""
+        return self.tasks[index].id if index < len(self.tasks) else index - len(self.tasks)
+
+    def _examples(self) -> Iterator[Outcome]:
+        """Ask for the examples of the accepted instructions that wait, and count the rows."""
+        waiting, self.waiting = self.waiting, []
+        first = len(self.pool) - len(waiting)
+        chains = (self._instruction(first + i, text, lineage) for i, (text, lineage) in enumerate(waiting))
+        for found in self.session.drive(chains):
+            for outcome in found:
+                if isinstance(outcome, Kept) and self.rows >= self.kind.rows:
+                    row = outcome.row
+                    outcome = Dropped("surplus", "example", row["messages"][-1]["content"], {"id": row["id"]})
+                self.rows += isinstance(outcome, Kept)
+                yield outcome
+
+    def _instruction(self, index: int, text: str, lineage: dict[str, Any]) -> Chain[Sequence[Outcome]]:
+        """Classification or not, then examples by the approach that fits, then the rules that throw some away."""
+        kind, session = self.kind, self.session
+        shots = _classify_shots(self.tasks)
+        prompt = load("self_instruct/classify").render(examples=shots, instruction=text)
+        (verdict,) = yield [self._answer("classify", index, prompt, 3, ("\n", "Task"))]
+        word = verdict.text.strip().strip(".'\"").lower()
+        label = word.startswith("yes")
+        if verdict.ok and not word.startswith(("yes", "no")):
+            session.journal["classify_unclear"] += 1  # taken as no, as in the paper's code
+        name = "output_first" if label else "input_first"
+        prompt = load(f"self_instruct/{name}").render(examples=_shots(self.tasks, label), instruction=text)
+        stop = ("\nTask:", f"\nExample {kind.examples_at_most + 1}")
+        (reply,) = yield [self._answer("example", index, prompt, kind.example_tokens, stop, presence_penalty=1.5)]
+        models = lineage["models"] | {p: [c.model, c.revision] for p, c in (("classify", verdict), ("example", reply))}
+        lineage = lineage | {"instruction": index, "classification": label, "models": models}
+        if not reply.ok:
+            return [Failed(str(reply.error), name, reply.detail, lineage)]
+        parse = instances.output_first if label else instances.input_first
+        found = parse(reply.text, reply.finish_reason == "length")
+        if not found:
+            return [Dropped("no_example", name, reply.text, lineage | {"text": text})]
+        rng = session.random("example", index)
+        return [
+            self._row(text, example, rng, lineage | {"example": i})
+            for i, example in enumerate(instances.clean(found, kind.examples_at_most, rng))
+        ]
+
+    def _answer(
+        self, purpose: str, index: int, prompt: str, tokens: int, stop: tuple[str, ...], presence_penalty: float = 0.0
+    ) -> Ask:
+        """Return a question that is answered greedily."""
+        text: Any = prompt if self.kind.interface == "completion" else [message("user", prompt)]
+        params: dict[str, Any] = {"temperature": 0.0, "max_tokens": tokens, "stop": stop, "seed": None}
+        return self.session.ask(
+            purpose, index, text, model=self.kind.model, presence_penalty=presence_penalty, **params
+        )
+
+    def _row(self, text: str, example: instances.Example, rng: random.Random, lineage: dict[str, Any]) -> Outcome:
+        if example.reason is not None:
+            raw = f"{text}\n{example.input}\n{example.output}"
+            return Dropped(example.reason, "example", raw, lineage)
+        layout = rng.randrange(4) if self.kind.layouts == "varied" else 0
+        turn = load("self_instruct/user_turn").render(instruction=text, input=example.input, layout=layout)
+        chat = [message("user", turn), message("assistant", example.output)]
+        return Kept(conversation_row(chat, self.session.kind, lineage))
+
+
+def _classify_shots(tasks: tuple[seed_tasks.SeedTask, ...]) -> list[seed_tasks.SeedTask]:
+    """Return 12 classification tasks among 19 others, the first of each, spread evenly."""
+    labels = [t for t in tasks if t.is_classification][:CLASSIFICATION_SHOTS]
+    others = [t for t in tasks if not t.is_classification][:: max(1, len(tasks) // 24)][:OTHER_SHOTS]
+    ranked = [((i + 0.5) / len(group), task) for group in (labels, others) for i, task in enumerate(group)]
+    return [task for _, task in sorted(ranked, key=lambda pair: (pair[0], pair[1].id))]
+
+
+def _shots(tasks: tuple[seed_tasks.SeedTask, ...], label: bool) -> list[seed_tasks.SeedTask]:
+    """Return tasks that show how examples are written; those with several come first, then every n-th."""
+    group = [t for t in tasks if t.is_classification == label]
+    several = [t for t in group if len(t.instances) > 1][: INSTANCE_SHOTS // 2]
+    rest = [t for t in group if t not in several]
+    return several + rest[:: max(1, len(rest) // (INSTANCE_SHOTS - len(several)))][: INSTANCE_SHOTS - len(several)]
