@@ -41,6 +41,13 @@ def documents(
     return batches(rows())
 
 
+def wanted(names: list[str], fields: Fields) -> list[str]:
+    """Return the columns that something asks for; the others need not be read."""
+    return [
+        name for name in names if name in (fields.text, fields.url, fields.lang, fields.source) or fields.carries(name)
+    ]
+
+
 def _python(column: pa.Array) -> list[Any]:
     """Return Python values; bytes stay bytes where a string column or a binary one is not UTF-8."""
     kind = column.type

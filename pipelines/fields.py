@@ -58,7 +58,7 @@ class Fields(NamedTuple):
             if name is not None and name not in columns:
                 hint = nearest(name, columns)
                 there = "" if hint.startswith("there") else f" (there is {', '.join(sorted(columns))})"
-                raise InputError(f"{where} has no column {name!r}: {hint}{there} Name it with `{parameter}: COLUMN`.")
+                raise InputError(f"{where} has no column {name!r}: {hint}{there}. Name it by `{parameter}: COLUMN`")
 
 
 def _utf8(text: str, replace: bool) -> str | None:

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from blake3 import blake3
-
-from pipelines.paths import Fingerprint, origin_of, shown
+from pipelines.paths import Fingerprint, digest_of, origin_of
 from pipelines.source import SPLIT_BYTES, FileSource
 from schemas.errors import InputError
 
@@ -27,27 +25,17 @@ class GroupedSource(FileSource):
             held.append(Fingerprint.of(path))
             size += held[-1].size
             if size >= SPLIT_BYTES or len(held) == GROUP_FILES or number == len(files) - 1:
-                parts.append({"first": first, "files": len(held), "size": size, "digest": _digest(held)})
+                parts.append({"first": first, "files": len(held), "size": size, "digest": digest_of(held)})
                 first, held, size = number + 1, [], 0
         return parts
 
     def group(self, part: dict[str, Any]) -> Iterator[Path]:
         """Yield the part's files; raises InputError when they are not what was planned."""
         files = self.files()[part["first"] : part["first"] + part["files"]]
-        if _digest([Fingerprint.of(path) for path in files]) != part["digest"]:
+        if digest_of([Fingerprint.of(path) for path in files]) != part["digest"]:
             raise InputError(f"files of {self.path} changed while the run was going: run again, and they are read anew")
         yield from files
 
     def group_origin(self, path: Path) -> str:
         """Return the directory's name: one file a document would make one origin a document."""
         return self.name or origin_of(path.resolve().parent)
-
-    def shown(self, path: Path) -> str:
-        return shown(path)
-
-
-def _digest(files: list[Fingerprint]) -> str:
-    digest = blake3()
-    for file in files:
-        digest.update(f"{file.path}\x00{file.size}\x00{file.mtime_ns}\x00".encode())
-    return digest.hexdigest()[:32]

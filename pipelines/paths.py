@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from blake3 import blake3
+
 from schemas.errors import InputError, nearest
 
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 _ENDINGS = re.compile(
     r"(\.(jsonl?|ndjson|parquet|txt|text|md|csv|tsv|arrow|feather|html?|xhtml|warc|gz|zst|bz2|xz))+$", re.I
 )
-_SHARD = re.compile(r"([-_.]?(part|shard|chunk|split)?[-_.]?\d+([-_.]?of[-_.]?\d+)?)+$", re.I)
+_NUMBER = r"(\d{2,}|(part|shard|chunk|split)[-_.]?\d+)([-_.]?of[-_.]?\d+)?"
+_SHARD = re.compile(rf"(^{_NUMBER}|[-_.]{_NUMBER})+$", re.I)  # a lone digit is part of a name: c4, gpt-2
 
 
 class Fingerprint(NamedTuple):
@@ -52,6 +55,19 @@ class Fingerprint(NamedTuple):
         if (found.st_size, found.st_mtime_ns) != (part["size"], part["mtime_ns"]):
             raise InputError(f"{path} changed while the run was going: run again, and it is read anew")
         return path
+
+
+def listing_digest(folder: Path) -> str:
+    """Return a digest over the names, sizes and times of all files below a directory."""
+    return digest_of([Fingerprint.of(path) for path in sorted(folder.rglob("*")) if path.is_file()])
+
+
+def digest_of(files: Sequence[Fingerprint]) -> str:
+    """Return a digest over the fingerprints of files, 32 hexadecimal digits of blake3."""
+    digest = blake3()
+    for file in files:
+        digest.update(f"{file.path}\x00{file.size}\x00{file.mtime_ns}\x00".encode())
+    return digest.hexdigest()[:32]
 
 
 def matching(patterns: str | Sequence[str], suffixes: tuple[str, ...]) -> list[Path]:

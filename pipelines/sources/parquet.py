@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.batches import BATCH_BYTES, BATCH_ROWS, Unreadable
-from pipelines.columns import documents
+from pipelines.columns import documents, wanted
 from pipelines.paths import Fingerprint
 from pipelines.source import SPLIT_BYTES, RecordSource
 from schemas.errors import InputError
@@ -36,12 +36,12 @@ class Parquet(RecordSource):
             yield Unreadable(fields.origin, path.name, "broken_parquet", part["error"])
             return
         with pq.ParquetFile(path) as file:
-            wanted = [name for name in file.schema_arrow.names if name == fields.text or not _heavy(fields, name)]
+            columns = wanted(file.schema_arrow.names, fields)
             for group in range(part["first"], part["end"]):
                 about = file.metadata.row_group(group)
                 rows = 0
                 try:
-                    batches = file.iter_batches(_batch_rows(about), row_groups=[group], columns=wanted)
+                    batches = file.iter_batches(_batch_rows(about), row_groups=[group], columns=columns)
                     for batch in batches:
                         yield from documents(batch, fields, f"{path.name}:{group}", rows)
                         rows += batch.num_rows
@@ -81,8 +81,3 @@ def _batch_rows(group: pq.RowGroupMetaData) -> int:
     """Return how many rows have about BATCH_BYTES, so that long rows come in small batches."""
     per_row = max(1, group.total_byte_size // max(1, group.num_rows))
     return max(1, min(BATCH_ROWS, BATCH_BYTES // per_row))
-
-
-def _heavy(fields: Any, name: str) -> bool:
-    """A column that nothing asks for is not read."""
-    return name not in (fields.url, fields.lang, fields.source) and not fields.carries(name)

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from pipelines.batches import Row, Unreadable, batches
 from pipelines.file_groups import GroupedSource
+from pipelines.paths import shown
 from pipelines.source import DecodedSource
 from pipelines.streams import BrokenStream, chunks, utf8_chunks
 
@@ -23,7 +24,7 @@ class Text(GroupedSource, DecodedSource):
         return batches(self._row(path) for path in self.group(part))
 
     def _row(self, path: Path) -> Row | Unreadable:
-        origin, where = self.group_origin(path), self.shown(path)
+        origin, where = self.group_origin(path), shown(path)
         data, size = [], 0
         try:
             for piece in utf8_chunks(chunks(path), self.encoding):

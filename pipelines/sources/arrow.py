@@ -1,0 +1,67 @@
+"""Arrow IPC files and streams (also Feather), one row a document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from pipelines.batches import BATCH_ROWS, Unreadable
+from pipelines.columns import documents, wanted
+from pipelines.paths import Fingerprint
+from pipelines.source import RecordSource
+from schemas.errors import InputError
+
+
+class Arrow(RecordSource):
+    """One document a row; files are memory-mapped, so a task holds one slice of a record batch at a time.
+
+    Datasets that the Hugging Face library saved to disk are directories of such files.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".arrow", ".feather", ".ipc")
+
+    def parts(self) -> list[dict[str, Any]]:
+        files = self.files()
+        for path in files:
+            try:
+                with _opened(path) as reader:
+                    self.fields(path).check(reader.schema.names, str(path))
+            except (OSError, pa.ArrowException) as error:
+                raise InputError(f"{path} is not an Arrow IPC file or stream: {str(error)[:160]}") from error
+        return [Fingerprint.of(path).part() for path in files]
+
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+        path = Fingerprint.check(part)
+        fields = self.fields(path)
+        with _opened(path) as reader:
+            number = 0
+            try:
+                for number, batch in enumerate(_batches(reader)):
+                    slim = batch.select(wanted(batch.schema.names, fields))
+                    for start in range(0, slim.num_rows, BATCH_ROWS):
+                        yield from documents(slim.slice(start, BATCH_ROWS), fields, f"{path.name}:{number}", start)
+            except (OSError, pa.ArrowException) as error:
+                yield Unreadable(fields.origin, f"{path.name}:{number + 1}", "broken_arrow", str(error)[:300])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Yield a reader of the file format, or of the stream format where the file has no footer."""
+    with pa.memory_map(str(path)) as source:
+        try:
+            reader = pa.ipc.open_file(source)
+        except pa.ArrowInvalid:
+            source.seek(0)
+            reader = pa.ipc.open_stream(source)
+        with reader:
+            yield reader
+
+
+def _batches(reader: Any) -> Iterator[pa.RecordBatch]:
+    if isinstance(reader, pa.ipc.RecordBatchFileReader):
+        return (reader.get_batch(number) for number in range(reader.num_record_batches))
+    return iter(reader)

@@ -1,0 +1,117 @@
+"""CSV and TSV files with a header line, plain or compressed; quoted fields may hold line breaks."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+from pydantic import Field
+
+from pipelines.batches import Row, Unreadable, batches
+from pipelines.fields import Fields
+from pipelines.paths import Fingerprint
+from pipelines.source import DecodedSource, RecordSource
+from pipelines.streams import BrokenStream, chunks, lines, utf8_chunks
+from schemas.errors import InputError
+
+_ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, as "surrogateescape" keeps them
+
+
+class Csv(RecordSource, DecodedSource):
+    """One document a record (RFC 4180). delimiter: by default a tab in .tsv files, a comma elsewhere.
+
+    columns: the names, for files without a header line. A record with another number of fields than the header is
+    counted; a quote that never closes takes at most `max_document_bytes` of the file with it.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv")
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    columns: tuple[str, ...] = ()
+
+    def parts(self) -> list[dict[str, Any]]:
+        files = self.files()
+        for path in files:
+            self._check_header(path)
+        return [Fingerprint.of(path).part() for path in files]
+
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+        path = Fingerprint.check(part)
+        return batches(self._rows(path, self.fields(path)))
+
+    def _rows(self, path: Path, fields: Fields) -> Iterator[Row | Unreadable]:
+        columns = list(self.columns)
+        for where, record in self._records(path):
+            if isinstance(record, Unreadable):
+                yield record._replace(source=fields.origin)
+            elif not columns:
+                columns = record
+            elif len(record) != len(columns):
+                detail = f"{len(record)} fields, the header has {len(columns)}"
+                yield Unreadable(fields.origin, where, "wrong_field_count", detail)
+            else:
+                yield self._row(dict(zip(columns, record, strict=True)), fields, where)
+
+    def _row(self, record: dict[str, str], fields: Fields, where: str) -> Row | Unreadable:
+        wrong = [name for name, value in record.items() if not value.isascii() and _ESCAPED.search(value)]
+        if wrong and self.errors == "count":
+            return Unreadable(fields.origin, where, "invalid_utf8", f"in {', '.join(wrong)}"[:200])
+        for name in wrong:
+            record[name] = record[name].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return fields.row(record, where)
+
+    def _records(self, path: Path) -> Iterator[tuple[str, Any]]:
+        """Yield (where, fields) of each record; an Unreadable in their place where csv or the stream fails."""
+        csv.field_size_limit(self.max_document_bytes)
+        source = _Lines(path, self.encoding, self.max_document_bytes)
+        reader = csv.reader(source, delimiter=self._delimiter(path), strict=True)
+        while True:
+            first = source.number + 1
+            where = f"{path.name}:{first}"
+            try:
+                record = next(reader)
+            except StopIteration:
+                break
+            except BrokenStream as error:
+                yield where, Unreadable("", where, error.error, error.detail)
+                break
+            except csv.Error as error:
+                yield where, Unreadable("", where, "invalid_csv", f"{error}; lines {first} to {source.number}")
+                continue
+            if record:
+                yield where, record
+
+    def _delimiter(self, path: Path) -> str:
+        return self.delimiter or ("\t" if ".tsv" in path.suffixes else ",")
+
+    def _check_header(self, path: Path) -> None:
+        columns = list(self.columns)
+        if not columns:
+            first = next(self._records(path), None)
+            if first is None or isinstance(first[1], Unreadable):
+                return  # an empty or broken file is counted when it is read
+            columns = first[1]
+        if len(set(columns)) != len(columns):
+            raise InputError(f"{path} has two columns of one name: {', '.join(columns)}")
+        self.fields(path).check(columns, str(path))
+
+
+class _Lines:
+    """Lines as text for the csv module, with a count of those given out; bytes that are not UTF-8 are kept marked."""
+
+    def __init__(self, path: Path, encoding: str, limit: int) -> None:
+        self.number = 0
+        self._lines = lines(utf8_chunks(chunks(path), encoding), limit)
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.number = line.number
+        if line.data is None:
+            raise csv.Error("a line is longer than the limit for a document")
+        return line.data.decode("utf-8", "surrogateescape") + "\n"
