@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -97,7 +98,7 @@ class Generate(Work):
         tables = {role: Table.of(artifact) for role, artifact in inputs.items()}
         share = Share(rank, self.shards(inputs))
         session = Session(name, kind.seed, client, tables, share, window=2 * self.concurrency)
-        with Sheets(kind, out, rank) as sheets:
+        with closing(session), Sheets(kind, out, rank) as sheets:
             for outcome in kind.generate(session):
                 sheets.take(outcome)
                 _stuck(sheets, outcome)

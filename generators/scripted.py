@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,9 +32,11 @@ class ScriptedSession(Session):
     replies: Mapping[str, Sequence[Reply]] = field(default_factory=dict)
     heard: list[Ask] = field(default_factory=list)
 
-    def answer(self, asks: Sequence[Ask]) -> list[Completion]:
-        """Return the next line of the script for each question."""
-        return [self._reply(ask) for ask in asks]
+    def submit(self, asks: Sequence[Ask]) -> Future[list[Completion]]:
+        """Answer with the next line of the script for each question."""
+        future: Future[list[Completion]] = Future()
+        future.set_result([self._reply(ask) for ask in asks])
+        return future
 
     def _reply(self, ask: Ask) -> Completion:
         nth = sum(a.purpose == ask.purpose for a in self.heard)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, cast
 
@@ -63,6 +64,7 @@ class Session:
     asked: Counter[str] = field(default_factory=Counter)  # requests by purpose
     tokens: Counter[str] = field(default_factory=Counter)  # prompt and completion tokens
     journal: Counter[str] = field(default_factory=Counter)  # facts that a kind counts for the report
+    _threads: ThreadPoolExecutor | None = None
 
     def number(self, *parts: Any) -> int:
         """Return a number of 31 bits that depends on the recipe's seed, the kind and `parts`, and on nothing else."""
@@ -83,19 +85,17 @@ class Session:
             return Ask(purpose, Request(prompt=text, **params))
         return Ask(purpose, Request(messages=tuple(text), **params))
 
-    def send(self, asks: Sequence[Ask]) -> list[Completion]:
-        """Return the answers, in order, and keep the books."""
-        completions = self.answer(asks)
-        for ask, completion in zip(asks, completions, strict=True):
-            _of_the_moment(completion)
-            self.asked[ask.purpose] += 1
-            self.tokens["prompt"] += completion.prompt_tokens
-            self.tokens["completion"] += completion.completion_tokens
-        return completions
+    def submit(self, asks: Sequence[Ask]) -> Future[list[Completion]]:
+        """Send questions and return at once; the client keeps more than one chain's questions under way."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(max_workers=4 * self.window, thread_name_prefix="chain")
+        return self._threads.submit(self.client.complete, [ask.request for ask in asks])
 
-    def answer(self, asks: Sequence[Ask]) -> list[Completion]:
-        """Return what the client answers."""
-        return self.client.complete([ask.request for ask in asks])
+    def close(self) -> None:
+        """Let go of the threads; questions that nobody has sent yet are not sent."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
 
     def drive(
         self, chains: Iterable[Chain[Result]], wanted: Callable[[], int] | None = None, window: int | None = None
@@ -104,10 +104,12 @@ class Session:
 
         A chain is started only when fewer than `window` chains are undecided (default: the session's), so what chain k
         can know of earlier results is the results up to k - window, whatever the timing. No more chains are
-        started than `wanted()` says are still wanted, so none is started in vain.
+        started than `wanted()` says are still wanted, so none is started in vain. A slow chain holds up the delivery
+        of later ones, never their work.
         """
         waiting = iter(chains)
         running: deque[_Running[Result]] = deque()
+        asked: dict[Future[list[Completion]], _Running[Result]] = {}
         limit = window or self.window
         exhausted = False
         while True:
@@ -116,19 +118,43 @@ class Session:
                 if chain is None:
                     exhausted = True
                 else:
-                    running.append(_resume(_Running(chain), None))
+                    running.append(_Running(chain))
+                    self._resume(running[-1], None, asked)
             if not running:
                 return
             if running[0].done:
                 yield cast(Result, running.popleft().result)
                 continue
-            self._round([slot for slot in running if not slot.done])
+            wait(asked, return_when=FIRST_COMPLETED)
+            for future in [future for future in asked if future.done()]:
+                self._resume(asked[future], future, asked)
 
-    def _round(self, slots: Sequence[_Running[Any]]) -> None:
-        """Send all that the chains have to ask, and hand the answers back."""
-        answers = iter(self.send([ask for slot in slots for ask in slot.asks]))
-        for slot in slots:
-            _resume(slot, [next(answers) for _ in slot.asks])
+    def _resume(
+        self,
+        slot: _Running[Result],
+        future: Future[list[Completion]] | None,
+        asked: dict[Future[list[Completion]], _Running[Result]],
+    ) -> None:
+        """Let a chain go on with its answers until it ends or asks again."""
+        try:
+            if future is None:
+                slot.asks = next(slot.chain)
+            else:
+                del asked[future]
+                slot.asks = slot.chain.send(self._booked(slot.asks, future.result()))
+        except StopIteration as stop:
+            slot.asks, slot.done, slot.result = (), True, stop.value
+        else:
+            asked[self.submit(slot.asks)] = slot
+
+    def _booked(self, asks: Sequence[Ask], completions: list[Completion]) -> list[Completion]:
+        """Return the answers after they are in the books; what is no answer but a broken line ends the step."""
+        for ask, completion in zip(asks, completions, strict=True):
+            _of_the_moment(completion)
+            self.asked[ask.purpose] += 1
+            self.tokens["prompt"] += completion.prompt_tokens
+            self.tokens["completion"] += completion.completion_tokens
+        return completions
 
 
 def _of_the_moment(completion: Completion) -> None:
@@ -138,11 +164,3 @@ def _of_the_moment(completion: Completion) -> None:
             f"model {completion.model!r} does not answer ({completion.error}): {completion.detail}\n"
             "What it answered so far is kept: see to the server, then run again to go on."
         )
-
-
-def _resume(slot: _Running[Result], answers: list[Completion] | None) -> _Running[Result]:
-    try:
-        slot.asks = next(slot.chain) if answers is None else slot.chain.send(answers)
-    except StopIteration as stop:
-        slot.asks, slot.done, slot.result = (), True, stop.value
-    return slot
