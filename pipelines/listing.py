@@ -43,3 +43,21 @@ def _rows(kind: str) -> list[tuple[str, str]]:
 def _question(name: str) -> str:
     text = (recipes_shipped.FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     return next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("question:")), "")
+
+
+def print_samples(name: str | None, console: Console) -> None:
+    """List the sample sets with licence and origin, or fetch one and say what came."""
+    from pipelines import samples
+
+    if name is not None:
+        found = samples.fetch(name)
+        for key, value in found.items():
+            console.print(f"{key:<20} {', '.join(map(str, value)) if isinstance(value, (list, dict)) else value}")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "what", "licence", "download", "cached"):
+        table.add_column(column)
+    for row in samples.listing():
+        cached = "yes" if row["cached"] else "no"
+        table.add_row(row["name"], row["about"], row["licence"], f"{row['download_megabytes']} MB", cached)
+    console.print(table)
