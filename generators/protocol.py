@@ -6,6 +6,7 @@ in and Parquet cannot hold, are replaced before anybody sees them.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -55,7 +56,7 @@ def completion(request: Request, text: str) -> Completion:
     Raises Fault("bad_reply") when the text is no reply at all: HTML, half a JSON text, an error in disguise.
     """
     try:
-        data = orjson.loads(text)
+        data = json.loads(text)  # not orjson: it refuses a whole reply for one lone surrogate
         choice = data["choices"][0]
         logprobs = choice.get("logprobs")
         if request.messages:
@@ -72,7 +73,7 @@ def completion(request: Request, text: str) -> Completion:
             completion_tokens=int(usage.get("completion_tokens") or 0),
             logprobs=tokens,
         )
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         start = " ".join(text[:120].split())
         raise Fault("bad_reply", f"status 200, but no completion ({type(error).__name__}): {start!r}") from error
     return _judged(request, found)
