@@ -150,7 +150,7 @@ def _held_out(made: Plan, corpora: Mapping[str, Step]) -> Step | None:
         files = made.add("read:held_out", read_work(wanted.files))
         source = made.add("corpus:held_out", _whole(), {"documents": files})
         return made.add("held_out", HeldOut(**{**fields, "share": 1.0}), {"corpus": source})
-    return made.add("held_out", HeldOut(**fields), {"corpus": corpora[str(wanted.from_)]})
+    return made.add("held_out", HeldOut(**fields), {"corpus": corpora[wanted.sets[0]]})
 
 
 def _whole() -> Work:

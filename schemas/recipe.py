@@ -11,9 +11,6 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from schemas import plugin
-from schemas.errors import RecipeError, nearest
-
 Spec = str | dict[str, Any]  # a plug-in: its name, or {name: parameters}
 
 
@@ -59,10 +56,40 @@ class Corpus(Part):
         return [self.from_] if isinstance(self.from_, str) else list(self.from_)
 
 
-class HeldOut(Part):
-    """What the frozen evaluation set is made of: a share of a corpus's documents, or files of the user's own."""
+class Model(Part):
+    """A model that answers or is trained on: a sample or a directory (served by vLLM when it must answer), or a URL."""
 
-    from_: Name | None = Field(None, alias="from")
+    sample: str | None = None  # see `windtunnel samples`
+    path: str | None = None  # a directory with config.json, safetensors and a tokenizer
+    url: str | None = None  # an OpenAI-compatible address, with `model` and the name of the variable that holds the key
+    model: str | None = None
+    key: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$")
+    price: tuple[float, float] = (0.0, 0.0)  # dollars per million prompt and completion tokens
+    serve: dict[str, str | int | float | bool] = Field(default_factory=dict)  # options of the server we start
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Model:
+        if sum(value is not None for value in (self.sample, self.path, self.url)) != 1:
+            raise ValueError("a model has one of `sample:`, `path:` or `url:`")
+        if (self.url is None) != (self.model is None):
+            raise ValueError("a model at a `url:` has the name it goes by there: `model:`")
+        return self
+
+
+class Generated(Part):
+    """Rows that a generator makes, from models and, for some kinds, from documents or other rows."""
+
+    with_: Spec = Field(alias="with")
+    from_: dict[str, Name | list[Name]] = Field(default_factory=dict, alias="from")  # role -> corpora or rows
+
+
+class HeldOut(Part):
+    """What the frozen evaluation set is made of: a share of a corpus's documents, or files of the user's own.
+
+    For generated rows `from` may name several sets; the share is held out of each.
+    """
+
+    from_: Name | list[Name] | None = Field(None, alias="from")
     share: float = Field(0.02, gt=0, lt=1)
     where: str | None = None
     documents: int | None = Field(None, gt=0)  # at most so many
@@ -74,6 +101,11 @@ class HeldOut(Part):
         if (self.files is None) == (self.from_ is None):
             raise ValueError("held_out has either `from:` (a corpus) or `files:` (a source of your own)")
         return self
+
+    @property
+    def sets(self) -> list[str]:
+        """Names of the corpora or generated sets that the share is taken from."""
+        return [self.from_] if isinstance(self.from_, str) else list(self.from_ or [])
 
 
 class Tokenizer(Part):
@@ -101,16 +133,21 @@ class Tokens(Part):
 
 
 class Train(Part):
-    """The small model, its schedule, the seeds and the stages of training."""
+    """The model (a new small one, or one to start from), its schedule, the seeds and the stages of training."""
 
-    model: Spec
+    model: Spec | None = None
+    start: Name | None = None  # one of `models:`
     schedule: Spec = Field(default_factory=lambda: {"wsd": {"warmup": 0.05, "decay": 0.2}})
     seeds: list[int] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
     stages: list[Spec] = Field(min_length=1)
     threads: int = Field(1, ge=1)
 
+    preferences: Name | None = None  # the generated pairs that preference stages train on
+
     @model_validator(mode="after")
     def _distinct(self) -> Train:
+        if (self.model is None) == (self.start is None):
+            raise ValueError("train has either `model:` (a new model) or `start:` (one of `models:`)")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds must differ from one another")
         return self
@@ -132,6 +169,8 @@ class Recipe(Part):
     question: str = Field(min_length=1)
     store: str
     corpora: dict[Name, Corpus] = Field(min_length=1)
+    models: dict[Name, Model] = Field(default_factory=dict)
+    generate: dict[Name, Generated] = Field(default_factory=dict)
     held_out: HeldOut | None = None
     mixes: dict[Name, dict[Name, Annotated[float, Field(ge=0)]]] = Field(default_factory=dict)
     tokens: Tokens | None = None
@@ -142,85 +181,3 @@ class Recipe(Part):
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a recipe, for editors that complete and check YAML."""
     return Recipe.model_json_schema(by_alias=True)
-
-
-def check(recipe: Recipe) -> None:
-    """Raise RecipeError where names do not meet or a plug-in's word or parameter is wrong.
-
-    The error carries `path`, the keys that lead to the place, so that the reader can name the line.
-    """
-    for name, corpus in recipe.corpora.items():
-        here = ("corpora", name)
-        for parent in corpus.parents:
-            _known(parent, recipe.corpora, "corpus", (*here, "from"))
-        _specs(corpus, here)
-    _acyclic(recipe)
-    if recipe.held_out is not None and recipe.held_out.from_ is not None:
-        _known(recipe.held_out.from_, recipe.corpora, "corpus", ("held_out", "from"))
-    for name, weights in recipe.mixes.items():
-        for corpus_name in weights:
-            _known(corpus_name, recipe.corpora, "corpus", ("mixes", name, corpus_name))
-        if sum(weights.values()) <= 0:
-            raise at(("mixes", name), f"mix {name!r} needs at least one weight above zero")
-    _training(recipe)
-
-
-def _training(recipe: Recipe) -> None:
-    if recipe.mixes and recipe.tokens is None:
-        raise at(("mixes",), "mixes need a `tokens:` part: a tokenizer and a budget")
-    if recipe.tokens is not None and recipe.tokens.tokenizer.trained_on is not None:
-        _known(recipe.tokens.tokenizer.trained_on, recipe.corpora, "corpus", ("tokens", "tokenizer", "trained_on"))
-    if recipe.train is not None:
-        _make("model", recipe.train.model, ("train", "model"))
-        _make("schedule", recipe.train.schedule, ("train", "schedule"))
-        for i, stage in enumerate(recipe.train.stages):
-            _make("objective", stage, ("train", "stages", i))
-        if not recipe.mixes:
-            raise at(("train",), "`train:` needs `mixes:` to train on")
-        if recipe.held_out is None:
-            raise at(("train",), "`train:` needs `held_out:`: what the models are measured on is part of the question")
-    if recipe.compare is not None:
-        if recipe.train is None:
-            raise at(("compare",), "`compare:` needs `train:`")
-        _known(recipe.compare.baseline, recipe.mixes, "mix", ("compare", "baseline"))
-
-
-def _specs(corpus: Corpus, here: tuple[str | int, ...]) -> None:
-    if corpus.source is not None:
-        _make("source", corpus.source, (*here, "source"))
-    for i, rule in enumerate(corpus.rules):
-        _make("rule", rule, (*here, "rules", i))
-    methods = corpus.dedup if isinstance(corpus.dedup, list) else [corpus.dedup] if corpus.dedup else []
-    for method in methods:
-        _make("dedup", method, (*here, "dedup"))
-
-
-def _make(kind: str, spec: Spec, path: tuple[str | int, ...]) -> None:
-    try:
-        plugin.make(kind, spec)
-    except RecipeError as error:
-        raise at(path, str(error)) from error
-
-
-def _known(name: str, known: Any, kind: str, path: tuple[str | int, ...]) -> None:
-    if name not in known:
-        raise at(path, f"no {kind} is called {name!r}: {nearest(name, known)}")
-
-
-def _acyclic(recipe: Recipe) -> None:
-    for start in recipe.corpora:
-        seen, todo = set(), list(recipe.corpora[start].parents)
-        while todo:
-            name = todo.pop()
-            if name == start:
-                raise at(("corpora", start, "from"), f"corpus {start!r} is made from itself")
-            if name not in seen:
-                seen.add(name)
-                todo.extend(recipe.corpora[name].parents)
-
-
-def at(path: tuple[str | int, ...], message: str) -> RecipeError:
-    """Return a RecipeError that knows the keys leading to its place in the recipe."""
-    error = RecipeError(message)
-    error.path = path  # type: ignore[attr-defined]
-    return error

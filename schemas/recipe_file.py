@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from schemas import recipe as shape
 from schemas.errors import RecipeError, nearest
+from schemas.recipe_check import check
 
 Keys = tuple[str | int, ...]
 
@@ -46,7 +47,7 @@ def parse(text: str, sets: list[str], origin: str = "recipe", stem: str = "recip
     data.setdefault("store", f"runs/{stem}")
     try:
         recipe = shape.Recipe.model_validate(data)
-        shape.check(recipe)
+        check(recipe)
     except ValidationError as error:
         first = error.errors()[0]
         keys = tuple(first["loc"])

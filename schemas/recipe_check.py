@@ -1,0 +1,139 @@
+"""Checks what a recipe's parts say of one another: names that must meet, plug-ins that must exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from schemas import plugin
+from schemas.errors import RecipeError, nearest
+from schemas.recipe import Corpus, Recipe, Spec
+
+Keys = tuple[str | int, ...]
+
+
+def check(recipe: Recipe) -> None:
+    """Raise RecipeError where names do not meet or a plug-in's word or parameter is wrong.
+
+    The error carries `path`, the keys that lead to the place, so that the reader can name the line.
+    """
+    for name, corpus in recipe.corpora.items():
+        here = ("corpora", name)
+        for parent in corpus.parents:
+            _known(parent, recipe.corpora, "corpus", (*here, "from"))
+        _specs(corpus, here)
+    _acyclic(recipe)
+    _generation(recipe)
+    _mixes(recipe)
+    _training(recipe)
+    _held_out(recipe)
+
+
+def _specs(corpus: Corpus, here: Keys) -> None:
+    if corpus.source is not None:
+        _make("source", corpus.source, (*here, "source"))
+    for i, rule in enumerate(corpus.rules):
+        _make("rule", rule, (*here, "rules", i))
+    methods = corpus.dedup if isinstance(corpus.dedup, list) else [corpus.dedup] if corpus.dedup else []
+    for method in methods:
+        _make("dedup", method, (*here, "dedup"))
+
+
+def _acyclic(recipe: Recipe) -> None:
+    for start in recipe.corpora:
+        seen, todo = set(), list(recipe.corpora[start].parents)
+        while todo:
+            name = todo.pop()
+            if name == start:
+                raise at(("corpora", start, "from"), f"corpus {start!r} is made from itself")
+            if name not in seen:
+                seen.add(name)
+                todo.extend(recipe.corpora[name].parents)
+
+
+def _generation(recipe: Recipe) -> None:
+    both = set(recipe.corpora) & set(recipe.generate)
+    if both:
+        raise at(("generate", min(both)), f"{min(both)!r} is a corpus already: give the generated rows another name")
+    earlier: set[str] = set(recipe.corpora)
+    for name, generated in recipe.generate.items():
+        here: Keys = ("generate", name)
+        made: Any = _make("generator", generated.with_, (*here, "with"))
+        for model in made.models():
+            _known(model, recipe.models, "model", (*here, "with"))
+        for role, sources in generated.from_.items():
+            for source in [sources] if isinstance(sources, str) else sources:
+                _known(source, earlier, "corpus, nor earlier generated set,", (*here, "from", role))
+        earlier.add(name)
+
+
+def _mixes(recipe: Recipe) -> None:
+    for name, weights in recipe.mixes.items():
+        here: Keys = ("mixes", name)
+        for part in weights:
+            _known(part, {*recipe.corpora, *recipe.generate}, "corpus", (*here, part))
+        used = [part for part, weight in weights.items() if weight > 0]
+        if not used:
+            raise at(here, f"mix {name!r} needs at least one weight above zero")
+        if len({part in recipe.generate for part in used}) > 1:
+            raise at(here, f"mix {name!r} takes documents and generated rows together: train on them in two stages")
+        if used[0] in recipe.corpora and recipe.tokens is None:
+            raise at(here, "a mix of corpora needs a `tokens:` part: a tokenizer and a budget")
+    if recipe.tokens is not None and recipe.tokens.tokenizer.trained_on is not None:
+        _known(recipe.tokens.tokenizer.trained_on, recipe.corpora, "corpus", ("tokens", "tokenizer", "trained_on"))
+
+
+def _training(recipe: Recipe) -> None:
+    train = recipe.train
+    if train is not None:
+        if train.model is not None:
+            _make("model", train.model, ("train", "model"))
+        if train.start is not None:
+            _known(train.start, recipe.models, "model", ("train", "start"))
+            if recipe.models[train.start].url is not None:
+                raise at(("train", "start"), f"model {train.start!r} is at a URL: training starts from files")
+        if train.preferences is not None:
+            _known(train.preferences, recipe.generate, "generated set", ("train", "preferences"))
+        _make("schedule", train.schedule, ("train", "schedule"))
+        for i, stage in enumerate(train.stages):
+            _make("objective", stage, ("train", "stages", i))
+        if not recipe.mixes:
+            raise at(("train",), "`train:` needs `mixes:` to train on")
+        if recipe.held_out is None:
+            raise at(("train",), "`train:` needs `held_out:`: what the models are measured on is part of the question")
+    if recipe.compare is not None:
+        if train is None:
+            raise at(("compare",), "`compare:` needs `train:`")
+        _known(recipe.compare.baseline, recipe.mixes, "mix", ("compare", "baseline"))
+
+
+def _held_out(recipe: Recipe) -> None:
+    wanted = recipe.held_out
+    if wanted is None:
+        return
+    if wanted.files is not None:
+        _make("source", wanted.files, ("held_out", "files"))
+    for name in wanted.sets:
+        _known(name, {*recipe.corpora, *recipe.generate}, "corpus", ("held_out", "from"))
+    kinds = {name in recipe.generate for name in wanted.sets}
+    if len(kinds) > 1 or (kinds == {False} and len(wanted.sets) > 1):
+        raise at(("held_out", "from"), "the held-out set comes from one corpus, or from generated sets")
+
+
+def _make(kind: str, spec: Spec, path: Keys) -> plugin.Plugin:
+    try:
+        return plugin.make(kind, spec)
+    except RecipeError as error:
+        raise at(path, str(error)) from error
+
+
+def _known(name: str, known: Iterable[str], kind: str, path: Keys) -> None:
+    if name not in known:
+        raise at(path, f"no {kind} is called {name!r}: {nearest(name, known)}")
+
+
+def at(path: Keys, message: str) -> RecipeError:
+    """Return a RecipeError that knows the keys leading to its place in the recipe."""
+    error = RecipeError(message)
+    error.path = path  # type: ignore[attr-defined]
+    return error
