@@ -16,13 +16,12 @@ import polars as pl
 
 from schemas.errors import InputError
 from schemas.results import Effect, Verdict
-from trainer.intervals import Interval, Resampled, interval, resample, satterthwaite
+from trainer.intervals import Interval, interval, resample
 from trainer.looks import Look, Spending, boundary
 from trainer.paired import BITS_PER_BYTE, Metric, Panel, panel, read_scores
+from trainer.seeds_needed import seeds_needed
 
 FIRST_SCREEN = 3  # seeds: the fewest from which a spread can be guessed at all usefully
-POWER = 0.8  # chance that the seeds asked for do decide, if the effect is as large as it looks
-MOST_SEEDS = 1000
 
 
 def effects(
@@ -91,7 +90,7 @@ def panel_effects(
         needed, note = None, ""
         if verdict == "undecided":
             tests = len(intervals)
-            needed, note = _seeds_needed(i, drawn, len(scores.seeds), at / tests, margin, plan)
+            needed, note = seeds_needed(i, drawn.degrees, len(scores.seeds), alpha, tests, margin, plan)
             note = _why_undecided(i, p_holm, at, tests, look, len(scores.seeds)) or note
         found.append(_effect(scores, by_run, k, i, p_holm, verdict, needed, margin, level, note))
     return found
@@ -173,39 +172,6 @@ def _why_undecided(i: Interval, p_holm: float, alpha: float, tests: int, look: L
     if i.p < alpha <= p_holm:
         return f"its own interval leaves zero out, but not after Holm's correction over {tests} mixes"
     return ""
-
-
-def _seeds_needed(
-    i: Interval, drawn: Resampled, seeds: int, alpha: float, margin: float | None, plan: tuple[Look, ...]
-) -> tuple[int | None, str]:
-    """Return how many seeds in all would probably decide, and a word when seeds alone would not.
-
-    Takes the effect and the spread as they look now: decided as different needs |effect|, as equivalent needs
-    margin - |effect|, to be (t(1 - alpha/2) + t(power)) standard errors. A guess from few seeds is itself rough.
-    """
-    from scipy import special
-
-    choices = np.arange(seeds + 1, MOST_SEEDS + 1)
-    variance, shared = i.seed_error**2 * seeds / choices, i.document_error**2
-    totals = variance + shared
-    nu = np.array(
-        [
-            max(n - 1.0, satterthwaite(total, [(v, n - 1.0), (shared, drawn.degrees)]))
-            for total, v, n in zip(totals, variance, choices, strict=True)
-        ]
-    )
-    errors = np.sqrt(totals)
-    reach = (special.stdtrit(nu, 1 - alpha / 2) + special.stdtrit(nu, POWER)) * errors
-    size = max(abs(i.effect), (margin or 0.0) - abs(i.effect))
-    enough = choices[reach <= size]
-    if plan:
-        enough = np.intersect1d(enough, [look.seeds for look in plan])
-    if len(enough):
-        return int(enough[0]), ""
-    if i.document_error * (special.ndtri(1 - alpha / 2) + special.ndtri(POWER)) > size:
-        return None, "more seeds alone would not do: the held-out set has too few documents for so small a difference"
-    most = plan[-1].seeds if plan else MOST_SEEDS
-    return None, f"not even {most} seeds would tell so small a difference"
 
 
 def _unreplicated(scores: Panel, by_run: np.ndarray, k: int, margin: float | None, level: float) -> Effect:

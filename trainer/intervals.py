@@ -31,7 +31,9 @@ variance unbiased for few clusters or seeds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -120,7 +122,7 @@ def interval(
     parts = [(seed_variance, n - 1.0)]
     if shared > 0:  # a difference of two guesses is less sure than either
         parts += [(document_variance, degrees), (own, degrees * (n - 1))]
-    nu = max(n - 1.0, satterthwaite(total, parts))
+    nu = max(n - 1.0, float(satterthwaite(total, parts)))
     error = float(np.sqrt(total))
     p = 2 * float(special.stdtr(nu, -abs(effect) / error)) if error > 0 else float(effect == 0)
     reach = float(special.stdtrit(nu, 1 - alpha / 2)) * error
@@ -153,7 +155,11 @@ def document_variances(resampled: np.ndarray) -> tuple[float, float]:
     return float(mean.var()), float((resampled - mean).var(axis=1).mean()) / (n - 1)
 
 
-def satterthwaite(total: float, parts: list[tuple[float, float]]) -> float:
-    """Return the effective degrees of freedom of a variance made from parts (variance, degrees), signs aside."""
-    bottom = sum(variance**2 / degrees for variance, degrees in parts if variance > 0)
-    return total**2 / bottom if bottom > 0 else parts[0][1]
+def satterthwaite(total: Any, parts: Sequence[tuple[Any, Any]]) -> Any:
+    """Return the effective degrees of freedom of a variance made from parts (variance, degrees), signs aside.
+
+    Numbers or arrays of one shape; where all parts are zero, the degrees of the first.
+    """
+    bottom = sum(np.square(variance) / np.maximum(degrees, 1) for variance, degrees in parts)
+    first = np.broadcast_to(np.asarray(parts[0][1], dtype=float), np.shape(bottom)).copy()
+    return np.divide(np.square(total), bottom, out=first, where=np.asarray(bottom) > 0)

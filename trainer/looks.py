@@ -6,9 +6,8 @@ therefore declared beforehand and each may spend only a part of the error: `obri
 
 The boundary is exact for t statistics, not the usual normal limit, which is far off at 3 seeds. For normal
 differences, r = sum(d) / sqrt(n * sum(d^2)) is a Markov chain in n: the next difference divided by sqrt(sum(d^2)) is
-Student's t with n degrees over sqrt(n), independently of everything before. Here the chain's distribution is carried
-from seed to seed on a grid of arcsin(r), whose density at n seeds is proportional to cos^(n-2), and what a look lets
-through is cut off. |t| = sqrt(n-1) |r| / sqrt(1-r^2).
+Student's t with n degrees over sqrt(n), independently of everything before; and |t| = sqrt(n-1) |r| / sqrt(1-r^2).
+The chain's distribution is carried from seed to seed on a grid of normal scores, and what a look lets through is cut.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ import numpy as np
 from schemas.errors import RecipeError
 
 LOOKS = (3, 5, 8, 12)
-CELLS = 601  # of the grid on (-pi/2, pi/2): the error spent comes out within 2e-4 of what was asked
+CELLS = 601  # of the grid of normal scores: the error spent comes out within 2e-4 of what was asked
+FURTHEST = 7.0  # normal score of the grid's end, beyond which lies 1e-12 of the chance
 
 Spending = Literal["obrien_fleming", "pocock"]
 
@@ -46,7 +46,7 @@ def spent(spending: Spending, alpha: float, share: float) -> float:
     if spending == "pocock":
         return alpha * math.log1p((math.e - 1) * share)
     if spending == "obrien_fleming":
-        return 2 * float(special.ndtr(special.ndtri(alpha / 2) / math.sqrt(share)))
+        return 4 * float(special.ndtr(special.ndtri(alpha / 4) / math.sqrt(share)))  # alpha / 2 on each side
     raise RecipeError(f"no spending is called {spending!r}: there is obrien_fleming, pocock")
 
 
@@ -62,39 +62,38 @@ def boundary(
 
     if not looks or looks[0] < 2 or any(b <= a for a, b in itertools.pairwise(looks)):
         raise RecipeError(f"looks are growing numbers of seeds from 2 on, not {list(looks)}")
-    edges = np.linspace(-math.pi / 2, math.pi / 2, CELLS + 1)
-    mass = _start(edges, looks[0])
+    scores = np.linspace(-FURTHEST, FURTHEST, CELLS + 1)
+    mass = np.diff(special.ndtr(scores))
     n, before, found = looks[0], 0.0, []
     for seeds in looks:
         while n < seeds:
-            mass = _transition(edges, n).T @ mass
+            mass = _transition(scores, n).T @ mass
             n += 1
         now = spent(spending, alpha, seeds / looks[-1])
-        angle, mass = _cut(edges, mass, now - before)
-        critical = math.sqrt(seeds - 1) * math.tan(angle)
-        if not found:  # no path has been stopped yet: t itself, finer than the grid far out in the tail
-            critical = -float(special.stdtrit(seeds - 1, now / 2))
-        found.append(Look(seeds, now, critical, 2 * float(special.stdtr(seeds - 1, -critical))))
+        score, mass = _cut(scores, mass, now - before)
+        level = 2 * float(special.ndtr(-score)) if found else now  # nothing was cut before the first look
+        found.append(Look(seeds, now, -float(special.stdtrit(seeds - 1, level / 2)), level))
         before = now
     return tuple(found)
 
 
-def _start(edges: np.ndarray, n: int) -> np.ndarray:
-    """Return the mass of arcsin(r) in every cell at n seeds."""
+def _angles(scores: np.ndarray, n: int) -> np.ndarray:
+    """Return arcsin(r) at n seeds for the normal scores of its distribution, the ends at +-pi/2."""
     from scipy import special
 
-    return np.diff(special.stdtr(n - 1, math.sqrt(n - 1) * np.tan(edges)))
+    t = np.sign(scores) * -special.stdtrit(n - 1, special.ndtr(-np.abs(scores)))
+    return np.where(np.abs(scores) >= FURTHEST, np.sign(scores) * math.pi / 2, np.arctan(t / math.sqrt(n - 1)))
 
 
-def _transition(edges: np.ndarray, n: int) -> np.ndarray:
+def _transition(scores: np.ndarray, n: int) -> np.ndarray:
     """Return the chance to go from cell i at n seeds to cell j at n + 1 seeds, (cells, cells).
 
     With y = tan(b) the next difference over sqrt(sum of squares), and a = sqrt(n) r, the new r is
     sqrt(1 + a^2) / sqrt(n + 1) * sin(b + arctan(a)): at most two stretches of b lie below a given r.
     """
-    a = math.sqrt(n) * np.sin((edges[:-1] + edges[1:]) / 2)[:, None]
+    a = math.sqrt(n) * np.sin(_angles((scores[:-1] + scores[1:]) / 2, n))[:, None]
     turn = np.arctan(a)
-    level = np.clip(np.sin(edges)[None, :] * math.sqrt(n + 1) / np.sqrt(1 + a**2), -1, 1)
+    level = np.clip(np.sin(_angles(scores, n + 1)) * math.sqrt(n + 1) / np.sqrt(1 + a**2), -1, 1)
     psi = np.arcsin(level)
 
     angles, chances = _student(n)
@@ -114,9 +113,10 @@ def _student(n: int) -> tuple[np.ndarray, np.ndarray]:
     return angles, special.stdtr(n, math.sqrt(n) * np.tan(angles))
 
 
-def _cut(edges: np.ndarray, mass: np.ndarray, amount: float) -> tuple[float, np.ndarray]:
-    """Return the angle beyond which `amount` lies on both sides together, and the mass inside it."""
-    outside = np.concatenate([[0.0], np.cumsum(mass + mass[::-1])])[: CELLS // 2 + 1]
-    angle = -float(np.interp(amount, outside, edges[: CELLS // 2 + 1]))
-    inside = np.clip((np.minimum(edges[1:], angle) - np.maximum(edges[:-1], -angle)) / np.diff(edges), 0, 1)
-    return angle, mass * inside
+def _cut(scores: np.ndarray, mass: np.ndarray, amount: float) -> tuple[float, np.ndarray]:
+    """Return the score beyond which `amount` lies on both sides together, and the mass inside it."""
+    half = CELLS // 2 + 1
+    outside = np.concatenate([[0.0], np.cumsum(mass + mass[::-1])])[:half]
+    score = -float(np.interp(amount, outside, scores[:half]))
+    inside = np.clip((np.minimum(scores[1:], score) - np.maximum(scores[:-1], -score)) / np.diff(scores), 0, 1)
+    return score, mass * inside

@@ -1,0 +1,129 @@
+"""The interval of an effect: known bootstraps, variance parts, and simulated coverage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from trainer.intervals import CLUSTERS_FROM, document_variances, interval, resample
+from trainer.paired import BITS_PER_BYTE, Panel
+
+
+def world(
+    rng: np.random.Generator,
+    seeds: int = 3,
+    documents: int = 120,
+    sources: int = 4,
+    seed_sd: float = 0.0,
+    shared_sd: float = 0.0,
+    score_sd: float = 0.0,
+    source_sd: float = 0.0,
+) -> Panel:
+    """Two mixes whose true difference is zero, with noise of runs, of documents, of scores and of sources."""
+    weights = rng.integers(200, 4000, documents).astype(float)
+    source = rng.integers(0, sources, documents).astype(np.int32)
+    source[:sources] = np.arange(sources)
+    base = rng.normal(2, 0.3, (seeds, documents))
+    difference = (
+        rng.normal(0, seed_sd, (seeds, 1))
+        + rng.normal(0, shared_sd, documents)
+        + rng.normal(0, score_sd, (seeds, documents))
+        + rng.normal(0, source_sd, sources)[source]
+    )
+    values = np.stack([base, base + difference]) * weights
+    names = tuple(f"s{k:03}" for k in range(sources))
+    seed_names = tuple(str(k) for k in range(seeds))
+    return Panel(BITS_PER_BYTE, ("raw", "a"), seed_names, np.arange(documents), names, source, weights, values)
+
+
+def measured(table: Panel, draws: int = 300):
+    by_run = table.by_run()
+    drawn = resample(table, draws)
+    return interval(by_run[1] - by_run[0], drawn.values[1] - drawn.values[0], drawn.degrees)
+
+
+def test_document_bootstrap_agrees_with_scipys() -> None:
+    table = world(np.random.default_rng(0), seeds=2, documents=80, sources=1, shared_sd=0.1)
+    drawn = resample(table, 4000)
+    spread = (drawn.values[1, 0] - drawn.values[0, 0]).std(ddof=1)
+
+    def ratio(difference, weight, axis):
+        return difference.sum(axis) / weight.sum(axis)
+
+    difference = table.values[1, 0] - table.values[0, 0]
+    known = stats.bootstrap(
+        (difference, table.weights), ratio, paired=True, n_resamples=4000, method="percentile", vectorized=True,
+        rng=np.random.default_rng(1),
+    )  # fmt: skip
+    assert spread == pytest.approx(known.standard_error * np.sqrt(80 / 79), rel=0.06)
+
+
+def test_seed_bootstrap_is_unbiased_for_the_standard_error() -> None:
+    table = world(np.random.default_rng(3), seeds=6, seed_sd=0.01)
+    found = measured(table, 4000)
+    half = (found.bootstrap_high - found.bootstrap_low) / 2
+    assert half == pytest.approx(1.96 * found.seed_error, rel=0.1)
+
+
+def test_strata_keep_their_share_of_the_text_and_clusters_do_not() -> None:
+    few = world(np.random.default_rng(4), sources=4)
+    many = world(np.random.default_rng(4), sources=CLUSTERS_FROM, documents=200)
+    assert resample(few, 100).degrees == 120 - 4
+    assert resample(many, 100).degrees == CLUSTERS_FROM - 1
+
+
+def test_clusters_see_what_documents_of_one_source_have_in_common() -> None:
+    rng = np.random.default_rng(5)
+    table = world(rng, seeds=4, documents=600, sources=30, source_sd=0.05, score_sd=0.02)
+    as_one = Panel(**{**table.__dict__, "sources": ("all",), "source": np.zeros(600, np.int32)})
+    assert measured(table).document_error > 2 * measured(as_one).document_error
+
+
+def test_variance_parts_come_back() -> None:
+    rng = np.random.default_rng(6)
+    table = world(rng, seeds=40, documents=3000, sources=1, shared_sd=0.3, score_sd=0.6)
+    drawn = resample(table, 2000)
+    both, own = document_variances(drawn.values[1] - drawn.values[0])
+    unit = (table.weights**2).sum() / table.weights.sum() ** 2
+    assert own == pytest.approx(0.6**2 * unit / 40, rel=0.15)
+    assert both - own == pytest.approx(0.3**2 * unit, rel=0.15)
+
+
+def test_memory_does_not_grow_with_documents_and_the_spread_stays_right() -> None:
+    table = world(np.random.default_rng(7), seeds=2, documents=50_000, sources=3, shared_sd=0.3)
+    drawn = resample(table, 500)
+    assert drawn.degrees < 4096
+    spread = (drawn.values[1, 0] - drawn.values[0, 0]).std()
+    unit = np.sqrt((table.weights**2).sum()) / table.weights.sum()
+    assert spread == pytest.approx(0.3 * unit, rel=0.12)
+
+
+def test_the_same_table_gives_the_same_interval() -> None:
+    table = world(np.random.default_rng(8), seed_sd=0.01, shared_sd=0.1)
+    assert measured(table) == measured(table)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        {"seed_sd": 0.01},
+        {"score_sd": 0.1},
+        {"shared_sd": 0.1, "seed_sd": 0.0001},
+        {"seed_sd": 0.01, "shared_sd": 0.1},
+        {"seed_sd": 0.01, "shared_sd": 0.1, "score_sd": 0.1},
+        {"seed_sd": 0.005, "shared_sd": 0.05, "source_sd": 0.05, "sources": 30},
+    ],
+    ids=["seeds", "scores", "documents", "seeds_documents", "all", "sources"],
+)
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_coverage_is_nominal_whatever_the_noise_comes_from(noise: dict, seeds: int) -> None:
+    runs, hit, t_hit = 400, 0, 0
+    for number in range(runs):
+        found = measured(world(np.random.default_rng([seeds, number]), seeds=seeds, **noise), 200)
+        hit += found.low <= 0 <= found.high
+        t_hit += found.t_low <= 0 <= found.t_high
+    low, _ = stats.binom.interval(0.999, runs, 0.94)
+    assert low / runs <= hit / runs <= 0.99
+    if noise.get("shared_sd") and seeds == 5:
+        assert t_hit < hit - 0.1 * runs  # over seeds alone, a lucky draw of documents looks like an effect

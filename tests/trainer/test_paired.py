@@ -1,0 +1,90 @@
+"""Tables of scores: what is refused, and the words for it."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from schemas.errors import InputError, RecipeError
+from trainer.paired import panel, read_scores
+
+
+def table() -> pl.DataFrame:
+    rows = [
+        {
+            "mix": mix,
+            "seed": seed,
+            "document": f"d{k}",
+            "source": f"s{k % 2}",
+            "bytes": 100 + k,
+            "nats": 150.0 + k + seed,
+        }
+        for mix in ("raw", "clean")
+        for seed in (0, 1, 10)
+        for k in range(4)
+    ]
+    return pl.DataFrame(rows)
+
+
+def row(mix: str = "clean", seed: int = 1, document: str = "d2") -> pl.Expr:
+    return (pl.col("mix") == mix) & (pl.col("seed") == seed) & (pl.col("document") == document)
+
+
+def test_layout_is_mixes_seeds_documents() -> None:
+    found = panel(table(), "clean")
+    assert found.mixes == ("clean", "raw")
+    assert found.seeds == ("0", "1", "10")  # as numbers, not as text
+    assert found.values.shape == (2, 3, 4)
+    assert found.weights.tolist() == [100, 101, 102, 103]
+    assert found.only("s1").documents.tolist() == ["d1", "d3"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.drop("nats"), "lack the column 'nats'"),
+        (lambda t: t.drop("mix", "seed"), "lack the column 'mix', 'seed'"),
+        (lambda t: t.clear(), "no rows"),
+        (
+            lambda t: t.with_columns(nats=pl.when(row()).then(float("nan")).otherwise("nats")),
+            "'nats'.*'clean' seed 1.*'d2'",
+        ),
+        (lambda t: t.with_columns(nats=pl.when(row()).then(None).otherwise("nats")), "'nats' is empty"),
+        (
+            lambda t: t.with_columns(nats=pl.when(row()).then(float("inf")).otherwise("nats")),
+            "infinite.*'clean' seed 1",
+        ),
+        (lambda t: t.with_columns(nats=pl.col("nats").cast(pl.String) + "x"), "'nats'.*not a number"),
+        (lambda t: t.with_columns(bytes=pl.when(row()).then(0).otherwise("bytes")), "'bytes'.*above zero"),
+        (lambda t: t.with_columns(document=pl.when(row()).then(None).otherwise("document")), "'document' is empty"),
+        (lambda t: pl.concat([t, t.filter(row())]), "more than once.*'clean' seed 1.*'d2'"),
+        (lambda t: t.filter(~row()), "'clean' seed 1 scored 3 of 4 documents.*'d2'"),
+        (lambda t: t.filter((pl.col("mix") != "clean") | (pl.col("seed") != 1)), "no scores for mix 'clean' seed 1"),
+        (lambda t: t.with_columns(bytes=pl.when(row()).then(7).otherwise("bytes")), "'bytes' of document 'd2' differs"),
+        (
+            lambda t: t.with_columns(source=pl.when(row()).then(pl.lit("x")).otherwise("source")),
+            "'source' of document 'd2'",
+        ),
+    ],
+)
+def test_scores_that_cannot_be_paired_are_refused_in_words(change, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        panel(change(table()), "raw")
+
+
+def test_an_unknown_baseline_names_the_nearest() -> None:
+    with pytest.raises(RecipeError, match="did you mean 'clean'"):
+        panel(table(), "claen")
+
+
+def test_files_that_are_no_tables_are_refused_in_words(tmp_path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_scores(tmp_path / "none.csv")
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(b"PAR1 and no more")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_scores(broken)
+    empty = tmp_path / "empty.csv"
+    empty.write_text("")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_scores(empty)
