@@ -56,7 +56,9 @@ def merged(frames: Sequence[pl.DataFrame]) -> pl.DataFrame | None:
             whole = values
             continue
         new = {
-            name: pl.select(pl.coalesce(values[name], whole[name])).to_series() if name in whole.columns else values[name]
+            name: pl.select(pl.coalesce(values[name], whole[name])).to_series()
+            if name in whole.columns
+            else values[name]
             for name in values.columns
         }
         whole = whole.with_columns(**new)

@@ -52,14 +52,18 @@ class Measure(Work):
                 counts.kept += seen
                 counts.bytes += batch.column("text").nbytes
             if writer is None:
-                table = measured(pa.record_batch([pa.array([], f) for f in EMPTY.types], schema=EMPTY), self.settings, rules)
+                table = measured(
+                    pa.record_batch([pa.array([], f) for f in EMPTY.types], schema=EMPTY), self.settings, rules
+                )
                 writer = pq.ParquetWriter(path, table.schema, compression="zstd", compression_level=1)
                 writer.write_table(table)
             writer.close()
         return counts.check(f"measure, shard {rank}")
 
 
-EMPTY = pa.schema([("id", pa.string()), ("text", pa.large_string()), *((n, pa.string()) for n in ("source", "url", "lang"))])
+EMPTY = pa.schema(
+    [("id", pa.string()), ("text", pa.large_string()), *((n, pa.string()) for n in ("source", "url", "lang"))]
+)
 
 
 def built(spec: Mapping[str, Any]) -> Rule:
@@ -89,9 +93,7 @@ def bounded(batch: pa.RecordBatch, column: str = "text") -> Iterator[pa.RecordBa
     yield from bounded(batch.slice(half), column)
 
 
-def measured(
-    batch: pa.RecordBatch, settings: Settings, rules: list[Rule], keep: np.ndarray | None = None
-) -> pa.Table:
+def measured(batch: pa.RecordBatch, settings: Settings, rules: list[Rule], keep: np.ndarray | None = None) -> pa.Table:
     """Return the batch's `id` and measured columns; rows where `keep` is false are null."""
     part = batch if keep is None or keep.all() else batch.filter(pa.array(keep))
     frames = [features(part.column("text"), settings), *(rule.measure(part) for rule in rules)]

@@ -203,7 +203,9 @@ def stages(specs: Sequence[Any], words: str = "fast", language: str = "en", step
 def reasons_of(specs: Sequence[Any]) -> list[tuple[str, Reason]]:
     """Return (full reason name, reason) of a list of rules: `rule.reason`, in deciding order."""
     rules = rules_of(specs)
-    return [(f"{name}.{r.name}", r) for name, r in itertools.chain(*([(n, r) for r in rule.reasons()] for n, rule in rules))]
+    return [
+        (f"{name}.{r.name}", r) for name, r in itertools.chain(*([(n, r) for r in rule.reasons()] for n, rule in rules))
+    ]
 
 
 def verdict(reasons: Sequence[tuple[str, Reason]]) -> pl.Expr:

@@ -128,7 +128,7 @@ def table() -> tuple[np.ndarray, np.ndarray]:
         (HAN, _HAN),
         (KANA, _KANA),
         (BRAHMIC, _BRAHMIC),
-        (TRIGGER, " ".join(f"{ord(c):x}" for c in "fjkvpFJKVP")),
+        (TRIGGER, " ".join(f"{ord(c):x}" for c in "fjkvpFJKVP[{")),
     ):
         flat[ranges(text)] |= np.uint32(bits)
     _add_case(flat)

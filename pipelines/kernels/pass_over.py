@@ -1,0 +1,74 @@
+"""From an Arrow text column to polars columns, through the compiled entries."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from pipelines.kernels.columns import COLUMNS
+from pipelines.kernels.entry import LineRules, measure_fast, measure_given
+from pipelines.kernels.scratch import FIRST_WORDS, make_scratch, words_tables
+from schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from pipelines.features import Settings
+
+_local = threading.local()  # scratch per thread; it is dropped after a long document
+KEEP_WORDS = 1 << 20
+
+
+def measure_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pl.DataFrame:
+    """Return the shared columns (i64) of a text column; raises InputError when it is not UTF-8."""
+    data, offsets = bytes_of(text)
+    out = np.empty((len(offsets) - 1, len(COLUMNS)), dtype=np.int64)
+    rules = line_rules(settings)
+    words = words_tables()
+    given = None
+    if settings.words == "exact":
+        from pipelines.exact_words import spans
+
+        given = spans(data, offsets, settings.language)
+    scratch = getattr(_local, "scratch", None) or make_scratch(FIRST_WORDS)
+    done = 0
+    while True:
+        if given is None:
+            done = measure_fast(data, offsets, done, words, scratch, rules, out)
+        else:
+            done = measure_given(data, offsets, done, *given, words, scratch, rules, out)
+        if done == len(out):
+            break
+        scratch = make_scratch(4 * len(scratch.starts))
+    _local.scratch = scratch if len(scratch.starts) <= KEEP_WORDS else None
+    return pl.DataFrame({name: out[:, place] for place, name in enumerate(COLUMNS)})
+
+
+def line_rules(settings: Settings) -> LineRules:
+    """Return the line rules that settings ask for."""
+    return LineRules(*(getattr(settings, name) for name in LineRules._fields))
+
+
+def bytes_of(text: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (bytes u8, offsets i64[n + 1]) of a text column; null is empty."""
+    array = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], pa.large_string())
+    if array.null_count:
+        array = array.fill_null("")
+    if array.type != pa.large_string():
+        array = array.cast(pa.large_string())
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"the text column is not valid UTF-8: {error}") from error
+    _, offsets, data = array.buffers()
+    places = (
+        np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1] if len(array) else None
+    )
+    if places is None:
+        return np.zeros(1, dtype=np.uint8), np.zeros(1, dtype=np.int64)
+    raw = np.frombuffer(data, dtype=np.uint8) if data is not None and data.size else np.zeros(1, dtype=np.uint8)
+    return raw, places

@@ -1,0 +1,283 @@
+"""Words by the English rules of spaCy's tokenizer (algorithm: `spacy/tokenizer.pyx`, MIT), over bytes.
+
+A chunk is what stands between white space. Unless it is an exception (a contraction, an abbreviation), prefixes and
+suffixes are peeled off it one after the other, and what is left is split at infixes. Text in scripts without spaces is
+handed to the segmenter of `pipelines.kernels.unspaced`.
+"""
+
+# ruff: noqa: SIM102 (numba compiles plain loops and nested tests; it has no any() over a generator)
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from pipelines.kernels.classes import (
+    BEFORE_DOT,
+    CASED_LOWER,
+    CASED_UPPER,
+    DIGIT,
+    ICON,
+    PREFIX,
+    QUOTE,
+    SUFFIX,
+    WORD_ALPHA,
+)
+from pipelines.kernels.urls import is_url
+from pipelines.kernels.utf8 import before, class_at, find, hash_bytes
+
+LONGEST_SPECIAL = 32  # bytes; longer strings are no exception
+LONGEST_UNIT = 12
+
+
+@njit
+def special(data, a, b, words):
+    """Return the packed piece lengths (8 bits each) of an exceptional string, or 0."""
+    if b - a > LONGEST_SPECIAL:
+        return np.uint32(0)
+    h = hash_bytes(data, a, b)
+    slot = find(words.special_keys, h)
+    return np.uint32(0) if slot < 0 else words.special_pieces[slot]
+
+
+@njit
+def prefix(data, a, b, words):
+    """Return the bytes of the prefix that bytes a to b begin with, or 0."""
+    first = data[a]
+    if first == 0x2E:  # two full stops and more
+        i = a + 1
+        while i < b and data[i] == 0x2E:
+            i += 1
+        return i - a if i - a >= 2 else 0
+    if first == 0x2B:  # + unless a number follows
+        return 0 if a + 1 < b and words.classes[data[a + 1]] & DIGIT else 1
+    if first == 0x55 and b - a >= 3 and data[a + 1] == 0x53 and data[a + 2] == 0x24:  # US$
+        return 3
+    if (first == 0x43 or first == 0x41) and b - a >= 2 and data[a + 1] == 0x24:  # C$ A$
+        return 2
+    c, size = class_at(data, a, words.pages, words.classes)
+    return size if c & PREFIX else 0
+
+
+@njit
+def suffix(data, a, b, words):
+    """Return the bytes of the suffix that bytes a to b end with, or 0."""
+    if a >= b:
+        return 0
+    last = before(data, b)
+    if data[last] == 0x2E:
+        return _final_stops(data, a, b, words)
+    unit = _unit(data, a, b, words)
+    if unit:
+        return unit
+    c, size = class_at(data, last, words.pages, words.classes)
+    if (data[last] | 0x20) == 0x73 and last > a:  # 's ’s
+        mark = before(data, last)
+        if data[mark] == 0x27:
+            return 2
+        if mark >= a and last - mark == 3 and data[mark] == 0xE2 and data[mark + 1] == 0x80 and data[mark + 2] == 0x99:
+            return 4
+    if data[last] == 0x2B:
+        return 1 if last > a and words.classes[data[last - 1]] & DIGIT and data[last - 1] < 0x80 else 0
+    if c & SUFFIX:
+        # two ellipses in a row are peeled together
+        if size == 3 and data[last] == 0xE2 and data[last + 1] == 0x80 and data[last + 2] == 0xA6 and last - a >= 3:
+            if data[last - 3] == 0xE2 and data[last - 2] == 0x80 and data[last - 1] == 0xA6:
+                return 6
+        return size
+    return 0
+
+
+@njit
+def _final_stops(data, a, b, words):
+    i = b - 1
+    while i > a and data[i - 1] == 0x2E:
+        i -= 1
+    if b - i >= 2:
+        return b - i
+    if i == a:
+        return 0
+    at = before(data, i)
+    c, _ = class_at(data, at, words.pages, words.classes)
+    if c & BEFORE_DOT:
+        return 1
+    if at == a:
+        return 0
+    earlier = before(data, at)
+    if c & CASED_UPPER:
+        p, _ = class_at(data, earlier, words.pages, words.classes)
+        if p & CASED_UPPER:
+            return 1
+    degree = data[earlier] == 0xC2 and data[earlier + 1] == 0xB0
+    return 1 if degree and (data[at] == 0x46 or data[at] == 0x43 or data[at] == 0x4B) else 0
+
+
+@njit
+def _unit(data, a, b, words):
+    """Return the bytes of a unit or currency that follows a digit at the end, or 0."""
+    i = b
+    while i > a and b - i <= LONGEST_UNIT:
+        if data[i - 1] < 0x80 and words.classes[data[i - 1]] & DIGIT:
+            if i == b:
+                return 0
+            return b - i if find(words.unit_keys, hash_bytes(data, i, b)) >= 0 else 0
+        i -= 1
+    return 0
+
+
+@njit
+def infix(data, i, a, b, words):
+    """Return (bytes of the infix at i, bytes to step on if there is none) within bytes a to b."""
+    byte = data[i]
+    if byte == 0x2E:
+        j = i + 1
+        while j < b and data[j] == 0x2E:
+            j += 1
+        if j - i >= 2:
+            return j - i, 1
+    c, size = class_at(data, i, words.pages, words.classes)
+    if c & ICON:
+        return size, size
+    if i == a or i + size >= b:
+        # an infix other than those above stands between characters (two hyphens are looked for from the first)
+        return 0, size
+    p, _ = class_at(data, before(data, i), words.pages, words.classes)
+    n, _ = class_at(data, i + size, words.pages, words.classes)
+    prev_digit = p & DIGIT
+    if byte < 0x80:
+        if byte == 0x2E:
+            return (1 if p & (CASED_LOWER | QUOTE) and n & (CASED_UPPER | QUOTE) else 0), 1
+        if byte == 0x2C:
+            return (1 if p & WORD_ALPHA and n & WORD_ALPHA else 0), 1
+        if (byte == 0x2B or byte == 0x2D or byte == 0x2A or byte == 0x5E) and prev_digit:
+            if n & DIGIT or data[i + 1] == 0x2D:
+                return 1, 1
+        if byte == 0x3A or byte == 0x3C or byte == 0x3E or byte == 0x3D or byte == 0x2F:
+            return (1 if p & (WORD_ALPHA | DIGIT) and n & WORD_ALPHA else 0), 1
+        if byte == 0x7E:
+            return (1 if p & (WORD_ALPHA | DIGIT) and n & WORD_ALPHA else 0), 1
+        if byte == 0x2D and p & (WORD_ALPHA | DIGIT):
+            return _hyphens(data, i, b, words), 1
+        return 0, 1
+    if size == 3 and byte == 0xE2 and data[i + 1] == 0x80 and p & (WORD_ALPHA | DIGIT):
+        if data[i + 2] == 0x93 or data[i + 2] == 0x94:  # en and em dash
+            if n & WORD_ALPHA:
+                return 3, 3
+            if (
+                data[i + 2] == 0x94
+                and i + 6 < b
+                and data[i + 3] == 0xE2
+                and data[i + 4] == 0x80
+                and data[i + 5] == 0x94
+            ):
+                after, _ = class_at(data, i + 6, words.pages, words.classes)
+                if after & WORD_ALPHA:
+                    return 6, 3
+    return 0, size
+
+
+@njit
+def _hyphens(data, i, b, words):
+    """Return the length of one to three hyphens that a letter follows, or 0."""
+    j = i + 1
+    while j < b and j - i < 3 and data[j] == 0x2D:
+        j += 1
+    if j >= b:
+        return 0
+    after, _ = class_at(data, j, words.pages, words.classes)
+    return j - i if after & WORD_ALPHA else 0
+
+
+@njit
+def split_chunk(data, a, b, words, cuts):
+    """Write the ends of the words of chunk a to b into `cuts` and return how many there are.
+
+    `cuts` holds at least as many places as the chunk has bytes, twice: the ends of suffixes are gathered behind.
+    """
+    n, tail = 0, 0
+    room = len(cuts) // 2
+    begin, end = a, b
+    while begin < end:
+        if special(data, begin, end, words):
+            break
+        size = end - begin
+        pre = prefix(data, begin, end, words)
+        if pre and begin + pre < end and special(data, begin + pre, end, words):
+            begin += pre
+            cuts[n] = begin
+            n += 1
+            break
+        suf = suffix(data, begin + pre, end, words) if tail < room else 0
+        if suf and begin < end - suf and special(data, begin, end - suf, words):
+            cuts[room + tail] = end
+            tail += 1
+            end -= suf
+            break
+        if pre:
+            begin += pre
+            cuts[n] = begin
+            n += 1
+        if suf:
+            cuts[room + tail] = end
+            tail += 1
+            end -= suf
+        if end - begin == size:
+            break
+    if begin < end:
+        n = _middle(data, begin, end, words, cuts, n)
+    for i in range(tail - 1, -1, -1):
+        cuts[n] = cuts[room + i]
+        n += 1
+    return _join_special(data, a, words, cuts, n) if n > 2 else n
+
+
+@njit
+def _middle(data, a, b, words, cuts, n):
+    pieces = special(data, a, b, words)
+    if pieces:
+        at = a
+        while pieces:
+            at += np.int64(pieces & np.uint32(0xFF))
+            cuts[n] = at
+            n += 1
+            pieces >>= np.uint32(8)
+        return n
+    start, i, first, checked = a, a, n, False
+    while i < b:
+        size, step = infix(data, i, a, b, words)
+        if size == 0:
+            i += step
+            continue
+        if not checked:
+            checked = True
+            if is_url(data, a, b, words.pages, words.classes):
+                break
+        if i > a:
+            if i > start:
+                cuts[n] = i
+                n += 1
+            start = i + size
+            cuts[n] = start
+            n += 1
+        i += size
+    if start < b or n == first:
+        cuts[n] = b
+        n += 1
+    return n
+
+
+@njit
+def _join_special(data, a, words, cuts, n):
+    """Put emoticons back together that were peeled apart: the longest first, then from the left."""
+    for span in range(min(n - 1, 5), 1, -1):
+        i = 0
+        while i + span <= n:
+            begin = a if i == 0 else cuts[i - 1]
+            pieces = special(data, begin, cuts[i + span - 1], words)
+            if pieces and pieces < 256:
+                cuts[i] = cuts[i + span - 1]
+                for j in range(i + span, n):
+                    cuts[j - span + 1] = cuts[j]
+                n -= span - 1
+            i += 1
+    return n

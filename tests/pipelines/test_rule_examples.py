@@ -1,0 +1,39 @@
+"""Every rule file's own examples: what it keeps and what it drops, and for which reason."""
+
+import pyarrow as pa
+import pytest
+
+from pipelines.chain import chain, judge
+from pipelines.rule import Example, Rule, find_rule
+from schemas.plugin import names
+
+SLOW_RULES = {"quality", "perplexity"}  # they train; their own tests hold their examples
+
+
+def _cases(kind: str) -> list[tuple[str, Example]]:
+    return [(name, example) for name in names("rule") for example in getattr(find_rule(name), kind)]
+
+
+def _judged(name: str, example: Example) -> str | None:
+    batch = pa.record_batch(
+        {"text": pa.array([example.text], pa.large_string()), "url": pa.array([example.url], pa.string())}
+    )
+    return judge(batch, chain([{name: dict(example.params)}])).reasons.to_list()[0]
+
+
+@pytest.mark.parametrize("name", names("rule"))
+def test_every_rule_shows_what_it_keeps_and_drops(name: str) -> None:
+    rule = find_rule(name)
+    assert issubclass(rule, Rule)
+    assert rule.keeps, f"{name} has no example of what it keeps"
+    assert rule.drops or rule.edits, f"{name} has no example of what it drops"
+
+
+@pytest.mark.parametrize(("name", "example"), _cases("keeps"))
+def test_keeps(name: str, example: Example) -> None:
+    assert _judged(name, example) is None
+
+
+@pytest.mark.parametrize(("name", "example"), _cases("drops"))
+def test_drops(name: str, example: Example) -> None:
+    assert _judged(name, example) == f"{name}.{example.reason}"
