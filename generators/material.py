@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,12 +58,14 @@ class Table:
                     yield from batch.slice(low, high - low).to_pylist()
                 row += batch.num_rows
 
-    def pick(self, numbers: Iterable[int], columns: Sequence[str] | None = None) -> Mapping[int, dict[str, Any]]:
-        """Return the rows with these numbers; only the row groups that hold one are read, one at a time."""
+    def pick(
+        self, numbers: Iterable[int], columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield (number, row) in order; only row groups that hold one are read, and one is in memory at a time."""
         wanted = np.unique(np.fromiter(numbers, np.int64))
         if self.memory:
-            return {int(n): self.memory[n] for n in wanted}
-        found: dict[int, dict[str, Any]] = {}
+            yield from ((int(n), self.memory[n]) for n in wanted)
+            return
         for path, end in zip(self.files, self.ends.tolist(), strict=True):
             file = pq.ParquetFile(path)
             start = end - file.metadata.num_rows
@@ -72,6 +74,5 @@ class Table:
                 here = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, stop)]
                 if here.size:
                     table = file.read_row_group(group, columns=list(columns) if columns else None)
-                    found.update(zip(here.tolist(), table.take(here - start).to_pylist(), strict=True))
+                    yield from zip(here.tolist(), table.take(here - start).to_pylist(), strict=True)
                 start = stop
-        return found

@@ -6,6 +6,7 @@ what it is. A value that the file asks for and nobody gives is an error, not an 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from blake3 import blake3
 
 FOLDER = Path(__file__).parent / "prompts"
 VERSION_HEX_DIGITS = 12
+_INCLUDE = re.compile(r'\{% include "([\w/]+)\.j2" %\}')  # put in when read, so that the version covers it
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class Prompt:
         """
         return _compiled(self.text).render(**values).rstrip("\n")
 
+    def variants(self) -> tuple[str, ...]:
+        """Return the texts of a file that holds several ways of saying one thing, set apart by lines of `---`."""
+        return tuple(part.strip() for part in self.text.split("\n---\n"))
+
 
 @cache
 def load(name: str) -> Prompt:
@@ -39,7 +45,7 @@ def load(name: str) -> Prompt:
     path = FOLDER / f"{name}.j2"
     if name not in names():
         raise KeyError(f"no prompt file {name!r}; there is {', '.join(names())}")
-    text = path.read_text(encoding="utf-8")
+    text = _INCLUDE.sub(lambda match: load(match[1]).text.rstrip("\n"), path.read_text(encoding="utf-8"))
     return Prompt(name, text, blake3(text.encode()).hexdigest()[:VERSION_HEX_DIGITS])
 
 

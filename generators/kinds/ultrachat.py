@@ -1,0 +1,332 @@
+"""Dialogues in three sectors with separate models for opening, user and answers, as UltraChat (Ding et al. 2023).
+
+World: questions about a part of a subject. Creation: requests for a text, most of them with details added. Material:
+requests about a document of our own corpora. The simulated user has a persona, a goal and the whole history, and ends
+the dialogue when the goal is met; turns in which it falls out of its role are asked again, then the dialogue ends.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from generators import excerpts, topics, turns
+from generators.completion import Completion
+from generators.generator import Ask, Chain, Dropped, Failed, Generator, Kept, Outcome
+from generators.instructions import numbered
+from generators.novelty import RougeGate
+from generators.prompt import load
+from generators.rows import conversation_row, message
+from generators.session import Session
+from schemas.errors import RecipeError
+
+Sector = Literal["world", "creation", "material"]
+END = "[END]"
+BLOCK = 256  # dialogues wanted at once: bounds what waits in memory
+GOLDEN = 0.6180339887498949  # steps of this length fall evenly on an interval, however many there are
+LAYOUTS = 4
+FEWEST_CHARACTERS = 8  # of an opening
+PLANS = 64  # opening requests planned at once
+
+
+class UltraChat(Generator):
+    """Dialogues of several rounds; `model` answers, `opening_model` and `user_model` (default: the same) play the user.
+
+    `sectors` are weights; `rounds` the fewest and most rounds a sector aims at. `openings_per_request` openings are
+    asked for at once; of the creation requests, `detailed` (a share) are expanded. Material comes from the input
+    `documents`; its id, source, url and licence go into the lineage.
+    """
+
+    primary: ClassVar[str | None] = "model"
+    optional: ClassVar[tuple[str, ...]] = ("documents",)
+    prompts: ClassVar[tuple[str, ...]] = tuple(
+        f"ultrachat/{name}"
+        for name in (
+            "opening_world",
+            "opening_creation",
+            "opening_material",
+            "creation_detail",
+            "material_turn",
+            "user_turn",
+        )
+    )
+
+    model: str
+    opening_model: str | None = None
+    user_model: str | None = None
+    sectors: dict[Sector, float] = Field({"world": 0.5, "creation": 0.3, "material": 0.2}, min_length=1)
+    rounds: dict[Sector, tuple[int, int]] = Field({"world": (3, 7), "creation": (2, 4), "material": (2, 4)})
+    topics: str | None = None  # a YAML file; None: our own
+    openings_per_request: int = Field(5, gt=0)
+    detailed: float = Field(0.8, ge=0, le=1)
+    requests_at_most: int | None = Field(None, gt=0)  # opening requests; default 8 times what would do at best
+    similarity: float = Field(0.7, gt=0, le=1)  # ROUGE-L F above which an opening is not new
+    retries: int = Field(1, ge=0)  # how often a turn out of role is asked again
+    fewest_rounds: int = Field(1, gt=0)  # a dialogue that breaks off earlier is dropped
+    characters_at_most: int | None = Field(None, gt=0)  # longer dialogues are cut between rounds
+    material_characters: int = Field(1500, ge=200)
+    system: str | None = None  # what the answering model is told; stays in the row
+    drop_disclaimers: bool = True
+    temperature: float = Field(1.0, ge=0)
+    top_p: float = Field(0.95, gt=0, le=1)
+    max_tokens: int = Field(512, gt=0)
+
+    @model_validator(mode="after")
+    def _sound(self) -> UltraChat:
+        if any(w < 0 for w in self.sectors.values()) or not sum(self.sectors.values()):
+            raise ValueError("sector weights are not negative, and one is above zero")
+        missing = [name for name in self.sectors if name not in self.rounds]
+        if missing or any(not 1 <= low <= high for low, high in self.rounds.values()):
+            raise ValueError("`rounds` gives fewest and most rounds, from 1 on, for every sector")
+        return self
+
+    def models(self) -> tuple[str, ...]:
+        """Return the models of the three parts."""
+        names = (self.model, self.opening_model or self.model, self.user_model or self.model)
+        return tuple(dict.fromkeys(names))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Add the topics' content."""
+        return super().fingerprint() | {"topics": topics.digest(self.topics)}
+
+    def generate(self, session: Session) -> Iterator[Outcome]:
+        """Yield one outcome per opening; a dialogue that is cut gives one per part."""
+        if self.sectors.get("material") and not len(session.inputs.get("documents", ())):
+            raise RecipeError("ultrachat's sector `material` needs documents: name a corpus, or set its weight to 0")
+        yield from _Run(self, session).outcomes()
+
+
+class _Run:
+    """The state of one share: what openings there are, which wait, how many dialogues are done."""
+
+    def __init__(self, kind: UltraChat, session: Session) -> None:
+        self.kind, self.session = kind, session
+        self.topics = topics.read(kind.topics)
+        self.gate = RougeGate("unicode")
+        self.waiting: list[dict[str, Any]] = []
+        self.plans: dict[int, dict[str, Any]] = {}
+        self.target = len(session.share.of(kind.rows))
+        self.first = session.share.of(kind.rows).start
+        self.kept = self.requests = self.dialogues = 0
+        at_best = math.ceil(self.target / kind.openings_per_request)
+        self.bound = math.ceil((kind.requests_at_most or 8 * at_best * session.share.shards) / session.share.shards)
+        names = list(kind.sectors)
+        self.sectors: list[Sector] = names
+        self.edges = [edge / sum(kind.sectors.values()) for edge in accumulate(kind.sectors[name] for name in names)]
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Openings, then their dialogues, in blocks, until there are enough or the bound is met."""
+        while self.kept < self.target and (self.requests < self.bound or self.waiting):
+            for found in self.session.drive(self._groups(), wanted=self._groups_wanted):
+                yield from self._judged(found)
+            block, self.waiting = self.waiting[: self._need()], self.waiting[self._need() :]
+            chains = [self._dialogue(self.dialogues + i, opening) for i, opening in enumerate(block)]
+            self.dialogues += len(chains)
+            for found in self.session.drive(chains):
+                self.kept += any(isinstance(outcome, Kept) for outcome in found)
+                yield from found
+        for opening in self.waiting:
+            yield Dropped("surplus", "opening", opening["text"], opening["lineage"])
+        self.session.journal["stopped_by_rows" if self.kept >= self.target else "stopped_by_requests"] += 1
+
+    def _need(self) -> int:
+        return min(self.target - self.kept, BLOCK)
+
+    def _groups_wanted(self) -> int:
+        return math.ceil(max(0, self._need() - len(self.waiting)) / self.kind.openings_per_request)
+
+    def _groups(self) -> Iterator[Chain[Sequence[Outcome | dict[str, Any]]]]:
+        """Yield opening requests one after the other, each with its plan."""
+        while self.requests < self.bound:
+            number = self.first * self.bound + self.requests  # no two shards share a number
+            if number not in self.plans:
+                self.plans = self._plans(range(number, number + PLANS))
+            self.requests += 1
+            yield self._openings(number, self.plans[number])
+
+    def _plans(self, numbers: range) -> dict[int, dict[str, Any]]:
+        """Return who asks about what; the documents for all of them are picked in one pass."""
+        plans = {number: self._plan(number) for number in numbers}
+        askers: dict[int, list[int]] = {}
+        for number, plan in plans.items():
+            if "row" in plan:
+                askers.setdefault(plan["row"], []).append(number)
+        for row, document in self.session.inputs["documents"].pick(askers) if askers else ():
+            for number in askers[row]:
+                rng = self.session.random("passage", number)
+                plans[number] |= excerpts.cut(document, self.kind.material_characters, rng)
+        return plans
+
+    def _plan(self, number: int) -> dict[str, Any]:
+        """Return sector, persona, and the subject or the row number of the document."""
+        rng = self.session.random("plan", number)
+        sector = self.sectors[min(bisect(self.edges, (number + 0.5) * GOLDEN % 1.0), len(self.edges) - 1)]
+        plan: dict[str, Any] = {"sector": sector, "persona": rng.choice(self.topics.personas)}
+        if sector == "material":
+            row = rng.randrange(len(self.session.inputs["documents"]))
+            return plan | {"hint": rng.choice(self.topics.material), "row": row}
+        subjects = self.topics.world if sector == "world" else self.topics.creation
+        subject = rng.choice(sorted(subjects))
+        keys = ("topic", "subtopic") if sector == "world" else ("type", "detail")
+        return plan | dict(zip(keys, (subject, rng.choice(subjects[subject])), strict=True))
+
+    def _openings(self, number: int, plan: dict[str, Any]) -> Chain[Sequence[Outcome | dict[str, Any]]]:
+        """Ask for openings, and for details where the plan says so; return those still to be judged."""
+        kind, session, sector = self.kind, self.session, plan["sector"]
+        about = {key: value for key, value in plan.items() if key != "material"} | {"group": number}
+        if not plan.get("material", "-"):
+            return [Dropped("no_material", "material", "", kind.lineage(session, {}, **about))]
+        text = load(f"ultrachat/opening_{sector}").render(count=kind.openings_per_request, **plan)
+        (reply,) = yield [self._speak("opening", number, text, kind.opening_model)]
+        lineage = kind.lineage(session, {"opening": reply}, **about)
+        if not reply.ok:
+            return [Failed(str(reply.error), "opening", reply.detail, lineage)]
+        items = numbered(reply.text, 1, reply.finish_reason == "length")[: kind.openings_per_request]
+        texts = [turns.one_turn(item.text) for item in items if item.complete]
+        cut: list[Outcome] = [Dropped("truncated", "opening", i.text, lineage) for i in items if not i.complete]
+        if not texts and not cut:
+            return [Dropped("no_opening", "opening", reply.text, lineage)]
+        if sector == "creation":
+            rng = session.random("detail", number)
+            chosen = [i for i in range(len(texts)) if rng.random() < kind.detailed]
+            replies = (yield [self._detail(number, i, texts[i]) for i in chosen]) if chosen else []
+            for i, longer in zip(chosen, replies, strict=True):
+                if longer.ok and longer.finish_reason != "length":
+                    texts[i] = turns.one_turn(longer.text)
+        return cut + [{"text": t, "plan": plan, "lineage": lineage | {"opening": i}} for i, t in enumerate(texts)]
+
+    def _detail(self, number: int, nth: int, request: str) -> Ask:
+        text = load("ultrachat/creation_detail").render(request=request)
+        return self._speak(f"detail-{nth}", number, text, self.kind.opening_model)
+
+    def _judged(self, found: Sequence[Outcome | dict[str, Any]]) -> Iterator[Outcome]:
+        """Let openings wait for their dialogue, or yield why not; in the order in which they were asked for."""
+        here = RougeGate("unicode")  # "sum it up" is new for every document, but once a document is enough
+        for opening in found:
+            if not isinstance(opening, dict):
+                yield opening
+                continue
+            text = opening["text"]
+            gate = here if opening["plan"]["sector"] == "material" else self.gate
+            reason = "too_short" if len(text) < FEWEST_CHARACTERS else turns.role_flip(text, [])
+            nearest = gate.nearest(text)
+            if reason is None and nearest.similarity > self.kind.similarity:
+                reason = "not_new"
+            if reason is not None:
+                yield Dropped(reason, "opening", text, opening["lineage"] | {"nearest": round(nearest.similarity, 4)})
+                continue
+            gate.add(text)
+            self.waiting.append(opening)
+
+    def _speak(self, purpose: str, index: int, text: str, model: str | None, **params: Any) -> Ask:
+        kind = self.kind
+        params = {"temperature": kind.temperature, "top_p": kind.top_p, "max_tokens": kind.max_tokens} | params
+        return self.session.ask(purpose, index, [message("user", text)], model=model or kind.model, **params)
+
+    def _dialogue(self, number: int, opening: dict[str, Any]) -> Chain[Sequence[Outcome]]:
+        """Answer and ask in turn until the goal is met, the rounds are full or a turn fails for good."""
+        kind, session, plan = self.kind, self.session, opening["plan"]
+        index = self.first + number
+        rng = session.random("dialogue", index)
+        fewest, most = kind.rounds[plan["sector"]]
+        goal, planned = rng.choice(self.topics.goals[plan["sector"]]), rng.randint(fewest, most)
+        history = [message("system", kind.system)] if kind.system else []
+        turn = opening["text"]
+        if "material" in plan:
+            turn = load("ultrachat/material_turn").render(
+                request=turn, material=plan["material"], layout=rng.randrange(LAYOUTS)
+            )
+        completions: dict[str, Completion] = {}
+        ended, done = "rounds", 0
+        while True:
+            history.append(message("user", turn))
+            (reply,) = yield [self._answer(index, done, history)]
+            completions["reply"] = reply
+            fault = self._fault(reply)
+            if fault is not None:
+                ended, history = fault, history[:-1]
+                break
+            history.append(message("assistant", reply.text.strip()))
+            done += 1
+            if done >= planned:
+                break
+            turn, ended = yield from self._next_turn(index, history, done, plan, goal, done >= fewest, completions)
+            if not turn:
+                break
+            ended = "rounds"
+        about = {"dialogue": index, "goal": goal, "rounds": done, "planned": planned, "ended": ended}
+        models = opening["lineage"]["models"] | {p: [c.model, c.revision] for p, c in completions.items()}
+        lineage = opening["lineage"] | about | {"models": models}
+        return self._finished(history, done, ended, completions["reply"], lineage)
+
+    def _answer(self, index: int, nth: int, history: Sequence[dict[str, str]]) -> Ask:
+        kind = self.kind
+        params = {"temperature": kind.temperature, "top_p": kind.top_p, "max_tokens": kind.max_tokens}
+        return self.session.ask("reply", index, list(history), model=kind.model, draw=nth, **params)
+
+    def _fault(self, reply: Completion) -> str | None:
+        """Return why an answer cannot stand in a row."""
+        if not reply.ok:
+            return reply.error
+        if reply.finish_reason == "length":
+            return "reply_truncated"
+        return "disclaimer" if self.kind.drop_disclaimers and turns.disclaims(reply.text) else None
+
+    def _next_turn(
+        self,
+        index: int,
+        history: list[dict[str, str]],
+        done: int,
+        plan: dict[str, Any],
+        goal: str,
+        may_end: bool,
+        completions: dict[str, Completion],
+    ) -> Chain[tuple[str, str]]:
+        """Return (the user's next turn, "") or ("", why the dialogue ends)."""
+        text = load("ultrachat/user_turn").render(
+            persona=plan["persona"], goal=goal, turns=turns.transcript(history), may_end=may_end, end=END
+        )
+        why = ""
+        for attempt in range(self.kind.retries + 1):
+            ask = self._speak("user", index, text, self.kind.user_model, draw=done * (self.kind.retries + 1) + attempt)
+            (completion,) = yield [ask]
+            completions["user"] = completion
+            if not completion.ok:
+                return "", str(completion.error)
+            turn = turns.one_turn(completion.text)
+            if may_end and END in turn:
+                return "", "goal_met"
+            polite, turn = turn, turns.without_politeness(turn)
+            self.session.journal["politeness_removed"] += turn != polite
+            why = "thanks_only" if not turn else turns.role_flip(turn, history) or ""
+            if completion.finish_reason == "length":
+                why = "user_truncated"
+            if not why:
+                return turn, ""
+            self.session.journal[f"turn_{why}"] += 1
+        return "", why
+
+    def _finished(
+        self, history: list[dict[str, str]], done: int, ended: str, reply: Completion, lineage: dict[str, Any]
+    ) -> list[Outcome]:
+        """Return the rows of a dialogue, or why there are none."""
+        raw = "\n".join(f"{m['role']}: {m['content']}" for m in history)
+        if done < self.kind.fewest_rounds:
+            if not reply.ok:
+                return [Failed(str(reply.error), "reply", reply.detail, lineage)]
+            return [Dropped(ended, "dialogue", f"{raw}\nassistant: {reply.text}" if done == 0 else raw, lineage)]
+        self.session.journal[f"ended_{ended}"] += 1
+        self.session.journal["rounds"] += done
+        limit = self.kind.characters_at_most
+        outcomes: list[Outcome] = []
+        for nth, part in enumerate(turns.split_rounds(history, limit) if limit else [history]):
+            if limit and sum(len(m["content"]) for m in part) > limit:
+                outcomes.append(Dropped("round_too_long", "split", raw, lineage | {"part": nth}))
+            else:
+                outcomes.append(Kept(conversation_row(part, self.session.kind, lineage | {"part": nth})))
+        return outcomes

@@ -1,0 +1,315 @@
+"""Preferences from four answers a prompt and a rating per aspect, as UltraFeedback (Cui et al. 2023) makes them.
+
+Answers come from distinct members of a pool under one principle, so that a preference measures the answers and not
+which principle was drawn. Each aspect is judged on its own, in an even number of orders that put every text in the
+middle on average; then each answer gets a critique and a score by itself. A pair is made only where the aspects are
+apart by a margin, in every order, and the critiques do not say the contrary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from generators import judged, ratings
+from generators.completion import Completion
+from generators.generator import Ask, Chain, Dropped, Failed, Generator, Kept, Outcome
+from generators.material import Table
+from generators.prompt import load
+from generators.questions import Question, question
+from generators.rows import message, preference_row
+from generators.session import Session
+from schemas.artifact import canonical_json
+from schemas.records import PREFERENCE
+
+ASPECTS: dict[str, bool] = {  # whether "not applicable" is an answer
+    "instruction_following": False,
+    "truthfulness": True,
+    "honesty": True,
+    "helpfulness": False,
+}
+LEVELS, TOP = 5, 10
+MARK_SPACE = 16**6
+
+RESPONSE = pa.schema(
+    [
+        pa.field("prompt", pa.string(), nullable=False),  # id of the prompt
+        pa.field("member", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("principle", pa.string()),
+        pa.field("draw", pa.int32(), nullable=False),  # above 0: the member answered more than once
+        pa.field("text", pa.large_string(), nullable=False),
+        pa.field("truncated", pa.bool_(), nullable=False),
+        pa.field("ratings", pa.string(), nullable=False),  # JSON: aspect -> one number or status per order
+        pa.field("overall", pa.float64()),
+        pa.field("score", pa.float64()),
+        pa.field("score_status", pa.string(), nullable=False),
+        pa.field("feedback", pa.large_string(), nullable=False),
+    ]
+)
+
+
+class Member(BaseModel):
+    """One of the pool: a model with its decoding and, where it is to differ from the others, a principle of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    model: str
+    name: str = ""
+    principle: str | None = None
+    temperature: float = Field(1.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    family: str | None = None  # models of one family do not judge each other; default: the model's name
+
+    @property
+    def label(self) -> str:
+        """Name under which it stands in rows."""
+        return self.name or self.model
+
+
+class UltraFeedback(Generator):
+    """Pairs for the prompts of the input `prompts` (conversations: their first user turn), `rows` prompts at most.
+
+    `judges`: the first whose family is not among the answers judges; when there is none, the first of all does, and
+    the row says so. `rejected` picks the worse answer: at random among those that are far enough below (as in the
+    original's binarised sets), the lowest, or the nearest. `margin` is in levels of the mean rating (1 to 5).
+    """
+
+    output: ClassVar[pa.Schema] = PREFERENCE
+    reads: ClassVar[tuple[str, ...]] = ("prompts",)
+    tables: ClassVar[Mapping[str, pa.Schema]] = {"responses": RESPONSE}
+    prompts: ClassVar[tuple[str, ...]] = tuple(
+        f"ultrafeedback/{name}"
+        for name in (
+            *ASPECTS,
+            "critique",
+            *(f"principle_{p}" for p in ("calibration", "helpfulness", "honesty", "truthfulness")),
+        )
+    )
+
+    pool: tuple[Member, ...] = Field(min_length=3)
+    judges: tuple[str, ...] = Field(min_length=1)
+    families: dict[str, str] = Field(default_factory=dict)  # of judges: name -> family
+    responses: int = Field(4, ge=2)
+    principles: dict[Literal["helpfulness", "truthfulness", "honesty", "calibration"], float] = Field(
+        {"helpfulness": 0.6, "truthfulness": 0.2, "honesty": 0.18, "calibration": 0.02}
+    )
+    orders: int = Field(2, ge=2, multiple_of=2)
+    margin: float = Field(0.5, gt=0)
+    rejected: Literal["random", "lowest", "nearest"] = "random"
+    critique: bool = True
+    dispute: float = Field(4.0, gt=0)  # points between score and ratings from which a critique is asked for again
+    reference: bool = False  # show the judge the answer that the prompt's row holds
+    max_tokens: int = Field(1024, gt=0)
+    judge_tokens: int = Field(1024, gt=0)
+    rationale_characters: int = Field(240, ge=0)
+    feedback_characters: int = Field(1200, gt=0)
+
+    @model_validator(mode="after")
+    def _sound(self) -> UltraFeedback:
+        labels = [member.label for member in self.pool]
+        if len(set(labels)) != len(labels):
+            raise ValueError("members of the pool need names that differ from one another")
+        unknown = {m.principle for m in self.pool if m.principle} - {
+            "helpfulness",
+            "truthfulness",
+            "honesty",
+            "calibration",
+        }
+        if unknown:
+            raise ValueError(f"no principle is called {', '.join(sorted(unknown))}")
+        if not sum(self.principles.values()) > 0 or min(self.principles.values()) < 0:
+            raise ValueError("principle weights are not negative, and one is above zero")
+        return self
+
+    def models(self) -> tuple[str, ...]:
+        """Return the models of the pool and the judges."""
+        return tuple(dict.fromkeys([*(member.model for member in self.pool), *self.judges]))
+
+    def total(self, inputs: Mapping[str, Table]) -> int:
+        """Return the number of prompts to take."""
+        return min(self.rows, len(inputs["prompts"]))
+
+    def generate(self, session: Session) -> Iterator[Outcome]:
+        """Yield one outcome per prompt."""
+        table = session.inputs["prompts"]
+        numbers = session.share.of(self.total(session.inputs))
+        chains = (_Prompt(self, session, n, row).chain() for n, row in zip(numbers, table.rows(numbers), strict=True))
+        for found in session.drive(chains):
+            yield from found
+
+
+class _Prompt:
+    """One prompt on its way to a pair."""
+
+    def __init__(self, kind: UltraFeedback, session: Session, number: int, row: dict[str, Any]) -> None:
+        self.kind, self.session, self.number = kind, session, number
+        self.question: Question | None = question(row)
+        self.source = str(row.get("id", number))
+        self.rng = session.random("prompt", number)
+        self.lineage: dict[str, Any] = {}
+
+    def chain(self) -> Chain[Sequence[Outcome]]:
+        """Answer, rate, criticise, pair."""
+        kind = self.kind
+        if self.question is None:
+            return [Dropped("no_prompt", "prompt", "", {"prompt": self.source})]
+        members, draws = self._contestants()
+        principles = self._principles(members)
+        replies = yield [self._respond(*each) for each in zip(members, draws, principles, strict=True)]
+        judge, own = self._judge(members)
+        self.lineage = kind.lineage(
+            self.session, {m.label: r for m, r in zip(members, replies, strict=True)},
+            prompt=self.source, licence=self.question.licence, judge=judge, self_judged=own,
+            principles=[name for name, _ in principles], draws=draws, members=[m.label for m in members],
+        )  # fmt: skip
+        answered = [i for i, reply in enumerate(replies) if reply.ok and reply.text.strip()]
+        if len(answered) < 2:
+            bad = next((r for r in replies if not r.ok), Completion(error="empty_reply"))
+            return [Failed(str(bad.error), "response", bad.detail, self.lineage)]
+        texts = [replies[i].text.strip() for i in answered]
+        orders = ratings.balanced_orders(self.rng.sample(range(len(texts)), len(texts)), kind.orders)
+        aspects = yield from self._rate(judge, texts, orders)
+        critiques = yield from self._criticise(judge, texts, aspects)
+        answers = [
+            judged.Answer(texts[k], replies[i].finish_reason == "length", aspects[k], critiques[k])
+            for k, i in enumerate(answered)
+        ]
+        extra = {
+            "responses": [
+                self._response(a, members[i], principles[i][0], draws[i])
+                for a, i in zip(answers, answered, strict=True)
+            ]
+        }
+        return [self._paired(answers, [members[i].label for i in answered], judge, extra)]
+
+    def _contestants(self) -> tuple[list[Member], list[int]]:
+        """Return who answers, and the how-manieth answer of that member it is: members repeat only when they must."""
+        pool, wanted = self.kind.pool, self.kind.responses
+        members: list[Member] = []
+        while len(members) < wanted:
+            members += self.rng.sample(pool, min(len(pool), wanted - len(members)))
+        return members, [members[:i].count(member) for i, member in enumerate(members)]
+
+    def _principles(self, members: Sequence[Member]) -> list[tuple[str, str]]:
+        """Return (name, text) per answer: one for all, except for members with a principle of their own."""
+        weights = self.kind.principles
+        (shared,) = self.rng.choices(sorted(weights), [weights[name] for name in sorted(weights)])
+        texts = {name: self.rng.choice(load(f"ultrafeedback/principle_{name}").variants()) for name in sorted(
+            {shared, *(m.principle for m in members if m.principle)})}  # fmt: skip
+        return [(name := member.principle or shared, texts[name]) for member in members]
+
+    def _respond(self, member: Member, draw: int, principle: tuple[str, str]) -> Ask:
+        assert self.question is not None
+        system = "\n\n".join(m["content"] for m in self.question.messages if m["role"] == "system")
+        told = f"{system}\n\n{principle[1]}" if system else principle[1]  # templates take one system message at most
+        chat = [message("system", told), self.question.messages[-1]]
+        params = {"temperature": member.temperature, "top_p": member.top_p, "max_tokens": self.kind.max_tokens}
+        purpose = f"response:{member.label}"
+        return self.session.ask(purpose, self.number, chat, model=member.model, draw=draw, **params)
+
+    def _judge(self, members: Sequence[Member]) -> tuple[str, bool]:
+        """Return the judge, and whether it is of a contestant's family for want of another."""
+        families = {member.family or member.model for member in members}
+        for name in self.kind.judges:
+            if self.kind.families.get(name, name) not in families:
+                return name, False
+        self.session.journal["self_judged"] += 1
+        return self.kind.judges[0], True
+
+    def _rate(
+        self, judge: str, texts: Sequence[str], orders: Sequence[Sequence[int]]
+    ) -> Chain[list[dict[str, list[ratings.Rating]]]]:
+        """Return, per text, the ratings of each aspect in every order."""
+        keys = [(aspect, nth) for aspect in ASPECTS for nth in range(len(orders))]
+        replies = yield [self._ask_rating(judge, aspect, nth, [texts[k] for k in orders[nth]]) for aspect, nth in keys]
+        found: list[dict[str, list[ratings.Rating]]] = [{aspect: [] for aspect in ASPECTS} for _ in texts]
+        for (aspect, nth), reply in zip(keys, replies, strict=True):
+            read = ratings.read_ratings(reply, len(texts), LEVELS)
+            self.session.journal["ratings_unreadable"] += any(r.status == "unreadable" for r in read)
+            for place, k in enumerate(orders[nth]):
+                found[k][aspect].append(read[place])
+        return found
+
+    def _ask_rating(self, judge: str, aspect: str, nth: int, texts: Sequence[str]) -> Ask:
+        kind = self.kind
+        text = load(f"ultrafeedback/{aspect}").render(
+            texts=texts,
+            rationale=kind.rationale_characters > 0,
+            **self._shown(aspect in ("truthfulness", "helpfulness")),
+        )
+        schema = ratings.schema_of_ratings(len(texts), LEVELS, ASPECTS[aspect], kind.rationale_characters)
+        return self._ask_judge(f"rate:{aspect}", judge, text, schema, nth)
+
+    def _criticise(
+        self, judge: str, texts: Sequence[str], aspects: Sequence[Mapping[str, Sequence[ratings.Rating]]]
+    ) -> Chain[list[ratings.Rating]]:
+        """Return a score with feedback per text; one that lies far off the ratings is asked for once more."""
+        if not self.kind.critique:
+            return [ratings.Rating(None, "not_applicable")] * len(texts)
+        asks = [self._ask_critique(judge, text, 2 * k) for k, text in enumerate(texts)]
+        found = [ratings.read_critique(reply, TOP) for reply in (yield asks)]
+        again = [k for k, rating in enumerate(found) if judged.disputed(rating, aspects[k], self.kind.dispute)]
+        if again:
+            self.session.journal["scores_disputed"] += len(again)
+            replies = yield [self._ask_critique(judge, texts[k], 2 * k + 1) for k in again]
+            for k, reply in zip(again, replies, strict=True):
+                found[k] = ratings.read_critique(reply, TOP)
+        return found
+
+    def _ask_critique(self, judge: str, text: str, draw: int) -> Ask:
+        rendered = load("ultrafeedback/critique").render(answer=text, **self._shown(True))
+        schema = ratings.schema_of_critique(TOP, self.kind.feedback_characters)
+        return self._ask_judge("critique", judge, rendered, schema, draw, temperature=0.7 * (draw % 2))
+
+    def _shown(self, reference: bool) -> dict[str, Any]:
+        """Return what the judge sees beside the texts; the mark is one that no text can know."""
+        assert self.question is not None
+        known = self.question.reference if reference and self.kind.reference else None
+        mark = f"##{self.session.number('mark', self.number) % MARK_SPACE:06x}##"
+        return {"instruction": self.question.text, "reference": known, "mark": mark}
+
+    def _ask_judge(
+        self, purpose: str, judge: str, text: str, schema: Mapping[str, Any], draw: int, temperature: float = 0.0
+    ) -> Ask:
+        params: dict[str, Any] = {"temperature": temperature, "max_tokens": self.kind.judge_tokens, "schema": schema}
+        return self.session.ask(purpose, self.number, [message("user", text)], model=judge, draw=draw, **params)
+
+    def _response(self, answer: judged.Answer, member: Member, principle: str, draw: int) -> dict[str, Any]:
+        return {
+            "prompt": self.source,
+            "member": member.label,
+            "model": member.model,
+            "principle": principle,
+            "draw": draw,
+            "text": answer.text,
+            "truncated": answer.truncated,
+            "ratings": canonical_json({a: [r.value or r.status for r in rs] for a, rs in answer.aspects.items()}),
+            "overall": answer.overall,
+            "score": answer.critique.value,
+            "score_status": answer.critique.status,
+            "feedback": answer.critique.rationale,
+        }
+
+    def _paired(
+        self, answers: Sequence[judged.Answer], labels: Sequence[str], judge: str, extra: Mapping[str, Any]
+    ) -> Outcome:
+        """Return the pair, or why there is none."""
+        assert self.question is not None
+        pair = judged.pair(answers, self.kind.margin, self.kind.rejected, self.rng)
+        if isinstance(pair, str):
+            raw = canonical_json([{"member": m, "text": a.text} for m, a in zip(labels, answers, strict=True)])
+            return Dropped(pair, "pair", raw, self.lineage, extra)
+        best, worse = (answers[k] for k in (pair.chosen, pair.rejected))
+        lineage = self.lineage | {
+            "chosen": labels[pair.chosen], "rejected": labels[pair.rejected], "margin": round(pair.margin, 4),
+            "scores": [best.critique.value, worse.critique.value],
+            "aspects": {a: [ratings.mean(best.aspects[a]), ratings.mean(worse.aspects[a])] for a in ASPECTS},
+            "characters": [len(best.text), len(worse.text)],
+        }  # fmt: skip
+        row = preference_row(
+            self.question.messages, best.text, worse.text, pair.ratings, judge, self.session.kind, lineage
+        )
+        return Kept(row, extra)
