@@ -196,14 +196,14 @@ def _train_side(made: Plan, name: str, corpora: Mapping[str, Step], held_out: St
 
 
 def _tokenizer(made: Plan, corpora: Mapping[str, Step], held_out: Step | None) -> Step:
-    from pipelines.tokenizer import TokenizerFromDirectory, TrainTokenizer
+    from pipelines.tokenizer import TrainTokenizer, from_directory
 
     assert made.recipe.tokens is not None
     wanted = made.recipe.tokens.tokenizer
     if wanted.path is not None:
-        return made.add("tokenizer", TokenizerFromDirectory(path=wanted.path))
+        return made.add("tokenizer", from_directory(wanted.path))
     corpus = _train_side(made, str(wanted.trained_on), corpora, held_out)
-    return made.add("tokenizer", TrainTokenizer(vocabulary=int(wanted.bpe or 0)), {"corpus": corpus})
+    return made.add("tokenizer", TrainTokenizer(vocabulary=int(wanted.bpe or 0), max_bytes=None), {"corpus": corpus})
 
 
 def _context(recipe: Recipe) -> int:

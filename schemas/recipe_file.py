@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from schemas import recipe as shape
 from schemas.errors import RecipeError, nearest
 from schemas.recipe_check import check
+from schemas.yaml_loader import RecipeLoader, load
 
 Keys = tuple[str | int, ...]
 
@@ -33,9 +34,9 @@ def read(path: Path, sets: list[str] | None = None) -> shape.Recipe:
 def parse(text: str, sets: list[str], origin: str = "recipe", stem: str = "recipe") -> shape.Recipe:
     """Return the recipe written in `text`; `origin` names it in errors, `stem` names its default store."""
     try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        tree = yaml.compose(text, Loader=RecipeLoader)
         _refuse_repeats(tree, origin)
-        data = yaml.safe_load(text)
+        data = load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -71,7 +72,7 @@ def apply(data: dict[str, Any], change: str) -> None:
         path.append(match[1])
         path.extend(int(i) for i in re.findall(r"\d+", match[2]))
     try:
-        parsed = yaml.safe_load(value)
+        parsed = load(value)
     except yaml.YAMLError:
         raise RecipeError(f"--set {change!r}: the value is not YAML") from None
     _assign(data, path, parsed, change)

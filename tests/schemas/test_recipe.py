@@ -23,7 +23,7 @@ train:
   model: {llama: {width: 32, layers: 1, heads: 2, context: 64}}
   seeds: [0, 1]
   stages: [{causal_lm: {lr: 3e-3}}]
-compare: {baseline: raw, margin: 0.005}
+compare: {baseline: raw, metric: bits_per_byte, on: held_out, margin: 0.005}
 """
 
 
@@ -32,6 +32,7 @@ def test_a_good_recipe_is_read() -> None:
     assert recipe.store == "runs/does-cleaning-help"
     assert recipe.corpora["filtered"].parents == ["raw"]
     assert recipe.tokens is not None and recipe.tokens.budget == 100_000
+    assert recipe.compare is not None and recipe.compare.on == "held_out"  # not YAML 1.1's word for true
 
 
 @pytest.mark.parametrize(
