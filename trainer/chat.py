@@ -85,9 +85,10 @@ def prepare(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel | None = 
                 "end-of-text token, or with <|im_start|> and <|im_end|>"
             )
     if model is not None and getattr(model, "generation_config", None) is not None:
-        end = ChatEncoder(tokenizer).end_id
-        if end is not None:
-            model.generation_config.eos_token_id = end
+        eos: Any = tokenizer.eos_token_id
+        ends: set[int] = {k for k in (ChatEncoder(tokenizer).end_id, eos) if k is not None}
+        if ends:
+            model.generation_config.eos_token_id = sorted(ends) if len(ends) > 1 else ends.pop()
 
 
 class ChatEncoder:
@@ -97,6 +98,9 @@ class ChatEncoder:
         if not tokenizer.chat_template:
             raise InputError("the tokenizer has no chat template; `trainer.chat.prepare` gives it one")
         self.tokenizer = tokenizer
+        self._backend = tokenizer.backend_tokenizer
+        self._backend.no_padding()
+        self._backend.no_truncation()
         special = {str(token) for token in tokenizer.all_special_tokens}
         added = tokenizer.added_tokens_decoder.values()
         template = str(tokenizer.chat_template)
@@ -110,8 +114,7 @@ class ChatEncoder:
     @property
     def key(self) -> str:
         """Return a hash of everything that decides what the encoder gives: vocabulary, merges, template."""
-        backend = self.tokenizer.backend_tokenizer.to_str()
-        parts = {"backend": backend, "template": self._template}
+        parts = {"backend": self._backend.to_str(), "template": self._template}
         return blake3(canonical_json(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     def render(self, messages: Messages, generation: bool = False) -> str:
@@ -163,8 +166,7 @@ class ChatEncoder:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, special tokens included, untidied."""
-        text: Any = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text
+        return self._backend.decode(list(ids), skip_special_tokens=False)
 
     def _turn(self, before: Messages, message: dict[str, str], whole: str) -> tuple[int, int]:
         """Return where an assistant turn's own text begins and ends in the whole text."""
@@ -180,26 +182,25 @@ class ChatEncoder:
 
     def _tokens(self, text: str) -> list[int]:
         try:
-            encoded: Any = self.tokenizer(text, add_special_tokens=False)
+            return self._backend.encode(text, add_special_tokens=False).ids
         except (UnicodeEncodeError, TypeError) as error:  # lone surrogates: no bytes stand for them
             raise ChatError("not_unicode", str(error)) from error
-        return encoded["input_ids"]
 
     def _encode_whole(self, text: str, pieces: list[tuple[str, bool]]) -> Encoded:
         """Encode the text at once and mask by character offsets, for tokenizers that are not the sum of their parts.
 
         A token that reaches into a turn from before it is learnt: without it the turn's first word never would be.
         """
-        encoded: Any = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        encoded = self._backend.encode(text, add_special_tokens=False)
         spans, position = [], 0
         for piece, learnt in pieces:
             if learnt:
                 spans.append((position, position + len(piece)))
             position += len(piece)
-        target = [any(a < end and b > start for start, end in spans) for a, b in encoded["offset_mapping"]]
+        target = [any(a < end and b > start for start, end in spans) for a, b in encoded.offsets]
         if not any(target):
             raise ChatError("not_round_trip", "the tokenizer's offsets do not reach the assistant's turns")
-        return Encoded(encoded["input_ids"], target)
+        return Encoded(encoded.ids, target)
 
     def _check_text(self, messages: Messages) -> None:
         for message in messages:

@@ -24,6 +24,8 @@ class Delta(Plugin, ABC):
 
     mergeable: ClassVar[bool] = True  # False: `merge` raises, and the export is the base plus the delta's own files
 
+    shares_bins: ClassVar[bool] = True  # False: learnt positions stand before the text, so rows cannot be packed
+
     @abstractmethod
     def apply(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with the base frozen and the delta's parameters added (they alone require gradients).

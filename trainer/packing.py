@@ -93,10 +93,11 @@ class Packed(NamedTuple):
     shared: bool  # False: every bin holds one plain sequence, and causal attention needs no mask
 
 
-def pack(rows: Sequence[Row], pad_id: int, capacity: int | None = None) -> Packed:
-    """Pack rows into bins as wide as the widest row, or as `capacity`."""
+def pack(rows: Sequence[Row], pad_id: int, capacity: int | None = None, one_per_bin: bool = False) -> Packed:
+    """Pack rows into bins as wide as the widest row, or as `capacity`; `one_per_bin` pads and packs nothing."""
     lengths = [len(row.ids) for row in rows]
-    bins = fill_bins(lengths, max(lengths) if capacity is None else capacity)
+    width = max(lengths) if capacity is None else capacity
+    bins = [[k] for k in range(len(rows))] if one_per_bin else fill_bins(lengths, width)
     width = max(sum(lengths[k] for k in content) for content in bins)
     shape = (len(bins), width)
     ids = np.full(shape, pad_id, np.int64)

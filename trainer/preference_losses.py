@@ -59,5 +59,5 @@ LOSSES: dict[str, Loss] = {"sigmoid": sigmoid, "robust": robust, "hinge": hinge,
 def reward_loss(
     chosen: torch.Tensor, rejected: torch.Tensor, margin: torch.Tensor | float = 0.0, centering: float = 0.0
 ) -> torch.Tensor:
-    """Bradley-Terry with a margin (Touvron et al. 2023) and a pull of the rewards' sum to zero (Eisenstein et al. 2023)."""
+    """Bradley-Terry with a margin (Touvron et al. 2023) and a pull of the sum to zero (Eisenstein et al. 2023)."""
     return -F.logsigmoid(chosen - rejected - margin) + centering * (chosen + rejected) ** 2

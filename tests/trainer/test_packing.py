@@ -40,9 +40,11 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", sorted(ROWS))
-@pytest.mark.parametrize("capacity", [None, 64])
+@pytest.mark.parametrize(("capacity", "plain_head"), [(None, True), (64, True), (64, False)])
 @torch.no_grad()
-def test_a_packed_batch_scores_as_its_sequences_alone(tiny_llama, name, capacity):
+def test_a_packed_batch_scores_as_its_sequences_alone(tiny_llama, name, capacity, plain_head, monkeypatch):
+    if not plain_head:
+        monkeypatch.setattr("trainer.target_logps.PLAIN_HEADS", frozenset())
     packed = pack(ROWS[name], pad_id=0, capacity=capacity)
     batch = tensors(packed)
     values = target_log_probs(tiny_llama, batch)

@@ -1,0 +1,73 @@
+"""Direct preference optimisation: raise the chosen answer over the rejected one, against a frozen reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from trainer.chat_objective import ChatObjective
+from trainer.chat_rows import Rows
+from trainer.objective import Batch, Loss, Setting
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Dpo(ChatObjective):
+    """DPO and its relatives on log-ratios to the model that the stage starts from.
+
+    The reference's log-probabilities are computed once, before the first step, and kept by content: neither the
+    reference model nor a second forward pass is there during training. Normalised by pairs.
+    """
+
+    kind: ClassVar = "preferences"
+
+    lr: float = Field(5e-7, gt=0)
+    beta: float = Field(0.1, gt=0)  # strength of the pull to the reference; IPO's tau
+    form: Literal["sigmoid", "robust", "hinge", "ipo"] = "sigmoid"
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)  # chance that a label is wrong
+
+    def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
+        """Return the summed loss over the micro-batch's pairs."""
+        import torch
+
+        from trainer.preference_losses import LOSSES, Pairs
+        from trainer.target_logps import sum_by_owner, target_log_probs
+
+        values = target_log_probs(model, batch.tensors)
+        owners, reference = (batch.tensors[name].to(values.device) for name in ("owners", "reference"))
+        logps = sum_by_owner(values, owners, 2 * len(reference)).view(-1, 2)
+        tokens = sum_by_owner(torch.ones_like(values), owners, 2 * len(reference)).view(-1, 2)
+        ratios = logps - reference
+        losses = LOSSES[self.form](
+            Pairs(ratios[:, 0], ratios[:, 1], tokens[:, 0], tokens[:, 1]), self.beta, self.label_smoothing
+        )
+        margins = (self.beta * (ratios[:, 0] - ratios[:, 1])).detach()
+        metrics = {
+            "accuracy": float((margins > 0).sum()),
+            "margin": float(margins.sum()),
+            "reward_chosen": float(self.beta * ratios[:, 0].detach().sum()),
+            "reward_rejected": float(self.beta * ratios[:, 1].detach().sum()),
+        }
+        return Loss(losses.sum(), float(len(losses)), metrics)
+
+    def extra(self, setting: Setting, model: PreTrainedModel, rows: Rows) -> dict[str, np.ndarray]:
+        """Return the reference's log-probabilities, float32 [rows, 2]; those of held-out rows are kept for later."""
+        from trainer.reference_logps import keep, reference_logps
+
+        share = self.shares(model, setting)
+        if "held_out_preferences" in setting.inputs:
+            held_out = self.rows(setting, "held_out_preferences")
+            keep("held_out", reference_logps(model, held_out, self.micro_tokens, share, setting.cache), setting.cache)
+        return {"reference": reference_logps(model, rows, self.micro_tokens, share, setting.cache)}
+
+    def judge(self, model: PreTrainedModel, setting: Setting, rows: Rows, share: bool, path: Path) -> dict[str, float]:
+        """Score held-out pairs by the implicit reward, beta times the log-ratio to the reference."""
+        from trainer.chat_evaluate import score_preferences
+        from trainer.reference_logps import kept
+
+        reference = kept("held_out", setting.cache)
+        return score_preferences(model, rows, self.micro_tokens, share, path, reference, self.beta)

@@ -1,0 +1,75 @@
+"""A reward model: one number per answer, learnt from pairs of which one was preferred."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from trainer.chat_objective import ChatObjective
+from trainer.chat_rows import Rows
+from trainer.objective import Batch, Data, Evaluation, Loss, Setting
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Reward(ChatObjective):
+    """Bradley-Terry on a sequence-classification head with one output (Ouyang et al. 2022). Normalised by pairs."""
+
+    kind: ClassVar = "preferences"
+
+    lr: float = Field(1e-5, gt=0)
+    margin: float = Field(0.0, ge=0)  # asked distance per point of difference between the two ratings
+    centering: float = Field(0.0, ge=0)  # weight of the squared sum of both rewards; 0.01 keeps them around zero
+
+    def adopt(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Return the model with a reward head in place of its language-model head."""
+        from trainer.reward_model import with_reward_head
+
+        return with_reward_head(model)
+
+    def open(self, setting: Setting, model: PreTrainedModel) -> Data:
+        """Return the stage's pairs; the padding token is chosen so that transformers reads the reward where we do."""
+        from trainer.reward_model import choose_padding
+
+        data = super().open(setting, model)
+        choose_padding(setting.tokenizer, model)
+        return data
+
+    def extra(self, setting: Setting, model: PreTrainedModel, rows: Rows) -> dict[str, np.ndarray]:
+        """Return the asked margin of every pair; a pair without two ratings asks for none."""
+        return {"asked": (self.margin * np.nan_to_num(rows.margins)).astype(np.float32)}
+
+    def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
+        """Return the summed loss over the micro-batch's pairs."""
+        from trainer.preference_losses import reward_loss
+        from trainer.reward_model import rewards
+
+        chosen, rejected = rewards(model, batch.tensors).view(-1, 2).unbind(1)
+        losses = reward_loss(chosen, rejected, batch.tensors["asked"].to(chosen.device), self.centering)
+        margins = (chosen - rejected).detach()
+        metrics = {
+            "accuracy": float((margins > 0).sum()),
+            "margin": float(margins.sum()),
+            "reward_chosen": float(chosen.detach().sum()),
+            "reward_rejected": float(rejected.detach().sum()),
+        }
+        return Loss(losses.sum(), float(len(losses)), metrics)
+
+    def evaluate(self, model: PreTrainedModel, setting: Setting, out: Path) -> Evaluation:
+        """Score held-out pairs; there is no language-model head left to score conversations with."""
+        if "held_out_preferences" not in setting.inputs:
+            return Evaluation({})
+        rows = self.rows(setting, "held_out_preferences")
+        share = self.shares(model, setting)
+        return Evaluation({}, self.judge(model, setting, rows, share, out / "preferences.parquet"))
+
+    def judge(self, model: PreTrainedModel, setting: Setting, rows: Rows, share: bool, path: Path) -> dict[str, float]:
+        """Score held-out pairs by the head."""
+        from trainer.chat_evaluate import write_preferences
+        from trainer.reward_model import pair_rewards
+
+        return write_preferences(rows, pair_rewards(model, rows, self.micro_tokens, share), "reward", path)

@@ -1,0 +1,37 @@
+"""Supervised fine-tuning: the negative log-likelihood of every assistant turn, and of nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from trainer.chat_objective import ChatObjective
+from trainer.chat_rows import Rows
+from trainer.objective import Batch, Loss, Setting
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Sft(ChatObjective):
+    """Cross-entropy on the tokens of assistant turns, in nats, normalised by their number over the whole step.
+
+    Not a mean over micro-batches of means: a token weighs the same in a short answer and in a long one, and the step
+    does not depend on how it is cut into micro-batches.
+    """
+
+    lr: float = Field(2e-5, gt=0)
+
+    def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
+        """Return the summed loss over the micro-batch's learnt tokens."""
+        from trainer.target_logps import summed_target_nats
+
+        return Loss(summed_target_nats(model, batch.tensors), float(len(batch.tensors["labels"])), {})
+
+    def judge(self, model: PreTrainedModel, setting: Setting, rows: Rows, share: bool, path: Path) -> dict[str, float]:
+        """Say which answer of each held-out pair the model finds likelier per byte: there is no reference here."""
+        from trainer.chat_evaluate import score_preferences
+
+        return score_preferences(model, rows, self.micro_tokens, share, path)
