@@ -169,20 +169,27 @@ def _mixes(made: Plan, corpora: Mapping[str, Step], held_out: Step | None) -> di
     used = {name for weights in recipe.mixes.values() for name, weight in weights.items() if weight > 0}
     tokenizer = _tokenizer(made, corpora, held_out)
     tokens = {
-        name: made.add(f"tokens:{name}", Tokens(), {"corpus": _train_side(made, name, corpora, held_out), "tokenizer": tokenizer})
+        name: made.add(
+            f"tokens:{name}", Tokens(), {"corpus": _train_side(made, name, corpora, held_out), "tokenizer": tokenizer}
+        )
         for name in recipe.corpora
         if name in used
     }
     mixes = {}
     for name, weights in recipe.mixes.items():
         shares = {corpus: weight for corpus, weight in weights.items() if weight > 0}
-        work = Mix(weights=shares, token_budget=recipe.tokens.budget, max_epochs=recipe.tokens.max_epochs, context=_context(recipe))
+        work = Mix(
+            weights=shares,
+            token_budget=recipe.tokens.budget,
+            max_epochs=recipe.tokens.max_epochs,
+            context=_context(recipe),
+        )
         mixes[name] = made.add(f"mix:{name}", work, {f"tokens:{corpus}": tokens[corpus] for corpus in shares})
     return mixes
 
 
 def _train_side(made: Plan, name: str, corpora: Mapping[str, Step], held_out: Step | None) -> Step:
-    """The corpus without the held-out documents and their near-duplicates, so that no mix sees what it is measured on."""
+    """The corpus without the held-out documents and what is near them: no mix sees what it is measured on."""
     if held_out is None:
         return corpora[name]
     label = f"train_side:{name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import pyarrow.parquet as pq
 
@@ -13,24 +14,28 @@ from schemas.work import Counts, Work
 
 
 class Union(Work):
-    """Copy `kept/` of every input, in the order of the roles' names, into `documents/`; one task a shard."""
+    """Copy `kept/` of every input into `documents/`, or `rows/` into `rows/`, in role order; one task a shard."""
+
+    folder: Literal["kept", "rows"] = "kept"
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return len(self._files(inputs))
 
     def _files(self, inputs: Mapping[str, Artifact]) -> list[Path]:
-        return [file for role in sorted(inputs) for file in inputs[role].files("kept")]
+        return [file for role in sorted(inputs) for file in inputs[role].files(self.folder)]
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         counts = Counts()
-        with (
-            pq.ParquetFile(self._files(inputs)[rank]) as source,
-            writing(out / "documents" / f"{rank:05d}.parquet") as path,
-            pq.ParquetWriter(path, DOCUMENT, compression="zstd") as writer,
-        ):
-            for batch in source.iter_batches(batch_size=1024, columns=DOCUMENT.names):
-                writer.write_batch(batch.cast(DOCUMENT))
-                counts.seen += batch.num_rows
-                counts.kept += batch.num_rows
-                counts.bytes += batch.column("text").nbytes
+        with pq.ParquetFile(self._files(inputs)[rank]) as source:
+            schema = DOCUMENT if self.folder == "kept" else source.schema_arrow  # documents lose their `why`
+            target = "documents" if self.folder == "kept" else self.folder
+            with (
+                writing(out / target / f"{rank:05d}.parquet") as path,
+                pq.ParquetWriter(path, schema, compression="zstd") as writer,
+            ):
+                for batch in source.iter_batches(batch_size=1024, columns=schema.names):
+                    writer.write_batch(batch.cast(schema))
+                    counts.seen += batch.num_rows
+                    counts.kept += batch.num_rows
+                    counts.bytes += batch.nbytes
         return counts

@@ -1,0 +1,125 @@
+"""The part of a plan that makes conversations and preferences and trains on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.step import Step
+
+if TYPE_CHECKING:
+    from pipelines.plan import Plan
+
+
+@dataclass
+class Generation:
+    """Steps by name: models that are files, generated sets, and their training sides."""
+
+    models: dict[str, Step] = field(default_factory=dict)
+    sets: dict[str, Step] = field(default_factory=dict)
+    train_rows: dict[str, Step] = field(default_factory=dict)
+
+
+def generation(made: Plan, corpora: Mapping[str, Step]) -> Generation:
+    """Add the recipe's models and generators to the plan."""
+    found = Generation()
+    for name, model in made.recipe.models.items():
+        if model.url is None:
+            found.models[name] = made.add(f"model:{name}", _model_work(model))
+    for name, generated in made.recipe.generate.items():
+        inputs = {role: _source(made, name, role, sources, corpora, found) for role, sources in generated.from_.items()}
+        found.sets[name] = _generate(made, name, generated.with_, inputs, found)
+    return found
+
+
+def _model_work(model: Any) -> Any:
+    from pipelines.model_files import ModelDirectory, SampleModel
+    from pipelines.samples import model_fingerprint
+
+    if model.sample is not None:
+        return SampleModel(sample=model.sample, fingerprint=model_fingerprint(model.sample))
+    return ModelDirectory.of(model.path)
+
+
+def _source(made: Plan, name: str, role: str, sources: Any, corpora: Mapping[str, Step], found: Generation) -> Step:
+    names = [sources] if isinstance(sources, str) else list(sources)
+    steps = {source: found.sets[source] if source in found.sets else corpora[source] for source in names}
+    if len(steps) == 1:
+        return steps[names[0]]
+    from pipelines.union import Union
+
+    folders = {"rows" if source in found.sets else "kept" for source in names}
+    if len(folders) > 1:
+        from schemas.recipe_check import at
+
+        raise at(("generate", name, "from", role), "documents and generated rows cannot be joined into one input")
+    return made.add(f"union:{name}:{role}", Union(folder=folders.pop()), steps)
+
+
+def _generate(made: Plan, name: str, kind: Any, inputs: dict[str, Step], found: Generation) -> Step:
+    from generators.generate import Generate
+    from generators.served import Served
+    from schemas.plugin import make
+
+    generator: Any = make("generator", kind)
+    models = {}
+    for model in generator.models():
+        wanted = made.recipe.models[model]
+        if wanted.url is not None:
+            models[model] = Served(
+                url=wanted.url, model=wanted.model or "", key_variable=wanted.key, price=wanted.price
+            )
+        else:
+            options: dict[str, Any] = dict(wanted.serve)
+            models[model] = Served(role=f"model:{model}", model=model, **options)
+            inputs = {**inputs, f"model:{model}": found.models[model]}
+    completions = str(Path(made.recipe.store) / "completions.sqlite")
+    return made.add(f"generate:{name}", Generate(kind=kind, models=models, completions=completions), inputs)
+
+
+def held_out_rows(made: Plan, found: Generation) -> Step:
+    """Add the held-out part of the generated sets, and the training part of each."""
+    from pipelines.chat_split import ChatSplit
+
+    assert made.recipe.held_out is not None
+    share = made.recipe.held_out.share
+    sets = made.recipe.held_out.sets
+    for name, step in found.sets.items():
+        found.train_rows[name] = made.add(
+            f"train_rows:{name}", ChatSplit(side="train", share=share), {f"rows:{name}": step}
+        )
+    inputs = {f"rows:{name}": found.sets[name] for name in sets}
+    return made.add("held_out", ChatSplit(side="held_out", share=share), inputs)
+
+
+def row_mixes(made: Plan, found: Generation) -> dict[str, Step]:
+    """Add one step a mix of generated sets."""
+    from pipelines.mix_rows import MixRows
+
+    mixes = {}
+    for name, weights in made.recipe.mixes.items():
+        shares = {part: weight for part, weight in weights.items() if weight > 0}
+        inputs = {f"rows:{part}": found.train_rows[part] for part in shares}
+        mixes[name] = made.add(f"mix:{name}", MixRows(weights=shares), inputs)
+    return mixes
+
+
+def chat_inputs(made: Plan, found: Generation, held_out: Step, mix: Step) -> dict[str, Step]:
+    """Return what a training run on chat data reads, by role."""
+    inputs = {"conversations": mix, "held_out_conversations": held_out}
+    train = made.recipe.train
+    if train is not None and train.preferences is not None:
+        name = train.preferences
+        inputs["preferences"] = found.train_rows[name]
+        known = next((s for s in made.steps if s.name == f"held_out:{name}"), None)
+        if known is None:
+            from pipelines.chat_split import ChatSplit
+
+            share = made.recipe.held_out.share if made.recipe.held_out else 0.1
+            known = made.add(
+                f"held_out:{name}", ChatSplit(side="held_out", share=share), {f"rows:{name}": found.sets[name]}
+            )
+        inputs["held_out_preferences"] = known
+    return inputs
