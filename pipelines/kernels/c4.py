@@ -1,15 +1,17 @@
 """C4's line rules (Raffel et al. 2020, as in datatrove's C4QualityFilter): what becomes of one line."""
 
-# ruff: noqa: SIM102, SIM110 (numba compiles plain loops and nested tests; it has no any() over a generator)
+# ruff: noqa: SIM102 (numba compiles plain loops and nested tests; it has no any() over a generator)
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-from pipelines.kernels.classes import SPACE
-from pipelines.kernels.document import ALL_PUNCTUATION, ENDS_SENTENCE, WORDS
+from pipelines.kernels.breaks import next_line, strip
+from pipelines.kernels.classes import DECIMAL, SPACE
+from pipelines.kernels.document import ALL_PUNCTUATION, ENDS_SENTENCE, WORDS, chunk_end, word_flags
 from pipelines.kernels.utf8 import class_at
+from pipelines.kernels.words import split_chunk
 
 KEPT, LONG_WORD, NO_TERMINAL, FEW_WORDS, LOREM, JAVASCRIPT, CURLY, POLICY = 0, 1, 2, 3, 4, 5, 6, 7
 
@@ -26,12 +28,13 @@ HAS_JAVASCRIPT, HAS_LOREM, HAS_CURLY, HAS_POLICY = 1, 2, 4, 8
 
 
 @njit
-def _stands(data, at, a, b, phrase):
+def _stands(data, at, a, b, phrase, any_case):
+    """Whether the phrase stands at byte `at`, within bytes a to b."""
     if at < a or at + len(phrase) > b:
         return False
     for i in range(len(phrase)):
         byte = data[at + i]
-        if 0x41 <= byte <= 0x5A:
+        if any_case and 0x41 <= byte <= 0x5A:
             byte += 0x20
         if byte != phrase[i]:
             return False
@@ -48,23 +51,23 @@ def phrases(data, a, b):
             if data[i] == 0x7B:
                 found |= HAS_CURLY
         elif byte == 0x6A:
-            if _stands(data, i, a, b, _JAVASCRIPT):
+            if _stands(data, i, a, b, _JAVASCRIPT, True):
                 found |= HAS_JAVASCRIPT
         elif byte == 0x70:
-            if _stands(data, i - 7, a, b, _LOREM):
+            if _stands(data, i - 7, a, b, _LOREM, True):
                 found |= HAS_LOREM
         elif byte == 0x76:
-            if _stands(data, i - 3, a, b, _PRIVACY):
+            if _stands(data, i - 3, a, b, _PRIVACY, True):
                 found |= HAS_POLICY
         elif byte == 0x66:
-            if _stands(data, i - 7, a, b, _TERMS):
+            if _stands(data, i - 7, a, b, _TERMS, True):
                 found |= HAS_POLICY
         elif byte == 0x6B:
             if (
-                _stands(data, i - 3, a, b, _COOKIE)
-                or _stands(data, i - 8, a, b, _USES)
-                or _stands(data, i - 10, a, b, _USE_OF)
-                or _stands(data, i - 7, a, b, _USE)
+                _stands(data, i - 3, a, b, _COOKIE, True)
+                or _stands(data, i - 8, a, b, _USES, True)
+                or _stands(data, i - 10, a, b, _USE_OF, True)
+                or _stands(data, i - 7, a, b, _USE, True)
             ):
                 found |= HAS_POLICY
     return found
@@ -98,40 +101,48 @@ def _runs(data, a, b, words):
     return count, longest
 
 
-@njit
-def _cited(data, a, b):
-    """Whether bytes a to b hold a citation: `[12]`, `[edit]`, `[citation needed]`."""
-    for i in range(a, b):
-        if data[i] == 0x5B and citation(data, i, b):
-            return True
-    return False
-
-
-@njit
-def citation(data, i, b):
-    """Return the bytes of the citation that starts at byte i, or 0 (digits of any script count)."""
-    j = i + 1
-    while j < b and 0x30 <= data[j] <= 0x39:
-        j += 1
-    if j < b and data[j] == 0x5D:
-        return j + 1 - i
-    if _stands_exactly(data, i, b, _EDIT):
-        return len(_EDIT)
-    return len(_NEEDED) if _stands_exactly(data, i, b, _NEEDED) else 0
-
-
 _EDIT = np.frombuffer(b"[edit]", dtype=np.uint8)
 _NEEDED = np.frombuffer(b"[citation needed]", dtype=np.uint8)
 
 
 @njit
-def _stands_exactly(data, at, b, phrase):
-    if at + len(phrase) > b:
-        return False
-    for i in range(len(phrase)):
-        if data[at + i] != phrase[i]:
-            return False
-    return True
+def _citation(data, i, b, words):
+    """Return the bytes of the citation (`[12]`, `[]`, `[edit]`, `[citation needed]`) that starts at byte i, or 0."""
+    if data[i] != 0x5B:
+        return 0
+    j = i + 1
+    while j < b:  # decimal digits of any script, as the regular expression's \\d has it
+        c, size = class_at(data, j, words.pages, words.classes)
+        if not c & DECIMAL:
+            break
+        j += size
+    if j < b and data[j] == 0x5D:
+        return j + 1 - i
+    if _stands(data, i, i, b, _EDIT, False):
+        return len(_EDIT)
+    return len(_NEEDED) if _stands(data, i, i, b, _NEEDED, False) else 0
+
+
+@njit
+def without_citations(data, a, b, words):
+    """Return (bytes, begin, end) of the line at bytes a to b without its citations; a copy only if it has any."""
+    i = a
+    while i < b and not (data[i] == 0x5B and _citation(data, i, b, words)):
+        i += 1
+    if i == b:
+        return data, a, b
+    line = np.empty(b - a, dtype=np.uint8)
+    line[: i - a] = data[a:i]
+    n = i - a
+    while i < b:
+        size = _citation(data, i, b, words)
+        if size:
+            i += size
+            continue
+        line[n] = data[i]
+        n += 1
+        i += 1
+    return line, 0, n
 
 
 @njit
@@ -166,6 +177,32 @@ def sentences_of(data, origin, a, b, word, s):
 
 
 @njit
+def sentences_in(data, a, b, words, s):
+    """Return the sentences between bytes a and b, finding the words anew."""
+    count, ended, i, at = 1, False, a, a
+    while i < b:
+        c, size = class_at(data, i, words.pages, words.classes)
+        if c & SPACE:
+            i += size
+            continue
+        if ended and (i - at > 1 or (i - at == 1 and data[at] != 0x20)):
+            count += 1
+            ended = False
+        end = chunk_end(data, i, b, words)
+        n = split_chunk(data, i, end, words, s.cuts, s.joins)
+        for k in range(n):
+            flags = word_flags(data, i, s.cuts[k], words)
+            if flags & ENDS_SENTENCE:
+                ended = True
+            elif ended and not flags & ALL_PUNCTUATION:
+                count += 1
+                ended = False
+            i = s.cuts[k]
+        at = i
+    return count + (ended and b - at > 1)
+
+
+@njit
 def c4_line(data, origin, a, b, triggered, word, words, s, rules):
     """Return (outcome, sentences, next word) for the stripped line at bytes a to b.
 
@@ -174,11 +211,14 @@ def c4_line(data, origin, a, b, triggered, word, words, s, rules):
     pieces, longest = _runs(data, a, b, words)
     if rules.c4_max_word_chars >= 0 and longest > rules.c4_max_word_chars:
         return LONG_WORD, 0, word
-    if rules.c4_terminal_punctuation and not _terminal(data, a, b):
+    line, begin, end = data, a, b
+    if triggered and rules.c4_citations:
+        line, begin, end = without_citations(data, a, b, words)
+    if rules.c4_terminal_punctuation and not _terminal(line, begin, end):
         return NO_TERMINAL, 0, word
     if pieces < rules.c4_min_words_per_line:
         return FEW_WORDS, 0, word
-    found = phrases(data, a, b) if triggered else 0
+    found = phrases(line, begin, end) if triggered else 0
     if found & HAS_LOREM and rules.c4_lorem_ipsum:
         return LOREM, 0, word
     if found & HAS_JAVASCRIPT and rules.c4_javascript:
@@ -187,7 +227,37 @@ def c4_line(data, origin, a, b, triggered, word, words, s, rules):
         return CURLY, 0, word
     if found & HAS_POLICY and rules.c4_policy:
         return POLICY, 0, word
-    if a == b:
+    if begin == end:
         return KEPT, 0, word
+    if end - begin != b - a:
+        return KEPT, sentences_in(line, begin, end, words, s), word
     count, word = sentences_of(data, origin, a, b, word, s)
     return KEPT, count, word
+
+
+@njit
+def c4_rewrite(data, a, b, words, s, rules, target, n):
+    """Write the lines that C4 keeps of the document at bytes a to b into `target` from byte n on; return the end.
+
+    Lines are stripped and joined by newlines, citations are gone, and the whole is stripped.
+    """
+    start, i = n, a
+    first = True
+    while i < b:
+        end, after = next_line(data, i, b, words)
+        low, high = strip(data, i, end, words)
+        outcome, _, _ = c4_line(data, a, low, high, True, len(s.starts), words, s, rules)
+        if outcome == KEPT:
+            line, low, high = without_citations(data, low, high, words) if rules.c4_citations else (data, low, high)
+            if not first:
+                target[n] = 0x0A
+                n += 1
+            first = False
+            target[n : n + high - low] = line[low:high]
+            n += high - low
+        i = after
+    low, high = strip(target, start, n, words)
+    if low > start:
+        for k in range(low, high):
+            target[start + k - low] = target[k]
+    return start + high - low

@@ -40,6 +40,7 @@ MARK = 1 << 22  # Unicode category M*
 UPPER = 1 << 23  # str.isupper for one character
 SYMBOLIC = 1 << 24  # neither letter, mark, number nor space
 NUMERIC = 1 << 25  # str.isnumeric
+DECIMAL = 1 << 26  # str.isdecimal, as a regular expression's \\d
 
 UNSPACED = HAN | KANA | BRAHMIC
 
@@ -147,6 +148,8 @@ def _properties(code: int) -> int:
         bits |= UPPER
     if char.isnumeric():
         bits |= NUMERIC
+    if char.isdecimal():
+        bits |= DECIMAL
     if category[0] == "P":
         bits |= PUNCTUATION
     if category[0] in "PS":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pipelines.kernels.classes import ALPHA, LETTER, PUNCTUATION, SENTENCE_END, SPACE, SYMBOL
+from pipelines.kernels.classes import ALPHA, PUNCTUATION, SENTENCE_END, SPACE, SYMBOL
 from pipelines.kernels.scratch import LONGEST_CHUNK
 from pipelines.kernels.utf8 import SEED, STEP, class_at, find, finish
 from pipelines.kernels.words import split_chunk
@@ -14,6 +14,35 @@ from pipelines.kernels.words import split_chunk
 HAS_ALPHA, HAS_NON_SYMBOL, ALL_PUNCTUATION, ENDS_SENTENCE = 1, 2, 4, 8
 # places in totals
 WORDS, NON_SYMBOL_WORDS, NON_SYMBOL_CHARS, ALPHA_WORDS, STOP_BITS = 0, 1, 2, 3, 4
+
+
+@njit
+def chunk_end(data, i, end, words):
+    """Return where the run without white space that starts at byte i ends (or is cut, if it is very long)."""
+    limit = min(end, i + LONGEST_CHUNK - 4)
+    while i < limit:
+        c, size = class_at(data, i, words.pages, words.classes)
+        if c & SPACE:
+            break
+        i += size
+    return i
+
+
+@njit
+def word_flags(data, a, b, words):
+    """Return the flags of the word at bytes a to b."""
+    flags, chars, c = ALL_PUNCTUATION, 0, np.uint32(0)
+    while a < b:
+        c, size = class_at(data, a, words.pages, words.classes)
+        if c & ALPHA:
+            flags |= HAS_ALPHA
+        if not c & SYMBOL:
+            flags |= HAS_NON_SYMBOL
+        if not c & PUNCTUATION:
+            flags &= ~ALL_PUNCTUATION
+        chars += 1
+        a += size
+    return flags | ENDS_SENTENCE if chars == 1 and c & SENTENCE_END else flags
 
 
 @njit
@@ -26,20 +55,11 @@ def scan_words(data, begin, end, origin, words, s):
         if c & SPACE:
             i += size
             continue
-        start = i
-        letters = True
-        limit = min(end, start + LONGEST_CHUNK - 4)
-        while i < limit:
-            c, size = class_at(data, i, words.pages, words.classes)
-            if c & SPACE:
-                break
-            letters &= (c & LETTER) != 0
-            i += size
-        n = split_chunk(data, start, i, words, s.cuts)
-        a = start
+        stop = chunk_end(data, i, end, words)
+        n = split_chunk(data, i, stop, words, s.cuts, s.joins)
         for k in range(n):
-            put_word(data, a, s.cuts[k], origin, words, s)
-            a = s.cuts[k]
+            put_word(data, i, s.cuts[k], origin, words, s)
+            i = s.cuts[k]
 
 
 @njit

@@ -30,20 +30,7 @@ _SUBJECTS = {  # what may follow each: will, would, have, are, is
     "this": "ll d s",
 }
 _NEGATED = [
-    "ca",
-    "could",
-    "do",
-    "does",
-    "did",
-    "had",
-    "may",
-    "might",
-    "must",
-    "need",
-    "ought",
-    "sha",
-    "should",
-    "wo",
+    *("ca", "could", "do", "does", "did", "had", "may", "might", "must", "need", "ought", "sha", "should", "wo"),
     "would",
 ]
 _NEGATED_ONLY = ["ai", "are", "is", "was", "were", "have", "has", "dare"]
@@ -67,6 +54,21 @@ _EMOTICONS = (
     r":’-) ;) ;-) ;-D ;D ;_; <.< </3 <3 <33 <333 =( =) =/ =3 =D =[ =] =| >.< >.> >:( >:o ><(((*> @_@ O.O O.o O_O O_o "
     r"V.V V_V XD XDD [-: [: [= \") ]= ^_^ ^__^ ^___^ o.0 o.O o.o o_0 o_O o_o v.v v_v xD xDD ¯\(ツ)/¯ ಠ_ಠ ಠ︵ಠ"
 )
+
+_CUT_INTO = {  # how many words the affix rules alone make of an exception, where it is not two
+    3: r"and/or w/o Ph.D. <space> (-: (-; (-_-) (^_^) (¬_¬) (ಠ_ಠ) (o: )-: ._. 8-D :'( :’( :') :’) :(( :() :)) :-( :-) "
+    r":-* :-> :-] :-} :o) ;-) ;_; <.< >.< >.> >:( >:o [-: \") o.O °c. °f. °k.",
+    4: ":'-( :’-( :'-) :’-) :((( :))) :-(( :-))",
+    5: "(*_*) (._.) (>_<) :-((( :-)))",
+    7: "><(((*>",
+    11: "(╯°□°）╯︵┻━┻",
+}
+
+
+@cache
+def cut_into() -> dict[str, int]:
+    """Return how many words the affix rules alone make of an exception, for those that they do not cut in two."""
+    return {word: count for count, text in _CUT_INTO.items() for word in text.split()}
 
 
 @cache

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from numba import njit
 
+from pipelines.kernels.c4 import c4_rewrite
 from pipelines.kernels.columns import INDEX
 from pipelines.kernels.document import (
     ALPHA_WORDS,
@@ -87,10 +88,23 @@ def finish_document(data, a, b, words, s, rules, out):
     return True
 
 
-SOURCES = ("c4", "classes", "columns", "document", "entry", "lines", "ngrams", "scratch", "urls", "utf8", "words")
+SOURCES = (
+    "breaks",
+    "c4",
+    "classes",
+    "columns",
+    "document",
+    "entry",
+    "lines",
+    "ngrams",
+    "scratch",
+    "urls",
+    "utf8",
+    "words",
+)
 
 
-def _source_stamp() -> str:
+def source_stamp() -> str:
     """Return a digest of the kernel files: numba's cache looks at an entry's own file only, not at what it calls."""
     digest = hashlib.blake2b(digest_size=16)
     for name in SOURCES:
@@ -127,7 +141,16 @@ def _entries(stamp: str):
                 return k
         return len(offsets) - 1
 
-    return measure_fast, measure_given
+    @njit(cache=True, nogil=True)
+    def rewrite_c4(data, offsets, words, s, rules, target, ends):
+        """Write every document's C4 text into `target` (as long as the text), and where each ends into `ends`."""
+        n = 0
+        for k in range(len(offsets) - 1):
+            n = c4_rewrite(data, offsets[k], offsets[k + 1], words, s, rules, target, n)
+            ends[k] = n
+        return len(stamp)
+
+    return measure_fast, measure_given, rewrite_c4
 
 
-measure_fast, measure_given = _entries(_source_stamp())
+measure_fast, measure_given, rewrite_c4 = _entries(source_stamp())

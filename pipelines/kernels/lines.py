@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from pipelines.kernels.breaks import next_line, strip
 from pipelines.kernels.c4 import CURLY, LOREM, c4_line
-from pipelines.kernels.classes import BREAK, SPACE, TERMINAL, TRIGGER
+from pipelines.kernels.classes import BREAK, TERMINAL, TRIGGER
 from pipelines.kernels.columns import INDEX
 from pipelines.kernels.utf8 import SEED, STEP, before, class_at, finish
 
@@ -54,23 +55,6 @@ def hash_line(data, a, b, words):
         chars += 1
         i += size
     return finish(h) | np.uint64(1), chars, union
-
-
-@njit
-def strip(data, a, b, words):
-    """Return bytes a to b without white space at both ends, as str.strip does."""
-    while a < b:
-        c, size = class_at(data, a, words.pages, words.classes)
-        if not c & SPACE:
-            break
-        a += size
-    while a < b:
-        last = before(data, b)
-        c, _ = class_at(data, last, words.pages, words.classes)
-        if not c & SPACE:
-            break
-        b = last
-    return a, b
 
 
 @njit
@@ -147,25 +131,15 @@ def _close(data, a, b, out):
 @njit
 def _split_lines(data, origin, a, b, doc_end, union, word, stopped, words, s, rules, out):
     """Take the lines that str.splitlines finds between two newlines; return (next word, whether C4 stopped)."""
+    limit = b + 1 if b < doc_end else b  # after the last newline there is no empty line
     if not union & BREAK:
-        if a < b or b < doc_end:  # after the last newline there is no empty line
+        if a < limit:
             word, stopped = _take_line(data, origin, a, b, union, word, stopped, words, s, rules, out)
         return word, stopped
-    start, i = a, a
-    while i < b:
-        c, size = class_at(data, i, words.pages, words.classes)
-        if not c & BREAK:
-            i += size
-            continue
-        paired = data[i] == 0x0D and i + 1 == b and b < doc_end  # \r\n is one break: the newline ends the line
-        if paired:
-            break
-        word, stopped = _take_line(data, origin, start, i, union, word, stopped, words, s, rules, out)
-        i += size
-        start = i
-    line_end = b - 1 if b > a and data[b - 1] == 0x0D and b < doc_end else b
-    if start < line_end or b < doc_end:
-        word, stopped = _take_line(data, origin, start, line_end, union, word, stopped, words, s, rules, out)
+    while a < limit:
+        end, after = next_line(data, a, limit, words)
+        word, stopped = _take_line(data, origin, a, end, union, word, stopped, words, s, rules, out)
+        a = after
     return word, stopped
 
 

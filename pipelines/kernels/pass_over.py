@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines.kernels.columns import COLUMNS
-from pipelines.kernels.entry import LineRules, measure_fast, measure_given
+from pipelines.kernels.entry import LineRules, measure_fast, measure_given, rewrite_c4
 from pipelines.kernels.scratch import FIRST_WORDS, make_scratch, words_tables
 from schemas.errors import InputError
 
@@ -44,6 +44,17 @@ def measure_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pl.D
         scratch = make_scratch(4 * len(scratch.starts))
     _local.scratch = scratch if len(scratch.starts) <= KEEP_WORDS else None
     return pl.DataFrame({name: out[:, place] for place, name in enumerate(COLUMNS)})
+
+
+def rewrite_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pa.Array:
+    """Return the text that C4's line rules leave of every document, as large_string; null becomes empty."""
+    data, offsets = bytes_of(text)
+    target = np.empty(int(offsets[-1] - offsets[0]) + 1, dtype=np.uint8)
+    ends = np.zeros(len(offsets), dtype=np.int64)
+    scratch = getattr(_local, "scratch", None) or make_scratch(FIRST_WORDS)
+    rewrite_c4(data, offsets, words_tables(), scratch, line_rules(settings), target, ends[1:])
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(target[: ends[-1]])]
+    return pa.Array.from_buffers(pa.large_string(), len(ends) - 1, buffers)
 
 
 def line_rules(settings: Settings) -> LineRules:

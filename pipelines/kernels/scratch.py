@@ -34,6 +34,7 @@ class Scratch(NamedTuple):
     chars: np.ndarray  # i32
     flags: np.ndarray  # u8
     cuts: np.ndarray  # i32[2 x LONGEST_CHUNK]
+    joins: np.ndarray  # u8[LONGEST_CHUNK]: see words._rejoin
     seen: np.ndarray  # u8: which n-grams were met, once and more than once
     places: np.ndarray  # i32: positions whose n-gram may repeat
     keys: np.ndarray  # u64: n-gram table
@@ -45,8 +46,8 @@ class Scratch(NamedTuple):
 UNITS = (
     "km km² km³ m m² m³ dm dm² dm³ cm cm² cm³ mm mm² mm³ ha µm nm yd in ft kg g mg µg t lb oz m/s km/h kmh mph hPa Pa "
     "mbar mb MB kb KB gb GB tb TB T G M K % км км² км³ м м² м³ дм дм² дм³ см см² см³ мм мм² мм³ нм кг г мг м/с км/ч "
-    "кПа Па мбар Кб КБ кб Мб МБ мб Гб ГБ гб Тб ТБ тбكم كم² كم³ م م² م³ سم سم² سم³ مم مم² مم³ كم غرام جرام جم كغ ملغ كوب "
-    "اكواب $ £ € ¥ ฿ US$ C$ A$ ₽ ﷼ ₴ ₠ ₡ ₢ ₣ ₤ ₥ ₦ ₧ ₨ ₩ ₪ ₫ ₭ ₮ ₯ ₰ ₱ ₲ ₳ ₵ ₶ ₷ ₸ ₹ ₺ ₻ ₼ ₾ ₿"
+    "кПа Па мбар Кб КБ кб Мб МБ мб Гб ГБ гб Тб ТБ тбكم كم² كم³ م م² م³ سم سم² سم³ مم مم² مم³ كم غرام جرام جم "
+    "كغ ملغ كوب اكواب $ £ € ¥ ฿ US$ C$ A$ ₽ ﷼ ₴ ₠ ₡ ₢ ₣ ₤ ₥ ₦ ₧ ₨ ₩ ₪ ₫ ₭ ₮ ₯ ₰ ₱ ₲ ₳ ₵ ₶ ₷ ₸ ₹ ₺ ₻ ₼ ₾ ₿"
 )
 
 
@@ -58,11 +59,30 @@ def words_tables() -> Words:
 
     pages, classes = table()
     special = special_words()
-    packed = [sum(len(p.encode()) << (8 * i) for i, p in enumerate(pieces)) for pieces in special.values()]
+    packed = [
+        sum(len(p.encode()) << (8 * i) for i, p in enumerate(pieces)) | _cut_into(word, pages, classes) << 24
+        for word, pieces in special.items()
+    ]
     keys, pieces = hash_table(list(special), packed, 1 << 13)
     units, _ = hash_table(UNITS.split(), [1] * len(UNITS.split()), 1 << 9)
     stops, bits = hash_table(list(STOP_WORDS), [1 << i for i in range(len(STOP_WORDS))], 1 << 6)
     return Words(pages, classes, keys, pieces, units, stops, bits)
+
+
+def _cut_into(word: str, pages: np.ndarray, classes: np.ndarray) -> int:
+    """Return how many words the affix rules alone make of an exception, 0 if they do not touch it."""
+    from pipelines.kernels.classes import BEFORE_DOT, PREFIX, SUFFIX
+    from pipelines.kernels.english import cut_into
+
+    def of(char: str) -> int:
+        return int(classes[int(pages[ord(char) >> 8]) << 8 | ord(char) & 255])
+
+    if word in cut_into():
+        return cut_into()[word]
+    stop = word[-1] == "." and bool(of(word[-2]) & BEFORE_DOT)
+    possessive = word[-2:] in ("'s", "’s", "'S", "’S")
+    touched = of(word[0]) & PREFIX or of(word[-1]) & SUFFIX or stop or possessive
+    return 2 if touched and len(word) > 1 else 0
 
 
 def hash_table(strings: list[str], values: list[int], slots: int) -> tuple[np.ndarray, np.ndarray]:
@@ -97,6 +117,7 @@ def make_scratch(words: int) -> Scratch:
         chars=np.empty(words, dtype=np.int32),
         flags=np.empty(words, dtype=np.uint8),
         cuts=np.empty(2 * LONGEST_CHUNK + 8, dtype=np.int32),
+        joins=np.zeros(LONGEST_CHUNK, dtype=np.uint8),
         seen=np.zeros(4 * words, dtype=np.uint8),
         places=np.empty(words, dtype=np.int32),
         keys=np.zeros(table, dtype=np.uint64),

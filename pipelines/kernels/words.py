@@ -26,13 +26,15 @@ from pipelines.kernels.classes import (
 from pipelines.kernels.urls import is_url
 from pipelines.kernels.utf8 import before, class_at, find, hash_bytes
 
-LONGEST_SPECIAL = 32  # bytes; longer strings are no exception
+LONGEST_SPECIAL = 40  # bytes; longer strings are no exception
+MOST_PIECES = 11  # words that the affix rules cut an exception into
+PIECE_BITS = np.uint32(0xFFFFFF)  # of a packed exception; above them, how many words the affix rules make of it
 LONGEST_UNIT = 12
 
 
 @njit
 def special(data, a, b, words):
-    """Return the packed piece lengths (8 bits each) of an exceptional string, or 0."""
+    """Return an exceptional string, packed (three piece lengths of 8 bits, words by the affix rules), or 0."""
     if b - a > LONGEST_SPECIAL:
         return np.uint32(0)
     h = hash_bytes(data, a, b)
@@ -189,7 +191,7 @@ def _hyphens(data, i, b, words):
 
 
 @njit
-def split_chunk(data, a, b, words, cuts):
+def split_chunk(data, a, b, words, cuts, joins):
     """Write the ends of the words of chunk a to b into `cuts` and return how many there are.
 
     `cuts` holds at least as many places as the chunk has bytes, twice: the ends of suffixes are gathered behind.
@@ -228,12 +230,12 @@ def split_chunk(data, a, b, words, cuts):
     for i in range(tail - 1, -1, -1):
         cuts[n] = cuts[room + i]
         n += 1
-    return _join_special(data, a, words, cuts, n) if n > 2 else n
+    return _rejoin(data, a, words, cuts, joins, n) if n > 1 else n
 
 
 @njit
 def _middle(data, a, b, words, cuts, n):
-    pieces = special(data, a, b, words)
+    pieces = special(data, a, b, words) & PIECE_BITS
     if pieces:
         at = a
         while pieces:
@@ -267,17 +269,46 @@ def _middle(data, a, b, words, cuts, n):
 
 
 @njit
-def _join_special(data, a, words, cuts, n):
-    """Put emoticons back together that were peeled apart: the longest first, then from the left."""
-    for span in range(min(n - 1, 5), 1, -1):
-        i = 0
-        while i + span <= n:
+def _rejoin(data, a, words, cuts, joins, n):
+    """Put exceptions together again that the affix rules cut: the longest first, then from the left, none twice.
+
+    As in spaCy, a candidate that overlaps a longer one is passed over and still keeps others away.
+    """
+    joins[:n] = 0
+    any_found = False
+    for span in range(min(n, MOST_PIECES), 1, -1):
+        for i in range(n - span + 1):
             begin = a if i == 0 else cuts[i - 1]
-            pieces = special(data, begin, cuts[i + span - 1], words)
-            if pieces and pieces < 256:
-                cuts[i] = cuts[i + span - 1]
-                for j in range(i + span, n):
-                    cuts[j - span + 1] = cuts[j]
-                n -= span - 1
-            i += 1
-    return n
+            if np.int64(special(data, begin, cuts[i + span - 1], words) >> np.uint32(24)) != span:
+                continue
+            if joins[i] == 0 and joins[i + span - 1] == 0:
+                joins[i] = span
+                any_found = True
+            for j in range(i, i + span):
+                joins[j] = max(joins[j], 1)
+    return _apply_joins(data, a, words, cuts, joins, n) if any_found else n
+
+
+@njit
+def _apply_joins(data, a, words, cuts, joins, n):
+    """Write the exceptions found into `cuts`, by way of its second half (one of them makes more words than it joins)."""
+    room = len(cuts) // 2
+    made, i, begin = 0, 0, a
+    while i < n:
+        span = max(np.int64(joins[i]), 1)
+        last = cuts[i + span - 1]
+        if span > 1:
+            pieces = special(data, begin, last, words) & PIECE_BITS
+            at = begin
+            while pieces:
+                at += np.int64(pieces & np.uint32(0xFF))
+                cuts[room + made] = at
+                made += 1
+                pieces >>= np.uint32(8)
+        else:
+            cuts[room + made] = last
+            made += 1
+        begin = last
+        i += span
+    cuts[:made] = cuts[room : room + made]
+    return made
