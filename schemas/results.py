@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -16,6 +17,16 @@ class Totals(Record):
     nats: float  # summed negative log-likelihood, natural logarithm
     bytes: int  # UTF-8 bytes, each scored once
     documents: int
+
+    @classmethod
+    def of(cls, parts: Iterable[Totals]) -> Totals:
+        """Return the sum of parts."""
+        rows = list(parts)
+        return cls(
+            nats=math.fsum(row.nats for row in rows),
+            bytes=sum(row.bytes for row in rows),
+            documents=sum(row.documents for row in rows),
+        )
 
     @property
     def bits_per_byte(self) -> float:

@@ -6,7 +6,7 @@ The classes are those of transformers, so that whatever reads a Hugging Face dir
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -48,7 +48,8 @@ def load(path: Path) -> PreTrainedModel:
 def counted_parameters(model: PreTrainedModel) -> tuple[int, int]:
     """Return (all parameters, those that multiply every token: body and head, an untied input embedding left out)."""
     total = sum(p.numel() for p in model.parameters())
-    inputs, head = model.get_input_embeddings(), model.get_output_embeddings()
+    inputs: Any = model.get_input_embeddings()
+    head: Any = model.get_output_embeddings()
     tied = head is None or inputs.weight is head.weight
     return total, total if tied else total - inputs.weight.numel()
 

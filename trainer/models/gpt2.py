@@ -44,7 +44,7 @@ class GPT2(Model):
             attn_pdrop=0.0,
             bos_token_id=end_of_text,
             eos_token_id=end_of_text,
-            attn_implementation="sdpa",
+            attn_implementation="sdpa",  # pyright: ignore[reportCallIssue]
             dtype="float32",
         )
         return GPT2LMHeadModel(config)

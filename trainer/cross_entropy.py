@@ -1,0 +1,109 @@
+"""Cross-entropy of a language-model head without its logits: chunk by chunk, the gradients made on the way.
+
+At a vocabulary of 4,096 the logits of a batch and their gradient are the largest arrays of a small model's step, and
+writing them out costs as much as half the arithmetic. Here a chunk's logits live in the cache, become probabilities in
+place, and are spent on the gradients of hidden states and weight at once. The idea is that of fused linear
+cross-entropy kernels (Liger, Hsu et al. 2024, arXiv 2410.10989; Cut cross-entropy, Wijmans et al. 2024,
+arXiv 2411.09009); this form needs torch alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+CHUNK = 256  # rows of logits at a time: 4 MB at a vocabulary of 4,096
+
+
+def summed_nats(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the summed negative log-likelihood in nats, a scalar.
+
+    hidden [n, width], weight [vocabulary, width], targets int64 [n]. Gradients are computed in the forward pass, so
+    that every chunk's logits are made once.
+    """
+    if not torch.is_grad_enabled():
+        return token_nats(hidden, weight, targets).sum()
+    return _SummedNats.apply(hidden, weight, targets)  # type: ignore[no-any-return]
+
+
+def token_nats(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return each target's negative log-likelihood in nats [n], differentiable.
+
+    For losses that are not a plain sum (preferences, weights): the backward pass makes each chunk's logits again.
+    """
+    return _TokenNats.apply(hidden, weight, targets)  # type: ignore[no-any-return]
+
+
+class _SummedNats(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        hidden_grad = torch.empty_like(hidden)
+        weight_grad = torch.zeros_like(weight.t())  # transposed: the product below then runs along rows
+        total = torch.zeros((), dtype=torch.float64, device=hidden.device)
+        for rows, logits, probabilities in _chunks(hidden, weight):
+            total += _softmax_nats(logits, probabilities, targets[rows]).sum(dtype=torch.float64)
+            _subtract_one(probabilities, targets[rows])
+            torch.mm(probabilities, weight, out=hidden_grad[rows])
+            weight_grad.addmm_(hidden[rows].t(), probabilities)
+        ctx.save_for_backward(hidden_grad, weight_grad)
+        return total.to(hidden.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        (grad,) = grads
+        hidden_grad, weight_grad = ctx.saved_tensors
+        return hidden_grad * grad, (weight_grad * grad).t(), None
+
+
+class _TokenNats(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        nats = torch.empty(len(hidden), dtype=hidden.dtype, device=hidden.device)
+        for rows, logits, probabilities in _chunks(hidden, weight):
+            nats[rows] = _softmax_nats(logits, probabilities, targets[rows])
+        ctx.save_for_backward(hidden, weight, targets)
+        return nats
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        (grad,) = grads
+        hidden, weight, targets = ctx.saved_tensors
+        hidden_grad = torch.empty_like(hidden)
+        weight_grad = torch.zeros_like(weight.t())
+        for rows, logits, probabilities in _chunks(hidden, weight):
+            torch.softmax(logits, -1, out=probabilities)
+            _subtract_one(probabilities, targets[rows])
+            probabilities.mul_(grad[rows, None])
+            torch.mm(probabilities, weight, out=hidden_grad[rows])
+            weight_grad.addmm_(hidden[rows].t(), probabilities)
+        return hidden_grad, weight_grad.t(), None
+
+
+def _chunks(hidden: torch.Tensor, weight: torch.Tensor) -> Any:
+    """Yield (rows, logits, an array of the same shape) over the rows; both arrays are reused by the next chunk."""
+    buffers = torch.empty(2, min(CHUNK, len(hidden)), len(weight), dtype=hidden.dtype, device=hidden.device)
+    for start in range(0, len(hidden), CHUNK):
+        rows = slice(start, min(start + CHUNK, len(hidden)))
+        logits, probabilities = buffers[0, : rows.stop - start], buffers[1, : rows.stop - start]
+        yield rows, torch.mm(hidden[rows], weight.t(), out=logits), probabilities
+
+
+def _softmax_nats(logits: torch.Tensor, probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Fill `probabilities` with the softmax of the logits; return the targets' nats [n]."""
+    torch.softmax(logits, -1, out=probabilities)
+    chosen = probabilities.gather(1, targets[:, None]).squeeze(1)
+    nats = -chosen.log()
+    # Beyond 80 nats a probability reaches the end of float32, its logarithm would be infinite: those the long way.
+    far = (chosen < 1e-35).nonzero().squeeze(1)
+    if len(far):
+        nats[far] = logits[far].logsumexp(-1) - logits[far, targets[far]]
+    return nats
+
+
+def _subtract_one(probabilities: torch.Tensor, targets: torch.Tensor) -> None:
+    minus = torch.full((len(targets), 1), -1.0, dtype=probabilities.dtype, device=probabilities.device)
+    probabilities.scatter_add_(1, targets[:, None], minus)

@@ -1,0 +1,133 @@
+"""The frozen held-out set under a model: nats and UTF-8 bytes of every document, every byte scored once.
+
+A document is read as end-of-text followed by its tokens, cut into consecutive windows of `context` predictions: the
+first window begins at end-of-text, a later one at the last token of the window before, so each token of the document
+is predicted exactly once (what lm-eval calls rolling log-likelihood, with one token of carried context). Training cuts
+its stream the same way. The end-of-text token itself holds no byte and is not scored.
+
+bits per byte = nats / ln 2 / bytes: the same unit for any tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+
+from schemas.artifact import Artifact, writing
+from schemas.errors import InputError
+from trainer.cross_entropy import token_nats
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from trainer.encoder import Encoder
+
+BATCH_TOKENS = 8192  # padded tokens of one forward pass
+
+
+class HeldOut(NamedTuple):
+    """The evaluation documents as tokens."""
+
+    documents: list[str]
+    sources: list[str]
+    bytes: np.ndarray  # int64 [documents]
+    tokens: list[np.ndarray]  # int64, without end-of-text
+
+
+def read_held_out(artifact: Artifact, encoder: Encoder) -> HeldOut:
+    """Return the held-out documents of an artifact in file order; raises InputError when there are none."""
+    files = artifact.files("documents")
+    if not files:
+        raise InputError(f"{artifact.path.name}: no held-out documents in documents/")
+    table = pl.concat([pl.read_parquet(f, columns=["id", "text", "source"]) for f in files])
+    table = table.with_columns(pl.col("text").str.len_bytes().cast(pl.Int64).alias("bytes")).filter(pl.col("bytes") > 0)
+    if table.is_empty():
+        raise InputError(f"{artifact.path.name}: the held-out set is empty")
+    tokens = list(encoder.encode(table["text"].to_list()))
+    return HeldOut(table["id"].to_list(), table["source"].to_list(), table["bytes"].to_numpy(), tokens)
+
+
+def document_nats(
+    model: PreTrainedModel, documents: Sequence[np.ndarray], end_of_text: int, context: int
+) -> np.ndarray:
+    """Return each document's negative log-likelihood in nats, float64 [documents]."""
+    windows = _windows(documents, context)
+    windows.sort(key=lambda w: (w.stop - w.start, w.document, w.start))  # batches of like length: little padding
+    nats = np.zeros(len(documents))
+    with torch.inference_mode():
+        for batch in _batches(windows):
+            ids, targets, owners = _pad(batch, documents, end_of_text)
+            scores = _scores(model, ids, targets)
+            np.add.at(nats, owners, scores)
+    return nats
+
+
+def write_scores(held_out: HeldOut, nats: np.ndarray, path: Path) -> pl.DataFrame:
+    """Write and return the scores: document, source, bytes int64, nats float64, one row a held-out document."""
+    table = pl.DataFrame(
+        {"document": held_out.documents, "source": held_out.sources, "bytes": held_out.bytes, "nats": nats}
+    )
+    with writing(path) as partial:
+        table.write_parquet(partial)
+    return table
+
+
+def totals(scores: pl.DataFrame) -> dict[str, dict[str, float]]:
+    """Return nats, bytes and documents by source."""
+    sums = scores.group_by("source").agg(pl.col("nats", "bytes").sum(), pl.len().alias("documents")).sort("source")
+    return {row.pop("source"): row for row in sums.iter_rows(named=True)}
+
+
+class _Window(NamedTuple):
+    document: int
+    start: int  # first predicted token
+    stop: int
+
+
+def _windows(documents: Sequence[np.ndarray], context: int) -> list[_Window]:
+    return [
+        _Window(number, start, min(start + context, len(tokens)))
+        for number, tokens in enumerate(documents)
+        for start in range(0, len(tokens), context)
+    ]
+
+
+def _batches(windows: Sequence[_Window]) -> list[Sequence[_Window]]:
+    """Cut windows, in order of length, into runs of at most BATCH_TOKENS padded tokens."""
+    batches, first = [], 0
+    for place, window in enumerate(windows):
+        if place > first and (place - first + 1) * (window.stop - window.start) > BATCH_TOKENS:
+            batches.append(windows[first:place])
+            first = place
+    return [*batches, windows[first:]] if windows else []
+
+
+def _pad(
+    batch: Sequence[_Window], documents: Sequence[np.ndarray], end_of_text: int
+) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """Return (ids [windows, longest], targets with -1 at padding, the document of each target that counts)."""
+    longest = max(w.stop - w.start for w in batch)
+    ids = np.full((len(batch), longest), end_of_text, np.int64)
+    targets = np.full((len(batch), longest), -1, np.int64)
+    for row, window in enumerate(batch):
+        tokens, length = documents[window.document], window.stop - window.start
+        ids[row, 0] = tokens[window.start - 1] if window.start else end_of_text
+        ids[row, 1:length] = tokens[window.start : window.stop - 1]
+        targets[row, :length] = tokens[window.start : window.stop]
+    owners = np.repeat([w.document for w in batch], [w.stop - w.start for w in batch])
+    return torch.from_numpy(ids), torch.from_numpy(targets), owners
+
+
+def _scores(model: PreTrainedModel, ids: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
+    """Return the nats of the targets that count, float64, in row order. Padding is on the right: nothing sees it."""
+    from trainer.heads import hidden_states, output_weight
+
+    hidden = hidden_states(model, ids.to(model.device))
+    counts = targets.to(model.device) >= 0
+    nats = token_nats(hidden[counts], output_weight(model), targets.to(model.device)[counts])
+    return nats.double().cpu().numpy()

@@ -1,0 +1,89 @@
+"""Next-token prediction over a mix of corpora: pretraining."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from schemas.errors import RecipeError
+from trainer.objective import Batch, Data, Evaluation, Loss, Objective, Setting
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from trainer.data import Windows
+
+
+class CausalLM(Objective):
+    """Cross-entropy of each next token, in nats a token; inputs are a mix, its tokens, and the held-out set."""
+
+    lr: float = Field(3e-3, gt=0)
+    piece: int = Field(4, ge=1)  # documents are cut into pieces of so many contexts, which are read in random order
+
+    def open(self, setting: Setting, model: PreTrainedModel) -> Data:
+        from trainer.data import Domain, Windows, read_mix
+
+        shares, budget = read_mix(setting.inputs["mix"])
+        rows = max(1, self.batch_tokens // setting.context)
+        steps = budget // (rows * setting.context)
+        if steps == 0:
+            raise RecipeError(
+                f"a budget of {budget:,} tokens is less than one step of {rows * setting.context:,}: "
+                f"lower batch_tokens, or raise the budget"
+            )
+        domains = {
+            share.name: Domain(
+                share.name, setting.inputs[f"tokens:{share.name}"], setting.seed, self.piece * setting.context
+            )
+            for share in shares
+        }
+        windows = Windows(shares, domains, setting.context, steps * rows)
+        micro_rows = rows if self.micro_tokens is None else max(1, self.micro_tokens // setting.context)
+        return _Packed(windows, rows, micro_rows)
+
+    def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
+        from trainer.cross_entropy import summed_nats
+        from trainer.heads import hidden_states, output_weight
+
+        ids = batch.tensors["ids"]
+        hidden = hidden_states(model, ids[:, :-1])
+        total = summed_nats(hidden.flatten(0, 1), output_weight(model), ids[:, 1:].flatten())
+        return Loss(total, ids[:, 1:].numel(), {})
+
+    def evaluate(self, model: PreTrainedModel, setting: Setting, out: Path) -> Evaluation:
+        from trainer.encoder import open_encoder
+        from trainer.evaluate import document_nats, read_held_out, totals, write_scores
+
+        encoder = open_encoder(setting.inputs["tokenizer"].path / "tokenizer")
+        held_out = read_held_out(setting.inputs["held_out"], encoder)
+        nats = document_nats(model, held_out.tokens, encoder.end_of_text, setting.context)
+        return Evaluation(totals=totals(write_scores(held_out, nats, out / "scores.parquet")))
+
+
+class _Packed(Data):
+    """Windows of context + 1 tokens, `rows` of them a step."""
+
+    def __init__(self, windows: Windows, rows: int, micro_rows: int) -> None:
+        self.windows, self.rows, self.micro_rows = windows, rows, micro_rows
+        self.steps = windows.number // rows
+
+    def batch(self, step: int) -> list[Batch]:
+        import torch
+
+        from trainer.data import DocumentIds
+
+        first = step * self.rows
+        ids = torch.from_numpy(self.windows.tokens(first, first + self.rows))
+        return [
+            Batch(
+                tensors={"ids": part},
+                tokens=len(part) * self.windows.context,
+                documents=DocumentIds(self.windows, first + start, first + start + len(part)),
+            )
+            for start, part in zip(range(0, self.rows, self.micro_rows), ids.split(self.micro_rows), strict=True)
+        ]
+
+    def realised(self) -> list[dict[str, Any]]:
+        return self.windows.realised()

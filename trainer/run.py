@@ -1,0 +1,57 @@
+"""The train step of a plan: one mix and one seed through all stages, each stage starting from the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from schemas.artifact import Artifact
+from schemas.plugin import make
+from schemas.work import Counts, Work
+
+
+class TrainRun(Work):
+    """Train one model; inputs are `mix`, `tokens:<corpus>` for each of its domains, `tokenizer`, `held_out`.
+
+    Writes model/, log.parquet, scores.parquet, realised.parquet, result.json; earlier stages the same under stage<n>/.
+    """
+
+    version: ClassVar[int] = 1
+    mix: str
+    seed: int
+    model: Any
+    schedule: Any = Field(default_factory=lambda: {"wsd": {"warmup": 0.05, "decay": 0.2}})
+    stages: tuple[Any, ...] = Field(min_length=1)
+    threads: int = Field(1, ge=1)  # part of the configuration: another number gives other bits
+    device: str = "cpu"
+
+    def identity(self) -> dict[str, Any]:
+        """Return every field, with the versions of the plug-ins that they name."""
+        versions = {
+            "model": make("model", self.model).version,
+            "schedule": make("schedule", self.schedule).version,
+            "stages": [make("objective", stage).version for stage in self.stages],
+        }
+        return {**super().identity(), "versions": versions}
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        from trainer.train import Stage, train
+
+        counts = Counts()
+        start: Path | None = None
+        for number, spec in enumerate(self.stages):
+            last = number == len(self.stages) - 1
+            stage = Stage.from_specs(
+                self.mix, self.seed, self.model, self.schedule, spec, threads=self.threads, device=self.device
+            )
+            where = out if last else out / f"stage{number}"
+            result = train(stage, inputs, where, start=start)
+            counts.tokens += result.tokens
+            counts.bytes += result.bytes_trained
+            counts.flops += result.flops
+            counts.notes["tokens_per_second"] = round(result.tokens_per_second)
+            start = where / "model"
+        return counts
