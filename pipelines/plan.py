@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pipelines.plan_generation import Generation, chat_inputs, generation, held_out_rows, row_mixes
 from pipelines.step import Step
 from schemas.plugin import make
 from schemas.recipe import Corpus, Recipe
@@ -46,15 +47,22 @@ class Plan:
 
 
 def plan(recipe: Recipe) -> Plan:
-    """Return the steps of a recipe: corpora, held-out set, tokens, mixes, training runs, comparison, report."""
+    """Return the steps of a recipe: corpora, rows, held-out set, tokens, mixes, training runs, comparison, report."""
     made = Plan(recipe)
     corpora = _corpora(made)
-    held_out = _held_out(made, corpora)
-    mixes = _mixes(made, corpora, held_out)
-    runs = _runs(made, mixes, held_out)
+    rows = generation(made, corpora)
+    if any(part in recipe.generate for weights in recipe.mixes.values() for part in weights):
+        held_out = held_out_rows(made, rows)
+        mixes = row_mixes(made, rows)
+        reads = {name: chat_inputs(made, rows, held_out, mix) for name, mix in mixes.items()}
+    else:
+        held_out = _held_out(made, corpora)
+        mixes = _mixes(made, corpora, held_out)
+        reads = {name: {"mix": mix, **mix.inputs, "held_out": held_out} for name, mix in mixes.items() if held_out}
+    runs = _runs(made, reads, rows)
     comparison = _compare(made, runs, held_out)
-    ends = [step for step in (comparison,) if step] or [*runs.values(), *mixes.values()] or list(corpora.values())
-    others = [step for step in corpora.values() if step not in ends]  # corpora that no mix takes are built too
+    ends = [step for step in (comparison,) if step] or [*runs.values(), *mixes.values()]
+    others = [*corpora.values(), *rows.sets.values()]  # those that no mix takes are made too
     made.targets = [*others, *ends, _report(made)]
     return made
 
@@ -214,31 +222,35 @@ def _tokenizer(made: Plan, corpora: Mapping[str, Step], held_out: Step | None) -
 
 
 def _context(recipe: Recipe) -> int:
-    if recipe.train is None:
+    if recipe.train is None or recipe.train.model is None:
         return 256
     model: Any = make("model", recipe.train.model)
     return model.context
 
 
-def _runs(made: Plan, mixes: Mapping[str, Step], held_out: Step | None) -> dict[tuple[str, int], Step]:
-    recipe = made.recipe
-    if recipe.train is None or held_out is None:
+def _runs(made: Plan, reads: Mapping[str, Mapping[str, Step]], rows: Generation) -> dict[tuple[str, int], Step]:
+    wanted = made.recipe.train
+    if wanted is None or made.recipe.held_out is None:
         return {}
     from trainer.run import TrainRun
 
+    common: dict[str, Step] = {}
+    if wanted.start is not None:
+        common["start"] = rows.models[wanted.start]
+    elif any(step.name == "tokenizer" for step in made.steps):
+        common["tokenizer"] = made.find("tokenizer")
     runs = {}
-    for seed in recipe.train.seeds:
-        for name, mix in mixes.items():
+    for seed in wanted.seeds:
+        for name, inputs in reads.items():
             work = TrainRun(
                 mix=name,
                 seed=seed,
-                model=recipe.train.model,
-                schedule=recipe.train.schedule,
-                stages=tuple(recipe.train.stages),
-                threads=recipe.train.threads,
+                model=wanted.model,
+                schedule=wanted.schedule,
+                stages=tuple(wanted.stages),
+                threads=wanted.threads,
             )
-            inputs = {"mix": mix, **mix.inputs, "tokenizer": made.find("tokenizer"), "held_out": held_out}
-            runs[name, seed] = made.add(f"train:{name}:{seed}", work, inputs)
+            runs[name, seed] = made.add(f"train:{name}:{seed}", work, {**inputs, **common})
     return runs
 
 
