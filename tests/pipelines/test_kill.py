@@ -1,0 +1,96 @@
+"""kill -9 at any moment, then the same command: the same bytes as a run that was never touched."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+import pytest
+
+RECIPE = """\
+question: Does a rule change a tiny model?
+store: {store}
+corpora:
+  raw: {{source: {{text: {text}}}}}
+  filtered: {{from: raw, rules: [{{gopher_repetition: {{}}}}], dedup: {{minhash: {{threshold: 0.72}}}}}}
+held_out: {{from: raw, share: 0.2}}
+mixes: {{raw: {{raw: 1.0}}, filtered: {{filtered: 1.0}}}}
+tokens: {{tokenizer: {{bpe: 400, trained_on: raw}}, budget: 40_000, max_epochs: 50}}
+train:
+  model: {{llama: {{width: 32, layers: 1, heads: 2, context: 64}}}}
+  seeds: [0, 1]
+  stages: [{{causal_lm: {{lr: 3e-3, batch_tokens: 1024}}}}]
+compare: {{baseline: raw, margin: 0.01}}
+"""
+# what differs between two runs of the same thing: times and costs
+TIMED = {"manifest.json", "report.html", "result.json"}
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    folder = tmp_path / "text"
+    folder.mkdir()
+    library = Path(sysconfig.get_paths()["stdlib"])
+    for file in sorted(library.glob("*.py"))[:60]:
+        source = file.read_text(encoding="utf-8", errors="replace")
+        (folder / f"{file.stem}.txt").write_text(source[:6000], encoding="utf-8")
+        if len(source) % 5 == 0:  # duplicates to find
+            (folder / f"{file.stem}_again.txt").write_text(source[:6000] + "\n# again", encoding="utf-8")
+    return folder
+
+
+def command(tmp_path: Path, text: Path, name: str) -> list[str]:
+    recipe = tmp_path / f"{name}.yaml"
+    recipe.write_text(RECIPE.format(store=tmp_path / name, text=text), encoding="utf-8")
+    return [sys.executable, "-c", "from pipelines.cli import main; main()", "run", str(recipe)]
+
+
+def digests(store: Path) -> dict[str, str]:
+    """Return the hash of every file that must not depend on time; directory names hold the content keys."""
+    return {
+        str(file.relative_to(store)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(store.rglob("*"))
+        if file.is_file() and file.name not in TIMED and "counts" not in file.parts and not file.name.startswith(".")
+    }
+
+
+@pytest.mark.slow
+def test_killed_at_five_moments_the_same_bytes(tmp_path: Path, text: Path) -> None:
+    started = time.monotonic()
+    subprocess.run(command(tmp_path, text, "whole"), check=True, capture_output=True)
+    seconds = time.monotonic() - started
+    moments = random.Random(20)
+    killed = 0
+    for _ in range(5):
+        run = subprocess.Popen(
+            command(tmp_path, text, "killed"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            run.wait(timeout=moments.uniform(0.15, 0.6) * seconds)
+        except subprocess.TimeoutExpired:
+            killed += 1
+            kill_group(run.pid)
+        run.wait()
+    assert killed >= 3, "the run was over before it could be killed"
+    done = subprocess.run(command(tmp_path, text, "killed"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    whole, resumed = digests(tmp_path / "whole"), digests(tmp_path / "killed")
+    assert len(whole) > 40
+    assert resumed == whole
+    assert not list((tmp_path / "killed").glob("*.partial"))
+
+
+def kill_group(leader: int) -> None:
+    """Kill the run and its workers at once, as the system does when it ends a session."""
+    import os
+
+    os.killpg(leader, signal.SIGKILL)
