@@ -245,7 +245,7 @@ def _runs(made: Plan, reads: Mapping[str, Mapping[str, Step]], rows: Generation)
             work = TrainRun(
                 mix=name,
                 seed=seed,
-                model=wanted.model,
+                model=wanted.model or {"pretrained": {"context": wanted.context}},
                 schedule=wanted.schedule,
                 stages=tuple(wanted.stages),
                 threads=wanted.threads,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ from schemas.artifact import Artifact
 from schemas.errors import WindtunnelError
 
 WAVES = ".waves"  # logs of the executors
+CONDUCTOR = "WINDTUNNEL_CONDUCTOR"  # see generators.served
 
 
 class Progress(Protocol):
@@ -77,6 +79,7 @@ def run(
     executed: list[str] = []
     if not missing(targets, store):  # nothing to do needs no lock
         return Outcome([], time.perf_counter() - started)
+    os.environ[CONDUCTOR] = str(os.getpid())  # workers start model servers in this process's name
     with stores.locked(store, wait, progress.say):
         try:
             while todo := missing(targets, store):
@@ -85,7 +88,15 @@ def run(
                 executed.extend(step.name for step in ready)
         finally:
             progress.end()
+            _end_servers()
     return Outcome(executed, time.perf_counter() - started)
+
+
+def _end_servers() -> None:
+    """End the model servers that workers started for this run; without a model at work there are none."""
+    from generators.server_record import end_owned
+
+    end_owned()
 
 
 def missing(targets: Iterable[Step], store: Path) -> list[Step]:

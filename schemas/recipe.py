@@ -137,6 +137,7 @@ class Train(Part):
 
     model: Spec | None = None
     start: Name | None = None  # one of `models:`
+    context: int = Field(1024, ge=8)  # longest sequence in tokens, for `start:`; a new model says its own
     schedule: Spec = Field(default_factory=lambda: {"wsd": {"warmup": 0.05, "decay": 0.2}})
     seeds: list[int] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
     stages: list[Spec] = Field(min_length=1)

@@ -14,7 +14,9 @@ from schemas.work import Counts, Work
 
 
 class TrainRun(Work):
-    """Train one model; inputs are `mix`, `tokens:<corpus>` for each of its domains, `tokenizer`, `held_out`.
+    """Train one model; what the inputs are the stages' objectives say, for example `mix`, `tokens:<corpus>`, `held_out`.
+
+    A `start` input holds the model to go on from, with its tokenizer; without one there is a `tokenizer` input.
 
     Writes model/, log.parquet, scores.parquet, realised.parquet, result.json; earlier stages the same under stage<n>/.
     """
@@ -41,7 +43,7 @@ class TrainRun(Work):
         from trainer.train import Stage, train
 
         counts = Counts()
-        start: Path | None = None
+        start: Path | None = inputs["start"].path / "model" if "start" in inputs else None
         for number, spec in enumerate(self.stages):
             last = number == len(self.stages) - 1
             stage = Stage.from_specs(

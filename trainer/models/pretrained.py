@@ -1,0 +1,23 @@
+"""A model that exists already: weights and tokenizer come from the run's `start` input."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from schemas.errors import RecipeError
+from trainer.model import Model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Pretrained(Model):
+    """`context` is the longest sequence to train on, in tokens; it must not exceed the model's own."""
+
+    context: int = Field(1024, ge=8)
+
+    def build(self, vocabulary: int, end_of_text: int) -> PreTrainedModel:
+        """Refuse: there is nothing to draw from a seed."""
+        raise RecipeError("`pretrained` starts from files: name one of `models:` in `train: {start: NAME}`")
