@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import CancelledError, TimeoutError
+from concurrent.futures import CancelledError, Future, wait
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -19,21 +19,20 @@ class Background:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
 
-    def run(self, work: Coroutine[Any, Any, T], tick: Callable[[], None] | None = None) -> T:
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start the coroutine and return at once."""
+        return asyncio.run_coroutine_threadsafe(work, self._running())
+
+    def run(self, work: Coroutine[Any, Any, T], tick: Callable[[], Any] | None = None) -> T:
         """Return the coroutine's result; `tick` is called meanwhile, in the caller's thread, about 5 times a second.
 
         An interrupt of the caller cancels the coroutine before it goes on.
         """
-        future = asyncio.run_coroutine_threadsafe(work, self._running())
+        future = self.submit(work)
         try:
-            while True:
-                try:
-                    return future.result(TICK_SECONDS)
-                except TimeoutError:
-                    if future.done():
-                        raise
-                    if tick:
-                        tick()
+            while tick and wait([future], TICK_SECONDS).not_done:
+                tick()
+            return future.result()
         except CancelledError as error:
             raise RuntimeError("the client was closed while requests were under way") from error
         except BaseException:

@@ -8,8 +8,10 @@ was killed goes on where it stood.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -56,6 +58,8 @@ class Client:
         self._background = Background()
         self._lanes: dict[str, Lane] = {}
         self._flights: dict[str, asyncio.Future[Completion]] = {}
+        self._batches = 0
+        self._busy_since = 0.0
 
     def complete(self, requests: Sequence[Request], progress: Progress | None = None) -> list[Completion]:
         """Return one completion per request, in order; a failed request is a completion with an `error` code.
@@ -64,14 +68,14 @@ class Client:
         answers there), and RecipeError for a model that no endpoint has or a key that is not set.
         """
         batch = _Batch(self, requests)
-        started = time.monotonic()
-        try:
-            self._background.run(batch.run(), batch.tick(progress))
-        finally:
-            self.usage.seconds += time.monotonic() - started
+        found = self._background.run(batch.run(), batch.tick(progress))
         if progress:
             progress(len(requests), len(requests), self.usage)
-        return batch.results()
+        return found
+
+    def submit(self, requests: Sequence[Request]) -> Future[list[Completion]]:
+        """Start what `complete` does and return at once: thousands of small batches under way need no threads."""
+        return self._background.submit(_Batch(self, requests).run())
 
     def stream(self, requests: Iterable[Request], window: int = 1024) -> Iterator[Completion]:
         """Yield completions in order, for more requests than memory holds; `window` are in memory at a time."""
@@ -92,6 +96,19 @@ class Client:
         if endpoint.name not in self._lanes:
             self._lanes[endpoint.name] = Lane(endpoint, self.concurrency, self._timeout, self._backoff, self.usage)
         return self._lanes[endpoint.name]
+
+    @contextlib.contextmanager
+    def busy(self) -> Iterator[None]:
+        """Count the seconds in which at least one batch is under way; used on the loop's thread only."""
+        if not self._batches:
+            self._busy_since = time.monotonic()
+        self._batches += 1
+        try:
+            yield
+        finally:
+            self._batches -= 1
+            if not self._batches:
+                self.usage.seconds += time.monotonic() - self._busy_since
 
     def stored(self, keys: Iterable[str]) -> dict[str, Completion]:
         """Return the completions that the store has, by key."""
@@ -151,8 +168,13 @@ class _Batch:
         self.unique = {key: (e, r) for key, e, r in zip(self.keys, endpoints, requests, strict=True)}
         self.found: dict[str, Completion] = {}
 
-    async def run(self) -> None:
-        """Fill `found`: from the store what it has, from the endpoints the rest."""
+    async def run(self) -> list[Completion]:
+        """Return the completions in the order of the requests: from the store what it has, the rest from endpoints."""
+        with self.client.busy():
+            await self._fill()
+        return [self.found[key] for key in self.keys]
+
+    async def _fill(self) -> None:
         usage = self.client.usage
         self.found = self.client.stored(self.unique)
         usage.requests += len(self.keys)
@@ -183,10 +205,6 @@ class _Batch:
     def tick(self, progress: Progress | None) -> Callable[[], Any] | None:
         """Return what to call now and then while the batch runs."""
         return progress and (lambda: progress(len(self.found), len(self.unique), self.client.usage))
-
-    def results(self) -> list[Completion]:
-        """Return the completions in the order of the requests."""
-        return [self.found[key] for key in self.keys]
 
 
 async def _close(lanes: list[Lane]) -> None:

@@ -187,6 +187,18 @@ def test_progress_is_called_in_the_callers_thread_and_ends_complete(scripted, pl
     assert calls[-1][1:] == (4, 4)
 
 
+def test_many_small_batches_are_under_way_without_threads(scripted, play):
+    scripted.script = lambda body, before: play.hangs(0.05)
+    with Client(Endpoint(scripted.url, "m"), concurrency=50) as client:
+        futures = [client.submit([ask(f"a{i}"), ask(f"b{i}")]) for i in range(25)]
+        found = [future.result() for future in futures]
+        ours = [t for t in threading.enumerate() if t.name.startswith("model-client")]
+        assert len(ours) == 1
+        assert client.usage.seconds < 1.0
+    assert [len(texts(pair)) for pair in found] == [2] * 25
+    assert scripted.peak > 25
+
+
 def test_it_works_inside_a_running_event_loop(scripted):
     async def notebook() -> str:
         with Client(Endpoint(scripted.url, "m")) as client:
