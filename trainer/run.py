@@ -14,7 +14,7 @@ from schemas.work import Counts, Work
 
 
 class TrainRun(Work):
-    """Train one model. The stages' objectives say what the inputs are, for example `mix`, `tokens:<corpus>`, `held_out`.
+    """Train one model. The stages' objectives name its inputs: `mix`, `tokens:<corpus>`, `held_out`, ...
 
     A `start` input holds the model to go on from, with its tokenizer; without one there is a `tokenizer` input.
 
