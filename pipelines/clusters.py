@@ -72,12 +72,13 @@ class Cluster(Work):
 class Decide(Work):
     """Writes the decision for every document of a shard: in each cluster the winner stays.
 
-    Inputs: `documents`, `decisions` (prior ones, if any) and `clusters`. Writes `decisions/NNNNN.parquet` and
-    `clusters/NNNNN.parquet` (CLUSTER), which holds the members of clusters only.
+    Inputs: `documents`, `decisions` (prior ones, if any) and `clusters`. Writes `decisions/NNNNN.parquet`,
+    `clusters/NNNNN.parquet` (CLUSTER), which holds the members of clusters only, and `measures/NNNNN.parquet`: the
+    number and size of each row's cluster.
     """
 
     reason: str
-    step: str = "dedup"
+    step: str
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return len(inputs["documents"].files("documents"))
@@ -104,7 +105,20 @@ class Decide(Work):
         )
         with writing(out / "clusters" / f"{rank:05d}.parquet") as partial:
             pq.write_table(table, partial, compression="zstd")
+        self._write_measures(out, rank, ids, members)
         return counts
+
+    def _write_measures(self, out: Path, rank: int, ids: pa.ChunkedArray, members: Mapping[str, np.ndarray]) -> None:
+        """Write cluster and size of every row as measured values, so that `why` can tell them; alone: null and 1."""
+        cluster, size = np.full(len(ids), -1, np.int64), np.ones(len(ids), np.int64)
+        cluster[members["row"]], size[members["row"]] = members["cluster"], members["size"]
+        columns = {
+            "id": ids,
+            f"{self.reason}_cluster": pa.array(cluster, mask=cluster < 0),
+            f"{self.reason}_cluster_size": size,
+        }
+        with writing(out / "measures" / f"{rank:05d}.parquet") as partial:
+            pq.write_table(pa.table(columns), partial, compression="zstd")
 
 
 def write_decisions(
@@ -133,8 +147,8 @@ def write_decisions(
         },
         schema=DECISION,
     )
-    with writing(out / "decisions" / f"{rank:05d}.parquet") as partial:
-        pq.write_table(table, partial, compression="zstd")
+    with writing(out / "decisions" / f"{rank:05d}.parquet") as partial:  # ids do not compress
+        pq.write_table(table, partial, compression="lz4", use_dictionary=["reason", "step"])
     seen, dropped = int(alive.sum()), int((gone & alive).sum())
     return Counts(seen=seen, kept=seen - dropped, dropped={reason: dropped} if dropped else {})
 

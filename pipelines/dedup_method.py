@@ -98,7 +98,8 @@ class KeyedDedup(Dedup):
         keys = add(f"{self.name}_sign:{corpus}", self.signing(), read)
         edges = add(f"{self.name}_join:{corpus}", Join(index=self.index, index_fingerprint=fingerprint), {"keys": keys})
         clusters = add(f"{self.name}_cluster:{corpus}", Cluster(), {"keys": keys, "edges": edges})
-        return add(f"{self.name}:{corpus}", Decide(reason=self.name), {**read, "clusters": clusters})
+        name = f"{self.name}:{corpus}"
+        return add(name, Decide(reason=self.name, step=name), {**read, "clusters": clusters})
 
 
 class Sign(Work):

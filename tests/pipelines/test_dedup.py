@@ -89,6 +89,9 @@ def test_exact_keeps_the_first_of_equal_texts(tmp_path: Path) -> None:
     assert clusters["cluster"].to_list() == [0, 1, 0, 1]
     assert clusters["size"].to_list() == [2, 2, 2, 2]
     assert clusters["kept"].to_list() == [True, True, False, False]
+    measures = pl.concat([pl.read_parquet(f) for f in done.files("measures")])
+    assert measures["exact_cluster"].to_list() == [0, 1, 0, None, 1, None]
+    assert measures["exact_cluster_size"].to_list() == [2, 2, 2, 1, 2, 1]
 
 
 def test_exact_normalised_ignores_case_punctuation_numbers_and_marks(tmp_path: Path) -> None:
@@ -198,7 +201,7 @@ def test_dropped_before_is_not_compared_and_keeps_its_reason(tmp_path: Path) -> 
     second = Minhash(ngram=1).steps(bench, "two", source, first)
     table = pl.concat([pl.read_parquet(f) for f in second.files("decisions")])
     assert table["reason"].to_list() == [None, "exact", None, "exact"]
-    assert table["step"].to_list() == [None, "dedup", None, "dedup"]
+    assert table["step"].to_list() == [None, "exact:one", None, "exact:one"]
     assert bench.counts["minhash:two"] == Counts(seen=2, kept=2)
 
 
