@@ -100,6 +100,33 @@ def corpus(
 
 
 @app.command()
+def generate(
+    recipe: RecipeArg,
+    name: Annotated[str | None, typer.Argument(help="One generated set; all by default.")] = None,
+    set_: Sets = None,
+    executor: Executor = "local",
+    workers: Workers = None,
+    no_wait: NoWait = False,
+) -> None:
+    """Make the generated sets of a recipe, or one of them, and what that needs."""
+    _run(recipe, set_, f"generate:{name}" if name else "generate", executor, workers, no_wait)
+
+
+@app.command()
+def serve(
+    model: Annotated[str, typer.Argument(help="A model directory, or the name of a sample model.")],
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="A free one by default.")] = None,
+    context: Annotated[
+        int | None, typer.Option(min=8, help="Longest sequence in tokens; the model's own by default.")
+    ] = None,
+) -> None:
+    """Serve a model on this machine with vLLM until interrupted."""
+    from pipelines.serve import serve_model
+
+    serve_model(model, port, context, _console())
+
+
+@app.command()
 def train(
     recipe: RecipeArg,
     name: Annotated[str | None, typer.Argument(help="One mix; all by default.")] = None,
