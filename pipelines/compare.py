@@ -119,7 +119,7 @@ def describe(held_out: Artifact | None) -> str:
     share = config.get("share", 1.0)
     what = "your own files" if parent == HELD_OUT else f"the documents of {parent or 'a corpus'}"
     if share < 1:
-        what = f"{100 * share:.3g} % of {what}"
+        what = f"{100 * share:.3g}% of {what}"
     if config.get("where"):
         what += f" where {config['where']}"
     if config.get("documents"):

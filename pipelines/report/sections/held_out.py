@@ -1,0 +1,94 @@
+"""What the verdicts were measured on: the make-up of the held-out set, and what was kept out of the mixes for it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import polars as pl
+
+from pipelines.compare import describe
+from pipelines.report import units
+from pipelines.report.made import Made, Section, read_json, shown
+from schemas.records import Record
+
+
+class Slice(Record):
+    """The held-out documents of one source and language."""
+
+    source: str
+    lang: str
+    documents: int
+    size: str
+    width: float
+    share: str
+    median: str
+
+
+class Kept(Record):
+    """What a corpus lost so that no mix sees the evaluation text."""
+
+    corpus: str
+    seen: int
+    kept: int
+    same: int
+    near: int
+
+
+class HeldOut(Section):
+    """The held-out set."""
+
+    title: ClassVar[str] = "Held-out set"
+    order: ClassVar[int] = 60
+
+    description: str
+    documents: int
+    size: str
+    slices: list[Slice]
+    drawn: dict[str, int]
+    train_sides: list[Kept]
+
+    @classmethod
+    def of(cls, made: Made) -> HeldOut | None:
+        artifact = made.named("held_out")
+        files = artifact.files("documents") if artifact else []
+        if artifact is None or not files:
+            return None
+        notes: dict[str, Any] = read_json(artifact.path / "held_out.json") or {}
+        table = (
+            pl.scan_parquet(files)
+            .group_by("source", "lang")
+            .agg(
+                pl.len().alias("documents"),
+                pl.col("text").str.len_bytes().sum().alias("bytes"),
+                pl.col("text").str.len_bytes().median().alias("median"),
+            )
+            .sort("bytes", descending=True)
+            .collect()
+        )
+        total = int(table["bytes"].sum()) or 1
+        slices = [
+            Slice(
+                source=shown(row["source"], 40),
+                lang=shown(row["lang"] or "not known", 20),
+                documents=row["documents"],
+                size=units.size(row["bytes"]),
+                width=round(100 * row["bytes"] / total, 3),
+                share=units.share(row["bytes"], total),
+                median=units.size(row["median"]),
+            )
+            for row in table.iter_rows(named=True)
+        ]
+        return cls(
+            description=describe(artifact),
+            documents=int(table["documents"].sum()),
+            size=units.size(total),
+            slices=slices,
+            drawn={key: notes[key] for key in ("drawn", "near_duplicates", "beyond_limit") if notes.get(key)},
+            train_sides=[_kept(name, a.manifest.counts) for name, a in made.of_kind("train_side").items()],
+        )
+
+
+def _kept(name: str, counts: dict[str, Any]) -> Kept:
+    dropped = counts["dropped"]
+    same, near = dropped.get("held_out", 0), dropped.get("near_held_out", 0)
+    return Kept(corpus=name, seen=counts["seen"], kept=counts["kept"], same=same, near=near)

@@ -1,0 +1,90 @@
+"""The mixes as realised: tokens by domain and source, and how often each text is repeated."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import polars as pl
+
+from pipelines.report import units
+from pipelines.report.charts import series
+from pipelines.report.made import Made, Section, read_json, shown
+from schemas.records import Record
+
+MANY_EPOCHS = 4.0  # beyond about four repeats, more of the same text helps less and less (Muennighoff et al. 2023)
+
+
+class Part(Record):
+    """The tokens of one source in one mix."""
+
+    domain: str
+    source: str
+    series: str
+    at: float
+    width: float
+    tokens: str
+    share: str
+    documents: str
+    epochs: str
+    often: bool
+
+
+class MixBar(Record):
+    """One mix."""
+
+    name: str
+    tokens: str
+    parts: list[Part]
+
+
+class Mixes(Section):
+    """What each mix is made of."""
+
+    title: ClassVar[str] = "Mixes"
+    order: ClassVar[int] = 40
+
+    mixes: list[MixBar]
+    legend: list[tuple[str, str]]
+    repeated: bool
+
+    @classmethod
+    def of(cls, made: Made) -> Mixes | None:
+        tables = {}
+        for name, artifact in made.of_kind("mix").items():
+            plan, file = read_json(artifact.path / "mix.json"), artifact.path / "realised.parquet"
+            if plan and file.exists():
+                tables[name] = (plan, pl.read_parquet(file))
+        if not tables:
+            return None
+        sources = sorted({source for _, table in tables.values() for source in table["source"].to_list()})
+        colour = {source: series(1 + number) for number, source in enumerate(sources)}
+        order = [name for name in made.mixes() if name in tables]
+        bars = [_bar(name, tables[name][1], colour) for name in order]
+        return cls(
+            mixes=bars,
+            legend=[(shown(source, 40), colour[source]) for source in sources],
+            repeated=any(part.often for bar in bars for part in bar.parts),
+        )
+
+
+def _bar(name: str, table: pl.DataFrame, colour: dict[str, str]) -> MixBar:
+    total = int(table["tokens"].sum()) or 1
+    parts, at = [], 0.0
+    for row in table.sort("domain", "source").iter_rows(named=True):
+        width = 100 * row["tokens"] / total
+        parts.append(
+            Part(
+                domain=shown(row["domain"], 40),
+                source=shown(row["source"], 40),
+                series=colour[row["source"]],
+                at=round(at, 3),
+                width=round(width, 3),
+                tokens=units.count(row["tokens"]),
+                share=units.share(row["tokens"], total),
+                documents=units.count(row["documents"]),
+                epochs=f"{row['epochs']:.2f}",
+                often=row["epochs"] > MANY_EPOCHS,
+            )
+        )
+        at += width
+    return MixBar(name=name, tokens=units.count(total), parts=parts)
