@@ -12,7 +12,7 @@ over draws has a part that is each seed's own (already inside sd) and a part tha
 so it is the t interval when documents add nothing, and the bootstrap's when documents are what limits the answer.
 
 Why not one of the two, or the wider? Simulated coverage of nominal 95 % intervals, 3 seeds, 120 documents in 4 sources,
-1,500 tables each (tests/benchmarks/coverage.py):
+1,500 tables each (tests/benchmarks/interval_coverage.py):
 
     noise                                   this     t over seeds   bootstrap   wider of the two
     seeds only                              0.95     0.95           0.76        0.95

@@ -1,6 +1,6 @@
 """Coverage of nominal 95 % intervals under noise of several kinds: ours, t over seeds, bootstrap, the wider of the two.
 
-python tests/benchmarks/coverage.py [--tables 1500] [--seeds 3]
+python tests/benchmarks/interval_coverage.py [--tables 1500] [--seeds 3]
 """
 
 from __future__ import annotations
