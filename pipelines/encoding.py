@@ -105,7 +105,7 @@ def _best(data: bytes, named: list[str]) -> tuple[str, str]:
     visible = _MARKUP.sub(b" ", data[: 8 * _SAMPLE_BYTES])[:_SAMPLE_BYTES]
     detected = _known(detect_encoding(visible)) or _LATIN
     trust = {detected: _DETECTED, _LATIN: 0.0}
-    for name in (*_EAST_ASIAN, *(["koi8_u"] if "koi8_r" in (detected, *named) else [])):
+    for name in (*_EAST_ASIAN, *(["koi8-u"] if "koi8-r" in (detected, *named) else [])):
         trust.setdefault(name, 0.0)
     for name in named:
         trust[name] = trust.get(name, 0.0) + (_DECLARED_LATIN if name == _LATIN else _DECLARED)
