@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from generators.generator import Failed, Generator, Outcome
 from generators.material import Table
 from generators.rows import Sheets
+from generators.served import MODEL_ROLE, Served, opened
 from generators.session import Answers, Session, Share
 from schemas import plugin
 from schemas.artifact import Artifact, canonical_json, write_text
@@ -20,17 +20,6 @@ from schemas.errors import RecipeError, WindtunnelError
 from schemas.work import Counts, Work
 
 STUCK_AFTER = 32  # outcomes that all failed with one error, before anything was kept, end the step
-
-
-class Served(BaseModel):
-    """Where a model of the recipe answers; its name and revision belong to the rows' identity, its address does not."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    url: str
-    model: str
-    revision: str = ""
-    key_variable: str | None = None
-    price: tuple[float, float] = (0.0, 0.0)  # dollars per million prompt and completion tokens
 
 
 class Generate(Work):
@@ -64,7 +53,7 @@ class Generate(Work):
         return {
             "kind": {plugin.split("generator", self.kind)[0]: kind.model_dump(mode="json")},
             "fingerprint": kind.fingerprint(),
-            "models": {name: [served.model, served.revision] for name, served in models.items()},
+            "models": {name: served.identity() for name, served in models.items()},
             "rows_per_shard": self.rows_per_shard,
         }
 
@@ -73,7 +62,8 @@ class Generate(Work):
         kind = self.made()
         if kind.sequential:
             return 1
-        total = kind.total({role: Table.of(artifact) for role, artifact in inputs.items()})
+        tables = {role: Table.of(inputs[role]) for role in kind.reads if role in inputs}
+        total = kind.total(tables)
         return max(1, math.ceil(total / self.rows_per_shard))
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
@@ -82,12 +72,10 @@ class Generate(Work):
         Raises WindtunnelError when a model cannot be reached: what was answered so far is kept, run again to go on.
         """
         from generators.client import Client
-        from generators.endpoint import Endpoint
 
-        names = self.made().models()
-        endpoints = [Endpoint(name=name, **dict(self.models[name])) for name in names]
+        models = {name: self.models[name] for name in self.made().models()}
         store = Path(self.completions) if self.completions else None
-        with Client(endpoints, store=store, concurrency=self.concurrency) as client:
+        with opened(models, inputs) as endpoints, Client(endpoints, store, self.concurrency) as client:
             return self.make(inputs, out, rank, client)
 
     def make(self, inputs: Mapping[str, Artifact], out: Path, rank: int, client: Answers) -> Counts:
@@ -95,10 +83,10 @@ class Generate(Work):
         kind = self.made()
         name, _ = plugin.split("generator", self.kind)
         _roles(kind, name, inputs)
-        tables = {role: Table.of(artifact) for role, artifact in inputs.items()}
+        tables = {role: Table.of(artifact) for role, artifact in inputs.items() if not role.startswith(MODEL_ROLE)}
         share = Share(rank, self.shards(inputs))
         session = Session(name, kind.seed, client, tables, share, window=2 * self.concurrency)
-        with closing(session), Sheets(kind, out, rank) as sheets:
+        with Sheets(kind, out, rank) as sheets:
             for outcome in kind.generate(session):
                 sheets.take(outcome)
                 _stuck(sheets, outcome)
@@ -111,7 +99,8 @@ def _roles(kind: Generator, name: str, inputs: Mapping[str, Artifact]) -> None:
     """Raise RecipeError for an input that the kind needs and has not, or has and does not know."""
     if missing := [role for role in kind.reads if role not in inputs]:
         raise RecipeError(f"generator {name!r} needs {' and '.join(missing)} as input")
-    if unknown := [role for role in inputs if role not in (*kind.reads, *kind.optional)]:
+    known = (*kind.reads, *kind.optional)
+    if unknown := [role for role in inputs if role not in known and not role.startswith(MODEL_ROLE)]:
         raise RecipeError(f"generator {name!r} takes no input called {', '.join(unknown)}")
 
 

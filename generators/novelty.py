@@ -61,13 +61,13 @@ class RougeGate:
         self._count += 1
         self._starts[self._count] = end + tokens.size
 
-    def nearest(self, text: str) -> Nearest:
-        """Return the accepted text most similar to `text`; the first one among equals."""
+    def nearest(self, text: str, skip: int = -1) -> Nearest:
+        """Return the accepted text most similar to `text`, the first one among equals; text `skip` is left out."""
         from generators.novelty_kernels import nearest, signature
 
         tokens = self._encode(text)
         index, similarity, compared = nearest(
-            tokens, signature(tokens), self._tokens, self._starts, self._signatures, self._count, self._local
+            tokens, signature(tokens), self._tokens, self._starts, self._signatures, self._count, self._local, skip
         )
         self.pairs += self._count
         self.compared += compared

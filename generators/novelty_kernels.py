@@ -102,12 +102,12 @@ def _bounds(length, bits, starts, signatures, count, bounds, histogram):
 
 
 @njit(cache=True)
-def nearest(candidate, bits, tokens, starts, signatures, count, local):
+def nearest(candidate, bits, tokens, starts, signatures, count, local, skip):
     """Return (index, F, pairs compared) of the stored text most similar to `candidate`; the first among equals.
 
     tokens int32 flat, text k at starts[k]:starts[k + 1]; signatures (count, 4) uint64; local int32 zeros, one per
-    token of the vocabulary, left as zeros. Pairs are taken from the highest bound downwards, and the search ends at the
-    first level whose bound lies below the best F found: on real instructions a few pairs in a hundred are compared.
+    token of the vocabulary, left as zeros; text `skip` is passed over. Pairs are taken from the highest bound
+    downwards, and the search ends at the first level whose bound lies below the best F found.
     """
     length = candidate.size
     words = max(1, (length + 63) >> 6)
@@ -129,6 +129,8 @@ def nearest(candidate, bits, tokens, starts, signatures, count, local):
     for k in order:
         if (bounds[k] + 1) < best_f * (LEVELS - 1):  # F <= 2 bound / (m + n) < (level + 1) / (LEVELS - 1)
             break
+        if k == skip:
+            continue
         compared += 1
         matched = _lcs(tokens[starts[k] : starts[k + 1]], local, rows, words, length, state)
         f = f_measure(matched, length, starts[k + 1] - starts[k])

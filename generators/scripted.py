@@ -17,7 +17,7 @@ Reply = str | Completion
 
 
 class _NoClient:
-    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+    def submit(self, requests: Sequence[Request]) -> Future[list[Completion]]:
         """Refuse: a script answers before any client is asked."""
         raise AssertionError("a scripted session sends nothing")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, cast
 
@@ -24,8 +24,8 @@ SEED_BITS = 31  # servers take a signed 32-bit or 64-bit seed
 class Answers(Protocol):
     """The part of a client that a session needs."""
 
-    def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """Return one completion per request, in order."""
+    def submit(self, requests: Sequence[Request]) -> Future[list[Completion]]:
+        """Start asking and return at once; the result is one completion per request, in order."""
         ...
 
 
@@ -64,7 +64,6 @@ class Session:
     asked: Counter[str] = field(default_factory=Counter)  # requests by purpose
     tokens: Counter[str] = field(default_factory=Counter)  # prompt and completion tokens
     journal: Counter[str] = field(default_factory=Counter)  # facts that a kind counts for the report
-    _threads: ThreadPoolExecutor | None = None
 
     def number(self, *parts: Any) -> int:
         """Return a number of 31 bits that depends on the recipe's seed, the kind and `parts`, and on nothing else."""
@@ -86,16 +85,8 @@ class Session:
         return Ask(purpose, Request(messages=tuple(text), **params))
 
     def submit(self, asks: Sequence[Ask]) -> Future[list[Completion]]:
-        """Send questions and return at once; the client keeps more than one chain's questions under way."""
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(max_workers=4 * self.window, thread_name_prefix="chain")
-        return self._threads.submit(self.client.complete, [ask.request for ask in asks])
-
-    def close(self) -> None:
-        """Let go of the threads; questions that nobody has sent yet are not sent."""
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            self._threads = None
+        """Send questions and return at once."""
+        return self.client.submit([ask.request for ask in asks])
 
     def drive(
         self, chains: Iterable[Chain[Result]], wanted: Callable[[], int] | None = None, window: int | None = None

@@ -1,0 +1,95 @@
+"""Where a recipe's models answer: at an address, or on a server of our own that is started for the occasion."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from generators.endpoint import Endpoint
+from schemas.artifact import Artifact
+
+CONDUCTOR = "WINDTUNNEL_CONDUCTOR"  # pid of the process that conducts the run: servers live as long as it does
+MODEL_ROLE = "model:"  # input roles that hold a model of our own begin so
+
+
+class Served(BaseModel):
+    """One model: `url` of an OpenAI-compatible server, `serve` (a directory or a name of the hub) or `role` (an input).
+
+    `model` is its name on the server (default: the directory's name), `revision` tells two models of one name at a
+    foreign address apart; for models served by us it is the hash of the weights. `key_variable` names the variable
+    that holds the key; `price` is dollars per million prompt and completion tokens.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    url: str | None = None
+    serve: str | None = None
+    role: str | None = None
+    model: str = ""
+    revision: str = ""
+    key_variable: str | None = None
+    price: tuple[float, float] = (0.0, 0.0)
+    dialect: str = "openai"
+    context: int | None = None
+    kv_cache_gib: float | None = None
+    arguments: tuple[str, ...] = ()
+    restarts: int = 3
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Served:
+        if sum(place is not None for place in (self.url, self.serve, self.role)) != 1:
+            raise ValueError("a model has one of `url` (an address), `serve` (a directory) or `role` (an input)")
+        if self.url is not None and not self.model:
+            raise ValueError("a model at a `url` needs `model`, its name there")
+        if self.role is not None and not self.role.startswith(MODEL_ROLE):
+            raise ValueError(f"the role of an input that holds a model begins with {MODEL_ROLE!r}")
+        return self
+
+    def identity(self) -> list[Any]:
+        """Return what decides the answers: which model, never where it happens to answer."""
+        if self.serve is None:
+            return [self.model, self.revision or self.url or self.role, self.context]
+        from generators import server_record, weights
+
+        directory = weights.directory(self.serve)
+        cache = server_record.runtime_directory() / "digests.cache"
+        return [self.model or directory.name, weights.revision(directory, cache), self.context]
+
+
+@contextmanager
+def opened(models: Mapping[str, Served], inputs: Mapping[str, Artifact]) -> Iterator[list[Endpoint]]:
+    """Yield one endpoint per model, with servers started where they are ours to start; ends what this process owns."""
+    with ExitStack() as stack:
+        yield [_endpoint(name, served, inputs, stack) for name, served in models.items()]
+
+
+def _endpoint(name: str, served: Served, inputs: Mapping[str, Artifact], stack: ExitStack) -> Endpoint:
+    if served.url is not None:
+        return Endpoint(
+            served.url,
+            served.model,
+            name=name,
+            revision=served.revision,
+            key_variable=served.key_variable,
+            price=served.price,
+            dialect=served.dialect,
+        )
+    from dataclasses import replace
+
+    from generators.server import Serve, Server
+
+    directory = served.serve if served.role is None else inputs[served.role].path / "model"
+    serve = Serve(
+        directory or Path(),
+        name=served.model or name,
+        context=served.context,
+        kv_cache_gib=served.kv_cache_gib,
+        arguments=served.arguments,
+        restarts=served.restarts,
+    )
+    owner = os.environ.get(CONDUCTOR)
+    return replace(stack.enter_context(Server(serve, owner=int(owner) if owner else None)), name=name)
