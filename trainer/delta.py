@@ -23,7 +23,6 @@ class Delta(Plugin, ABC):
     """A parameter-efficient difference to a model: one file in trainer/deltas."""
 
     mergeable: ClassVar[bool] = True  # False: `merge` raises, and the export is the base plus the delta's own files
-
     shares_bins: ClassVar[bool] = True  # False: learnt positions stand before the text, so rows cannot be packed
 
     @abstractmethod
@@ -35,7 +34,11 @@ class Delta(Plugin, ABC):
 
     @abstractmethod
     def merge(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return a plain transformers model that computes what `model` computes."""
+        """Return a plain transformers model that computes what `model` computes; raises for one that cannot merge."""
+
+    def base(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Return the plain model without the delta; `model` is not usable afterwards."""
+        raise NotImplementedError(f"{type(self).__name__} is merged, not taken off")
 
     def trainable(self, model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
         """Return the parameters that train, by name; a checkpoint holds these and their optimiser state."""
@@ -45,4 +48,13 @@ class Delta(Plugin, ABC):
         """Act on the weights after optimiser step `step`, e.g. a proximal shrinkage; nothing by default."""
 
     def save(self, model: PreTrainedModel, out: Path) -> None:
-        """Write the delta alone into `out` in its own format (safetensors and JSON); nothing by default."""
+        """Write the delta alone into `out`: safetensors, and JSON with what `attach` needs to know."""
+        from trainer.delta_files import save_delta
+
+        save_delta(self, model, out)
+
+    def attach(self, model: PreTrainedModel, path: Path) -> PreTrainedModel:
+        """Return the base model with the delta that `save` wrote into `path`, to be run."""
+        from trainer.delta_files import load_delta
+
+        return load_delta(self, model, path)

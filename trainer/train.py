@@ -236,10 +236,11 @@ class _Loop:
         self.model.eval()
         evaluation = self.stage.objective.evaluate(self.model, self.setting, self.out)
         result = self._result(evaluation, sum(row.get("bytes", 0) for row in realised))
-        merged = self.delta.merge(self.model) if self.delta and self.delta.mergeable else self.model
+        plain = self.model
         if self.delta:
-            self.delta.save(self.model, self.out / "delta")
-        export(merged, self.setting.tokenizer, self.out / "model")
+            self.delta.save(self.model, self.out / "delta")  # merging takes the delta's own layers away
+            plain = self.delta.merge(self.model) if self.delta.mergeable else self.delta.base(self.model)
+        export(plain, self.setting.tokenizer, self.out / "model")
         return result
 
     def _result(self, evaluation: Evaluation, bytes_trained: int) -> RunResult:

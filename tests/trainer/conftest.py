@@ -108,8 +108,8 @@ def chat_inputs(chat_tokenizer, tmp_path):
     def question(k: int) -> list[dict[str, str]]:
         return [{"role": "user", "content": f"After {NUMBERS[k % 8]}{' please' * (k % 3)}?"}]
 
-    def answer(k: int) -> list[dict[str, str]]:
-        return [{"role": "assistant", "content": f"{NUMBERS[k % 8]}."}]
+    def answer(k: int, before: str = "") -> list[dict[str, str]]:
+        return [{"role": "assistant", "content": f"{before}{NUMBERS[k % 8]}."}]
 
     def write(role, records, schema):
         (tmp_path / role / "rows").mkdir(parents=True)
@@ -124,7 +124,7 @@ def chat_inputs(chat_tokenizer, tmp_path):
         for k in range(48)
     ]
     pairs = [
-        {"id": f"p{k}", "prompt": question(k), "chosen": answer(k + 1), "rejected": answer(k + 2 + k % 5),
+        {"id": f"p{k}", "prompt": question(k), "chosen": answer(k + 1), "rejected": answer(k + 2, "not "),
          "rating_chosen": 5.0, "rating_rejected": float(k % 4 + 1), "source": source(k)}
         for k in range(48)
     ]  # fmt: skip

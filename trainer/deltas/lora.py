@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from trainer.delta import Delta
+from trainer.peft_delta import PeftDelta
 
 if TYPE_CHECKING:
+    from peft import PeftConfig
     from transformers import PreTrainedModel
 
 
-class Lora(Delta):
+class Lora(PeftDelta):
     """Low-rank differences to linear layers; vLLM serves the saved adapter as well as the merged model."""
 
     rank: int = Field(8, ge=1)
@@ -22,11 +22,11 @@ class Lora(Delta):
     dora: bool = False  # magnitude and direction apart (Liu et al. 2024)
     rank_stabilised: bool = False  # alpha / sqrt(rank) (Kalajdzievski 2023)
 
-    def apply(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return peft's wrapper; a reward head trains in full, for it is new."""
-        from peft import LoraConfig, get_peft_model
+    def config(self, model: PreTrainedModel) -> PeftConfig:
+        """Return peft's configuration; a reward head trains in full, for it is new."""
+        from peft import LoraConfig
 
-        config = LoraConfig(
+        return LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha if self.alpha is not None else 2 * self.rank,  # type: ignore[arg-type]
             target_modules=self.targets,
@@ -35,16 +35,3 @@ class Lora(Delta):
             use_rslora=self.rank_stabilised,
             modules_to_save=["score"] if hasattr(model, "score") else None,
         )
-        wrapped: Any = get_peft_model(model, config)
-        return wrapped
-
-    def merge(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return the plain model with the differences added to its weights."""
-        wrapped: Any = model
-        return wrapped.merge_and_unload()
-
-    def save(self, model: PreTrainedModel, out: Path) -> None:
-        """Write the adapter in peft's format; the base's path is left out, for it means nothing elsewhere."""
-        from trainer.peft_files import save_adapter
-
-        save_adapter(model, out)

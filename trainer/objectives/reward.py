@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from schemas import plugin
 from trainer.chat_objective import ChatObjective
 from trainer.chat_rows import Rows
 from trainer.objective import Batch, Data, Evaluation, Loss, Setting
@@ -24,6 +25,14 @@ class Reward(ChatObjective):
     lr: float = Field(1e-5, gt=0)
     margin: float = Field(0.0, ge=0)  # asked distance per point of difference between the two ratings
     centering: float = Field(0.0, ge=0)  # weight of the squared sum of both rewards; 0.01 keeps them around zero
+
+    @model_validator(mode="after")
+    def _reads_the_body(self) -> Reward:
+        delta: Any = plugin.make("delta", self.delta) if self.delta is not None else None
+        if delta is not None and not delta.shares_bins:
+            name, _ = plugin.split("delta", self.delta)
+            raise ValueError(f"a reward head reads the body's states, and {name!r} works outside the body; use lora")
+        return self
 
     def adopt(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with a reward head in place of its language-model head."""

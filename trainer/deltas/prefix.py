@@ -1,0 +1,31 @@
+"""Prefix tuning (Li and Liang 2021): learnt keys and values before the text in every layer, through peft."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from trainer.peft_delta import PeftDelta
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+    from transformers import PreTrainedModel
+
+
+class Prefix(PeftDelta):
+    """`length` learnt positions; rows are padded, not packed, since each needs the prefix of its own."""
+
+    mergeable: ClassVar = False
+    shares_bins: ClassVar = False
+
+    length: int = Field(16, ge=1)
+    projection: bool = False  # learn them through a two-layer network, as the paper does for stability
+
+    def config(self, model: PreTrainedModel) -> PeftConfig:
+        """Return peft's configuration."""
+        from peft import PrefixTuningConfig, TaskType
+
+        return PrefixTuningConfig(
+            task_type=TaskType.CAUSAL_LM, num_virtual_tokens=self.length, prefix_projection=self.projection
+        )
