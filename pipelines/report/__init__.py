@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page. A section is two files in `sections/`: what it collects, and its template."""
+"""The report: one self-contained HTML page. A section is two files in `sections/`: its data, and its template."""
 
 from pipelines.report.collect import ReportData, collect
 from pipelines.report.page import write_report

@@ -82,7 +82,8 @@ def _fetch(file: Path, rows: list[int]) -> list[dict[str, Any]]:
             count = parquet.metadata.row_group(group).num_rows
             here = [row - start for row in rows if start <= row < start + count]
             if here:
-                found += parquet.read_row_group(group).take(here).to_pylist()
+                table = parquet.read_row_group(group)
+                found += [table.slice(row, 1).to_pylist()[0] for row in here]
             start += count
     return found
 
@@ -114,9 +115,11 @@ def _compared(rule: Reason, why: dict[str, Any]) -> str:
     if not set(value.meta.root_names()) <= set(frame.columns):
         return ""
     measured = frame.select(value.alias("value")).item()
-    text = f"{measured:.3g}" if isinstance(measured, float) else shown(measured, 40)
     if rule.limit is None:
-        return f"measured {text}" if rule.value is not None else ""
+        return f"measured: {shown(measured, 40)}" if rule.value is not None else ""
+    text = f"{measured:.3g}" if isinstance(measured, float) else shown(measured, 40)
+    if text == f"{rule.limit:g}":  # so near the limit that three digits do not show the side
+        text = f"{measured:.6g}"
     return f"measured {text}, {rule.side} the limit of {rule.limit:g}"
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from pipelines.report import units
 from pipelines.report.collect import ReportData, templates
@@ -46,5 +47,6 @@ def _environment() -> Environment:
         "seconds": units.seconds,
         "share": units.share,
         "capfirst": lambda text: text[:1].upper() + text[1:],
+        "breaks": lambda text: escape(text).replace("_", Markup("_<wbr>")),
     }
     return made

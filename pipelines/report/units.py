@@ -40,7 +40,9 @@ def share(part: float, whole: float) -> str:
     value = 100 * part / whole
     if 0 < value < 0.1:
         return "<0.1%"
-    return f"{value:.1f}%" if value < 99.95 or part < whole else "100%"
+    if value >= 99.95:
+        return "100%" if part >= whole else ">99.9%"
+    return f"{value:.1f}%"
 
 
 def _three(value: float) -> str:

@@ -62,7 +62,7 @@ class HeldOut(Section):
                 pl.col("text").str.len_bytes().sum().alias("bytes"),
                 pl.col("text").str.len_bytes().median().alias("median"),
             )
-            .sort("bytes", descending=True)
+            .sort("bytes", "source", "lang", descending=[True, False, False])
             .collect()
         )
         total = int(table["bytes"].sum()) or 1
@@ -83,7 +83,7 @@ class HeldOut(Section):
             documents=int(table["documents"].sum()),
             size=units.size(total),
             slices=slices,
-            drawn={key: notes[key] for key in ("drawn", "near_duplicates", "beyond_limit") if notes.get(key)},
+            drawn={key: int(notes.get(key) or 0) for key in ("drawn", "near_duplicates", "beyond_limit")},
             train_sides=[_kept(name, a.manifest.counts) for name, a in made.of_kind("train_side").items()],
         )
 

@@ -1,0 +1,71 @@
+"""The page in a real browser: no console message, no planted script, no text pushed off the screen."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipelines.report import collect, write_report
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> str:
+    found = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no Chromium on this machine")
+    return found
+
+
+def opened(browser: str, page: Path, profile: Path, *extra: str) -> tuple[str, list[str]]:
+    """Return the DOM after loading, and what was written to the console."""
+    done = subprocess.run(
+        [
+            browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+            f"--user-data-dir={profile}", "--enable-logging=stderr", *extra, "--dump-dom", page.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def title(dom: str) -> str:
+    found = re.search(r"<title>(.*?)</title>", dom, re.DOTALL)
+    assert found, dom[:500]
+    return found[1]
+
+
+def test_the_report_opens_silently_and_nothing_planted_ran(browser, store, tmp_path) -> None:
+    page = tmp_path / "report.html"
+    write_report(collect(store.recipe, store.artifacts), page)
+    dom, console = opened(browser, page, tmp_path / "profile")
+    assert console == []
+    assert "planted" not in title(dom)
+    assert "cleaning" in title(dom)
+
+
+def test_a_hole_in_the_escaping_would_be_caught_twice(browser, store, tmp_path) -> None:
+    """The check above can fail: an unescaped script runs without the policy, and is refused and reported with it."""
+    page, open_page = tmp_path / "policy.html", tmp_path / "open.html"
+    write_report(collect(store.recipe, store.artifacts), page)
+    html = page.read_text(encoding="utf-8").replace("<main", "<script>document.title='planted'</script><main", 1)
+    page.write_text(html, encoding="utf-8")
+    open_page.write_text(re.sub(r"<meta http-equiv.*?>", "", html), encoding="utf-8")
+    dom, _ = opened(browser, open_page, tmp_path / "one")
+    assert title(dom) == "planted"
+    dom, console = opened(browser, page, tmp_path / "two")
+    assert title(dom) != "planted"
+    assert any("Content Security Policy" in line for line in console)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pictures_can_be_taken_in_both_widths(browser, store, tmp_path, width) -> None:
+    page, picture = tmp_path / "report.html", tmp_path / "report.png"
+    write_report(collect(store.recipe, store.artifacts), page)
+    opened(browser, page, tmp_path / "profile", f"--window-size={width},2000", f"--screenshot={picture}")
+    assert picture.stat().st_size > 30_000
