@@ -1,0 +1,89 @@
+"""A little world of pretraining: two corpora that share documents, a held-out set, a tokenizer, tokens and mixes."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from schemas.artifact import Artifact
+from schemas.records import DOCUMENT, document_id
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # arrays are small here: threads would wait for one another
+
+
+def invented_text(seed: int, words: int) -> str:
+    """Return words with a grammar of sorts: a word narrows what comes next, so that a model has something to learn."""
+    rng = random.Random(seed)
+    draws = [random.Random(number) for number in range(90)]
+    vocabulary = ["".join(draw.choices("etaoinshrdlu", k=draw.randint(2, 7))) for draw in draws]
+    word, out = 0, []
+    for _ in range(words):
+        word = (word * 7 + rng.randint(0, 3)) % len(vocabulary)
+        out.append(vocabulary[word] + (".\n" if rng.random() < 0.1 else ""))
+    return " ".join(out)
+
+
+def write_corpus(path: Path, documents: list[tuple[str, str]], folder: str = "kept", shards: int = 2) -> Artifact:
+    """Write (source, text) pairs as a corpus artifact, dealt over shards."""
+    (path / folder).mkdir(parents=True, exist_ok=True)
+    for rank in range(shards):
+        rows = [
+            {"id": document_id(source, text), "text": text, "source": source, "url": None, "lang": "en", "meta": None}
+            for source, text in documents[rank::shards]
+        ]
+        table = pa.Table.from_pylist(rows, schema=DOCUMENT)
+        pq.write_table(table, path / folder / f"{rank:05d}.parquet")
+    return Artifact(path)
+
+
+@dataclass(frozen=True)
+class World:
+    """Where the pieces of the little world lie."""
+
+    root: Path
+    documents: list[tuple[str, str]]
+
+    def artifact(self, name: str) -> Artifact:
+        return Artifact(self.root / name)
+
+    def inputs(self, mix: str = "both") -> dict[str, Artifact]:
+        """Return a training run's inputs by role."""
+        found = {role: self.artifact(role) for role in ("tokenizer", "held_out")}
+        tokens = {f"tokens:{name}": self.artifact(f"tokens_{name}") for name in ("wide", "narrow")}
+        return {**found, **tokens, "mix": self.artifact(f"mix_{mix}")}
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Build the little world once: `wide` holds 120 documents of two sources, `narrow` every third of them."""
+    from pipelines.mix import Mix
+    from pipelines.tokenizer import TrainTokenizer
+    from pipelines.tokens import Tokens
+
+    root = tmp_path_factory.mktemp("world")
+    documents = [("tales" if i % 4 else "notes", invented_text(i, 20 + (i * 37) % 400)) for i in range(120)]
+    write_corpus(root / "wide", documents)
+    write_corpus(root / "narrow", documents[::3])
+    write_corpus(
+        root / "held_out",
+        [("tales", invented_text(1000 + i, 6 + i * 13)) for i in range(8)] + [("notes", invented_text(2000, 900))],
+        folder="documents",
+        shards=1,
+    )
+    made = World(root, documents)
+    TrainTokenizer(vocabulary=400).run({"corpus": made.artifact("wide")}, root / "tokenizer", 0)
+    for name in ("wide", "narrow"):
+        inputs = {"corpus": made.artifact(name), "tokenizer": made.artifact("tokenizer")}
+        for rank in range(Tokens().shards(inputs)):
+            Tokens().run(inputs, root / f"tokens_{name}", rank)
+    mixes = {"both": {"wide": 1.0, "narrow": 3.0}, "wide": {"wide": 1.0}, "narrow": {"narrow": 1.0}}
+    for name, weights in mixes.items():
+        tokens = {f"tokens:{corpus}": made.artifact(f"tokens_{corpus}") for corpus in weights}
+        Mix(weights=weights, token_budget=8192, context=32, max_epochs=40).run(tokens, root / f"mix_{name}", 0)
+    return made

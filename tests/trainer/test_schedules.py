@@ -1,0 +1,53 @@
+"""Learning-rate shapes: where they rise, hold and fall, for any number of steps."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from schemas.errors import RecipeError
+from schemas.plugin import make, names
+
+
+def curve(spec, steps):
+    schedule = make("schedule", spec)
+    return [schedule.scale(step, steps) for step in range(steps)]
+
+
+def test_warmup_stable_decay():
+    factors = curve({"wsd": {"warmup": 0.1, "decay": 0.2}}, 100)
+    assert factors[:10] == pytest.approx([i / 10 for i in range(1, 11)])
+    assert factors[10:80] == [1.0] * 70
+    assert factors[80:] == pytest.approx([1 - (i + 0.5) / 20 for i in range(20)])
+
+
+@pytest.mark.parametrize("shape", ["linear", "sqrt", "cosine"])
+def test_decay_falls_to_its_floor(shape):
+    factors = curve({"wsd": {"warmup": 0, "decay": 1.0, "floor": 0.1, "shape": shape}}, 1000)
+    assert all(a > b for a, b in pairwise(factors))
+    assert factors[0] > 0.97
+    assert 0.1 < factors[-1] < 0.101
+
+
+def test_cosine_is_halfway_in_the_middle():
+    factors = curve({"cosine": {"warmup": 0.0, "floor": 0.1}}, 101)
+    assert factors[50] == pytest.approx(0.55)
+    assert factors[-1] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_constant():
+    assert curve({"constant": {"warmup": 0.5}}, 4) == [0.5, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("name", names("schedule"))
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 20, 1000])
+def test_every_step_moves(name, steps):
+    factors = curve(name, steps)
+    assert all(0 < factor <= 1 for factor in factors)
+    assert max(factors) > 0.4
+
+
+def test_shares_that_do_not_fit():
+    with pytest.raises(RecipeError, match="together at most 1"):
+        make("schedule", {"wsd": {"warmup": 0.6, "decay": 0.6}})
