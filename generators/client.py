@@ -194,7 +194,7 @@ class _Batch:
                     for _ in range(min(len(part), WAITING_PER_SLOT * lane.concurrency)):
                         group.create_task(self._work(lane, queue))
         except BaseExceptionGroup as group:
-            raise group.exceptions[0] from group
+            raise group.exceptions[0] from None
 
     async def _work(self, lane: Lane, queue: Iterator[tuple[str, Request]]) -> None:
         for key, request in queue:
