@@ -84,8 +84,9 @@ def run(
         try:
             while todo := missing(targets, store):
                 ready = [step for step in todo if all(s.artifact(store).done for s in step.inputs.values())]
-                _wave(ready, store, where or Where(), progress)
-                executed.extend(step.name for step in ready)
+                now = [step for step in ready if not step.work.patient] or ready
+                _wave(now, store, where or Where(), progress)
+                executed.extend(step.name for step in now)
         finally:
             progress.end()
             _end_servers()

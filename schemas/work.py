@@ -68,6 +68,7 @@ class Work(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     version: ClassVar[int] = 1
+    patient: ClassVar[bool] = False  # long single tasks: waits until nothing else can run, to share one wave
 
     def identity(self) -> dict[str, Any]:
         """Return what is hashed into the key: every field. Works that hold plug-in specs add the plug-ins' versions."""

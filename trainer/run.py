@@ -22,9 +22,10 @@ class TrainRun(Work):
     """
 
     version: ClassVar[int] = 1
+    patient: ClassVar[bool] = True  # runs of all mixes and seeds go side by side
     mix: str
     seed: int
-    model: Any
+    model: Any = None
     schedule: Any = Field(default_factory=lambda: {"wsd": {"warmup": 0.05, "decay": 0.2}})
     stages: tuple[Any, ...] = Field(min_length=1)
     threads: int = Field(1, ge=1)  # part of the configuration: another number gives other bits
@@ -33,7 +34,7 @@ class TrainRun(Work):
     def identity(self) -> dict[str, Any]:
         """Return every field, with the versions of the plug-ins that they name."""
         versions = {
-            "model": make("model", self.model).version,
+            "model": make("model", self.model).version if self.model is not None else 0,
             "schedule": make("schedule", self.schedule).version,
             "stages": [make("objective", stage).version for stage in self.stages],
         }
