@@ -12,12 +12,15 @@ from typing import Any, Generic, Protocol, cast
 from blake3 import blake3
 
 from generators.completion import Completion, Request
-from generators.faults import POLICIES
 from generators.generator import Ask, Chain, Result
 from generators.material import Table
 from schemas.artifact import canonical_json
 from schemas.errors import WindtunnelError
 
+# errors that say something about the request, and would come again; all others lie with server, address or network
+OF_THE_REQUEST = {
+    "empty_reply", "invalid_json", "truncated_json", "schema_mismatch", "context_too_long", "filtered", "bad_request"
+}  # fmt: skip
 SEED_BITS = 31  # servers take a signed 32-bit or 64-bit seed
 
 
@@ -150,7 +153,7 @@ class Session:
 
 def _of_the_moment(completion: Completion) -> None:
     """Raise for an error that lies with the server or the address: a row must not be lost to a cable."""
-    if completion.error is not None and completion.error != "bad_request" and not POLICIES[completion.error].keep:
+    if completion.error is not None and completion.error not in OF_THE_REQUEST:
         raise WindtunnelError(
             f"model {completion.model!r} does not answer ({completion.error}): {completion.detail}\n"
             "What it answered so far is kept: see to the server, then run again to go on."

@@ -25,7 +25,7 @@ _ASSISTANT = re.compile(
 )
 _ANSWERING = re.compile(
     r"^(?:sure|certainly|of course|absolutely|definitely)\s*[,!.:]\s*(?:here|i can|i'll|i will|let me|let's|the )"
-    r"|^here (?:is|are) (?:the|a|an|some|your|\d+)\b[^?]*:",
+    r"|^here (?:is|are) (?:the|a|an|some|your|\d+|one|two|three|four|five|six|seven|ten)\b[^?]*:",
     re.IGNORECASE,
 )
 _LEAD = r"(?:(?:oh|ah|okay|ok|yes|well|great|wow)[,!.]?\s+)?"
