@@ -12,35 +12,40 @@ from functools import cache
 
 import numpy as np
 
-SPACE = 1 << 0  # str.isspace
-ALPHA = 1 << 1  # str.isalpha
-SYMBOL = 1 << 2  # a word of these alone is no word for the Gopher rules
-TERMINAL = 1 << 3  # ends a line for FineWeb's rule
-SENTENCE_END = 1 << 4  # ends a sentence
-PUNCTUATION = 1 << 5  # Unicode category P*
-BREAK = 1 << 6  # str.splitlines breaks here
-TRIGGER = 1 << 7  # letters (either case) that start a look for one of C4's phrases
-LETTER = 1 << 8  # a-z A-Z
-DIGIT = 1 << 9  # 0-9
+# Four classes are also counted: their bits lie 16 apart, so that adding `class & COUNTED` counts all four at once.
+ALPHA = np.uint64(1 << 0)  # str.isalpha
+UPPER = np.uint64(1 << 16)  # str.isupper for one character
+NUMERIC = np.uint64(1 << 32)  # str.isnumeric
+SYMBOLIC = np.uint64(1 << 48)  # Unicode categories P* and S*
+COUNTED = ALPHA | UPPER | NUMERIC | SYMBOLIC
+
+SPACE = np.uint64(1 << 1)  # str.isspace
+SYMBOL = np.uint64(1 << 2)  # a word of these alone is no word for the Gopher rules
+TERMINAL = np.uint64(1 << 3)  # ends a line for FineWeb's rule
+SENTENCE_END = np.uint64(1 << 4)  # ends a sentence
+PUNCTUATION = np.uint64(1 << 5)  # Unicode category P*
+BREAK = np.uint64(1 << 6)  # str.splitlines breaks here
+BRACE = np.uint64(1 << 7)  # {
+BRACKET = np.uint64(1 << 8)  # [
+LETTER_J = np.uint64(1 << 9)  # j J: begins "javascript"
+STARTER = np.uint64(1 << 10)  # c i p u in either case: begin the last word of C4's phrases
+EASY_END = np.uint64(1 << 11)  # after a word of letters, always a word of its own
+MARK = np.uint64(1 << 12)  # Unicode category M*
+DECIMAL = np.uint64(1 << 13)  # str.isdecimal, as a regular expression's \\d
+DIGIT = np.uint64(1 << 14)  # 0-9
 # English word rule (classes as in spaCy's char_classes.py, MIT)
-PREFIX = 1 << 10  # peeled off a word's front
-SUFFIX = 1 << 11  # peeled off a word's back
-ICON = 1 << 12  # splits a word anywhere: other symbols and the ellipsis
-CASED_LOWER = 1 << 13  # lower or without case
-CASED_UPPER = 1 << 14  # upper or without case
-WORD_ALPHA = 1 << 15  # either, or title case
-QUOTE = 1 << 16
-BEFORE_DOT = 1 << 17  # a final full stop after one of these is a word of its own
-CURRENCY = 1 << 18
+PREFIX = np.uint64(1 << 17)  # peeled off a word's front
+SUFFIX = np.uint64(1 << 18)  # peeled off a word's back
+ICON = np.uint64(1 << 19)  # splits a word anywhere: other symbols and the ellipsis
+CASED_LOWER = np.uint64(1 << 20)  # lower or without case
+CASED_UPPER = np.uint64(1 << 21)  # upper or without case
+WORD_ALPHA = np.uint64(1 << 22)  # either, or title case
+QUOTE = np.uint64(1 << 23)
+BEFORE_DOT = np.uint64(1 << 24)  # a final full stop after one of these is a word of its own
 # scripts written without spaces between words
-HAN = 1 << 19
-KANA = 1 << 20
-BRAHMIC = 1 << 21  # Thai, Lao, Khmer, Burmese
-MARK = 1 << 22  # Unicode category M*
-UPPER = 1 << 23  # str.isupper for one character
-SYMBOLIC = 1 << 24  # neither letter, mark, number nor space
-NUMERIC = 1 << 25  # str.isnumeric
-DECIMAL = 1 << 26  # str.isdecimal, as a regular expression's \\d
+HAN = np.uint64(1 << 25)
+KANA = np.uint64(1 << 26)
+BRAHMIC = np.uint64(1 << 27)  # Thai, Lao, Khmer, Burmese
 
 UNSPACED = HAN | KANA | BRAHMIC
 
@@ -103,11 +108,11 @@ def ranges(text: str) -> np.ndarray:
 
 @cache
 def table() -> tuple[np.ndarray, np.ndarray]:
-    """Return (pages u16[0x1100], classes u32[pages x 256]): the class of c is `classes[pages[c >> 8] << 8 | c & 255]`.
+    """Return (pages u16[0x1100], classes u64[pages x 256]): the class of c is `classes[pages[c >> 8] << 8 | c & 255]`.
 
     The first page is page 0, so `classes[c]` serves ASCII directly.
     """
-    flat = np.zeros(sys.maxunicode + 1, dtype=np.uint32)
+    flat = np.zeros(sys.maxunicode + 1, dtype=np.uint64)
     for code in (c for part in _ASSIGNED for c in part):
         flat[code] = _properties(code)
     for bits, text in (
@@ -115,11 +120,10 @@ def table() -> tuple[np.ndarray, np.ndarray]:
         (SYMBOL | TERMINAL | SENTENCE_END, _SENTENCE_END),
         (SYMBOL | TERMINAL, _TERMINAL_ONLY),
         (BREAK, _BREAKS),
-        (LETTER, "41-5a 61-7a"),
         (DIGIT, "30-39"),
         (PREFIX | SUFFIX, _AFFIXES),
         (PREFIX, _PREFIX_ONLY),
-        (PREFIX | CURRENCY, _CURRENCY),
+        (PREFIX, _CURRENCY),
         (CASED_LOWER | CASED_UPPER | WORD_ALPHA, _UNCASED),
         (CASED_LOWER | WORD_ALPHA, "294"),
         (WORD_ALPHA, "1bb"),
@@ -129,17 +133,21 @@ def table() -> tuple[np.ndarray, np.ndarray]:
         (HAN, _HAN),
         (KANA, _KANA),
         (BRAHMIC, _BRAHMIC),
-        (TRIGGER, " ".join(f"{ord(c):x}" for c in "fjkvpFJKVP[{")),
+        (BRACE, "7b"),
+        (BRACKET, "5b"),
+        (LETTER_J, "4a 6a"),
+        (STARTER, "43 49 50 55 63 69 70 75"),
+        (EASY_END, "21 29 2c 3a 3b 3f 5d 7d"),
     ):
-        flat[ranges(text)] |= np.uint32(bits)
+        flat[ranges(text)] |= bits
     _add_case(flat)
     return _two_stages(flat)
 
 
-def _properties(code: int) -> int:
+def _properties(code: int) -> np.uint64:
     char = chr(code)
     category = unicodedata.category(char)
-    bits = 0
+    bits = np.uint64(0)
     if char.isspace():
         bits |= SPACE
     if char.isalpha():
@@ -162,13 +170,13 @@ def _properties(code: int) -> int:
 
 
 def _add_case(flat: np.ndarray) -> None:
-    flat[ranges(_YOUNG_ICONS)] &= np.uint32(~(PREFIX | SUFFIX | ICON) & 0xFFFFFFFF)
+    flat[ranges(_YOUNG_ICONS)] &= ~(PREFIX | SUFFIX | ICON)
     known = np.setdiff1d(ranges(_CASED), ranges(_CASED_EXCEPT))
     by_category = {"Ll": CASED_LOWER | WORD_ALPHA, "Lu": CASED_UPPER | WORD_ALPHA, "Lt": WORD_ALPHA}
     for code in known.tolist():
-        flat[code] |= by_category.get(unicodedata.category(chr(code)), 0)
-    lower = (flat & np.uint32(CASED_LOWER)) != 0
-    flat[lower] |= np.uint32(BEFORE_DOT)
+        flat[code] |= by_category.get(unicodedata.category(chr(code)), np.uint64(0))
+    lower = (flat & CASED_LOWER) != 0
+    flat[lower] |= BEFORE_DOT
 
 
 def _two_stages(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -177,5 +185,5 @@ def _two_stages(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pages = np.empty(len(blocks), dtype=np.uint16)
     for index, block in enumerate(blocks):
         pages[index] = found.setdefault(block.tobytes(), len(found))
-    classes = np.frombuffer(b"".join(found), dtype=np.uint32).copy()
+    classes = np.frombuffer(b"".join(found), dtype=np.uint64).copy()
     return pages, classes

@@ -4,104 +4,68 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
 
+import numpy as np
 from numba import njit
 
-from pipelines.kernels.c4 import c4_rewrite
+from pipelines.kernels import state as st
+from pipelines.kernels.c4_lines import rewrite
 from pipelines.kernels.columns import INDEX
-from pipelines.kernels.document import (
-    ALPHA_WORDS,
-    NON_SYMBOL_CHARS,
-    NON_SYMBOL_WORDS,
-    STOP_BITS,
-    WORDS,
-    put_word,
-    scan_words,
-)
-from pipelines.kernels.lines import line_columns
+from pipelines.kernels.document import scan_document
 from pipelines.kernels.ngrams import repetition
 from pipelines.kernels.scratch import MOST_WORDS
 
-
-class LineRules(NamedTuple):
-    """What changes line columns."""
-
-    short_line_chars: int
-    c4_terminal_punctuation: bool
-    c4_citations: bool
-    c4_min_words_per_line: int
-    c4_max_word_chars: int
-    c4_javascript: bool
-    c4_policy: bool
-    c4_lorem_ipsum: bool
-    c4_curly_bracket: bool
-
-
-BYTES, CHARACTERS, HASHES, ELLIPSES = INDEX["bytes"], INDEX["characters"], INDEX["hashes"], INDEX["ellipses"]
-N_WORDS, N_NON_SYMBOL, N_NON_SYMBOL_CHARS = (
-    INDEX["words"],
-    INDEX["non_symbol_words"],
-    INDEX["non_symbol_word_chars"],
+SOURCES = (
+    *("breaks", "c4_lines", "classes", "columns", "document", "english", "entry", "lines", "ngrams", "scratch"),
+    *("sentences", "state", "tables", "urls", "utf8", "words"),
 )
-N_ALPHA, N_STOP = INDEX["alpha_words"], INDEX["stop_words"]
+BYTES, CHARACTERS, HASHES, ELLIPSES = INDEX["bytes"], INDEX["characters"], INDEX["hashes"], INDEX["ellipses"]
+NEWLINES, STOP_WORDS = INDEX["newlines"], INDEX["stop_words"]
+WORDS, NON_SYMBOL_WORDS = INDEX["words"], INDEX["non_symbol_words"]
+NON_SYMBOL_CHARS, ALPHA_WORDS = INDEX["non_symbol_word_chars"], INDEX["alpha_words"]
+LETTERS, UPPERS, DIGITS = INDEX["letter_chars"], INDEX["upper_chars"], INDEX["digit_chars"]
+SPACES, SYMBOLS = INDEX["space_chars"], INDEX["symbol_chars"]
 TOP, REPEATED = INDEX["top_2_gram_chars"], INDEX["duplicate_5_gram_chars"]
 
 
 @njit
-def characters(data, a, b, words, out):
-    """Fill the character columns; return how many newlines there are."""
-    newlines = chars = hashes = ellipses = 0
-    i = a
-    while i < b:
-        byte = data[i]
-        chars += (byte & 0xC0) != 0x80
-        newlines += byte == 0x0A
-        hashes += byte == 0x23
-        if byte == 0x2E and i + 2 < b and data[i + 1] == 0x2E and data[i + 2] == 0x2E:
-            ellipses += 1
-            i += 2  # str.count does not overlap
-        elif byte == 0xE2 and data[i + 1] == 0x80 and data[i + 2] == 0xA6:
-            ellipses += 1
-        i += 1
-    # the two continuation bytes stepped over with "..." are characters of their own
-    out[BYTES], out[CHARACTERS], out[HASHES], out[ELLIPSES] = b - a, chars, hashes, ellipses
-    return newlines
+def newlines_and_hashes(data, a, b):
+    """Return how many newlines and how many # bytes a to b hold."""
+    newlines = hashes = 0
+    for i in range(a, b):
+        newlines += data[i] == 0x0A
+        hashes += data[i] == 0x23
+    return newlines, hashes
 
 
 @njit
-def finish_document(data, a, b, words, s, rules, out):
-    """Fill every column once the words are in the scratch; return whether the scratch was large enough."""
-    totals = s.totals
-    newlines = characters(data, a, b, words, out)
-    lines_need = 4 * (newlines + 2)
-    if (totals[WORDS] > len(s.starts) and len(s.starts) < MOST_WORDS) or lines_need > len(s.keys) // 2:
+def measure_document(data, a, b, spans, span, span_end, table, keys, rules, s, out):
+    """Fill the columns of the document at bytes a to b; return whether the scratch was large enough."""
+    newlines, hashes = newlines_and_hashes(data, a, b)
+    lines_bits = 4
+    while (1 << lines_bits) < 2 * (newlines + 1):
+        lines_bits += 1
+    if 2 << lines_bits > len(s.keys):
         return False
-    out[N_WORDS], out[N_NON_SYMBOL] = totals[WORDS], totals[NON_SYMBOL_WORDS]
-    out[N_NON_SYMBOL_CHARS], out[N_ALPHA] = totals[NON_SYMBOL_CHARS], totals[ALPHA_WORDS]
-    bits = totals[STOP_BITS]
+    mask = np.uint64((1 << lines_bits) - 1)
+    state = s.state
+    n = scan_document(
+        data, a, b, spans, span, span_end, table, keys, rules, s.hashes, s.chars, s.cuts, s.keys, mask, state, out
+    )
+    if n > len(s.hashes) and len(s.hashes) < MOST_WORDS:
+        return False
+    out[BYTES], out[CHARACTERS] = b - a, b - a - state[st.CONTINUATION]
+    out[NEWLINES], out[HASHES], out[ELLIPSES] = newlines, hashes, state[st.ELLIPSES]
+    out[WORDS], out[ALPHA_WORDS] = n, state[st.ALPHA_WORDS]
+    out[NON_SYMBOL_WORDS], out[NON_SYMBOL_CHARS] = state[st.NON_SYMBOL_WORDS], state[st.NON_SYMBOL_CHARS]
+    out[LETTERS], out[UPPERS], out[DIGITS] = state[st.LETTERS], state[st.UPPERS], state[st.DIGITS]
+    out[SPACES], out[SYMBOLS] = state[st.SPACES], state[st.SYMBOLS]
+    bits = state[st.STOP_BITS]
     while bits:
-        out[N_STOP] += bits & 1
+        out[STOP_WORDS] += bits & 1
         bits >>= 1
-    line_columns(data, a, b, newlines, words, s, rules, out)
-    repetition(s, min(totals[WORDS], len(s.starts)), out, TOP, REPEATED)
+    repetition(s, min(n, len(s.hashes)), out, TOP, REPEATED)
     return True
-
-
-SOURCES = (
-    "breaks",
-    "c4",
-    "classes",
-    "columns",
-    "document",
-    "entry",
-    "lines",
-    "ngrams",
-    "scratch",
-    "urls",
-    "utf8",
-    "words",
-)
 
 
 def source_stamp() -> str:
@@ -114,43 +78,32 @@ def source_stamp() -> str:
 
 def _entries(stamp: str):
     @njit(cache=True, nogil=True)
-    def measure_fast(data, offsets, first, words, s, rules, out):
-        """Measure documents from `first` on; return the one whose scratch was too small, or their number."""
-        if len(stamp) == 0:  # names the cache entry after the sources
+    def measure(data, offsets, first, spans, span_offsets, table, keys, rules, s, out):
+        """Measure documents from `first` on; return the one whose scratch was too small, or their number.
+
+        With `span_offsets` the words are given as byte spans i64[n, 2] relative to their document.
+        """
+        if len(stamp) == 0:  # the stamp is part of the cache key
             return -1
+        given = len(span_offsets) > 0
         for k in range(first, len(offsets) - 1):
             out[k, :] = 0
+            span, span_end = (span_offsets[k], span_offsets[k + 1]) if given else (0, -1)
             a, b = offsets[k], offsets[k + 1]
-            scan_words(data, a, b, a, words, s)
-            if not finish_document(data, a, b, words, s, rules, out[k]):
+            if not measure_document(data, a, b, spans, span, span_end, table, keys, rules, s, out[k]):
                 return k
         return len(offsets) - 1
 
     @njit(cache=True, nogil=True)
-    def measure_given(data, offsets, first, spans, span_offsets, words, s, rules, out):
-        """As `measure_fast`, with words given as byte spans i64[n, 2] relative to their document."""
-        if len(stamp) == 0:
-            return -1
-        for k in range(first, len(offsets) - 1):
-            out[k, :] = 0
-            a, b = offsets[k], offsets[k + 1]
-            s.totals[:8] = 0
-            for w in range(span_offsets[k], span_offsets[k + 1]):
-                put_word(data, a + spans[w, 0], a + spans[w, 1], a, words, s)
-            if not finish_document(data, a, b, words, s, rules, out[k]):
-                return k
-        return len(offsets) - 1
-
-    @njit(cache=True, nogil=True)
-    def rewrite_c4(data, offsets, words, s, rules, target, ends):
+    def rewrite_c4(data, offsets, table, keys, cuts, rules, target, ends):
         """Write every document's C4 text into `target` (as long as the text), and where each ends into `ends`."""
         n = 0
         for k in range(len(offsets) - 1):
-            n = c4_rewrite(data, offsets[k], offsets[k + 1], words, s, rules, target, n)
+            n = rewrite(data, offsets[k], offsets[k + 1], table, keys, cuts, rules, target, n)
             ends[k] = n
         return len(stamp)
 
-    return measure_fast, measure_given, rewrite_c4
+    return measure, rewrite_c4
 
 
-measure_fast, measure_given, rewrite_c4 = _entries(source_stamp())
+measure, rewrite_c4 = _entries(source_stamp())

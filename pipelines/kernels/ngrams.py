@@ -8,127 +8,136 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pipelines.kernels.utf8 import STEP, finish
+from pipelines.kernels.utf8 import MIX, ONE, STEP, ZERO
+
+
+@njit
+def pair(hashes, i):
+    """Return the hash of the two words from i on."""
+    return ((hashes[i] ^ (hashes[i] >> np.uint64(31))) * STEP + hashes[i + 1]) * MIX
 
 
 @njit
 def gram(hashes, i, n):
-    """Return the hash of the n words from i on; never 0, which marks an empty slot."""
+    """Return the hash of the n words from i on, never 0."""
     h = np.uint64(n)
     for j in range(i, i + n):
         h = (h ^ hashes[j]) * STEP
         h ^= h >> np.uint64(29)
-    return finish(h) | np.uint64(1)
+    return h | ONE
 
 
 @njit
-def table_size(n, most):
-    """Return the slots (a power of two) for n entries at half load, at most `most`."""
-    size = 16
-    while size < 2 * n and size < most:
-        size *= 2
-    return size
+def log_size(n):
+    """Return the binary logarithm of the smallest power of two that is at least n (4 at least)."""
+    bits = 4
+    while (1 << bits) < n:
+        bits += 1
+    return bits
 
 
 @njit
-def pairs_that_may_repeat(s, n):
-    """Write the positions whose 2-gram may repeat (a few do not) into `s.places`; return how many."""
-    size = table_size(2 * n, len(s.seen))
-    mask = np.uint64(size - 1)
-    s.seen[:size] = 0
+def pairs_that_may_repeat(hashes, places, seen, n):
+    """Write the positions whose 2-gram may repeat (one in eight does not) into `places`; return how many.
+
+    One byte a slot says that a pair was met (1) and met again (2): nothing is looked up but the last step.
+    """
+    bits = min(log_size(8 * n), log_size(len(seen)))
+    shift = np.uint64(64 - bits)
+    seen[: 1 << bits] = 0
     for i in range(n - 1):
-        slot = np.int64(gram(s.hashes, i, 2) >> np.uint64(1) & mask)
-        s.seen[slot] = min(s.seen[slot] + 1, 2)
+        slot = np.int64(pair(hashes, i) >> shift)
+        places[i] = slot
+        seen[slot] = min(seen[slot] + 1, 2)
     count = 0
     for i in range(n - 1):
-        if s.seen[np.int64(gram(s.hashes, i, 2) >> np.uint64(1) & mask)] > 1:
-            s.places[count] = i
-            count += 1
+        again = seen[places[i]] > 1
+        places[count] = i
+        count += again
     return count
 
 
 @njit
-def count_grams(s, places, n, words):
-    """Count the n-grams at `places` positions; keep those positions whose n-gram repeats.
-
-    Returns (positions kept, characters of the most frequent n-gram once, its count). Ties go to the one seen first.
-    """
-    size = table_size(places, len(s.keys))
-    mask = np.uint64(size - 1)
-    s.keys[:size] = 0
-    best_count, best_first = 1, 0
-    for k in range(places):
-        i = s.places[k]
-        if i + n > words:
-            continue
-        h = gram(s.hashes, i, n)
-        slot = (h >> np.uint64(1)) & mask
-        while s.keys[slot] != np.uint64(0) and s.keys[slot] != h:
-            slot = (slot + np.uint64(1)) & mask
-        if s.keys[slot] == np.uint64(0):
-            s.keys[slot] = h
-            s.counts[slot] = 1
-            s.firsts[slot] = i
-        else:
-            s.counts[slot] += 1
-        count, first = s.counts[slot], s.firsts[slot]
-        if count > best_count or (count == best_count and count > 1 and first < best_first):
-            best_count, best_first = count, first
-    kept = 0
-    for k in range(places):
-        i = s.places[k]
-        if i + n > words:
-            continue
-        h = gram(s.hashes, i, n)
-        slot = (h >> np.uint64(1)) & mask
-        while s.keys[slot] != h:
-            slot = (slot + np.uint64(1)) & mask
-        if s.counts[slot] > 1:
-            s.places[kept] = i
-            kept += 1
-    return kept, best_first, best_count
+def slot_of(keys, mask, h):
+    """Return the slot that holds h, or the empty slot where it belongs."""
+    slot = np.int64((h >> ONE) & mask)
+    while keys[slot] != ZERO and keys[slot] != h:
+        slot = np.int64(np.uint64(slot + 1) & mask)
+    return slot
 
 
 @njit
-def covered(s, places, n, words):
-    """Return the characters of n-grams that repeat an earlier one; after each, the n words are stepped over."""
-    size = table_size(places, len(s.keys))
+def count_grams(hashes, places, keys, counts, count, n, words):
+    """Count the n-grams at the first `count` of `places`; keep those positions whose n-gram repeats.
+
+    Returns (positions kept, first position of the most frequent n-gram, its count). Ties go to the one seen first.
+    """
+    size = 1 << log_size(2 * count)
     mask = np.uint64(size - 1)
-    s.keys[:size] = 0
+    keys[:size] = ZERO
+    best, best_first = 1, 0
+    for k in range(count):
+        i = places[k]
+        if i + n > words:
+            continue
+        h = gram(hashes, i, n)
+        slot = slot_of(keys, mask, h)
+        if keys[slot] == ZERO:
+            keys[slot] = h
+            counts[2 * slot] = 0
+            counts[2 * slot + 1] = i
+        counts[2 * slot] += 1
+        times, first = counts[2 * slot], counts[2 * slot + 1]
+        if times > best or (times == best and times > 1 and first < best_first):
+            best, best_first = times, first
+    kept = 0
+    for k in range(count):
+        i = places[k]
+        if i + n <= words and counts[2 * slot_of(keys, mask, gram(hashes, i, n))] > 1:
+            places[kept] = i
+            kept += 1
+    return kept, best_first, best
+
+
+@njit
+def covered(hashes, lengths, places, keys, count, n, words):
+    """Return the characters of n-grams that repeat an earlier one; after each, the n words are stepped over."""
+    size = 1 << log_size(2 * count)
+    mask = np.uint64(size - 1)
+    keys[:size] = ZERO
     total, free = 0, 0
-    for k in range(places):
-        i = s.places[k]
+    for k in range(count):
+        i = places[k]
         if i < free or i + n > words:
             continue
-        h = gram(s.hashes, i, n)
-        slot = (h >> np.uint64(1)) & mask
-        while s.keys[slot] != np.uint64(0) and s.keys[slot] != h:
-            slot = (slot + np.uint64(1)) & mask
-        if s.keys[slot] == h:
+        h = gram(hashes, i, n)
+        slot = slot_of(keys, mask, h)
+        if keys[slot] == h:
             for j in range(i, i + n):
-                total += s.chars[j]
+                total += lengths[j]
             free = i + n
         else:
-            s.keys[slot] = h
+            keys[slot] = h
     return total
 
 
 @njit
 def repetition(s, words, out, top, repeated):
-    """Fill three columns from `top` (2- to 4-grams) and six from `repeated` (5- to 10-grams) of one document."""
-    places = pairs_that_may_repeat(s, words) if words > 1 else 0
+    """Fill three columns from `top` on (2- to 4-grams) and six from `repeated` on (5- to 10-grams)."""
+    count = pairs_that_may_repeat(s.hashes, s.places, s.seen, words) if words > 1 else 0
     for n in range(2, 5):
         if words < n:
             return
-        first, count = 0, 1
-        if places:
-            places, first, count = count_grams(s, places, n, words)
+        first, times = 0, 1
+        if count:
+            count, first, times = count_grams(s.hashes, s.places, s.keys, s.counts, count, n, words)
         chars = n - 1
         for j in range(first, first + n):
             chars += s.chars[j]
-        out[top + n - 2] = chars * count
+        out[top + n - 2] = chars * times
     for n in range(5, 11):
-        if not places or words < n:
+        if not count or words < n:
             return
-        places, _, _ = count_grams(s, places, n, words)
-        out[repeated + n - 5] = covered(s, places, n, words)
+        count, _, _ = count_grams(s.hashes, s.places, s.keys, s.counts, count, n, words)
+        if count:
+            out[repeated + n - 5] = covered(s.hashes, s.chars, s.places, s.keys, count, n, words)

@@ -10,39 +10,36 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines.kernels.columns import COLUMNS
-from pipelines.kernels.entry import LineRules, measure_fast, measure_given, rewrite_c4
-from pipelines.kernels.scratch import FIRST_WORDS, make_scratch, words_tables
+from pipelines.kernels.entry import measure, rewrite_c4
+from pipelines.kernels.scratch import FIRST_WORDS, make_scratch
+from pipelines.kernels.state import RULE_FIELDS
+from pipelines.kernels.tables import class_table, key_table
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
     from pipelines.features import Settings
 
 _local = threading.local()  # scratch per thread; it is dropped after a long document
-KEEP_WORDS = 1 << 20
+KEEP_WORDS = 1 << 18
+NO_SPANS, NO_OFFSETS = np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=np.int64)
 
 
 def measure_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pl.DataFrame:
     """Return the shared columns (i64) of a text column; raises InputError when it is not UTF-8."""
     data, offsets = bytes_of(text)
     out = np.empty((len(offsets) - 1, len(COLUMNS)), dtype=np.int64)
-    rules = line_rules(settings)
-    words = words_tables()
-    given = None
+    spans, span_offsets = NO_SPANS, NO_OFFSETS
     if settings.words == "exact":
-        from pipelines.exact_words import spans
+        from pipelines.exact_words import word_spans
 
-        given = spans(data, offsets, settings.language)
+        spans, span_offsets = word_spans(data, offsets, settings.language)
     scratch = getattr(_local, "scratch", None) or make_scratch(FIRST_WORDS)
-    done = 0
-    while True:
-        if given is None:
-            done = measure_fast(data, offsets, done, words, scratch, rules, out)
-        else:
-            done = measure_given(data, offsets, done, *given, words, scratch, rules, out)
-        if done == len(out):
-            break
-        scratch = make_scratch(4 * len(scratch.starts))
-    _local.scratch = scratch if len(scratch.starts) <= KEEP_WORDS else None
+    given = (class_table(), key_table(), line_rules(settings))
+    done = measure(data, offsets, 0, spans, span_offsets, *given, scratch, out)
+    while done < len(out):
+        scratch = make_scratch(4 * len(scratch.hashes))
+        done = measure(data, offsets, done, spans, span_offsets, *given, scratch, out)
+    _local.scratch = scratch if len(scratch.hashes) <= KEEP_WORDS else None
     return pl.DataFrame({name: out[:, place] for place, name in enumerate(COLUMNS)})
 
 
@@ -52,14 +49,14 @@ def rewrite_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pa.A
     target = np.empty(int(offsets[-1] - offsets[0]) + 1, dtype=np.uint8)
     ends = np.zeros(len(offsets), dtype=np.int64)
     scratch = getattr(_local, "scratch", None) or make_scratch(FIRST_WORDS)
-    rewrite_c4(data, offsets, words_tables(), scratch, line_rules(settings), target, ends[1:])
+    rewrite_c4(data, offsets, class_table(), key_table(), scratch.cuts, line_rules(settings), target, ends[1:])
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(target[: ends[-1]])]
     return pa.Array.from_buffers(pa.large_string(), len(ends) - 1, buffers)
 
 
-def line_rules(settings: Settings) -> LineRules:
-    """Return the line rules that settings ask for."""
-    return LineRules(*(getattr(settings, name) for name in LineRules._fields))
+def line_rules(settings: Settings) -> np.ndarray:
+    """Return the line rules that settings ask for, in the order of `state.RULE_FIELDS`."""
+    return np.array([getattr(settings, name) for name in RULE_FIELDS], dtype=np.int64)
 
 
 def bytes_of(text: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,33 +7,34 @@ from __future__ import annotations
 from numba import njit
 
 from pipelines.kernels.classes import ALPHA, CASED_LOWER, DIGIT, MARK, NUMERIC
+from pipelines.kernels.tables import ASCII
 from pipelines.kernels.utf8 import class_at
 
 
 @njit
-def is_url(data, a, b, pages, classes):
+def is_url(data, a, b, table):
     """Return whether bytes a to b match `[protocol://][user[:password]@]host[:port][/path]` as a whole."""
     dotted = False
     for i in range(a, b):
         dotted |= data[i] == 0x2E
     if not dotted:
         return False
-    if _from_host(data, a, b, pages, classes):
+    if _from_host(data, a, b, table):
         return True
-    after = _after_protocol(data, a, b, pages, classes)
-    if after > 0 and _from_host(data, after, b, pages, classes):
+    after = _after_protocol(data, a, b, table)
+    if after > 0 and _from_host(data, after, b, table):
         return True
     for i in range(a + 1, b):  # anything may stand before an @
-        if data[i] == 0x40 and _from_host(data, i + 1, b, pages, classes):
+        if data[i] == 0x40 and _from_host(data, i + 1, b, table):
             return True
     return False
 
 
 @njit
-def _after_protocol(data, a, b, pages, classes):
+def _after_protocol(data, a, b, table):
     i, count = a, 0
     while i < b:
-        c, size = class_at(data, i, pages, classes)
+        c, size = class_at(data, i, table)
         byte = data[i]
         wordlike = c & (ALPHA | NUMERIC | MARK) or byte == 0x5F or byte == 0x2B or byte == 0x2D or byte == 0x2E
         if not wordlike:
@@ -46,7 +47,7 @@ def _after_protocol(data, a, b, pages, classes):
 
 
 @njit
-def _from_host(data, a, b, pages, classes):
+def _from_host(data, a, b, table):
     end, last_dot = a, -1
     while end < b:
         byte = data[end]
@@ -55,16 +56,16 @@ def _from_host(data, a, b, pages, classes):
         if byte == 0x2E:
             last_dot = end
         end += 1
-    if last_dot < 0 or not _port_and_path(data, end, b, classes):
+    if last_dot < 0 or not _port_and_path(data, end, b, table):
         return False
-    return _host(data, a, end, last_dot, pages, classes) or _address(data, a, end)
+    return _host(data, a, end, last_dot, table) or _address(data, a, end)
 
 
 @njit
-def _port_and_path(data, i, b, classes):
+def _port_and_path(data, i, b, table):
     if i < b and data[i] == 0x3A:
         j = i + 1
-        while j < b and data[j] < 0x80 and classes[data[j]] & DIGIT:
+        while j < b and data[j] < 0x80 and table[ASCII + data[j]] & DIGIT:
             j += 1
         if not 2 <= j - i - 1 <= 5:
             return False
@@ -73,11 +74,11 @@ def _port_and_path(data, i, b, classes):
 
 
 @njit
-def _host(data, a, b, last_dot, pages, classes):
+def _host(data, a, b, last_dot, table):
     """Whether a to b is labels with dots between and, after the last dot, 2 to 63 lower-case letters."""
     i, count = last_dot + 1, 0
     while i < b:
-        c, size = class_at(data, i, pages, classes)
+        c, size = class_at(data, i, table)
         if not c & CASED_LOWER:
             return False
         i += size
@@ -93,7 +94,7 @@ def _host(data, a, b, last_dot, pages, classes):
             count, inner = 0, False
             i += 1
             continue
-        c, size = class_at(data, i, pages, classes)
+        c, size = class_at(data, i, table)
         outer = _label_char(data, i, size, c)
         if not outer and not (count > 0 and (byte == 0x2D or byte == 0x5F)):
             return False

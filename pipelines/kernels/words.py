@@ -23,27 +23,25 @@ from pipelines.kernels.classes import (
     SUFFIX,
     WORD_ALPHA,
 )
+from pipelines.kernels.scratch import LONGEST_CHUNK
+from pipelines.kernels.tables import ASCII, UNIT, UNIT_MASK
 from pipelines.kernels.urls import is_url
-from pipelines.kernels.utf8 import before, class_at, find, hash_bytes
+from pipelines.kernels.utf8 import ZERO, before, class_at, find, hash_bytes, special_of
 
 LONGEST_SPECIAL = 40  # bytes; longer strings are no exception
 MOST_PIECES = 11  # words that the affix rules cut an exception into
-PIECE_BITS = np.uint32(0xFFFFFF)  # of a packed exception; above them, how many words the affix rules make of it
+PIECE_BITS = 0xFFFFFF  # of a packed exception; above them, how many words the affix rules make of it
 LONGEST_UNIT = 12
 
 
 @njit
-def special(data, a, b, words):
+def special(data, a, b, keys):
     """Return an exceptional string, packed (three piece lengths of 8 bits, words by the affix rules), or 0."""
-    if b - a > LONGEST_SPECIAL:
-        return np.uint32(0)
-    h = hash_bytes(data, a, b)
-    slot = find(words.special_keys, h)
-    return np.uint32(0) if slot < 0 else words.special_pieces[slot]
+    return special_of(keys, hash_bytes(data, a, b)) if b - a <= LONGEST_SPECIAL else 0
 
 
 @njit
-def prefix(data, a, b, words):
+def prefix(data, a, b, table):
     """Return the bytes of the prefix that bytes a to b begin with, or 0."""
     first = data[a]
     if first == 0x2E:  # two full stops and more
@@ -52,27 +50,27 @@ def prefix(data, a, b, words):
             i += 1
         return i - a if i - a >= 2 else 0
     if first == 0x2B:  # + unless a number follows
-        return 0 if a + 1 < b and words.classes[data[a + 1]] & DIGIT else 1
+        return 0 if a + 1 < b and table[ASCII + data[a + 1]] & DIGIT and data[a + 1] < 0x80 else 1
     if first == 0x55 and b - a >= 3 and data[a + 1] == 0x53 and data[a + 2] == 0x24:  # US$
         return 3
     if (first == 0x43 or first == 0x41) and b - a >= 2 and data[a + 1] == 0x24:  # C$ A$
         return 2
-    c, size = class_at(data, a, words.pages, words.classes)
+    c, size = class_at(data, a, table)
     return size if c & PREFIX else 0
 
 
 @njit
-def suffix(data, a, b, words):
+def suffix(data, a, b, table, keys):
     """Return the bytes of the suffix that bytes a to b end with, or 0."""
     if a >= b:
         return 0
     last = before(data, b)
     if data[last] == 0x2E:
-        return _final_stops(data, a, b, words)
-    unit = _unit(data, a, b, words)
+        return _final_stops(data, a, b, table)
+    unit = _unit(data, a, b, table, keys)
     if unit:
         return unit
-    c, size = class_at(data, last, words.pages, words.classes)
+    c, size = class_at(data, last, table)
     if (data[last] | 0x20) == 0x73 and last > a:  # 's ’s
         mark = before(data, last)
         if data[mark] == 0x27:
@@ -80,7 +78,7 @@ def suffix(data, a, b, words):
         if mark >= a and last - mark == 3 and data[mark] == 0xE2 and data[mark + 1] == 0x80 and data[mark + 2] == 0x99:
             return 4
     if data[last] == 0x2B:
-        return 1 if last > a and words.classes[data[last - 1]] & DIGIT and data[last - 1] < 0x80 else 0
+        return 1 if last > a and table[ASCII + data[last - 1]] & DIGIT and data[last - 1] < 0x80 else 0
     if c & SUFFIX:
         # two ellipses in a row are peeled together
         if size == 3 and data[last] == 0xE2 and data[last + 1] == 0x80 and data[last + 2] == 0xA6 and last - a >= 3:
@@ -91,7 +89,7 @@ def suffix(data, a, b, words):
 
 
 @njit
-def _final_stops(data, a, b, words):
+def _final_stops(data, a, b, table):
     i = b - 1
     while i > a and data[i - 1] == 0x2E:
         i -= 1
@@ -100,14 +98,14 @@ def _final_stops(data, a, b, words):
     if i == a:
         return 0
     at = before(data, i)
-    c, _ = class_at(data, at, words.pages, words.classes)
+    c, _ = class_at(data, at, table)
     if c & BEFORE_DOT:
         return 1
     if at == a:
         return 0
     earlier = before(data, at)
     if c & CASED_UPPER:
-        p, _ = class_at(data, earlier, words.pages, words.classes)
+        p, _ = class_at(data, earlier, table)
         if p & CASED_UPPER:
             return 1
     degree = data[earlier] == 0xC2 and data[earlier + 1] == 0xB0
@@ -115,20 +113,20 @@ def _final_stops(data, a, b, words):
 
 
 @njit
-def _unit(data, a, b, words):
+def _unit(data, a, b, table, keys):
     """Return the bytes of a unit or currency that follows a digit at the end, or 0."""
     i = b
     while i > a and b - i <= LONGEST_UNIT:
-        if data[i - 1] < 0x80 and words.classes[data[i - 1]] & DIGIT:
+        if data[i - 1] < 0x80 and table[ASCII + data[i - 1]] & DIGIT:
             if i == b:
                 return 0
-            return b - i if find(words.unit_keys, hash_bytes(data, i, b)) >= 0 else 0
+            return b - i if find(keys, UNIT, UNIT_MASK, hash_bytes(data, i, b)) != ZERO else 0
         i -= 1
     return 0
 
 
 @njit
-def infix(data, i, a, b, words):
+def infix(data, i, a, b, table):
     """Return (bytes of the infix at i, bytes to step on if there is none) within bytes a to b."""
     byte = data[i]
     if byte == 0x2E:
@@ -137,14 +135,14 @@ def infix(data, i, a, b, words):
             j += 1
         if j - i >= 2:
             return j - i, 1
-    c, size = class_at(data, i, words.pages, words.classes)
+    c, size = class_at(data, i, table)
     if c & ICON:
         return size, size
     if i == a or i + size >= b:
         # an infix other than those above stands between characters (two hyphens are looked for from the first)
         return 0, size
-    p, _ = class_at(data, before(data, i), words.pages, words.classes)
-    n, _ = class_at(data, i + size, words.pages, words.classes)
+    p, _ = class_at(data, before(data, i), table)
+    n, _ = class_at(data, i + size, table)
     prev_digit = p & DIGIT
     if byte < 0x80:
         if byte == 0x2E:
@@ -159,7 +157,7 @@ def infix(data, i, a, b, words):
         if byte == 0x7E:
             return (1 if p & (WORD_ALPHA | DIGIT) and n & WORD_ALPHA else 0), 1
         if byte == 0x2D and p & (WORD_ALPHA | DIGIT):
-            return _hyphens(data, i, b, words), 1
+            return _hyphens(data, i, b, table), 1
         return 0, 1
     if size == 3 and byte == 0xE2 and data[i + 1] == 0x80 and p & (WORD_ALPHA | DIGIT):
         if data[i + 2] == 0x93 or data[i + 2] == 0x94:  # en and em dash
@@ -172,45 +170,45 @@ def infix(data, i, a, b, words):
                 and data[i + 4] == 0x80
                 and data[i + 5] == 0x94
             ):
-                after, _ = class_at(data, i + 6, words.pages, words.classes)
+                after, _ = class_at(data, i + 6, table)
                 if after & WORD_ALPHA:
                     return 6, 3
     return 0, size
 
 
 @njit
-def _hyphens(data, i, b, words):
+def _hyphens(data, i, b, table):
     """Return the length of one to three hyphens that a letter follows, or 0."""
     j = i + 1
     while j < b and j - i < 3 and data[j] == 0x2D:
         j += 1
     if j >= b:
         return 0
-    after, _ = class_at(data, j, words.pages, words.classes)
+    after, _ = class_at(data, j, table)
     return j - i if after & WORD_ALPHA else 0
 
 
 @njit
-def split_chunk(data, a, b, words, cuts, joins):
+def split_chunk(data, a, b, table, keys, cuts):
     """Write the ends of the words of chunk a to b into `cuts` and return how many there are.
 
-    `cuts` holds at least as many places as the chunk has bytes, twice: the ends of suffixes are gathered behind.
+    The chunk is at most LONGEST_CHUNK bytes long; the ends of suffixes are gathered in the second third of `cuts`.
     """
     n, tail = 0, 0
-    room = len(cuts) // 2
+    room = LONGEST_CHUNK
     begin, end = a, b
     while begin < end:
-        if special(data, begin, end, words):
+        if special(data, begin, end, keys):
             break
         size = end - begin
-        pre = prefix(data, begin, end, words)
-        if pre and begin + pre < end and special(data, begin + pre, end, words):
+        pre = prefix(data, begin, end, table)
+        if pre and begin + pre < end and special(data, begin + pre, end, keys):
             begin += pre
             cuts[n] = begin
             n += 1
             break
-        suf = suffix(data, begin + pre, end, words) if tail < room else 0
-        if suf and begin < end - suf and special(data, begin, end - suf, words):
+        suf = suffix(data, begin + pre, end, table, keys) if tail < room else 0
+        if suf and begin < end - suf and special(data, begin, end - suf, keys):
             cuts[room + tail] = end
             tail += 1
             end -= suf
@@ -226,33 +224,33 @@ def split_chunk(data, a, b, words, cuts, joins):
         if end - begin == size:
             break
     if begin < end:
-        n = _middle(data, begin, end, words, cuts, n)
+        n = _middle(data, begin, end, table, keys, cuts, n)
     for i in range(tail - 1, -1, -1):
         cuts[n] = cuts[room + i]
         n += 1
-    return _rejoin(data, a, words, cuts, joins, n) if n > 1 else n
+    return _rejoin(data, a, keys, cuts, n) if n > 1 else n
 
 
 @njit
-def _middle(data, a, b, words, cuts, n):
-    pieces = special(data, a, b, words) & PIECE_BITS
+def _middle(data, a, b, table, keys, cuts, n):
+    pieces = special(data, a, b, keys) & PIECE_BITS
     if pieces:
         at = a
         while pieces:
-            at += np.int64(pieces & np.uint32(0xFF))
+            at += pieces & 0xFF
             cuts[n] = at
             n += 1
-            pieces >>= np.uint32(8)
+            pieces >>= 8
         return n
     start, i, first, checked = a, a, n, False
     while i < b:
-        size, step = infix(data, i, a, b, words)
+        size, step = infix(data, i, a, b, table)
         if size == 0:
             i += step
             continue
         if not checked:
             checked = True
-            if is_url(data, a, b, words.pages, words.classes):
+            if is_url(data, a, b, table):
                 break
         if i > a:
             if i > start:
@@ -269,42 +267,43 @@ def _middle(data, a, b, words, cuts, n):
 
 
 @njit
-def _rejoin(data, a, words, cuts, joins, n):
+def _rejoin(data, a, keys, cuts, n):
     """Put exceptions together again that the affix rules cut: the longest first, then from the left, none twice.
 
     As in spaCy, a candidate that overlaps a longer one is passed over and still keeps others away.
     """
+    joins = cuts[2 * LONGEST_CHUNK :]
     joins[:n] = 0
     any_found = False
     for span in range(min(n, MOST_PIECES), 1, -1):
         for i in range(n - span + 1):
             begin = a if i == 0 else cuts[i - 1]
-            if np.int64(special(data, begin, cuts[i + span - 1], words) >> np.uint32(24)) != span:
+            if special(data, begin, cuts[i + span - 1], keys) >> 24 != span:
                 continue
             if joins[i] == 0 and joins[i + span - 1] == 0:
                 joins[i] = span
                 any_found = True
             for j in range(i, i + span):
                 joins[j] = max(joins[j], 1)
-    return _apply_joins(data, a, words, cuts, joins, n) if any_found else n
+    return _apply_joins(data, a, keys, cuts, n) if any_found else n
 
 
 @njit
-def _apply_joins(data, a, words, cuts, joins, n):
+def _apply_joins(data, a, keys, cuts, n):
     """Write the exceptions found into `cuts`, by way of its second half (one of them makes more words than it joins)."""
-    room = len(cuts) // 2
+    room, joins = LONGEST_CHUNK, cuts[2 * LONGEST_CHUNK :]
     made, i, begin = 0, 0, a
     while i < n:
         span = max(np.int64(joins[i]), 1)
         last = cuts[i + span - 1]
         if span > 1:
-            pieces = special(data, begin, last, words) & PIECE_BITS
+            pieces = special(data, begin, last, keys) & PIECE_BITS
             at = begin
             while pieces:
-                at += np.int64(pieces & np.uint32(0xFF))
+                at += pieces & 0xFF
                 cuts[room + made] = at
                 made += 1
-                pieces >>= np.uint32(8)
+                pieces >>= 8
         else:
             cuts[room + made] = last
             made += 1

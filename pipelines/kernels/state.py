@@ -1,0 +1,72 @@
+"""Places in the i64 state array that the pass over one document keeps, and in the arrays that steer it."""
+
+from __future__ import annotations
+
+# words
+(
+    WORDS,
+    NON_SYMBOL_WORDS,
+    NON_SYMBOL_CHARS,
+    ALPHA_WORDS,
+    STOP_BITS,
+    SPAN,  # next of the given word spans
+    # the line since the last newline
+    LINE_START,  # byte
+    LINE_CHARS_BEFORE,  # characters in the document before the line
+    LINE_CHUNKS,
+    # the line since the last break of any kind
+    SPLIT_START,
+    FIRST_BYTE,  # where its first word starts, -1 before it
+    LAST_BYTE,  # where its last word ends so far
+    PIECES,
+    LONGEST,
+    SENTENCES,
+    ENDED,  # whether a sentence has ended and the next not begun
+    LINE_FLAGS,
+    STOPPED,  # whether C4 has dropped the document
+    # paragraphs
+    PARAGRAPH_CHARS,
+    PARAGRAPH_OPEN,
+    # characters
+    CONTINUATION,  # UTF-8 bytes that begin no character, so far
+    LETTERS,
+    UPPERS,
+    DIGITS,
+    SPACES,
+    SYMBOLS,
+    ELLIPSES,
+    FIRST_CHUNK,  # byte of the document's first and after its last non-space character
+    LAST_CHUNK,
+    HANDED,  # characters handed to the segmenter
+) = range(30)
+STATE_SIZE = 32
+
+# bits of LINE_FLAGS
+HAS_JAVASCRIPT, HAS_LOREM, HAS_CURLY, HAS_POLICY, HAS_BRACKET = 1, 2, 4, 8, 16
+
+# bits of a word's flags
+HAS_ALPHA, HAS_NON_SYMBOL, ALL_PUNCTUATION, ENDS_SENTENCE = 1, 2, 4, 8
+
+# places in the rules array
+(
+    SHORT_LINE_CHARS,
+    C4_TERMINAL,
+    C4_CITATIONS,
+    C4_MIN_WORDS,
+    C4_MAX_WORD_CHARS,
+    C4_JAVASCRIPT,
+    C4_POLICY,
+    C4_LOREM,
+    C4_CURLY,
+) = range(9)
+RULE_FIELDS = (
+    "short_line_chars",
+    "c4_terminal_punctuation",
+    "c4_citations",
+    "c4_min_words_per_line",
+    "c4_max_word_chars",
+    "c4_javascript",
+    "c4_policy",
+    "c4_lorem_ipsum",
+    "c4_curly_bracket",
+)
