@@ -47,8 +47,11 @@ def _question(name: str) -> str:
 
 def print_samples(name: str | None, console: Console) -> None:
     """List the sample sets with licence and origin, or fetch one and say what came."""
-    from pipelines import samples
+    from pipelines import sample_models, samples
 
+    if name in sample_models.MODELS:
+        console.print(str(sample_models.fetch(str(name))))
+        return
     if name is not None:
         found = samples.fetch(name)
         for key, value in found.items():
@@ -60,4 +63,7 @@ def print_samples(name: str | None, console: Console) -> None:
     for row in samples.listing():
         cached = "yes" if row["cached"] else "no"
         table.add_row(row["name"], row["about"], row["licence"], f"{row['download_megabytes']} MB", cached)
+    for key, model in sample_models.MODELS.items():
+        cached = "yes" if sample_models.directory(key).exists() else "no"
+        table.add_row(key, model.about, model.licence, f"{model.package.megabytes} MB", cached)
     console.print(table)

@@ -24,9 +24,9 @@ class SampleModel(Work):
     fingerprint: dict[str, Any] = Field(default_factory=dict)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        from pipelines.samples import model_path
+        from pipelines.sample_models import fetch
 
-        return _take(model_path(self.sample), out / "model")
+        return _take(fetch(self.sample), out / "model")
 
 
 class ModelDirectory(Work):

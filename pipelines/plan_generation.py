@@ -36,10 +36,10 @@ def generation(made: Plan, corpora: Mapping[str, Step]) -> Generation:
 
 def _model_work(model: Any) -> Any:
     from pipelines.model_files import ModelDirectory, SampleModel
-    from pipelines.samples import model_fingerprint
+    from pipelines.sample_models import sample_model
 
     if model.sample is not None:
-        return SampleModel(sample=model.sample, fingerprint=model_fingerprint(model.sample))
+        return SampleModel(sample=model.sample, fingerprint=sample_model(model.sample).fingerprint())
     return ModelDirectory.of(model.path)
 
 

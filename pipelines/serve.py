@@ -10,8 +10,8 @@ from rich.console import Console
 def serve_model(model: str, port: int | None, context: int | None, console: Console) -> None:
     """Serve until interrupted; a sample model is fetched and converted first."""
     from generators.server import Serve, serve_until_interrupted
-    from pipelines.samples import model_path
+    from pipelines.sample_models import fetch
 
-    directory = Path(model) if Path(model).is_dir() else model_path(model)
+    directory = Path(model) if Path(model).is_dir() else fetch(model)
     name = model if not Path(model).is_dir() else directory.name
     serve_until_interrupted(Serve(directory, name=name, port=port, context=context), console.print)
