@@ -7,6 +7,7 @@ classification (label first, then an input for it: otherwise one label takes ove
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from generators import instances, seed_tasks
-from generators.generator import Ask, Chain, Dropped, Failed, Generator, Kept, Outcome
+from generators.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
 from generators.instructions import numbered, unsuitable
 from generators.novelty import NearDuplicateGate, RougeGate
 from generators.prompt import load
@@ -40,6 +41,26 @@ class SelfInstruct(Generator):
     prompts: ClassVar[tuple[str, ...]] = tuple(
         f"self_instruct/{name}"
         for name in ("bootstrap", "bootstrap_chat", "classify", "input_first", "output_first", "user_turn")
+    )
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(
+            params={"model": "m", "rows": 2, "lag": 1, "layouts": "plain"},
+            replies={
+                "bootstrap": [
+                    " Name the metal that each coin is made of.\n10. Write a program.\n11. Draw a tree for me."
+                ],
+                "classify": ["Yes"],
+                "example": [
+                    " Copper\nInput: a brown coin\nLabel: Silver\nInput: a white coin\nLabel: Gold\nInput: Gold"
+                ],
+            },
+            kept=[
+                ["Name the metal that each coin is made of.\n\na brown coin", "Copper"],
+                ["Name the metal that each coin is made of.\n\na white coin", "Silver"],
+            ],
+            dropped={"too_short": 1, "not_for_text": 1, "output_is_input": 1},
+        ),
     )
 
     model: str
@@ -104,7 +125,7 @@ class _Run:
             yield from self._judged(found)
             self.requests += 1
             self.idle = 0 if len(self.pool) > fresh else self.idle + 1
-            if len(self.waiting) >= min(BLOCK, kind.rows):
+            if len(self.waiting) >= min(BLOCK, math.ceil((kind.rows - self.rows) / 2)):
                 yield from self._examples()
         yield from self._examples()
         reason = "rows" if self.rows >= kind.rows else "requests" if self.requests >= self.bound else "patience"
@@ -167,7 +188,7 @@ class _Run:
                 lineage["nearest"] = [self._name(nearest.index), round(nearest.similarity, 4)]
                 if nearest.similarity > self.kind.similarity:
                     reason = "not_new"
-                elif self.near and self.near.find(text):
+                elif self.near is not None and self.near.find(text) is not None:
                     reason = "near_duplicate"
             if reason is not None:
                 yield Dropped(reason, "instruction", text, lineage)
@@ -178,7 +199,7 @@ class _Run:
 
     def _remember(self, instruction: str) -> None:
         self.gate.add(instruction)
-        if self.near:
+        if self.near is not None:
             self.near.add(instruction)
 
     def _name(self, index: int) -> str | int:

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from generators import excerpts, topics, turns
 from generators.completion import Completion
-from generators.generator import Ask, Chain, Dropped, Failed, Generator, Kept, Outcome
+from generators.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
 from generators.instructions import numbered
 from generators.novelty import RougeGate
 from generators.prompt import load
@@ -54,6 +54,31 @@ class UltraChat(Generator):
             "material_turn",
             "user_turn",
         )
+    )
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(
+            params={
+                "model": "m",
+                "rows": 1,
+                "sectors": {"world": 1},
+                "rounds": {"world": (2, 2)},
+                "openings_per_request": 1,
+            },
+            replies={
+                "opening": ["1. Why does fog lie on rivers at dawn?"],
+                "reply": ["The air above cold water cools down to its dew point.", "Wind mixes it with drier air."],
+                "user": ["Of course! Here is a list of fogs.", "Thank you! And what drives it away by noon?"],
+            },
+            kept=[
+                [
+                    "Why does fog lie on rivers at dawn?",
+                    "The air above cold water cools down to its dew point.",
+                    "And what drives it away by noon?",
+                    "Wind mixes it with drier air.",
+                ]
+            ],
+        ),
     )
 
     model: str

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from generators import judged, ratings
 from generators.completion import Completion
-from generators.generator import Ask, Chain, Dropped, Failed, Generator, Kept, Outcome
+from generators.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
 from generators.material import Table
 from generators.prompt import load
 from generators.questions import Question, question
@@ -50,6 +50,10 @@ RESPONSE = pa.schema(
         pa.field("feedback", pa.large_string(), nullable=False),
     ]
 )
+
+
+def _ratings(*values: int) -> str:
+    return canonical_json({"ratings": [{"rationale": "", "rating": value} for value in values]})
 
 
 class Member(BaseModel):
@@ -87,6 +91,25 @@ class UltraFeedback(Generator):
             "critique",
             *(f"principle_{p}" for p in ("calibration", "helpfulness", "honesty", "truthfulness")),
         )
+    )
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(
+            params={
+                "pool": [{"model": m} for m in "abc"],
+                "judges": ["j"],
+                "responses": 3,
+                "critique": False,
+                "rejected": "lowest",
+            },
+            inputs={"prompts": [{"id": "p", "messages": [{"role": "user", "content": "Name a river."}]}]},
+            replies={
+                **{f"response:{m}": [text] for m, text in (("a", "The Nile."), ("b", "A hill."), ("c", "No."))},
+                # the same text keeps its rating in both orders: the second is the first one reversed
+                **{f"rate:{aspect}": [_ratings(5, 3, 1), _ratings(1, 3, 5)] for aspect in ASPECTS},
+            },
+            kept=[["Name a river.", "No.", "A hill."]],
+        ),
     )
 
     pool: tuple[Member, ...] = Field(min_length=3)
