@@ -108,6 +108,7 @@ class ChatData(Data):
     ):
         self.rows, self.schedule, self.micro_tokens, self.share, self.extra = rows, schedule, micro_tokens, share, extra
         self.steps = schedule.steps
+        self.window = float(np.average(rows.lengths, weights=rows.lengths))  # as seen by a token, not by a row
 
     def batch(self, step: int) -> list[Batch]:
         """Return the micro-batches of an optimiser step."""

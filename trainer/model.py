@@ -45,6 +45,11 @@ def load(path: Path) -> PreTrainedModel:
     )
 
 
+def context_of(model: PreTrainedModel, wanted: Model | None) -> int:
+    """Return the positions a stage may use: those of the recipe's model, or all that a loaded model has."""
+    return wanted.context if wanted is not None else int(model.config.get_text_config().max_position_embeddings)
+
+
 def counted_parameters(model: PreTrainedModel) -> tuple[int, int]:
     """Return (all parameters, those that multiply every token: body and head, an untied input embedding left out)."""
     total = sum(p.numel() for p in model.parameters())
@@ -54,7 +59,7 @@ def counted_parameters(model: PreTrainedModel) -> tuple[int, int]:
     return total, total if tied else total - inputs.weight.numel()
 
 
-def flops_per_token(model: PreTrainedModel, context: int) -> float:
+def flops_per_token(model: PreTrainedModel, context: float) -> float:
     """Return training FLOPs per token: 6 (body + head parameters) + 12 layers x width x context for attention.
 
     Forward and backward; attention is counted without the causal half, as in PaLM's appendix B and nanoGPT.

@@ -64,6 +64,7 @@ class Data(ABC):
     """A stage's batches as a pure function of the step: resume asks for batch k without replaying k - 1 of them."""
 
     steps: int  # optimiser steps of the whole stage
+    window: float | None = None  # positions attention spans in the mean, where rows are shorter than the context
 
     @abstractmethod
     def batch(self, step: int) -> list[Batch]:

@@ -88,8 +88,13 @@ def tiny_llama():
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
 
 
-def artifact(path, step: str = "test"):
-    """A finished artifact around whatever files `path` holds."""
+@pytest.fixture
+def as_artifact():
+    """A function that makes a finished artifact of whatever files a directory holds."""
+    return _artifact
+
+
+def _artifact(path, step: str = "test"):
     from schemas.artifact import MANIFEST, Artifact, Manifest, write_text
 
     manifest = Manifest(step=step, version=1, key=path.name.ljust(32, "0"), config={})
@@ -114,7 +119,7 @@ def chat_inputs(chat_tokenizer, tmp_path):
     def write(role, records, schema):
         (tmp_path / role / "rows").mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(records, schema), tmp_path / role / "rows" / "00000.parquet")
-        return artifact(tmp_path / role)
+        return _artifact(tmp_path / role)
 
     def source(k: int) -> str:
         return ("even", "odd")[k % 2]
@@ -135,5 +140,5 @@ def chat_inputs(chat_tokenizer, tmp_path):
         "held_out_conversations": write("held_out_conversations", talks[32:], CONVERSATION),
         "preferences": write("preferences", pairs[:32], PREFERENCE),
         "held_out_preferences": write("held_out_preferences", pairs[32:], PREFERENCE),
-        "tokenizer": artifact(tmp_path / "tokenizer"),
+        "tokenizer": _artifact(tmp_path / "tokenizer"),
     }

@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from schemas.errors import InputError
+from schemas.results import RunResult
+from trainer.export import export
 from trainer.objective import Setting
 from trainer.objectives.dpo import Dpo
 from trainer.objectives.reward import Reward
 from trainer.objectives.sft import Sft
+from trainer.run import TrainRun
 from trainer.train import Stage, train
 
 MODEL = {"llama": {"width": 32, "layers": 2, "heads": 2, "ff": 64, "context": 128, "init_std": 0.1}}
@@ -193,3 +196,27 @@ def test_a_missing_role_says_what_there_is(chat_inputs, tmp_path):
     del chat_inputs["preferences"]
     with pytest.raises(InputError, match="needs `preferences` as input; it has conversations"):
         run(DPO, chat_inputs, tmp_path / "run")
+
+
+def test_a_run_goes_from_a_model_directory_through_sft_to_dpo(
+    chat_inputs, chat_tokenizer, tiny_llama, tmp_path, as_artifact
+):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    export(tiny_llama, chat_tokenizer, tmp_path / "start" / "model")
+    inputs = {k: v for k, v in chat_inputs.items() if k != "tokenizer"}
+    inputs["start"] = as_artifact(tmp_path / "start")
+    (tmp_path / "run").mkdir()
+    work = TrainRun(mix="mix", seed=0, schedule="constant", stages=(SFT, DPO))
+    counts = work.run(inputs, tmp_path / "run", 0)
+    results = [
+        RunResult.model_validate_json((tmp_path / "run" / name).read_bytes())
+        for name in ("stage0/result.json", "result.json")
+    ]
+    assert [r.objective for r in results] == ["sft", "dpo"] and counts.tokens == sum(r.tokens for r in results)
+    log = pl.read_parquet(tmp_path / "run" / "log.parquet")
+    assert log["loss"][0] == pytest.approx(math.log(2), abs=1e-5)  # the reference is the SFT model
+    back = AutoTokenizer.from_pretrained(str(tmp_path / "run" / "model"))
+    assert back.chat_template == chat_tokenizer.chat_template
+    model = AutoModelForCausalLM.from_pretrained(str(tmp_path / "run" / "model"))
+    assert model.generation_config.eos_token_id == back.convert_tokens_to_ids("<|im_end|>")
