@@ -41,25 +41,27 @@ def effects_table(effects: Sequence[Effect], digits: int = 4) -> Table:
 
 
 def matrix_table(matrix: pl.DataFrame, comparison: Comparison, digits: int = 4) -> Table:
-    """Return mix x source: the value, and below it the difference to the baseline with its interval."""
-    sources = [d.name for d in comparison.on.domains]
+    """Return source x mix: the value, and below it the difference to the baseline with half the interval's width."""
     cells: dict[tuple[str, str], dict[str, Any]] = {(r["mix"], r["source"]): r for r in matrix.iter_rows(named=True)}
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 1, 0))
-    table.add_column("mix")
-    for source in sources:
-        table.add_column(_text(source), justify="right")
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("source")
+    table.add_column("documents", justify="right")
     for mix in comparison.values:
-        row: list[RenderableType] = [_text(mix)]
-        for source in sources:
-            cell = cells[mix, source]
-            text = Text(plain(cell["value"], digits))
-            if mix != comparison.baseline:
-                sure = cell["low"] is not None and (cell["low"] > 0 or cell["high"] < 0)
-                text.append(f"\n{signed(cell['effect'], digits)} {span(cell['low'], cell['high'], digits)}",
-                            style="" if sure else "dim")  # fmt: skip
-            row.append(text)
+        table.add_column(_text(mix), justify="right", no_wrap=True)
+    for domain in comparison.on.domains:
+        row: list[RenderableType] = [_text(domain.name), f"{domain.documents:,}"]
+        row += [_cell(cells[mix, domain.name], mix == comparison.baseline, digits) for mix in comparison.values]
         table.add_row(*row)
     return table
+
+
+def _cell(cell: dict[str, Any], baseline: bool, digits: int) -> Text:
+    text = Text(plain(cell["value"], digits))
+    if not baseline:
+        half = "" if cell["low"] is None else f" \u00b1{(cell['high'] - cell['low']) / 2:.{digits}f}"
+        sure = cell["low"] is not None and (cell["low"] > 0 or cell["high"] < 0)
+        text.append(f"\n{signed(cell['effect'], digits)}{half}", style="" if sure else "dim")
+    return text
 
 
 def comparison_view(comparison: Comparison, matrix: pl.DataFrame) -> Group:
@@ -78,7 +80,7 @@ def comparison_view(comparison: Comparison, matrix: pl.DataFrame) -> Group:
         lines += [Text(""), *notes]
     lines += [
         Text(""),
-        Text("by source (intervals of single cells, not corrected for their number)", style="bold"),
+        Text("by source (\u00b1 is the interval of the single cell, not corrected for their number)"),
         matrix_table(matrix, comparison, digits),
     ]
     return Group(*lines)

@@ -2,79 +2,88 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pipelines.report import units
 from pipelines.report.charts import shade
 from pipelines.report.made import Made, Section, shown
 from pipelines.wording import digits_for, plain, signed, span
 from schemas.records import Record
+from schemas.results import Comparison
 
 
 class Cell(Record):
     """One mix on one domain."""
 
     value: str
-    effect: str
+    effect: str  # empty for the baseline
     interval: str
     shade: str
     sure: bool  # the interval leaves zero out
 
 
-class Column(Record):
-    """One domain of the held-out set."""
+class Heading(Record):
+    """A mix or a domain."""
 
     name: str
-    documents: str
-    size: str
-    share: str
+    detail: tuple[str, ...] = ()
+    baseline: bool = False
 
 
 class Domains(Section):
-    """The heat table."""
+    """The heat table; whatever there is more of, mixes or domains, goes downwards."""
 
     title: ClassVar[str] = "By domain"
     order: ClassVar[int] = 20
 
-    columns: list[Column]
-    rows: dict[str, list[Cell]]
+    corner: str
+    columns: list[Heading]
+    rows: list[tuple[Heading, list[Cell]]]
     baseline: str
     unit: str
-    lower_is_better: bool
 
     @classmethod
     def of(cls, made: Made) -> Domains | None:
         found, matrix = made.comparison, made.matrix
         if found is None or matrix is None:
             return None
-        lower = found.direction == "lower"
-        digits = min(digits_for(found), 4)
-        cells = {(row["mix"], row["source"]): row for row in matrix.iter_rows(named=True)}
-        others = [row for row in cells.values() if row["mix"] != found.baseline]
-        largest = max((abs(row["effect"]) for row in others), default=0.0)
-        whole = found.on.bytes or 1
-        columns = [
-            Column(
-                name=shown(d.name, 40),
-                documents=units.count(d.documents),
-                size=units.size(d.bytes),
-                share=units.share(d.bytes, whole),
+        cells = _cells(found, list(matrix.iter_rows(named=True)))
+        mixes = [Heading(name=mix, baseline=mix == found.baseline) for mix in found.values]
+        domains = [_domain(found, number) for number in range(len(found.on.domains))]
+        names = [domain.name for domain in found.on.domains]
+        if len(mixes) > len(domains):
+            rows = [(mix, [cells[mix.name, name] for name in names]) for mix in mixes]
+            corner, columns = "mix", domains
+        else:
+            rows = [
+                (domain, [cells[mix.name, name] for mix in mixes]) for domain, name in zip(domains, names, strict=True)
+            ]
+            corner, columns = "domain", mixes
+        return cls(corner=corner, columns=columns, rows=rows, baseline=found.baseline, unit=found.unit)
+
+
+def _domain(found: Comparison, number: int) -> Heading:
+    domain = found.on.domains[number]
+    share = units.share(domain.bytes, found.on.bytes or 1)
+    detail = (f"{units.count(domain.documents)} documents", f"{units.size(domain.bytes)}, {share}")
+    return Heading(name=shown(domain.name, 40), detail=detail)
+
+
+def _cells(found: Comparison, rows: list[dict[str, Any]]) -> dict[tuple[str, str], Cell]:
+    digits = min(digits_for(found), 4)
+    largest = max((abs(row["effect"]) for row in rows if row["mix"] != found.baseline), default=0.0)
+    cells = {}
+    for row in rows:
+        low, high = row["low"], row["high"]
+        if row["mix"] == found.baseline:
+            cell = Cell(value=plain(row["value"], digits), effect="", interval="", shade="", sure=False)
+        else:
+            cell = Cell(
+                value=plain(row["value"], digits),
+                effect=signed(row["effect"], digits),
+                interval=span(low, high, digits),
+                shade=shade(row["effect"], largest, found.direction == "lower"),
+                sure=low is not None and (low > 0 or high < 0),
             )
-            for d in found.on.domains
-        ]
-        rows = {}
-        for mix in found.values:
-            rows[mix] = []
-            for domain in found.on.domains:
-                row = cells[mix, domain.name]
-                base = mix == found.baseline
-                low, high = row["low"], row["high"]
-                cell = Cell(
-                    value=plain(row["value"], digits),
-                    effect="" if base else signed(row["effect"], digits),
-                    interval="" if base else span(low, high, digits),
-                    shade="" if base else shade(row["effect"], largest, lower),
-                    sure=not base and low is not None and (low > 0 or high < 0),
-                )
-                rows[mix].append(cell)
-        return cls(columns=columns, rows=rows, baseline=found.baseline, unit=found.unit, lower_is_better=lower)
+        cells[row["mix"], row["source"]] = cell
+    return cells
