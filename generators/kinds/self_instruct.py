@@ -17,8 +17,8 @@ from pydantic import Field
 
 from generators import instances, seed_tasks
 from generators.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
-from generators.instructions import numbered, unsuitable
-from generators.novelty import NearDuplicateGate, RougeGate
+from generators.instructions import numbered
+from generators.pool import Pool
 from generators.prompt import load
 from generators.rows import conversation_row, message
 from generators.session import Session
@@ -108,29 +108,25 @@ class _Run:
     def __init__(self, kind: SelfInstruct, session: Session) -> None:
         self.kind, self.session = kind, session
         self.tasks = seed_tasks.read(kind.seeds)
-        self.gate = RougeGate(kind.words)
-        self.near = NearDuplicateGate(kind.near_duplicate) if kind.near_duplicate else None
-        self.pool: list[str] = []  # accepted instructions
+        self.pool = Pool(self.tasks, kind.similarity, kind.near_duplicate, kind.words, kind.ascii_start)
         self.waiting: list[tuple[str, dict[str, Any]]] = []
         self.rows = self.requests = self.idle = 0
         self.bound = kind.requests_at_most or max(64, 4 * kind.rows)
-        for task in self.tasks:
-            self._remember(task.instruction)
 
     def outcomes(self) -> Iterator[Outcome]:
         """Bootstrap until there are rows enough or a bound is met; say in the journal which it was."""
         kind = self.kind
         for found in self.session.drive(self._prompts(), wanted=self._wanted, window=kind.lag):
-            fresh = len(self.pool)
+            fresh = len(self.pool.own)
             yield from self._judged(found)
             self.requests += 1
-            self.idle = 0 if len(self.pool) > fresh else self.idle + 1
+            self.idle = 0 if len(self.pool.own) > fresh else self.idle + 1
             if len(self.waiting) >= min(BLOCK, math.ceil((kind.rows - self.rows) / 2)):
                 yield from self._examples()
         yield from self._examples()
         reason = "rows" if self.rows >= kind.rows else "requests" if self.requests >= self.bound else "patience"
         self.session.journal[f"stopped_by_{reason}"] += 1
-        self.session.journal["instructions_accepted"] = len(self.pool)
+        self.session.journal["instructions_accepted"] = len(self.pool.own)
 
     def _wanted(self) -> int:
         """Return how many more prompts may be open: none when there is enough or nothing new comes."""
@@ -144,9 +140,10 @@ class _Run:
     def _prompt(self, number: int) -> Chain[Sequence[Outcome | _Candidate]]:
         """Ask for more instructions and return candidates in the order of the list, the cut one as dropped."""
         kind, rng = self.kind, self.session.random("prompt", number)
-        own = rng.sample(range(len(self.pool)), min(kind.machine_examples, len(self.pool)))
+        mine = self.pool.own
+        own = rng.sample(range(len(mine)), min(kind.machine_examples, len(mine)))
         human = rng.sample(self.tasks, min(kind.human_examples + kind.machine_examples - len(own), len(self.tasks)))
-        shown = [self.pool[i] for i in own] + [task.instruction for task in human]
+        shown = [mine[i] for i in own] + [task.instruction for task in human]
         rng.shuffle(shown)
         (completion,) = yield [self._ask_more(number, shown)]
         parents = {"request": number, "human": sorted(task.id for task in human), "own": sorted(own)}
@@ -181,35 +178,21 @@ class _Run:
             if not isinstance(candidate, _Candidate):
                 yield candidate
                 continue
-            text, lineage = candidate.text, dict(candidate.lineage)
-            reason = "surplus" if self.rows >= self.kind.rows else unsuitable(text, self.kind.ascii_start)
-            if reason is None:
-                nearest = self.gate.nearest(text)
-                lineage["nearest"] = [self._name(nearest.index), round(nearest.similarity, 4)]
-                if nearest.similarity > self.kind.similarity:
-                    reason = "not_new"
-                elif self.near is not None and self.near.find(text) is not None:
-                    reason = "near_duplicate"
+            text, nearest = candidate.text, None
+            reason: str | None = "surplus"
+            if self.rows < self.kind.rows:
+                reason, nearest = self.pool.refusal(text)
+            lineage = {**candidate.lineage, **self.pool.about(nearest)}
             if reason is not None:
                 yield Dropped(reason, "instruction", text, lineage)
                 continue
-            self._remember(text)
-            self.pool.append(text)
+            self.pool.accept(text)
             self.waiting.append((text, lineage))
-
-    def _remember(self, instruction: str) -> None:
-        self.gate.add(instruction)
-        if self.near is not None:
-            self.near.add(instruction)
-
-    def _name(self, index: int) -> str | int:
-        """Return a seed task's id, or the number of an instruction of the model's own."""
-        return self.tasks[index].id if index < len(self.tasks) else index - len(self.tasks)
 
     def _examples(self) -> Iterator[Outcome]:
         """Ask for the examples of the accepted instructions that wait, and count the rows."""
         waiting, self.waiting = self.waiting, []
-        first = len(self.pool) - len(waiting)
+        first = len(self.pool.own) - len(waiting)
         chains = (self._instruction(first + i, text, lineage) for i, (text, lineage) in enumerate(waiting))
         for found in self.session.drive(chains):
             for outcome in found:
