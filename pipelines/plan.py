@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pipelines.plan_evaluation import evaluation
 from pipelines.plan_generation import Generation, chat_inputs, generation, held_out_rows, row_mixes
 from pipelines.step import Step
 from schemas.plugin import make
@@ -61,7 +62,8 @@ def plan(recipe: Recipe) -> Plan:
         reads = {name: {"mix": mix, **mix.inputs, "held_out": held_out} for name, mix in mixes.items() if held_out}
     runs = _runs(made, reads, rows)
     comparison = _compare(made, runs, held_out)
-    ends = [step for step in (comparison,) if step] or [*runs.values(), *mixes.values()]
+    more = evaluation(made, corpora, rows, runs, held_out) if held_out else []
+    ends = [step for step in (comparison, *more) if step] or [*runs.values(), *mixes.values()]
     others = [*corpora.values(), *rows.sets.values()]  # those that no mix takes are made too
     made.targets = [*others, *ends, _report(made)]
     return made

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.step import Step
 
 if TYPE_CHECKING:
+    from generators.served import Served
     from pipelines.plan import Plan
 
 
@@ -60,23 +61,31 @@ def _source(made: Plan, name: str, role: str, sources: Any, corpora: Mapping[str
 
 def _generate(made: Plan, name: str, kind: Any, inputs: dict[str, Step], found: Generation) -> Step:
     from generators.generate import Generate
-    from generators.served import Served
     from schemas.plugin import make
 
     generator: Any = make("generator", kind)
     models = {}
     for model in generator.models():
-        wanted = made.recipe.models[model]
-        if wanted.url is not None:
-            models[model] = Served(
-                url=wanted.url, model=wanted.model or "", key_variable=wanted.key, price=wanted.price
-            )
-        else:
-            options: dict[str, Any] = dict(wanted.serve)
-            models[model] = Served(role=f"model:{model}", model=model, **options)
-            inputs = {**inputs, f"model:{model}": found.models[model]}
-    completions = str(Path(made.recipe.store) / "completions.sqlite")
+        models[model], reads = served(made, model, found)
+        inputs = {**inputs, **reads}
+    completions = completions_of(made)
     return made.add(f"generate:{name}", Generate(kind=kind, models=models, completions=completions), inputs)
+
+
+def served(made: Plan, name: str, found: Generation) -> tuple[Served, dict[str, Step]]:
+    """Return where a model of the recipe answers, and the input that holds it when we serve it ourselves."""
+    from generators.served import Served
+
+    wanted = made.recipe.models[name]
+    if wanted.url is not None:
+        return Served(url=wanted.url, model=wanted.model or "", key_variable=wanted.key, price=wanted.price), {}
+    options: dict[str, Any] = dict(wanted.serve)
+    return Served(role=f"model:{name}", model=name, **options), {f"model:{name}": found.models[name]}
+
+
+def completions_of(made: Plan) -> str:
+    """Return the file that keeps every completion of a recipe's store."""
+    return str(Path(made.recipe.store) / "completions.sqlite")
 
 
 def held_out_rows(made: Plan, found: Generation) -> Step:

@@ -154,6 +154,30 @@ class Train(Part):
         return self
 
 
+class Tasks(Part):
+    """Checkable questions with exact answers, made from the documents of a corpus."""
+
+    from_: Name = Field(alias="from")
+    tasks: list[Spec] = Field(
+        default_factory=lambda: ["copying", "counting", "extraction", "question_answering", "sorting"], min_length=1
+    )
+
+
+class WinRate(Part):
+    """A judge that compares every model's answers to held-out questions with the baseline's, in both orders."""
+
+    judge: Name  # one of `models:`
+    questions: int = Field(40, gt=0)
+    max_tokens: int = Field(96, gt=0)
+
+
+class Evaluate(Part):
+    """What chat models are measured on beside the loss of held-out answers."""
+
+    tasks: Tasks | None = None
+    win_rate: WinRate | None = None
+
+
 class Compare(Part):
     """What is compared with what, on what, and from which size on a difference matters."""
 
@@ -176,6 +200,7 @@ class Recipe(Part):
     mixes: dict[Name, dict[Name, Annotated[float, Field(ge=0)]]] = Field(default_factory=dict)
     tokens: Tokens | None = None
     train: Train | None = None
+    evaluate: Evaluate | None = None
     compare: Compare | None = None
 
 

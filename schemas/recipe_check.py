@@ -27,6 +27,7 @@ def check(recipe: Recipe) -> None:
     _mixes(recipe)
     _training(recipe)
     _held_out(recipe)
+    _evaluation(recipe)
 
 
 def _specs(corpus: Corpus, here: Keys) -> None:
@@ -118,6 +119,20 @@ def _held_out(recipe: Recipe) -> None:
     kinds = {name in recipe.generate for name in wanted.sets}
     if len(kinds) > 1 or (kinds == {False} and len(wanted.sets) > 1):
         raise at(("held_out", "from"), "the held-out set comes from one corpus, or from generated sets")
+
+
+def _evaluation(recipe: Recipe) -> None:
+    wanted = recipe.evaluate
+    if wanted is None:
+        return
+    if recipe.compare is None:
+        raise at(("evaluate",), "`evaluate:` needs `compare:`: its scores are effects too")
+    if wanted.tasks is not None:
+        _known(wanted.tasks.from_, recipe.corpora, "corpus", ("evaluate", "tasks", "from"))
+        for i, task in enumerate(wanted.tasks.tasks):
+            _make("task", task, ("evaluate", "tasks", "tasks", i))
+    if wanted.win_rate is not None:
+        _known(wanted.win_rate.judge, recipe.models, "model", ("evaluate", "win_rate", "judge"))
 
 
 def _make(kind: str, spec: Spec, path: Keys) -> plugin.Plugin:

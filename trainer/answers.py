@@ -1,0 +1,73 @@
+"""The step that lets a trained model answer held-out questions, greedily, for a judge to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from blake3 import blake3
+from pydantic import Field
+
+from schemas.artifact import Artifact, writing
+from schemas.errors import InputError
+from schemas.work import Counts, Work
+
+ANSWERS = pa.schema(
+    [
+        pa.field("document", pa.string(), nullable=False),  # id of the row that asks
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("prompt", pa.large_string(), nullable=False),
+        pa.field("answer", pa.large_string(), nullable=False),
+    ]
+)
+
+
+class Answers(Work):
+    """Writes `answers.parquet`. Inputs: `run` with `model/`, `questions` with conversations in `rows/`.
+
+    `questions` of them are asked, those with the lowest hash of their id; each by its first user turn.
+    """
+
+    version: ClassVar[int] = 1
+    patient: ClassVar[bool] = True
+    questions: int = Field(40, gt=0)
+    max_tokens: int = Field(96, gt=0)
+    batch_tokens: int = Field(2048, gt=0)
+    threads: int = Field(1, ge=1)
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        from trainer.numerics import numerics
+        from trainer.replies import Replier
+
+        rows = _asked(inputs["questions"])
+        chosen = sorted(rows, key=lambda row: blake3(row["document"].encode()).digest())
+        counts = Counts(seen=len(rows))
+        with numerics(self.threads, 0):
+            replier = Replier(inputs["run"].path / "model", self.batch_tokens)
+            takes = [row for row in chosen if replier.takes(row["prompt"])]
+            asked = takes[: self.questions]
+            answers = replier.free_replies([row["prompt"] for row in asked], self.max_tokens)
+        if not asked:
+            raise InputError(f"{inputs['questions'].path.name} holds no question that the model's template takes")
+        table = pa.Table.from_pylist(
+            [{**row, "answer": answer} for row, answer in zip(asked, answers, strict=True)], schema=ANSWERS
+        )
+        with writing(out / "answers.parquet") as path:
+            pq.write_table(table, path, compression="zstd")
+        counts.kept = len(asked)
+        counts.dropped = {"beyond_the_number": len(takes) - len(asked), "special_token": len(chosen) - len(takes)}
+        return counts.check("answers")
+
+
+def _asked(artifact: Artifact) -> list[dict[str, str]]:
+    """Return document, source and first user turn of every conversation; equal questions once."""
+    found: dict[str, dict[str, str]] = {}
+    for file in artifact.files("rows"):
+        for row in pq.read_table(file, columns=["id", "source", "messages"]).to_pylist():
+            prompt = next((m["content"] for m in row["messages"] if m["role"] == "user"), "")
+            if prompt:
+                found.setdefault(prompt, {"document": row["id"], "source": row["source"], "prompt": prompt})
+    return list(found.values())
