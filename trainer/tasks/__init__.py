@@ -1,0 +1,1 @@
+"""Checkable tasks: questions made from documents, each with one exact answer."""

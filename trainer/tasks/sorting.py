@@ -1,0 +1,35 @@
+"""Put words into alphabetical order."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from trainer.task import Item, Task, Text, first_line, tidy
+
+
+class Sorting(Task):
+    """Some words of a document, in an order that is not the answer."""
+
+    words: int = Field(5, ge=2)
+
+    gives = "The old mill stands beside a narrow river and was built long ago by two brothers from the valley."
+
+    def item(self, texts: Sequence[Text], rng: random.Random) -> Item | None:
+        """Return words of at least four plain letters to sort."""
+        known = sorted(set(re.findall(r"(?<![\w'-])[a-z]{4,12}(?![\w'-])", texts[0].text)))
+        if len(known) < self.words:
+            return None
+        chosen = rng.sample(known, self.words)
+        answer = sorted(chosen)
+        if chosen == answer:
+            chosen.reverse()
+        prompt = f"Sort these words alphabetically and write them on one line, with commas: {', '.join(chosen)}"
+        return Item(texts[0].id, prompt, ", ".join(answer))
+
+    def score(self, item: Item, reply: str) -> float:
+        """Return 1 for the same words in the same order, however they are separated."""
+        return float(re.findall(r"[a-z]+", tidy(first_line(reply))) == item.answer.split(", "))
