@@ -26,6 +26,7 @@ FOLDERS = {
     "delta": "trainer.deltas",
     "model": "trainer.models",
     "schedule": "trainer.schedules",
+    "task": "trainer.tasks",
 }
 
 
