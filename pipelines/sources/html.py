@@ -1,0 +1,55 @@
+"""HTML files, one page a document: main text, title, date, canonical address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+from pydantic import Field
+
+from pipelines.batches import Row, Unreadable, batches
+from pipelines.file_groups import GroupedSource
+from pipelines.page_source import PageSource
+from pipelines.pages import Failure, PageExtractor, RawPage
+from pipelines.paths import shown
+from pipelines.streams import BrokenStream, chunks
+
+
+class Html(PageSource, GroupedSource):
+    """One document a file; the file's path is in `meta`. Compressed files are read as what they hold."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".html", ".htm", ".xhtml")
+    max_document_bytes: int = Field(default=16 << 20, gt=0)
+
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+        with self.extractor_process() as process:
+            yield from batches(self._rows(part, process))
+
+    def _rows(self, part: dict[str, Any], process: PageExtractor) -> Iterator[Row | Unreadable]:
+        for raw, page in process.extract(self._page(path) for path in self.group(part)):
+            path, unreadable = raw.context
+            origin, where = self.group_origin(path), shown(path)
+            if unreadable is not None:
+                yield unreadable
+            elif isinstance(page, Failure):
+                yield Unreadable(origin, where, page.error, page.detail)
+            else:
+                yield self.row(page, origin, where, None, {"file": where})
+
+    def _page(self, path: Path) -> RawPage:
+        data, size = [], 0
+
+        def lost(error: str, detail: str) -> RawPage:
+            return RawPage(b"", None, (path, Unreadable(self.group_origin(path), shown(path), error, detail)))
+
+        try:
+            for piece in chunks(path):
+                size += len(piece)
+                if size > self.max_document_bytes:
+                    return lost("too_large", f"more than {self.max_document_bytes} bytes")
+                data.append(piece)
+        except BrokenStream as error:
+            return lost(error.error, error.detail)
+        return RawPage(b"".join(data), None, (path, None))

@@ -1,0 +1,127 @@
+"""WARC files of crawls, plain or gzip, as Common Crawl publishes them; also WET files, whose text is taken as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+from pydantic import Field
+
+from pipelines.batches import Row, Unreadable, batches
+from pipelines.page_source import PageSource
+from pipelines.pages import Failure, PageExtractor, RawPage
+from pipelines.paths import Fingerprint, matching
+from pipelines.sample_pages import warc_file
+from pipelines.warc_records import Broken, Record, records
+from schemas.errors import InputError
+
+_TYPE = re.compile(rb"^warc-type:[ \t]*(\w+)", re.I | re.M)
+_SAMPLE = "sample:"
+_HTML = ("text/html", "application/xhtml+xml")
+_HEADERS_BYTES = 1 << 20  # beside the page itself: WARC and HTTP headers
+
+
+class Warc(PageSource):
+    """One document a page: `response` and `resource` records of HTML, `conversion` records of text.
+
+    max_document_bytes is the limit for a page's bytes after all decompression, so a zip bomb is counted, not unpacked.
+    `sample:NAME` as a path is a WARC file made of that page set (python_docs, sqlite_docs, help_zh).
+    Records of other types (requests, metadata) are no pages; responses that are no HTML or no success are counted.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".warc", ".wet")
+    max_document_bytes: int = Field(default=16 << 20, gt=0)
+
+    def files(self) -> list[Path]:
+        paths = [self.path] if isinstance(self.path, str) else list(self.path)
+        named = [path.removeprefix(_SAMPLE) for path in paths if path.startswith(_SAMPLE)]
+        others = [path for path in paths if not path.startswith(_SAMPLE)]
+        made = [warc_file(name) for name in named]
+        return made + (matching(others, self.suffixes) if others or not made else [])
+
+    def parts(self) -> list[dict[str, Any]]:
+        files = self.files()
+        for path in files:
+            with path.open("rb") as handle:
+                head = handle.read(5)
+            if head and not head.startswith((b"\x1f\x8b\x08", b"WARC/", b"\r\n", b"\n")):
+                raise InputError(f"{path} is no WARC file: it begins with {head!r}, not with WARC/ or gzip")
+        return [Fingerprint.of(path).part() for path in files]
+
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+        path = Fingerprint.check(part)
+        origin = self.origin(path)
+        with self.extractor_process() as process:
+            yield from batches(self._rows(path, origin, process))
+
+    def _rows(self, path: Path, origin: str, process: PageExtractor) -> Iterator[Row | Unreadable]:
+        for raw, page in process.extract(self._pages(path, origin)):
+            row, url, meta = raw.context
+            if row is not None:
+                yield row
+            elif isinstance(page, Failure):
+                yield Unreadable(origin, meta["where"], page.error, page.detail)
+            else:
+                yield self.row(page, origin, meta["where"], url, {"crawled": meta["crawled"]})
+
+    def _pages(self, path: Path, origin: str) -> Iterator[RawPage]:
+        """Yield the pages to extract; what needs no extraction comes along as a row in an empty page, in order."""
+        for found in records(path, self.max_document_bytes + _HEADERS_BYTES):
+            where = f"{path.name}@{found.offset}"
+            if isinstance(found, Broken):
+                yield _ready(Unreadable(origin, where, found.error, found.detail))
+                continue
+            kind = _TYPE.search(found.data, 0, 4096)
+            take = self._kinds.get(kind[1].lower().decode() if kind else "")
+            if take is None:
+                continue
+            try:
+                yield take(self, found, origin, where)
+            except (OSError, ValueError) as error:  # what fastwarc raises on a record it cannot parse or decode
+                yield _ready(Unreadable(origin, where, "broken_record", str(error)[:200]))
+
+    def _response(self, found: Record, origin: str, where: str) -> RawPage:
+        from fastwarc.warc import WarcRecord
+
+        record = WarcRecord.from_bytes(found.data)
+        record.parse_http(auto_decode="all", quirks_mode=True)
+        status = record.http_headers.status_code if record.http_headers else None
+        content = (record.http_content_type or record.headers.get("Content-Type") or "").partition(";")[0].strip()
+        if status is not None and not 200 <= status < 300:
+            return _ready(Unreadable(origin, where, "http_status", str(status)))
+        if content.lower() not in _HTML:
+            return _ready(Unreadable(origin, where, "not_html", content[:100] or "no content type"))
+        html = record.reader.read(self.max_document_bytes + 1)
+        if len(html) > self.max_document_bytes:
+            return _ready(
+                Unreadable(origin, where, "too_large", f"a page of more than {self.max_document_bytes} bytes")
+            )
+        url = record.headers.get("WARC-Target-URI")
+        return RawPage(html, record.http_charset, (None, url, _meta(record, where)))
+
+    def _conversion(self, found: Record, origin: str, where: str) -> RawPage:
+        from fastwarc.warc import WarcRecord
+
+        record = WarcRecord.from_bytes(found.data)
+        try:
+            text = record.reader.read().decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            return _ready(Unreadable(origin, where, "invalid_utf8", str(error)[:200]))
+        if not text:
+            return _ready(Unreadable(origin, where, "empty_text"))
+        lang = (record.headers.get("WARC-Identified-Content-Language") or "").partition(",")[0]
+        meta = {"crawled": _meta(record, where)["crawled"], "identified_language": lang or None}
+        return _ready(Row(text, origin, record.headers.get("WARC-Target-URI"), meta=meta))
+
+    _kinds: ClassVar[dict[str, Any]] = {"response": _response, "resource": _response, "conversion": _conversion}
+
+
+def _ready(row: Row | Unreadable) -> RawPage:
+    return RawPage(b"", None, (row, None, None))
+
+
+def _meta(record: Any, where: str) -> dict[str, Any]:
+    return {"where": where, "crawled": record.headers.get("WARC-Date")}
