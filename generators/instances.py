@@ -35,7 +35,7 @@ def input_first(reply: str, truncated: bool) -> list[Example]:
             given = _INPUT.split(parts[0], maxsplit=1)
             # a second `Output:` or `Input:` belongs to an example whose heading the model left out
             output = _INPUT.split(_OUTPUT.split(parts[1], maxsplit=1)[0], maxsplit=1)[0]
-            found.append(Example(_text(given[1]) if len(given) == 2 else "", output.strip()))
+            found.append(Example(meant(given[1]) if len(given) == 2 else "", output.strip()))
     return _mark(found, truncated)
 
 
@@ -45,7 +45,7 @@ def output_first(reply: str, truncated: bool) -> list[Example]:
     for block in _LABEL.split(_TASK.split(reply, maxsplit=1)[0]):
         if block.strip():
             label, *rest = _INPUT.split("\n" + block.strip(), maxsplit=1)
-            found.append(Example(_text(rest[0]) if rest else "", label.strip()))
+            found.append(Example(meant(rest[0]) if rest else "", label.strip()))
     return _mark(found, truncated)
 
 
@@ -89,7 +89,7 @@ def _reason(example: Example) -> str | None:
     return None
 
 
-def _text(value: str) -> str:
+def meant(value: str) -> str:
     """Return an input's text; `None`, `N/A` and the like stand for no input."""
     value = value.strip()
     return "" if _NOTHING.fullmatch(value) else value

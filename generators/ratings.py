@@ -67,7 +67,7 @@ def schema_of_ratings(count: int, levels: int, not_applicable: bool, rationale_c
 def read_ratings(completion: Completion, count: int, levels: int) -> list[Rating]:
     """Return `count` ratings in the order of the reply; all are unreadable when their number does not match."""
     failed = [Rating(None, "unreadable")] * count
-    found = _object(completion.text).get("ratings")
+    found = json_object(completion.text).get("ratings")
     if not isinstance(found, list) or len(found) != count or not all(isinstance(one, dict) for one in found):
         return failed
     return [score(one.get("rating"), 1, levels, str(one.get("rationale", ""))) for one in found]
@@ -84,7 +84,7 @@ def schema_of_critique(top: int, characters: int) -> dict[str, Any]:
 
 def read_critique(completion: Completion, top: int) -> Rating:
     """Return the score of a critique and its feedback; a reply that is no JSON is searched for a stated score."""
-    found = _object(completion.text)
+    found = json_object(completion.text)
     if "score" in found:
         return score(found["score"], 1, top, str(found.get("feedback", "")))
     stated = {match.lower() for match in _SCORE_FIELD.findall(completion.text)}
@@ -120,7 +120,7 @@ def balanced_orders(first: Sequence[int], count: int) -> list[list[int]]:
     return orders
 
 
-def _object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
     """Return the JSON object of a reply, also out of a code fence or from between other words; {} without one."""
     start, end = text.find("{"), text.rfind("}")
     for candidate in (text, text[start : end + 1]) if 0 <= start < end else (text,):

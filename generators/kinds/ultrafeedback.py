@@ -20,6 +20,7 @@ from generators.generator import Ask, Chain, Dropped, Example, Failed, Generator
 from generators.material import Table
 from generators.prompt import load
 from generators.questions import Question, question
+from generators.quoted import defused, mark
 from generators.rows import message, preference_row
 from generators.session import Session
 from schemas.artifact import canonical_json
@@ -32,7 +33,6 @@ ASPECTS: dict[str, bool] = {  # whether "not applicable" is an answer
     "helpfulness": False,
 }
 LEVELS, TOP = 5, 10
-MARK_SPACE = 16**6
 
 RESPONSE = pa.schema(
     [
@@ -259,9 +259,9 @@ class _Prompt:
     def _ask_rating(self, judge: str, aspect: str, nth: int, texts: Sequence[str]) -> Ask:
         kind = self.kind
         text = load(f"ultrafeedback/{aspect}").render(
-            texts=texts,
+            texts=[defused(text) for text in texts],
             rationale=kind.rationale_characters > 0,
-            **self._shown(aspect in ("truthfulness", "helpfulness")),
+            **self._shown(texts, aspect in ("truthfulness", "helpfulness")),
         )
         schema = ratings.schema_of_ratings(len(texts), LEVELS, ASPECTS[aspect], kind.rationale_characters)
         return self._ask_judge(f"rate:{aspect}", judge, text, schema, nth)
@@ -283,16 +283,20 @@ class _Prompt:
         return found
 
     def _ask_critique(self, judge: str, text: str, draw: int) -> Ask:
-        rendered = load("ultrafeedback/critique").render(answer=text, **self._shown(True))
+        rendered = load("ultrafeedback/critique").render(answer=defused(text), **self._shown([text], True))
         schema = ratings.schema_of_critique(TOP, self.kind.feedback_characters)
         return self._ask_judge("critique", judge, rendered, schema, draw, temperature=0.7 * (draw % 2))
 
-    def _shown(self, reference: bool) -> dict[str, Any]:
-        """Return what the judge sees beside the texts; the mark is one that no text can know."""
+    def _shown(self, texts: Sequence[str], reference: bool) -> dict[str, Any]:
+        """Return what the judge sees beside the texts; the mark is one that none of them contains."""
         assert self.question is not None
         known = self.question.reference if reference and self.kind.reference else None
-        mark = f"##{self.session.number('mark', self.number) % MARK_SPACE:06x}##"
-        return {"instruction": self.question.text, "reference": known, "mark": mark}
+        instruction = self.question.text
+        return {
+            "instruction": defused(instruction),
+            "reference": known and defused(known),
+            "mark": mark([instruction, known or "", *texts]),
+        }
 
     def _ask_judge(
         self, purpose: str, judge: str, text: str, schema: Mapping[str, Any], draw: int, temperature: float = 0.0
