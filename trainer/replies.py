@@ -48,6 +48,16 @@ class Replier:
         return out
 
     @torch.inference_mode()
+    def free_replies(self, prompts: Sequence[str], max_tokens: int) -> list[str]:
+        """Return the greedy reply to every prompt, `max_tokens` long at most. Raises ChatError."""
+        ids = [self.encoder.prompt_ids([_said("user", prompt)]) for prompt in prompts]
+        out = [""] * len(prompts)
+        for group in micro_batches([len(prompt) + max_tokens for prompt in ids], self.batch_tokens):
+            for k, reply in zip(group, self._generate([ids[k] for k in group], max_tokens), strict=True):
+                out[k] = self.encoder.decode(reply)
+        return out
+
+    @torch.inference_mode()
     def answer_nats(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
         """Return the nats of every right answer after its prompt, the token that ends the turn included."""
         rows = []
