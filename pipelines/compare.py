@@ -115,16 +115,22 @@ def describe(held_out: Artifact | None) -> str:
         return "the documents that the runs scored"
     manifest = held_out.manifest
     config: dict[str, Any] = manifest.config
+    sets = [role.partition(":")[2] for role in sorted(manifest.inputs) if role.startswith("rows:")]
     parent = manifest.inputs.get("corpus", "").rpartition("-")[0].partition(".")[2]  # corpus.NAME-KEY
+    if sets:
+        what = f"the rows of {' and '.join(sets)}"
+        how = "held out by their questions: no model trains on a question it is measured on"
+    else:
+        what = "your own files" if parent == HELD_OUT else f"the documents of {parent or 'a corpus'}"
+        how = "held out before mixing; near-duplicates of them are kept out of every mix"
     share = config.get("share", 1.0)
-    what = "your own files" if parent == HELD_OUT else f"the documents of {parent or 'a corpus'}"
     if share < 1:
         what = f"{100 * share:.3g}% of {what}"
     if config.get("where"):
         what += f" where {config['where']}"
     if config.get("documents"):
         what += f", at most {config['documents']:,}"
-    return f"{what}, held out before mixing; near-duplicates of them are kept out of every mix"
+    return f"{what}, {how}"
 
 
 def _scores(inputs: Mapping[str, Artifact], file: str) -> pl.DataFrame:

@@ -18,14 +18,13 @@ STYLE = {"better": "bold blue", "worse": "bold dark_orange", "equivalent": "bold
 
 
 def effects_table(effects: Sequence[Effect], digits: int = 4) -> Table:
-    """Return one row per mix: effect, interval, p after Holm, verdict and how many seeds would do."""
+    """Return one row per mix: effect, interval, p after Holm, seeds (`3 of 12`: 12 would probably do), verdict."""
     interval = f"{effects[0].interval:.0%} interval" if effects else "interval"
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("mix")
-    for name in ("value", "effect", interval, "p (Holm)", "seeds"):
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("mix", overflow="fold", min_width=5)
+    for name in ("value", "effect", interval, "p", "seeds"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict")
-    table.add_column("seeds needed", justify="right")
+    table.add_column("verdict", min_width=15)  # "not distinguishable" may take two lines, never lose a letter
     for e in effects:
         table.add_row(
             _text(e.mix),
@@ -33,9 +32,8 @@ def effects_table(effects: Sequence[Effect], digits: int = 4) -> Table:
             signed(e.effect, digits),
             span(e.low, e.high, digits),
             "–" if e.p_holm is None else f"{e.p_holm:.2g}" if e.p_holm >= 1e-4 else "<0.0001",
-            str(e.seeds),
+            f"{e.seeds} of {e.seeds_needed}" if e.seeds_needed else str(e.seeds),
             Text(LABEL[e.verdict], style=STYLE[e.verdict]),
-            str(e.seeds_needed) if e.seeds_needed else "–",
         )
     return table
 

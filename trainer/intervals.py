@@ -122,7 +122,8 @@ def interval(
     parts = [(seed_variance, n - 1.0)]
     if shared > 0:  # a difference of two guesses is less sure than either
         parts += [(document_variance, degrees), (own, degrees * (n - 1))]
-    nu = max(n - 1.0, float(satterthwaite(total, parts)))
+    fewest = min(n - 1.0, degrees) if shared > 0 else n - 1.0
+    nu = max(fewest, float(satterthwaite(total, parts)))
     error = float(np.sqrt(total))
     p = 2 * float(special.stdtr(nu, -abs(effect) / error)) if error > 0 else float(effect == 0)
     reach = float(special.stdtrit(nu, 1 - alpha / 2)) * error

@@ -127,3 +127,12 @@ def test_coverage_is_nominal_whatever_the_noise_comes_from(noise: dict, seeds: i
     assert low / runs <= hit / runs <= 0.99
     if noise.get("shared_sd") and seeds == 5:
         assert t_hit < hit - 0.1 * runs  # over seeds alone, a lucky draw of documents looks like an effect
+
+
+def test_two_documents_do_not_pass_for_many() -> None:
+    hit = 0
+    for number in range(300):
+        table = world(np.random.default_rng(number), 5, 2, 1, seed_sd=0.005, shared_sd=0.05, score_sd=0.03)
+        found = measured(table, 200)
+        hit += found.low <= 0 <= found.high
+    assert hit / 300 > 0.87

@@ -1,0 +1,221 @@
+"""The comparison step: from runs' scores to verdicts, the matrix, and words that name their target."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from rich.console import Console
+
+from pipelines.compare import Compare, describe
+from pipelines.compare_tables import comparison_view, effects_table
+from pipelines.wording import digits_for, headline, more_seeds, plain, sentence, signed, span
+from schemas.artifact import MANIFEST, Artifact, Manifest, write_text
+from schemas.errors import InputError, RecipeError
+from schemas.results import Comparison, Effect
+from trainer.effects import effects
+
+SHIFTS = {"raw": 0.0, "clean": -0.05, "same": 0.0005, "bad": 0.08}
+
+
+def run(folder: Path, seed: int, shift: float, documents: int = 80) -> Artifact:
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng([seed, int(1e6 * abs(shift))])
+    text = np.random.default_rng(0).normal(2, 0.1, documents)
+    sizes = np.random.default_rng(1).integers(100, 2000, documents)
+    bits = text + shift + rng.normal(0, 0.002) + rng.normal(0, 0.01, documents)
+    columns = {
+        "document": [f"d{k:03}" for k in range(documents)],
+        "source": [("docs", "plays")[k % 2] for k in range(documents)],
+        "bytes": sizes,
+        "nats": bits * sizes * np.log(2),
+        "accuracy": (rng.random(documents) < 0.5 - 4 * shift).astype(float),
+    }
+    pl.DataFrame(columns).write_parquet(folder / "scores.parquet")
+    return Artifact(folder)
+
+
+def runs(root: Path, mixes: dict[str, float] = SHIFTS, seeds: int = 4) -> dict[str, Artifact]:
+    return {f"run:{m}:{s}": run(root / f"{m}.{s}", s, shift) for m, shift in mixes.items() for s in range(seeds)}
+
+
+def compared(tmp_path: Path, inputs: dict[str, Artifact], **fields) -> Comparison:
+    out = tmp_path / "compare"
+    counts = Compare(**{"baseline": "raw", "margin": 0.01, **fields}).run(inputs, out, 0)
+    assert counts.check("compare").kept == 80
+    return Comparison.model_validate_json((out / "comparison.json").read_bytes())
+
+
+def test_verdicts_best_first_with_their_target(tmp_path) -> None:
+    found = compared(tmp_path, runs(tmp_path))
+    assert [(e.mix, e.verdict) for e in found.effects] == [
+        ("clean", "better"),
+        ("same", "equivalent"),
+        ("bad", "worse"),
+    ]
+    assert found.on.documents == 80
+    assert {d.name: d.documents for d in found.on.domains} == {"docs": 40, "plays": 40}
+    assert sum(d.bytes for d in found.on.domains) == found.on.bytes
+    assert list(found.values) == ["raw", "clean", "same", "bad"]
+    assert found.seeds == ["0", "1", "2", "3"]
+
+
+def test_files_say_the_same_as_the_function(tmp_path) -> None:
+    inputs = runs(tmp_path)
+    found = compared(tmp_path, inputs)
+    table = pl.concat(
+        pl.read_parquet(a.path / "scores.parquet").with_columns(mix=pl.lit(role.split(":")[1]), seed=pl.lit(role[-1]))
+        for role, a in inputs.items()
+    )
+    direct = {e.mix: e for e in effects(table, "raw", margin=0.01)}
+    assert {e.mix: e for e in found.effects} == direct
+    written = pl.read_parquet(tmp_path / "compare" / "effects.parquet")
+    assert written["effect"].to_list() == [e.effect for e in found.effects]
+    assert written.schema["seeds_needed"] == pl.Int64
+    matrix = pl.read_parquet(tmp_path / "compare" / "loss_matrix.parquet")
+    assert matrix.height == 4 * 2
+
+
+def test_the_order_of_runs_changes_no_byte(tmp_path) -> None:
+    inputs = runs(tmp_path)
+    compared(tmp_path / "a", inputs)
+    for number, mixes in enumerate((list(inputs)[::-1], sorted(inputs, key=lambda r: r[-1]))):
+        compared(tmp_path / str(number), {role: inputs[role] for role in mixes})
+        for name in ("loss_matrix.parquet", "effects.parquet"):
+            other = pl.read_parquet(tmp_path / str(number) / "compare" / name)
+            assert other.sort("mix").equals(pl.read_parquet(tmp_path / "a" / "compare" / name).sort("mix"))
+
+
+def test_a_metric_where_more_is_better(tmp_path) -> None:
+    found = compared(
+        tmp_path, runs(tmp_path, {"raw": 0.0, "clean": -0.08}, 5), metric="accuracy", direction="higher", margin=None
+    )
+    (effect,) = found.effects
+    assert effect.effect > 0 and effect.verdict == "better"
+    assert found.unit == "accuracy"
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_few_seeds_make_no_verdict_out_of_nothing(tmp_path, seeds) -> None:
+    found = compared(tmp_path, runs(tmp_path, {"raw": 0.0, "clean": -0.05}, seeds))
+    assert (found.effects[0].low is None) == (seeds == 1)
+    if seeds == 1:
+        assert found.effects[0].verdict == "undecided"
+        assert found.seed_sd == {"raw": None, "clean": None}
+
+
+def test_runs_that_cannot_be_compared_are_refused(tmp_path) -> None:
+    inputs = runs(tmp_path)
+    with pytest.raises(InputError, match="no runs"):
+        Compare(baseline="raw").run({}, tmp_path / "out", 0)
+    with pytest.raises(RecipeError, match="did you mean 'raw'"):
+        Compare(baseline="row").run(inputs, tmp_path / "out", 0)
+    with pytest.raises(InputError, match="mix 'bad' seed 3"):
+        Compare(baseline="raw").run({r: a for r, a in inputs.items() if r != "run:bad:3"}, tmp_path / "out", 0)
+    (inputs["run:clean:0"].path / "scores.parquet").unlink()
+    with pytest.raises(InputError, match=r"mix 'clean', seed 0 has no scores\.parquet"):
+        Compare(baseline="raw").run(inputs, tmp_path / "out", 0)
+
+
+def held_out(folder: Path, config: dict, inputs: dict[str, str]) -> Artifact:
+    write_text(
+        folder / MANIFEST, Manifest(step="held_out", version=1, key="k", config=config, inputs=inputs).model_dump_json()
+    )
+    return Artifact(folder)
+
+
+def test_the_target_is_described_from_its_own_configuration(tmp_path) -> None:
+    config = {"share": 0.02, "where": "lang = en", "documents": 600, "threshold": 0.72}
+    words = describe(held_out(tmp_path / "a", config, {"corpus": "corpus.raw-0123abcd"}))
+    assert words.startswith("2% of the documents of raw where lang = en, at most 600,")
+    own = describe(held_out(tmp_path / "b", {"share": 1.0}, {"corpus": "corpus.held_out-0123abcd"}))
+    assert own.startswith("your own files,")
+    rows = {"rows:dialogues": "generate.dialogues-0123abcd", "rows:instructions": "generate.instructions-0123abcd"}
+    assert describe(held_out(tmp_path / "c", {"side": "held_out", "share": 0.15}, rows)).startswith(
+        "15% of the rows of dialogues and instructions,"
+    )
+
+
+def shown(view, width: int = 100) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(view)
+    return console.export_text()
+
+
+def test_the_table_says_what_it_was_measured_on_and_shows_every_source(tmp_path) -> None:
+    found = compared(tmp_path, runs(tmp_path))
+    text = shown(comparison_view(found, pl.read_parquet(tmp_path / "compare" / "loss_matrix.parquet")))
+    assert "clean is better than raw" in text
+    assert "measured on: the documents that the runs scored (80 documents" in text
+    assert "docs 40, plays 40" in text
+    assert "not distinguishable" not in text and "equivalent" in text
+    assert text.count("±") == 2 * 3 + 1
+    assert "0.01 does not matter" in text
+
+
+def test_a_narrow_terminal_loses_no_verdict(tmp_path) -> None:
+    found = compared(tmp_path, runs(tmp_path))
+    text = shown(effects_table(found.effects), 80)
+    assert all(word in text for word in ("clean", "better", "bad", "worse", "same", "equivalent"))
+
+
+def test_a_hostile_name_cannot_write_on_the_terminal() -> None:
+    effect = example(mix="[red]x\x1b[31m\u202e")
+    text = shown(effects_table([effect]))
+    assert "\x1b" not in text and "\u202e" not in text and "[red]x" in text
+
+
+def example(**change) -> Effect:
+    fields = {
+        "mix": "clean", "baseline": "raw", "metric": "bits_per_byte", "value": 2.0, "baseline_value": 2.01,
+        "effect": -0.01, "low": -0.03, "high": 0.01, "interval": 0.95, "seeds": 3, "documents": 9, "sources": 1,
+        "verdict": "undecided", "seeds_needed": 12, "margin": None, "p": 0.2, "p_holm": 0.2, "seed_error": 0.01,
+        "document_error": 0.0, "degrees": 2.0, "t_low": -0.03, "t_high": 0.01, "bootstrap_low": -0.02,
+        "bootstrap_high": 0.0,
+    }  # fmt: skip
+    return Effect(**{**fields, **change})
+
+
+PART = "(95% interval [−0.030, +0.010], 3 seeds)"
+WORDS = [
+    ({}, f"clean is not distinguishable from raw: 0.010 bits per byte lower {PART}; 9 more seeds would probably do."),
+    ({"seeds_needed": 4}, "; 1 more seed would probably do."),
+    ({"seeds_needed": None, "note": "too few documents"}, "3 seeds); too few documents."),
+    ({"verdict": "better"}, f"clean is better than raw: 0.010 bits per byte lower {PART}."),
+    ({"verdict": "worse", "effect": 0.02}, f"clean is worse than raw: 0.020 bits per byte higher {PART}."),
+    ({"verdict": "equivalent", "margin": 0.05}, f"they differ by less than the margin of 0.05 bits per byte {PART}."),
+    (
+        {"low": None, "high": None, "seeds": 1, "seeds_needed": 3},
+        "with one seed, which shows no spread; 2 more seeds would give a first interval.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), WORDS)
+def test_verdicts_in_words(change: dict, words: str) -> None:
+    assert words in sentence(example(**change), "bits per byte", 3)
+
+
+def test_the_headline_names_the_best_or_says_that_there_is_none(tmp_path) -> None:
+    found = compared(tmp_path, runs(tmp_path))
+    assert headline(found).startswith("clean is better than raw")
+    worse = found.model_copy(update={"effects": [e for e in found.effects if e.verdict != "better"]})
+    assert headline(worse) == "No mix is better than raw: bad is worse; same is equivalent to it."
+    assert headline(found.model_copy(update={"effects": []})).startswith("There is only the baseline")
+
+
+def test_numbers_in_words() -> None:
+    assert (signed(-0.00001), signed(0.5, 1), signed(None)) == ("0.0000", "+0.5", "–")
+    assert (plain(-1.25, 2), plain(None)) == ("−1.25", "–")
+    assert (span(-1, 1, 1), span(None, None)) == ("[−1.0, +1.0]", "–")
+    assert more_seeds(example(seeds_needed=None)) == "more seeds would hardly help"
+
+
+def test_decimals_follow_the_smallest_interval(tmp_path) -> None:
+    found = compared(tmp_path, runs(tmp_path))
+    for width, digits in ((0.5, 2), (0.05, 3), (0.002, 4), (0.00002, 6)):
+        effect = example(low=0.0, high=width)
+        assert digits_for(found.model_copy(update={"effects": [effect]})) == digits
