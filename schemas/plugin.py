@@ -22,6 +22,7 @@ FOLDERS = {
     "rule": "pipelines.rules",
     "dedup": "pipelines.dedup",
     "generator": "generators.kinds",
+    "judge": "generators.judges",
     "objective": "trainer.objectives",
     "delta": "trainer.deltas",
     "model": "trainer.models",

@@ -1,0 +1,38 @@
+"""A model behind an OpenAI-compatible address compares both answers, once in each order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from generators.completion import Completion
+from generators.judge import Pair, Verdict
+from generators.model_judge import ModelJudge
+from generators.prompt import load
+
+LABELS = ("A", "B")
+PROMPT = "judge/pairwise"
+
+
+class Openai(ModelJudge):
+    """Asks for one letter and reads the probability of it; `openai:MODEL@URL`."""
+
+    prompts = (PROMPT,)
+
+    def verdicts(self, pairs: Sequence[Pair]) -> list[Verdict]:
+        """Return verdicts from two requests per pair."""
+        shown = [self._prompt(pair, swapped) for pair in pairs for swapped in (False, True)]
+        found = self.ask(shown, LABELS)
+        return [_verdict(found[k], found[k + 1]) for k in range(0, len(found), 2)]
+
+    def _prompt(self, pair: Pair, swapped: bool) -> str:
+        first, second = (pair.response_b, pair.response_a) if swapped else (pair.response_a, pair.response_b)
+        return load(PROMPT).render(**self.quoted(prompt=pair.prompt, first=first, second=second))
+
+
+def _verdict(*both: tuple[dict[str, float] | None, Completion]) -> Verdict:
+    for probability, completion in both:
+        if probability is None:
+            return Verdict(error=completion.error or "no_label", detail=completion.detail or completion.text[:80])
+    (ab, _), (ba, _) = both
+    assert ab and ba
+    return Verdict(ab["A"], ba["B"])

@@ -1,0 +1,23 @@
+"""A coin for every question: the baseline of knowing nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from blake3 import blake3
+
+from generators.judge import Judge, Pair, Verdict
+
+
+class Random(Judge):
+    """Tosses a coin per pair and order, the same coin for the same seed and pair."""
+
+    primary = "seed"
+    seed: int = 0
+
+    def verdicts(self, pairs: Sequence[Pair]) -> list[Verdict]:
+        """Return verdicts of which half contradict themselves."""
+        return [Verdict(self._coin(pair, "ab"), self._coin(pair, "ba")) for pair in pairs]
+
+    def _coin(self, pair: Pair, order: str) -> float:
+        return float(blake3(f"{self.seed}:{order}:{pair.id}".encode("utf-8", "replace")).digest()[0] & 1)

@@ -1,0 +1,18 @@
+"""Verdicts that somebody else's judge gave: read from the pairs, `"judge": {"ab": p, "ba": p}`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from generators.judge import Judge, Pair, Verdict
+
+
+class Recorded(Judge):
+    """Repeats the recorded probabilities that the answer named a is better: shown first (ab), shown second (ba)."""
+
+    def verdicts(self, pairs: Sequence[Pair]) -> list[Verdict]:
+        """Return the recorded verdicts; a pair without one has the error `not_recorded`."""
+        return [
+            Verdict(*pair.recorded) if pair.recorded else Verdict(error="not_recorded", detail='no "judge" field')
+            for pair in pairs
+        ]

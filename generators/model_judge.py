@@ -1,0 +1,72 @@
+"""What judges that ask a model share: the address, the client, the one-token questions and the store of answers."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from pydantic import Field, field_validator
+
+from generators.client import Client
+from generators.completion import Completion, Request
+from generators.endpoint import Endpoint
+from generators.judge import Judge
+from generators.labels import probabilities
+from generators.quoted import cut, defused, mark
+
+KEY_VARIABLE = "WINDTUNNEL_JUDGE_KEY"
+_AT = re.compile(r"(?P<model>.+?)@(?P<url>https?://\S+)")
+
+
+class ModelJudge(Judge):
+    """A judge behind an OpenAI-compatible address, `at` = MODEL@URL; its key is in the variable `key_variable`.
+
+    Where no variable is named, WINDTUNNEL_JUDGE_KEY is used if it is set: a key meant for another address is never
+    sent. `completions` is a file that keeps the answers. `most_characters` cuts long answers, both at the same length.
+    `dialect: vllm` lets a server of ours write nothing but labels, so that all the probability is on them.
+    """
+
+    primary: ClassVar[str | None] = "at"
+    at: str
+    revision: str = ""
+    key_variable: str | None = None
+    dialect: str = Field("openai", pattern="^(openai|vllm)$")
+    completions: str | None = None
+    concurrency: int = Field(64, gt=0)
+    most_characters: int | None = Field(None, gt=0)
+    alternatives: int = Field(20, gt=0)  # the most that servers report per token
+
+    @field_validator("at")
+    @classmethod
+    def _is_model_at_url(cls, value: str) -> str:
+        if not _AT.fullmatch(value):
+            raise ValueError("write MODEL@URL, for example smollm2@http://127.0.0.1:8000/v1")
+        return value
+
+    def endpoint(self) -> Endpoint:
+        """Return where the model answers."""
+        found = _AT.fullmatch(self.at)
+        assert found
+        variable = self.key_variable or (KEY_VARIABLE if os.environ.get(KEY_VARIABLE) else None)
+        return Endpoint(
+            found["url"], found["model"], revision=self.revision, key_variable=variable, dialect=self.dialect
+        )
+
+    def ask(self, prompts: Sequence[str], labels: Sequence[str]) -> list[tuple[dict[str, float] | None, Completion]]:
+        """Return label probabilities (None: the reply gives no label) and the completion, per prompt, in order."""
+        requests = [self._request(prompt, labels) for prompt in prompts]
+        with Client(self.endpoint(), store=self.completions, concurrency=self.concurrency) as client:
+            found = client.complete(requests)
+        return [(probabilities(c, labels) if c.ok else None, c) for c in found]
+
+    def quoted(self, **texts: str) -> dict[str, Any]:
+        """Return the texts as they go into a prompt, and the mark that sets them apart."""
+        safe = {name: cut(defused(text), self.most_characters) for name, text in texts.items()}
+        return {**safe, "mark": mark(list(safe.values()))}
+
+    def _request(self, prompt: str, labels: Sequence[str]) -> Request:
+        extra: Mapping[str, Any] = {"structured_outputs": {"choice": list(labels)}} if self.dialect == "vllm" else {}
+        message = {"role": "user", "content": prompt}  # no system turn: some chat templates refuse one
+        return Request((message,), temperature=0.0, max_tokens=1, logprobs=self.alternatives, extra=extra)
