@@ -30,7 +30,7 @@ class Generate(Work):
     """
 
     kind: dict[str, Any] | str
-    models: dict[str, Served]
+    models: dict[str, Served] = Field(default_factory=dict)
     completions: str | None = None
     concurrency: int = Field(64, gt=0)
     rows_per_shard: int = Field(5000, gt=0)
@@ -75,11 +75,13 @@ class Generate(Work):
 
         models = {name: self.models[name] for name in self.made().models()}
         store = Path(self.completions) if self.completions else None
+        if not models:
+            return self.make(inputs, out, rank, None)
         with opened(models, inputs) as endpoints, Client(endpoints, store, self.concurrency) as client:
             return self.make(inputs, out, rank, client)
 
-    def make(self, inputs: Mapping[str, Artifact], out: Path, rank: int, client: Answers) -> Counts:
-        """Make share `rank` of the rows with a client that is already open."""
+    def make(self, inputs: Mapping[str, Artifact], out: Path, rank: int, client: Answers | None) -> Counts:
+        """Make share `rank` of the rows with a client that is already open; None for kinds that ask no model."""
         kind = self.made()
         name, _ = plugin.split("generator", self.kind)
         _roles(kind, name, inputs)

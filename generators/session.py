@@ -60,7 +60,7 @@ class Session:
 
     kind: str
     seed: int
-    client: Answers
+    client: Answers | None  # None: a kind that asks no model
     inputs: Mapping[str, Table] = field(default_factory=dict)
     share: Share = Share()
     window: int = 64
@@ -89,6 +89,8 @@ class Session:
 
     def submit(self, asks: Sequence[Ask]) -> Future[list[Completion]]:
         """Send questions and return at once."""
+        if self.client is None:
+            raise RuntimeError(f"{self.kind} asks a model and names none in models()")
         return self.client.submit([ask.request for ask in asks])
 
     def drive(

@@ -1,0 +1,37 @@
+"""Answers that can be checked: what a reply says in the end, and whether that is the known answer."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_MARKED = re.compile(r"(?:^|\n)\W*(?:final\s+)?answer\W*[:=]\s*(.+)", re.IGNORECASE)
+_NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
+_ARTICLE = re.compile(r"\b(?:the|a|an)\b")
+
+
+def final_answer(reply: str) -> str | None:
+    """Return what stands after the last `Answer:`; else a number when the reply holds exactly one; else None."""
+    if marked := _MARKED.findall(reply):
+        return marked[-1].strip().strip("*").strip()
+    numbers = _NUMBER.findall(reply)
+    return numbers[0] if len(numbers) == 1 else None
+
+
+def agrees(answer: str | None, gold: str) -> bool:
+    """Say whether an answer is the known one: equal numbers, or equal words but for case, articles and punctuation."""
+    if answer is None or not answer.strip():
+        return False
+    if _NUMBER.fullmatch(gold.strip()):
+        said = _NUMBER.findall(answer)
+        return len(said) == 1 and _value(said[0]) == _value(gold)
+    return _words(answer) == _words(gold)
+
+
+def _value(number: str) -> float:
+    return float(number.strip().replace(",", ""))
+
+
+def _words(text: str) -> list[str]:
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return re.findall(r"\w+", _ARTICLE.sub(" ", folded))
