@@ -1,0 +1,126 @@
+"""Picks few good rows out of many by plain rules and balance over sources, after LIMA (Zhou et al. 2023).
+
+Taking the longest answers, or any at all, are rivals that such a choice has to beat (Zhao et al. 2024): they are
+settings of the same kind, so that a recipe can compare the three. Nothing is asked of any model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from generators.generator import Dropped, Example, Generator, Kept, Outcome
+from generators.questions import question
+from generators.rows import conversation_row, message
+from generators.session import Session
+
+_FIRST_PERSON = re.compile(r"\b(?:I|I'm|I've|I'd|my|mine|me)\b")
+_ELSEWHERE = re.compile(
+    r"\b(?:other answers?|as mentioned|(?:answer|comment)s? (?:above|below)|stack ?exchange|stack ?overflow)\b",
+    re.IGNORECASE,
+)
+_LINK = re.compile(r"https?://\S+|<(?:a|img)\b[^>]*>|!?\[[^\]]*\]\([^)]*\)", re.IGNORECASE)
+
+
+class Lima(Generator):
+    """Picks `rows` first rounds of the input `conversations`.
+
+    `by`: `rules` (length of the answer, no first person, no word of other answers, no links), then at random;
+    `longest` or `random` of all. Sources share the rows in proportion to their size to the power 1 / `temperature`
+    (3, as in the paper: small sources get more than their part). Memory: 24 bytes per row of the input.
+    """
+
+    primary: ClassVar[str | None] = "rows"
+    reads: ClassVar[tuple[str, ...]] = ("conversations",)
+    sequential: ClassVar[bool] = True
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(
+            params={"rows": 1, "fewest_characters": 10},
+            inputs={
+                "conversations": [
+                    {
+                        "id": str(i),
+                        "source": "s",
+                        "messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": a}],
+                    }
+                    for i, a in enumerate(("Because.", "I think that it is cold.", "Cold air holds less water."))
+                ]
+            },
+            replies={},
+            kept=[["Why?", "Cold air holds less water."]],
+            dropped={"too_short": 1, "first_person": 1},
+        ),
+    )
+
+    rows: int = Field(1000, gt=0)
+    by: Literal["rules", "longest", "random"] = "rules"
+    temperature: float = Field(3.0, gt=0)
+    fewest_characters: int = Field(1200, ge=0)
+    most_characters: int = Field(4096, gt=0)
+
+    def models(self) -> tuple[str, ...]:
+        """Return none: nothing is asked."""
+        return ()
+
+    def generate(self, session: Session) -> Iterator[Outcome]:
+        """Yield one outcome per row of the input: refused by a rule, left over, or kept."""
+        table = session.inputs["conversations"]
+        sources: dict[str, int] = {}
+        source = np.full(len(table), -1, np.int32)
+        rank = np.zeros(len(table), np.int64)  # the lower, the sooner taken
+        for number, row in enumerate(table.rows()):
+            reason, answer = self._refused(row)
+            if reason is not None:
+                yield Dropped(reason, "rules", answer, {"parents": [row.get("id")]})
+                continue
+            source[number] = sources.setdefault(str(row.get("source", "")), len(sources))
+            rank[number] = -len(answer) if self.by == "longest" else session.number("rank", number)
+        chosen = self._chosen(source, rank, len(sources))
+        for number, row in enumerate(table.rows()):
+            if source[number] < 0:
+                continue
+            asked = question(row)
+            assert asked is not None and asked.reference is not None
+            about = {"kind": session.kind, "version": self.version, "by": self.by, "parents": [row.get("id")]}
+            about["parent"] = row.get("lineage")
+            if number in chosen:
+                chat = [*asked.messages, message("assistant", asked.reference)]
+                yield Kept(conversation_row(chat, str(row.get("source") or session.kind), about))
+            else:
+                yield Dropped("not_chosen", "choice", asked.reference, about)
+
+    def _refused(self, row: Mapping[str, Any]) -> tuple[str | None, str]:
+        """Return (reason or None, the answer)."""
+        asked = question(row)
+        if asked is None or not asked.reference or not asked.reference.strip():
+            return "no_answer", ""
+        answer = asked.reference
+        if self.by != "rules":
+            return None, answer
+        if len(answer) < self.fewest_characters:
+            return "too_short", answer
+        if len(answer) > self.most_characters:
+            return "too_long", answer
+        for reason, pattern in (("first_person", _FIRST_PERSON), ("refers_elsewhere", _ELSEWHERE), ("links", _LINK)):
+            if pattern.search(answer):
+                return reason, answer
+        return None, answer
+
+    def _chosen(self, source: np.ndarray, rank: np.ndarray, count: int) -> set[int]:
+        """Return row numbers: each source's share of the rows, filled up from all when a source has too few."""
+        if count == 0:
+            return set()
+        sizes = np.bincount(source[source >= 0], minlength=count)
+        weights = sizes ** (1 / self.temperature)
+        quotas = np.minimum(sizes, np.floor(self.rows * weights / weights.sum())).astype(np.int64)
+        order = np.lexsort((np.arange(len(rank)), rank))
+        order = order[source[order] >= 0]
+        picked: list[int] = []
+        for one in range(count):
+            picked += order[source[order] == one][: quotas[one]].tolist()
+        rest = order[~np.isin(order, picked)]
+        return set(picked) | set(rest[: max(0, self.rows - len(picked))].tolist())
