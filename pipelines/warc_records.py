@@ -197,8 +197,9 @@ def _end(window: _Window, body: int, limit: int) -> int | str:
     length = _LENGTH.search(window.data, 0, body)
     if length and (claimed := int(length[1])) <= limit:
         more = window.fill(body + claimed + 32)
-        behind = window.data[body + claimed : body + claimed + 32].lstrip(b"\r\n")
-        if len(window.data) >= body + claimed and (behind.startswith(_START) or not (behind or more)):
+        behind = bytes(window.data[body + claimed : body + claimed + 32])
+        follows = behind.lstrip(b"\r\n").startswith(_START) or not (behind.strip(b"\r\n") or more)
+        if len(window.data) >= body + claimed and (follows or behind.startswith(b"\r\n\r\n")):
             return body + claimed
     window.fill(body + limit + 64)
     if following := _NEXT.search(window.data, max(0, body - 3)):
