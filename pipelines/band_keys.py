@@ -1,8 +1,8 @@
 """Files of sorted keys: what every document of a shard is compared by, laid out so that any key range is a slice.
 
 One Arrow IPC file a shard, memory-mapped when read: `key` (u64) sorted within each band, `row` (u32) of the document in
-its shard, and for exact methods `check` (u64), the other half of a 128-bit hash. The schema's metadata says how many
-bands there are, how many documents have keys and how many rows the shard has.
+its shard, for exact methods `check` (u64), the other half of a 128-bit hash, for spans `unit` (u32), where one begins.
+The schema's metadata says how many bands there are, how many entries a band has and how many rows the shard has.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Keys:
     key: np.ndarray
     row: np.ndarray
     check: np.ndarray | None
+    unit: np.ndarray | None
     documents: int  # rows of the shard, with and without keys
 
     @property
@@ -40,18 +41,26 @@ class Keys:
         return slice(start, end)
 
 
-def write(path: Path, key: np.ndarray, row: np.ndarray, check: np.ndarray | None, documents: int) -> None:
-    """Sort each band of `key` (u64, bands x n) and write it with `row` (u32, n) and `check` (u64, n, or None)."""
+def write(
+    path: Path,
+    key: np.ndarray,
+    row: np.ndarray,
+    check: np.ndarray | None,
+    documents: int,
+    unit: np.ndarray | None = None,
+) -> None:
+    """Sort each band of `key` (u64, bands x n); write it with `row` (u32, n) and, if given, `check` and `unit` (n)."""
     bands, held = key.shape
     arrays = {"key": np.empty(bands * held, np.uint64), "row": np.empty(bands * held, np.uint32)}
-    if check is not None:
-        arrays["check"] = np.empty(bands * held, np.uint64)
+    more = {"check": (check, np.uint64), "unit": (unit, np.uint32)}
+    extra = {name: values for name, (values, _) in more.items() if values is not None}
+    arrays |= {name: np.empty(bands * held, more[name][1]) for name in extra}
     for band in range(bands):
         order = np.argsort(key[band], kind="stable")
         here = slice(band * held, (band + 1) * held)
         arrays["key"][here], arrays["row"][here] = key[band][order], row[order]
-        if check is not None:
-            arrays["check"][here] = check[order]
+        for name, values in extra.items():
+            arrays[name][here] = values[order]
     write_arrays(path, arrays, {"bands": bands, "held": held, "documents": documents})
 
 
@@ -59,8 +68,8 @@ def read(path: Path) -> Keys:
     """Return the keys of a shard as views of the mapped file."""
     arrays, notes = read_arrays(path)
     shape = (notes["bands"], notes["held"])
-    check = arrays["check"].reshape(shape) if "check" in arrays else None
-    return Keys(arrays["key"].reshape(shape), arrays["row"].reshape(shape), check, notes["documents"])
+    check, unit = (arrays[name].reshape(shape) if name in arrays else None for name in ("check", "unit"))
+    return Keys(arrays["key"].reshape(shape), arrays["row"].reshape(shape), check, unit, notes["documents"])
 
 
 def read_all(artifact: Artifact) -> list[Keys]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,42 +13,64 @@ from schemas.artifact import Artifact
 from schemas.work import Counts, Work
 
 
-class Join(Work):
-    """Sorts the keys of a range from all shards and links every document to the first one with the same key.
+@dataclass(frozen=True)
+class Range:
+    """The keys of one band and range from all shards, sorted by key, then check, document and unit."""
 
-    Inputs: `keys`, and `index` (the keys of documents that are no part of this corpus) where there is one.
-    Writes `edges/NNNNN.arrow`: `first` and `other` (document numbers in the whole corpus), and with an index
-    `matched/NNNNN.arrow`: documents that share a key with the index.
+    band: int
+    low: int
+    high: int
+    key: np.ndarray
+    check: np.ndarray | None
+    document: np.ndarray  # number in the whole corpus
+    unit: np.ndarray | None
+
+    @property
+    def repeats(self) -> np.ndarray:
+        """Return a bool a key: it is the same as the one before."""
+        same = np.zeros(len(self.key), bool)
+        same[1:] = self.key[1:] == self.key[:-1]
+        if self.check is not None:
+            same[1:] &= self.check[1:] == self.check[:-1]
+        return same
+
+    def known_to(self, index: list[Keys]) -> np.ndarray:
+        """Return a bool a key: some shard of the index has it."""
+        found = np.zeros(len(self.key), bool)
+        for shard in index:
+            cut = shard.slice(self.band, self.low, self.high)
+            theirs = shard.key[self.band, cut]
+            if self.check is None or shard.check is None:
+                found |= np.isin(self.key, theirs)
+            else:
+                ours = np.rec.fromarrays([self.key, self.check])
+                found |= np.isin(ours, np.rec.fromarrays([theirs, shard.check[self.band, cut]]))
+        return found
+
+
+class KeyJoin(Work):
+    """What joins share: keys are cut into ranges, ranges are dealt to tasks by how many keys they hold.
+
+    Inputs: `keys`. `index` is a directory with the keys of documents that are no part of this corpus.
     """
 
     keys_a_task: int = KEYS_A_TASK
-    index: str | None = None  # directory of an index
+    index: str | None = None
     index_fingerprint: str = ""
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
-        keys = read_all(inputs["keys"])
-        return len(self._tasks(keys))
+        return len(self._tasks(read_all(inputs["keys"])))
 
-    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        keys = read_all(inputs["keys"])
+    def known(self) -> list[Keys]:
+        """Return the mapped keys of the index; none without one."""
+        return [read(path) for path in sorted((Path(self.index) / FOLDER).glob("*.arrow"))] if self.index else []
+
+    def ranges(self, keys: list[Keys], rank: int) -> Iterator[Range]:
+        """Yield the ranges of task `rank`, one at a time."""
         starts = offsets(keys)
         number = np.uint32 if starts[-1] < 1 << 32 else np.uint64
-        known = [read(path) for path in sorted((Path(self.index) / FOLDER).glob("*.arrow"))] if self.index else []
-        firsts, others, matched, seen = [], [], [], 0
         for band, low, high in self._tasks(keys)[rank]:
-            key, check, document = _gather(keys, starts, number, band, low, high)
-            first, other = _edges(key, check, document)
-            firsts.append(first)
-            others.append(other)
-            seen += len(key)
-            if known:
-                matched.append(_matched(known, key, check, document, band, low, high))
-        edges = {"first": np.concatenate(firsts), "other": np.concatenate(others)}
-        write_arrays(out / "edges" / f"{rank:05d}.arrow", edges, {"documents": int(starts[-1])})
-        if known:
-            rows = np.unique(np.concatenate(matched))
-            write_arrays(out / "matched" / f"{rank:05d}.arrow", {"document": rows}, {})
-        return Counts(seen=seen, kept=seen, notes={"edges": len(edges["first"])})
+            yield _gather(keys, starts.astype(number), band, low, high)
 
     def _tasks(self, keys: list[Keys]) -> list[list[tuple[int, int, int]]]:
         """Return for each task its ranges (band, low, high); a range is expected to hold at most `keys_a_task` keys."""
@@ -60,47 +83,91 @@ class Join(Work):
         return [ranges[at : at + together] for at in range(0, len(ranges), together)] or [[]]
 
 
-def _gather(
-    keys: list[Keys], starts: np.ndarray, number: type, band: int, low: int, high: int
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-    """Return (keys, checks or None, document numbers) of one range, sorted by key, then check, then document."""
+class Join(KeyJoin):
+    """Links every document to the first one with the same key.
+
+    Writes `edges/NNNNN.arrow`: `first` and `other` (document numbers in the whole corpus), and with an index
+    `matched/NNNNN.arrow`: documents that share a key with the index.
+    """
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        keys, known = read_all(inputs["keys"]), self.known()
+        nothing = np.empty(0, np.uint32)
+        firsts, others, matched, seen = [nothing], [nothing], [nothing], 0
+        for part in self.ranges(keys, rank):
+            first, other = _edges(part)
+            firsts.append(first)
+            others.append(other)
+            seen += len(part.key)
+            if known:
+                matched.append(part.document[part.known_to(known)])
+        edges = {"first": np.concatenate(firsts), "other": np.concatenate(others)}
+        write_arrays(out / "edges" / f"{rank:05d}.arrow", edges, {})
+        if known:
+            found = np.unique(np.concatenate(matched))
+            write_arrays(out / "matched" / f"{rank:05d}.arrow", {"document": found}, {})
+        return Counts(seen=seen, kept=seen, notes={"edges": len(edges["first"])})
+
+
+class SpanJoin(KeyJoin):
+    """Finds the places whose key stands at an earlier place already; with an index, all places that it knows too.
+
+    Writes `removed/NNNNN.arrow`: `document` (number in the whole corpus) and `unit`, sorted.
+    """
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        keys, known = read_all(inputs["keys"]), self.known()
+        documents, units, seen = [np.empty(0, np.uint32)], [np.empty(0, np.uint32)], 0
+        for part in self.ranges(keys, rank):
+            assert part.unit is not None
+            gone = part.repeats | part.known_to(known)
+            documents.append(part.document[gone])
+            units.append(part.unit[gone])
+            seen += len(part.key)
+        document, unit = np.concatenate(documents), np.concatenate(units)
+        write_removed(out / "removed" / f"{rank:05d}.arrow", document, unit)
+        count = len(document)
+        return Counts(seen=seen, kept=seen - count, dropped={"repeated": count} if count else {})
+
+
+def write_removed(path: Path, document: np.ndarray, unit: np.ndarray) -> None:
+    """Write places whose text is to be cut, sorted by document, then unit."""
+    order = np.lexsort((unit, document))
+    write_arrays(path, {"document": document[order], "unit": unit[order].astype(np.uint32)}, {})
+
+
+def _gather(keys: list[Keys], starts: np.ndarray, band: int, low: int, high: int) -> Range:
     slices = [shard.slice(band, low, high) for shard in keys]
-    key = np.concatenate([shard.key[band, cut] for shard, cut in zip(keys, slices, strict=True)])
-    document = np.concatenate(
-        [keys[i].row[band, cut].astype(number) + number(starts[i]) for i, cut in enumerate(slices)]
+    pairs = list(zip(keys, slices, strict=True))
+    key = np.concatenate([shard.key[band, cut] for shard, cut in pairs])
+    rows = [
+        shard.row[band, cut].astype(starts.dtype) + start
+        for (shard, cut), start in zip(pairs, starts[:-1], strict=True)
+    ]
+    check = _column(pairs, band, "check")
+    # Shards come in order, and rows and units within a shard's key do: stable sorting keeps documents in order.
+    order = np.argsort(key, kind="stable") if check is None else np.lexsort((check, key))
+    unit = _column(pairs, band, "unit")
+    return Range(
+        band,
+        low,
+        high,
+        key[order],
+        None if check is None else check[order],
+        np.concatenate(rows)[order],
+        None if unit is None else unit[order],
     )
-    if keys[0].check is None:
-        order = np.argsort(key, kind="stable")  # shards come in order, so documents do within a key
-        return key[order], None, document[order]
-    check = np.concatenate([shard.check[band, cut] for shard, cut in zip(keys, slices, strict=True)])  # type: ignore[index]
-    order = np.lexsort((check, key))
-    return key[order], check[order], document[order]
 
 
-def _edges(key: np.ndarray, check: np.ndarray | None, document: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _column(pairs: list[tuple[Keys, slice]], band: int, name: str) -> np.ndarray | None:
+    if getattr(pairs[0][0], name) is None:
+        return None
+    return np.concatenate([getattr(shard, name)[band, cut] for shard, cut in pairs])
+
+
+def _edges(part: Range) -> tuple[np.ndarray, np.ndarray]:
     """Return (first document of each group of equals, other member), one pair a member but the first."""
-    if len(key) < 2:
-        return document[:0], document[:0]
-    same = key[1:] == key[:-1]
-    if check is not None:
-        same &= check[1:] == check[:-1]
-    group_start = np.concatenate([[0], np.where(same, 0, np.arange(1, len(key)))])
-    first = document[np.maximum.accumulate(group_start)]
-    others = np.flatnonzero(same) + 1
-    return first[others], document[others]
-
-
-def _matched(
-    known: list[Keys], key: np.ndarray, check: np.ndarray | None, document: np.ndarray, band: int, low: int, high: int
-) -> np.ndarray:
-    """Return the documents whose key (and check) is in the index."""
-    found = np.zeros(len(key), bool)
-    for shard in known:
-        cut = shard.slice(band, low, high)
-        theirs = shard.key[band, cut]
-        if check is None or shard.check is None:
-            found |= np.isin(key, theirs)
-        else:
-            ours = np.rec.fromarrays([key, check])
-            found |= np.isin(ours, np.rec.fromarrays([theirs, shard.check[band, cut]]))
-    return document[found]
+    same = part.repeats
+    heads = np.maximum.accumulate(np.where(same, 0, np.arange(len(same))))
+    others = np.flatnonzero(same)
+    return part.document[heads[others]], part.document[others]

@@ -85,11 +85,20 @@ def fold_into(hashed, fold, expansions):
     return hashed
 
 
+@njit(cache=True, inline="always")
+def room(size):
+    """Return how many words `size` bytes can hold: a word takes a byte and one between, a character alone takes three.
+
+    Where punctuation makes words (`Normalisation(punctuation=False)`) it can be `size`.
+    """
+    return size // 2 + 2
+
+
 @njit(cache=True, nogil=True)
 def words_of(data, start, end, folds, expansions, out, ends):
     """Write the hash of every word of data[start:end] into `out`, where it ends into `ends`; return how many.
 
-    `out` (u64) and `ends` (i64) hold at least end - start entries.
+    `out` (u64) and `ends` (i64) hold at least `room(end - start)` entries.
     """
     count = 0
     hashed = EMPTY_WORD

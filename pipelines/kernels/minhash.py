@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, uint32, uint64
 
-from pipelines.kernels.folded_words import MULTIPLIER, mix, words_of
+from pipelines.kernels.folded_words import MULTIPLIER, mix, room, words_of
 
 SEGMENT_BYTES = 1 << 20
 HIGHEST = np.uint32(0xFFFFFFFF)
@@ -106,8 +106,8 @@ def document_hashes(data, offsets, alive, folds, expansions):
         first, second, length = uint64(0), uint64(0), 0
         while alive[document] and at < end:
             cut = segment_end(data, at, end)
-            if words.size < cut - at + 1:
-                words, ends = np.empty(cut - at + 1, np.uint64), np.empty(cut - at + 1, np.int64)
+            if words.size < room(cut - at):
+                words, ends = np.empty(room(cut - at), np.uint64), np.empty(room(cut - at), np.int64)
             count = words_of(data, at, cut, folds, expansions, words, ends)
             for i in range(count):
                 first = mix(first ^ words[i])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, uint64
 
-from pipelines.kernels.folded_words import MULTIPLIER, mix, words_of
+from pipelines.kernels.folded_words import MULTIPLIER, mix, room, words_of
 from pipelines.kernels.minhash import power
 from pipelines.kernels.shingle_sets import find_token
 
@@ -16,7 +16,7 @@ def ngrams_of(data, start, end, folds, expansions, length, shortest):
 
     A text of fewer words, but at least `shortest`, is one n-gram of its own length; of fewer still, none (length 0).
     """
-    words, ends = np.empty(end - start + 1, np.uint64), np.empty(end - start + 1, np.int64)
+    words, ends = np.empty(room(end - start), np.uint64), np.empty(room(end - start), np.int64)
     count = words_of(data, start, end, folds, expansions, words, ends)
     taken = min(length, count)
     if taken < shortest or taken == 0:
@@ -64,8 +64,8 @@ def scan(data, offsets, alive, folds, expansions, lengths, bitmap, table, tokens
         start, end = offsets[document], offsets[document + 1]
         if not alive[document]:
             continue
-        if words.size < end - start + 1:
-            words, ends = np.empty(end - start + 1, np.uint64), np.empty(end - start + 1, np.int64)
+        if words.size < room(end - start):
+            words, ends = np.empty(room(end - start), np.uint64), np.empty(room(end - start), np.int64)
         count = words_of(data, start, end, folds, expansions, words, ends)
         rolled[:] = uint64(0)
         for i in range(count):

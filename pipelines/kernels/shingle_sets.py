@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, uint64
 
-from pipelines.kernels.folded_words import MULTIPLIER, mix, words_of
+from pipelines.kernels.folded_words import MULTIPLIER, mix, room, words_of
 from pipelines.kernels.minhash import power
 
 
@@ -17,7 +17,7 @@ from pipelines.kernels.minhash import power
 def shingles_into(data, start, end, folds, expansions, ngram, top, words, ends, out):
     """Write the 64-bit hashes of a document's n-grams into `out`, in order, with repeats; return how many.
 
-    A document of fewer words than `ngram` has one: all its words and their number. Scratch holds end - start + 1.
+    A document of fewer words than `ngram` has one: all its words and their number. Scratch holds `room(end - start)`.
     """
     count = words_of(data, start, end, folds, expansions, words, ends)
     if count == 0:
@@ -55,8 +55,8 @@ def shingle_sets(data, offsets, folds, expansions, ngram):
     longest = 0
     for document in range(offsets.size - 1):
         longest = max(longest, offsets[document + 1] - offsets[document])
-    words, ends = np.empty(longest + 1, np.uint64), np.empty(longest + 1, np.int64)
-    scratch = np.empty(longest + 1, np.uint64)
+    words, ends = np.empty(room(longest), np.uint64), np.empty(room(longest), np.int64)
+    scratch = np.empty(room(longest), np.uint64)
     starts = np.zeros(offsets.size, np.int64)
     held = np.empty(max(1024, (offsets[-1] - offsets[0]) // 4), np.uint64)
     top = power(ngram)
@@ -157,9 +157,9 @@ def match_texts(
         at, end = offsets[document], offsets[document + 1]
         if not alive[document]:
             continue
-        if words.size < end - at + 1:
-            words, ends = np.empty(end - at + 1, np.uint64), np.empty(end - at + 1, np.int64)
-            found = np.empty(end - at + 1, np.uint64)
+        if words.size < room(end - at):
+            words, ends = np.empty(room(end - at), np.uint64), np.empty(room(end - at), np.int64)
+            found = np.empty(room(end - at), np.uint64)
         count = shingles_into(data, at, end, folds, expansions, ngram, top, words, ends, found)
         hit = False
         for i in range(count):

@@ -1,0 +1,25 @@
+"""Repeated runs of sentences (or lines, or paragraphs): each stays where it stands first and is cut out elsewhere."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipelines.span_dedup import SpanDedup, Unit
+
+
+class Sentence(SpanDedup):
+    """Runs of `span` units that stand in several places (C4 and datatrove take three sentences).
+
+    Units are compared by their normalised words. Sentences end at . ! ? and their wide forms, before a space that no
+    small letter follows, and at line ends.
+    """
+
+    primary = "span"
+    span: int = Field(3, ge=1, le=1000)
+    unit: Literal["sentence", "line", "paragraph"] = "sentence"
+
+    @property
+    def shape(self) -> tuple[Unit, int]:
+        return self.unit, self.span

@@ -1,0 +1,120 @@
+"""Long repeated substrings: runs of words that stand elsewhere too, found by suffix array or by hashed windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from pipelines.dedup_method import Add
+from pipelines.join import write_removed
+from pipelines.span_dedup import SpanDedup, Unit
+from pipelines.survivors import survivors, text_buffers
+from schemas.artifact import Artifact
+from schemas.errors import InputError
+from schemas.work import Counts, Work
+
+SUFFIXES = 1 << 29  # words a shard that fit into the suffix array's 31-bit byte positions
+
+
+class Substring(SpanDedup):
+    """Every run of `tokens` words that stands at an earlier place is cut out (Lee et al. 2022, 50 tokens).
+
+    Words are compared normalised. `scope: shard` searches each shard by itself with a suffix array, which compares
+    words and not hashes; `scope: corpus` joins the 64-bit hashes of all windows, at 16 bytes of disk a word.
+    """
+
+    primary = "tokens"
+    tokens: int = Field(50, ge=2, le=100_000)
+    scope: Literal["shard", "corpus"] = "shard"
+    min_units: int = 0
+
+    @model_validator(mode="after")
+    def _whole_corpus(self) -> Substring:
+        if self.scope == "shard" and (self.index or self.within):
+            raise ValueError("`index` and `within` need `scope: corpus`")
+        return self
+
+    @property
+    def shape(self) -> tuple[Unit, int]:
+        return "word", self.tokens
+
+    def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None) -> Any:
+        if self.scope == "corpus":
+            return super().steps(add, corpus, documents, decisions)
+        read = {"documents": documents} if decisions is None else {"documents": documents, "decisions": decisions}
+        found = add(f"{self.name}_suffixes:{corpus}", Suffixes(tokens=self.tokens), read)
+        return self.cut_step(add, corpus, read, found)
+
+
+class Suffixes(Work):
+    """Finds the repeated runs of words of each shard.
+
+    Memory: about 25 bytes a word of the shard (its words as 4-byte numbers, and their suffix array). Writes
+    `removed/NNNNN.arrow` as SpanJoin does.
+    """
+
+    tokens: int
+
+    def shards(self, inputs: Mapping[str, Artifact]) -> int:
+        return len(inputs["documents"].files("documents"))
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        from pipelines.folding import table
+        from pipelines.kernels.suffixes import all_words, repeated
+
+        hashes, documents, seen, size = [], [], 0, 0
+        for batch in survivors(inputs, rank, ["text"]):
+            data, offsets = text_buffers(batch.rows.column("text"))
+            words, counts = all_words(data, offsets, batch.alive, *table())
+            hashes.append(words)
+            documents.append(counts)
+            seen, size = seen + int(batch.alive.sum()), size + batch.rows.nbytes
+        counts = np.concatenate([np.empty(0, np.int64), *documents])
+        words, ends = _numbered(np.concatenate([np.empty(0, np.uint64), *hashes]), counts)
+        if len(words) > SUFFIXES:
+            raise InputError(f"shard {rank} has {len(words)} words, {SUFFIXES} at most: use `scope: corpus`")
+        order = _suffix_array(words)
+        again = repeated(words, order, self.tokens)
+        document = np.searchsorted(ends, again, side="right")
+        first = np.concatenate([[0], ends[:-1]])[document] if len(ends) else document
+        start = _rows_before(inputs, rank)
+        write_removed(out / "removed" / f"{rank:05d}.arrow", document + start, again - first)
+        return Counts(seen=seen, kept=seen, bytes=size, notes={"repeated_places": len(again)})
+
+
+def _numbered(hashes: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (words as u32 with a number of its own after each document, the end of each document in it)."""
+    distinct, words = np.unique(hashes, return_inverse=True)
+    if len(distinct) + len(counts) >= 1 << 32:
+        raise InputError("a shard has more than 4 billion different words: use `scope: corpus`")
+    ends = np.cumsum(counts + 1)
+    whole = np.empty(int(ends[-1]) if len(ends) else 0, np.uint32)
+    separators = np.zeros(len(whole), bool)
+    separators[ends - 1] = True
+    whole[~separators] = words.astype(np.uint32)
+    whole[separators] = len(distinct) + np.arange(len(counts), dtype=np.uint32)
+    return whole, ends
+
+
+def _suffix_array(words: np.ndarray) -> np.ndarray:
+    """Return the word positions in the order of the suffixes that begin there (i32)."""
+    try:
+        from pydivsufsort import divsufsort
+    except ImportError:
+        raise InputError(
+            "substring needs pydivsufsort: pip install 'windtunnel[substring]', or `scope: corpus`"
+        ) from None
+    if not len(words):
+        return np.empty(0, np.int32)
+    positions = divsufsort(words.astype(">u4").view(np.uint8))
+    return (positions[positions % 4 == 0] // 4).astype(np.int32)
+
+
+def _rows_before(inputs: Mapping[str, Artifact], rank: int) -> int:
+    import pyarrow.parquet as pq
+
+    return sum(pq.read_metadata(file).num_rows for file in inputs["documents"].files("documents")[:rank])
