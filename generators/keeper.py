@@ -45,7 +45,10 @@ def main(order: dict[str, Any]) -> int:
         missing_since = missing_since or time.monotonic()
         if time.monotonic() - missing_since > order["linger"]:
             break
-    return end(child)
+    code = end(child)
+    if (_record(order) or {}).get("keeper", {}).get("pid") == os.getpid():
+        Path(order["record"]).unlink(missing_ok=True)  # nothing answers there any more
+    return code
 
 
 def end(child: subprocess.Popen[bytes]) -> int:
@@ -82,13 +85,16 @@ def identity(pid: int) -> dict[str, Any]:
 
 def _owner(order: dict[str, Any]) -> dict[str, Any] | None:
     """Return the run that the server belongs to now: the record says, once it is about this keeper."""
+    record = _record(order)
+    return record["owner"] if record and record["keeper"]["pid"] == os.getpid() else order["owner"]
+
+
+def _record(order: dict[str, Any]) -> dict[str, Any] | None:
     try:
         record = json.loads(Path(order["record"]).read_text())
-        if record["keeper"]["pid"] == os.getpid():
-            return record["owner"]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return order["owner"]
+        return record if {"keeper", "owner"} <= set(record) else None
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _family() -> set[psutil.Process]:

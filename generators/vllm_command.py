@@ -52,8 +52,12 @@ def command(
     line += ["--disable-uvicorn-access-log"]
     if context:
         line += ["--max-model-len", str(context)]
-    if on_cpu(python) and not _has_bfloat16() and "--dtype" not in arguments:
-        line += ["--dtype", "float32"]  # emulated bfloat16 is about ten times slower
+    if on_cpu(python):
+        # a prompt cut into chunks takes back a draw of its request's generator, which CPU generators cannot do: with
+        # a seed in the request, the whole engine would die
+        line += ["--no-enable-chunked-prefill"]
+        if not _has_bfloat16() and "--dtype" not in arguments:
+            line += ["--dtype", "float32"]  # emulated bfloat16 is about ten times slower
     return [*line, *arguments]
 
 
