@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.printable import one_line
-from pipelines.wording import LABEL, digits_for, headline, plain, sentence, signed, span, target
+from pipelines.wording import LABEL, digits_for, headline, plain, sentence, signed, span, split_by_source, target
 from schemas.results import Comparison, Effect
 
 STYLE = {"better": "bold blue", "worse": "bold dark_orange", "equivalent": "bold", "undecided": "dim"}
@@ -74,6 +74,10 @@ def comparison_view(comparison: Comparison, matrix: pl.DataFrame) -> Group:
         effects_table(comparison.effects, digits),
     ]
     notes = [Text(sentence(e, comparison.unit, digits), style="dim") for e in comparison.effects if e.note]
+    rows = list(matrix.iter_rows(named=True))
+    for effect in comparison.effects:
+        if words := split_by_source(effect.mix, comparison, rows):
+            notes.append(_text(effect.mix).append(f": {words}"))
     if notes:
         lines += [Text(""), *notes]
     lines += [

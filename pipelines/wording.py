@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipelines.printable import printable
 from schemas.results import Comparison, Effect
 
 LABEL = {
@@ -92,6 +96,26 @@ def headline(comparison: Comparison) -> str:
     if names["undecided"]:
         parts.append(f"{_and(names['undecided'])} {_be(names['undecided'])} not distinguishable from it")
     return f"No mix is better than {comparison.baseline}: {'; '.join(parts)}."
+
+
+def split_by_source(mix: str, comparison: Comparison, matrix: Sequence[Mapping[str, Any]]) -> str:
+    """Return where a mix is surely better and where worse, with the share of the bytes; empty with one source.
+
+    `matrix` holds the rows of loss_matrix.parquet. Surely: the cell's own interval leaves zero out.
+    """
+    rows = [row for row in matrix if row["mix"] == mix]
+    if len(rows) < 2:
+        return ""
+    whole = sum(row["bytes"] for row in rows) or 1
+    sides: dict[bool, list[str]] = {True: [], False: []}
+    for row in sorted(rows, key=lambda r: (-r["bytes"], r["source"])):
+        if row["low"] is not None and (row["low"] > 0 or row["high"] < 0):
+            better = (row["effect"] < 0) == (comparison.direction == "lower")
+            name = " ".join(printable(row["source"], 40).split())
+            sides[better].append(f"{name} ({row['bytes'] / whole:.0%} of the bytes)")
+    parts = [f"{word} on {_and(found)}" for word, found in (("better", sides[True]), ("worse", sides[False])) if found]
+    words = "; ".join(parts) or "on no single source distinguishable"
+    return f"By source: {words}."
 
 
 def target(comparison: Comparison) -> str:

@@ -14,7 +14,7 @@ from pydantic import SerializeAsAny
 from pipelines.printable import printable
 from pipelines.report import units
 from pipelines.report.made import Made, Section
-from pipelines.wording import LABEL, digits_for, headline, sentence
+from pipelines.wording import LABEL, digits_for, headline, sentence, split_by_source
 from schemas.artifact import Artifact
 from schemas.records import Record
 from schemas.results import Comparison
@@ -29,6 +29,7 @@ class Verdict(Record):
     verdict: str
     label: str
     sentence: str
+    by_source: str  # where it is better and where worse; a whole can hide its parts
 
 
 class ReportData(Record):
@@ -50,7 +51,7 @@ def collect(recipe: Mapping[str, Any], artifacts: Mapping[str, Artifact]) -> Rep
     return ReportData(
         question=printable(str(recipe.get("question") or "Report"), 400),
         headline=headline(found) if found else "Nothing was compared: this report tells what became of the text.",
-        verdicts=_verdicts(found) if found else [],
+        verdicts=_verdicts(found, made) if found else [],
         measured_on=_measured_on(found) if found else "",
         facts=_facts(made),
         sections=sections,
@@ -78,10 +79,17 @@ def templates() -> Path:
     return Path(__file__).parent
 
 
-def _verdicts(found: Comparison) -> list[Verdict]:
+def _verdicts(found: Comparison, made: Made) -> list[Verdict]:
     digits = digits_for(found)
+    rows = [] if made.matrix is None else list(made.matrix.iter_rows(named=True))
     return [
-        Verdict(mix=e.mix, verdict=e.verdict, label=LABEL[e.verdict], sentence=sentence(e, found.unit, digits))
+        Verdict(
+            mix=e.mix,
+            verdict=e.verdict,
+            label=LABEL[e.verdict],
+            sentence=sentence(e, found.unit, digits),
+            by_source=split_by_source(e.mix, found, rows),
+        )
         for e in found.effects
     ]
 

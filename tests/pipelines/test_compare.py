@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipelines.compare import Compare, describe
 from pipelines.compare_tables import comparison_view, effects_table
-from pipelines.wording import digits_for, headline, more_seeds, plain, sentence, signed, span
+from pipelines.wording import digits_for, headline, more_seeds, plain, sentence, signed, span, split_by_source
 from schemas.artifact import MANIFEST, Artifact, Manifest, write_text
 from schemas.errors import InputError, RecipeError
 from schemas.results import Comparison, Effect
@@ -219,3 +219,18 @@ def test_decimals_follow_the_smallest_interval(tmp_path) -> None:
     for width, digits in ((0.5, 2), (0.05, 3), (0.002, 4), (0.00002, 6)):
         effect = example(low=0.0, high=width)
         assert digits_for(found.model_copy(update={"effects": [effect]})) == digits
+
+
+def test_a_verdict_tells_where_it_does_not_hold(tmp_path) -> None:
+    found = compared(tmp_path, runs(tmp_path))
+    cells = [("code", 900, 0.8, 0.6, 1.0), ("plays", 100, -0.3, -0.5, -0.1), ("docs", 50, -0.1, -0.3, 0.1)]
+    names = ("source", "bytes", "effect", "low", "high")
+    rows = [{"mix": "clean", **dict(zip(names, cell, strict=True))} for cell in cells]
+    words = split_by_source("clean", found, rows)
+    assert words == "By source: better on plays (10% of the bytes); worse on code (86% of the bytes)."
+    higher = found.model_copy(update={"direction": "higher"})
+    assert split_by_source("clean", higher, rows).startswith("By source: better on code")
+    assert split_by_source("clean", found, rows[2:] * 2) == "By source: on no single source distinguishable."
+    assert split_by_source("clean", found, rows[:1]) == ""
+    alone = [{**row, "low": None, "high": None} for row in rows]
+    assert "on no single source" in split_by_source("clean", found, alone)
