@@ -52,8 +52,8 @@ class UltraInteract(Generator):
             replies={"act": ["Step 1: add.\nAnswer: 5", "Step 1: guess.\nAnswer: 6", "Answer: 7", "Answer: 8"]},
             kept=[
                 [
-                    '2 + 3?\n\nSolve it in steps: write "Step 1:", "Step 2:" and so on, and put one thought or calculation '
-                    'into each. End with a line that holds nothing but "Answer:" and the answer.',
+                    '2 + 3?\n\nSolve it in steps: write "Step 1:", "Step 2:" and so on, and put one thought or '
+                    'calculation into each. End with a line that holds nothing but "Answer:" and the answer.',
                     "Step 1: add.\nAnswer: 5",
                     "Step 1: guess.\nAnswer: 6",
                 ]
