@@ -99,7 +99,8 @@ class UltraChat(Generator):
     drop_disclaimers: bool = True
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
-    max_tokens: int = Field(512, gt=0)
+    max_tokens: int = Field(512, gt=0)  # of a turn
+    opening_tokens: int = Field(512, gt=0)  # of a list of openings
 
     @model_validator(mode="after")
     def _sound(self) -> UltraChat:
@@ -207,7 +208,7 @@ class _Run:
         if not plan.get("material", "-"):
             return [Dropped("no_material", "material", "", kind.lineage(session, {}, **about))]
         text = load(f"ultrachat/opening_{sector}").render(count=kind.openings_per_request, **plan)
-        (reply,) = yield [self._speak("opening", number, text, kind.opening_model)]
+        (reply,) = yield [self._speak("opening", number, text, kind.opening_model, max_tokens=kind.opening_tokens)]
         lineage = kind.lineage(session, {"opening": reply}, **about)
         if not reply.ok:
             return [Failed(str(reply.error), "opening", reply.detail, lineage)]

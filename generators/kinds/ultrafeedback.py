@@ -33,6 +33,7 @@ ASPECTS: dict[str, bool] = {  # whether "not applicable" is an answer
     "helpfulness": False,
 }
 LEVELS, TOP = 5, 10
+FEWEST_CHARACTERS_A_TOKEN = 2  # a guess on the safe side: a short context must not be filled by head room
 
 RESPONSE = pa.schema(
     [
@@ -126,7 +127,7 @@ class UltraFeedback(Generator):
     dispute: float = Field(4.0, gt=0)  # points between score and ratings from which a critique is asked for again
     reference: bool = False  # show the judge the answer that the prompt's row holds
     max_tokens: int = Field(1024, gt=0)
-    judge_tokens: int = Field(1024, gt=0)
+    judge_tokens: int | None = Field(None, gt=0)  # default: what the longest reply of the schema can take
     rationale_characters: int = Field(240, ge=0)
     feedback_characters: int = Field(1200, gt=0)
 
@@ -301,7 +302,12 @@ class _Prompt:
     def _ask_judge(
         self, purpose: str, judge: str, text: str, schema: Mapping[str, Any], draw: int, temperature: float = 0.0
     ) -> Ask:
-        params: dict[str, Any] = {"temperature": temperature, "max_tokens": self.kind.judge_tokens, "schema": schema}
+        kind = self.kind
+        characters = (
+            kind.feedback_characters if purpose == "critique" else kind.responses * (kind.rationale_characters + 32)
+        )
+        tokens = kind.judge_tokens or characters // FEWEST_CHARACTERS_A_TOKEN + 32
+        params: dict[str, Any] = {"temperature": temperature, "max_tokens": tokens, "schema": schema}
         return self.session.ask(purpose, self.number, [message("user", text)], model=judge, draw=draw, **params)
 
     def _response(self, answer: judged.Answer, member: Member, principle: str, draw: int) -> dict[str, Any]:
