@@ -1,0 +1,168 @@
+"""Deduplicates a user's own Parquet or JSONL files, without a recipe: kept/ and dropped/ with all their columns."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.dedup_method import INDEX, Dedup
+from pipelines.own_rows import own_rows
+from pipelines.run import Progress, run
+from pipelines.step import Step
+from schemas.artifact import Artifact, writing
+from schemas.errors import RecipeError
+from schemas.plugin import make
+from schemas.work import Counts, Work
+
+STEPS = ".steps"  # inside OUT while the work goes on; an interrupted run takes it up again
+
+
+class Sort(Work):
+    """Sends each row of a user's file to `kept/` or `dropped/`.
+
+    Inputs: `rows` (OwnRows), `decided` (the method's last step). Rows have the file's columns, `why` where something
+    was measured (cluster and its size), and in `dropped/` the `reason`; edited text takes the place of the old.
+    """
+
+    text: str
+    edits: bool
+
+    def shards(self, inputs: Mapping[str, Artifact]) -> int:
+        return len(inputs["rows"].files("rows"))
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        reasons = pq.read_table(inputs["decided"].files("decisions")[rank], columns=["reason"])["reason"]
+        stays = np.asarray(reasons.is_null())
+        source = inputs["rows"].files("rows")[rank]
+        why = self._why(inputs["decided"], rank)
+        schema = pq.read_schema(source)
+        if why is not None:
+            schema = schema.append(pa.field("why", why.type))
+        first = 0
+        edited = self._edited(inputs, rank)
+        with (
+            writing(out / "kept" / f"{rank:05d}.parquet") as kept_path,
+            pq.ParquetWriter(kept_path, schema, compression="zstd") as keeper,
+            writing(out / "dropped" / f"{rank:05d}.parquet") as dropped_path,
+            pq.ParquetWriter(
+                dropped_path, schema.append(pa.field("reason", pa.string())), compression="zstd"
+            ) as dropper,
+        ):
+            for batch in pq.ParquetFile(source).iter_batches(batch_size=1024):
+                rows, count = pa.Table.from_batches([batch]), batch.num_rows
+                if edited is not None:
+                    place = rows.schema.get_field_index(self.text)
+                    texts = next(edited).column("text").cast(rows.schema.field(place).type)
+                    rows = rows.set_column(place, rows.schema.field(place), texts)
+                if why is not None:
+                    rows = rows.append_column("why", why.slice(first, count))
+                here = pa.array(stays[first : first + count])
+                keeper.write_table(rows.filter(here).cast(schema))
+                gone = rows.append_column("reason", reasons.slice(first, count)).filter(
+                    reasons.slice(first, count).is_valid()
+                )
+                dropper.write_table(gone)
+                first += count
+        dropped = {reason: int(n) for reason, n in _tally(reasons)}
+        return Counts(seen=len(stays), kept=int(stays.sum()), dropped=dropped)
+
+    def _edited(self, inputs: Mapping[str, Artifact], rank: int) -> Any:
+        if not self.edits:
+            return None
+        return pq.ParquetFile(inputs["decided"].files("documents")[rank]).iter_batches(1024, columns=["text"])
+
+    def _why(self, decided: Artifact, rank: int) -> pa.Array | None:
+        files = decided.files("measures")
+        if not files:
+            return None
+        table = pq.read_table(files[rank]).drop_columns("id").combine_chunks()
+        return pa.StructArray.from_arrays([c.combine_chunks() for c in table.columns], names=table.column_names)
+
+
+def dedup_files(
+    source: Path,
+    out: Path,
+    kind: str | dict[str, Any],
+    text: str = "text",
+    save_index: Path | None = None,
+    progress: Progress | None = None,
+) -> Counts:
+    """Deduplicate a file or directory into `out/kept` and `out/dropped`; return what came in and where it went.
+
+    `kind` is a method's name or {name: parameters}, as in recipes; parameters may name any column of the files.
+    `save_index` keeps the keys, so that other data can be deduplicated against these (`index: DIR`).
+    Raises RecipeError for a wrong kind, or when `out` holds something else, InputError for files that are none.
+    """
+    method: Any = make("dedup", _with_meta(kind))
+    if not isinstance(method, Dedup):
+        raise RecipeError(f"{kind!r} is no deduplication method")
+    if out.exists() and any(entry.name != STEPS for entry in out.iterdir()):
+        raise RecipeError(f"{out} is not empty: name a new directory")
+    steps: dict[str, Step] = {}
+
+    def add(name: str, work: Work, inputs: Mapping[str, Any]) -> Step:
+        steps[name] = Step(name, work, dict(inputs))
+        return steps[name]
+
+    rows = add("rows", own_rows(source, text, _columns(kind)), {})
+    decided = method.steps(add, "files", rows, None)
+    last = add("sort", Sort(text=text, edits=method.edits), {"rows": rows, "decided": decided})
+    store = out / STEPS
+    run([last], store, progress=progress)
+    read, sort = (Counts.model_validate(steps[name].artifact(store).manifest.counts) for name in ("rows", "sort"))
+    signed = steps.get(f"{method.name}_sign:files")
+    if save_index is not None and signed is not None:
+        _save_index(signed.artifact(store), save_index)
+    for folder in ("kept", "dropped"):
+        os.replace(last.artifact(store).path / folder, out / folder)
+    os.replace(rows.artifact(store).path / "unreadable", out / "unreadable")
+    shutil.rmtree(store)
+    return Counts(seen=read.seen, kept=sort.kept, dropped=sort.dropped, unreadable=read.unreadable).check("dedup")
+
+
+def _save_index(keys: Artifact, folder: Path) -> None:
+    """Copy the keys first and the parameters last: an index without its file of parameters is refused."""
+    shutil.copytree(keys.path / "keys", folder / "keys")
+    shutil.copy(keys.path / INDEX, folder / INDEX)
+
+
+_NAMES = ("id", "text", "source", "url", "lang")
+_COLUMN_WORDS = ("by", "within", "priority_column")
+
+
+def _columns(kind: str | dict[str, Any]) -> list[str]:
+    """Return the columns of the user's files that the method's parameters name, beyond those of documents."""
+    params = next(iter(kind.values())) if isinstance(kind, dict) else {}
+    if not isinstance(params, dict):
+        params = {"by": params}
+    named = [str(params[word]) for word in _COLUMN_WORDS if params.get(word)]
+    named += str(params.get("keep", "")).split()[1:]
+    return sorted(
+        {name.removeprefix("meta.") for name in named if name not in _NAMES and not name.replace(".", "").isdigit()}
+    )
+
+
+def _with_meta(kind: str | dict[str, Any]) -> str | dict[str, Any]:
+    """Return the method's words with the user's columns named as the documents' `meta.COLUMN`."""
+    columns = set(_columns(kind))
+    if not columns or not isinstance(kind, dict):
+        return kind
+    ((name, params),) = kind.items()
+    if not isinstance(params, dict):
+        return {name: f"meta.{params}" if params in columns else params}
+    changed = {w: f"meta.{v}" if w in _COLUMN_WORDS and v in columns else v for w, v in params.items()}
+    if "keep" in changed:
+        changed["keep"] = " ".join(f"meta.{part}" if part in columns else part for part in str(changed["keep"]).split())
+    return {name: changed}
+
+
+def _tally(reasons: pa.ChunkedArray) -> list[tuple[str, int]]:
+    counted = reasons.drop_null().value_counts().to_pylist()
+    return sorted((entry["values"], entry["counts"]) for entry in counted)
