@@ -1,0 +1,204 @@
+"""Whatever bytes come in, readers and extractors end, count, and give valid text."""
+
+import gzip
+import zlib
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipelines.batches import Unreadable
+from pipelines.encoding import decode_page
+from pipelines.pages import Failure, PageExtractor, RawPage
+from pipelines.sample_pages import record
+from pipelines.sources.csv import Csv
+from pipelines.sources.jsonl import Jsonl
+from pipelines.sources.text import Text
+from pipelines.streams import BrokenStream, chunks, lines, utf8_chunks
+from pipelines.warc_records import Broken, Record, records
+
+FEW = settings(
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+PIECES = [
+    b'{"text": "a"}',
+    b'{"text": "\xc3\xa9"}',
+    b"\n",
+    b"\r\n",
+    b"\x00",
+    b"\xff\xfe",
+    b'"',
+    b"{",
+    b"]",
+    b",",
+    b"text",
+    b"\\ud800",
+]
+MESS = st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=20)), max_size=30).map(b"".join)
+
+
+def read(source):
+    """Read all parts; return texts and unreadable, after checks that hold for any input."""
+    texts, lost = [], []
+    for part in source.parts():
+        for item in source.read(part):
+            if isinstance(item, Unreadable):
+                lost.append(item)
+                assert item.where and item.error
+            else:
+                item.validate(full=True)  # valid UTF-8 throughout
+                texts += item.column("text").to_pylist()
+    return texts, lost
+
+
+@FEW
+@given(data=MESS)
+def test_lines_of_json_are_documents_or_counted(tmp_path, data):
+    (tmp_path / "x.jsonl").write_bytes(b'{"text": "first"}\n' + data + b'\n{"text": "last"}')
+    texts, lost = read(Jsonl(path=str(tmp_path / "x.jsonl")))
+    there = [line for line in (b'{"text": "first"}\n' + data + b'\n{"text": "last"}').split(b"\n") if line.strip()]
+    assert len(texts) + len(lost) == len(there)
+    assert (texts[0], texts[-1]) == ("first", "last")
+
+
+@FEW
+@given(data=MESS, errors=st.sampled_from(["count", "replace"]))
+def test_text_and_csv_end_with_valid_text(tmp_path, data, errors):
+    (tmp_path / "x.txt").write_bytes(data)
+    texts, lost = read(Text(path=str(tmp_path / "x.txt"), errors=errors))
+    assert len(texts) + len(lost) == 1
+    (tmp_path / "x.csv").write_bytes(b"n,text\n1,first\n" + data)
+    texts, _ = read(Csv(path=str(tmp_path / "x.csv"), errors=errors))
+    assert texts[:1] == ["first"]
+
+
+@FEW
+@given(data=st.binary(max_size=300), cut=st.integers(0, 300), limit=st.integers(1, 50), size=st.integers(1, 9))
+def test_lines_are_those_of_split_in_any_pieces(data, cut, limit, size):
+    pieces = [data[i : i + size] for i in range(0, len(data), size)]
+    found = list(lines(pieces, limit))
+    wanted = data.split(b"\n")
+    wanted = wanted[:-1] if wanted[-1] == b"" else wanted
+    assert [line.data for line in found] == [w.removesuffix(b"\r") if len(w) <= limit else None for w in wanted]
+    assert [data[line.start : line.start + len(w)] for line, w in zip(found, wanted, strict=True)] == wanted
+
+
+@FEW
+@given(
+    at=st.integers(0, 400),
+    noise=st.binary(min_size=1, max_size=30),
+    head=st.sampled_from([b"", b"\xff\xfe", b"\x28\xb5\x2f\xfd"]),
+)
+def test_damaged_streams_give_a_prefix_of_the_truth(tmp_path, at, noise, head):
+    truth = "".join(f"line {i}, größer\n" for i in range(60)).encode()
+    packed = gzip.compress(truth, mtime=0)
+    at = min(at, len(packed))
+    path = tmp_path / "x"
+    path.write_bytes(head + packed[:at] + noise + packed[at:])
+    got = b""
+    try:
+        for piece in utf8_chunks(chunks(path)):
+            got += piece
+    except BrokenStream as error:
+        assert error.error
+    if not head and at > 10:  # behind gzip's header: what was whole before the damage is given out
+        assert got.startswith(zlib.decompressobj(wbits=31).decompress(packed[:at]))
+
+
+PAGES = [record(f"https://a.example/{i}", f"<p>page {i} {'words ' * 20}</p>".encode()) for i in range(6)]
+
+
+@settings(FEW, max_examples=150)
+@given(
+    packed=st.booleans(),
+    victim=st.integers(0, 5),
+    at=st.integers(0, 500),
+    drop=st.integers(0, 60),
+    noise=st.binary(max_size=60),
+)
+def test_damage_to_one_record_leaves_the_others(tmp_path, packed, victim, at, drop, noise):
+    data = [gzip.compress(p, mtime=0) if packed else p for p in PAGES]
+    if victim == 0:
+        at = max(at, 6)  # a file must still begin like one
+    one = data[victim]
+    data[victim] = one[:at] + noise + one[at + drop :]
+    (tmp_path / "x.warc").write_bytes(b"".join(data))
+    found = list(records(tmp_path / "x.warc", 1 << 16))
+    whole = [f.data for f in found if isinstance(f, Record)]
+    assert all(isinstance(f, Record | Broken) for f in found)
+    for number in range(6):
+        # Without checksums, damage to a record's end can reach the head of the next one, never further.
+        spared = number != victim and (packed or number != victim + 1)
+        assert not spared or any(f"page {number} ".encode() in w for w in whole)
+
+
+@FEW
+@given(
+    data=st.one_of(st.binary(max_size=400), st.text(max_size=100).map(str.encode)),
+    declared=st.one_of(
+        st.none(),
+        st.text(max_size=20),
+        st.sampled_from(["utf-16", "utf-7", "hex", "rot13", "unicode_escape", "idna", "shift_jis"]),
+    ),
+)
+def test_any_bytes_of_a_page_are_decoded(data, declared):
+    text, encoding = decode_page(data, declared)
+    text.encode()
+    assert encoding
+
+
+@pytest.fixture(scope="module")
+def process():
+    with PageExtractor("resiliparse", "precision", 20) as found:
+        yield found
+
+
+TAGS = st.sampled_from(
+    [
+        "p",
+        "div",
+        "table",
+        "tr",
+        "li",
+        "svg",
+        "script",
+        "style",
+        "template",
+        "math",
+        "select",
+        "b",
+        "a",
+        "title",
+        "body",
+        "html",
+        "textarea",
+        "plaintext",
+        "frameset",
+    ]
+)
+MARKUP = st.recursive(
+    st.one_of(
+        st.text(max_size=20),
+        st.sampled_from(["<!--", "-->", "<![CDATA[", "&#xD800;", "&bogus;", "<", "</", "\x00", "<!DOCTYPE"]),
+    ),
+    lambda inner: st.tuples(TAGS, st.text(max_size=8), st.lists(inner, max_size=4), st.booleans()).map(
+        lambda t: f"<{t[0]} class='{t[1]}' {t[1]}>" + "".join(t[2]) + (f"</{t[0]}>" if t[3] else "")
+    ),
+    max_leaves=12,
+)
+
+
+@settings(FEW, max_examples=200)
+@given(
+    pages=st.lists(
+        st.one_of(MARKUP.map(lambda s: s.encode("utf-8", "surrogatepass")), st.binary(max_size=200)),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_no_markup_kills_the_extractor(process, pages):
+    found = list(process.extract([RawPage(page) for page in pages]))
+    assert [raw.html for raw, _ in found] == pages
+    for _, page in found:
+        assert not isinstance(page, Failure), page
+        page.text.encode()
