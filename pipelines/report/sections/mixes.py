@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import polars as pl
 
@@ -44,6 +44,7 @@ class Mixes(Section):
     order: ClassVar[int] = 40
 
     mixes: list[MixBar]
+    unit: str  # tokens of text, or rows of generated sets
     legend: list[tuple[str, str]]
     repeated: bool
 
@@ -54,17 +55,34 @@ class Mixes(Section):
             plan, file = read_json(artifact.path / "mix.json"), artifact.path / "realised.parquet"
             if plan and file.exists():
                 tables[name] = (plan, pl.read_parquet(file))
+            elif plan and all("rows" in domain for domain in plan["domains"]):
+                tables[name] = (plan, _rows(plan["domains"]))
         if not tables:
             return None
         sources = sorted({source for _, table in tables.values() for source in table["source"].to_list()})
         colour = {source: series(1 + number) for number, source in enumerate(sources)}
         order = [name for name in made.mixes() if name in tables]
         bars = [_bar(name, tables[name][1], colour) for name in order]
+        unit = "tokens" if any("token_budget" in plan for plan, _ in tables.values()) else "rows"
         return cls(
             mixes=bars,
+            unit=unit,
             legend=[(shown(source, 40), colour[source]) for source in sources],
             repeated=any(part.often for bar in bars for part in bar.parts),
         )
+
+
+def _rows(domains: list[dict[str, Any]]) -> pl.DataFrame:
+    """Return a mix of generated sets in the columns of a mix of text, counted in rows."""
+    return pl.DataFrame(
+        {
+            "domain": [d["name"] for d in domains],
+            "source": [d["name"] for d in domains],
+            "tokens": [int(d["rows"]) for d in domains],
+            "documents": [int(d["rows"]) for d in domains],
+            "epochs": [d["rows"] / d["of"] if d["of"] else 0.0 for d in domains],
+        }
+    )
 
 
 def _bar(name: str, table: pl.DataFrame, colour: dict[str, str]) -> MixBar:

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
+import polars as pl
 import pytest
 
 from pipelines.report import collect, write_report
 from pipelines.report.collect import section_classes
 from pipelines.report.page import render
+from schemas.artifact import MANIFEST, Artifact, Manifest, write_text
 from schemas.results import Comparison
 
+HOSTILE = (
+    "<script>document.title = 'planted'</script>",
+    '"><img src=x onerror=alert(1)>',
+    "</blockquote><svg onload=alert(1)>",
+    "{{ 7 * 7 }}",
+    "\u202e turned \x00",
+)
 VOID = {"meta", "link", "br", "wbr", "img", "input", "hr"}
 
 
@@ -64,7 +75,7 @@ def test_every_section_is_there_in_order_with_its_anchor(page) -> None:
     ]  # fmt: skip
     links = [attrs["href"] for tag, attrs in page.tags if tag == "a" and attrs["href"] != "#main"]
     assert links == [f"#{name}" for name in sections]
-    assert len(section_classes()) == len(sections)
+    assert {cls.__module__.rpartition(".")[2] for cls in section_classes()} == {*sections, "generated"}
 
 
 def test_the_answer_stands_at_the_top_with_its_target(page, store) -> None:
@@ -177,3 +188,42 @@ def test_artifacts_that_were_deleted_do_not_break_it(store, tmp_path) -> None:
     gone = {name: type(a)(tmp_path / name.replace(":", ".")) for name, a in store.artifacts.items()}
     mixed = {**gone, "compare": store.artifacts["compare"]}
     assert [s.name for s in collect(store.recipe, mixed).sections] == ["effects", "domains", "cost", "reproduce"]
+
+
+def generated(root: Path) -> dict[str, Artifact]:
+    """A generated set with hostile rows and raw answers, and a mix that draws from it."""
+    folder = root / "generate.talk-00000000"
+    rows = []
+    for k in range(8):
+        messages = [{"role": "user", "content": f"{HOSTILE[k % 5]} {k % 4}"}, {"role": "assistant", "content": "yes"}]
+        rows.append({"id": f"{k:032x}", "messages": messages, "source": "ultrachat", "lineage": "{}"})
+    refused = [("not_new", False, HOSTILE[0]), ("not_new", False, "b"), ("timeout", True, "")]
+    for name in ("rows", "dropped"):
+        (folder / name).mkdir(parents=True)
+    pl.DataFrame(rows).write_parquet(folder / "rows" / "00000.parquet")
+    columns = ["reason", "failed", "raw"]
+    pl.DataFrame(refused, schema=columns, orient="row").write_parquet(folder / "dropped" / "00000.parquet")
+    counts = {"seen": 11, "kept": 8, "dropped": {"not_new": 2}, "unreadable": {"timeout": 1}, "tokens": 5}
+    config = {"kind": {"ultrachat": {}}, "models": {"smol": {}}}
+    mix = root / "mix.talk-00000000"
+    write_text(mix / "mix.json", json.dumps({"domains": [{"name": "talk", "weight": 1.0, "rows": 6, "of": 8}]}))
+    found = {"generate:talk": folder, "mix:talk": mix}
+    for step, where in found.items():
+        manifest = Manifest(step=step, version=1, key="k" * 32, config=config, counts=counts)
+        write_text(where / MANIFEST, manifest.model_dump_json())
+    return {step: Artifact(where) for step, where in found.items()}
+
+
+def test_generated_rows_account_for_every_attempt_and_stay_text(tmp_path) -> None:
+    data = collect({"question": "Which rows?", "mixes": {"talk": {"talk": 1.0}}}, generated(tmp_path))
+    assert [section.name for section in data.sections] == ["mixes", "generated", "cost", "reproduce"]
+    html = render(data)
+    page = Page(html)
+    words = page.words()
+    assert "8 of 11 attempts kept (72.7%)" in words
+    assert "ultrachat , by smol" in words or "ultrachat, by smol" in words
+    assert "timeout failed 1" in words and "not_ new 2" in words
+    assert "different questions 100%" in words and "median answer 3 B" in words
+    assert "6 rows" in words and "0.75" in words
+    assert html.count('<figure class="doc">') == 3 + 5
+    assert "<script" not in html and "<svg onload" not in html
