@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 CHUNK_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 12  # for decompressors without a limit on output: 4 kB give at most about 128 MB
+_RESCUE_BYTES = 1 << 8
 _MARKS = [  # UTF-32's little-endian mark begins with that of UTF-16
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -130,7 +131,10 @@ def _decompressed(pieces: Iterator[bytes], kind: str) -> Iterator[bytes]:
         empty = False
         try:
             data, waiting, ended = member(piece)
-        except (zlib.error, OSError, lzma.LZMAError, EOFError, ValueError) as error:
+        except _Damage as damage:
+            yield damage.rescued
+            raise BrokenStream(f"broken_{kind}", str(damage)) from damage
+        except (OSError, lzma.LZMAError, EOFError, ValueError) as error:
             raise BrokenStream(f"broken_{kind}", str(error)) from error
         if data:
             yield data
@@ -146,10 +150,34 @@ def _gzip() -> _Step:
     member = zlib.decompressobj(wbits=31)
 
     def step(piece: bytes) -> tuple[bytes, bytes, bool]:
-        data = member.decompress(piece, CHUNK_BYTES)
+        before = member.copy()
+        try:
+            data = member.decompress(piece, CHUNK_BYTES)
+        except zlib.error as error:
+            raise _Damage(_rescued(before, piece), str(error)) from error
         return data, member.unused_data if member.eof else member.unconsumed_tail, member.eof
 
     return step
+
+
+class _Damage(Exception):
+    """Damage within a piece, and what the piece gave before it."""
+
+    def __init__(self, rescued: bytes, why: str) -> None:
+        super().__init__(why)
+        self.rescued = rescued
+
+
+def _rescued(member: Any, piece: bytes) -> bytes:
+    """Return what a piece gives up to its damage: zlib keeps nothing of a call that fails, so the calls are small."""
+    out = []
+    try:
+        while piece:
+            out.append(member.decompress(piece, _RESCUE_BYTES))
+            piece = member.unconsumed_tail
+    except zlib.error:
+        pass
+    return b"".join(out)
 
 
 def _zst() -> _Step:

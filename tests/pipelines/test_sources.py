@@ -130,7 +130,8 @@ def test_a_broken_archive_gives_its_readable_prefix_and_one_count(tmp_path, pack
         data = packed[0] + packed[1][:middle] + bytes(64) + packed[1][middle + 64 :]
     (tmp_path / "b.jsonl.gz").write_bytes(data)  # the bytes say what it is, not the name
     documents, unreadable, counts = run({"jsonl": str(tmp_path)}, out / "out")
-    assert [d["text"].split()[0] for d in documents][:1000] == [str(i) for i in range(1000)]
+    assert [d["text"].split()[0] for d in documents] == [str(i) for i in range(len(documents))]
+    assert len(documents) >= (1300 if damage == "cut" else 1000)
     last = unreadable[-1]
     assert last["error"] in ("broken_gzip", "broken_zst")
     assert counts.unreadable[last["error"]] == 1
