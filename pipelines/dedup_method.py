@@ -114,6 +114,9 @@ class Sign(Work):
     def method(self) -> KeyedDedup:
         """The method whose keys these are."""
 
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "plugin_version": self.method.version}
+
     @property
     @abstractmethod
     def columns(self) -> list[str]:
