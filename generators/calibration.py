@@ -77,10 +77,11 @@ def calibrate(pairs: Sequence[Pair], judge: Judge) -> dict[str, Any]:
 def calibrate_file(path: Path, spec: str | dict[str, Any], say: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Return the figures for a file of labelled pairs; what was left out, and what is wrong, goes to `say` in words."""
     say = say or log.warning
+    judge = make_judge(spec)
     read = read_pairs(Path(path))
     for line in _excuses(read, Path(path)):
         say(line)
-    found = examine(read.good, make_judge(spec))
+    found = examine(read.good, judge)
     if found.failed:
         counts = ", ".join(f"{reason} {count}" for reason, count in found.failed.most_common())
         say(f"{found.failed.total()} of {len(read.good)} pairs have no verdict and are not in the figures: {counts}")
@@ -198,7 +199,7 @@ def _findings(figures: dict[str, Any], winners: np.ndarray) -> list[str]:
     if figures["low"] <= best:
         found.append(
             f"agreement {figures['agreement']:.3f} [{figures['low']:.3f}, {figures['high']:.3f}] is not "
-            f"distinguishable from the baseline {name!r} ({best:.3f})"
+            f"clearly above the baseline {name!r} ({best:.3f})"
         )
     return found
 
