@@ -53,15 +53,21 @@ class PageSet(SampleSet):
         return any(relative == word or (word.endswith("/") and relative.startswith(word)) for word in self.left_out)
 
 
+def page_set(name: str) -> PageSet:
+    """Return the page set `name`; raises RecipeError for a sample set that has no pages."""
+    wanted = sample_set(name)
+    if not isinstance(wanted, PageSet):
+        raise RecipeError(f"sample set {name!r} is text, not pages: take it by `samples: [{name}]`")
+    return wanted
+
+
 def warc_file(name: str) -> Path:
     """Return a gzip WARC file of a page set's pages, one response record each, making it in the cache where missing.
 
     The same package gives the same bytes: record ids come from the addresses, the date is fixed. Raises RecipeError
     for a sample set that has no pages.
     """
-    wanted = sample_set(name)
-    if not isinstance(wanted, PageSet):
-        raise RecipeError(f"sample set {name!r} is text, not pages: take it by `samples: [{name}]`")
+    wanted = page_set(name)
     version = wanted.fingerprint()[0]["version"].replace("/", "-")
     path = cache_directory() / "warc" / f"{name}-{version}.warc.gz"
     if not path.exists():

@@ -14,7 +14,8 @@ from pipelines.batches import Row, Unreadable, batches
 from pipelines.page_source import PageSource
 from pipelines.pages import Failure, PageExtractor, RawPage
 from pipelines.paths import Fingerprint, matching
-from pipelines.sample_pages import warc_file
+from pipelines.sample_pages import page_set, warc_file
+from pipelines.samples import describe
 from pipelines.warc_records import Broken, Record, records
 from schemas.errors import InputError
 
@@ -35,27 +36,28 @@ class Warc(PageSource):
     suffixes: ClassVar[tuple[str, ...]] = (".warc", ".wet")
     max_document_bytes: int = Field(default=16 << 20, gt=0)
 
-    def files(self) -> list[Path]:
+    def parts(self) -> list[dict[str, Any]]:
         paths = [self.path] if isinstance(self.path, str) else list(self.path)
         named = [path.removeprefix(_SAMPLE) for path in paths if path.startswith(_SAMPLE)]
         others = [path for path in paths if not path.startswith(_SAMPLE)]
-        made = [warc_file(name) for name in named]
-        return made + (matching(others, self.suffixes) if others or not made else [])
-
-    def parts(self) -> list[dict[str, Any]]:
-        files = self.files()
+        parts = [{"sample": name, "packages": page_set(name).fingerprint()} for name in named]
+        files = matching(others, self.suffixes) if others or not named else []
         for path in files:
             with path.open("rb") as handle:
                 head = handle.read(5)
             if head and not head.startswith((b"\x1f\x8b\x08", b"WARC/", b"\r\n", b"\n")):
                 raise InputError(f"{path} is no WARC file: it begins with {head!r}, not with WARC/ or gzip")
-        return [Fingerprint.of(path).part() for path in files]
+        return parts + [Fingerprint.of(path).part() for path in files]
 
     def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
-        path = Fingerprint.check(part)
-        origin = self.origin(path)
+        path = warc_file(part["sample"]) if "sample" in part else Fingerprint.check(part)
+        origin = self.name or part.get("sample") or self.origin(path)
         with self.extractor_process() as process:
             yield from batches(self._rows(path, origin, process))
+
+    def origins(self) -> list[dict[str, Any]]:
+        paths = [self.path] if isinstance(self.path, str) else list(self.path)
+        return [describe(path.removeprefix(_SAMPLE)) for path in paths if path.startswith(_SAMPLE)]
 
     def _rows(self, path: Path, origin: str, process: PageExtractor) -> Iterator[Row | Unreadable]:
         for raw, page in process.extract(self._pages(path, origin)):

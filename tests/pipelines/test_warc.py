@@ -8,13 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.batches import Row
 from pipelines.encoding import decode_page
 from pipelines.extract import extract
 from pipelines.pages import Failure, PageExtractor, RawPage
 from pipelines.read import read_work
-from pipelines.sample_pages import record
+from pipelines.sample_pages import page_set, record
 from pipelines.warc_records import Broken, Record, records
-from schemas.errors import InputError
+from schemas.errors import InputError, RecipeError
 from schemas.work import Counts
 
 
@@ -226,3 +227,17 @@ def test_dates_and_addresses_come_from_the_page():
     found = extract(f"<head>{meta}</head><p>text")
     assert (found.date, found.url) == ("2020-01-02", None)
     assert extract('<meta name="date" content="last tuesday"><p>x').date is None
+
+
+def test_a_text_set_has_no_pages():
+    with pytest.raises(RecipeError, match=r"samples: \[drama\]"):
+        read_work({"warc": "sample:drama"})
+
+
+@pytest.mark.network
+def test_a_page_set_is_the_same_documents_as_pages_of_a_warc_file(out):
+    documents, _ = read({"warc": "sample:sqlite_docs"}, out)
+    wanted = page_set("sqlite_docs")
+    rows = {row.url: row.text for part in range(wanted.parts) for row in wanted.part(part) if isinstance(row, Row)}
+    assert {d["url"]: d["text"] for d in documents} == rows
+    assert len(rows) > 700
