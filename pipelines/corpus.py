@@ -32,8 +32,8 @@ class Corpus(Work):
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         roles = sorted((role for role in inputs if role.startswith("measures")), key=lambda role: (len(role), role))
-        measures = [pl.scan_parquet(inputs[role].files("measures")[rank]) for role in roles]
-        why = merged([frame.collect() for frame in measures])
+        measured = [files for role in roles if (files := inputs[role].files("measures"))]
+        why = merged([pl.read_parquet(files[rank]) for files in measured])
         decided = pl.read_parquet(inputs["decisions"].files("decisions")[rank]) if "decisions" in inputs else None
         counts = Counts()
         with pq.ParquetFile(inputs["documents"].files("documents")[rank]) as source, ExitStack() as stack:

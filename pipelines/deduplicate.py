@@ -8,82 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipelines.dedup_method import INDEX, Dedup
 from pipelines.own_rows import own_rows
 from pipelines.run import Progress, run
+from pipelines.sort_rows import SortRows
 from pipelines.step import Step
-from schemas.artifact import Artifact, writing
+from schemas.artifact import Artifact
 from schemas.errors import RecipeError
 from schemas.plugin import make
 from schemas.work import Counts, Work
 
 STEPS = ".steps"  # inside OUT while the work goes on; an interrupted run takes it up again
-
-
-class Sort(Work):
-    """Sends each row of a user's file to `kept/` or `dropped/`.
-
-    Inputs: `rows` (OwnRows), `decided` (the method's last step). Rows have the file's columns, `why` where something
-    was measured (cluster and its size), and in `dropped/` the `reason`; edited text takes the place of the old.
-    """
-
-    text: str
-    edits: bool
-
-    def shards(self, inputs: Mapping[str, Artifact]) -> int:
-        return len(inputs["rows"].files("rows"))
-
-    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        reasons = pq.read_table(inputs["decided"].files("decisions")[rank], columns=["reason"])["reason"]
-        stays = np.asarray(reasons.is_null())
-        source = inputs["rows"].files("rows")[rank]
-        why = self._why(inputs["decided"], rank)
-        schema = pq.read_schema(source)
-        if why is not None:
-            schema = schema.append(pa.field("why", why.type))
-        first = 0
-        edited = self._edited(inputs, rank)
-        with (
-            writing(out / "kept" / f"{rank:05d}.parquet") as kept_path,
-            pq.ParquetWriter(kept_path, schema, compression="zstd") as keeper,
-            writing(out / "dropped" / f"{rank:05d}.parquet") as dropped_path,
-            pq.ParquetWriter(
-                dropped_path, schema.append(pa.field("reason", pa.string())), compression="zstd"
-            ) as dropper,
-        ):
-            for batch in pq.ParquetFile(source).iter_batches(batch_size=1024):
-                rows, count = pa.Table.from_batches([batch]), batch.num_rows
-                if edited is not None:
-                    place = rows.schema.get_field_index(self.text)
-                    texts = next(edited).column("text").cast(rows.schema.field(place).type)
-                    rows = rows.set_column(place, rows.schema.field(place), texts)
-                if why is not None:
-                    rows = rows.append_column("why", why.slice(first, count))
-                here = pa.array(stays[first : first + count])
-                keeper.write_table(rows.filter(here).cast(schema))
-                gone = rows.append_column("reason", reasons.slice(first, count)).filter(
-                    reasons.slice(first, count).is_valid()
-                )
-                dropper.write_table(gone)
-                first += count
-        dropped = {reason: int(n) for reason, n in _tally(reasons)}
-        return Counts(seen=len(stays), kept=int(stays.sum()), dropped=dropped)
-
-    def _edited(self, inputs: Mapping[str, Artifact], rank: int) -> Any:
-        if not self.edits:
-            return None
-        return pq.ParquetFile(inputs["decided"].files("documents")[rank]).iter_batches(1024, columns=["text"])
-
-    def _why(self, decided: Artifact, rank: int) -> pa.Array | None:
-        files = decided.files("measures")
-        if not files:
-            return None
-        table = pq.read_table(files[rank]).drop_columns("id").combine_chunks()
-        return pa.StructArray.from_arrays([c.combine_chunks() for c in table.columns], names=table.column_names)
 
 
 def dedup_files(
@@ -113,7 +48,8 @@ def dedup_files(
 
     rows = add("rows", own_rows(source, text, _columns(kind)), {})
     decided = method.steps(add, "files", rows, None)
-    last = add("sort", Sort(text=text, edits=method.edits), {"rows": rows, "decided": decided})
+    edited = {"edited": decided} if method.edits else {}
+    last = add("sort", SortRows(text=text), {"rows": rows, "decided": decided, "measures1": decided, **edited})
     store = out / STEPS
     run([last], store, progress=progress)
     read, sort = (Counts.model_validate(steps[name].artifact(store).manifest.counts) for name in ("rows", "sort"))
@@ -161,8 +97,3 @@ def _with_meta(kind: str | dict[str, Any]) -> str | dict[str, Any]:
     if "keep" in changed:
         changed["keep"] = " ".join(f"meta.{part}" if part in columns else part for part in str(changed["keep"]).split())
     return {name: changed}
-
-
-def _tally(reasons: pa.ChunkedArray) -> list[tuple[str, int]]:
-    counted = reasons.drop_null().value_counts().to_pylist()
-    return sorted((entry["values"], entry["counts"]) for entry in counted)

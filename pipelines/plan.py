@@ -143,7 +143,9 @@ def _apply_dedup(made: Plan, name: str, corpus: Corpus, view: View) -> View:
     for number, spec in enumerate(methods, start=1):
         method: Any = make("dedup", spec)
         label = name if number == 1 else f"{name}:{number}"
-        view = replace(view, decisions=method.steps(made.add, label, view.documents, view.decisions))
+        decided = method.steps(made.add, label, view.documents, view.decisions)
+        documents = decided if method.edits else view.documents  # methods that cut spans write the text anew
+        view = View(documents, decided, (*view.measures, decided))  # its columns tell clusters, where it has any
     return view
 
 

@@ -81,7 +81,7 @@ def _dropped(path: Path, rule: str) -> Iterator[dict[str, Any]]:
     found = False
     for frame in _frames(files):
         reasons.update(frame.select("reason").unique().collect()["reason"].drop_nulls().to_list())
-        matching = frame.filter((pl.col("reason") == rule) | pl.col("reason").str.starts_with(f"{rule}_"))
+        matching = frame.filter((pl.col("reason") == rule) | pl.col("reason").str.starts_with(f"{rule}."))
         for row in matching.head(200).collect().iter_rows(named=True):
             found = True
             yield row
