@@ -16,7 +16,7 @@ Finding = tuple[bool | None, str]  # True: well; None: only some need it; False:
 
 CORE = ("pyarrow", "polars", "numba", "datatrove", "torch", "transformers", "tokenizers", "datasets", "openai")
 OPTIONAL = {
-    "fastwarc": "web archives: pip install 'windtunnel[web]'",
+    "ahocorasick-rs": "URL block lists: pip install 'windtunnel[web]'",
     "pydivsufsort": "substring dedup: pip install 'windtunnel[substring]'",
     "peft": "delta tuning: pip install 'windtunnel[align]'",
     "ray": "--executor ray: pip install 'windtunnel[ray]'",

@@ -6,24 +6,16 @@ The only look outside is at the names, sizes and times of source files, which ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.plan_corpora import Texts
 from pipelines.plan_evaluation import evaluation
 from pipelines.plan_generation import Generation, chat_inputs, generation, held_out_rows, row_mixes
 from pipelines.step import Step
 from schemas.plugin import make
-from schemas.recipe import Corpus, Recipe
+from schemas.recipe import Recipe
 from schemas.work import Work
-
-
-@dataclass(frozen=True)
-class View:
-    """Where a corpus stands: its documents, what was decided of them so far, and what was measured."""
-
-    documents: Step
-    decisions: Step | None = None
-    measures: tuple[Step, ...] = ()
 
 
 @dataclass
@@ -50,14 +42,15 @@ class Plan:
 def plan(recipe: Recipe) -> Plan:
     """Return the steps of a recipe: corpora, rows, held-out set, tokens, mixes, training runs, comparison, report."""
     made = Plan(recipe)
-    corpora = _corpora(made)
+    texts = Texts(made)
+    corpora = texts.all()
     rows = generation(made, corpora)
     if any(part in recipe.generate for weights in recipe.mixes.values() for part in weights):
         held_out = held_out_rows(made, rows)
         mixes = row_mixes(made, rows)
         reads = {name: chat_inputs(made, rows, held_out, mix) for name, mix in mixes.items()}
     else:
-        held_out = _held_out(made, corpora)
+        held_out = texts.held_out()
         mixes = _mixes(made, corpora, held_out)
         reads = {name: {"mix": mix, **mix.inputs, "held_out": held_out} for name, mix in mixes.items() if held_out}
     runs = _runs(made, reads, rows)
@@ -67,108 +60,6 @@ def plan(recipe: Recipe) -> Plan:
     others = [*corpora.values(), *rows.sets.values()]  # those that no mix takes are made too
     made.targets = [*others, *ends, _report(made)]
     return made
-
-
-def _corpora(made: Plan) -> dict[str, Step]:
-    views: dict[str, View] = {}
-    built: dict[str, Step] = {}
-
-    def build(name: str) -> None:
-        if name in built:
-            return
-        corpus = made.recipe.corpora[name]
-        for parent in corpus.parents:
-            build(parent)
-        views[name] = _view(made, name, corpus, views, built)
-        view = views[name]
-        inputs = {"documents": view.documents} | ({"decisions": view.decisions} if view.decisions else {})
-        inputs |= {f"measures{i}": step for i, step in enumerate(view.measures, start=1)}
-        from pipelines.corpus import Corpus as CorpusWork
-
-        built[name] = made.add(f"corpus:{name}", CorpusWork(), inputs)
-
-    for name in made.recipe.corpora:
-        build(name)
-    return built
-
-
-def _view(made: Plan, name: str, corpus: Corpus, views: Mapping[str, View], built: Mapping[str, Step]) -> View:
-    if len(corpus.parents) == 1:
-        view = views[corpus.parents[0]]
-    elif corpus.parents:
-        from pipelines.union import Union
-
-        parents = {f"corpus:{parent}": built[parent] for parent in corpus.parents}
-        view = View(made.add(f"union:{name}", Union(), parents))
-    else:
-        view = View(_read(made, name, corpus))
-    view = _apply_rules(made, name, corpus, view)
-    return _apply_dedup(made, name, corpus, view)
-
-
-def _read(made: Plan, name: str, corpus: Corpus) -> Step:
-    from pipelines.read import read_work
-
-    return made.add(f"read:{name}", read_work(corpus.source))
-
-
-def _apply_rules(made: Plan, name: str, corpus: Corpus, view: View) -> View:
-    if not corpus.rules:
-        return view
-    from pipelines.rule import stages
-
-    numbers = {"measure": 0, "decide": 0, "edit": 0}
-    for stage in stages(corpus.rules, words=corpus.words, step=f"rules:{name}"):
-        numbers[stage.kind] += 1
-        suffix = "" if numbers[stage.kind] == 1 else f":{numbers[stage.kind]}"
-        inputs: dict[str, Step] = {}
-        if stage.kind in ("measure", "edit"):
-            inputs["documents"] = view.documents
-        if stage.kind == "decide":
-            inputs["measures"] = view.measures[-1]
-        if view.decisions is not None:
-            inputs["decisions"] = view.decisions
-        step = made.add(f"{stage.kind}:{name}{suffix}", stage.work, inputs)
-        if stage.kind == "measure":
-            view = replace(view, measures=(*view.measures, step))
-        elif stage.kind == "decide":
-            view = replace(view, decisions=step)
-        else:
-            view = replace(view, documents=step)
-    return view
-
-
-def _apply_dedup(made: Plan, name: str, corpus: Corpus, view: View) -> View:
-    methods = corpus.dedup if isinstance(corpus.dedup, list) else [corpus.dedup] if corpus.dedup else []
-    for number, spec in enumerate(methods, start=1):
-        method: Any = make("dedup", spec)
-        label = name if number == 1 else f"{name}:{number}"
-        decided = method.steps(made.add, label, view.documents, view.decisions)
-        documents = decided if method.edits else view.documents  # methods that cut spans write the text anew
-        view = View(documents, decided, (*view.measures, decided))  # its columns tell clusters, where it has any
-    return view
-
-
-def _held_out(made: Plan, corpora: Mapping[str, Step]) -> Step | None:
-    wanted = made.recipe.held_out
-    if wanted is None:
-        return None
-    from pipelines.held_out import HeldOut
-
-    fields = wanted.model_dump(exclude={"from_", "files"}, exclude_none=True)
-    if wanted.files is not None:
-        from pipelines.read import read_work
-
-        files = made.add("read:held_out", read_work(wanted.files))
-        source = made.add("corpus:held_out", _whole(), {"documents": files})
-        return made.add("held_out", HeldOut(**{**fields, "share": 1.0}), {"corpus": source})
-    return made.add("held_out", HeldOut(**fields), {"corpus": corpora[wanted.sets[0]]})
-
-
-def _whole() -> Work:
-    from pipelines.corpus import Corpus as CorpusWork
-
-    return CorpusWork()
 
 
 def _mixes(made: Plan, corpora: Mapping[str, Step], held_out: Step | None) -> dict[str, Step]:

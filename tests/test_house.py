@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "pipelines": set(ROOMS),
 }
 PLUGIN_FOLDERS = (
-    "trainer/objectives", "trainer/deltas", "trainer/models", "trainer/schedules", "generators/kinds",
+    "trainer/objectives", "trainer/deltas", "trainer/models", "trainer/schedules", "trainer/tasks", "generators/kinds", "generators/judges",
     "pipelines/rules", "pipelines/sources", "pipelines/dedup",
 )  # fmt: skip
 HEAVY = {"torch", "transformers", "vllm", "ray", "datatrove", "spacy", "fasttext", "numba"}

@@ -1,0 +1,157 @@
+"""The part of a plan that makes corpora and the held-out set: read, rules, dedup, decontamination."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pipelines.step import Step
+from schemas.plugin import make
+from schemas.recipe import Corpus
+from schemas.recipe_check import at
+
+if TYPE_CHECKING:
+    from pipelines.plan import Plan
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a corpus stands: its documents, what was decided of them so far, and what was measured."""
+
+    documents: Step
+    decisions: Step | None = None
+    measures: tuple[Step, ...] = ()
+
+
+class Texts:
+    """Adds the recipe's corpora and its held-out set to a plan, each once and after what it is made from."""
+
+    def __init__(self, made: Plan) -> None:
+        self.made = made
+        self.views: dict[str, View] = {}
+        self.corpora: dict[str, Step] = {}
+        self._held_out: Step | None = None
+
+    def all(self) -> dict[str, Step]:
+        """Return the `corpus:` steps by name, in the order of the recipe."""
+        for name in self.made.recipe.corpora:
+            self.corpus(name)
+        return {name: self.corpora[name] for name in self.made.recipe.corpora}
+
+    def corpus(self, name: str) -> Step:
+        """Return the step that holds a corpus's kept and dropped documents."""
+        if name not in self.corpora:
+            from pipelines.corpus import Corpus as CorpusWork
+
+            view = self.views[name] = self._view(name, self.made.recipe.corpora[name])
+            inputs = {"documents": view.documents} | ({"decisions": view.decisions} if view.decisions else {})
+            inputs |= {f"measures{i}": step for i, step in enumerate(view.measures, start=1)}
+            self.corpora[name] = self.made.add(f"corpus:{name}", CorpusWork(), inputs)
+        return self.corpora[name]
+
+    def held_out(self) -> Step | None:
+        """Return the step of the frozen evaluation documents; None when the recipe has none made of documents."""
+        wanted = self.made.recipe.held_out
+        if wanted is None or any(name in self.made.recipe.generate for name in wanted.sets):
+            return None
+        if self._held_out is None:
+            from pipelines.held_out import HeldOut
+
+            fields = wanted.model_dump(exclude={"from_", "files"}, exclude_none=True)
+            if wanted.files is not None:
+                fields["share"] = 1.0
+                source = self._whole("held_out", wanted.files)
+            else:
+                source = self.corpus(wanted.sets[0])
+            self._held_out = self.made.add("held_out", HeldOut(**fields), {"corpus": source})
+        return self._held_out
+
+    def _whole(self, name: str, source: Any) -> Step:
+        """Add a source that no rule touches, as a corpus."""
+        from pipelines.corpus import Corpus as CorpusWork
+        from pipelines.read import read_work
+
+        files = self.made.add(f"read:{name}", read_work(source))
+        return self.made.add(f"corpus:{name}", CorpusWork(), {"documents": files})
+
+    def _view(self, name: str, corpus: Corpus) -> View:
+        for parent in corpus.parents:
+            self.corpus(parent)
+        if len(corpus.parents) == 1:
+            view = self.views[corpus.parents[0]]
+        elif corpus.parents:
+            from pipelines.union import Union
+
+            parents = {f"corpus:{parent}": self.corpora[parent] for parent in corpus.parents}
+            view = View(self.made.add(f"union:{name}", Union(), parents))
+        else:
+            from pipelines.read import read_work
+
+            view = View(self.made.add(f"read:{name}", read_work(corpus.source)))
+        return self._decontaminated(name, corpus, self._deduplicated(name, corpus, self._ruled(name, corpus, view)))
+
+    def _ruled(self, name: str, corpus: Corpus, view: View) -> View:
+        if not corpus.rules:
+            return view
+        from pipelines.rule import stages
+
+        numbers = {"measure": 0, "decide": 0, "edit": 0}
+        for stage in stages(corpus.rules, words=corpus.words, step=f"rules:{name}"):
+            numbers[stage.kind] += 1
+            suffix = "" if numbers[stage.kind] == 1 else f":{numbers[stage.kind]}"
+            inputs = {"measures": view.measures[-1]} if stage.kind == "decide" else {"documents": view.documents}
+            if view.decisions is not None:
+                inputs["decisions"] = view.decisions
+            step = self.made.add(f"{stage.kind}:{name}{suffix}", stage.work, inputs)
+            if stage.kind == "measure":
+                view = replace(view, measures=(*view.measures, step))
+            elif stage.kind == "decide":
+                view = replace(view, decisions=step)
+            else:
+                view = replace(view, documents=step)
+        return view
+
+    def _deduplicated(self, name: str, corpus: Corpus, view: View) -> View:
+        methods = corpus.dedup if isinstance(corpus.dedup, list) else [corpus.dedup] if corpus.dedup else []
+        for number, spec in enumerate(methods, start=1):
+            method: Any = make("dedup", spec)
+            label = name if number == 1 else f"{name}:{number}"
+            decided = method.steps(self.made.add, label, view.documents, view.decisions)
+            documents = decided if method.edits else view.documents  # methods that cut spans write the text anew
+            view = View(documents, decided, (*view.measures, decided))  # its columns tell clusters, where it has any
+        return view
+
+    def _decontaminated(self, name: str, corpus: Corpus, view: View) -> View:
+        if corpus.decontaminate is False:
+            return view
+        from pipelines.decontaminate import Decontamination
+
+        words = {} if corpus.decontaminate is True else dict(corpus.decontaminate)
+        sets = words.pop("against", {})
+        evaluations = {f"evaluation_{key}": self._whole(f"{name}.{key}", source) for key, source in sets.items()}
+        if self.made.recipe.held_out is not None:
+            self._refuse_own_source(name)
+            held_out = self.held_out()
+            evaluations |= {"held_out": held_out} if held_out is not None else {}
+        if not evaluations:
+            raise at(
+                ("corpora", name, "decontaminate"),
+                "there is nothing to decontaminate against: `held_out:` or `against:`",
+            )
+        how = Decontamination(**words)
+        decided = how.steps(self.made.add, name, view.documents, view.decisions, evaluations)
+        return replace(view, decisions=decided, documents=decided if how.edits else view.documents)
+
+    def _refuse_own_source(self, name: str) -> None:
+        """A corpus that the held-out set is drawn from cannot be cleared of it before it is drawn."""
+        wanted = self.made.recipe.held_out
+        todo = list(wanted.sets) if wanted is not None else []
+        while todo:
+            source = todo.pop()
+            if source == name:
+                raise at(
+                    ("corpora", name, "decontaminate"),
+                    f"the held-out set is drawn from {name!r}: decontaminate a corpus made from it instead",
+                )
+            if source in self.made.recipe.corpora:
+                todo.extend(self.made.recipe.corpora[source].parents)
