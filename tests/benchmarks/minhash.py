@@ -2,7 +2,7 @@
 
     python tests/benchmarks/minhash.py [--mb 100] [--peer-mb 100] [--shards 8]
 
-Text: the sample sets, then copies of them with 1 to 20 % of the words substituted, deleted or inserted, up to `--mb`.
+Text: the sample sets, each document followed by copies with 1 to 20 % of the words substituted, deleted or inserted.
 `--peer-mb` gives datatrove the first so many megabytes only; rates are a megabyte's, so ratios stay fair, and recall is
 then taken on that part for both. Time is CPU time of one process each, warm (one small run before). Ours: Parquet ->
 signatures -> join -> clusters -> decisions -> kept and dropped Parquet. Its: stages 1 to 4 with the Parquet reader and
@@ -34,6 +34,7 @@ from schemas.work import Counts, Work
 SETS = ("api_docs", "encyclopedia", "drama", "code")
 RATES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2)
 MIN_WORDS = 50
+SAMPLES_MB = 45  # of the sets together
 
 
 def edited(words: list[str], rate: float, chance: random.Random, vocabulary: list[str]) -> list[str]:
@@ -56,24 +57,20 @@ def corpus(root: Path, megabytes: float, shards: int) -> list[tuple[str, str, fl
     originals = [row for name in SETS for batch in samples.read(name) for row in batch.to_pylist()]
     chance.shuffle(originals)
     vocabulary = sorted({word for row in chance.sample(originals, 2000) for word in row["text"].split()})
-    rows, pairs, size, lap = [], [], 0, 0
-    while size < megabytes * 1e6:
-        for number, row in enumerate(originals):
-            words = row["text"].split(" ")
-            if lap and len(words) >= MIN_WORDS:
-                rate = RATES[(number + lap) % len(RATES)]
-                text = " ".join(edited(words, rate, chance, vocabulary))
-                new = {**row, "text": text, "id": document_id(f"copy{lap}", text)}
-                pairs.append((row["id"], new["id"], rate))
-            elif lap:
-                continue
-            else:
-                new = row
-            rows.append(new)
-            size += len(new["text"].encode())
-            if size >= megabytes * 1e6:
-                break
-        lap += 1
+    copies = max(1, round(megabytes / SAMPLES_MB) - 1)
+    rows, pairs, size = [], [], 0
+    for number, row in enumerate(originals):
+        words = row["text"].split(" ")
+        rows.append(row)
+        size += len(row["text"].encode())
+        for copy in range(copies if len(words) >= MIN_WORDS else 0):
+            rate = RATES[(number + copy) % len(RATES)]
+            text = " ".join(edited(words, rate, chance, vocabulary))
+            pairs.append((row["id"], document_id(f"copy{copy}", text), rate))
+            rows.append({**row, "text": text, "id": pairs[-1][1]})
+            size += len(text.encode())
+        if size >= megabytes * 1e6:
+            break
     chance.shuffle(rows)
     (root / "documents").mkdir(parents=True)
     for shard in range(shards):
@@ -150,12 +147,13 @@ def theirs(root: Path, documents: Artifact, shards: int) -> tuple[dict[str, floa
     return seconds, dict(zip(ids["id"].to_list(), ids["minhash_cluster_id"].to_list(), strict=True))
 
 
-def recall(clusters: Mapping[str, int], pairs: list[tuple[str, str, float]]) -> dict[float, float]:
-    """Return the share of planted pairs that share a cluster, by edit rate."""
+def recall(clusters: Mapping[str, int], pairs: list[tuple[str, str, float]]) -> dict[float, tuple[float, float]]:
+    """Return the share of planted pairs that share a cluster, and its standard error, by edit rate."""
     found: dict[float, list[bool]] = {rate: [] for rate in RATES}
     for first, second, rate in pairs:
         found[rate].append(first in clusters and clusters.get(first) == clusters.get(second))
-    return {rate: sum(hits) / len(hits) for rate, hits in found.items() if hits}
+    shares = {rate: (sum(hits) / len(hits), len(hits)) for rate, hits in found.items() if hits}
+    return {rate: (share, (share * (1 - share) / count) ** 0.5) for rate, (share, count) in shares.items()}
 
 
 def part_of(documents: Artifact, root: Path, megabytes: float, whole: float) -> Artifact:
@@ -214,8 +212,11 @@ def main() -> None:
         )
         ours_found, peers_found = recall(our_clusters, here), recall(peer_clusters, here)
         print(f"recall of {len(here)} planted pairs, by edit rate:")
-        for rate in ours_found:
-            print(f"  {rate:5.0%}  ours {ours_found[rate]:.4f}  datatrove {peers_found[rate]:.4f}")
+        for rate, (ours_share, error) in ours_found.items():
+            peers_share, peers_error = peers_found[rate]
+            print(
+                f"  {rate:5.0%}  ours {ours_share:.4f} +-{error:.4f}  datatrove {peers_share:.4f} +-{peers_error:.4f}"
+            )
 
 
 if __name__ == "__main__":
