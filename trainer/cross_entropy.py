@@ -4,11 +4,12 @@ At a vocabulary of 4,096 the logits of a batch and their gradient are the larges
 writing them out costs as much as half the arithmetic. Here a chunk's logits live in the cache, become probabilities in
 place, and are spent on the gradients of hidden states and weight at once. The idea is that of fused linear
 cross-entropy kernels (Liger, Hsu et al. 2024, arXiv 2410.10989; Cut cross-entropy, Wijmans et al. 2024,
-arXiv 2411.09009); this form needs torch alone.
+arXiv 2411.09009).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -42,8 +43,9 @@ class _SummedNats(torch.autograd.Function):
         hidden_grad = torch.empty_like(hidden)
         weight_grad = torch.zeros_like(weight.t())  # transposed: the product below then runs along rows
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
-        for rows, logits, probabilities in _chunks(hidden, weight):
-            total += _softmax_nats(logits, probabilities, targets[rows]).sum(dtype=torch.float64)
+        for rows, logits in _chunks(hidden, weight):
+            probabilities, nats = _softmax_nats(logits, targets[rows])
+            total += nats.sum(dtype=torch.float64)
             _subtract_one(probabilities, targets[rows])
             torch.mm(probabilities, weight, out=hidden_grad[rows])
             weight_grad.addmm_(hidden[rows].t(), probabilities)
@@ -55,6 +57,8 @@ class _SummedNats(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         (grad,) = grads
         hidden_grad, weight_grad = ctx.saved_tensors
+        if grad.device.type == "cpu" and grad.item() == 1.0:  # the loss itself: nothing to scale
+            return hidden_grad, weight_grad.t(), None
         return hidden_grad * grad, (weight_grad * grad).t(), None
 
 
@@ -62,8 +66,8 @@ class _TokenNats(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         nats = torch.empty(len(hidden), dtype=hidden.dtype, device=hidden.device)
-        for rows, logits, probabilities in _chunks(hidden, weight):
-            nats[rows] = _softmax_nats(logits, probabilities, targets[rows])
+        for rows, logits in _chunks(hidden, weight):
+            nats[rows] = _softmax_nats(logits, targets[rows])[1]
         ctx.save_for_backward(hidden, weight, targets)
         return nats
 
@@ -74,8 +78,8 @@ class _TokenNats(torch.autograd.Function):
         hidden, weight, targets = ctx.saved_tensors
         hidden_grad = torch.empty_like(hidden)
         weight_grad = torch.zeros_like(weight.t())
-        for rows, logits, probabilities in _chunks(hidden, weight):
-            torch.softmax(logits, -1, out=probabilities)
+        for rows, logits in _chunks(hidden, weight):
+            probabilities, _ = _softmax_nats(logits, targets[rows])
             _subtract_one(probabilities, targets[rows])
             probabilities.mul_(grad[rows, None])
             torch.mm(probabilities, weight, out=hidden_grad[rows])
@@ -83,25 +87,24 @@ class _TokenNats(torch.autograd.Function):
         return hidden_grad, weight_grad.t(), None
 
 
-def _chunks(hidden: torch.Tensor, weight: torch.Tensor) -> Any:
-    """Yield (rows, logits, an array of the same shape) over the rows; both arrays are reused by the next chunk."""
-    buffers = torch.empty(2, min(CHUNK, len(hidden)), len(weight), dtype=hidden.dtype, device=hidden.device)
+def _chunks(hidden: torch.Tensor, weight: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Yield (rows, logits) over the rows of `hidden`; the array of logits is reused by the next chunk."""
+    buffer = torch.empty(min(CHUNK, len(hidden)), len(weight), dtype=hidden.dtype, device=hidden.device)
     for start in range(0, len(hidden), CHUNK):
         rows = slice(start, min(start + CHUNK, len(hidden)))
-        logits, probabilities = buffers[0, : rows.stop - start], buffers[1, : rows.stop - start]
-        yield rows, torch.mm(hidden[rows], weight.t(), out=logits), probabilities
+        yield rows, torch.mm(hidden[rows], weight.t(), out=buffer[: rows.stop - start])
 
 
-def _softmax_nats(logits: torch.Tensor, probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Fill `probabilities` with the softmax of the logits; return the targets' nats [n]."""
-    torch.softmax(logits, -1, out=probabilities)
-    chosen = probabilities.gather(1, targets[:, None]).squeeze(1)
-    nats = -chosen.log()
-    # Beyond 80 nats a probability reaches the end of float32, its logarithm would be infinite: those the long way.
-    far = (chosen < 1e-35).nonzero().squeeze(1)
-    if len(far):
-        nats[far] = logits[far].logsumexp(-1) - logits[far, targets[far]]
-    return nats
+def _softmax_nats(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (probabilities, in the logits' memory where that is faster; the targets' nats [n])."""
+    if logits.device.type == "cpu" and logits.dtype == torch.float32:
+        from trainer.kernels.llama import softmax_nats
+
+        nats = logits.new_empty(len(logits))
+        softmax_nats(logits.detach().numpy(), targets.numpy(), nats.numpy())
+        return logits, nats
+    log_probabilities = logits.log_softmax(-1)
+    return log_probabilities.exp(), -log_probabilities.gather(1, targets[:, None]).squeeze(1)
 
 
 def _subtract_one(probabilities: torch.Tensor, targets: torch.Tensor) -> None:

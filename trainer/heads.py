@@ -14,6 +14,10 @@ def hidden_states(model: PreTrainedModel, ids: torch.Tensor, **more: torch.Tenso
 
     Causal attention over the whole row; pass `attention_mask` and `position_ids` through `more` for packed rows.
     """
+    from trainer import fused_llama
+
+    if not more and fused_llama.fits(model, ids.shape[1]):
+        return fused_llama.hidden_states(model, ids)
     return body(model)(input_ids=ids, use_cache=False, **more).last_hidden_state
 
 
