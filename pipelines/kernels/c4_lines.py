@@ -40,12 +40,12 @@ _NEEDED = np.frombuffer(b"[citation needed]", dtype=np.uint8)
 
 
 @njit
-def _stands(data, at, a, b, phrase, any_case):
+def _stands(text, at, a, b, phrase, any_case):
     """Whether the phrase stands at byte `at`, within bytes a to b."""
     if at < a or at + len(phrase) > b:
         return False
     for i in range(len(phrase)):
-        byte = data[at + i]
+        byte = text[at + i]
         if any_case and 0x41 <= byte <= 0x5A:
             byte += 0x20
         if byte != phrase[i]:
@@ -54,138 +54,143 @@ def _stands(data, at, a, b, phrase, any_case):
 
 
 @njit
-def javascript_in(data, a, b):
+def javascript_in(text, a, b):
     """Return HAS_JAVASCRIPT if bytes a to b hold the word, else 0."""
     for i in range(a, b - len(_JAVASCRIPT) + 1):
-        if data[i] | 0x20 == 0x6A and _stands(data, i, a, b, _JAVASCRIPT, True):
+        if text[i] | 0x20 == 0x6A and _stands(text, i, a, b, _JAVASCRIPT, True):
             return HAS_JAVASCRIPT
     return 0
 
 
 @njit
-def phrase_at(data, i, a, b):
+def phrase_at(text, i, a, b):
     """Return the flag of the phrase of C4's whose last word starts at byte i (bytes a to b are the line), or 0."""
-    second = data[i + 1] | 0x20 if i + 1 < b else 0
-    first = data[i] | 0x20
+    second = text[i + 1] | 0x20 if i + 1 < b else 0
+    first = text[i] | 0x20
     if first == 0x69 and second == 0x70:  # ipsum
-        return HAS_LOREM if _stands(data, i - 6, a, b, _LOREM, True) else 0
+        return HAS_LOREM if _stands(text, i - 6, a, b, _LOREM, True) else 0
     if first == 0x75 and second == 0x73:  # use
-        return HAS_POLICY if _stands(data, i - 9, a, b, _TERMS, True) else 0
+        return HAS_POLICY if _stands(text, i - 9, a, b, _TERMS, True) else 0
     if first == 0x70 and second == 0x6F:  # policy
-        found = _stands(data, i - 8, a, b, _PRIVACY, True) or _stands(data, i - 7, a, b, _COOKIE, True)
+        found = _stands(text, i - 8, a, b, _PRIVACY, True) or _stands(text, i - 7, a, b, _COOKIE, True)
         return HAS_POLICY if found else 0
     if first == 0x63 and second == 0x6F:  # cookies
-        found = _stands(data, i - 5, a, b, _USES, True) or _stands(data, i - 4, a, b, _USE, True)
-        return HAS_POLICY if found or _stands(data, i - 7, a, b, _USE_OF, True) else 0
+        found = _stands(text, i - 5, a, b, _USES, True) or _stands(text, i - 4, a, b, _USE, True)
+        return HAS_POLICY if found or _stands(text, i - 7, a, b, _USE_OF, True) else 0
     return 0
 
 
 @njit
-def flags_in(data, a, b):
+def flags_in(text, a, b):
     """Return all of C4's flags for bytes a to b, looked for at every byte."""
     found = 0
     for i in range(a, b):
-        byte = data[i]
+        byte = text[i]
         if byte == 0x7B:
             found |= HAS_CURLY
         elif byte == 0x5B:
             found |= HAS_BRACKET
         elif byte >= 0x41:
-            found |= phrase_at(data, i, a, b)
-    return found | javascript_in(data, a, b)
+            found |= phrase_at(text, i, a, b)
+    return found | javascript_in(text, a, b)
 
 
 @njit
-def terminal(data, a, b):
+def terminal(text, a, b):
     """Whether bytes a to b end in . ? ! or a quote, and not in an ellipsis."""
     if a >= b:
         return False
-    last = data[b - 1]
+    last = text[b - 1]
     if last == 0x2E:
-        return not (b - a >= 3 and data[b - 2] == 0x2E and data[b - 3] == 0x2E)
+        return not (b - a >= 3 and text[b - 2] == 0x2E and text[b - 3] == 0x2E)
     return last == 0x3F or last == 0x21 or last == 0x22 or last == 0x27
 
 
 @njit
-def _citation(data, i, b, table):
+def _citation(text, i, b, table):
     """Return the bytes of the citation (`[12]`, `[]`, `[edit]`, `[citation needed]`) that starts at byte i, or 0."""
-    if data[i] != 0x5B:
+    if text[i] != 0x5B:
         return 0
     j = i + 1
     while j < b:
-        c, size = class_at(data, j, table)
+        c, size = class_at(text, j, table)
         if not c & DECIMAL:
             break
         j += size
-    if j < b and data[j] == 0x5D:
+    if j < b and text[j] == 0x5D:
         return j + 1 - i
-    if _stands(data, i, i, b, _EDIT, False):
+    if _stands(text, i, i, b, _EDIT, False):
         return len(_EDIT)
-    return len(_NEEDED) if _stands(data, i, i, b, _NEEDED, False) else 0
+    return len(_NEEDED) if _stands(text, i, i, b, _NEEDED, False) else 0
 
 
 @njit
-def without_citations(data, a, b, table):
-    """Return (bytes, begin, end) of the line at bytes a to b without its citations; a copy only if it has any."""
+def without_citations(text, a, b, table, line):
+    """Write the line at bytes a to b without its citations into `line`; return its bytes, or -1 if there are none."""
     i = a
-    while i < b and not (data[i] == 0x5B and _citation(data, i, b, table)):
+    while i < b and not (text[i] == 0x5B and _citation(text, i, b, table)):
         i += 1
     if i == b:
-        return data, a, b
-    line = np.empty(b - a, dtype=np.uint8)
-    line[: i - a] = data[a:i]
+        return -1
+    for k in range(a, i):
+        line[k - a] = text[k]
     n = i - a
     while i < b:
-        size = _citation(data, i, b, table)
+        size = _citation(text, i, b, table)
         if size:
             i += size
             continue
-        line[n] = data[i]
+        line[n] = text[i]
         n += 1
         i += 1
-    return line, 0, n
+    return n
 
 
 @njit
-def outcome_of(data, a, b, pieces, longest, flags, sentences, table, keys, cuts, rules):
+def outcome_of(text, a, b, pieces, longest, flags, sentences, table, cuts, line, state):
     """Return (outcome, sentences) of the stripped line at bytes a to b.
 
     pieces, longest: its runs without white space and the characters of the longest. flags, sentences: what the words
     pass found; both are found anew when the line has citations. Fewer than 0 sentences are not counted.
     """
-    if rules[C4_MAX_WORD_CHARS] >= 0 and longest > rules[C4_MAX_WORD_CHARS]:
+    if state[C4_MAX_WORD_CHARS] >= 0 and longest > state[C4_MAX_WORD_CHARS]:
         return DROPPED, 0
-    line, begin, end = data, a, b
-    if flags & HAS_BRACKET and rules[C4_CITATIONS]:
-        line, begin, end = without_citations(data, a, b, table)
-        if end - begin != b - a:
-            flags = flags_in(line, begin, end)
-    if rules[C4_TERMINAL] and not terminal(line, begin, end):
-        return DROPPED, 0
-    if pieces < rules[C4_MIN_WORDS]:
-        return DROPPED, 0
-    if flags & HAS_LOREM and rules[C4_LOREM]:
-        return LOREM, 0
-    if flags & HAS_JAVASCRIPT and rules[C4_JAVASCRIPT]:
-        return DROPPED, 0
-    if flags & HAS_CURLY and rules[C4_CURLY]:
-        return CURLY, 0
-    if flags & HAS_POLICY and rules[C4_POLICY]:
-        return DROPPED, 0
-    if begin == end or sentences < 0:
-        return KEPT, 0
-    if end - begin != b - a:
-        return KEPT, sentences_in(line, begin, end, table, keys, cuts)
-    return KEPT, sentences
+    if flags & HAS_BRACKET and state[C4_CITATIONS]:
+        size = without_citations(text, a, b, table, line)
+        if size >= 0:
+            outcome = _verdict(line, 0, size, pieces, flags_in(line, 0, size), state)
+            if outcome == KEPT and size > 0 and sentences >= 0:
+                return KEPT, sentences_in(line, 0, size, table, cuts)
+            return outcome, 0
+    outcome = _verdict(text, a, b, pieces, flags, state)
+    return outcome, (sentences if outcome == KEPT and b > a else 0)
 
 
 @njit
-def _runs(data, a, b, table):
+def _verdict(text, a, b, pieces, flags, state):
+    """Return what becomes of a line without citations, the reasons asked in datatrove's order."""
+    if state[C4_TERMINAL] and not terminal(text, a, b):
+        return DROPPED
+    if pieces < state[C4_MIN_WORDS]:
+        return DROPPED
+    if flags & HAS_LOREM and state[C4_LOREM]:
+        return LOREM
+    if flags & HAS_JAVASCRIPT and state[C4_JAVASCRIPT]:
+        return DROPPED
+    if flags & HAS_CURLY and state[C4_CURLY]:
+        return CURLY
+    if flags & HAS_POLICY and state[C4_POLICY]:
+        return DROPPED
+    return KEPT
+
+
+@njit
+def _runs(text, a, b, table):
     """Return (pieces between white space, characters of the longest)."""
     count, longest, chars = 0, 0, 0
     i = a
     while i < b:
-        c, size = class_at(data, i, table)
+        c, size = class_at(text, i, table)
         if c & SPACE:
             chars = 0
         else:
@@ -197,28 +202,28 @@ def _runs(data, a, b, table):
 
 
 @njit
-def rewrite(data, a, b, table, keys, cuts, rules, target, n):
+def rewrite(text, a, b, table, cuts, line, state, target, n):
     """Write the lines that C4 keeps of the document at bytes a to b into `target` from byte n on; return the end.
 
     Lines are stripped and joined by newlines, citations are gone, and the whole is stripped.
     """
     start, i, first = n, a, True
     while i < b:
-        end, after = next_line(data, i, b, table)
-        low, high = strip(data, i, end, table)
-        pieces, longest = _runs(data, low, high, table)
-        flags = flags_in(data, low, high)
-        outcome, _ = outcome_of(data, low, high, pieces, longest, flags, -1, table, keys, cuts, rules)
+        end, after = next_line(text, i, b, table)
+        low, high = strip(text, i, end, table)
+        pieces, longest = _runs(text, low, high, table)
+        outcome, _ = outcome_of(
+            text, low, high, pieces, longest, flags_in(text, low, high), -1, table, cuts, line, state
+        )
         if outcome == KEPT:
-            line = data
-            if rules[C4_CITATIONS]:
-                line, low, high = without_citations(data, low, high, table)
             if not first:
                 target[n] = 0x0A
                 n += 1
             first = False
-            target[n : n + high - low] = line[low:high]
-            n += high - low
+            size = without_citations(text, low, high, table, line) if state[C4_CITATIONS] else -1
+            for k in range(size if size >= 0 else high - low):
+                target[n + k] = line[k] if size >= 0 else text[low + k]
+            n += size if size >= 0 else high - low
         i = after
     low, high = strip(target, start, n, table)
     if low > start:

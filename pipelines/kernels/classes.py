@@ -33,6 +33,7 @@ EASY_END = np.uint64(1 << 11)  # after a word of letters, always a word of its o
 MARK = np.uint64(1 << 12)  # Unicode category M*
 DECIMAL = np.uint64(1 << 13)  # str.isdecimal, as a regular expression's \\d
 DIGIT = np.uint64(1 << 14)  # 0-9
+DOTTED = np.uint64(1 << 15)  # . and …
 # English word rule (classes as in spaCy's char_classes.py, MIT)
 PREFIX = np.uint64(1 << 17)  # peeled off a word's front
 SUFFIX = np.uint64(1 << 18)  # peeled off a word's back
@@ -136,6 +137,7 @@ def table() -> tuple[np.ndarray, np.ndarray]:
         (BRACE, "7b"),
         (BRACKET, "5b"),
         (LETTER_J, "4a 6a"),
+        (DOTTED, "2e 2026"),
         (STARTER, "43 49 50 55 63 69 70 75"),
         (EASY_END, "21 29 2c 3a 3b 3f 5d 7d"),
     ):

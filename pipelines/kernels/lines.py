@@ -14,23 +14,27 @@ from pipelines.kernels.breaks import strip
 from pipelines.kernels.c4_lines import CURLY, KEPT, LOREM, outcome_of
 from pipelines.kernels.classes import TERMINAL
 from pipelines.kernels.columns import INDEX
-from pipelines.kernels.utf8 import ONE, SEED, STEP, ZERO, before, class_at, finish
+from pipelines.kernels.utf8 import ONE, SEED, STEP, ZERO, before, class_at
 
-PARAGRAPHS = INDEX["paragraphs"]
-DUPLICATE_PARAGRAPHS, DUPLICATE_PARAGRAPH_CHARS = INDEX["duplicate_paragraphs"], INDEX["duplicate_paragraph_chars"]
-RUNS, DUPLICATE_RUNS = INDEX["line_runs"], INDEX["duplicate_line_runs"]
-DUPLICATE_RUN_CHARS, DUPLICATE_LINE_CHARS = INDEX["duplicate_line_run_chars"], INDEX["duplicate_line_chars"]
-NONBLANK, PUNCTUATED, SHORT = INDEX["nonblank_lines"], INDEX["punctuated_lines"], INDEX["short_lines"]
-LONG_PARAGRAPHS = INDEX["long_paragraphs"]
-LINES, BULLETS, ELLIPSIS_LINES = INDEX["lines"], INDEX["bullet_lines"], INDEX["ellipsis_lines"]
-C4_LINES, C4_SENTENCES = INDEX["c4_lines"], INDEX["c4_sentences"]
-C4_LOREM, C4_CURLY = INDEX["c4_lorem_ipsum"], INDEX["c4_curly_bracket"]
+PARAGRAPHS = st.OUT + INDEX["paragraphs"]
+DUPLICATE_PARAGRAPHS = st.OUT + INDEX["duplicate_paragraphs"]
+DUPLICATE_PARAGRAPH_CHARS = st.OUT + INDEX["duplicate_paragraph_chars"]
+RUNS, DUPLICATE_RUNS = st.OUT + INDEX["line_runs"], st.OUT + INDEX["duplicate_line_runs"]
+DUPLICATE_RUN_CHARS = st.OUT + INDEX["duplicate_line_run_chars"]
+DUPLICATE_LINE_CHARS = st.OUT + INDEX["duplicate_line_chars"]
+NONBLANK, PUNCTUATED = st.OUT + INDEX["nonblank_lines"], st.OUT + INDEX["punctuated_lines"]
+SHORT, LONG_PARAGRAPHS = st.OUT + INDEX["short_lines"], st.OUT + INDEX["long_paragraphs"]
+LINES, BULLETS, ELLIPSIS_LINES = (st.OUT + INDEX[name] for name in ("lines", "bullet_lines", "ellipsis_lines"))
+C4_LINES, C4_SENTENCES = st.OUT + INDEX["c4_lines"], st.OUT + INDEX["c4_sentences"]
+C4_LOREM_IPSUM, C4_CURLY_BRACKET = st.OUT + INDEX["c4_lorem_ipsum"], st.OUT + INDEX["c4_curly_bracket"]
 LONG_PARAGRAPH_CHARS = 200
 
 
 @njit
 def add_once(held, first, mask, h):
     """Put h into the set that lies in `held` from `first` on; return whether it was there."""
+    h ^= h >> np.uint64(32)
+    h |= ONE
     slot = (h >> ONE) & mask
     while True:
         place = first + np.int64(slot)
@@ -43,77 +47,90 @@ def add_once(held, first, mask, h):
 
 
 @njit
-def end_line(data, end, h, table, held, mask, state, rules, out):
+def end_line(text, end, h, paragraph, table, held, mask, state):
     """Count the line that a newline (or the end of the text) ends at byte `end`; h is the hash of its bytes.
 
-    `held` begins with two sets of `mask + 1` slots: one for lines, one for paragraphs.
+    `held` begins with two sets of `mask + 1` slots: one for lines, one for paragraphs. Returns the hash of the
+    paragraph so far; an empty line ends it.
     """
     size = end - state[st.LINE_START]
-    chars = size - state[st.CONTINUATION] + state[st.LINE_CHARS_BEFORE]
     if size:
-        out[RUNS] += 1
-        again = add_once(held, 0, mask, finish(h))
-        out[DUPLICATE_RUNS] += again
-        out[DUPLICATE_RUN_CHARS] += chars if again else 0
+        chars = size - state[st.CONTINUATION] + state[st.LINE_CHARS_BEFORE]
+        again = add_once(held, 0, mask, h)
+        state[RUNS] += 1
+        if again:
+            state[DUPLICATE_RUNS] += 1
+            state[DUPLICATE_RUN_CHARS] += chars
         if state[st.LINE_CHUNKS]:
-            out[NONBLANK] += 1
-            out[DUPLICATE_LINE_CHARS] += chars if again else 0
-            out[SHORT] += chars <= rules[st.SHORT_LINE_CHARS]
-            c, _ = class_at(data, before(data, end), table)
-            out[PUNCTUATED] += (c & TERMINAL) != 0
-        out[LONG_PARAGRAPHS] += chars >= LONG_PARAGRAPH_CHARS
+            state[NONBLANK] += 1
+            state[DUPLICATE_LINE_CHARS] += chars if again else 0
+            state[SHORT] += chars <= state[st.SHORT_LINE_CHARS]
+            c, _ = class_at(text, before(text, end), table)
+            state[PUNCTUATED] += (c & TERMINAL) != ZERO
+        state[LONG_PARAGRAPHS] += chars >= LONG_PARAGRAPH_CHARS
+        state[st.PARAGRAPH_CHARS] += chars + state[st.PARAGRAPH_OPEN]
+        state[st.PARAGRAPH_OPEN] = 1
+        state[st.LINE_CHUNKS] = 0
+        state[st.LINE_CHARS_BEFORE] = state[st.CONTINUATION]
+        paragraph = (paragraph ^ h) * STEP
+    elif state[st.PARAGRAPH_OPEN]:
+        close_paragraph(paragraph, state[st.PARAGRAPH_CHARS], held, mask, state)
+        state[st.PARAGRAPH_CHARS] = state[st.PARAGRAPH_OPEN] = 0
+        paragraph = SEED
     state[st.LINE_START] = end + 1
-    state[st.LINE_CHARS_BEFORE] = state[st.CONTINUATION]
-    state[st.LINE_CHUNKS] = 0
-    return size, chars
+    return paragraph
 
 
 @njit
-def close_paragraph(h, chars, held, mask, out):
+def close_paragraph(h, chars, held, mask, state):
     """Count a paragraph of which h is the hash."""
-    out[PARAGRAPHS] += 1
-    if add_once(held, np.int64(mask) + 1, mask, finish(h)):
-        out[DUPLICATE_PARAGRAPHS] += 1
-        out[DUPLICATE_PARAGRAPH_CHARS] += chars
+    state[PARAGRAPHS] += 1
+    if add_once(held, np.int64(mask) + 1, mask, h):
+        state[DUPLICATE_PARAGRAPHS] += 1
+        state[DUPLICATE_PARAGRAPH_CHARS] += chars
 
 
 @njit
-def count_paragraphs(data, a, b, table, held, mask, out):
-    """Count the paragraphs between blank lines of the stripped text at bytes a to b; `held` has an empty set for them."""
-    a, b = strip(data, a, b, table)
+def count_paragraphs(text, a, b, table, held, mask, state):
+    """Count anew the paragraphs between blank lines of the text at bytes a to b, stripped first."""
+    size = np.int64(mask) + 1
+    for i in range(size, 2 * size):
+        held[i] = ZERO
+    state[PARAGRAPHS] = state[DUPLICATE_PARAGRAPHS] = state[DUPLICATE_PARAGRAPH_CHARS] = 0
+    a, b = strip(text, a, b, table)
     h, chars, i = SEED, 0, a
     while i < b:
-        if data[i] == 0x0A and i + 1 < b and data[i + 1] == 0x0A:
-            close_paragraph(h, chars, held, mask, out)
+        if text[i] == 0x0A and text[i + 1] == 0x0A:  # the stripped text ends in no newline
+            close_paragraph(h, chars, held, mask, state)
             h, chars = SEED, 0
-            while data[i] == 0x0A:
+            while text[i] == 0x0A:
                 i += 1
             continue
-        h = (h + np.uint64(data[i])) * STEP
-        chars += (data[i] & 0xC0) != 0x80
+        h = (h + np.uint64(text[i])) * STEP
+        chars += (text[i] & 0xC0) != 0x80
         i += 1
-    close_paragraph(h, chars, held, mask, out)
+    close_paragraph(h, chars, held, mask, state)
 
 
 @njit
-def end_split_line(data, end, table, keys, cuts, state, rules, out):
+def end_split_line(text, end, table, cuts, line, state):
     """Count the line that ends at byte `end` as str.splitlines breaks lines, and what C4 makes of it."""
-    out[LINES] += 1
+    state[LINES] += 1
     first, last = state[st.FIRST_BYTE], state[st.LAST_BYTE]
     if first < 0:
         first, last = end, end
     else:
-        out[BULLETS] += bullet(data, first, last)
-        out[ELLIPSIS_LINES] += ellipsis(data, first, last)
+        state[BULLETS] += bullet(text, first, last)
+        state[ELLIPSIS_LINES] += ellipsis(text, first, last)
     if not state[st.STOPPED]:
         pieces, longest, flags = state[st.PIECES], state[st.LONGEST], state[st.LINE_FLAGS]
         sentences = state[st.SENTENCES] + 1
-        outcome, sentences = outcome_of(data, first, last, pieces, longest, flags, sentences, table, keys, cuts, rules)
+        outcome, sentences = outcome_of(text, first, last, pieces, longest, flags, sentences, table, cuts, line, state)
         if outcome == KEPT:
-            out[C4_LINES] += 1
-            out[C4_SENTENCES] += sentences
-        elif outcome == LOREM or outcome == CURLY:
-            out[C4_LOREM if outcome == LOREM else C4_CURLY] = 1
+            state[C4_LINES] += 1
+            state[C4_SENTENCES] += sentences
+        elif outcome in (LOREM, CURLY):
+            state[C4_LOREM_IPSUM if outcome == LOREM else C4_CURLY_BRACKET] = 1
             state[st.STOPPED] = 1
     start_split_line(state)
 
@@ -126,15 +143,36 @@ def start_split_line(state):
 
 
 @njit
-def bullet(data, a, b):
-    """Whether bytes a to b begin with - or •."""
-    return data[a] == 0x2D or (b - a >= 3 and data[a] == 0xE2 and data[a + 1] == 0x80 and data[a + 2] == 0xA2)
+def finish_lines(text, a, b, h, paragraph, table, cuts, line, held, mask, state):
+    """End the last line and paragraph, and count what the splits leave at both ends."""
+    if state[st.SPLIT_START] < b:
+        end_split_line(text, b, table, cuts, line, state)
+    paragraph = end_line(text, b, h, paragraph, table, held, mask, state)
+    if state[st.PARAGRAPH_OPEN]:
+        close_paragraph(paragraph, state[st.PARAGRAPH_CHARS], held, mask, state)
+    starts = a == b or text[a] == 0x0A
+    ends = b > a and text[b - 1] == 0x0A
+    state[RUNS] += starts + ends
+    state[DUPLICATE_RUNS] += starts and ends
+    clean = state[st.FIRST_CHUNK] >= 0
+    for i in range(a, state[st.FIRST_CHUNK]):
+        clean &= text[i] == 0x0A
+    for i in range(state[st.LAST_CHUNK], b):
+        clean &= text[i] == 0x0A
+    if not clean:  # white space other than newlines at an end: it is stripped before the text is split into paragraphs
+        count_paragraphs(text, a, b, table, held, mask, state)
 
 
 @njit
-def ellipsis(data, a, b):
+def bullet(text, a, b):
+    """Whether bytes a to b begin with - or •."""
+    return text[a] == 0x2D or (b - a >= 3 and text[a] == 0xE2 and text[a + 1] == 0x80 and text[a + 2] == 0xA2)
+
+
+@njit
+def ellipsis(text, a, b):
     """Whether bytes a to b end in ... or …."""
     if b - a < 3:
         return False
-    dots = data[b - 1] == 0x2E and data[b - 2] == 0x2E and data[b - 3] == 0x2E
-    return dots or (data[b - 3] == 0xE2 and data[b - 2] == 0x80 and data[b - 1] == 0xA6)
+    dots = text[b - 1] == 0x2E and text[b - 2] == 0x2E and text[b - 3] == 0x2E
+    return dots or (text[b - 3] == 0xE2 and text[b - 2] == 0x80 and text[b - 1] == 0xA6)

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from pipelines.kernels.columns import COLUMNS
 from pipelines.kernels.entry import measure, rewrite_c4
-from pipelines.kernels.scratch import FIRST_WORDS, make_scratch
-from pipelines.kernels.state import RULE_FIELDS
-from pipelines.kernels.tables import class_table, key_table
+from pipelines.kernels.scratch import FIRST_WORDS, Scratch, make_scratch
+from pipelines.kernels.state import RULE_FIELDS, RULES
+from pipelines.kernels.tables import word_table
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,34 +33,40 @@ def measure_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pl.D
         from pipelines.exact_words import word_spans
 
         spans, span_offsets = word_spans(data, offsets, settings.language)
-    scratch = getattr(_local, "scratch", None) or make_scratch(FIRST_WORDS)
-    given = (class_table(), key_table(), line_rules(settings))
-    done = measure(data, offsets, 0, spans, span_offsets, *given, scratch, out)
+    line = _line_buffer(offsets)
+    scratch = _scratch(settings)
+    done = measure(data, offsets, 0, spans, span_offsets, word_table(), scratch, line, out)
     while done < len(out):
-        scratch = make_scratch(4 * len(scratch.hashes))
-        done = measure(data, offsets, done, spans, span_offsets, *given, scratch, out)
-    _local.scratch = scratch if len(scratch.hashes) <= KEEP_WORDS else None
+        scratch = _scratch(settings, 4 * len(scratch.places))
+        done = measure(data, offsets, done, spans, span_offsets, word_table(), scratch, line, out)
+    _local.scratch = scratch if len(scratch.places) <= KEEP_WORDS else None
     return pl.DataFrame({name: out[:, place] for place, name in enumerate(COLUMNS)})
 
 
 def rewrite_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pa.Array:
     """Return the text that C4's line rules leave of every document, as large_string; null becomes empty."""
     data, offsets = bytes_of(text)
-    target = np.empty(int(offsets[-1] - offsets[0]) + 1, dtype=np.uint8)
+    target = np.zeros(int(offsets[-1] - offsets[0]) + 8, dtype=np.uint8)
     ends = np.zeros(len(offsets), dtype=np.int64)
-    scratch = getattr(_local, "scratch", None) or make_scratch(FIRST_WORDS)
-    rewrite_c4(data, offsets, class_table(), key_table(), scratch.cuts, line_rules(settings), target, ends[1:])
+    rewrite_c4(data, offsets, word_table(), _scratch(settings), _line_buffer(offsets), target, ends[1:])
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(target[: ends[-1]])]
     return pa.Array.from_buffers(pa.large_string(), len(ends) - 1, buffers)
 
 
-def line_rules(settings: Settings) -> np.ndarray:
-    """Return the line rules that settings ask for, in the order of `state.RULE_FIELDS`."""
-    return np.array([getattr(settings, name) for name in RULE_FIELDS], dtype=np.int64)
+def _scratch(settings: Settings, words: int = 0) -> Scratch:
+    scratch = (None if words else getattr(_local, "scratch", None)) or make_scratch(words or FIRST_WORDS)
+    for place, name in enumerate(RULE_FIELDS):
+        scratch.state[RULES + place] = getattr(settings, name)
+    return scratch
+
+
+def _line_buffer(offsets: np.ndarray) -> np.ndarray:
+    """Return room for the longest document's longest line; untouched pages of it cost nothing."""
+    return np.empty(int(np.diff(offsets).max(initial=0)) + 8, dtype=np.uint8)
 
 
 def bytes_of(text: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (bytes u8, offsets i64[n + 1]) of a text column; null is empty."""
+    """Return (bytes u8, offsets i64[n + 1]) of a text column; null is empty, eight bytes follow the last document."""
     array = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], pa.large_string())
@@ -72,11 +78,13 @@ def bytes_of(text: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
         array.validate(full=True)
     except pa.ArrowInvalid as error:
         raise InputError(f"the text column is not valid UTF-8: {error}") from error
+    if len(array) == 0:
+        return np.zeros(8, dtype=np.uint8), np.zeros(1, dtype=np.int64)
     _, offsets, data = array.buffers()
-    places = (
-        np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1] if len(array) else None
-    )
-    if places is None:
-        return np.zeros(1, dtype=np.uint8), np.zeros(1, dtype=np.int64)
-    raw = np.frombuffer(data, dtype=np.uint8) if data is not None and data.size else np.zeros(1, dtype=np.uint8)
+    places = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+    raw = np.frombuffer(data, dtype=np.uint8) if data is not None and data.size else np.zeros(0, dtype=np.uint8)
+    if len(raw) - places[-1] < 8:  # kernels read eight bytes at a time
+        first = places[0]
+        raw = np.concatenate([raw[first : places[-1]], np.zeros(8, dtype=np.uint8)])
+        places = places - first
     return raw, places

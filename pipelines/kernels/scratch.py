@@ -14,15 +14,14 @@ MOST_WORDS = 1 << 24  # words kept for n-grams: 17 M words are 100 MB of English
 
 
 class Scratch(NamedTuple):
-    """Per-thread scratch: 56 bytes a word of the longest document (12 for the word, 12 to find n-grams that may
-    repeat, 32 for their table)."""
+    """Per-thread scratch: 56 bytes a word of the longest document, and its longest line once more."""
 
-    hashes: np.ndarray  # u64
-    chars: np.ndarray  # i32
-    places: np.ndarray  # i32: positions whose n-gram may repeat
-    seen: np.ndarray  # u8[8 a word]: which n-grams were met, once and more than once
-    keys: np.ndarray  # u64[2 a word]: n-grams, and before them lines and paragraphs
-    counts: np.ndarray  # i32[2 x 2 a word]: how often, and where first
+    hashes: np.ndarray  # u64[words + 2]
+    lengths: np.ndarray  # i32[words + 2]: characters
+    places: np.ndarray  # i32[words]: positions whose n-gram may repeat
+    seen: np.ndarray  # u8[8 x words]: which n-grams were met, once and more than once
+    held: np.ndarray  # u64[2 x words]: n-grams, and before them lines and paragraphs
+    counts: np.ndarray  # i32[4 x words]: how often, and where first
     cuts: np.ndarray  # i32[3 x LONGEST_CHUNK]: ends of words, of suffixes (gathered backwards), joins
     state: np.ndarray  # i64
 
@@ -30,12 +29,12 @@ class Scratch(NamedTuple):
 def make_scratch(words: int) -> Scratch:
     """Return scratch for documents of up to `words` words (a power of two)."""
     return Scratch(
-        hashes=np.empty(words, dtype=np.uint64),
-        chars=np.empty(words, dtype=np.int32),
+        hashes=np.empty(words + 2, dtype=np.uint64),
+        lengths=np.empty(words + 2, dtype=np.int32),
         places=np.empty(words, dtype=np.int32),
-        seen=np.zeros(8 * words, dtype=np.uint8),
-        keys=np.zeros(2 * words, dtype=np.uint64),
-        counts=np.zeros(4 * words, dtype=np.int32),
+        seen=np.empty(8 * words, dtype=np.uint8),
+        held=np.empty(2 * words, dtype=np.uint64),
+        counts=np.empty(4 * words, dtype=np.int32),
         cuts=np.empty(3 * LONGEST_CHUNK, dtype=np.int32),
         state=np.zeros(STATE_SIZE, dtype=np.int64),
     )

@@ -11,16 +11,16 @@ from numba import njit
 from pipelines.kernels.classes import ALPHA, PUNCTUATION, SENTENCE_END, SPACE, SYMBOL
 from pipelines.kernels.scratch import LONGEST_CHUNK
 from pipelines.kernels.state import ALL_PUNCTUATION, ENDS_SENTENCE, HAS_ALPHA, HAS_NON_SYMBOL
-from pipelines.kernels.utf8 import class_at
+from pipelines.kernels.utf8 import ZERO, class_at
 from pipelines.kernels.words import split_chunk
 
 
 @njit
-def word_flags(data, a, b, table):
+def word_flags(text, a, b, table):
     """Return (flags, characters) of the word at bytes a to b."""
-    flags, chars, c = ALL_PUNCTUATION, 0, table[0]
+    flags, chars, c = ALL_PUNCTUATION, 0, ZERO
     while a < b:
-        c, size = class_at(data, a, table)
+        c, size = class_at(text, a, table)
         if c & ALPHA:
             flags |= HAS_ALPHA
         if not c & SYMBOL:
@@ -33,11 +33,11 @@ def word_flags(data, a, b, table):
 
 
 @njit
-def chunk_end(data, i, end, table):
+def chunk_end(text, i, end, table):
     """Return where the run without white space that starts at byte i ends (or is cut, if it is very long)."""
     limit = min(end, i + LONGEST_CHUNK - 4)
     while i < limit:
-        c, size = class_at(data, i, table)
+        c, size = class_at(text, i, table)
         if c & SPACE:
             break
         i += size
@@ -45,21 +45,21 @@ def chunk_end(data, i, end, table):
 
 
 @njit
-def sentences_in(data, a, b, table, keys, cuts):
+def sentences_in(text, a, b, table, cuts):
     """Return the sentences between bytes a and b, which are not empty."""
     count, ended, i, at = 1, False, a, a
     while i < b:
-        c, size = class_at(data, i, table)
+        c, size = class_at(text, i, table)
         if c & SPACE:
             i += size
             continue
-        if ended and (i - at > 1 or (i - at == 1 and data[at] != 0x20)):
+        if ended and (i - at > 1 or (i - at == 1 and text[at] != 0x20)):
             count += 1
             ended = False
-        end = chunk_end(data, i, b, table)
-        n = split_chunk(data, i, end, table, keys, cuts)
+        end = chunk_end(text, i, b, table)
+        n = split_chunk(text, i, end, table, cuts)
         for k in range(n):
-            flags, _ = word_flags(data, i, cuts[k], table)
+            flags, _ = word_flags(text, i, cuts[k], table)
             if flags & ENDS_SENTENCE:
                 ended = True
             elif ended and not flags & ALL_PUNCTUATION:

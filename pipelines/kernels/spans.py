@@ -7,35 +7,38 @@ from numba import njit
 
 from pipelines.kernels.classes import SPACE
 from pipelines.kernels.entry import source_stamp
+from pipelines.kernels.memory import pointer
 from pipelines.kernels.scratch import LONGEST_CHUNK
 from pipelines.kernels.sentences import chunk_end
-from pipelines.kernels.tables import class_table, key_table
+from pipelines.kernels.tables import word_table
 from pipelines.kernels.utf8 import class_at
 from pipelines.kernels.words import split_chunk
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
     """Return (start, end) in bytes of the words that the English word rule finds in one text."""
-    data = np.frombuffer(text.encode() or b" ", dtype=np.uint8)
-    spans = np.empty((len(data), 2), dtype=np.int64)
-    count = _scan(data, class_table(), key_table(), np.empty(3 * LONGEST_CHUNK, dtype=np.int32), spans)
+    raw = text.encode()
+    data = np.frombuffer(raw + bytes(8), dtype=np.uint8)
+    spans = np.empty((len(raw), 2), dtype=np.int64)
+    count = _scan(data, len(raw), word_table(), np.empty(3 * LONGEST_CHUNK, dtype=np.int32), spans)
     return [(int(a), int(b)) for a, b in spans[:count]]
 
 
 def _entry(stamp: str):
     @njit(cache=True)
-    def scan(data, table, keys, cuts, spans):
-        """Write the spans of all words of `data`; return how many."""
+    def scan(data, size, table, cuts, spans):
+        """Write the spans of all words of the first `size` bytes; return how many."""
+        text, tables, ends = pointer(data), pointer(table), pointer(cuts)
         n, i = 0, 0
-        while i < len(data) and len(stamp):
-            c, size = class_at(data, i, table)
+        while i < size and len(stamp):
+            c, width = class_at(text, i, tables)
             if c & SPACE:
-                i += size
+                i += width
                 continue
-            count = split_chunk(data, i, chunk_end(data, i, len(data), table), table, keys, cuts)
+            count = split_chunk(text, i, chunk_end(text, i, size, tables), tables, ends)
             for k in range(count):
                 spans[n, 0], spans[n, 1] = i, cuts[k]
-                i = cuts[k]
+                i = np.int64(cuts[k])
                 n += 1
         return n
 

@@ -1,4 +1,4 @@
-"""Places in the i64 state array that the pass over one document keeps, and in the arrays that steer it."""
+"""Places in the one i64 array that the pass over a document works in: its state, its rules, its columns."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ from __future__ import annotations
     FIRST_CHUNK,  # byte of the document's first and after its last non-space character
     LAST_CHUNK,
     HANDED,  # characters handed to the segmenter
-) = range(30)
-STATE_SIZE = 32
+    LETTER_WORDS,  # words of ASCII letters, and their characters: they are in none of the counts above
+    LETTER_WORD_CHARS,
+) = range(32)
+RULES, OUT, STATE_SIZE = 32, 48, 112  # where the rules and the document's columns lie in the same array
 
 # bits of LINE_FLAGS
 HAS_JAVASCRIPT, HAS_LOREM, HAS_CURLY, HAS_POLICY, HAS_BRACKET = 1, 2, 4, 8, 16
@@ -47,7 +49,7 @@ HAS_JAVASCRIPT, HAS_LOREM, HAS_CURLY, HAS_POLICY, HAS_BRACKET = 1, 2, 4, 8, 16
 # bits of a word's flags
 HAS_ALPHA, HAS_NON_SYMBOL, ALL_PUNCTUATION, ENDS_SENTENCE = 1, 2, 4, 8
 
-# places in the rules array
+# the rules that steer the pass
 (
     SHORT_LINE_CHARS,
     C4_TERMINAL,
@@ -58,7 +60,7 @@ HAS_ALPHA, HAS_NON_SYMBOL, ALL_PUNCTUATION, ENDS_SENTENCE = 1, 2, 4, 8
     C4_POLICY,
     C4_LOREM,
     C4_CURLY,
-) = range(9)
+) = range(RULES, RULES + 9)
 RULE_FIELDS = (
     "short_line_chars",
     "c4_terminal_punctuation",

@@ -1,8 +1,8 @@
 """The tables of the word rule, each made once a process: character classes, exceptions, units, stop words.
 
-`class_table` is one u64 array: 0x1100 page starts, then the pages; the first page is page 0, so that an ASCII byte's
-class stands at `ASCII + byte`. `key_table` is one u64 array: a bit table that says which hashes may be exceptions, then
-tables of (hash, value) pairs. Kernels take these as arguments: a global array would be frozen into the compiled cache.
+All lie in one u64 array, so that kernels pass one pointer: a bit table that says which hashes may be exceptions, tables
+of (hash, value) pairs, page starts, and pages of classes. The first page is page 0, so that an ASCII byte's class stands
+at `ASCII + byte`. It is an argument, not a global: a global array would be frozen into the compiled cache.
 """
 
 from __future__ import annotations
@@ -21,62 +21,67 @@ UNITS = (
     "кПа Па мбар Кб КБ кб Мб МБ мб Гб ГБ гб Тб ТБ тбكم كم² كم³ م م² م³ سم سم² سم³ مم مم² مم³ كم غرام جرام جم "
     "كغ ملغ كوب اكواب $ £ € ¥ ฿ US$ C$ A$ ₽ ﷼ ₴ ₠ ₡ ₢ ₣ ₤ ₥ ₦ ₧ ₨ ₩ ₪ ₫ ₭ ₮ ₯ ₰ ₱ ₲ ₳ ₵ ₶ ₷ ₸ ₹ ₺ ₻ ₼ ₾ ₿"
 )
-ASCII = 0x1100
+HASH_SEED, HASH_KEY = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9
 BLOOM_SHIFT = np.uint64(48)
 SPECIAL, UNIT, STOP = 1024, 1024 + (2 << 13), 1024 + (2 << 13) + (2 << 9)
 SPECIAL_MASK, UNIT_MASK, STOP_MASK = np.uint64((1 << 13) - 1), np.uint64((1 << 9) - 1), np.uint64((1 << 7) - 1)
-KEYS_SIZE = STOP + (2 << 7)
+PAGES = STOP + (2 << 7)
+ASCII = PAGES + 0x1100
 
 
 @cache
-def class_table() -> np.ndarray:
-    """Return the class table (u64, about 420 kB)."""
-    pages, flat = kinds.table()
-    starts = pages.astype(np.uint64) * np.uint64(256) + np.uint64(ASCII)
-    return np.concatenate([starts, flat])
-
-
-@cache
-def key_table() -> np.ndarray:
-    """Return the hash tables (u64, about 150 kB)."""
-    keys = np.zeros(KEYS_SIZE, dtype=np.uint64)
-    special = special_words()
-    for word, pieces in special.items():
+def word_table() -> np.ndarray:
+    """Return the whole table (u64, about 600 kB)."""
+    table = np.concatenate([np.zeros(PAGES, dtype=np.uint64), _class_table()])
+    for word, pieces in special_words().items():
         packed = sum(len(piece.encode()) << (8 * place) for place, piece in enumerate(pieces))
-        h = _put(keys, SPECIAL, int(SPECIAL_MASK), word, packed | _cut_into(word) << 24)
-        keys[h >> 54] |= np.uint64(1 << (h >> 48 & 63))
+        h = _put(table, SPECIAL, int(SPECIAL_MASK), word, packed | _cut_into(word) << 24)
+        table[h >> 54] |= np.uint64(1 << (h >> 48 & 63))
     for unit in UNITS.split():
-        _put(keys, UNIT, int(UNIT_MASK), unit, 1)
+        _put(table, UNIT, int(UNIT_MASK), unit, 1)
     for place, word in enumerate(STOP_WORDS):
-        _put(keys, STOP, int(STOP_MASK), word, 1 << place)
-    return keys
+        _put(table, STOP, int(STOP_MASK), word, 1 << place)
+    return table
+
+
+@cache
+def _class_table() -> np.ndarray:
+    pages, flat = kinds.table()
+    return np.concatenate([pages.astype(np.uint64) * np.uint64(256) + np.uint64(ASCII), flat])
 
 
 def hash_string(string: str) -> int:
     """Return what `utf8.hash_bytes` gives, without waiting for its compilation."""
-    h = 0x9E3779B97F4A7C15
-    for byte in string.encode():
-        h = (h + byte) * 0x5851F42D4C957F2D & 0xFFFFFFFFFFFFFFFF
-    h ^= h >> 32
-    h = h * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-    return h ^ h >> 29 | 1
+    raw = string.encode()
+    h = HASH_SEED ^ len(raw)
+    while len(raw) > 8:
+        h = _folded_product(h ^ int.from_bytes(raw[:8], "little"), HASH_KEY)
+        raw = raw[8:]
+    if raw:
+        h = _folded_product(h ^ int.from_bytes(raw.rjust(8, b"\0"), "little"), HASH_KEY)
+    return h | 1
 
 
-def _put(keys: np.ndarray, first: int, mask: int, string: str, value: int) -> int:
+def _folded_product(a: int, b: int) -> int:
+    product = a * b
+    return product >> 64 ^ product & 0xFFFFFFFFFFFFFFFF
+
+
+def _put(table: np.ndarray, first: int, mask: int, string: str, value: int) -> int:
     h = hash_string(string)
     slot = h >> 1 & mask
-    while keys[first + 2 * slot] not in (0, h):
+    while table[first + 2 * slot] not in (0, h):
         slot = (slot + 1) & mask
-    keys[first + 2 * slot], keys[first + 2 * slot + 1] = h, value
+    table[first + 2 * slot], table[first + 2 * slot + 1] = h, value
     return h
 
 
 def _cut_into(word: str) -> int:
     """Return how many words the affix rules alone make of an exception, 0 if they do not touch it."""
-    table = class_table()
+    table = _class_table()
 
     def of(char: str) -> int:
-        return int(table[int(table[ord(char) >> 8]) + (ord(char) & 255)])
+        return int(table[int(table[ord(char) >> 8]) - PAGES + (ord(char) & 255)])
 
     if word in cut_into():
         return cut_into()[word]

@@ -1,0 +1,76 @@
+"""Bare pointers for kernels: an array argument costs seven words and a reference count a call, a pointer one word.
+
+Whoever takes a pointer keeps the array alive until the last use; only the entry points of `entry.py` do. Indexing is
+not checked, as nowhere in compiled kernels.
+"""
+
+from __future__ import annotations
+
+from numba import types
+from numba.extending import intrinsic
+
+
+@intrinsic
+def pointer(typing_context, array):
+    """Return a pointer to the first item of a contiguous array."""
+    del typing_context
+
+    def codegen(context, builder, signature, args):
+        return context.make_array(signature.args[0])(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
+
+
+@intrinsic
+def eight_bytes(typing_context, data, i):
+    """Return the eight bytes from byte i of a u8 pointer on as one little-endian u64; they need not be aligned."""
+    del typing_context
+
+    def codegen(context, builder, signature, args):
+        from llvmlite import ir
+
+        place = builder.gep(args[0], [args[1]])
+        wide = builder.bitcast(place, ir.IntType(64).as_pointer())
+        return builder.load(wide, align=1)
+
+    return types.uint64(data, types.intp), codegen
+
+
+@intrinsic
+def folded_product(typing_context, a, b):
+    """Return the high and the low half of the 128-bit product of two u64, xored."""
+    del typing_context
+
+    def codegen(context, builder, signature, args):
+        from llvmlite import ir
+
+        wide, half = ir.IntType(128), ir.IntType(64)
+        product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
+        high = builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), half)
+        return builder.xor(high, builder.trunc(product, half))
+
+    return types.uint64(types.uint64, types.uint64), codegen
+
+
+@intrinsic
+def trailing_zeros(typing_context, word):
+    """Return the number of zero bits below the lowest set bit of a u64 (64 for 0)."""
+    del typing_context
+
+    def codegen(context, builder, signature, args):
+        from llvmlite import ir
+
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def set_bits(typing_context, word):
+    """Return the number of set bits of a u64."""
+    del typing_context
+
+    def codegen(context, builder, signature, args):
+        return builder.ctpop(args[0])
+
+    return types.int64(types.uint64), codegen
