@@ -87,9 +87,7 @@ def main() -> None:
                 f"{cluster_peak * 2**20 / documents:.1f} bytes a document with mapped files"
             )
     scale = 1e9 / documents
-    print(
-        f"10^9 documents at these rates: keys {size * scale / 1e12:.2f} TB and edges {edges * scale / 1e9:.0f} GB of disk,"
-    )
+    print(f"10^9 documents: keys {size * scale / 1e12:.2f} TB, edges {edges * scale / 1e9:.0f} GB of disk,")
     print(f"  join {join * scale / 3600:.1f} CPU hours over any number of tasks,")
     print(f"  cluster {cluster * scale / 60:.0f} minutes in one, 8 to 12 GB (more when its arrays leave the cache)")
 
