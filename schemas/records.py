@@ -51,6 +51,16 @@ PREFERENCE = pa.schema(
     ]
 )
 
+CHOICE = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("prompt", pa.large_string(), nullable=False),  # may be empty: minimal pairs
+        pa.field("options", pa.list_(pa.large_string()), nullable=False),  # with their leading space, where one belongs
+        pa.field("answer", pa.int64(), nullable=False),  # place of the right option
+    ]
+)
+
 UNREADABLE = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),

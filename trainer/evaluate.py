@@ -56,15 +56,33 @@ def document_nats(
     model: PreTrainedModel, documents: Sequence[np.ndarray], end_of_text: int, context: int
 ) -> np.ndarray:
     """Return each document's negative log-likelihood in nats, float64 [documents]."""
-    windows = _windows(documents, context)
-    windows.sort(key=lambda w: (w.stop - w.start, w.document, w.start))  # batches of like length: little padding
-    nats = np.zeros(len(documents))
-    with torch.inference_mode():
-        for batch in _batches(windows):
-            ids, targets, owners = _pad(batch, documents, end_of_text)
-            scores = _scores(model, ids, targets)
-            np.add.at(nats, owners, scores)
-    return nats
+    windows = [
+        Window(number, start, min(start + context, len(tokens)))
+        for number, tokens in enumerate(documents)
+        for start in range(0, len(tokens), context)
+    ]
+    streams = [np.concatenate([[end_of_text], tokens]) for tokens in documents]
+    return _summed(model, streams, windows)
+
+
+def continuation_nats(
+    model: PreTrainedModel, prompts: Sequence[np.ndarray], texts: Sequence[np.ndarray], end_of_text: int, context: int
+) -> np.ndarray:
+    """Return the nats of each text's tokens after its prompt, float64 [texts].
+
+    Prompt and text follow an end-of-text token; what exceeds the context is cut from the prompt's beginning. A text
+    longer than the context is cut into windows as documents are.
+    """
+    streams, windows = [], []
+    for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+        room = max(0, context - len(text))
+        before = np.concatenate([[end_of_text], prompt])[-(room + 1) :]
+        streams.append(np.concatenate([before, text]))
+        end = len(before) + len(text) - 1
+        windows += [Window(number, start, min(start + context, end)) for start in range(0, end, context)]
+        if len(before) > 1:  # then all of it fits into one window
+            windows[-1] = windows[-1]._replace(unscored=len(before) - 1)
+    return _summed(model, streams, windows)
 
 
 def write_scores(held_out: HeldOut, nats: np.ndarray, path: Path) -> pl.DataFrame:
@@ -83,21 +101,27 @@ def totals(scores: pl.DataFrame) -> dict[str, dict[str, float]]:
     return {row.pop("source"): row for row in sums.iter_rows(named=True)}
 
 
-class _Window(NamedTuple):
-    document: int
-    start: int  # first predicted token
+class Window(NamedTuple):
+    """A stretch of a stream that is read at once: tokens [start, stop) predict tokens [start + 1, stop + 1)."""
+
+    stream: int
+    start: int
     stop: int
+    unscored: int = 0  # predictions at the beginning that do not count: those of a prompt
 
 
-def _windows(documents: Sequence[np.ndarray], context: int) -> list[_Window]:
-    return [
-        _Window(number, start, min(start + context, len(tokens)))
-        for number, tokens in enumerate(documents)
-        for start in range(0, len(tokens), context)
-    ]
+def _summed(model: PreTrainedModel, streams: Sequence[np.ndarray], windows: list[Window]) -> np.ndarray:
+    """Return the nats of all scored predictions by stream, float64 [streams]."""
+    windows = sorted(windows, key=lambda w: (w.stop - w.start, w))  # batches of like length: little padding
+    nats = np.zeros(len(streams))
+    with torch.inference_mode():
+        for batch in _batches(windows):
+            ids, targets, owners = _pad(batch, streams)
+            np.add.at(nats, owners, _scores(model, ids, targets))
+    return nats
 
 
-def _batches(windows: Sequence[_Window]) -> list[Sequence[_Window]]:
+def _batches(windows: Sequence[Window]) -> list[Sequence[Window]]:
     """Cut windows, in order of length, into runs of at most BATCH_TOKENS padded tokens."""
     batches, first = [], 0
     for place, window in enumerate(windows):
@@ -107,19 +131,16 @@ def _batches(windows: Sequence[_Window]) -> list[Sequence[_Window]]:
     return [*batches, windows[first:]] if windows else []
 
 
-def _pad(
-    batch: Sequence[_Window], documents: Sequence[np.ndarray], end_of_text: int
-) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-    """Return (ids [windows, longest], targets with -1 at padding, the document of each target that counts)."""
+def _pad(batch: Sequence[Window], streams: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """Return (ids [windows, longest], targets with -1 where nothing counts, the stream of each target that counts)."""
     longest = max(w.stop - w.start for w in batch)
-    ids = np.full((len(batch), longest), end_of_text, np.int64)
+    ids = np.zeros((len(batch), longest), np.int64)
     targets = np.full((len(batch), longest), -1, np.int64)
     for row, window in enumerate(batch):
-        tokens, length = documents[window.document], window.stop - window.start
-        ids[row, 0] = tokens[window.start - 1] if window.start else end_of_text
-        ids[row, 1:length] = tokens[window.start : window.stop - 1]
-        targets[row, :length] = tokens[window.start : window.stop]
-    owners = np.repeat([w.document for w in batch], [w.stop - w.start for w in batch])
+        stream, length = streams[window.stream], window.stop - window.start
+        ids[row, :length] = stream[window.start : window.stop]
+        targets[row, window.unscored : length] = stream[window.start + 1 + window.unscored : window.stop + 1]
+    owners = np.repeat([w.stream for w in batch], [w.stop - w.start - w.unscored for w in batch])
     return torch.from_numpy(ids), torch.from_numpy(targets), owners
 
 

@@ -5,6 +5,7 @@ The classes are those of transformers, so that whatever reads a Hugging Face dir
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -45,18 +46,33 @@ def load(path: Path) -> PreTrainedModel:
     )
 
 
+def small_init(width: int) -> float:
+    """Return sqrt(2 / (5 width)), the spread of initial weights (Nguyen and Salazar 2019, arXiv 1910.05895).
+
+    It is the customary 0.02 at a width of 1,000; at 96 it is 0.065, and a short run learns visibly more with it.
+    """
+    return math.sqrt(2 / (5 * width))
+
+
 def context_of(model: PreTrainedModel, wanted: Model | None) -> int:
     """Return the positions a stage may use: those of the recipe's model, or all that a loaded model has."""
     return wanted.context if wanted is not None else int(model.config.get_text_config().max_position_embeddings)
 
 
 def counted_parameters(model: PreTrainedModel) -> tuple[int, int]:
-    """Return (all parameters, those that multiply every token: body and head, an untied input embedding left out)."""
+    """Return (all parameters, those that multiply a token: body and head, without an untied input embedding).
+
+    Of a model with experts, a token meets only those it is sent to.
+    """
     total = sum(p.numel() for p in model.parameters())
     inputs: Any = model.get_input_embeddings()
     head: Any = model.get_output_embeddings()
-    tied = head is None or inputs.weight is head.weight
-    return total, total if tied else total - inputs.weight.numel()
+    met = total if head is None or inputs.weight is head.weight else total - inputs.weight.numel()
+    experts = getattr(model.config, "num_local_experts", None)
+    if experts:
+        theirs = sum(p.numel() for name, p in model.named_parameters() if ".experts." in name)
+        met -= theirs - theirs * model.config.num_experts_per_tok // experts
+    return total, met
 
 
 def flops_per_token(model: PreTrainedModel, context: float) -> float:

@@ -62,7 +62,7 @@ def test_it_learns_and_says_what_it_did(world, whole):
     assert result.steps == len(log) == 32
     assert result.tokens == log["tokens"][-1] == 8192
     assert log["step"].to_list() == list(range(32))
-    assert log["loss"][0] == pytest.approx(math.log(400), abs=0.1)
+    assert log["loss"][0] == pytest.approx(math.log(400), abs=0.4)
     assert result.final_loss < log["loss"][0] - 1
     realised = pl.read_parquet(out / "realised.parquet")
     assert realised["tokens"].sum() == 8192

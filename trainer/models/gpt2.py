@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
-from trainer.model import Model
+from trainer.model import Model, small_init
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -19,7 +19,7 @@ class GPT2(Model):
     layers: int = Field(3, ge=1)
     heads: int = Field(3, ge=1)
     ff: int | None = Field(None, ge=8)  # None: 4 x width
-    init_std: float = Field(0.02, gt=0)
+    init_std: float | None = Field(None, gt=0)  # None: sqrt(2 / (5 width))
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
@@ -38,7 +38,7 @@ class GPT2(Model):
             n_head=self.heads,
             n_inner=self.ff or 4 * self.width,
             n_positions=self.context,
-            initializer_range=self.init_std,
+            initializer_range=self.init_std or small_init(self.width),
             resid_pdrop=0.0,
             embd_pdrop=0.0,
             attn_pdrop=0.0,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
-from trainer.model import Model
+from trainer.model import Model, small_init
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,7 +22,7 @@ class Llama(Model):
     ff: int | None = Field(None, ge=8)
     rope_theta: float = Field(10_000.0, gt=0)
     norm_eps: float = Field(1e-5, gt=0)
-    init_std: float = Field(0.02, gt=0)
+    init_std: float | None = Field(None, gt=0)  # None: sqrt(2 / (5 width))
     tied: bool = True  # one matrix for input and output embeddings: the vocabulary is most of a small model
 
     @model_validator(mode="after")
@@ -46,7 +46,7 @@ class Llama(Model):
             num_key_value_heads=self.kv_heads or self.heads,
             max_position_embeddings=self.context,
             rms_norm_eps=self.norm_eps,
-            initializer_range=self.init_std,
+            initializer_range=self.init_std or small_init(self.width),
             rope_parameters={"rope_type": "default", "rope_theta": self.rope_theta},
             tie_word_embeddings=self.tied,
             bos_token_id=end_of_text,

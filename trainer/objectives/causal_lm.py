@@ -45,12 +45,16 @@ class CausalLM(Objective):
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
         from trainer.cross_entropy import summed_nats
-        from trainer.heads import hidden_states, output_weight
+        from trainer.heads import output_weight
+        from trainer.routing import routed_hidden_states
 
         ids = batch.tensors["ids"]
-        hidden = hidden_states(model, ids[:, :-1])
-        total = summed_nats(hidden.flatten(0, 1), output_weight(model), ids[:, 1:].flatten())
-        return Loss(total, ids[:, 1:].numel(), {})
+        targets = ids[:, 1:].flatten()
+        routed = routed_hidden_states(model, ids[:, :-1])
+        total = summed_nats(routed.hidden.flatten(0, 1), output_weight(model), targets)
+        if routed.balance is not None:
+            total = total + routed.balance * len(targets)
+        return Loss(total, len(targets), {name: value * len(targets) for name, value in routed.metrics.items()})
 
     def evaluate(self, model: PreTrainedModel, setting: Setting, out: Path) -> Evaluation:
         from trainer.encoder import open_encoder
@@ -59,7 +63,13 @@ class CausalLM(Objective):
         encoder = open_encoder(setting.inputs["tokenizer"].path / "tokenizer")
         held_out = read_held_out(setting.inputs["held_out"], encoder)
         nats = document_nats(model, held_out.tokens, encoder.end_of_text, setting.context)
-        return Evaluation(totals=totals(write_scores(held_out, nats, out / "scores.parquet")))
+        metrics: dict[str, float] = {}
+        if "choices" in setting.inputs:
+            from trainer.choices import score_choices
+
+            choices = setting.inputs["choices"]
+            metrics = score_choices(model, choices, encoder, setting.context, out / "choices.parquet")
+        return Evaluation(totals(write_scores(held_out, nats, out / "scores.parquet")), metrics)
 
 
 class _Packed(Data):
