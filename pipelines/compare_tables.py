@@ -11,7 +11,18 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.printable import one_line
-from pipelines.wording import LABEL, digits_for, headline, plain, sentence, signed, span, split_by_source, target
+from pipelines.wording import (
+    LABEL,
+    digits_for,
+    further,
+    headline,
+    plain,
+    sentence,
+    signed,
+    span,
+    split_by_source,
+    target,
+)
 from schemas.results import Comparison, Effect
 
 STYLE = {"better": "bold blue", "worse": "bold dark_orange", "equivalent": "bold", "undecided": "dim"}
@@ -86,6 +97,19 @@ def comparison_view(comparison: Comparison, matrix: pl.DataFrame) -> Group:
         matrix_table(matrix, comparison, digits),
     ]
     return Group(*lines)
+
+
+def further_line(what: str, comparison: Comparison) -> Text:
+    """Return a comparison beside the main one in a line: every mix's value, effect, interval and verdict."""
+    digits = min(digits_for(comparison), 4)
+    words = further(what, comparison)
+    line = Text().append(f"{words.name} ({words.value}): ", style="bold")
+    line.append_text(_text(comparison.baseline).append(f" {plain(comparison.values.get(comparison.baseline), digits)}"))
+    for e in comparison.effects:
+        line.append("; ").append_text(_text(e.mix))
+        effect = f"{signed(e.effect, digits)} {span(e.low, e.high, digits)}"
+        line.append(f" {plain(e.value, digits)}, {effect} ").append(LABEL[e.verdict], style=STYLE[e.verdict])
+    return line
 
 
 def _margin(comparison: Comparison) -> str:

@@ -52,7 +52,9 @@ def compared(
     recipe = load(recipe_name, sets)
     made = plan(recipe)
     store = Path(recipe.store)
-    target = named(made, "compare")
+    target = named(made, "compare")  # the main comparison alone is what scripts read
+    if not as_json:
+        target = [step for step in made.steps if step.kind == "compare"]
     quiet = Console(stderr=True, highlight=False, markup=False) if as_json else console
     run(target, store, Where(workers=workers or os.cpu_count() or 1), TerminalProgress(quiet), wait)
     if as_json:
@@ -79,9 +81,12 @@ def named(made: Plan, name: str) -> list[Step]:
 
 
 def _answer(made: Plan, store: Path, console: Console) -> None:
-    step = next((s for s in made.steps if s.kind == "compare"), None)
-    if step is None or not step.artifact(store).done:
-        return
-    from pipelines.tables import print_comparison
+    """Print the main comparison, then every further one (`compare:WHAT`) in a line; those that are finished."""
+    from pipelines.tables import print_comparison, print_further
 
-    print_comparison(step.artifact(store).path, console)
+    steps = [step for step in made.steps if step.kind == "compare" and step.artifact(store).done]
+    for step in sorted(steps, key=lambda step: step.name != "compare"):
+        if step.name == "compare":
+            print_comparison(step.artifact(store).path, console)
+        else:
+            print_further(step.name.partition(":")[2], step.artifact(store).path, console)

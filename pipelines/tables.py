@@ -35,6 +35,15 @@ def print_comparison(artifact: Path, console: Console) -> None:
     console.print(comparison_view(comparison, pl.read_parquet(artifact / "loss_matrix.parquet")))
 
 
+def print_further(what: str, artifact: Path, console: Console) -> None:
+    """Print a finished comparison `compare:WHAT` in a line."""
+    from pipelines.compare_tables import further_line
+    from schemas.results import Comparison
+
+    found = Comparison.model_validate_json((artifact / "comparison.json").read_bytes())
+    console.print(further_line(what, found), soft_wrap=True)
+
+
 def print_calibration(pairs: Path, judge: str, as_json: bool, console: Console) -> None:
     """Hold a judge against the labels of a file and print how far it can be trusted."""
     from generators.calibration import calibrate_file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.printable import printable
 from schemas.results import Comparison, Effect
@@ -15,6 +15,22 @@ LABEL = {
     "undecided": "not distinguishable",
 }
 MINUS = "\u2212"
+WIDE = 0.05  # half an interval of a share from which a reader is told that it is wide
+
+
+class Wording(NamedTuple):
+    """How a further comparison is spoken of: its name, what its values are, and what they are counted over."""
+
+    name: str
+    value: str
+    items: str
+
+
+FURTHER = {
+    "preferences": Wording("held-out preferences", "share right", "pairs"),
+    "tasks": Wording("checkable tasks", "share right", "items"),
+    "win_rate": Wording("win rate by a judge", "wins, a tie as half", "questions"),
+}
 
 
 def signed(value: float | None, digits: int = 4) -> str:
@@ -123,6 +139,27 @@ def target(comparison: Comparison) -> str:
     on = comparison.on
     domains = ", ".join(f"{d.name} {d.documents:,}" for d in on.domains)
     return f"{on.description} ({on.documents:,} documents, {on.bytes:,} bytes: {domains})"
+
+
+def further(what: str, comparison: Comparison) -> Wording:
+    """Return the words for the comparison `compare:WHAT`."""
+    plain_name = " ".join(printable(what, 40).split()).replace("_", " ")
+    return FURTHER.get(what) or Wording(plain_name, comparison.unit, "documents")
+
+
+def width_note(effect: Effect, items: str) -> str:
+    """Return what a wide interval of a share (0 to 1) leaves open, in a sentence; empty when it is not wide."""
+    if effect.low is None or effect.high is None:
+        return f"{effect.mix}: one seed shows no spread, so this is a figure and no finding."
+    if effect.high - effect.low < 2 * WIDE:
+        return ""
+    wide = f"{effect.mix}: the interval is wide, {100 * (effect.high - effect.low):.0f} points in a hundred"
+    on = f"on {effect.documents:,} {items} and {_seeds(effect.seeds)}"
+    if effect.verdict in ("better", "worse"):
+        return f"{wide} {on}; the direction is sure, the size is not."
+    if effect.low < -WIDE and effect.high > WIDE:
+        return f"{wide} {on}; it rules out neither a large gain nor a large loss."
+    return f"{wide} {on}; a difference of {100 * max(abs(effect.low), abs(effect.high)):.0f} points is not ruled out."
 
 
 def _seeds(count: int) -> str:

@@ -51,12 +51,37 @@ class Made:
         return Comparison.model_validate_json((artifact.path / "comparison.json").read_bytes())
 
     @cached_property
+    def further(self) -> dict[str, tuple[Comparison, pl.DataFrame | None]]:
+        """The comparisons beside the main one, `compare:WHAT`, with their mix x source matrices."""
+        found = {}
+        for what, artifact in self.of_kind("compare").items():
+            if what and (artifact.path / "comparison.json").exists():
+                matrix = artifact.path / "loss_matrix.parquet"
+                comparison = Comparison.model_validate_json((artifact.path / "comparison.json").read_bytes())
+                found[what] = comparison, pl.read_parquet(matrix) if matrix.exists() else None
+        return found
+
+    @cached_property
     def matrix(self) -> pl.DataFrame | None:
         """The mix x source matrix of the comparison."""
         artifact = self.named("compare")
         if artifact is None or not (artifact.path / "loss_matrix.parquet").exists():
             return None
         return pl.read_parquet(artifact.path / "loss_matrix.parquet")
+
+    def by_run(self, kind: str) -> dict[str, dict[str, Artifact]]:
+        """Return the finished artifacts of `kind:MIX:SEED` by mix and seed; the baseline first, as in `mixes`."""
+        found: dict[str, dict[str, Artifact]] = {}
+        for name, artifact in self.of_kind(kind).items():
+            mix, _, seed = name.rpartition(":")
+            found.setdefault(mix, {})[seed] = artifact
+        order = {mix: number for number, mix in enumerate(self.mixes())}
+        return dict(sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
+
+    @property
+    def baseline(self) -> str:
+        """The baseline's name; empty when the recipe compares nothing."""
+        return str((self.recipe.get("compare") or {}).get("baseline") or "")
 
     def mixes(self) -> list[str]:
         """Return the mixes' names, the baseline first; the order in which every section shows them."""
