@@ -37,7 +37,7 @@ def aspects(files: Sequence[Path]) -> list[Aspect]:
     names, orders = _shape(files)
     if not names or not orders:
         return []
-    frame = pl.scan_parquet(files).select("ratings")
+    frame = pl.scan_parquet(list(files)).select("ratings")
     columns = [
         pl.col("ratings").str.json_path_match(f"$.{name}[{n}]").alias(f"{name}:{n}")
         for name in names
@@ -52,7 +52,7 @@ def _shape(files: Sequence[Path]) -> tuple[list[str], int]:
     """Return the aspects' names and the number of orders, as the first answer has them."""
     if not files:
         return [], 0
-    first = pl.scan_parquet(files).select("ratings").head(1).collect()
+    first = pl.scan_parquet(list(files)).select("ratings").head(1).collect()
     try:
         found = json.loads(first["ratings"][0]) if first.height else {}
     except ValueError:

@@ -88,7 +88,7 @@ class PreferenceMargins(Section):
                     for k, share in enumerate(counts[mix].tolist())
                     if share
                 ],
-                accuracy=units.share(frame["correct"].sum(), frame.height),
+                accuracy=units.share(float(frame["correct"].sum()), frame.height),
                 ties=frame.filter(pl.col("margin") == 0).height,
                 not_finite=frame.height - len(finite[mix]),
                 rows=frame.height,
@@ -181,4 +181,4 @@ def _by_length(frame: pl.DataFrame, lengths: pl.DataFrame | None) -> dict[str, s
         "chosen_longer": both.filter(pl.col("longer") > 0)["correct"],
         "chosen_shorter": both.filter(pl.col("longer") < 0)["correct"],
     }
-    return {name: f"{units.share(side.sum(), len(side))} of {len(side):,}" for name, side in sides.items()}
+    return {name: f"{units.share(float(side.sum()), len(side))} of {len(side):,}" for name, side in sides.items()}

@@ -88,9 +88,8 @@ class Shelf:
         self.made[step] = Artifact(folder)
 
     def compare(self, what: str, kind: str, scores: str, metric: str) -> None:
-        work = Compare(
-            baseline="plain", metric=metric, direction="higher", scores=scores, on=f"what {what} holds", draws=100
-        )
+        fields = {"baseline": "plain", "metric": metric, "direction": "higher", "scores": scores, "draws": 100}
+        work = Compare(**fields, on=f"what {what} holds")
         inputs = {f"run:{mix}:{seed}": self.made[f"{kind}:{mix}:{seed}"] for mix in MIXES for seed in SEEDS}
         out = self.root / f"compare.{what}-00000000"
         out.mkdir()
