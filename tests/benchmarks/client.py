@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--model", help="a model directory to serve")
     parser.add_argument("--url", help="a running server instead")
     parser.add_argument("--name", help="the model's name there")
+    parser.add_argument("--eager", action="store_true", help="start without compilation")
     parser.add_argument("--at-once", type=int, default=64)
     parser.add_argument("--requests", type=int, default=256)
     parser.add_argument("--tokens", type=int, default=64)
@@ -96,7 +97,8 @@ def main() -> None:
         if args.url:
             endpoint = Endpoint(args.url, args.name, dialect="vllm")
         else:
-            endpoint = stack.enter_context(Server(Serve(args.model, context=2048), say=print))
+            arguments = ("--enforce-eager",) if args.eager else ()
+            endpoint = stack.enter_context(Server(Serve(args.model, context=2048, arguments=arguments), say=print))
         measure(endpoint, args)
 
 

@@ -16,7 +16,7 @@ from generators.judge import Pair, make_judge
 from generators.server import Serve, Server
 from schemas.errors import WindtunnelError
 
-CONTEXT = 512
+CONTEXT = 2048
 LABEL = {
     "type": "object",
     "properties": {"better": {"enum": ["A", "B"]}},
@@ -66,7 +66,11 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(model, tmp_path_factory):
-    held = Server(Serve(model, kv_cache_gib=1), say=print, runtime=tmp_path_factory.mktemp("runtime"))
+    held = Server(
+        Serve(model, kv_cache_gib=1, arguments=("--enforce-eager",)),
+        say=print,
+        runtime=tmp_path_factory.mktemp("runtime"),
+    )
     with held:
         yield held
 
@@ -83,9 +87,11 @@ def test_many_seeded_prompts_at_once_are_answered_and_replayed(server, tmp_path)
         assert {c.error for c in first} == {None}
         assert all(c.completion_tokens >= 1 and c.prompt_tokens > 300 for c in first)
         assert len({c.text for c in first}) > 32
-        assert client.complete(requests) != first  # marked as cached
-        assert [c.text for c in client.complete(requests)] == [c.text for c in first]
-        assert client.usage.sent == 64
+        sent = client.usage.sent
+        again = client.complete(requests)
+        assert [c.text for c in again] == [c.text for c in first]
+        assert all(c.cached for c in again)
+        assert client.usage.sent == sent
     assert server._started == 1
 
 
@@ -114,7 +120,8 @@ def test_logprobs_of_both_interfaces(server):
         assert completion.logprobs
         for token in completion.logprobs:
             assert token.logprob < 0
-            assert len(token.top) >= 5
+            assert token.token in dict(token.top)
+            assert len(token.top) >= 2  # tokens of the same text are one alternative
 
 
 def test_the_judge_reads_probabilities_and_swapping_mirrors_them(server):
