@@ -1,0 +1,33 @@
+"""Tasks in worker processes of this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from pipelines.task import Task, TaskRunner
+
+PRELOAD = ["numpy", "pyarrow.parquet", "polars", "pipelines.task"]  # imported once, then forked into every worker
+
+
+class Options(BaseModel):
+    """This machine needs none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
+    """Run all tasks in at most `workers` processes."""
+    import multiprocess
+    from loguru import logger
+
+    from pipelines.local_executor import QuietLocalExecutor
+
+    logger.remove()
+    multiprocess.set_forkserver_preload(PRELOAD)
+    processes = max(1, min(workers, len(tasks)))
+    executor = QuietLocalExecutor(
+        pipeline=[TaskRunner(tasks)], tasks=len(tasks), workers=processes, logging_dir=str(logs)
+    )
+    executor.run_watched(tasks)
