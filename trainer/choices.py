@@ -36,7 +36,10 @@ def score_choices(
     """
     items = _items(artifact)
     options = items.explode("options")
-    prompts, texts = list(encoder.encode(options["prompt"])), list(encoder.encode(options["options"]))
+    prompts, texts = (
+        list(encoder.encode(options["prompt"].to_list())),
+        list(encoder.encode(options["options"].to_list())),
+    )
     nats = continuation_nats(model, prompts, texts, encoder.end_of_text, context)
     sizes = options["options"].str.len_bytes().cast(pl.Int64)
     scored = options.select("number").with_columns(pl.Series("nats", nats), sizes.alias("bytes"))
