@@ -30,6 +30,7 @@ class Measure(Work):
 
     settings: Settings
     rules: tuple[dict[str, Any], ...] = ()
+    files: dict[str, str] = {}  # noqa: RUF012 (pydantic copies it) - path and blake3 of what the rules read
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return len(inputs["documents"].files("documents"))

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import polars as pl
 import pyarrow as pa
+from blake3 import blake3
 
-from schemas.errors import RecipeError
+from schemas.artifact import canonical_json
+from schemas.errors import InputError, RecipeError
 from schemas.plugin import Plugin, find, make, split
 from schemas.work import Work
 
@@ -23,14 +26,21 @@ if TYPE_CHECKING:
     from pipelines.features import Settings
 
 
+Words = Literal["fast", "exact"]
+
+
 class Reason(NamedTuple):
-    """Why a document goes: `drop` is true, or null when it could not be measured (null never drops)."""
+    """Why a document goes: `drop` is true, or null when it could not be measured (null never drops).
+
+    `detail`, where it has a value, is put behind the name: a reason that only the measurement knows.
+    """
 
     name: str
     drop: pl.Expr
     value: pl.Expr | None = None  # what is compared with the limit
     limit: float | None = None
     side: Literal["above", "below", "is"] = "is"
+    detail: pl.Expr | None = None
 
 
 class Example(NamedTuple):
@@ -45,12 +55,12 @@ class Example(NamedTuple):
 class Rule(Plugin):
     """One rule set: thresholds as fields, reasons in order.
 
-    `keeps` and `drops` are the file's own examples; one test runs them all. `edits` says that `edit` rewrites text.
+    `keeps` and `drops` are the file's own examples; one test runs them all.
     """
 
-    edits: ClassVar[bool] = False
     keeps: ClassVar[tuple[Example, ...]] = ()
     drops: ClassVar[tuple[Example, ...]] = ()
+    repeatable: ClassVar[bool] = False  # may stand several times in a list: its columns are named by its parameters
 
     def reasons(self) -> list[Reason]:
         """Return the reasons in the order in which they are asked; the first true one decides."""
@@ -71,6 +81,15 @@ class Rule(Plugin):
     def edit(self, batch: pa.RecordBatch) -> tuple[pa.Array, dict[str, int]]:
         """Return the rewritten text column of kept documents and counts of what was rewritten."""
         raise NotImplementedError
+
+    def reads(self) -> list[Path]:
+        """Return the files that measuring reads (models, lists); their contents are part of the measurement's key."""
+        return []
+
+    @property
+    def edits(self) -> bool:
+        """Whether `edit` rewrites the text of kept documents."""
+        return False
 
     @property
     def measures(self) -> bool:
@@ -148,7 +167,7 @@ def pieces(specs: Sequence[Any]) -> list[Piece]:
     return [Piece(tuple(part)) for part in found if part]
 
 
-def shared_settings(rules: Sequence[tuple[str, Rule]], words: str, language: str) -> Settings:
+def shared_settings(rules: Sequence[tuple[str, Rule]], words: Words, language: str) -> Settings:
     """Return the settings of the shared pass that a piece's rules ask for.
 
     Raises RecipeError when two rules of one piece ask for different ones.
@@ -169,17 +188,30 @@ def shared_settings(rules: Sequence[tuple[str, Rule]], words: str, language: str
 
 def own_measures(rules: Sequence[tuple[str, Rule]]) -> tuple[dict[str, Any], ...]:
     """Return the specs of the rules that have measurements of their own, thresholds left out, each once."""
-    specs: dict[str, dict[str, Any]] = {}
+    specs: dict[tuple[str, str], dict[str, Any]] = {}
     for name, rule in rules:
         if not rule.measures:
             continue
         config = rule.measure_config()
-        if specs.setdefault(name, config) != config:
+        columns = canonical_json(config) if rule.repeatable else ""
+        if specs.setdefault((name, columns), config) != config:
             raise RecipeError(f"rule {name!r} stands twice in one list and measures differently: make it two corpora")
-    return tuple({name: config} for name, config in sorted(specs.items()))
+    return tuple({name: config} for (name, _), config in sorted(specs.items(), key=lambda item: item[0]))
 
 
-def stages(specs: Sequence[Any], words: str = "fast", language: str = "en", step: str = "rules") -> list[Stage]:
+def digests(rules: Sequence[tuple[str, Rule]]) -> dict[str, str]:
+    """Return blake3 of every file that the rules' measurements read; raises InputError for one that is not there."""
+    found = {}
+    for name, rule in rules:
+        for path in rule.reads():
+            if not path.is_file():
+                raise InputError(f"rule {name!r} reads {path}, and there is no such file")
+            digest = blake3(max_threads=blake3.AUTO).update_mmap(path)
+            found[str(path)] = digest.hexdigest()
+    return dict(sorted(found.items()))
+
+
+def stages(specs: Sequence[Any], words: Words = "fast", language: str = "en", step: str = "rules") -> list[Stage]:
     """Return the work of a recipe's `rules:` in order: measure, decide, and edit where a rule rewrites text.
 
     A threshold is part of the decide work only, so changing one runs no measurement again. `step` names the decisions
@@ -192,7 +224,8 @@ def stages(specs: Sequence[Any], words: str = "fast", language: str = "en", step
     chain: list[Stage] = []
     for number, piece in enumerate(pieces(specs), start=1):
         settings = shared_settings(piece.rules, words, language)
-        chain.append(Stage("measure", Measure(settings=settings, rules=own_measures(piece.rules))))
+        measure = Measure(settings=settings, rules=own_measures(piece.rules), files=digests(piece.rules))
+        chain.append(Stage("measure", measure))
         full = tuple(full_spec(name, rule) for name, rule in piece.rules)
         chain.append(Stage("decide", Decide(rules=full, step=step if number == 1 else f"{step}-{number}")))
         if piece.editor:
@@ -212,12 +245,20 @@ def verdict(reasons: Sequence[tuple[str, Reason]]) -> pl.Expr:
     """Return an expression: the name of the first reason that holds, null for a document that stays."""
     if not reasons:
         return pl.lit(None, dtype=pl.String)
-    return pl.coalesce(pl.when(reason.drop).then(pl.lit(name)) for name, reason in reasons)
+    return pl.coalesce(pl.when(reason.drop).then(_named(name, reason)) for name, reason in reasons)
+
+
+def _named(name: str, reason: Reason) -> pl.Expr:
+    if reason.detail is None:
+        return pl.lit(name)
+    detail = pl.lit(f"{name}.") + reason.detail.cast(pl.String)
+    return pl.when(reason.detail.is_null()).then(pl.lit(name)).otherwise(detail)
 
 
 def columns_of(reasons: Sequence[tuple[str, Reason]]) -> list[str]:
     """Return the measured columns that the reasons read, in first-read order."""
-    return list(dict.fromkeys(column for _, reason in reasons for column in reason.drop.meta.root_names()))
+    read = (e for _, reason in reasons for e in (reason.drop, reason.detail) if e is not None)
+    return list(dict.fromkeys(column for expression in read for column in expression.meta.root_names()))
 
 
 def explain(specs: Sequence[Any], why: Mapping[str, Any]) -> pl.DataFrame:

@@ -6,12 +6,14 @@ not checked, as nowhere in compiled kernels.
 
 from __future__ import annotations
 
+from typing import Any
+
 from numba import types
 from numba.extending import intrinsic
 
 
 @intrinsic
-def pointer(typing_context, array):
+def _pointer(typing_context, array):
     """Return a pointer to the first item of a contiguous array."""
     del typing_context
 
@@ -22,7 +24,7 @@ def pointer(typing_context, array):
 
 
 @intrinsic
-def eight_bytes(typing_context, data, i):
+def _eight_bytes(typing_context, data, i):
     """Return the eight bytes from byte i of a u8 pointer on as one little-endian u64; they need not be aligned."""
     del typing_context
 
@@ -37,7 +39,7 @@ def eight_bytes(typing_context, data, i):
 
 
 @intrinsic
-def folded_product(typing_context, a, b):
+def _folded_product(typing_context, a, b):
     """Return the high and the low half of the 128-bit product of two u64, xored."""
     del typing_context
 
@@ -53,7 +55,7 @@ def folded_product(typing_context, a, b):
 
 
 @intrinsic
-def trailing_zeros(typing_context, word):
+def _trailing_zeros(typing_context, word):
     """Return the number of zero bits below the lowest set bit of a u64 (64 for 0)."""
     del typing_context
 
@@ -66,7 +68,7 @@ def trailing_zeros(typing_context, word):
 
 
 @intrinsic
-def set_bits(typing_context, word):
+def _set_bits(typing_context, word):
     """Return the number of set bits of a u64."""
     del typing_context
 
@@ -74,3 +76,11 @@ def set_bits(typing_context, word):
         return builder.ctpop(args[0])
 
     return types.int64(types.uint64), codegen
+
+
+# What kernels import: an intrinsic has one argument less than its definition, which type checkers cannot know.
+pointer: Any = _pointer
+eight_bytes: Any = _eight_bytes
+folded_product: Any = _folded_product
+trailing_zeros: Any = _trailing_zeros
+set_bits: Any = _set_bits

@@ -1,8 +1,8 @@
 """The tables of the word rule, each made once a process: character classes, exceptions, units, stop words.
 
-All lie in one u64 array, so that kernels pass one pointer: a bit table that says which hashes may be exceptions, tables
-of (hash, value) pairs, page starts, and pages of classes. The first page is page 0, so that an ASCII byte's class stands
-at `ASCII + byte`. It is an argument, not a global: a global array would be frozen into the compiled cache.
+All lie in one u64 array, so that kernels pass one pointer: a bit table that says which hashes may be exceptions,
+tables of (hash, value) pairs, page starts, and pages of classes. The first page is page 0, so that the class of an
+ASCII byte stands at `ASCII + byte`. The array is an argument: a global one would be frozen into the compiled cache.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""C4's rules: lines that end in punctuation and have words, no boilerplate phrases, enough sentences; edits the text."""
+"""C4's rules: lines that end in punctuation and have words, no boilerplate, enough sentences; edits the text."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ class C4(Rule):
     `paragraphs` also asks for three lines of 200 characters in the original text (mC4's rule).
     """
 
-    edits: ClassVar[bool] = True
-
     terminal_punctuation: bool = True
     citations: bool = True
     min_words_per_line: int = 3
@@ -51,6 +49,10 @@ class C4(Rule):
         Example(_FIVE.replace("one", "one, with our cookie policy"), "too_few_sentences"),
         Example(_FIVE, "too_few_long_lines", params={"paragraphs": True}),
     )
+
+    @property
+    def edits(self) -> bool:
+        return True
 
     def settings(self) -> dict[str, Any]:
         return {

@@ -45,6 +45,9 @@ class Language(Rule):
     def _one_or_more(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
+    def reads(self) -> list[Path]:
+        return [] if self.model == "lid.176" else [Path(self.model)]
+
     def measure_config(self) -> dict[str, Any]:
         return {"model": self.model}
 
