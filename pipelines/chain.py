@@ -14,7 +14,7 @@ from pipelines.corpus import merged
 from pipelines.edit import rewritten
 from pipelines.features import Settings
 from pipelines.measure import built, measured
-from pipelines.rule import Rule, Words, full_spec, own_measures, pieces, reasons_of, shared_settings, verdict
+from pipelines.rule import Rule, full_spec, own_measures, pieces, reasons_of, shared_settings, verdict
 
 
 class Link(NamedTuple):
@@ -35,7 +35,7 @@ class Judged(NamedTuple):
     edits: dict[str, int]
 
 
-def chain(specs: Sequence[Any], words: Words = "fast", language: str = "en") -> list[Link]:
+def chain(specs: Sequence[Any], words: str = "fast", language: str = "en") -> list[Link]:
     """Return a recipe's list of rules as links; raises RecipeError for a wrong one."""
     return [
         Link(

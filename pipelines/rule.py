@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import polars as pl
 import pyarrow as pa
 from blake3 import blake3
+from pydantic import ValidationError
 
 from schemas.artifact import canonical_json
 from schemas.errors import InputError, RecipeError
@@ -24,9 +25,6 @@ from schemas.work import Work
 
 if TYPE_CHECKING:
     from pipelines.features import Settings
-
-
-Words = Literal["fast", "exact"]
 
 
 class Reason(NamedTuple):
@@ -167,7 +165,7 @@ def pieces(specs: Sequence[Any]) -> list[Piece]:
     return [Piece(tuple(part)) for part in found if part]
 
 
-def shared_settings(rules: Sequence[tuple[str, Rule]], words: Words, language: str) -> Settings:
+def shared_settings(rules: Sequence[tuple[str, Rule]], words: str, language: str) -> Settings:
     """Return the settings of the shared pass that a piece's rules ask for.
 
     Raises RecipeError when two rules of one piece ask for different ones.
@@ -183,7 +181,10 @@ def shared_settings(rules: Sequence[tuple[str, Rule]], words: Words, language: s
                     "put the second into a corpus of its own, made from this one"
                 )
             asked[key] = (value, name)
-    return Settings(words=words, language=language, **{key: value for key, (value, _) in asked.items()})
+    try:
+        return Settings.model_validate({"words": words, "language": language, **{k: v for k, (v, _) in asked.items()}})
+    except ValidationError as error:
+        raise RecipeError(f"words: {error.errors()[0]['msg']}") from error
 
 
 def own_measures(rules: Sequence[tuple[str, Rule]]) -> tuple[dict[str, Any], ...]:
@@ -211,7 +212,7 @@ def digests(rules: Sequence[tuple[str, Rule]]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def stages(specs: Sequence[Any], words: Words = "fast", language: str = "en", step: str = "rules") -> list[Stage]:
+def stages(specs: Sequence[Any], words: str = "fast", language: str = "en", step: str = "rules") -> list[Stage]:
     """Return the work of a recipe's `rules:` in order: measure, decide, and edit where a rule rewrites text.
 
     A threshold is part of the decide work only, so changing one runs no measurement again. `step` names the decisions

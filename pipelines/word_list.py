@@ -29,6 +29,8 @@ def entries(listed: str | Sequence[str]) -> list[str]:
     found = [line for line in found if line and not line.startswith("#")]
     if any(line.startswith("<") for line in found[:50]):
         raise InputError(f"{path} looks like a web page, not like a list with one entry a line: fetch the list itself")
+    if not found:
+        raise InputError(f"{path} holds no entries: give one a line")
     return found
 
 
