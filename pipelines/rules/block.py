@@ -1,0 +1,133 @@
+"""Any filter or formatter of datatrove as a rule: its verdict and reason become columns, its rewriting an edit."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import Any, ClassVar
+
+import polars as pl
+import pyarrow as pa
+from blake3 import blake3
+from pydantic import field_validator, model_validator
+
+from pipelines.datatrove_block import Call, build, documents_of, filtered, formatted, kind_of, parse
+from pipelines.rule import Example, Reason, Rule, when
+from schemas.errors import RecipeError
+
+_SPAM = "datatrove.pipeline.filters.RegexFilter(regex_exp='(?i)buy now')"
+_GOPHER = "datatrove.pipeline.filters.GopherQualityFilter(min_stop_words=None, min_doc_words=3, max_doc_words=9)"
+
+
+class Block(Rule):
+    """Drop what a datatrove filter drops, rewrite as a datatrove formatter does.
+
+    call: the block's constructor as text, with literals as arguments; it is parsed and never evaluated, and only
+    filters and formatters below `datatrove.pipeline.` are built. name: the word in columns and reasons; the class's
+    name and a digest of the call by default, so that two calls never share columns. rewrites: true for filters that
+    change the text as well (C4QualityFilter); one that does so unannounced is an error, since its edits would be lost.
+    Filters see id, text, url, source and lang. A document on which the block raises goes as `failed`. A block with
+    state (a cycle of replacements, a random stream) starts anew in every shard. Columns: `NAME_kept`, `NAME_reason`,
+    `NAME_error`.
+    """
+
+    primary: ClassVar[str | None] = "call"
+    repeatable: ClassVar[bool] = True
+    call: str
+    name: str = ""
+    rewrites: bool = False
+
+    keeps: ClassVar[tuple[Example, ...]] = (
+        Example("A quiet page.", params={"call": _SPAM}),
+        Example("three words here", params={"call": _GOPHER}),
+    )
+    drops: ClassVar[tuple[Example, ...]] = (
+        Example("BUY NOW and pay later", "spam", params={"call": _SPAM, "name": "spam"}),
+        Example("two words", "g.gopher_short_doc", params={"call": _GOPHER, "name": "g"}),
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _word(cls, name: str) -> str:
+        if name and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", name):
+            raise ValueError("a block's name is made of letters, digits and '_', 40 at most")
+        return name
+
+    @model_validator(mode="after")
+    def _callable(self) -> Block:
+        try:
+            parse(self.call)
+        except RecipeError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @cached_property
+    def parsed(self) -> Call:
+        """The call in parts."""
+        return parse(self.call)
+
+    @cached_property
+    def kind(self) -> str:
+        """`filter` or `formatter`."""
+        return kind_of(self.parsed)
+
+    @cached_property
+    def label(self) -> str:
+        """The word that columns and reasons begin with."""
+        return self.name or f"{self.parsed.class_name}_{blake3(repr(self.parsed).encode()).hexdigest()[:6]}"
+
+    @cached_property
+    def _block(self) -> Any:
+        return build(self.parsed)
+
+    @property
+    def edits(self) -> bool:
+        return self.rewrites or self.kind == "formatter"
+
+    @property
+    def measures(self) -> bool:
+        return self.kind == "filter"
+
+    def measure_config(self) -> dict[str, Any]:
+        return {"call": self.call, "name": self.name, "rewrites": self.rewrites}
+
+    def measure(self, batch: pa.RecordBatch) -> pl.DataFrame:
+        outcomes = filtered(self._block, documents_of(batch))
+        texts = batch.column("text").to_pylist()
+        if not self.rewrites and any(o.text != (text or "") for o, text in zip(outcomes, texts, strict=True)):
+            raise RecipeError(
+                f"{self.parsed.class_name} rewrites the text of what it keeps: say so, "
+                "{block: {call: ..., rewrites: true}}, or its edits would be lost"
+            )
+        return pl.DataFrame(
+            {
+                f"{self.label}_kept": [outcome.kept for outcome in outcomes],
+                f"{self.label}_reason": [outcome.reason for outcome in outcomes],
+                f"{self.label}_error": [outcome.error for outcome in outcomes],
+            },
+            schema_overrides={
+                f"{self.label}_kept": pl.Boolean,
+                f"{self.label}_reason": pl.String,
+                f"{self.label}_error": pl.String,
+            },
+        )
+
+    def reasons(self) -> list[Reason]:
+        if self.kind != "filter":
+            return []
+        kept, why = pl.col(f"{self.label}_kept"), pl.col(f"{self.label}_reason")
+        error = pl.col(f"{self.label}_error")
+        return [
+            *when(f"{self.label}.failed", error.is_not_null(), error),
+            Reason(self.label, ~kept, kept, detail=why),
+        ]
+
+    def edit(self, batch: pa.RecordBatch) -> tuple[pa.Array, dict[str, int]]:
+        documents = documents_of(batch)
+        if self.kind == "formatter":
+            new, failed = formatted(self._block, documents)
+        else:
+            new, failed = [outcome.text for outcome in filtered(self._block, documents)], 0
+        changed = sum(a != b for a, b in zip(batch.column("text").to_pylist(), new, strict=True))
+        counts = {"rewritten_documents": changed} | ({"failed_documents": failed} if failed else {})
+        return pa.array(new, pa.large_string()), counts
