@@ -14,7 +14,8 @@ from pipelines.corpus import merged
 from pipelines.edit import rewritten
 from pipelines.features import Settings
 from pipelines.measure import built, measured
-from pipelines.rule import Rule, full_spec, own_measures, pieces, reasons_of, shared_settings, verdict
+from pipelines.rule import Rule, full_spec, own_measures, pieces, reasons_of, rules_of, shared_settings, verdict
+from schemas.errors import RecipeError
 
 
 class Link(NamedTuple):
@@ -36,7 +37,10 @@ class Judged(NamedTuple):
 
 
 def chain(specs: Sequence[Any], words: str = "fast", language: str = "en") -> list[Link]:
-    """Return a recipe's list of rules as links; raises RecipeError for a wrong one."""
+    """Return a recipe's list of rules as links; raises RecipeError for a wrong one, or one that must see all first."""
+    for name, rule in rules_of(specs):
+        if rule.cuts():
+            raise RecipeError(f"rule {name!r} cuts a share of all documents, which batches one by one cannot tell")
     return [
         Link(
             shared_settings(piece.rules, words, language),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.rule import columns_of, reasons_of, verdict
+from pipelines.rule import columns_of, reasons_of, rules_of, verdict
+from pipelines.score_histogram import ScoreHistogram
 from schemas.artifact import Artifact, writing
 from schemas.records import DECISION
 from schemas.work import Counts, Work
@@ -32,12 +33,23 @@ class Decide(Work):
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         reasons = reasons_of(self.rules)
         path = inputs["measures"].files("measures")[rank]
-        frame = pl.read_parquet(path, columns=["id", *columns_of(reasons)])
+        cuts = cuts_of(self.rules, inputs["measures"])
+        frame = pl.read_parquet(path, columns=["id", *(name for name in columns_of(reasons) if name not in cuts)])
+        frame = frame.with_columns(pl.lit(cut, pl.Float64).alias(name) for name, cut in cuts.items())
         prior = pl.read_parquet(inputs["decisions"].files("decisions")[rank]) if "decisions" in inputs else None
         decided = decisions(frame, verdict(reasons), self.step, prior)
         with writing(out / "decisions" / f"{rank:05d}.parquet") as target:
             write_decisions(decided, target)
-        return counted(decided, prior).check(f"{self.step}, shard {rank}")
+        counts = counted(decided, prior)
+        counts.notes = {name: f"{cut:.9g}" for name, cut in cuts.items()}  # as text: numbers of shards are added up
+        return counts.check(f"{self.step}, shard {rank}")
+
+
+def cuts_of(specs: Sequence[Any], measures: Artifact) -> dict[str, float]:
+    """Return the values that rules take from the histograms of all shards, by the column name they are used under."""
+    wanted = {name: cut for _, rule in rules_of(specs) for name, cut in rule.cuts().items()}
+    histograms = {column: measures.path / "histograms" / f"{column}.parquet" for column, _ in wanted.values()}
+    return {name: ScoreHistogram.read(histograms[column]).cut(share) for name, (column, share) in wanted.items()}
 
 
 def decisions(frame: pl.DataFrame, reason: pl.Expr, step: str, prior: pl.DataFrame | None) -> pl.DataFrame:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipelines.features import Settings, features
 from pipelines.rule import Rule, find_rule
+from pipelines.score_histogram import ScoreHistogram
 from schemas.artifact import Artifact, writing
 from schemas.work import Counts, Work
 
@@ -38,7 +39,7 @@ class Measure(Work):
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         source = inputs["documents"].files("documents")[rank]
         prior = alive(inputs["decisions"].files("decisions")[rank]) if "decisions" in inputs else None
-        rules = [built(spec) for spec in self.rules]
+        rules = [built(spec).bound(inputs) for spec in self.rules]
         counts, writer, start = Counts(), None, 0
         with writing(out / "measures" / f"{rank:05d}.parquet") as path:
             for batch in batches(source):
@@ -60,6 +61,16 @@ class Measure(Work):
                 writer.write_table(table)
             writer.close()
         return counts.check(f"measure, shard {rank}")
+
+    def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        """Write `histograms/COLUMN.parquet` of the scores that rules cut a top share of: all shards together."""
+        for name in sorted({name for spec in self.rules for name in built(spec).scores()}):
+            histogram = ScoreHistogram()
+            for path in sorted((out / "measures").glob("*.parquet")):
+                with pq.ParquetFile(path) as file:
+                    for batch in file.iter_batches(columns=[name]):
+                        histogram.add(batch.column(name).drop_null().to_numpy(zero_copy_only=False))
+            histogram.write(out / "histograms" / f"{name}.parquet")
 
 
 EMPTY = pa.schema(

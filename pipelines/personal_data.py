@@ -10,7 +10,7 @@ import ipaddress
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -18,26 +18,46 @@ import pyarrow as pa
 
 
 class Pattern(NamedTuple):
-    """How one kind of personal data is found: `hint` must match for `exact` to be tried; `valid` has the last word."""
+    """How personal data is found: `hint` must match for `exact` to be tried; `valid` has the last word.
 
+    Of a match with a group `secret`, only that group is replaced.
+    """
+
+    kind: str
     hint: str  # for polars' linear regular expressions
     exact: re.Pattern[str]
     valid: Callable[[str], bool]
     stand_ins: tuple[str, ...]
 
 
-KINDS = ("emails", "ips", "phones", "cards", "keys")
+KINDS = ("keys", "emails", "ips", "cards", "phones")
 _LOCAL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_GROUP = r"[0-9A-Fa-f]"
+_GIVEN_OUT = ipaddress.ip_network("2000::/3")
 _SEPARATOR = r"[ .\u00a0\u2011-]"
+_BEGIN, _END = (rf"-----{word} (?:[A-Z]{{1,12}} ){{0,2}}PRIVATE KEY-----" for word in ("BEGIN", "END"))
+_NAMED = (
+    r"(?i:(?:api|access|secret|auth|private|client|account|encryption|signing)[ _.-]?(?:key|token|secret)"
+    r"|secret|token|passw(?:or)?d|bearer|credentials?)"
+)
 
 
-def _public(address: str) -> bool:
+def _address(match: str) -> bool:
     try:
-        return ipaddress.ip_address(address).is_global
+        ipaddress.ip_address(match)
     except ValueError:
         return False
+    return True
+
+
+def _public(match: str) -> bool:
+    """Whether a match is an address that is reachable for all; of version 6 only 2000::/3 has been given out."""
+    if not _address(match):
+        return False
+    address = ipaddress.ip_address(match)
+    return address.is_global and (address.version == 4 or address in _GIVEN_OUT)
 
 
 def _luhn(number: str) -> bool:
@@ -54,29 +74,87 @@ def _dialled(number: str) -> bool:
     return 9 <= sum(c.isdigit() for c in number) <= 15
 
 
-PATTERNS = {
-    "emails": Pattern(
+def _random(secret: str) -> bool:
+    """Whether a string has the mixture of a drawn one: a long identifier has no digits, or one case and joints."""
+    digits = sum(c.isdigit() for c in secret)
+    mixed = any(c.islower() for c in secret) and any(c.isupper() for c in secret)
+    return len(set(secret)) > 6 and (digits > 0 if mixed else digits > 3 and secret.isalnum() and not secret.isdigit())
+
+
+def _always(_: str) -> bool:
+    return True
+
+
+PATTERNS = (
+    Pattern(
+        "keys",
+        r"AKIA|ASIA|gh[pousr]_|github_pat_|glpat-|hf_|sk-|xox[abprs]-|AIza|eyJ",
+        re.compile(
+            r"(?<![A-Za-z0-9])(?:A[KS]IA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255}"
+            r"|glpat-[A-Za-z0-9_-]{20,64}|hf_[A-Za-z0-9]{30,64}|sk-[A-Za-z0-9_-]{20,255}|xox[abprs]-[A-Za-z0-9-]{10,255}"
+            r"|AIza[0-9A-Za-z_-]{35}|eyJ[A-Za-z0-9_-]{8,2000}\.eyJ[A-Za-z0-9_-]{8,4000}\.[A-Za-z0-9_-]{8,2000})"
+            r"(?![A-Za-z0-9])"
+        ),
+        _always,
+        ("[key]",),
+    ),
+    Pattern(
+        "keys",
+        "PRIVATE KEY-----",
+        # a block that a page cut short has no end: its lines of base64 go all the same
+        re.compile(
+            rf"{_BEGIN}(?:(?:[A-Za-z0-9+/=\s:,\\]|-(?!-)){{0,8000}}?{_END}|(?:\s{{0,2}}[A-Za-z0-9+/=]{{16,80}}){{0,200}})"
+        ),
+        _always,
+        ("[key]",),
+    ),
+    Pattern(
+        "keys",
+        r"(?i)(?:key|token|secret|passwd|password|bearer|credentials?)[^A-Za-z0-9]{1,8}[A-Za-z0-9+/_-]{32}",
+        re.compile(
+            rf"{_NAMED}[\"']?(?:\s{{0,3}}(?::=|=>|[:=])\s{{0,3}}|\s)[\"']?(?:(?i:bearer|basic)\s)?"
+            r"(?P<secret>[A-Za-z0-9+/_-]{32,512}={0,2})(?![A-Za-z0-9+/_-])"
+        ),
+        _random,
+        ("[key]",),
+    ),
+    Pattern(
+        "emails",
         "@",
-        re.compile(rf"(?<![A-Za-z0-9]){_LOCAL}{{1,64}}(?:\.{_LOCAL}{{1,64}}){{0,8}}@(?:{_LABEL}\.){{1,8}}{_LABEL}"),
-        lambda _: True,
+        re.compile(
+            rf"(?<![A-Za-z0-9_])[A-Za-z0-9_]{_LOCAL}{{0,63}}(?:\.{_LOCAL}{{1,64}}){{0,8}}"
+            rf"@(?:(?:{_LABEL}\.){{1,8}}{_LABEL}|\[[0-9A-Fa-f:.]{{2,45}}\])"
+        ),
+        _always,
         ("email@example.com", "firstname.lastname@example.org"),
     ),
-    "ips": Pattern(
-        r"\d\.\d{1,3}\.\d{1,3}\.\d|[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{0,4}:",
-        re.compile(
-            rf"(?<![\d.])(?:{_BYTE}\.){{3}}{_BYTE}(?![\d.]*\d)"
-            r"|(?<![0-9A-Za-z:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![0-9A-Za-z:])"
-        ),
+    Pattern(
+        "ips",
+        r"\d\.\d{1,3}\.\d{1,3}\.\d",
+        re.compile(rf"(?<![\d.])(?:{_BYTE}\.){{3}}{_BYTE}(?![\d.]*\d)"),
         _public,
         ("22.214.171.124", "126.96.36.199", "188.8.131.52", "184.108.40.206", "220.127.116.11", "18.104.22.168"),
     ),
-    "cards": Pattern(
+    Pattern(
+        "ips",
+        r"[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:",
+        # two groups in front at least, or the address begins as all public ones do: `a::b` is a name in a program
+        re.compile(
+            rf"(?<![0-9A-Za-z:.])(?:[23]{_GROUP}{{3}}:|{_GROUP}{{1,4}}:{_GROUP}{{1,4}}:)(?:{_GROUP}{{0,4}}:){{1,6}}"
+            rf"{_GROUP}{{0,4}}(?![0-9A-Za-z:]|\.\d)"
+        ),
+        _public,
+        ("2001:db8::1", "2001:db8::2"),
+    ),
+    Pattern(
+        "cards",
         r"\d{4}[ -]?\d",
-        re.compile(r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d-]*\d)"),
+        re.compile(r"(?<![\w.+-])\d(?:[ -]?\d){12,18}(?![\w-]*\w)"),
         _luhn,
         ("0000 0000 0000 0000",),
     ),
-    "phones": Pattern(
+    Pattern(
+        "phones",
         r"\+\d|\d{3}[). -]",
         re.compile(
             rf"(?<![\w+.-])\+[1-9]\d{{0,2}}{_SEPARATOR}?(?:\(\d{{1,4}}\){_SEPARATOR}?)?\d{{1,5}}"
@@ -86,61 +164,64 @@ PATTERNS = {
         _dialled,
         ("+1 555 0100",),
     ),
-    "keys": Pattern(
-        r"AKIA|ASIA|gh[pousr]_|github_pat_|glpat-|hf_|sk-|xox[abprs]-|AIza|eyJ|PRIVATE KEY",
-        re.compile(
-            r"(?<![A-Za-z0-9])(?:A[KS]IA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255}"
-            r"|glpat-[A-Za-z0-9_-]{20,64}|hf_[A-Za-z0-9]{30,64}|sk-[A-Za-z0-9_-]{20,255}|xox[abprs]-[A-Za-z0-9-]{10,255}"
-            r"|AIza[0-9A-Za-z_-]{35}|eyJ[A-Za-z0-9_-]{8,2000}\.eyJ[A-Za-z0-9_-]{8,4000}\.[A-Za-z0-9_-]{8,2000})"
-            r"(?![A-Za-z0-9])"
-            r"|-----BEGIN (?:[A-Z]{1,12} ){0,2}PRIVATE KEY-----[A-Za-z0-9+/=\s:,-]{0,8000}?"
-            r"-----END (?:[A-Z]{1,12} ){0,2}PRIVATE KEY-----"
-        ),
-        lambda _: True,
-        ("[key]",),
-    ),
-}
+)
 
 
-def count(text: pa.Array) -> pl.DataFrame:
+def count(text: pa.Array, public_ips: bool = True) -> pl.DataFrame:
     """Return a column `pii_<kind>` (u32) for every kind."""
     series = _series(text)
-    columns = {}
-    for kind in KINDS:
-        pattern = PATTERNS[kind]
-        found = [0] * len(series)
+    found = {kind: [0] * len(series) for kind in KINDS}
+    for pattern in patterns(KINDS, public_ips):
         for row, value in _candidates(series, pattern):
-            found[row] = sum(1 for match in pattern.exact.finditer(value) if pattern.valid(match.group()))
-        columns[f"pii_{kind}"] = pl.Series(found, dtype=pl.UInt32)
-    return pl.DataFrame(columns)
+            found[pattern.kind][row] += sum(1 for match in pattern.exact.finditer(value) if _valid(pattern, match))
+    return pl.DataFrame({f"pii_{kind}": pl.Series(counts, dtype=pl.UInt32) for kind, counts in found.items()})
 
 
-def replace(text: pa.Array, kinds: Sequence[str]) -> tuple[pa.Array, dict[str, int]]:
-    """Return the column with all data of `kinds` replaced, and how many pieces of each kind there were."""
+def replace(
+    text: pa.Array, kinds: Sequence[str], public_ips: bool = True, stand_ins: Mapping[str, Sequence[str]] | None = None
+) -> tuple[pa.Array, dict[str, int]]:
+    """Return the column with all data of `kinds` replaced, and how many pieces of each kind there were.
+
+    `stand_ins` (kind to strings) are put in turn in place of the default ones.
+    """
     series = _series(text)
     totals: Counter[str] = Counter()
-    for kind in (kind for kind in KINDS if kind in kinds):
+    for pattern in patterns(kinds, public_ips):
+        turn = tuple((stand_ins or {}).get(pattern.kind, ())) or pattern.stand_ins
         changed: dict[int, str] = {}
-        for row, value in _candidates(series, PATTERNS[kind]):
-            new, found = _replaced(value, PATTERNS[kind])
+        for row, value in _candidates(series, pattern):
+            new, found = _replaced(value, pattern, turn)
             if found:
                 changed[row] = new
-                totals[kind] += found
+                totals[pattern.kind] += found
         if changed:
             series = series.scatter(list(changed), list(changed.values()))
     return series.to_arrow().cast(pa.large_string()), dict(totals)
 
 
-def _replaced(value: str, pattern: Pattern) -> tuple[str, int]:
-    turns = itertools.cycle(pattern.stand_ins)
+def patterns(kinds: Sequence[str], public_ips: bool) -> Iterator[Pattern]:
+    """Yield the patterns of `kinds` in the order in which they are tried."""
+    for pattern in PATTERNS:
+        if pattern.kind in kinds:
+            yield pattern if public_ips or pattern.kind != "ips" else pattern._replace(valid=_address)
+
+
+def _valid(pattern: Pattern, match: re.Match[str]) -> bool:
+    return pattern.valid(match["secret"] if "secret" in pattern.exact.groupindex else match.group())
+
+
+def _replaced(value: str, pattern: Pattern, stand_ins: Sequence[str]) -> tuple[str, int]:
+    turns = itertools.cycle(stand_ins)
+    group = "secret" if "secret" in pattern.exact.groupindex else 0
     found = 0
 
     def stand_in(match: re.Match[str]) -> str:
         nonlocal found
-        if not pattern.valid(match.group()):
+        if not _valid(pattern, match):
             return match.group()
         found += 1
-        return next(turns)
+        start, end = (place - match.start() for place in match.span(group))
+        return match.group()[:start] + next(turns) + match.group()[end:]
 
     return pattern.exact.sub(stand_in, value), found
 

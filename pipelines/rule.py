@@ -18,7 +18,7 @@ import pyarrow as pa
 from blake3 import blake3
 from pydantic import ValidationError
 
-from schemas.artifact import canonical_json
+from schemas.artifact import Artifact, canonical_json
 from schemas.errors import InputError, RecipeError
 from schemas.plugin import Plugin, find, make, split
 from schemas.work import Work
@@ -83,6 +83,18 @@ class Rule(Plugin):
     def reads(self) -> list[Path]:
         """Return the files that measuring reads (models, lists); their contents are part of the measurement's key."""
         return []
+
+    def bound(self, inputs: Mapping[str, Artifact]) -> Rule:
+        """Return the rule with what the measuring step's other inputs give it, such as a model trained by the plan."""
+        return self
+
+    def scores(self) -> tuple[str, ...]:
+        """Return the own columns, between 0 and 1, whose histogram over all shards measuring writes."""
+        return ()
+
+    def cuts(self) -> dict[str, tuple[str, float]]:
+        """Return what `reasons` needs to know of all shards: name -> (column of `scores`, share of the highest)."""
+        return {}
 
     @property
     def edits(self) -> bool:

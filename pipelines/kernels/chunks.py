@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from pipelines.kernels import state as st
-from pipelines.kernels.classes import CASED_LOWER, COUNTED, DOTTED, EASY_END, SENTENCE_END, SPACE
+from pipelines.kernels.classes import CASED_LOWER, COUNTED, EASY_END, SENTENCE_END, SPACE
 from pipelines.kernels.memory import eight_bytes, set_bits, trailing_zeros
 from pipelines.kernels.sentences import word_flags
 from pipelines.kernels.tables import ASCII, STOP, STOP_MASK
@@ -138,8 +138,6 @@ def ellipses(text, a, b):
 @njit
 def put_by_rules(text, a, b, union, n, most, hashes, lengths, table, cuts, state):
     """Take the words of the run at bytes a to b by the word rule; return the next number (at most `most`)."""
-    if union & DOTTED:
-        state[st.ELLIPSES] += ellipses(text, a, b)
     if union == table[ASCII + 0x30]:  # digits only
         put_word(text, a, b, min(n, most), hashes, lengths, table, state)
         return n + 1

@@ -7,8 +7,8 @@ from numba import njit
 
 from pipelines.kernels import state as st
 from pipelines.kernels.c4_lines import javascript_in, phrase_at
-from pipelines.kernels.chunks import letters_from, put_by_rules, put_easy, put_given, rest_of_chunk
-from pipelines.kernels.classes import BRACE, BRACKET, BREAK, SPACE, STARTER
+from pipelines.kernels.chunks import ellipses, letters_from, put_by_rules, put_easy, put_given, rest_of_chunk
+from pipelines.kernels.classes import BRACE, BRACKET, BREAK, DOTTED, SPACE, STARTER
 from pipelines.kernels.lines import end_line, end_split_line, finish_lines, start_split_line
 from pipelines.kernels.scratch import LONGEST_CHUNK
 from pipelines.kernels.tables import ASCII
@@ -123,6 +123,8 @@ def scan_document(text, a, b, spans, span, span_end, table, hashes, lengths, mos
         note_chunk(text, start, letters_end, i, i - start - wide, union, table, state)
         chunk = hash_bytes(text, start, i)
         h = (h ^ chunk) * STEP
+        if union & DOTTED and i - letters_end > 1:
+            state[st.ELLIPSES] += ellipses(text, letters_end, i)
         if span_end >= 0:
             n = put_given(text, i, a, spans, span_end, n, most, hashes, lengths, table, state)
             continue
