@@ -105,6 +105,8 @@ def end_owned(owner: int | None = None, runtime: Path | None = None) -> int:
     mine = keeper.identity(owner or os.getpid())
     for path in (runtime or runtime_directory()).glob("*.json"):
         record = Record(path.parent, path.stem)
+        if (known := record.read()) and known["owner"] != mine:
+            continue  # another run may hold its lock for as long as a model loads
         with record.locked():
             known = record.read()
             if known and known["owner"] == mine:

@@ -61,9 +61,13 @@ def lost(task: Task, message: str) -> None:
     write_text(task.error_file, json.dumps({"error": "TaskLost", "message": message, "exit_code": 1}, indent=1))
 
 
-def unfinished(tasks: list[Task]) -> list[Task]:
-    """Return the tasks that left neither counts nor an error."""
-    return [task for task in tasks if not task.counts_file.exists() and not task.error_file.exists()]
+def unfinished(tasks: list[Task]) -> list[tuple[int, Task]]:
+    """Return the tasks that left neither counts nor an error, each with its place in the list."""
+    return [
+        (place, task)
+        for place, task in enumerate(tasks)
+        if not task.counts_file.exists() and not task.error_file.exists()
+    ]
 
 
 def last_lines(log: Path, lines: int = 5) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipelines import store as stores
-from pipelines.executors import Where, execute
+from pipelines.executors import Where, execute, leave
 from pipelines.step import Step, work_path
 from pipelines.task import ERRORS, Task
 from schemas.artifact import Artifact
@@ -80,15 +80,17 @@ def run(
     if not missing(targets, store):  # nothing to do needs no lock
         return Outcome([], time.perf_counter() - started)
     os.environ[CONDUCTOR] = str(os.getpid())  # workers start model servers in this process's name
+    where = where or Where()
     with stores.locked(store, wait, progress.say):
         try:
             while todo := missing(targets, store):
                 ready = [step for step in todo if all(s.artifact(store).done for s in step.inputs.values())]
                 now = [step for step in ready if not step.work.patient] or ready
-                _wave(now, store, where or Where(), progress)
+                _wave(now, store, where, progress)
                 executed.extend(step.name for step in now)
         finally:
             progress.end()
+            leave(where)
             _end_servers()
     return Outcome(executed, time.perf_counter() - started)
 

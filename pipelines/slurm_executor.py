@@ -111,9 +111,8 @@ class WatchedSlurmExecutor(SlurmPipelineExecutor):
         if not (left := unfinished(tasks)):
             return
         states = self._last_states()
-        ranks = {task: rank for rank, task in enumerate(tasks)}
-        for task in left:
-            number, index = divmod(ranks[task], self.max_array_size)
+        for rank, task in left:
+            number, index = divmod(rank, self.max_array_size)
             place = f"{self.job_ids[number]}_{index}"
             state = states.get(place, "an unknown state")
             log = Path(self.slurm_logs_folder) / f"{place}.out"

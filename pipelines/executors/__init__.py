@@ -86,5 +86,12 @@ def execute(tasks: list[Task], where: Where, logs: Path) -> None:
     _kind(where.executor).run(tasks, where.workers, where.checked(), logs)
 
 
+def leave(where: Where) -> None:
+    """End what the executor started for this run; a cluster that was there before is left as it was."""
+    end = getattr(_kind(where.executor), "leave", None)
+    if end:
+        end()
+
+
 def _kind(name: str) -> Any:
     return importlib.import_module(f"{__name__}.{name}")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from schemas.errors import WindtunnelError
 
 OBJECT_STORE_BYTES = 80 << 20  # about the least that Ray takes: tasks hand over files, not objects
 GIB = 1 << 30
+_connections: list[str] = []  # made by `run`, ended by `leave`
 
 
 class Options(BaseModel):
@@ -43,43 +42,43 @@ def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
     from loguru import logger
 
     logger.remove()
-    with _connected(options, workers):
-        _check_fits(options)
-        RayPipelineExecutor(
-            pipeline=[AwayRunner(tasks)],
-            tasks=len(tasks),
-            workers=max(1, min(workers, len(tasks))),
-            logging_dir=str(logs.absolute()),
-            **options.model_dump(exclude={"address"}),
-        ).run()
-    left = set(unfinished(tasks))
-    for rank, task in enumerate(tasks):
-        if task in left:
-            log = logs / "logs" / f"task_{rank:05d}.log"
-            lost(
-                task,
-                f"Ray ended the task without a result (time limit, or a lost node); its log: {log}{last_lines(log)}",
-            )
+    _connect(options, workers)
+    _check_fits(options)
+    RayPipelineExecutor(
+        pipeline=[AwayRunner(tasks)],
+        tasks=len(tasks),
+        workers=max(1, min(workers, len(tasks))),
+        logging_dir=str(logs.absolute()),
+        **options.model_dump(exclude={"address"}),
+    ).run()
+    for rank, task in unfinished(tasks):
+        log = logs / "logs" / f"task_{rank:05d}.log"
+        why = "Ray ended the task without a result (its time limit, or a lost node)"
+        lost(task, f"{why}; its log: {log}{last_lines(log)}")
 
 
-@contextlib.contextmanager
-def _connected(options: Options, workers: int) -> Iterator[None]:
+def leave() -> None:
+    """Leave the cluster, or end the node, that `run` connected to; a connection of the caller's stays."""
+    if _connections:
+        import ray
+
+        _connections.clear()
+        ray.shutdown()
+
+
+def _connect(options: Options, workers: int) -> None:
+    """Connect once for all waves of a run: to start a node takes seconds."""
     import ray
 
     if ray.is_initialized():
-        yield
         return
     address = options.address or os.environ.get("RAY_ADDRESS")
     own: dict[str, Any] = {} if address else _own_node(options, workers)
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        ray.init(address=address or "local", **quiet, **own)
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except ConnectionError as error:
         raise WindtunnelError(f"no Ray cluster answers at {address}: {error}") from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    _connections.append(address or "local")
 
 
 def _own_node(options: Options, workers: int) -> dict[str, Any]:
