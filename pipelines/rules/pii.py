@@ -67,4 +67,4 @@ class Pii(Rule):
         return [Reason(kind, value > self.max_found, value, self.max_found, "above") for kind, value in found.items()]
 
     def edit(self, batch: pa.RecordBatch) -> tuple[pa.Array, dict[str, Any]]:
-        return replace(batch.column("text"), self.kinds, self.public_ips, self.stand_ins)
+        return replace(batch.column("text"), self.kinds, self.public_ips, {**self.stand_ins})
