@@ -64,7 +64,10 @@ def given(pairs: Iterable[str]) -> dict[str, Any]:
             raise RecipeError(f"an executor's option is written key=value, and {pair!r} is not")
         outer, _, inner = key.partition(".")
         if inner:
-            found.setdefault(outer, {})[inner] = value
+            mapping = found.setdefault(outer, {})
+            if not isinstance(mapping, dict):
+                raise RecipeError(f"the executor's option {outer!r} is given both as a word and as a mapping")
+            mapping[inner] = value
         else:
             found[outer] = value
     return found

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipelines.executors import Where
 from pipelines.run import StepFailed, run
+from pipelines.step import Step
+from schemas.artifact import Artifact
 from schemas.errors import WindtunnelError
+from schemas.work import Counts, Work
 from tests.pipelines.test_run import plan, times_run
 
 RECIPE = """\
@@ -26,6 +34,30 @@ AWAY = [
     pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(180)]),
     pytest.param("slurm", marks=[pytest.mark.slurm, pytest.mark.timeout(180)]),
 ]
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:placement_group:DeprecationWarning")  # datatrove's call of Ray
+
+
+class Slow(Work):
+    """Leaves its process number in `marks` and works for longer than anyone waits."""
+
+    marks: str
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        (Path(self.marks) / "pid").write_text(str(os.getpid()))
+        time.sleep(120)
+        return Counts(seen=1, kept=1)
+
+
+SLOW_RUN = """\
+from pathlib import Path
+from pipelines.executors import Where
+from pipelines.run import run
+from pipelines.step import Step
+from tests.pipelines.test_away import Slow
+run([Step("slow:x", Slow(marks="."))], Path("store"), Where({executor!r}, 1))
+"""
 
 
 @pytest.fixture
@@ -95,15 +127,63 @@ def test_the_command_line_gives_the_same_corpus(tmp_path: Path, where: Where, mo
     assert stores["local"] == stores[where.executor]
 
 
+@pytest.mark.parametrize("where", AWAY, indirect=True)
+def test_an_interrupted_run_leaves_nothing_at_work(tmp_path: Path, where: Where) -> None:
+    conductor = subprocess.Popen(
+        [sys.executable, "-c", SLOW_RUN.format(executor=where.executor)], cwd=tmp_path, stderr=subprocess.PIPE
+    )
+    pid = _number(tmp_path / "pid")
+    assert psutil.pid_exists(pid)
+    conductor.send_signal(signal.SIGINT)
+    _, error = conductor.communicate(timeout=60)
+    assert b"KeyboardInterrupt" in error
+    until = time.monotonic() + 20
+    while psutil.pid_exists(pid) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.slurm
+def test_after_kill_9_the_same_run_takes_back_its_old_jobs(tmp_path: Path, slurm: Path) -> None:
+    words = [sys.executable, "-c", SLOW_RUN.format(executor="slurm")]
+    first = subprocess.Popen(words, cwd=tmp_path)
+    pid = _number(tmp_path / "pid")
+    first.kill()
+    first.wait()
+    assert psutil.pid_exists(pid)
+    (tmp_path / "pid").unlink()
+    second = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        assert _number(tmp_path / "pid") != pid and not psutil.pid_exists(pid)
+    finally:
+        second.send_signal(signal.SIGINT)
+        second.wait(60)
+
+
+def _number(file: Path) -> int:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if file.exists() and (text := file.read_text()):
+            return int(text)
+        time.sleep(0.2)
+    pytest.fail(f"no {file.name} within a minute")
+
+
 @pytest.mark.ray
-def test_a_ray_of_the_callers_is_left_running_and_too_large_a_task_is_refused(tmp_path: Path) -> None:
+def test_a_ray_of_the_callers_is_left_running_and_too_large_a_task_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 << 20)
     try:
         run([plan(tmp_path)], tmp_path / "store", Where("ray", 2))
         assert ray.is_initialized()
         with pytest.raises(WindtunnelError, match="no Ray node can take a task of 64 cores"):
             run([plan(tmp_path, letters="xy")], tmp_path / "store", Where("ray", 2, {"cpus_per_task": "64"}))
+        slow = Step("slow:x", Slow(marks=str(tmp_path)))
+        with pytest.raises(StepFailed, match="Ray ended the task without a result"):
+            run([slow], tmp_path / "store", Where("ray", 1, {"time_seconds": 2}))
         assert ray.is_initialized()
     finally:
         ray.shutdown()
