@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 from numba import njit
 
@@ -18,6 +17,7 @@ from pipelines.kernels.sentences import chunk_end
 from pipelines.kernels.tables import hash_string, word_table
 from pipelines.kernels.utf8 import ZERO, class_at, hash_bytes
 from pipelines.kernels.words import split_chunk
+from pipelines.word_frequencies import word_counts
 from schemas.errors import InputError
 
 UNSEEN = float(np.log(1e-9))
@@ -37,14 +37,10 @@ def mean_log_probability(text: pa.Array, source: str | tuple[tuple[str, int], ..
 @cache
 def _table(source: str | tuple[tuple[str, int], ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return (hashes u64, log-probabilities f64) of an open-addressing table; 32 bytes a word."""
-    if isinstance(source, str):
-        frame = pl.read_csv(source, columns=["word", "count"], schema_overrides={"word": pl.String})
-        pairs = frame.drop_nulls().rows()
-    else:
-        pairs = list(source)
+    pairs = word_counts(source) if isinstance(source, str) else list(source)
     total = sum(count for _, count in pairs)
     if not pairs or total <= 0:
-        raise InputError(f"no word frequencies in {source}: give a CSV file with the columns word and count")
+        raise InputError("the word frequencies hold no counts above 0")
     size = 1 << max(4, (2 * len(pairs) - 1).bit_length())
     keys, values = np.zeros(size, dtype=np.uint64), np.zeros(size, dtype=np.float64)
     for word, count in pairs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -43,12 +44,27 @@ class Unigram(Rule):
     def measure(self, batch: pa.RecordBatch) -> pl.DataFrame:
         from pipelines.kernels.unigram import mean_log_probability
 
-        values = mean_log_probability(batch.column("text"), _source(self.frequencies))
+        values = mean_log_probability(_small(batch.column("text")), _source(self.frequencies))
         return pl.DataFrame({"unigram_log_prob": values})
 
     def reasons(self) -> list[Reason]:
         value = pl.col("unigram_log_prob")
         return [Reason("unigram_log_prob", value <= self.threshold, value, self.threshold, "below")]
+
+
+def _small(text: pa.Array) -> pa.Array:
+    """Return the column with capitals beyond ASCII in lower case; the kernel sees to those of ASCII."""
+    series = pl.Series("text", text.cast(pa.large_string())).fill_null("")
+    rows = series.str.contains(r"[\p{Lu}--A-Z]").arg_true()
+    if len(rows):
+        series = series.scatter(rows, series.gather(rows).str.replace_many(_capitals()))
+    return series.to_arrow().cast(pa.large_string())
+
+
+@cache
+def _capitals() -> dict[str, str]:
+    letters = (chr(code) for code in range(0x80, 0x1F000))
+    return {letter: letter.lower() for letter in letters if letter.isupper() and letter != letter.lower()}
 
 
 def _source(frequencies: str | dict[str, int]) -> str | tuple[tuple[str, int], ...]:

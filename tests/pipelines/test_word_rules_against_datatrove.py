@@ -1,12 +1,14 @@
 """The unigram and badwords rules against datatrove's filters with the same tables and lists."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from pipelines.chain import chain, judge
+from schemas.errors import InputError
 
 COUNTS = {
     "the": 23_135_851,
@@ -22,7 +24,7 @@ BAD = ["darn", "heck no", "s.o.b", "c++", "blast[ed]", "ばか"]
 WORDS = [
     "the", "The", "OF", "river", "bank,", "rivers", "don't", "(bank)", "zxqv", "42", "bank's", "river-bank", "...",
     "darn", "Darn!", "darning", "heck", "no", "heck\nno", "s.o.b", "saob", "c++", "blast[ed]", "_darn_",
-    "ばか", "おばかさん",
+    "École", "ÉCOLE", "ばか", "おばかさん",
 ]  # fmt: skip
 
 
@@ -64,7 +66,7 @@ def test_unigram_log_probability_is_datatroves() -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
-def test_badwords_decides_as_datatrove(language: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_badwords_decides_as_datatrove(language: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from datatrove.data import Document
     from datatrove.pipeline.filters import c4_filters
 
@@ -88,3 +90,34 @@ def test_the_share_that_stays_is_the_share_asked_for_and_always_the_same() -> No
     assert once.to_list() == backwards.to_list()[::-1]
     more = judge(_batch(texts), chain([{"badwords": {**spec["badwords"], "keep_fraction": 0.5}}])).reasons.is_null()
     assert (~once | more).all(), "a higher share keeps what a lower one kept"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "the\t500\nriver\t2\n",
+        "the,500\nriver,2\n",
+        "word,count\nthe,500\nriver,2\n",
+        "count,note,word\n500,x,the\n2,y,river\n",
+        'word,count\n"the",500\nriver, 2\n',
+    ],
+)
+def test_tables_of_words_are_read_in_their_shapes(content: str, tmp_path: Path) -> None:
+    table = tmp_path / "table"
+    table.write_text(content)
+    given = _measured(["the river", "zxqv"], {"unigram": {"frequencies": {"the": 500, "river": 2}}}, "unigram_log_prob")
+    assert _measured(["the river", "zxqv"], {"unigram": str(table)}, "unigram_log_prob") == given
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"word,count\n", b"the,many\n", b"the\t-5\n", b"the\n", b"<!DOCTYPE html>, a page\n<p>404</p>",
+        b"\xff\xfe\x00,1\n", b"the,1\n\xff\xfe,x\n",
+    ],
+)  # fmt: skip
+def test_what_is_no_table_of_words_is_refused(content: bytes, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_bytes(content)
+    with pytest.raises(InputError, match=r"table\.csv"):
+        _measured(["the river"], {"unigram": str(table)}, "unigram_log_prob")
