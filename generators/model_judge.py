@@ -32,11 +32,11 @@ class ModelJudge(Judge):
     at: str
     revision: str = ""
     key_variable: str | None = None
-    dialect: str = Field("openai", pattern="^(openai|vllm)$")
+    dialect: str = Field(default="openai", pattern="^(openai|vllm)$")
     completions: str | None = None
-    concurrency: int = Field(64, gt=0)
-    most_characters: int | None = Field(None, gt=0)
-    alternatives: int = Field(20, gt=0)  # the most that servers report per token
+    concurrency: int = Field(default=64, gt=0)
+    most_characters: int | None = Field(default=None, gt=0)
+    alternatives: int = Field(default=20, gt=0)  # the most that servers report per token
 
     @field_validator("at")
     @classmethod

@@ -29,7 +29,7 @@ class Reward(Judge):
 
     primary = "directory"
     directory: str
-    batch: int = Field(8, gt=0)
+    batch: int = Field(default=8, gt=0)
     read_at: Literal["turn", "template"] = "turn"
 
     def verdicts(self, pairs: Sequence[Pair]) -> list[Verdict]:

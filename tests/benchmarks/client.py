@@ -5,7 +5,8 @@
 
 The bare load is an asyncio loop over httpx posts: no store, no retries, no checks. Both send the same requests with
 `ignore_eos`, so both make the same number of tokens; rounds alternate, so that a slow minute of the machine hits both.
-The client writes every completion to a fresh store. Prints tokens/s of each round and the ratio of the medians.
+The client writes every completion to a fresh store. Prints tokens/s and the client's own CPU time of each
+round (which a busy machine blurs less), and the ratio of the medians.
 """
 
 from __future__ import annotations
@@ -71,13 +72,14 @@ def measure(endpoint: Endpoint, args: argparse.Namespace) -> None:
     for number in range(args.rounds):
         for who in ("bare", "ours") if number % 2 else ("ours", "bare"):
             requests = questions(args.requests, args.tokens, f"{who} {number} {time.time()}")
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), time.process_time()
             if who == "bare":
                 tokens = asyncio.run(bare(endpoint.url, endpoint.model, requests, args.at_once))
             else:
                 tokens = ours(endpoint, requests, args.at_once)
+            cpu = (time.process_time() - cpu) / len(requests) * 1000
             rates[who].append(tokens / (time.perf_counter() - started))
-            print(f"round {number} {who}: {rates[who][-1]:8.1f} tokens/s", flush=True)
+            print(f"round {number} {who}: {rates[who][-1]:8.1f} tokens/s, {cpu:.2f} ms of CPU a request", flush=True)
     ratio = statistics.median(rates["ours"]) / statistics.median(rates["bare"])
     print(f"at {args.at_once} at once, medians: ours / bare = {ratio:.3f}")
 
