@@ -169,6 +169,16 @@ def show(
 
 
 @app.command()
+def diff(
+    a: Path, b: Path, out: Annotated[Path | None, typer.Option(metavar="DIR")] = None, json_: Json = False
+) -> None:
+    """Tell two corpora of a store apart: what went and came, by rule and source; --out keeps the tables as Parquet."""
+    import pipelines.difference_view as view
+
+    view.print_difference(a, b, out, json_, _console())
+
+
+@app.command()
 def why(recipe: RecipeArg, document: Annotated[str, typer.Argument(metavar="DOCUMENT_ID")], set_: Sets = None) -> None:
     """Tell what became of a document in every corpus of a recipe, with the values that decided."""
     from pipelines.why import tell

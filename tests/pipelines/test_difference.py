@@ -86,7 +86,8 @@ def test_it_is_printed_and_written(tmp_path: Path) -> None:
     assert "2 documents" in out.getvalue()
     assert pl.read_parquet(tmp_path / "out" / "changes.parquet")["documents"].to_list() == [1]
     assert pl.read_parquet(tmp_path / "out" / "histograms.parquet").height > 0
-    out.truncate(0), out.seek(0)
+    out.truncate(0)
+    out.seek(0)
     print_difference(a, a, None, True, console)
     assert json.loads(out.getvalue())["changes"] == []
 
