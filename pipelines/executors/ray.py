@@ -21,7 +21,7 @@ _connections: list[str] = []  # made by `run`, ended by `leave`
 class Options(BaseModel):
     """`address`: a running cluster (`auto`, or host:port); RAY_ADDRESS by default, without either a node is started.
 
-    The others say what one task takes: cores, memory in GB, GPUs, and `time_seconds` until it is stopped.
+    The others say what one task takes: cores, memory in GB and GPUs.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -29,7 +29,6 @@ class Options(BaseModel):
     cpus_per_task: int = Field(default=1, ge=1)
     mem_per_cpu_gb: float = Field(default=1, ge=0)
     gpus_per_task: int = Field(default=0, ge=0)
-    time_seconds: int | None = Field(default=None, ge=1)
 
 
 def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
@@ -45,16 +44,15 @@ def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
     _connect(options, workers)
     _check_fits(options)
     RayPipelineExecutor(
-        pipeline=[AwayRunner(tasks)],
+        pipeline=[AwayRunner(tasks, tied=True)],
         tasks=len(tasks),
         workers=max(1, min(workers, len(tasks))),
         logging_dir=str(logs.absolute()),
-        time=options.time_seconds,
-        **options.model_dump(exclude={"address", "time_seconds"}),
+        **options.model_dump(exclude={"address"}),
     ).run()
     for rank, task in unfinished(tasks):
         log = logs / "logs" / f"task_{rank:05d}.log"
-        why = "Ray ended the task without a result (its time limit, or a lost node)"
+        why = "Ray ended the task without a result (its node or its worker was lost, four times over)"
         lost(task, f"{why}; its log: {log}{last_lines(log)}")
 
 

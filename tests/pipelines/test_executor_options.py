@@ -16,7 +16,7 @@ def test_words_become_options_of_the_right_type() -> None:
     options = Where("slurm", 4, given(words)).checked()
     assert (options.partition, options.time, options.mem_per_cpu_gb) == ("cpu", "2:00:00", 8)
     assert options.sbatch_args == {"account": "nlp", "exclude": "n1=x"}
-    assert Where("ray", 4, given(["mem_per_cpu_gb=0.5", "time_seconds=600"])).checked().time_seconds == 600
+    assert Where("ray", 4, given(["mem_per_cpu_gb=0.5"])).checked().mem_per_cpu_gb == 0.5
 
 
 def test_the_shells_options_yield_to_given_ones_and_to_other_executors(monkeypatch: pytest.MonkeyPatch) -> None:
