@@ -84,8 +84,9 @@ def measure_document(data, a, b, spans, span, span_end, table, s, line, out):
     if n > most and most < MOST_WORDS:
         return False
     count_columns(b - a, n, newlines, hashes, state)
-    counts, places = pointer(s.counts), pointer(s.places)
-    repetition(words, lengths, places, pointer(s.seen), held, counts, min(n, most), state, TOP, REPEATED)
+    places, slots, grams, seen = pointer(s.places), pointer(s.slots), pointer(s.grams), pointer(s.seen)
+    counts = pointer(s.counts)
+    repetition(words, lengths, places, slots, grams, seen, held, counts, min(n, most), state, TOP, REPEATED)
     for column in range(WIDTH):
         out[column] = state[st.OUT + column]
     return True

@@ -19,15 +19,6 @@ def pair(hashes, i):
 
 
 @njit
-def gram(hashes, i, n):
-    """Return the hash of the n words from i on, never 0."""
-    h = np.uint64(n)
-    for j in range(i, i + n):
-        h = folded_product(h ^ hashes[j], KEY)
-    return h | ONE
-
-
-@njit
 def log_size(n):
     """Return the binary logarithm of the smallest power of two that is at least n (4 at least)."""
     bits = 4
@@ -68,10 +59,10 @@ def slot_of(held, mask, h):
 
 
 @njit
-def count_grams(hashes, places, held, counts, count, n, words):
-    """Count the n-grams at the first `count` of `places`; keep those positions whose n-gram repeats.
+def repeated(places, slots, grams, held, counts, count):
+    """Keep those of the first `count` places whose n-gram (hash in `grams`) repeats; its slot goes into `slots`.
 
-    Returns (positions kept, first position of the most frequent n-gram, its count). Ties go to the one seen first.
+    Returns (places kept, first place of the most frequent n-gram, its count). Ties go to the one seen first.
     """
     size = 1 << log_size(2 * count)
     mask = np.uint64(size - 1)
@@ -79,68 +70,71 @@ def count_grams(hashes, places, held, counts, count, n, words):
         held[i] = ZERO
     best, best_first = 1, 0
     for k in range(count):
-        i = np.int64(places[k])
-        if i + n > words:
-            continue
-        h = gram(hashes, i, n)
+        h = grams[k] | ONE
         slot = slot_of(held, mask, h)
+        slots[k] = slot
         if held[slot] == ZERO:
             held[slot] = h
-            counts[2 * slot] = 0
-            counts[2 * slot + 1] = i
-        counts[2 * slot] += 1
-        times, first = np.int64(counts[2 * slot]), np.int64(counts[2 * slot + 1])
-        if times > best or (times == best and times > 1 and first < best_first):
+            counts[2 * slot] = 1
+            counts[2 * slot + 1] = places[k]
+            continue
+        times, first = np.int64(counts[2 * slot]) + 1, np.int64(counts[2 * slot + 1])
+        counts[2 * slot] = times
+        if times > best or (times == best and first < best_first):
             best, best_first = times, first
     kept = 0
     for k in range(count):
-        i = np.int64(places[k])
-        if i + n <= words and counts[2 * slot_of(held, mask, gram(hashes, i, n))] > 1:
-            places[kept] = i
-            kept += 1
+        slot = np.int64(slots[k])
+        places[kept], slots[kept], grams[kept] = places[k], slot, grams[k]
+        kept += counts[2 * slot] > 1
     return kept, best_first, best
 
 
 @njit
-def covered(hashes, lengths, places, held, count, n, words):
+def covered(lengths, places, slots, counts, count, n):
     """Return the characters of n-grams that repeat an earlier one; after each, the n words are stepped over."""
-    size = 1 << log_size(2 * count)
-    mask = np.uint64(size - 1)
-    for i in range(size):
-        held[i] = ZERO
     total, free = 0, 0
     for k in range(count):
         i = np.int64(places[k])
-        if i < free or i + n > words:
+        if i < free:
             continue
-        h = gram(hashes, i, n)
-        slot = slot_of(held, mask, h)
-        if held[slot] == h:
+        slot = np.int64(slots[k])
+        if counts[2 * slot + 1] < 0:  # met before, and not stepped over
             for j in range(i, i + n):
                 total += np.int64(lengths[j])
             free = i + n
-        else:
-            held[slot] = h
+        counts[2 * slot + 1] = -1
     return total
 
 
 @njit
-def repetition(hashes, lengths, places, seen, held, counts, words, state, top, repeated):
-    """Fill three columns from `top` on (2- to 4-grams) and six from `repeated` on (5- to 10-grams)."""
+def lengthen(hashes, places, grams, count, n, words):
+    """Make n-grams of (n-1)-grams, as long as there are words; return how many."""
+    while count and np.int64(places[count - 1]) + n > words:
+        count -= 1
+    for k in range(count):
+        grams[k] = folded_product(grams[k] ^ hashes[np.int64(places[k]) + n - 1], KEY)
+    return count
+
+
+@njit
+def repetition(hashes, lengths, places, slots, grams, seen, held, counts, words, state, top, duplicate):
+    """Fill three columns from `top` on (2- to 4-grams) and six from `duplicate` on (5- to 10-grams)."""
     count = pairs_that_may_repeat(hashes, places, seen, words) if words > 1 else 0
-    for n in range(2, 5):
-        if words < n:
+    for k in range(count):
+        grams[k] = pair(hashes, np.int64(places[k]))
+    for n in range(2, 11):
+        if words < n or (n > 4 and not count):
             return
         first, times = 0, 1
         if count:
-            count, first, times = count_grams(hashes, places, held, counts, count, n, words)
+            if n > 2:
+                count = lengthen(hashes, places, grams, count, n, words)
+            count, first, times = repeated(places, slots, grams, held, counts, count)
+        if n > 4:
+            state[duplicate + n - 5] = covered(lengths, places, slots, counts, count, n)
+            continue
         chars = n - 1
         for j in range(first, first + n):
             chars += np.int64(lengths[j])
         state[top + n - 2] = chars * times
-    for n in range(5, 11):
-        if not count or words < n:
-            return
-        count, _, _ = count_grams(hashes, places, held, counts, count, n, words)
-        if count:
-            state[repeated + n - 5] = covered(hashes, lengths, places, held, count, n, words)
