@@ -15,62 +15,12 @@ from schemas.errors import InputError
 BREAKS = (
     ["\n"] * 12 + ["\n\n"] * 4 + ["\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", " \n", "\n \n", "\n\n\n", ""]
 )
-WORDS = [
-    "the",
-    "be",
-    "to",
-    "of",
-    "and",
-    "that",
-    "have",
-    "with",
-    "river",
-    "bank",
-    "mill",
-    "ferry",
-    "Ferry's",
-    "don't",
-    "42",
-    "3.5",
-    "café",
-    "naïve",
-    "—",
-    "…",
-    "...",
-    "#",
-    "•",
-    "-",
-    "(so)",
-    '"quoted"',
-    "end.",
-    "Stop!",
-    "why?",
-    "it,",
-    "Mr.",
-    "U.S.",
-    "e.g.",
-    "[1]",
-    "[edit]",
-    "x",
-    "[citation",
-    "needed]",
-    "{brace}",
-    "JavaScript",
-    "lorem",
-    "ipsum",
-    "use",
-    "of",
-    "cookies",
-    "privacy",
-    "policy",
-    "中文",
-    "\xa0",
-    "😀",
-    "o'clock",
-    "co-operate",
-    "www.example.com",
-    "a@b.org",
-]
+_VOCABULARY = """
+the be to of and that have with river bank mill ferry Ferry's don't 42 3.5 café naïve — … ... # • - (so) "quoted" end.
+Stop! why? it, Mr. U.S. e.g. [1] [edit] x [citation needed] {brace} JavaScript lorem ipsum use of cookies privacy policy
+中文 \u00a0 😀 o'clock co-operate www.example.com a@b.org
+"""
+WORDS = re.split("[ \n]+", _VOCABULARY)
 LINES = [
     "A whole line that comes back again and again.",
     "short",
