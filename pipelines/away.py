@@ -25,9 +25,8 @@ class AwayRunner(TaskRunner):
     can tell of it: datatrove's Ray worker would wait for a killed process for ever.
     """
 
-    def __init__(self, tasks: list[Task], tied: bool = False) -> None:
+    def __init__(self, tasks: list[Task]) -> None:
         super().__init__([_absolute(task) for task in tasks])
-        self.tied = tied  # to the process that forked the caller: Ray sees a worker's end when all its forks have ended
         self.directory = str(Path.cwd())
         self.import_paths = [str(Path(path or ".").absolute()) for path in sys.path]
 
@@ -36,8 +35,6 @@ class AwayRunner(TaskRunner):
         task = Task(**self.tasks[rank])
         if not Path(task.out).is_dir():
             raise FileNotFoundError(f"{task.out} is not on this machine: the store must lie on a shared file system")
-        if self.tied:
-            _die_with(os.getppid())
         os.chdir(self.directory)
         sys.path.extend(path for path in self.import_paths if path not in sys.path)
         here = os.getpid()

@@ -44,7 +44,7 @@ def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
     _connect(options, workers)
     _check_fits(options)
     RayPipelineExecutor(
-        pipeline=[AwayRunner(tasks, tied=True)],
+        pipeline=[AwayRunner(tasks)],
         tasks=len(tasks),
         workers=max(1, min(workers, len(tasks))),
         logging_dir=str(logs.absolute()),
