@@ -104,6 +104,9 @@ COLUMNS = {
 }
 
 
+_PART = 4 << 20  # bytes of a shipped list read at once
+
+
 class _Lists(NamedTuple):
     domains: np.ndarray  # sorted 64-bit hashes
     urls: np.ndarray
@@ -115,17 +118,16 @@ class _Lists(NamedTuple):
 @cache
 def _lists(fields: tuple[tuple[str, Any], ...]) -> _Lists:
     given = dict(fields)
-    domains, urls = ([pl.Series(entries(given[name]), dtype=pl.String)] for name in ("domains", "urls"))
+    domains, urls = ([_hashes(entries(given[name]))] for name in ("domains", "urls"))
     words, soft, sub = (entries(given[name]) for name in ("words", "soft_words", "subwords"))
     if given["shipped_lists"]:
-        shipped = _shipped()
-        domains.append(shipped["domains"])
-        urls.append(shipped["urls"])
+        domains.append(_shipped_hashes("domains"))
+        urls.append(_shipped_hashes("urls"))
         words, soft, sub = (
             own + entries(str(_assets() / f"{name}.txt"))
             for own, name in ((words, "banned_words"), (soft, "soft_banned_words"), (sub, "banned_subwords"))
         )
-    return _Lists(_hashes(domains), _hashes(urls), _plain(words), _plain(soft), _plain(sub))
+    return _Lists(_sorted(domains), _sorted(urls), _plain(words), _plain(soft), _plain(sub))
 
 
 def _assets() -> Path:
@@ -134,22 +136,33 @@ def _assets() -> Path:
     return Path(str(datatrove.__file__)).parent / "assets"
 
 
-def _shipped() -> dict[str, pl.Series]:
-    """Return the block lists `domains` and `urls` that come with datatrove."""
+def _shipped_hashes(name: str) -> np.ndarray:
+    """Return the hashes of a list that comes with datatrove, read in parts: as text it is 124 MB."""
     import tarfile
 
-    series = {}
+    parts, rest = [], b""
     with tarfile.open(_assets() / "url_filterblacklistsv0_3_0.tar.gz", "r:gz") as archive:
-        for name in ("domains", "urls"):
-            member = archive.extractfile(name)
-            assert member is not None
-            lines = pl.Series(name, [member.read().decode("utf-8", "replace")]).str.split("\n").explode()
-            series[name] = lines.filter(lines.str.len_bytes() > 0)
-    return series
+        member = archive.extractfile(name)
+        assert member is not None
+        while block := member.read(_PART):
+            whole, _, rest = (rest + block).rpartition(b"\n")
+            parts.append(_hashes(_lines(whole)))
+    parts.append(_hashes(_lines(rest)))
+    return np.concatenate(parts)
 
 
-def _hashes(parts: Sequence[pl.Series]) -> np.ndarray:
-    return np.sort(pl.concat([part.rename("entry") for part in parts]).hash(0).to_numpy())
+def _lines(raw: bytes) -> pl.Series:
+    return pl.Series([raw.decode("utf-8", "replace")]).str.split("\n").explode()
+
+
+def _hashes(lines: Sequence[str] | pl.Series) -> np.ndarray:
+    """Return a 64-bit hash of every entry that is not empty."""
+    series = pl.Series("entry", lines, dtype=pl.String)
+    return series.filter(series.str.len_bytes() > 0).hash(0).to_numpy()
+
+
+def _sorted(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.sort(np.concatenate(parts))
 
 
 def _plain(words: Sequence[str]) -> list[str]:
