@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipelines.step import Step
+from schemas.errors import nearest
 from schemas.plugin import make
 from schemas.recipe import Corpus
 from schemas.recipe_check import at
@@ -102,6 +103,8 @@ class Texts:
             inputs = {"measures": view.measures[-1]} if stage.kind == "decide" else {"documents": view.documents}
             if view.decisions is not None:
                 inputs["decisions"] = view.decisions
+            if stage.kind == "measure":
+                inputs |= self._trained(name, stage.work)
             step = self.made.add(f"{stage.kind}:{name}{suffix}", stage.work, inputs)
             if stage.kind == "measure":
                 view = replace(view, measures=(*view.measures, step))
@@ -110,6 +113,27 @@ class Texts:
             else:
                 view = replace(view, documents=step)
         return view
+
+    def _trained(self, name: str, work: Any) -> dict[str, Step]:
+        """Add the training of a classifier that a rule scores with, from the corpora that the rule names."""
+        from pipelines.measure import built
+
+        inputs: dict[str, Step] = {}
+        for spec in work.rules:
+            rule: Any = built(spec)
+            if not (corpora := getattr(rule, "corpora", None)):
+                continue
+            from pipelines.quality import TrainQuality
+
+            here = ("corpora", name, "rules")
+            for corpus in corpora.values():
+                if corpus not in self.made.recipe.corpora:
+                    raise at(here, f"no corpus is called {corpus!r}: {nearest(corpus, self.made.recipe.corpora)}")
+                if corpus == name or name in _ancestors(self.made, corpus):
+                    raise at(here, f"the classifier of {name!r} cannot learn from {corpus!r}, which is made from it")
+            roles = {role: self.corpus(corpus) for role, corpus in corpora.items()}
+            inputs["quality"] = self.made.add(f"quality:{name}", TrainQuality(**rule.training), roles)
+        return inputs
 
     def _deduplicated(self, name: str, corpus: Corpus, view: View) -> View:
         methods = corpus.dedup if isinstance(corpus.dedup, list) else [corpus.dedup] if corpus.dedup else []
@@ -145,13 +169,21 @@ class Texts:
     def _refuse_own_source(self, name: str) -> None:
         """A corpus that the held-out set is drawn from cannot be cleared of it before it is drawn."""
         wanted = self.made.recipe.held_out
-        todo = list(wanted.sets) if wanted is not None else []
-        while todo:
-            source = todo.pop()
-            if source == name:
+        for source in wanted.sets if wanted is not None else []:
+            if source == name or name in _ancestors(self.made, source):
                 raise at(
                     ("corpora", name, "decontaminate"),
                     f"the held-out set is drawn from {name!r}: decontaminate a corpus made from it instead",
                 )
-            if source in self.made.recipe.corpora:
-                todo.extend(self.made.recipe.corpora[source].parents)
+
+
+def _ancestors(made: Plan, name: str) -> set[str]:
+    """Return the corpora that a corpus is made from, directly or not."""
+    found: set[str] = set()
+    todo = list(made.recipe.corpora[name].parents)
+    while todo:
+        parent = todo.pop()
+        if parent not in found:
+            found.add(parent)
+            todo.extend(made.recipe.corpora[parent].parents)
+    return found

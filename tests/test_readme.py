@@ -1,0 +1,116 @@
+"""What the README tells people to type works as it stands, on small files."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# commands that need a server, a cluster or the whole quickstart: their words are checked against the command line's
+WORDS_ONLY = ("run ", "why ", "show runs/", "report", "serve")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line.startswith("windtunnel ")]
+
+
+def windtunnel(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    code = "from pipelines.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *words], cwd=folder, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the files that the README's commands name."""
+    place = tmp_path_factory.mktemp("readme")
+    draw = random.Random(7)
+    words = [
+        "the",
+        "of",
+        "and",
+        "to",
+        "a",
+        "in",
+        "was",
+        "with",
+        "river",
+        "winter",
+        "engine",
+        "garden",
+        "stone",
+        "light",
+    ]
+    texts = [" ".join(draw.choices(words, k=draw.choice([8, 90]))) + "." for _ in range(60)]
+    rows = [json.dumps({"text": text, "title": str(k)}) for k, text in enumerate([*texts, texts[-1], texts[-1]])]
+    for name in ("my_corpus/part.jsonl", "data/old/a.jsonl", "data/new/a.jsonl"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text("\n".join(rows) + "\n", encoding="utf-8")
+    lines = ["mix,seed,document,bytes,nats"]
+    for seed in range(3):
+        for mix, shift in (("old", 0.0), ("new", -3.0)):
+            lines += [f"{mix},{seed},d{d},100,{70 + d % 7 + shift + draw.random() / 5}" for d in range(20)]
+    (place / "scores.csv").write_text("\n".join(lines), encoding="utf-8")
+    pair = {"prompt": "Name a river.", "response_a": "The Nile.", "response_b": "No.", "labels": ["a", "a", "b"]}
+    (place / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for _ in range(5)), encoding="utf-8")
+    return place
+
+
+def test_every_command_of_the_readme_works(folder: Path) -> None:
+    tried = 0
+    for words in commands():
+        line = " ".join(words[1:])
+        if line.startswith(WORDS_ONLY):
+            known = windtunnel([words[1], "--help"], folder)
+            assert known.returncode == 0, line
+            for option in (w for w in words if w.startswith("--")):
+                assert option in known.stdout, f"{line}: no option {option}"
+            continue
+        done = windtunnel(words[1:], folder)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        tried += 1
+    assert tried >= 5
+
+
+def test_the_make_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"^make (\w+)", "\n".join(blocks("sh")), flags=re.MULTILINE)
+    assert {"quickstart", "test", "vllm"} <= set(targets)
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_the_recipe_of_the_readme_is_one(folder: Path) -> None:
+    (text,) = blocks("yaml")
+    for found, there in (("{parquet: data/old/*.parquet}", "{jsonl: data/old/*.jsonl}"),
+                         ("data/new/*.jsonl.zst, text: content", "data/new/*.jsonl, text: text"),
+                         ("{parquet: data/evaluation.parquet}", "{jsonl: data/new/a.jsonl}")):  # fmt: skip
+        assert found in text
+        text = text.replace(found, there)
+    (folder / "r.yaml").write_text(text, encoding="utf-8")
+    done = windtunnel(["plan", "r.yaml", "--json"], folder)
+    assert done.returncode == 0, done.stderr
+    steps = {row["step"] for row in json.loads(done.stdout)}
+    assert {"tokens:old", "mix:both", "train:both:4", "compare", "report"} <= steps
+
+
+def test_the_ci_script_calls_the_readmes_test_command() -> None:
+    assert "\nmake test " in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "make test " in README
+
+
+def test_the_picture_is_there() -> None:
+    (picture,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")
