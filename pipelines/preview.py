@@ -43,7 +43,13 @@ def preview(recipe_name: str, sets: list[str], as_json: bool, console: Console) 
         console.print(json.dumps([asdict(row) for row in rows], indent=1), soft_wrap=True)
         return
     table = Table(box=None, pad_edge=False)
-    for column, justify in (("step", "left"), ("state", "left"), ("size", "right"), ("worker-seconds", "right"), ("", "left")):
+    for column, justify in (
+        ("step", "left"),
+        ("state", "left"),
+        ("size", "right"),
+        ("worker-seconds", "right"),
+        ("", "left"),
+    ):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for row in rows:
         size = "" if row.bytes is None else f"{row.bytes / 1e6:,.1f} MB"

@@ -65,7 +65,9 @@ class Model(Part):
     model: str | None = None
     key: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$")
     price: tuple[float, float] = (0.0, 0.0)  # dollars per million prompt and completion tokens
-    serve: dict[str, str | int | float | bool | list[str]] = Field(default_factory=dict)  # options of the server we start
+    serve: dict[str, str | int | float | bool | list[str]] = Field(
+        default_factory=dict
+    )  # options of the server we start
 
     @model_validator(mode="after")
     def _one_origin(self) -> Model:

@@ -23,8 +23,10 @@ MAY_IMPORT = {
     "pipelines": set(ROOMS),
 }
 PLUGIN_FOLDERS = (
-    "trainer/objectives", "trainer/deltas", "trainer/models", "trainer/schedules", "trainer/tasks", "generators/kinds", "generators/judges",
-    "pipelines/rules", "pipelines/sources", "pipelines/dedup",
+    "trainer/objectives", "trainer/deltas", "trainer/models", "trainer/schedules", "trainer/tasks",
+    "generators/kinds", "generators/judges",
+    "pipelines/rules",
+    "pipelines/sources", "pipelines/dedup",
 )  # fmt: skip
 HEAVY = {"torch", "transformers", "vllm", "ray", "datatrove", "spacy", "fasttext", "numba"}
 
@@ -69,7 +71,9 @@ def test_plugins_import_without_heavy_packages() -> None:
     wrong = []
     for folder in PLUGIN_FOLDERS:
         for file in sorted((ROOT / folder).glob("*.py")):
-            heavy = {n.partition(".")[0] for n in imports(ast.parse(file.read_text("utf-8")), top_level_only=True)} & HEAVY
+            heavy = {
+                n.partition(".")[0] for n in imports(ast.parse(file.read_text("utf-8")), top_level_only=True)
+            } & HEAVY
             wrong += [f"{file.relative_to(ROOT)} imports {name} when loaded" for name in sorted(heavy)]
     assert not wrong, "\n".join(wrong)
 
@@ -89,8 +93,11 @@ def test_files_and_functions_can_be_read_in_one_sitting() -> None:
             long_files.append(f"{file.relative_to(ROOT)}: {lines} lines")
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.end_lineno is not None:
-                if (length := node.end_lineno - node.lineno + 1) > 60:
-                    long_functions.append(f"{file.relative_to(ROOT)}:{node.lineno} {node.name}: {length} lines")
+                long_functions += [
+                    f"{file.relative_to(ROOT)}:{node.lineno} {node.name}: {length} lines"
+                    for length in [node.end_lineno - node.lineno + 1]
+                    if length > 60
+                ]
     assert not long_files, "\n".join(long_files)
     assert not long_functions, "\n".join(long_functions)
 

@@ -17,8 +17,9 @@ from pipelines.kernels.tables import UNITS, hash_string
 spacy = pytest.importorskip("spacy")
 TOKENIZER = spacy.blank("en").tokenizer
 _PIECES = """
-a A z Z 0 9 . , : ; ! ? - – — ' ’ " ( ) [ ] { } < > / = + * ^ ~ # @ _ & % $ € £ | \\ … ¿ ° ² é 中 あ ア 😀 ´ ` « » “ foo Bar
-USA x1 12 3.14 http:// www. example.com e.g. ... .. -- --- :) :D 's n't US$ 5km user@host.org :80 /path?q=1 10.0.0.1
+a A z Z 0 9 . , : ; ! ? - – — ' ’ " ( ) [ ] { } < > / = + * ^ ~ # @ _ & % $ € £ | \\ … ¿ ° ² é 中 あ ア 😀 ´ ` « » “
+foo Bar USA x1 12 3.14 http:// www. example.com e.g. ... .. -- --- :) :D 's n't US$ 5km user@host.org :80
+/path?q=1 10.0.0.1
 8.8.8.8 İ ß
 """
 PIECES = re.split("[ \n]+", _PIECES.strip())

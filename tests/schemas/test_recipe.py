@@ -38,8 +38,16 @@ def test_a_good_recipe_is_read() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("gopher_quality", "gopher_qualty", r"line 4: no rule is called 'gopher_qualty': did you mean 'gopher_quality'"),
-        ("threshold: 0.65", "treshold: 0.65", r"line 4: rule 'language' has no parameter 'treshold': did you mean 'threshold'"),
+        (
+            "gopher_quality",
+            "gopher_qualty",
+            r"line 4: no rule is called 'gopher_qualty': did you mean 'gopher_quality'",
+        ),
+        (
+            "threshold: 0.65",
+            "treshold: 0.65",
+            r"line 4: rule 'language' has no parameter 'treshold': did you mean 'threshold'",
+        ),
         ("raw: 0.5", "raw: -0.5", r"line 9: mixes.both.raw: Input should be greater than or equal to 0"),
         ("filtered: 0.5", "filterd: 0.5", r"line 9: no corpus is called 'filterd': did you mean 'filtered'"),
         ("from: filtered", "from: filterd", r"line 5: no corpus is called 'filterd'"),
