@@ -1,0 +1,242 @@
+"""Rules: Gopher's two, C4 and FineWeb, ours and datatrove's on the same real documents, in one run.
+
+    python tests/benchmarks/rules.py [--megabytes 100] [--peer-kilobytes 700] [--json] [--memory]
+
+English sample sets are written as Parquet shards (zstd) and go from Parquet to a decision with a reason: every document
+through all four rule sets, no early exit on either side, since that is what one pass measures; and the chain as
+FineWeb's recipe has it (what one rule drops the next does not see; C4 rewrites, FineWeb's rules see the new text).
+datatrove runs on every k-th document of the same shards, k so that it takes about a minute; its Parquet reading is left
+out. Times are CPU seconds of the thread or process, so that other load on the machine counts little; with two threads
+the clock counts, since that is what they are for. `--memory` adds peak memory at one, three and ten times the input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SETS = ("api_docs", "mail", "speeches", "drama", "novel", "python_docs", "sqlite_docs", "web", "encyclopedia", "code")
+RULES = ("gopher_repetition", "gopher_quality", "c4", "fineweb")
+CHAIN = ["gopher_repetition", "gopher_quality", {"c4": {"terminal_punctuation": False}}, "fineweb"]
+SHARD_BYTES = 8 << 20
+REDECIDED = 1_000_000
+
+
+def shards(folder: Path, megabytes: float) -> list[Path]:
+    """Write the sample sets as shards of about 8 MB of text; every shard holds one kind of text."""
+    from pipelines.samples import read
+
+    paths: list[Path] = []
+    total = 0
+    for name in SETS:
+        held: list[pa.RecordBatch] = []
+        for batch in read(name):
+            for part in _small(batch):
+                held.append(part)
+                if sum(b.column("text").nbytes for b in held) >= SHARD_BYTES:
+                    total += _flush(folder, held, paths)
+        total += _flush(folder, held, paths)
+        if total >= megabytes * 1e6:
+            break
+    return paths
+
+
+def _small(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    for start in range(0, batch.num_rows, 512):
+        yield batch.slice(start, 512)
+
+
+def _flush(folder: Path, held: list[pa.RecordBatch], paths: list[Path]) -> int:
+    if not held:
+        return 0
+    table = pa.Table.from_batches(held)
+    path = folder / f"{len(paths):05d}.parquet"
+    pq.write_table(table, path, compression="zstd")
+    paths.append(path)
+    held.clear()
+    return table.column("text").nbytes
+
+
+def decided(path: Path, links: list[list[Any]]) -> int:
+    """Read a shard and decide by each list of rules; return the documents dropped by at least one."""
+    from pipelines.measure import batches, measured
+
+    dropped = 0
+    for batch in batches(path):
+        (link,) = links[0]
+        frame = pl.from_arrow(measured(batch, link.settings, []))
+        assert isinstance(frame, pl.DataFrame)
+        reasons = frame.select(link.verdict.alias(str(k)) for k, (link,) in enumerate(links))
+        dropped += reasons.select(pl.any_horizontal(pl.all().is_not_null()).sum()).item()
+    return dropped
+
+
+def chained(path: Path, links: list[Any]) -> int:
+    """Read a shard and run the chain; return the documents dropped."""
+    from pipelines.chain import judge
+    from pipelines.measure import batches
+
+    return sum(batch.num_rows - judge(batch, links).reasons.null_count() for batch in batches(path))
+
+
+def peer(texts: list[str], every: bool) -> float:
+    """Return datatrove's CPU seconds for the four filters, on every document or with what the first drops gone."""
+    from datatrove.data import Document
+    from datatrove.pipeline.filters import (
+        C4QualityFilter,
+        FineWebQualityFilter,
+        GopherQualityFilter,
+        GopherRepetitionFilter,
+    )
+
+    quiet = {"filter_no_terminal_punct": False} if not every else {}
+    stages = [GopherRepetitionFilter(), GopherQualityFilter(), C4QualityFilter(**quiet), FineWebQualityFilter()]
+    stages[0].filter(Document(text="A warm start.", id="0"))
+    begin = time.process_time()
+    for k, text in enumerate(texts):
+        document = Document(text=text, id=str(k))
+        for stage in stages:
+            if every:
+                document.text = text
+            if stage.filter(document) is not True and not every:
+                break
+    return time.process_time() - begin
+
+
+def redecide(measures: Path, folder: Path) -> float:
+    """Return documents a second of deciding anew from stored columns, reading and writing included."""
+    from pipelines.decide import Decide
+    from pipelines.rule import full_spec, rules_of
+    from schemas.artifact import Artifact
+
+    specs = tuple(full_spec(name, rule) for name, rule in rules_of(list(RULES)))
+    rows = pq.ParquetFile(measures / "measures" / "00000.parquet").metadata.num_rows
+    begin = time.perf_counter()
+    Decide(rules=specs).run({"measures": Artifact(measures)}, folder, 0)
+    return rows / (time.perf_counter() - begin)
+
+
+def stored_measures(paths: list[Path], folder: Path) -> Path:
+    """Write the measured columns of all shards, repeated to a million documents, as one shard."""
+    from pipelines.chain import chain
+    from pipelines.measure import batches, measured
+
+    (link,) = chain(["gopher_quality"])
+    table = pa.concat_tables(measured(batch, link.settings, []) for path in paths for batch in batches(path))
+    times = -(-REDECIDED // table.num_rows)
+    target = folder / "measures" / "00000.parquet"
+    target.parent.mkdir(parents=True)
+    pq.write_table(pa.concat_tables([table] * times).slice(0, REDECIDED), target, compression="zstd")
+    return folder
+
+
+def memory(paths: list[Path], times: int) -> float:
+    """Return peak megabytes of a process of its own that measures the shards `times` times."""
+    words = [sys.executable, __file__, "--child", str(times), *map(str, paths)]
+    done = subprocess.run(
+        words, check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())}
+    )
+    return float(done.stdout)
+
+
+def child(times: int, paths: list[Path]) -> None:
+    from pipelines.chain import chain
+
+    links = [chain([name]) for name in RULES]
+    for _ in range(times):
+        for path in paths:
+            decided(path, links)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def timed(work: Any, paths: list[Path], threads: int, clock: Any = None) -> float:
+    """Return seconds for all shards: CPU for one thread, the clock for more."""
+    clock = clock or (time.process_time if threads == 1 else time.perf_counter)
+    begin = clock()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, paths))
+    return clock() - begin
+
+
+def compare(paths: list[Path], peer_kilobytes: float) -> dict[str, Any]:
+    """Return all speeds and ratios."""
+    from pipelines.chain import chain
+
+    links, links_chain = [chain([name]) for name in RULES], chain(CHAIN)
+    texts = [text for path in paths for text in pq.read_table(path, columns=["text"])["text"].to_pylist()]
+    size = sum(len(text.encode()) for text in texts)
+    subset = [text for text in texts[:: max(1, round(size / (peer_kilobytes * 1000)))] if text.strip()]
+    subset_size = sum(len(text.encode()) for text in subset)
+    found: dict[str, Any] = {"megabytes": size / 1e6, "documents": len(texts)}
+    found |= {"peer_megabytes": subset_size / 1e6, "peer_documents": len(subset)}
+    for name, work, every in (
+        ("every", lambda path: decided(path, links), True),
+        ("chain", lambda path: chained(path, links_chain), False),
+    ):
+        for path in paths[:1]:
+            work(path)  # compile
+        one, two = timed(work, paths, 1), timed(work, paths, 2)
+        wall = timed(work, paths, 1, time.perf_counter)
+        theirs = subset_size / 1e6 / peer(subset, every)
+        found[name] = {
+            "ours_mb_s": size / 1e6 / one,
+            "datatrove_mb_s": theirs,
+            "ratio": size / 1e6 / one / theirs,
+            "two_threads": wall / two,
+        }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=float, default=110)
+    parser.add_argument("--peer-kilobytes", type=float, default=700)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        return child(int(args.child[0]), [Path(path) for path in args.child[1:]])
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "shards").mkdir()
+        paths = shards(Path(scratch) / "shards", args.megabytes)
+        found = compare(paths, args.peer_kilobytes)
+        found["redecide_documents_s"] = redecide(
+            stored_measures(paths, Path(scratch) / "stored"), Path(scratch) / "out"
+        )
+        if args.memory:
+            found["peak_mb"] = {f"{times}x": memory(paths, times) for times in (1, 3, 10)}
+    if args.json:
+        print(json.dumps(found))
+        return None
+    print(
+        f"{found['megabytes']:.1f} MB, {found['documents']} documents; datatrove on {found['peer_documents']} of them"
+    )
+    for name, about in (("every", "all four on every document"), ("chain", "in order, with C4's rewriting")):
+        row = found[name]
+        print(
+            f"{about}: ours {row['ours_mb_s']:.1f} MB/s, datatrove {row['datatrove_mb_s']:.3f} MB/s a core, "
+            f"{row['ratio']:.0f}x; two threads {row['two_threads']:.2f}x"
+        )
+    print(f"decide anew: {found['redecide_documents_s'] / 1e6:.2f} M documents/s")
+    for times, peak in found.get("peak_mb", {}).items():
+        print(f"peak memory, {times} the input: {peak:.0f} MB")
+    return None
+
+
+if __name__ == "__main__":
+    main()
