@@ -25,6 +25,12 @@ RecipeArg = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file,
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe.")]
 Executor = Annotated[str, typer.Option(help="Where tasks run: local, ray or slurm.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Tasks at once; the number of cores by default.")]
+ExecutorOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--executor-option", metavar="KEY=VALUE", help="An option of the executor, e.g. partition=cpu; may be repeated."
+    ),
+]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Fail, instead of waiting, when another run holds the store.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -56,11 +62,17 @@ def _console() -> Console:
 
 
 def _run(
-    recipe: str, sets: list[str] | None, until: str | None, executor: str, workers: int | None, no_wait: bool
+    recipe: str,
+    sets: list[str] | None,
+    until: str | None,
+    executor: str,
+    workers: int | None,
+    no_wait: bool,
+    options: list[str] | None = None,
 ) -> Any:
     from pipelines.conduct import conduct
 
-    return conduct(recipe, sets or [], until, executor, workers, not no_wait, _console())
+    return conduct(recipe, sets or [], until, executor, workers, not no_wait, _console(), options or [])
 
 
 @app.command()
@@ -73,9 +85,10 @@ def run(
     executor: Executor = "local",
     workers: Workers = None,
     no_wait: NoWait = False,
+    executor_option: ExecutorOptions = None,
 ) -> None:
     """Run a recipe to its answer; what is finished is not done again."""
-    _run(recipe, set_, until, executor, workers, no_wait)
+    _run(recipe, set_, until, executor, workers, no_wait, executor_option)
 
 
 @app.command()
@@ -94,9 +107,10 @@ def corpus(
     executor: Executor = "local",
     workers: Workers = None,
     no_wait: NoWait = False,
+    executor_option: ExecutorOptions = None,
 ) -> None:
     """Build the corpora of a recipe, or one of them."""
-    _run(recipe, set_, f"corpus:{name}" if name else "corpus", executor, workers, no_wait)
+    _run(recipe, set_, f"corpus:{name}" if name else "corpus", executor, workers, no_wait, executor_option)
 
 
 @app.command()
@@ -107,9 +121,10 @@ def generate(
     executor: Executor = "local",
     workers: Workers = None,
     no_wait: NoWait = False,
+    executor_option: ExecutorOptions = None,
 ) -> None:
     """Make the generated sets of a recipe, or one of them, and what that needs."""
-    _run(recipe, set_, f"generate:{name}" if name else "generate", executor, workers, no_wait)
+    _run(recipe, set_, f"generate:{name}" if name else "generate", executor, workers, no_wait, executor_option)
 
 
 @app.command()
@@ -134,9 +149,10 @@ def train(
     executor: Executor = "local",
     workers: Workers = None,
     no_wait: NoWait = False,
+    executor_option: ExecutorOptions = None,
 ) -> None:
     """Train the models of a recipe, or those of one mix, and what that needs."""
-    _run(recipe, set_, f"train:{name}" if name else "train", executor, workers, no_wait)
+    _run(recipe, set_, f"train:{name}" if name else "train", executor, workers, no_wait, executor_option)
 
 
 @app.command()

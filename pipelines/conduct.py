@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from pipelines.executors import Where
+from pipelines.executors import Where, given
 from pipelines.plan import Plan, plan
 from pipelines.recipes_shipped import load
 from pipelines.run import run
@@ -25,13 +26,14 @@ def conduct(
     workers: int | None,
     wait: bool,
     console: Console,
+    options: Sequence[str] = (),
 ) -> Plan:
     """Run a recipe (or up to the steps that `until` names) and print what came of it."""
     recipe = load(recipe_name, sets)
     made = plan(recipe)
     store = Path(recipe.store)
     targets = named(made, until) if until else made.targets
-    where = Where(executor=executor, workers=workers or os.cpu_count() or 1)
+    where = Where(executor=executor, workers=workers or os.cpu_count() or 1, options=given(options))
     outcome = run(targets, store, where, TerminalProgress(console), wait)
     console.print(f"{len(outcome.executed)} steps executed in {outcome.seconds:.1f} s")
     ends = {step.kind: step for step in targets}
