@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.measure import ROWS
+from pipelines.edit import whole_rows
 from schemas.artifact import Artifact, writing
 from schemas.records import DOCUMENT
 from schemas.work import Counts, Work
+
+LATER = "later:"
 
 
 class Corpus(Work):
@@ -39,7 +41,7 @@ class Corpus(Work):
         with pq.ParquetFile(inputs["documents"].files("documents")[rank]) as source, ExitStack() as stack:
             kept, dropped = writers(stack, out, rank, why)
             start = 0
-            for batch in source.iter_batches(batch_size=ROWS):
+            for batch in whole_rows(source):
                 rows = with_why(batch, why, start)
                 part = None if decided is None else decided.slice(start, batch.num_rows)
                 start += batch.num_rows
@@ -55,13 +57,12 @@ def merged(frames: Sequence[pl.DataFrame]) -> pl.DataFrame | None:
         if whole is None:
             whole = values
             continue
-        new = {
-            name: pl.select(pl.coalesce(values[name], whole[name])).to_series()
-            if name in whole.columns
-            else values[name]
-            for name in values.columns
-        }
-        whole = whole.with_columns(**new)
+        both = pl.concat([whole, values.select(pl.all().name.prefix(LATER))], how="horizontal")
+        again = [name for name in values.columns if name in whole.columns]
+        whole = both.select(
+            *(pl.coalesce(LATER + name, name).alias(name) if name in again else name for name in whole.columns),
+            *(pl.col(LATER + name).alias(name) for name in values.columns if name not in again),
+        )
     return whole if whole is not None and whole.width else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.measure import ROWS, alive, bounded
+from pipelines.measure import alive, bounded, rows_at_once
 from pipelines.rule import Rule, rules_of
 from schemas.artifact import Artifact, writing
 from schemas.work import Counts, Work
@@ -39,16 +39,23 @@ class Edit(Work):
             writing(out / "documents" / f"{rank:05d}.parquet") as path,
             pq.ParquetWriter(path, source.schema_arrow, compression="zstd") as writer,
         ):
-            for whole in source.iter_batches(batch_size=ROWS):
-                for batch in bounded(whole):
-                    edited, found = rewritten(batch, rule, keep[start : start + batch.num_rows])
-                    start += batch.num_rows
-                    size += edited.column("text").nbytes
-                    notes.update(found)
-                    writer.write_batch(edited.cast(source.schema_arrow))
+            for batch in whole_rows(source):
+                edited, found = rewritten(batch, rule, keep[start : start + batch.num_rows])
+                start += batch.num_rows
+                size += edited.column("text").nbytes
+                notes.update(found)
+                writer.write_batch(edited.cast(source.schema_arrow))
         seen = int(keep.sum())
         counts = Counts(seen=seen, kept=seen, bytes=size, notes={f"{name}.{k}": v for k, v in sorted(notes.items())})
         return counts.check(f"{name} edits, shard {rank}")
+
+
+def whole_rows(source: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """Yield all columns in bounded batches."""
+    for group in range(source.metadata.num_row_groups):
+        rows = rows_at_once(source.metadata.row_group(group))
+        for batch in source.iter_batches(batch_size=rows, row_groups=[group]):
+            yield from bounded(batch)
 
 
 def rewritten(

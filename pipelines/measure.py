@@ -17,8 +17,8 @@ from pipelines.score_histogram import ScoreHistogram
 from schemas.artifact import Artifact, writing
 from schemas.work import Counts, Work
 
-ROWS = 512  # rows read at once
-BATCH_BYTES = 16 << 20  # text measured at once: scratch and columns stay small whatever the shard's size
+BATCH_BYTES = 4 << 20  # about so much text is read and measured at once: memory does not follow the shard's size
+MOST_ROWS = 8192
 READ = ("id", "text", "source", "url", "lang")
 
 
@@ -88,8 +88,15 @@ def batches(path: Path) -> Iterator[pa.RecordBatch]:
     """Yield a documents shard as record batches of at most `BATCH_BYTES` of text (one document, if it is longer)."""
     with pq.ParquetFile(path) as file:
         columns = [name for name in READ if name in file.schema_arrow.names]
-        for batch in file.iter_batches(batch_size=ROWS, columns=columns):
-            yield from bounded(batch)
+        for group in range(file.metadata.num_row_groups):
+            rows = rows_at_once(file.metadata.row_group(group))
+            for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=columns):
+                yield from bounded(batch)
+
+
+def rows_at_once(group: pq.RowGroupMetaData) -> int:
+    """Return how many rows of a row group have about `BATCH_BYTES`."""
+    return max(1, min(MOST_ROWS, BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)))
 
 
 def bounded(batch: pa.RecordBatch, column: str = "text") -> Iterator[pa.RecordBatch]:

@@ -67,8 +67,8 @@ def count_columns(size, words, newlines, hashes, state):
 
 
 @njit
-def measure_document(data, a, b, spans, span, span_end, table, s, line, out):
-    """Fill the columns of the document at bytes a to b; return whether the scratch was large enough."""
+def measure_document(data, a, b, spans, span, span_end, table, s, line, out, row):
+    """Fill row `row` of the columns with the document at bytes a to b; return whether the scratch was large enough."""
     newlines, hashes = newlines_and_hashes(data, a, b)
     bits = line_bits(newlines)
     if 2 << bits > len(s.held):
@@ -88,7 +88,7 @@ def measure_document(data, a, b, spans, span, span_end, table, s, line, out):
     counts = pointer(s.counts)
     repetition(words, lengths, places, slots, grams, seen, held, counts, min(n, most), state, TOP, REPEATED)
     for column in range(WIDTH):
-        out[column] = state[st.OUT + column]
+        out[column, row] = state[st.OUT + column]
     return True
 
 
@@ -106,7 +106,7 @@ def _entries(stamp: str):
         """Measure documents from `first` on; return the one whose scratch was too small, or their number.
 
         `data` has eight bytes behind the last document. With `span_offsets` the words are given as byte spans
-        i64[n, 2] relative to their document. `line` is as long as the longest document; `out` is i64[n, columns].
+        i64[n, 2] relative to their document. `line` is as long as the longest document; `out` is i64[columns, n].
         """
         if len(stamp) == 0:  # the stamp is part of the cache key
             return -1
@@ -115,7 +115,7 @@ def _entries(stamp: str):
             if len(span_offsets):
                 span, span_end = span_offsets[k], span_offsets[k + 1]
             a, b = offsets[k], offsets[k + 1]
-            if not measure_document(data, a, b, spans, span, span_end, table, s, line, out[k]):
+            if not measure_document(data, a, b, spans, span, span_end, table, s, line, out, k):
                 return k
         return len(offsets) - 1
 

@@ -27,7 +27,8 @@ NO_SPANS, NO_OFFSETS = np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=np.in
 def measure_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pl.DataFrame:
     """Return the shared columns (i64) of a text column; raises InputError when it is not UTF-8."""
     data, offsets = bytes_of(text)
-    out = np.empty((len(offsets) - 1, len(COLUMNS)), dtype=np.int64)
+    documents = len(offsets) - 1
+    out = np.empty((len(COLUMNS), documents), dtype=np.int64)
     spans, span_offsets = NO_SPANS, NO_OFFSETS
     if settings.words == "exact":
         from pipelines.exact_words import word_spans
@@ -36,11 +37,14 @@ def measure_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pl.D
     line = _line_buffer(offsets)
     scratch = _scratch(settings)
     done = measure(data, offsets, 0, spans, span_offsets, word_table(), scratch, line, out)
-    while done < len(out):
+    while done < documents:
         scratch = _scratch(settings, 4 * len(scratch.places))
         done = measure(data, offsets, done, spans, span_offsets, word_table(), scratch, line, out)
     _local.scratch = scratch if len(scratch.places) <= KEEP_WORDS else None
-    return pl.DataFrame({name: out[:, place] for place, name in enumerate(COLUMNS)})
+    columns = [pa.Array.from_buffers(pa.int64(), documents, [None, pa.py_buffer(column)]) for column in out]
+    frame = pl.from_arrow(pa.RecordBatch.from_arrays(columns, names=list(COLUMNS)))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
 
 
 def rewrite_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pa.Array:
