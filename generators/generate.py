@@ -32,8 +32,8 @@ class Generate(Work):
     kind: dict[str, Any] | str
     models: dict[str, Served] = Field(default_factory=dict)
     completions: str | None = None
-    concurrency: int = Field(64, gt=0)
-    rows_per_shard: int = Field(5000, gt=0)
+    concurrency: int = Field(default=64, gt=0)
+    rows_per_shard: int = Field(default=5000, gt=0)
 
     @model_validator(mode="after")
     def _complete(self) -> Generate:

@@ -32,12 +32,12 @@ class Compare(Work):
     version: ClassVar[int] = 1
     baseline: str
     metric: str = BITS_PER_BYTE.name
-    direction: str = Field("lower", pattern="^(lower|higher)$")
-    interval: float = Field(0.95, gt=0.5, lt=1)
-    margin: float | None = Field(None, ge=0)
+    direction: str = Field(default="lower", pattern="^(lower|higher)$")
+    interval: float = Field(default=0.95, gt=0.5, lt=1)
+    margin: float | None = Field(default=None, ge=0)
     looks: tuple[int, ...] = ()
     spending: Spending = "obrien_fleming"
-    draws: int = Field(2000, ge=100)
+    draws: int = Field(default=2000, ge=100)
     scores: str = SCORES
     on: str = ""  # what the evaluation set is, in words; taken from the held-out artifact when empty
 

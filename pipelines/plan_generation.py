@@ -51,12 +51,12 @@ def _source(made: Plan, name: str, role: str, sources: Any, corpora: Mapping[str
         return steps[names[0]]
     from pipelines.union import Union
 
-    folders = {"rows" if source in found.sets else "kept" for source in names}
-    if len(folders) > 1:
+    if len({source in found.sets for source in names}) > 1:
         from schemas.recipe_check import at
 
         raise at(("generate", name, "from", role), "documents and generated rows cannot be joined into one input")
-    return made.add(f"union:{name}:{role}", Union(folder=folders.pop()), steps)
+    union = Union(folder="rows" if names[0] in found.sets else "kept")
+    return made.add(f"union:{name}:{role}", union, steps)
 
 
 def _generate(made: Plan, name: str, kind: Any, inputs: dict[str, Step], found: Generation) -> Step:

@@ -86,9 +86,8 @@ def _convert(model: SampleModel, target: Path) -> None:
         found = AutoModelForCausalLM.from_pretrained(
             source, gguf_file=weights.name, dtype="float32", local_files_only=True, trust_remote_code=False
         )
-        found.hf_quantizer = None  # the weights are plain float32 by now
-        if hasattr(found.config, "quantization_config"):
-            del found.config.quantization_config
+        found.__dict__["hf_quantizer"] = None  # the weights are plain float32 by now
+        vars(found.config).pop("quantization_config", None)
         found.save_pretrained(str(work), safe_serialization=True)
         tokenizer.save_pretrained(str(work))
         os.replace(work, target)

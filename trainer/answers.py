@@ -33,10 +33,10 @@ class Answers(Work):
 
     version: ClassVar[int] = 1
     patient: ClassVar[bool] = True
-    questions: int = Field(40, gt=0)
-    max_tokens: int = Field(96, gt=0)
-    batch_tokens: int = Field(2048, gt=0)
-    threads: int = Field(1, ge=1)
+    questions: int = Field(default=40, gt=0)
+    max_tokens: int = Field(default=96, gt=0)
+    batch_tokens: int = Field(default=2048, gt=0)
+    threads: int = Field(default=1, ge=1)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         from trainer.numerics import numerics

@@ -45,8 +45,8 @@ class TaskScores(Work):
     version: ClassVar[int] = 1
     tasks: tuple[Any, ...] = ("copying", "counting", "extraction", "question_answering", "sorting")
     lang: str | None = "en"  # documents of this language only, where the language is known
-    batch_tokens: int = Field(8192, gt=0)  # prompt tokens that are read together
-    threads: int = Field(1, ge=1)
+    batch_tokens: int = Field(default=8192, gt=0)  # prompt tokens that are read together
+    threads: int = Field(default=1, ge=1)
 
     def made(self) -> list[tuple[str, Task]]:
         """Return the tasks by name, their parameters checked."""
