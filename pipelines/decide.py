@@ -17,6 +17,9 @@ from schemas.records import DECISION
 from schemas.work import Counts, Work
 
 
+SLICE_ROWS = 1 << 17
+
+
 class Decide(Work):
     """Say of each document whether it stays, and if not, why.
 
@@ -54,7 +57,7 @@ def cuts_of(specs: Sequence[Any], measures: Artifact) -> dict[str, float]:
 
 def decisions(frame: pl.DataFrame, reason: pl.Expr, step: str, prior: pl.DataFrame | None) -> pl.DataFrame:
     """Return id, reason and step of every row; rows that `prior` dropped keep their reason and step."""
-    decided = frame.select("id", reason=reason)
+    decided = frame.select("id").with_columns(reason=in_slices(frame, reason))
     decided = decided.with_columns(step=pl.when(pl.col("reason").is_not_null()).then(pl.lit(step)))
     if prior is None:
         return decided
@@ -68,6 +71,13 @@ def decisions(frame: pl.DataFrame, reason: pl.Expr, step: str, prior: pl.DataFra
     )
 
 
+def in_slices(frame: pl.DataFrame, expression: pl.Expr) -> pl.Series:
+    """Return the expression's value for every row, computed over stretches of rows that stay in the cache."""
+    starts = range(0, max(1, frame.height), SLICE_ROWS)
+    parts = [frame.slice(start, SLICE_ROWS).lazy().select(value=expression).collect() for start in starts]
+    return pl.concat(parts)["value"]
+
+
 def counted(decided: pl.DataFrame, prior: pl.DataFrame | None) -> Counts:
     """Return what a step saw: rows alive before it, split into kept and dropped by reason."""
     fresh = decided if prior is None else decided.filter(prior["reason"].is_null())
@@ -77,6 +87,8 @@ def counted(decided: pl.DataFrame, prior: pl.DataFrame | None) -> Counts:
 
 
 def write_decisions(decided: pl.DataFrame, target: Path) -> None:
-    """Write a decisions shard; ids do not compress, so they are stored plain, and reasons as a dictionary."""
+    """Write a decisions shard; ids do not compress, so they are stored as they are, and reasons as a dictionary."""
     table = pa.table({name: decided[name].to_arrow().cast(DECISION.field(name).type) for name in DECISION.names})
-    pq.write_table(table.cast(DECISION), target, compression="lz4", use_dictionary=["reason", "step"])
+    plain = {"id": "none", "reason": "lz4", "step": "lz4"}
+    names = ["reason", "step"]
+    pq.write_table(table.cast(DECISION), target, compression=plain, use_dictionary=names, write_statistics=names)
