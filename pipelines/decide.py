@@ -16,7 +16,6 @@ from schemas.artifact import Artifact, writing
 from schemas.records import DECISION
 from schemas.work import Counts, Work
 
-
 SLICE_ROWS = 1 << 17
 
 

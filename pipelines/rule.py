@@ -258,14 +258,15 @@ def verdict(reasons: Sequence[tuple[str, Reason]]) -> pl.Expr:
     """Return an expression: the name of the first reason that holds, null for a document that stays."""
     if not reasons:
         return pl.lit(None, dtype=pl.String)
-    return pl.coalesce(pl.when(reason.drop).then(_named(name, reason)) for name, reason in reasons)
-
-
-def _named(name: str, reason: Reason) -> pl.Expr:
-    if reason.detail is None:
-        return pl.lit(name)
-    detail = pl.lit(f"{name}.") + reason.detail.cast(pl.String)
-    return pl.when(reason.detail.is_null()).then(pl.lit(name)).otherwise(detail)
+    # the lowest place of those that hold: columns of small integers cost a fifth of columns of names
+    places = [pl.when(r.drop).then(pl.lit(place, dtype=pl.UInt16)) for place, (_, r) in enumerate(reasons)]
+    first = pl.min_horizontal(places)
+    found = pl.lit(pl.Series([name for name, _ in reasons])).gather(first)
+    for place, (name, reason) in enumerate(reasons):
+        if reason.detail is not None:
+            told = (first == place) & reason.detail.is_not_null()
+            found = pl.when(told).then(pl.lit(f"{name}.") + reason.detail.cast(pl.String)).otherwise(found)
+    return found
 
 
 def columns_of(reasons: Sequence[tuple[str, Reason]]) -> list[str]:
