@@ -44,6 +44,16 @@ class Letters(Work):
         return Counts(seen=2, kept=1, dropped={"second": 1})
 
 
+class OnFullDisk(Letters):
+    """Writes its bad letters to a device that is always full, while the file `broken` exists."""
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        if self.letters[rank] in self.bad and (Path(self.marks) / "broken").exists():
+            with open("/dev/full", "wb") as device:
+                device.write(b"x" * 100_000)
+        return super().run(inputs, out, rank)
+
+
 class Joined(Work):
     """Joins the letters of its input."""
 
@@ -89,6 +99,18 @@ def test_a_failed_shard_keeps_the_others_and_names_the_step(tmp_path: Path) -> N
     (tmp_path / "marks" / "broken").unlink()
     run([step], store, Where(workers=2))
     assert [times_run(tmp_path, x) for x in "abc"] == [1, 2, 1]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_is_said_and_the_finished_shards_stay(tmp_path: Path) -> None:
+    (tmp_path / "marks").mkdir()
+    (tmp_path / "marks" / "broken").touch()
+    step, store = Step("letters:x", OnFullDisk(marks=str(tmp_path / "marks"), bad="b")), tmp_path / "store"
+    with pytest.raises(StepFailed, match=r"letters:x, shard 1.*the disk is full.*free some space and run again"):
+        run([step], store, Where(workers=1))
+    (tmp_path / "marks" / "broken").unlink()
+    run([step], store, Where(workers=1))
+    assert [times_run(tmp_path, x) for x in "abc"] == [1, 1, 1]
 
 
 def test_a_killed_worker_is_an_error_not_a_hang(tmp_path: Path) -> None:
