@@ -22,7 +22,6 @@ from pipelines.kernels.state import (
     HAS_JAVASCRIPT,
     HAS_LOREM,
     HAS_POLICY,
-    RUN_LANGUAGE,
 )
 from pipelines.kernels.utf8 import class_at
 
@@ -161,7 +160,7 @@ def outcome_of(text, a, b, pieces, longest, flags, sentences, table, cuts, line,
         if size >= 0:
             outcome = _verdict(line, 0, size, pieces, flags_in(line, 0, size), state)
             if outcome == KEPT and size > 0 and sentences >= 0:
-                return KEPT, sentences_in(line, 0, size, max(0, state[RUN_LANGUAGE] - 1), table, cuts)
+                return KEPT, sentences_in(line, 0, size, table, cuts)
             return outcome, 0
     outcome = _verdict(text, a, b, pieces, flags, state)
     return outcome, (sentences if outcome == KEPT and b > a else 0)

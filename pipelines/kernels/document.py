@@ -81,14 +81,13 @@ def count_chars(counts, letters, capitals, state):
 
 
 @njit
-def start_document(a, b, span, held, mask, state):
+def start_document(a, span, held, mask, state):
     """Empty the state, the document's columns and the line sets."""
     for i in range(st.RULES):
         state[i] = 0
     for i in range(st.OUT, st.STATE_SIZE):
         state[i] = 0
     state[st.SPAN] = span
-    state[st.DOCUMENT_START], state[st.DOCUMENT_END] = a, b
     state[st.LINE_START] = state[st.SPLIT_START] = state[st.LAST_CHUNK] = a
     state[st.FIRST_CHUNK] = -1
     start_split_line(state)
@@ -103,7 +102,7 @@ def scan_document(text, a, b, spans, span, span_end, table, hashes, lengths, mos
     Fills state, line columns, and the hash and characters of every word; words beyond `most` overwrite each other in
     the two places behind. With span_end >= 0 the words are given.
     """
-    start_document(a, b, span, held, mask, state)
+    start_document(a, span, held, mask, state)
     h = paragraph = SEED
     n, i = 0, a
     while i < b:

@@ -37,13 +37,11 @@ from __future__ import annotations
     ELLIPSES,
     FIRST_CHUNK,  # byte of the document's first and after its last non-space character
     LAST_CHUNK,
-    RUN_LANGUAGE,  # 1 + language of text without spaces, 0 until it is asked for
-    DOCUMENT_START,
-    DOCUMENT_END,
+    HANDED,  # characters handed to the segmenter
     LETTER_WORDS,  # words of ASCII letters, and their characters: they are in none of the counts above
     LETTER_WORD_CHARS,
-) = range(34)
-RULES, OUT, STATE_SIZE = 40, 56, 120  # where the rules and the document's columns lie in the same array
+) = range(32)
+RULES, OUT, STATE_SIZE = 32, 48, 112  # where the rules and the document's columns lie in the same array
 
 # bits of LINE_FLAGS
 HAS_JAVASCRIPT, HAS_LOREM, HAS_CURLY, HAS_POLICY, HAS_BRACKET = 1, 2, 4, 8, 16
