@@ -13,13 +13,15 @@ from rich.table import Table
 from pipelines.plan import plan
 from pipelines.recipes_shipped import load
 from pipelines.step import Step
+from schemas.plugin import make
 
 # Worker-seconds on one core of about 3 GHz, measured with the quickstart; a store's own history replaces them.
 SECONDS_PER_MEGABYTE = {
     "read": 0.10, "measure": 0.05, "decide": 0.001, "edit": 0.05, "corpus": 0.05, "held_out": 0.02,
     "train_side": 0.05, "tokenizer": 0.5, "tokens": 0.3,
 }  # fmt: skip
-FLOPS_PER_SECOND = 2.5e10  # what training of a model of 10^6 parameters reaches on such a core
+NO_TEXT = {"mix", "train", "compare", "report", "tasks", "answers", "wins", "model"}
+FLOPS_PER_SECOND = 3.5e10  # what training of a model of 10^6 parameters reaches on such a core
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Row:
 
     step: str
     state: str  # "cached", "started" or "to do"
-    bytes: int | None
+    bytes: int | None  # on disk once it ran; before, the text that goes through it
     seconds: float | None
     source: str  # where the seconds come from: "measured" (it ran), "history" (its like ran here), "estimate"
 
@@ -64,35 +66,55 @@ def preview(recipe_name: str, sets: list[str], as_json: bool, console: Console) 
 
 
 def rows_of(steps: list[Step], store: Path) -> list[Row]:
-    """Return one row a step, in plan order; sizes of unfinished steps follow from the sizes of what they read."""
-    history = _history(store)
-    sizes: dict[str, int | None] = {}
+    """Return one row a step, in plan order: what finished steps took, and what the others should take by that."""
+    texts = _text_sizes(steps, store)
+    history = _history(steps, store, texts)
     rows = []
     for step in steps:
         artifact = step.artifact(store)
         if artifact.done:
-            manifest = artifact.manifest
-            sizes[step.name] = manifest.bytes
-            rows.append(Row(step.name, "cached", manifest.bytes, manifest.seconds, "measured"))
+            rows.append(Row(step.name, "cached", artifact.manifest.bytes, artifact.manifest.seconds, "measured"))
             continue
         state = "started" if (store / f"{step.directory}.partial").exists() else "to do"
-        read = [size for source in step.inputs.values() if (size := sizes.get(source.name)) is not None]
-        size = _source_bytes(step.work) or (max(read) if read else None)
-        sizes[step.name] = size
+        size = None if step.kind in NO_TEXT else texts[step.name]
         rows.append(Row(step.name, state, size, *_cost(step, size, history)))
     return rows
 
 
+def _text_sizes(steps: list[Step], store: Path) -> dict[str, int | None]:
+    """Return bytes of text by step: counted where it ran, else those of the source, else the most it reads."""
+    sizes: dict[str, int | None] = {}
+    for step in steps:
+        artifact = step.artifact(store)
+        counted = artifact.manifest.counts.get("bytes") if artifact.done and step.kind not in NO_TEXT else None
+        read = [size for source in step.inputs.values() if (size := sizes.get(source.name)) is not None]
+        sizes[step.name] = counted or _source_bytes(step.work) or (max(read) if read else None)
+    return sizes
+
+
 def _source_bytes(work: Any) -> int | None:
-    sizes = [part.get("bytes", part.get("size")) for part in getattr(work, "parts", ()) if isinstance(part, dict)]
-    known = [size for size in sizes if isinstance(size, int)]
+    """Return the bytes that a read step has before it: sizes of files, and what sample sets are known to hold."""
+    sizes = [_part_bytes(part) for part in getattr(work, "parts", ()) if isinstance(part, dict)]
+    known = [size for size in sizes if size]
     return sum(known) if known else None
 
 
+def _part_bytes(part: dict[str, Any]) -> int | None:
+    if "set" in part:
+        from pipelines.samples import sample_set
+
+        return int(sample_set(part["set"]).text_megabytes * 1e6 / part["of"])
+    size = part.get("bytes", part.get("size"))
+    return size if isinstance(size, int) else None
+
+
 def _cost(step: Step, size: int | None, history: dict[str, float]) -> tuple[float | None, str]:
-    if (flops := getattr(step.work, "expected_flops", None)) is not None:
-        past = history.get(f"{step.kind} per flop")
-        return (flops() * past, "history") if past else (flops() / FLOPS_PER_SECOND, "estimate")
+    if step.kind == "train":
+        flops = _training_flops(step)
+        if flops is None:
+            return None, ""
+        past = history.get("train per flop")
+        return (flops * past, "history") if past else (flops / FLOPS_PER_SECOND, "estimate")
     if size is None:
         return None, ""
     if (past := history.get(step.kind)) is not None:
@@ -101,15 +123,30 @@ def _cost(step: Step, size: int | None, history: dict[str, float]) -> tuple[floa
     return (None, "") if rate is None else (rate * size / 1e6, "estimate")
 
 
-def _history(store: Path) -> dict[str, float]:
-    """Return worker-seconds per megabyte written (and per FLOP) of the finished steps of a store, by kind."""
-    totals: dict[str, tuple[float, float, float]] = {}
-    for file in sorted(store.glob("*/manifest.json")):
-        manifest = json.loads(file.read_bytes())
-        kind = manifest["step"].partition(":")[0]
-        seconds, size, flops = totals.get(kind, (0.0, 0.0, 0.0))
-        flops += manifest["counts"].get("flops", 0.0)
-        totals[kind] = (seconds + manifest["seconds"], size + manifest["bytes"] / 1e6, flops)
-    rates = {kind: seconds / size for kind, (seconds, size, _) in totals.items() if size > 0}
-    rates |= {f"{kind} per flop": seconds / flops for kind, (seconds, _, flops) in totals.items() if flops > 0}
-    return rates
+def _training_flops(step: Step) -> float | None:
+    """Return the FLOPs of pretraining a new model of known sizes: 6 a parameter and token, and attention."""
+    work: Any = step.work
+    model: Any = make("model", work.model)
+    budget = getattr(step.inputs["mix"].work, "token_budget", None) if "mix" in step.inputs else None
+    vocabulary = getattr(step.inputs["tokenizer"].work, "vocabulary", None) if "tokenizer" in step.inputs else None
+    width, layers = getattr(model, "width", None), getattr(model, "layers", None)
+    if budget is None or vocabulary is None or width is None or layers is None:
+        return None
+    parameters = vocabulary * width + layers * 12 * width * width
+    return budget * (6.0 * parameters + 12.0 * layers * width * model.context)
+
+
+def _history(steps: list[Step], store: Path, texts: dict[str, int | None]) -> dict[str, float]:
+    """Return worker-seconds per megabyte of text, and per training FLOP, of the plan's finished steps, by kind."""
+    totals: dict[str, tuple[float, float]] = {}
+    for step in steps:
+        artifact = step.artifact(store)
+        if not artifact.done:
+            continue
+        manifest = artifact.manifest
+        key, size = step.kind, (texts[step.name] or 0) / 1e6
+        if step.kind == "train":
+            key, size = "train per flop", manifest.counts.get("flops", 0.0)
+        seconds, known = totals.get(key, (0.0, 0.0))
+        totals[key] = (seconds + manifest.seconds, known + size)
+    return {key: seconds / size for key, (seconds, size) in totals.items() if size > 0}

@@ -40,6 +40,7 @@ class SampleSet:
     licence: ClassVar[str]  # of the text, in words or as an SPDX expression
     origin: ClassVar[str]
     packages: ClassVar[tuple[Package, ...]] = ()
+    text_megabytes: ClassVar[float] = 0.0  # what `rows` gave when last counted, for estimates; 0: not known
     parts: ClassVar[int] = 1
     version: ClassVar[int] = 1
 

@@ -27,6 +27,7 @@ class ApiDocs(SampleSet):
     name = "api_docs"
     about = "reference text of web service APIs, English; a fifth are exact duplicates"
     licence = "Apache-2.0"
+    text_megabytes = 16.82
     origin = "service descriptions in the Python package botocore"
     packages = (BOTOCORE,)
     parts = 4

@@ -23,6 +23,7 @@ class Code(SampleSet):
     name = "code"
     about = "Python's standard library, one module a document"
     licence = "PSF-2.0"
+    text_megabytes = 11.83
     origin = "the running Python's standard library (no download)"
     parts = 2
 

@@ -55,6 +55,7 @@ class Dialogue(SampleSet):
     name = "dialogue"
     about = "everyday questions and answers, small talk; 28 languages"
     licence = "BSD-3-Clause"
+    text_megabytes = 0.95
     origin = "conversations in the Python package chatterbot-corpus"
     packages = (CHATTERBOT,)
 

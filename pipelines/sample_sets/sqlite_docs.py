@@ -14,6 +14,7 @@ class SqliteDocs(PageSet):
     name = "sqlite_docs"
     about = "SQLite's documentation, hand-written HTML pages"
     licence = "public domain for the most part"
+    text_megabytes = 5.66
     origin = "the Debian package sqlite3-doc"
     packages = (SQLITE_DOC,)
     package = SQLITE_DOC

@@ -21,6 +21,7 @@ class Web(SampleSet):
     name = "web"
     about = "openings of web pages that people linked to, English"
     licence = "CC0-1.0 for the collection, as its makers say; the pages are by third parties"
+    text_megabytes = 0.67
     origin = "OpenWebText passages in the Python package evals"
     packages = (EVALS,)
 
