@@ -82,6 +82,7 @@ def seal(store: Path, step: Step, finish_seconds: float) -> Artifact:
     folder, final = partial(store, step), store / step.directory
     notes = shard_notes(folder)
     shutil.rmtree(folder / ERRORS, ignore_errors=True)
+    _sweep(folder)
     counts = Counts.total([Counts.model_validate(note["counts"]) for note in notes])
     manifest = Manifest(
         step=step.name,
@@ -103,6 +104,15 @@ def seal(store: Path, step: Step, finish_seconds: float) -> Artifact:
     os.replace(folder, final)
     write_text(final / MANIFEST, manifest.model_dump_json(indent=1))
     return Artifact(final)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed workers left half written; only files under their final names belong to an artifact."""
+    for rest in sorted(folder.rglob(".*.partial")):
+        if rest.is_dir():
+            shutil.rmtree(rest)
+        else:
+            rest.unlink(missing_ok=True)
 
 
 def _revision() -> str:

@@ -56,7 +56,7 @@ def digests(store: Path) -> dict[str, str]:
     return {
         str(file.relative_to(store)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(store.rglob("*"))
-        if file.is_file() and file.name not in TIMED and "counts" not in file.parts and not file.name.startswith(".")
+        if file.is_file() and file.name not in TIMED and "counts" not in file.parts and file.name != ".lock"
     }
 
 
