@@ -23,6 +23,8 @@ WINS = pa.schema(
         pa.field("bytes", pa.int64(), nullable=False),  # of the model's answer
         pa.field("win", pa.float64(), nullable=False),  # 1, 0, or 0.5 where the two orders disagree
         pa.field("probability", pa.float64(), nullable=False),  # mean over both orders
+        pa.field("first", pa.float64()),  # that it is better, when shown first; null: nobody was asked, or no verdict
+        pa.field("second", pa.float64()),  # the same when shown second
         pa.field("consistent", pa.bool_(), nullable=False),
         pa.field("longer", pa.bool_()),  # null: equally long
     ]
@@ -35,7 +37,7 @@ class WinRate(Work):
     Equal answers are ties without asking. A pair that the judge gives no verdict on is counted as unreadable.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     judge: dict[str, Served]  # one model by name
     completions: str | None = None
 
@@ -55,10 +57,11 @@ class WinRate(Work):
         counts = Counts(seen=len(mine))
         rows = []
         for row, pair, verdict in zip(mine, pairs, verdicts, strict=True):
+            said = pair.response_a != pair.response_b and verdict.error is None
             if verdict.error is not None:
                 counts.unreadable[verdict.error] = counts.unreadable.get(verdict.error, 0) + 1
                 verdict = Verdict()  # a tie: the same questions count for every mix and seed
-            rows.append(_row(row, pair, verdict))
+            rows.append(_row(row, pair, verdict, said))
         counts.kept = len(mine) - sum(counts.unreadable.values())
         with writing(out / "scores.parquet") as path:
             pq.write_table(pa.Table.from_pylist(rows, schema=WINS), path)
@@ -83,7 +86,7 @@ class WinRate(Work):
         return [next(asked) if pair.response_a != pair.response_b else Verdict() for pair in pairs]
 
 
-def _row(row: Mapping[str, str], pair: Pair, verdict: Verdict) -> dict[str, object]:
+def _row(row: Mapping[str, str], pair: Pair, verdict: Verdict, said: bool) -> dict[str, object]:
     mine, other = len(pair.response_a.encode()), len(pair.response_b.encode())
     return {
         "document": row["document"],
@@ -91,6 +94,8 @@ def _row(row: Mapping[str, str], pair: Pair, verdict: Verdict) -> dict[str, obje
         "bytes": mine,
         "win": {"a": 1.0, "b": 0.0, "tie": 0.5}[verdict.winner],
         "probability": verdict.probability,
+        "first": verdict.ab if said else None,
+        "second": verdict.ba if said else None,
         "consistent": verdict.consistent,
         "longer": None if mine == other else mine > other,
     }

@@ -41,25 +41,27 @@ class _SummedNats(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         hidden_grad = torch.empty_like(hidden)
-        weight_grad = torch.zeros_like(weight.t())  # transposed: the product below then runs along rows
+        weight_grad = _transposed_zeros(weight, ctx.needs_input_grad[1])
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
         for rows, logits in _chunks(hidden, weight):
             probabilities, nats = _softmax_nats(logits, targets[rows])
             total += nats.sum(dtype=torch.float64)
             _subtract_one(probabilities, targets[rows])
             torch.mm(probabilities, weight, out=hidden_grad[rows])
-            weight_grad.addmm_(hidden[rows].t(), probabilities)
-        ctx.save_for_backward(hidden_grad, weight_grad)
+            if weight_grad is not None:
+                weight_grad.addmm_(hidden[rows].t(), probabilities)
+        ctx.save_for_backward(hidden_grad, *([] if weight_grad is None else [weight_grad]))
         return total.to(hidden.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         (grad,) = grads
-        hidden_grad, weight_grad = ctx.saved_tensors
+        hidden_grad, *rest = ctx.saved_tensors
+        weight_grad = rest[0].t() if rest else None
         if grad.device.type == "cpu" and grad.item() == 1.0:  # the loss itself: nothing to scale
-            return hidden_grad, weight_grad.t(), None
-        return hidden_grad * grad, (weight_grad * grad).t(), None
+            return hidden_grad, weight_grad, None
+        return hidden_grad * grad, None if weight_grad is None else weight_grad * grad, None
 
 
 class _TokenNats(torch.autograd.Function):
@@ -77,14 +79,23 @@ class _TokenNats(torch.autograd.Function):
         (grad,) = grads
         hidden, weight, targets = ctx.saved_tensors
         hidden_grad = torch.empty_like(hidden)
-        weight_grad = torch.zeros_like(weight.t())
+        weight_grad = _transposed_zeros(weight, ctx.needs_input_grad[1])
         for rows, logits in _chunks(hidden, weight):
             probabilities, _ = _softmax_nats(logits, targets[rows])
             _subtract_one(probabilities, targets[rows])
             probabilities.mul_(grad[rows, None])
             torch.mm(probabilities, weight, out=hidden_grad[rows])
-            weight_grad.addmm_(hidden[rows].t(), probabilities)
-        return hidden_grad, weight_grad.t(), None
+            if weight_grad is not None:
+                weight_grad.addmm_(hidden[rows].t(), probabilities)
+        return hidden_grad, None if weight_grad is None else weight_grad.t(), None
+
+
+def _transposed_zeros(weight: torch.Tensor, needed: bool) -> torch.Tensor | None:
+    """Return where the weight's gradient gathers, or None for a frozen head, which saves a third of its arithmetic.
+
+    Transposed, since the product that adds to it then runs along rows.
+    """
+    return torch.zeros_like(weight.t()) if needed else None
 
 
 def _chunks(hidden: torch.Tensor, weight: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from trainer.quiet import quiet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -25,22 +25,8 @@ def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     plain: Any = model
-    with _quiet():
+    with quiet():
         plain.save_pretrained(str(partial), safe_serialization=True)
         tokenizer.save_pretrained(str(partial))
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from drawing a progress bar of its own over ours."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -36,14 +36,17 @@ def load(path: Path) -> PreTrainedModel:
     """Return the causal language model of a directory, in float32; safetensors only, none of its code runs."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(
-        str(path),
-        dtype="float32",
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=False,
-        attn_implementation="sdpa",
-    )
+    from trainer.quiet import quiet
+
+    with quiet():
+        return AutoModelForCausalLM.from_pretrained(
+            str(path),
+            dtype="float32",
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            attn_implementation="sdpa",
+        )
 
 
 def small_init(width: int) -> float:

@@ -24,7 +24,10 @@ class PeftDelta(Delta):
         """Return peft's wrapper around the model."""
         from peft import get_peft_model
 
-        wrapped: Any = get_peft_model(model, self.config(model))
+        from trainer.quiet import quiet
+
+        with quiet():
+            wrapped: Any = get_peft_model(model, self.config(model))
         return wrapped
 
     def merge(self, model: PreTrainedModel) -> PreTrainedModel:

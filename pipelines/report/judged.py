@@ -11,12 +11,12 @@ import polars as pl
 from pipelines.report.made import Made, shown
 from schemas.artifact import Artifact
 
-ROW = ("document", "source", "win", "probability", "consistent", "longer")
+ROW = ("document", "source", "win", "probability", "first", "second", "consistent", "longer")
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One mix and seed. `rows`: document, source, win, probability, consistent, longer, differ (about 100 bytes each).
+    """One mix and seed. `rows`: the columns of `ROW` and `differ` (about 100 bytes each).
 
     `failed` pairs have no verdict and stand in `rows` as consistent ties.
     """
@@ -41,6 +41,8 @@ class Tally:
     failed: int
     swapped: int  # the two orders contradict each other
     judged: int
+    first_won: int  # verdicts for whichever answer stood first, of `verdicts` in all, two a pair
+    verdicts: int
     decided: int  # one answer won in both orders, and their lengths differ
     longer_won: int
     longer: int  # pairs where the mix's answer is the longer one
@@ -108,6 +110,8 @@ def tally(found: list[Judged]) -> Tally:
         failed=failed,
         swapped=rows.filter(~pl.col("consistent")).height,
         judged=asked - failed,
+        first_won=rows.filter(pl.col("first") > 0.5).height + rows.filter(pl.col("second") < 0.5).height,
+        verdicts=rows.filter(pl.col("first") != 0.5).height + rows.filter(pl.col("second") != 0.5).height,
         decided=decided.height,
         longer_won=decided.filter((pl.col("win") == 1) == pl.col("longer")).height,
         longer=int(rows["longer"].sum() or 0),

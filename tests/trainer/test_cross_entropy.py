@@ -43,6 +43,16 @@ def test_each_token_carries_its_own_gradient(head):
         torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-5)
 
 
+def test_a_frozen_head_costs_no_gradient_and_changes_none(head, monkeypatch):
+    hidden, weight, targets = head
+    losses = (cross_entropy.summed_nats, lambda *given: cross_entropy.token_nats(*given).sum())
+    right = [torch.autograd.grad(loss(hidden, weight, targets), hidden)[0] for loss in losses]
+    frozen = weight.detach()
+    monkeypatch.setattr(torch.Tensor, "addmm_", None)  # what the weight's gradient would need
+    for loss, wanted in zip(losses, right, strict=True):
+        torch.testing.assert_close(torch.autograd.grad(loss(hidden, frozen, targets), hidden)[0], wanted)
+
+
 def test_without_gradients_the_sum_is_the_same(head):
     hidden, weight, targets = head
     with torch.inference_mode():

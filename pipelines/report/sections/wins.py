@@ -37,6 +37,7 @@ class Wins(Record):
     loss: float
     win_rate: str
     consistent: str
+    first_won: str
     longer_won: str
     longer: str
     examples: list[Pair]
@@ -77,6 +78,7 @@ def _wins(mix: str, runs: list[Judged]) -> Wins:
         loss=loss,
         win_rate=units.share(found.wins + found.ties / 2, found.pairs),
         consistent=units.share(found.judged - found.swapped, found.judged),
+        first_won=units.share(found.first_won, found.verdicts),
         longer_won=f"{units.share(found.longer_won, found.decided)} of {found.decided:,}",
         longer=units.share(found.longer, found.lengths),
         examples=_examples(runs[0]),

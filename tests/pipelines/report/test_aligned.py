@@ -153,6 +153,7 @@ def wins(shelf: Shelf) -> None:
             lines = [
                 {"document": f"q{k}", "source": "s", "bytes": 5,
                  "win": 0.5 if even or k > 5 else float(k < 4), "probability": 0.5 if even or k > 6 else 0.7,
+                 "first": None if even or k > 6 else 0.9, "second": None if even or k > 6 else 0.6 if k < 6 else 0.3,
                  "consistent": even or k != 6, "longer": None if even or k > 7 else k in (0, 1, 2)}
                 for k in range(10)
             ]  # fmt: skip
@@ -252,7 +253,7 @@ def test_wins_add_up_and_show_three_pairs(aligned) -> None:
     html = page(aligned.made)
     words = part(html, "wins")
     # three seeds of: 4 wins, 2 losses, 4 ties; of 7 verdicts on different answers one is contradictory
-    assert "talk 60.0% 12 12 6 3 6 3 85.7% 83.3% of 18 37.5%" in words
+    assert "talk 60.0% 12 12 6 3 6 3 85.7% 57.1% 83.3% of 18 37.5%" in words
     block = html.split('<section id="wins"')[1].split("</section>")[0]
     assert block.count('<figure class="doc">') == 3
     assert all(
@@ -264,7 +265,7 @@ def test_wins_add_up_and_show_three_pairs(aligned) -> None:
 def test_wins_without_their_answers_still_count(aligned) -> None:
     made = {name: artifact for name, artifact in aligned.made.items() if not name.startswith("answers")}
     words = part(page(made), "wins")
-    assert "talk 60.0% 12 12 6 3 6 3 85.7% 83.3% of 18 37.5%" in words
+    assert "talk 60.0% 12 12 6 3 6 3 85.7% 57.1% 83.3% of 18 37.5%" in words
     assert "both answers" not in words
 
 

@@ -1,0 +1,89 @@
+"""The win-rate step: both orders, ties where the place decides, nothing asked twice, nothing lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from generators.served import Served
+from generators.win_rate import WinRate
+from schemas.artifact import Artifact
+from schemas.errors import InputError
+
+
+def answered(folder: Path, texts: dict[str, str]) -> Artifact:
+    rows = [
+        {"document": name, "source": "s", "prompt": f"question {name}", "answer": text} for name, text in texts.items()
+    ]
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), folder / "answers.parquet")
+    return Artifact(folder)
+
+
+def letter(play, favourite):
+    """A judge model that writes one letter, found by looking at the request's words."""
+
+    def script(body, _before):
+        text = favourite(body["messages"][-1]["content"])
+        return play.says(text, logprobs={"content": [{"token": text, "logprob": -0.1, "top_logprobs": [
+            {"token": text, "logprob": -0.1}, {"token": "B" if text == "A" else "A", "logprob": -2.4}]}]})  # fmt: skip
+
+    return script
+
+
+def step(server) -> WinRate:
+    return WinRate(judge={"j": Served(url=server.url, model="m")})
+
+
+def rows_of(out: Path) -> dict[str, dict]:
+    return {row["document"]: row for row in pq.read_table(out / "scores.parquet").to_pylist()}
+
+
+def test_the_better_answer_wins_in_both_places(scripted, play, tmp_path):
+    scripted.script = letter(play, lambda text: "A" if text.index("GOOD") < text.index("POOR") else "B")
+    inputs = {
+        "answers": answered(tmp_path / "mine", {"one": "GOOD and long", "two": "POOR", "same": "equal"}),
+        "baseline": answered(tmp_path / "theirs", {"two": "GOOD", "same": "equal", "one": "POOR"}),
+    }
+    counts = step(scripted).run(inputs, tmp_path, 0)
+    rows = rows_of(tmp_path)
+    assert counts.kept == counts.seen == 3
+    assert (rows["one"]["win"], rows["two"]["win"]) == (1.0, 0.0)
+    assert rows["one"]["consistent"] and rows["one"]["longer"] and rows["one"]["first"] > 0.5 < rows["one"]["second"]
+    assert (rows["same"]["win"], rows["same"]["first"], rows["same"]["longer"]) == (0.5, None, None)
+    assert len(scripted.bodies) == 4, "equal answers are not asked about"
+
+
+def test_a_judge_of_places_gives_ties_and_is_seen_through(scripted, play, tmp_path):
+    scripted.script = letter(play, lambda _text: "A")
+    inputs = {
+        "answers": answered(tmp_path / "mine", {"q": "one"}),
+        "baseline": answered(tmp_path / "theirs", {"q": "other"}),
+    }
+    step(scripted).run(inputs, tmp_path, 0)
+    row = rows_of(tmp_path)["q"]
+    assert row["win"] == 0.5 and not row["consistent"]
+    assert row["first"] > 0.5 > row["second"]
+    assert row["probability"] == pytest.approx(0.5)
+
+
+def test_a_pair_without_a_verdict_is_counted_and_stays_a_tie(scripted, play, tmp_path):
+    scripted.script = lambda body, _before: play.says("Neither, I would say")
+    inputs = {
+        "answers": answered(tmp_path / "mine", {"q": "one"}),
+        "baseline": answered(tmp_path / "theirs", {"q": "other"}),
+    }
+    counts = step(scripted).run(inputs, tmp_path, 0)
+    assert (counts.seen, counts.kept, counts.unreadable) == (1, 0, {"no_label": 1})
+    row = rows_of(tmp_path)["q"]
+    assert (row["win"], row["first"], row["second"]) == (0.5, None, None)
+
+
+def test_other_questions_are_refused(scripted, tmp_path):
+    inputs = {"answers": answered(tmp_path / "mine", {"q": "x"}), "baseline": answered(tmp_path / "theirs", {"r": "y"})}
+    with pytest.raises(InputError, match="different questions"):
+        step(scripted).run(inputs, tmp_path, 0)
+    assert not scripted.bodies
