@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +22,7 @@ class MixRows(Work):
     Memory: ids and sizes of all rows, about 60 bytes a row.
     """
 
+    version: ClassVar[int] = 2
     weights: dict[str, float] = Field(min_length=1)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
@@ -29,15 +30,18 @@ class MixRows(Work):
         sizes = {name: _sizes(inputs[f"rows:{name}"]) for name in self.weights}
         whole = {name: sum(found.values()) for name, found in sizes.items()}
         budget = min(whole[name] / (weight / total) for name, weight in self.weights.items())
-        counts, domains = Counts(), []
+        counts, domains, repeated = Counts(), [], 0
         for number, (name, weight) in enumerate(sorted(self.weights.items())):
             wanted = _within(sizes[name], budget * weight / total)
             kept = _copy(inputs[f"rows:{name}"], wanted, out / "rows" / f"{number:05d}.parquet")
-            counts.seen += len(sizes[name])
+            rows = sum(pq.read_metadata(file).num_rows for file in inputs[f"rows:{name}"].files("rows"))
+            counts.seen += rows
+            repeated += rows - len(sizes[name])
             counts.kept += kept
             counts.bytes += sum(sizes[name][row] for row in wanted)
             domains.append({"name": name, "weight": weight / total, "rows": kept, "of": len(sizes[name])})
-        counts.dropped = {"over_weight": counts.seen - counts.kept} if counts.seen > counts.kept else {}
+        dropped = {"over_weight": counts.seen - counts.kept - repeated, "repeated": repeated}
+        counts.dropped = {reason: number for reason, number in dropped.items() if number}
         write_text(out / "mix.json", canonical_json({"domains": domains}))
         return counts.check("mix of rows")
 
