@@ -90,5 +90,15 @@ def _dropped(path: Path, rule: str) -> Iterator[dict[str, Any]]:
 
 
 def _cluster(path: Path, cluster: int | None) -> Iterator[dict[str, Any]]:
-    for frame in _frames(_files(path, "clusters")):
-        yield from frame.filter(pl.col("cluster") == cluster).collect().iter_rows(named=True)
+    """Yield a cluster's members: with their text from a corpus, else as the dedup step wrote them."""
+    places = [path / folder for folder in ("kept", "dropped")]
+    files = [file for place in places for file in sorted(place.glob("*.parquet"))]
+    for frame in _frames(files or _files(path, "clusters")):
+        schema = frame.collect_schema()
+        why = schema.get("why")
+        values = [field.name for field in why.fields] if isinstance(why, pl.Struct) else []
+        numbers = [pl.col("why").struct.field(name) for name in values if name.endswith("_cluster")]
+        numbers += [pl.col("cluster")] if "cluster" in schema else []
+        if not numbers:
+            raise InputError(f"{path} knows no clusters: show the corpus, or the decisions, of a dedup step")
+        yield from frame.filter(pl.any_horizontal(number == cluster for number in numbers)).collect().to_dicts()

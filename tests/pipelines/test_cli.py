@@ -1,0 +1,127 @@
+"""The commands that look at a run, on a small real one: plan, show, why, list, doctor; exit codes and hostile text."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from pipelines.cli import app
+from pipelines.plan import plan
+from pipelines.preview import preview, rows_of
+from pipelines.recipes_shipped import load
+from pipelines.show import show
+from pipelines.why import tell
+from schemas.errors import InputError, RecipeError
+
+RECIPE = """\
+question: Does it look right?
+store: {root}/store
+corpora:
+  raw: {{source: {{jsonl: {root}/documents.jsonl}}}}
+  clean: {{from: raw, rules: [{{length: {{min_words: 20}}}}], dedup: {{minhash: {{}}}}}}
+"""
+PLAIN = " ".join(f"word{k % 97} and{k % 31} so{k % 13}" for k in range(120))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> SimpleNamespace:
+    root = tmp_path_factory.mktemp("cli")
+    texts = [f"{PLAIN} tail{k % 5}" for k in range(5)] + [f"short text number {k}" for k in range(4)]
+    texts += [" ".join(f"term{k * 100 + j} here" for j in range(60)) for k in range(30)]
+    texts += ["\x1b[31m[bold]red[/bold]\x07 " + " ".join(f"odd{j}" for j in range(40))]
+    lines = [json.dumps({"text": text, "source": "test"}) for text in texts]
+    (root / "documents.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    recipe = root / "recipe.yaml"
+    recipe.write_text(RECIPE.format(root=root), encoding="utf-8")
+    assert command("run", str(recipe), "--workers", "1") == 0
+    artifacts = {step.name: root / "store" / step.directory for step in plan(load(str(recipe), [])).steps}
+    return SimpleNamespace(recipe=str(recipe), artifacts=artifacts, store=root / "store")
+
+
+def command(*words: str) -> int:
+    """Run a command as the shell does; return its exit code."""
+    code = "from pipelines.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True).returncode
+
+
+def told(what, *given) -> str:
+    console = Console(record=True, width=200, file=io.StringIO(), markup=False, highlight=False)
+    what(*given, console)
+    return console.export_text()
+
+
+def test_a_plan_says_what_is_cached_and_what_a_change_would_do(made):
+    rows = {row["step"]: row for row in json.loads(told(preview, made.recipe, [], True))}
+    assert {row["state"] for row in rows.values()} == {"cached"}
+    changed = json.loads(told(preview, made.recipe, ["corpora.clean.rules[0].length.min_words=30"], True))
+    todo = [row["step"] for row in changed if row["state"] == "to do"]
+    assert "measure:clean" not in todo and "decide:clean" in todo and "read:raw" not in todo
+    assert all(row["source"] in ("history", "estimate", "") for row in changed if row["state"] == "to do")
+    assert "cached; about" in told(preview, made.recipe, [], False)
+
+
+def test_a_plan_of_nothing_yet_costs_by_the_size_of_its_text(made, tmp_path):
+    steps = plan(load(made.recipe, [f"store={tmp_path}"])).steps
+    rows = {row.step: row for row in rows_of(steps, tmp_path)}
+    assert rows["read:raw"].bytes and rows["read:raw"].seconds and rows["read:raw"].source == "estimate"
+    assert not list(tmp_path.iterdir()), "a preview writes nothing"
+
+
+def test_show_prints_rows_and_counts_and_no_control_characters(made):
+    text = told(show, made.artifacts["read:raw"], 100, None, None)
+    assert "read:raw: 40 in, 40 kept" in text
+    assert "[bold]red[/bold]" in text and "\x1b" not in text and "\x07" not in text
+    assert told(show, made.artifacts["read:raw"], 2, None, None).count("--- ") == 2
+
+
+def test_show_finds_what_a_rule_dropped(made):
+    text = told(show, made.artifacts["corpus:clean"], 10, "length", None)
+    assert text.count("short text number") == 4
+    with pytest.raises(RecipeError, match="length"):
+        told(show, made.artifacts["corpus:clean"], 10, "lenght", None)
+
+
+def test_show_finds_the_members_of_a_cluster_and_their_text(made):
+    (file,) = made.store.glob("*/clusters/*.parquet")
+    number = pl.read_parquet(file)["cluster"][0]
+    assert told(show, file.parent.parent, 10, None, number).count("--- ") == 5
+    text = told(show, made.artifacts["corpus:clean"], 10, None, number)
+    assert text.count("--- ") == 5 and text.count("word0 and0 so0") >= 5
+    with pytest.raises(InputError, match="no clusters"):
+        told(show, made.artifacts["read:raw"], 10, None, number)
+
+
+def test_why_tells_the_fate_of_a_document(made):
+    dropped = pl.read_parquet(made.artifacts["corpus:clean"] / "dropped" / "*.parquet")
+    short = dropped.filter(pl.col("reason").str.starts_with("length"))["id"][0]
+    text = told(tell, made.recipe, [], short)
+    assert "corpus:raw: kept" in text and "corpus:clean: dropped by length." in text and "words" in text
+    twin = dropped.filter(pl.col("reason").str.starts_with("minhash"))["id"][0]
+    assert "dropped by minhash" in told(tell, made.recipe, [], twin[:10])
+    with pytest.raises(InputError, match="no document"):
+        told(tell, made.recipe, [], "ffffffffffff")
+
+
+def test_exit_codes_tell_the_kind_of_failure(made, tmp_path):
+    assert command("plan", made.recipe) == 0
+    assert command("show", str(tmp_path / "nothing")) == InputError.exit_code
+    assert command("plan", made.recipe, "--set", "corpora.clean.rules[0]=lenght") == RecipeError.exit_code
+    assert command("doctor") == 0
+
+
+def test_list_names_every_kind_and_its_parts():
+    from typer.testing import CliRunner
+
+    runner = CliRunner()
+    for kind, name in (("rule", "gopher_quality"), ("dedup", "minhash"), ("recipes", "quickstart"), ("delta", "lora")):
+        result = runner.invoke(app, ["list", kind])
+        assert result.exit_code == 0 and name in result.output
+    schema = json.loads(runner.invoke(app, ["list", "schema"]).output)
+    assert "corpora" in schema["properties"]
