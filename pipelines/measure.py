@@ -64,12 +64,14 @@ class Measure(Work):
 
     def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         """Write `histograms/COLUMN.parquet` of the scores that rules cut a top share of: all shards together."""
-        for name in sorted({name for spec in self.rules for name in built(spec).scores()}):
+        owners = {column: rule for rule in map(built, self.rules) for column in rule.scores()}
+        for name, rule in sorted(owners.items()):
             histogram = ScoreHistogram()
             for path in sorted((out / "measures").glob("*.parquet")):
                 with pq.ParquetFile(path) as file:
                     for batch in file.iter_batches(columns=[name]):
-                        histogram.add(batch.column(name).drop_null().to_numpy(zero_copy_only=False))
+                        values = batch.column(name).drop_null().to_numpy(zero_copy_only=False)
+                        histogram.add(rule.as_scores(values))
             histogram.write(out / "histograms" / f"{name}.parquet")
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 from blake3 import blake3
@@ -89,8 +90,12 @@ class Rule(Plugin):
         return self
 
     def scores(self) -> tuple[str, ...]:
-        """Return the own columns, between 0 and 1, whose histogram over all shards measuring writes."""
+        """Return the own columns whose histogram over all shards measuring writes; see `as_scores`."""
         return ()
+
+    def as_scores(self, values: np.ndarray) -> np.ndarray:
+        """Return the values of a column of `scores` as numbers from 0 to 1, best highest; nan is not counted."""
+        return values
 
     def cuts(self) -> dict[str, tuple[str, float]]:
         """Return what `reasons` needs to know of all shards: name -> (column of `scores`, share of the highest)."""

@@ -53,13 +53,15 @@ def read_held_out(artifact: Artifact, encoder: Encoder) -> HeldOut:
 
 
 def document_nats(
-    model: PreTrainedModel, documents: Sequence[np.ndarray], end_of_text: int, context: int
+    model: PreTrainedModel, documents: Sequence[np.ndarray], end_of_text: int, context: int, stride: int | None = None
 ) -> np.ndarray:
-    """Return each document's negative log-likelihood in nats, float64 [documents]."""
+    """Return each document's negative log-likelihood in nats, float64 [documents].
+
+    A later window begins `stride` predictions after the one before, `context` by default. With a smaller stride its
+    first `context - stride` tokens are read again and not scored again: more context for more work.
+    """
     windows = [
-        Window(number, start, min(start + context, len(tokens)))
-        for number, tokens in enumerate(documents)
-        for start in range(0, len(tokens), context)
+        window for number, tokens in enumerate(documents) for window in _rolling(number, len(tokens), context, stride)
     ]
     streams = [np.concatenate([[end_of_text], tokens]) for tokens in documents]
     return _summed(model, streams, windows)
@@ -108,6 +110,16 @@ class Window(NamedTuple):
     start: int
     stop: int
     unscored: int = 0  # predictions at the beginning that do not count: those of a prompt
+
+
+def _rolling(stream: int, predictions: int, context: int, stride: int | None) -> list[Window]:
+    """Return the windows of a stream in which every prediction counts once."""
+    found: list[Window] = []
+    for start in range(0, predictions, stride or context):
+        stop, scored = min(start + context, predictions), found[-1].stop if found else 0
+        if stop > scored:
+            found.append(Window(stream, start, stop, scored - start))
+    return found
 
 
 def _summed(model: PreTrainedModel, streams: Sequence[np.ndarray], windows: list[Window]) -> np.ndarray:

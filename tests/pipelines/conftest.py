@@ -1,4 +1,4 @@
-"""A Slurm of one node, with everything it writes in a directory of its own."""
+"""A Slurm of one node, with everything it writes in a directory of its own; a language model small enough to check."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -41,6 +42,54 @@ ReturnToService=2
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory={megabytes}
 PartitionName=short Nodes={host} Default=YES MaxTime=10:00 DefaultTime=5:00 State=UP
 """
+
+
+@pytest.fixture(scope="session")
+def bigrams(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write `tiny-model/`, a Llama without layers that is a table of how likely one byte is after another."""
+    import numpy as np
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("bigrams") / "tiny-model"
+    end = write_byte_tokenizer(folder)
+    size = 264
+    seen = np.full((size, size), 0.01)
+    text = b"The people of the town walk along the river. The river runs along the town, and the town sees the river."
+    np.add.at(seen, ([end, *text], [*text, end]), 1)
+    config = LlamaConfig(
+        vocab_size=size,
+        hidden_size=size,
+        intermediate_size=8,
+        num_hidden_layers=0,
+        num_attention_heads=1,
+        max_position_embeddings=64,
+        rms_norm_eps=1e-12,
+        tie_word_embeddings=False,
+    )
+    model: Any = LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.copy_(torch.eye(size))  # RMS norm makes of each row size ** 0.5 times it
+        table = np.log(seen / seen.sum(axis=1, keepdims=True)).T / size**0.5
+        model.get_output_embeddings().weight.copy_(torch.from_numpy(table))
+    model.save_pretrained(str(folder))
+    return folder
+
+
+def write_byte_tokenizer(folder: Path) -> int:
+    """Write a tokenizer of single bytes, where a byte is its own id, and return the id of end-of-text, 256."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]  # bytes that GPT-2's alphabet shows as they are
+    others = [byte for byte in range(256) if byte not in plain]
+    shown = {**{byte: chr(byte) for byte in plain}, **{byte: chr(256 + n) for n, byte in enumerate(others)}}
+    bytewise = Tokenizer(models.BPE(vocab={letter: byte for byte, letter in shown.items()}, merges=[]))
+    bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bytewise.decoder = decoders.ByteLevel()
+    bytewise.add_special_tokens(["<|end|>"])
+    PreTrainedTokenizerFast(tokenizer_object=bytewise, eos_token="<|end|>").save_pretrained(str(folder))
+    return 256
 
 
 @pytest.fixture(scope="session")

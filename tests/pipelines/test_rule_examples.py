@@ -1,5 +1,7 @@
 """Every rule file's own examples: what it keeps and what it drops, and for which reason."""
 
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
@@ -7,7 +9,11 @@ from pipelines.chain import chain, judge
 from pipelines.rule import Example, Rule, find_rule
 from schemas.plugin import names
 
-SLOW_RULES = {"quality", "perplexity"}  # they train; their own tests hold their examples
+
+@pytest.fixture(autouse=True)
+def _beside_a_model(bigrams: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run where the examples of `perplexity` find their model."""
+    monkeypatch.chdir(bigrams.parent)
 
 
 def _cases(kind: str) -> list[tuple[str, Example]]:
