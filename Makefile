@@ -33,8 +33,13 @@ $(VENV)/.test: $(VENV)/.core
 	$(BIN)/python -m pip install $(PIP) -e '.[test,ray]'
 	touch $@
 
-# an environment of its own: vLLM pins torch, and its CPU build does not suit torch's companions
-vllm:
+$(VENV)/.align: $(VENV)/.core
+	$(BIN)/python -m pip install $(PIP) -e '.[align]'
+	touch $@
+
+# the second loop: what alignment needs, and vLLM in an environment of its own, since it pins torch and its CPU build
+# does not suit torch's companions
+vllm: $(VENV)/.align
 	$(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install $(PIP) --upgrade pip
 	if command -v nvidia-smi >/dev/null; then \
