@@ -49,6 +49,7 @@ class Card(Record):
     settings: list[dict[str, Any]] = Field(default_factory=list)  # rules, methods, generator: name -> parameters
     models: dict[str, str] = Field(default_factory=dict)  # of generated rows: name -> what it is
     calibration: str = ""  # of the judge, in a sentence
+    remarks: str = ""  # of a person who read some of it
     limits: list[str]
     key: str
     versions: dict[str, str] = Field(default_factory=dict)

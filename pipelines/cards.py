@@ -73,6 +73,8 @@ def rows_card(made: Plan, step: Step, store: Path) -> Card:
     artifact = step.artifact(store)
     config, counts = artifact.manifest.config, artifact.manifest.counts
     models = {model: _model(made, model) for model in config.get("models") or {}}
+    prompts = (config.get("fingerprint") or {}).get("prompts") or {}
+    remarks = made.recipe.generate[name].remarks
     return Card(
         name=name,
         question=made.recipe.question,
@@ -84,12 +86,15 @@ def rows_card(made: Plan, step: Step, store: Path) -> Card:
         sources=_tally(artifact, "rows", "source"),
         dropped=counts["dropped"],
         unreadable=counts["unreadable"],
-        settings=[config["kind"]],
+        settings=[config["kind"], *([{"prompts": prompts}] if prompts else [])],
         models=models,
+        calibration=_calibration(made, config["kind"], store),
+        remarks=remarks or "",
         limits=[
             "Every answer was written by a model: it may be wrong, and it repeats what the model was trained on.",
             "The terms of the models named above may limit what these rows can be used for.",
-            "The rules of the generator are not a check of facts; read some rows before you rely on them.",
+            "The rules of the generator are not a check of facts"
+            + ("." if remarks else "; read some rows before you rely on them."),
         ],
         **_made_by(artifact),
     )
@@ -139,6 +144,25 @@ def _origins(read: Artifact) -> list[Origin]:
         return [Origin(**{key: str(origin.get(key, "")) for key in fields}) for origin in known]
     config = read.manifest.config
     return [Origin(name=str(config.get("source", "files")), about="files of the user's own", licence="not stated")]
+
+
+def _calibration(made: Plan, kind: dict[str, Any], store: Path) -> str:
+    """Return in a sentence what is known of the judges of a generated set; empty where nothing was judged."""
+    judges = [name for params in kind.values() if params for name in params.get("judges") or ()]
+    said = []
+    for judge in judges:
+        step = next((s for s in made.steps if s.name == f"calibrate:{judge}"), None)
+        file = step.artifact(store).path / "calibration.json" if step is not None else None
+        if file is None or not file.exists():
+            said.append(f"{judge} was not calibrated against known labels.")
+            continue
+        found = json.loads(file.read_bytes())
+        rule, chance = max(found["baselines"].items(), key=lambda item: item[1])
+        said.append(
+            f"{judge} agreed with {found['agreement']:.0%} [{found['low']:.0%}, {found['high']:.0%}] of {found['n']} "
+            f"known labels ({found['pairs']}); the best plain rule, {rule}, with {chance:.0%}."
+        )
+    return " ".join(said)
 
 
 def _model(made: Plan, name: str) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from blake3 import blake3
 
 from pipelines.plan_generation import Generation, completions_of, served
 from pipelines.step import Step
+from schemas.recipe_check import at
 
 if TYPE_CHECKING:
     from pipelines.plan import Plan
@@ -28,7 +32,29 @@ def evaluation(made: Plan, corpora: Mapping[str, Step], rows: Generation, runs: 
         found.append(_tasks(made, wanted.tasks, corpora, runs))
     if wanted is not None and wanted.win_rate is not None:
         found.append(_wins(made, wanted.win_rate, rows, runs, held_out))
+    if wanted is not None and wanted.calibrate is not None:
+        _calibrate(made, wanted.calibrate, rows)
     return found
+
+
+def _calibrate(made: Plan, wanted: Any, rows: Generation) -> Step:
+    from generators.calibrate import CalibrateJudge
+
+    judge, reads = served(made, wanted.judge, rows)
+    digest = None
+    if wanted.pairs is not None:
+        try:
+            digest = blake3(Path(wanted.pairs).read_bytes()).hexdigest()[:32]
+        except OSError as error:
+            raise at(("evaluate", "calibrate", "pairs"), f"{wanted.pairs} cannot be read: {error.strerror}") from error
+    work = CalibrateJudge(
+        judge={wanted.judge: judge},
+        file=wanted.pairs,
+        digest=digest,
+        number=wanted.number,
+        completions=completions_of(made),
+    )
+    return made.add(f"calibrate:{wanted.judge}", work, reads)
 
 
 def _tasks(made: Plan, wanted: Any, corpora: Mapping[str, Step], runs: Runs) -> Step:

@@ -20,7 +20,9 @@ SECONDS_PER_MEGABYTE = {
     "read": 0.10, "measure": 0.05, "decide": 0.001, "edit": 0.05, "corpus": 0.05, "held_out": 0.02,
     "train_side": 0.05, "tokenizer": 0.5, "tokens": 0.3,
 }  # fmt: skip
-NO_TEXT = {"mix", "train", "compare", "report", "tasks", "answers", "wins", "model"}
+NO_TEXT = {
+    "mix", "train", "compare", "report", "tasks", "answers", "wins", "model", "generate", "train_rows", "calibrate",
+}  # fmt: skip
 FLOPS_PER_SECOND = 3.5e10  # what training of a model of 10^6 parameters reaches on such a core
 
 
@@ -115,12 +117,21 @@ def _cost(step: Step, size: int | None, history: dict[str, float]) -> tuple[floa
             return None, ""
         past = history.get("train per flop")
         return (flops * past, "history") if past else (flops / FLOPS_PER_SECOND, "estimate")
+    if step.kind == "generate":
+        past, rows = history.get("generate per row"), _rows_wanted(step)
+        return (past * rows, "history") if past and rows else (None, "")
     if size is None:
         return None, ""
     if (past := history.get(step.kind)) is not None:
         return past * size / 1e6, "history"
     rate = SECONDS_PER_MEGABYTE.get(step.kind)
     return (None, "") if rate is None else (rate * size / 1e6, "estimate")
+
+
+def _rows_wanted(step: Step) -> int | None:
+    """Return how many rows a generator is asked for."""
+    work: Any = step.work
+    return getattr(make("generator", work.kind), "rows", None)
 
 
 def _training_flops(step: Step) -> float | None:
@@ -147,6 +158,8 @@ def _history(steps: list[Step], store: Path, texts: dict[str, int | None]) -> di
         key, size = step.kind, (texts[step.name] or 0) / 1e6
         if step.kind == "train":
             key, size = "train per flop", manifest.counts.get("flops", 0.0)
+        if step.kind == "generate":
+            key, size = "generate per row", float(_rows_wanted(step) or 0)
         seconds, known = totals.get(key, (0.0, 0.0))
         totals[key] = (seconds + manifest.seconds, known + size)
     return {key: seconds / size for key, (seconds, size) in totals.items() if size > 0}

@@ -75,6 +75,8 @@ def _convert(model: SampleModel, target: Path) -> None:
     try:
         import gguf  # noqa: F401  (transformers reads GGUF through it)
         from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        from trainer.quiet import quiet
     except ImportError:
         raise WindtunnelError("reading this model needs more packages: pip install 'windtunnel[align]'") from None
     weights = target.parent / f"{model.sha256[:8]}.gguf"
@@ -82,14 +84,15 @@ def _convert(model: SampleModel, target: Path) -> None:
     work = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
     try:
         source = str(weights.parent)
-        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=weights.name, local_files_only=True)
-        found = AutoModelForCausalLM.from_pretrained(
-            source, gguf_file=weights.name, dtype="float32", local_files_only=True, trust_remote_code=False
-        )
-        found.__dict__["hf_quantizer"] = None  # the weights are plain float32 by now
-        vars(found.config).pop("quantization_config", None)
-        found.save_pretrained(str(work), safe_serialization=True)
-        tokenizer.save_pretrained(str(work))
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=weights.name, local_files_only=True)
+            found = AutoModelForCausalLM.from_pretrained(
+                source, gguf_file=weights.name, dtype="float32", local_files_only=True, trust_remote_code=False
+            )
+            found.__dict__["hf_quantizer"] = None  # the weights are plain float32 by now
+            vars(found.config).pop("quantization_config", None)
+            found.save_pretrained(str(work), safe_serialization=True)
+            tokenizer.save_pretrained(str(work))
         os.replace(work, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -83,6 +83,7 @@ class Generated(Part):
 
     with_: Spec = Field(alias="with")
     from_: dict[str, Name | list[Name]] = Field(default_factory=dict, alias="from")  # role -> corpora or rows
+    remarks: str | None = None  # what a person who read some of these rows has to say of them; goes on the card
 
 
 class HeldOut(Part):
@@ -173,11 +174,20 @@ class WinRate(Part):
     max_tokens: int = Field(96, gt=0)
 
 
+class Calibrate(Part):
+    """A judge held against known labels: a JSONL file of labelled pairs, else planted pairs of the seed tasks."""
+
+    judge: Name  # one of `models:`
+    pairs: str | None = None
+    number: int = Field(60, gt=1)  # of planted pairs
+
+
 class Evaluate(Part):
-    """What chat models are measured on beside the loss of held-out answers."""
+    """What chat models are measured on beside the loss of held-out answers, and how far the judge can be trusted."""
 
     tasks: Tasks | None = None
     win_rate: WinRate | None = None
+    calibrate: Calibrate | None = None
 
 
 class Compare(Part):

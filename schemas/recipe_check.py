@@ -133,6 +133,8 @@ def _evaluation(recipe: Recipe) -> None:
             _make("task", task, ("evaluate", "tasks", "tasks", i))
     if wanted.win_rate is not None:
         _known(wanted.win_rate.judge, recipe.models, "model", ("evaluate", "win_rate", "judge"))
+    if wanted.calibrate is not None:
+        _known(wanted.calibrate.judge, recipe.models, "model", ("evaluate", "calibrate", "judge"))
 
 
 def _make(kind: str, spec: Spec, path: Keys) -> plugin.Plugin:

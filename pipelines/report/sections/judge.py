@@ -179,6 +179,7 @@ def _calibrated(name: str, path: Path) -> Calibrated | None:
     n = found.get("n")
     figures = [("agreement with people", f"{found['agreement']:.3f} [{found['low']:.3f}, {found['high']:.3f}]")]
     figures += [("pairs", units.count(n))] if isinstance(n, int) else []
+    figures += [("pairs from", shown(found["pairs"], 100))] if isinstance(found.get("pairs"), str) else []
     figures += [(key.replace("_", " "), f"{v:.3f}" if (v := _share(found, key)) is not None else "–") for key in keys]
     figures += [(f"agreement of “{shown(key, 30)}”", f"{value:.3f}") for key, value in chance.items()]
     finding = ""
