@@ -16,9 +16,9 @@ Finding = tuple[bool | None, str]  # True: well; None: only some need it; False:
 
 CORE = ("pyarrow", "polars", "numba", "datatrove", "torch", "transformers", "tokenizers", "datasets", "openai")
 OPTIONAL = {
-    "ahocorasick-rs": "URL block lists: pip install 'windtunnel[web]'",
     "pydivsufsort": "substring dedup: pip install 'windtunnel[substring]'",
     "peft": "delta tuning: pip install 'windtunnel[align]'",
+    "kenlm": "KenLM files in the perplexity rule: pip install 'windtunnel[kenlm]'",
     "ray": "--executor ray: pip install 'windtunnel[ray]'",
 }
 
