@@ -7,9 +7,9 @@ parameterises, it never holds logic.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Spec = str | dict[str, Any]  # a plug-in: its name, or {name: parameters}
 
@@ -198,6 +198,15 @@ class Compare(Part):
     on: str = Field("held_out", pattern="^held_out$")
     interval: float = Field(0.95, gt=0.5, lt=1)
     margin: float = Field(0.005, ge=0)
+    looks: list[int] = Field(default_factory=list)  # numbers of seeds at which the answer is looked at; empty: once
+    spending: Literal["obrien_fleming", "pocock"] = "obrien_fleming"  # how the looks share the error
+
+    @field_validator("looks")
+    @classmethod
+    def _growing(cls, looks: list[int]) -> list[int]:
+        if looks != sorted(set(looks)) or (looks and looks[0] < 2):
+            raise ValueError("looks are growing numbers of seeds, from 2 on, for example [3, 5, 8]")
+        return looks
 
 
 class Recipe(Part):

@@ -8,6 +8,7 @@ from typing import Any
 from schemas import plugin
 from schemas.errors import RecipeError, nearest
 from schemas.recipe import Corpus, Recipe, Spec
+from schemas.where import parse
 
 Keys = tuple[str | int, ...]
 
@@ -114,6 +115,11 @@ def _held_out(recipe: Recipe) -> None:
         return
     if wanted.files is not None:
         _make("source", wanted.files, ("held_out", "files"))
+    if wanted.where is not None:
+        try:
+            parse(wanted.where)
+        except ValueError as error:
+            raise at(("held_out", "where"), str(error)) from None
     for name in wanted.sets:
         _known(name, {*recipe.corpora, *recipe.generate}, "corpus", ("held_out", "from"))
     kinds = {name in recipe.generate for name in wanted.sets}
