@@ -48,6 +48,10 @@ class Texts:
             inputs = {"documents": view.documents} | ({"decisions": view.decisions} if view.decisions else {})
             inputs |= {f"measures{i}": step for i, step in enumerate(view.measures, start=1)}
             self.corpora[name] = self.made.add(f"corpus:{name}", CorpusWork(), inputs)
+            if view.measures:
+                from pipelines.stats import Statistics
+
+                self.made.add(f"stats:{name}", Statistics(), {"corpus": self.corpora[name]})
         return self.corpora[name]
 
     def held_out(self) -> Step | None:
