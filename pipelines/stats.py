@@ -102,12 +102,17 @@ def _measured(file: Path) -> pl.DataFrame:
     schema = frame.collect_schema()
     host = pl.col("url").str.extract(r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^/@?#]*@)?([^/:?#]+)").str.to_lowercase()
     columns = [pl.col("source"), host.str.strip_prefix("www.").alias("domain")]
-    columns.append(pl.col("text").str.len_bytes().cast(pl.Float64).alias("bytes"))
+    columns.append(pl.col("text").str.len_bytes().cast(pl.Float64).alias("measure:bytes"))
     why = schema.get("why")
     for field in why.fields if isinstance(why, pl.Struct) else ():
-        if (field.dtype.is_numeric() or field.dtype == pl.Boolean) and not field.name.endswith("_cluster"):
+        if (field.dtype.is_numeric() or field.dtype == pl.Boolean) and _is_measure(field.name):
             columns.append(pl.col("why").struct.field(field.name).cast(pl.Float64).alias(f"measure:{field.name}"))
-    return frame.select(columns).rename({"bytes": "measure:bytes"}).collect()
+    return frame.select(columns).collect()
+
+
+def _is_measure(name: str) -> bool:
+    """Return whether a measured column says something: numbers of clusters do not, and bytes are counted anyway."""
+    return name != "bytes" and not name.endswith("_cluster")
 
 
 def _long(frame: pl.DataFrame, fate: str) -> pl.DataFrame:
