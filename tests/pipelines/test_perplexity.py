@@ -167,7 +167,7 @@ def test_another_bound_decides_again_and_measures_nothing(bigrams: Path, tmp_pat
     for bounds in ({"max": 1000}, {"quantiles": [0, 0.5]}, {"by": "bits_per_byte", "max": 2}):
         again = plan(recipe(tmp_path, bigrams, **bounds))
         executed = run(again.targets, tmp_path / "store", Where(workers=1)).executed
-        assert executed == ["decide:clear", "corpus:clear", "report"]
+        assert executed == ["decide:clear", "corpus:clear", "stats:clear", "report"]
     why = pl.read_parquet(list((tmp_path / "store").glob("corpus.clear-*/kept/*.parquet")))["why"].struct.unnest()
     assert {"perplexity", "bits_per_byte"} <= set(why.columns)
 
