@@ -48,7 +48,7 @@ def chain(specs: Sequence[Any], words: str = "fast", language: str = "en") -> li
             verdict(reasons_of([full_spec(name, rule) for name, rule in piece.rules])),
             piece.editor,
         )
-        for piece in pieces(specs)
+        for piece in pieces(specs, words)
     ]
 
 

@@ -68,6 +68,7 @@ def _tokenizer(language: str) -> Tokenizer:
     except ImportError as error:
         raise RecipeError("`words: exact` needs spaCy: `pip install spacy`, or take `words: fast`") from error
     try:
-        return spacy.blank(language).tokenizer  # type: ignore[return-value]
+        settings = {"nlp": {"tokenizer": {"segmenter": "jieba"}}} if language == "zh" else {}  # not every character
+        return spacy.blank(language, config=settings).tokenizer  # type: ignore[return-value]
     except Exception as error:
         raise RecipeError(f"`words: exact`: spaCy has no tokenizer for language {language!r}: {error}") from error

@@ -33,6 +33,7 @@ class Settings(BaseModel):
     c4_policy: bool = True
     c4_lorem_ipsum: bool = True
     c4_curly_bracket: bool = True
+    c4_unspaced_words: bool = True
 
 
 def features(text: pa.Array | pa.ChunkedArray, settings: Settings | None = None) -> pl.DataFrame:

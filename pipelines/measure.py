@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -29,6 +29,7 @@ class Measure(Work):
     null). Output: `measures/NNNNN.parquet`, row-aligned with the documents shard.
     """
 
+    version: ClassVar[int] = 2  # raised whenever shared columns come out differently
     settings: Settings
     rules: tuple[dict[str, Any], ...] = ()
     files: dict[str, str] = {}  # noqa: RUF012 (pydantic copies it) - path and blake3 of what the rules read

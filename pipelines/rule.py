@@ -101,6 +101,10 @@ class Rule(Plugin):
         """Return what `reasons` needs to know of all shards: name -> (column of `scores`, share of the highest)."""
         return {}
 
+    def for_words(self, words: str) -> Rule:
+        """Return the rule as it is where words are found `fast` or `exact`; most are the same."""
+        return self
+
     @property
     def edits(self) -> bool:
         """Whether `edit` rewrites the text of kept documents."""
@@ -172,11 +176,11 @@ def full_spec(name: str, rule: Rule) -> dict[str, Any]:
     return {name: rule.model_dump(mode="json")}
 
 
-def pieces(specs: Sequence[Any]) -> list[Piece]:
-    """Return the list of rules cut after every rule that rewrites text."""
+def pieces(specs: Sequence[Any], words: str = "fast") -> list[Piece]:
+    """Return the list of rules, as they are for one way to find words, cut after every rule that rewrites text."""
     found: list[list[tuple[str, Rule]]] = [[]]
     for name, rule in rules_of(specs):
-        found[-1].append((name, rule))
+        found[-1].append((name, rule.for_words(words)))
         if rule.edits:
             found.append([])
     return [Piece(tuple(part)) for part in found if part]
@@ -240,7 +244,7 @@ def stages(specs: Sequence[Any], words: str = "fast", language: str = "en", step
     from pipelines.measure import Measure
 
     chain: list[Stage] = []
-    for number, piece in enumerate(pieces(specs), start=1):
+    for number, piece in enumerate(pieces(specs, words), start=1):
         settings = shared_settings(piece.rules, words, language)
         measure = Measure(settings=settings, rules=own_measures(piece.rules), files=digests(piece.rules))
         chain.append(Stage("measure", measure))

@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 
 from pipelines.kernels.breaks import next_line, strip
-from pipelines.kernels.classes import DECIMAL, SPACE
-from pipelines.kernels.sentences import sentences_in
+from pipelines.kernels.classes import DECIMAL, SPACE, UNSPACED
+from pipelines.kernels.sentences import sentences_in, split_run, word_flags
 from pipelines.kernels.state import (
     C4_CITATIONS,
     C4_CURLY,
@@ -17,13 +17,17 @@ from pipelines.kernels.state import (
     C4_MIN_WORDS,
     C4_POLICY,
     C4_TERMINAL,
+    C4_UNSPACED,
     HAS_BRACKET,
     HAS_CURLY,
     HAS_JAVASCRIPT,
     HAS_LOREM,
+    HAS_NON_SYMBOL,
     HAS_POLICY,
+    RUN_LANGUAGE,
 )
-from pipelines.kernels.utf8 import class_at
+from pipelines.kernels.unspaced import NO_LANGUAGE, document_language
+from pipelines.kernels.utf8 import ZERO, class_at
 
 KEPT, DROPPED, LOREM, CURLY = 0, 1, 2, 3
 
@@ -160,7 +164,7 @@ def outcome_of(text, a, b, pieces, longest, flags, sentences, table, cuts, line,
         if size >= 0:
             outcome = _verdict(line, 0, size, pieces, flags_in(line, 0, size), state)
             if outcome == KEPT and size > 0 and sentences >= 0:
-                return KEPT, sentences_in(line, 0, size, table, cuts)
+                return KEPT, sentences_in(line, 0, size, state[RUN_LANGUAGE] - 1, table, cuts)
             return outcome, 0
     outcome = _verdict(text, a, b, pieces, flags, state)
     return outcome, (sentences if outcome == KEPT and b > a else 0)
@@ -185,19 +189,39 @@ def _verdict(text, a, b, pieces, flags, state):
 
 
 @njit
-def _runs(text, a, b, table):
-    """Return (pieces between white space, characters of the longest)."""
-    count, longest, chars = 0, 0, 0
-    i = a
-    while i < b:
-        c, size = class_at(text, i, table)
-        if c & SPACE:
-            chars = 0
-        else:
-            count += chars == 0
+def _runs(text, a, b, language, table, cuts):
+    """Return (pieces between white space, characters of the longest); where words stand unspaced, these are pieces."""
+    count, longest = 0, 0
+    while a < b:
+        i, chars, union = a, 0, ZERO
+        while i < b:
+            c, size = class_at(text, i, table)
+            if c & SPACE:
+                break
+            union |= c
             chars += 1
+            i += size
+        if union & UNSPACED and language != NO_LANGUAGE:
+            pieces, chars = _unspaced_words(text, a, i, language, table, cuts)
+            count += max(1, pieces)
+        else:
+            count += i > a
+        longest = max(longest, chars)
+        a = i + size if i < b else b
+    return count, longest
+
+
+@njit
+def _unspaced_words(text, a, b, language, table, cuts):
+    """Return (words that are no symbols, characters of the longest word) of bytes a to b."""
+    count, longest = 0, 0
+    while a < b:
+        _, n = split_run(text, a, b, language, table, cuts)
+        for k in range(n):
+            flags, chars = word_flags(text, a, np.int64(cuts[k]), table)
+            count += (flags & HAS_NON_SYMBOL) != 0
             longest = max(longest, chars)
-        i += size
+            a = np.int64(cuts[k])
     return count, longest
 
 
@@ -208,10 +232,11 @@ def rewrite(text, a, b, table, cuts, line, state, target, n):
     Lines are stripped and joined by newlines, citations are gone, and the whole is stripped.
     """
     start, i, first = n, a, True
+    language = document_language(text, a, b, table) if state[C4_UNSPACED] else NO_LANGUAGE
     while i < b:
         end, after = next_line(text, i, b, table)
         low, high = strip(text, i, end, table)
-        pieces, longest = _runs(text, low, high, table)
+        pieces, longest = _runs(text, low, high, language, table, cuts)
         outcome, _ = outcome_of(
             text, low, high, pieces, longest, flags_in(text, low, high), -1, table, cuts, line, state
         )

@@ -6,10 +6,11 @@ import numpy as np
 from numba import njit
 
 from pipelines.kernels import state as st
-from pipelines.kernels.classes import CASED_LOWER, COUNTED, EASY_END, SENTENCE_END, SPACE
+from pipelines.kernels.classes import CASED_LOWER, COUNTED, EASY_END, SENTENCE_END, SPACE, UNSPACED
 from pipelines.kernels.memory import eight_bytes, set_bits, trailing_zeros
-from pipelines.kernels.sentences import word_flags
+from pipelines.kernels.sentences import split_run, word_flags
 from pipelines.kernels.tables import ASCII, STOP, STOP_MASK
+from pipelines.kernels.unspaced import document_language
 from pipelines.kernels.utf8 import ZERO, find, hash_bytes, special_of, wide_class
 from pipelines.kernels.words import split_chunk
 
@@ -141,11 +142,28 @@ def put_by_rules(text, a, b, union, n, most, hashes, lengths, table, cuts, state
     if union == table[ASCII + 0x30]:  # digits only
         put_word(text, a, b, min(n, most), hashes, lengths, table, state)
         return n + 1
+    if union & UNSPACED:
+        return _put_unspaced(text, a, b, n, most, hashes, lengths, table, cuts, state)
     count = split_chunk(text, a, b, table, cuts)
     for k in range(count):
         put_word(text, a, np.int64(cuts[k]), min(n + k, most), hashes, lengths, table, state)
         a = np.int64(cuts[k])
     return n + count
+
+
+@njit
+def _put_unspaced(text, a, b, n, most, hashes, lengths, table, cuts, state):
+    """Take the words of a run in which scripts without spaces stand, perhaps among others."""
+    if state[st.RUN_LANGUAGE] == 0:
+        start, end = state[st.DOCUMENT_START], state[st.DOCUMENT_END]
+        state[st.RUN_LANGUAGE] = 1 + document_language(text, start, end, table)
+    while a < b:
+        _, count = split_run(text, a, b, state[st.RUN_LANGUAGE] - 1, table, cuts)
+        for k in range(count):
+            put_word(text, a, np.int64(cuts[k]), min(n, most), hashes, lengths, table, state)
+            a = np.int64(cuts[k])
+            n += 1
+    return n
 
 
 @njit

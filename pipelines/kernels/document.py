@@ -8,7 +8,7 @@ from numba import njit
 from pipelines.kernels import state as st
 from pipelines.kernels.c4_lines import javascript_in, phrase_at
 from pipelines.kernels.chunks import ellipses, letters_from, put_by_rules, put_easy, put_given, rest_of_chunk
-from pipelines.kernels.classes import BRACE, BRACKET, BREAK, DOTTED, SPACE, STARTER
+from pipelines.kernels.classes import BRACE, BRACKET, BREAK, DOTTED, SPACE, STARTER, UNSPACED
 from pipelines.kernels.lines import end_line, end_split_line, finish_lines, start_split_line
 from pipelines.kernels.scratch import LONGEST_CHUNK
 from pipelines.kernels.tables import ASCII
@@ -71,6 +71,15 @@ def note_chunk(text, start, letters_end, end, chars, union, table, state):
 
 
 @njit
+def longest_of(lengths, first, last):
+    """Return the characters of the longest of the words from `first` on."""
+    longest = 0
+    for k in range(first, last):
+        longest = max(longest, np.int64(lengths[k]))
+    return longest
+
+
+@njit
 def count_chars(counts, letters, capitals, state):
     """Add four 16-bit counters, and letters read eight at a time, to the state."""
     state[st.LETTERS] += letters + np.int64(counts & COUNTER)
@@ -81,13 +90,14 @@ def count_chars(counts, letters, capitals, state):
 
 
 @njit
-def start_document(a, span, held, mask, state):
+def start_document(a, b, span, held, mask, state):
     """Empty the state, the document's columns and the line sets."""
     for i in range(st.RULES):
         state[i] = 0
     for i in range(st.OUT, st.STATE_SIZE):
         state[i] = 0
     state[st.SPAN] = span
+    state[st.DOCUMENT_START], state[st.DOCUMENT_END] = a, b
     state[st.LINE_START] = state[st.SPLIT_START] = state[st.LAST_CHUNK] = a
     state[st.FIRST_CHUNK] = -1
     start_split_line(state)
@@ -102,7 +112,7 @@ def scan_document(text, a, b, spans, span, span_end, table, hashes, lengths, mos
     Fills state, line columns, and the hash and characters of every word; words beyond `most` overwrite each other in
     the two places behind. With span_end >= 0 the words are given.
     """
-    start_document(a, span, held, mask, state)
+    start_document(a, b, span, held, mask, state)
     h = paragraph = SEED
     n, i = 0, a
     while i < b:
@@ -120,6 +130,7 @@ def scan_document(text, a, b, spans, span, span_end, table, hashes, lengths, mos
         i, counts, union, wide = rest_of_chunk(text, letters_end, limit, table)
         count_chars(counts, letters_end - start, capitals, state)
         state[st.CONTINUATION] += wide
+        longest = state[st.LONGEST]
         note_chunk(text, start, letters_end, i, i - start - wide, union, table, state)
         chunk = hash_bytes(text, start, i)
         h = (h ^ chunk) * STEP
@@ -128,12 +139,15 @@ def scan_document(text, a, b, spans, span, span_end, table, hashes, lengths, mos
         if span_end >= 0:
             n = put_given(text, i, a, spans, span_end, n, most, hashes, lengths, table, state)
             continue
-        before = n
+        before, seen = n, state[st.NON_SYMBOL_WORDS]
         if i - letters_end <= 1:
             word = chunk if i == letters_end else hash_bytes(text, start, letters_end)
             n = min(n, most)
             n = before + put_easy(text, start, letters_end, i, union, word, n, hashes, lengths, table, state) - n
         if n == before:
             n = put_by_rules(text, start, i, union, n, most, hashes, lengths, table, cuts, state)
+            if union & UNSPACED and state[st.C4_UNSPACED]:
+                state[st.PIECES] += max(0, state[st.NON_SYMBOL_WORDS] - seen - 1)
+                state[st.LONGEST] = max(longest, longest_of(lengths, min(before, most), min(n, most)))
     finish_lines(text, a, b, h, paragraph, table, cuts, line, held, mask, state)
     return n

@@ -18,7 +18,7 @@ from pipelines.kernels.scratch import MOST_WORDS
 
 SOURCES = (
     *("breaks", "c4_lines", "chunks", "classes", "columns", "document", "english", "entry", "lines", "memory"),
-    *("ngrams", "scratch", "sentences", "state", "tables", "urls", "utf8", "words"),
+    *("ngrams", "scratch", "sentences", "state", "tables", "unspaced", "urls", "utf8", "words"),
 )
 WIDTH = len(COLUMNS)
 BYTES, CHARACTERS, HASHES, ELLIPSES = (st.OUT + INDEX[n] for n in ("bytes", "characters", "hashes", "ellipses"))

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipelines.kernels.columns import COLUMNS
 from pipelines.kernels.entry import measure, rewrite_c4
 from pipelines.kernels.scratch import FIRST_WORDS, Scratch, make_scratch
-from pipelines.kernels.state import RULE_FIELDS, RULES
+from pipelines.kernels.state import C4_UNSPACED, RULE_FIELDS, RULES
 from pipelines.kernels.tables import word_table
 from schemas.errors import InputError
 
@@ -61,6 +61,8 @@ def _scratch(settings: Settings, words: int = 0) -> Scratch:
     scratch = (None if words else getattr(_local, "scratch", None)) or make_scratch(words or FIRST_WORDS)
     for place, name in enumerate(RULE_FIELDS):
         scratch.state[RULES + place] = getattr(settings, name)
+    if settings.words == "exact":  # the reference splits lines at white space alone
+        scratch.state[C4_UNSPACED] = 0
     return scratch
 
 

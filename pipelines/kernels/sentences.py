@@ -11,6 +11,7 @@ from numba import njit
 from pipelines.kernels.classes import ALPHA, PUNCTUATION, SENTENCE_END, SPACE, SYMBOL
 from pipelines.kernels.scratch import LONGEST_CHUNK
 from pipelines.kernels.state import ALL_PUNCTUATION, ENDS_SENTENCE, HAS_ALPHA, HAS_NON_SYMBOL
+from pipelines.kernels.unspaced import NO_LANGUAGE, run_end, segment
 from pipelines.kernels.utf8 import ZERO, class_at
 from pipelines.kernels.words import split_chunk
 
@@ -33,19 +34,20 @@ def word_flags(text, a, b, table):
 
 
 @njit
-def chunk_end(text, i, end, table):
-    """Return where the run without white space that starts at byte i ends (or is cut, if it is very long)."""
-    limit = min(end, i + LONGEST_CHUNK - 4)
-    while i < limit:
-        c, size = class_at(text, i, table)
-        if c & SPACE:
-            break
-        i += size
-    return i
+def split_run(text, i, end, language, table, cuts):
+    """Write the ends of the words of the run from byte i on into `cuts`; return (end of the run, its words).
+
+    A run ends at white space or where text with spaces meets text without; a very long one is cut.
+    With NO_LANGUAGE all text is cut by the English rule.
+    """
+    stop, unspaced = run_end(text, i, min(end, i + LONGEST_CHUNK - 4), language == NO_LANGUAGE, table)
+    if unspaced and language != NO_LANGUAGE:
+        return stop, segment(text, i, stop, language, table, cuts)
+    return stop, split_chunk(text, i, stop, table, cuts)
 
 
 @njit
-def sentences_in(text, a, b, table, cuts):
+def sentences_in(text, a, b, language, table, cuts):
     """Return the sentences between bytes a and b, which are not empty."""
     count, ended, i, at = 1, False, a, a
     while i < b:
@@ -56,8 +58,7 @@ def sentences_in(text, a, b, table, cuts):
         if ended and (i - at > 1 or (i - at == 1 and text[at] != 0x20)):
             count += 1
             ended = False
-        end = chunk_end(text, i, b, table)
-        n = split_chunk(text, i, end, table, cuts)
+        _, n = split_run(text, i, b, language, table, cuts)
         for k in range(n):
             flags, _ = word_flags(text, i, cuts[k], table)
             if flags & ENDS_SENTENCE:

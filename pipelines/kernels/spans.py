@@ -9,14 +9,14 @@ from pipelines.kernels.classes import SPACE
 from pipelines.kernels.entry import source_stamp
 from pipelines.kernels.memory import pointer
 from pipelines.kernels.scratch import LONGEST_CHUNK
-from pipelines.kernels.sentences import chunk_end
+from pipelines.kernels.sentences import split_run
 from pipelines.kernels.tables import word_table
+from pipelines.kernels.unspaced import document_language
 from pipelines.kernels.utf8 import class_at
-from pipelines.kernels.words import split_chunk
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
-    """Return (start, end) in bytes of the words that the English word rule finds in one text."""
+    """Return (start, end) in bytes of the words that the fast word rule finds in one text."""
     raw = text.encode()
     data = np.frombuffer(raw + bytes(8), dtype=np.uint8)
     spans = np.empty((len(raw), 2), dtype=np.int64)
@@ -29,13 +29,13 @@ def _entry(stamp: str):
     def scan(data, size, table, cuts, spans):
         """Write the spans of all words of the first `size` bytes; return how many."""
         text, tables, ends = pointer(data), pointer(table), pointer(cuts)
-        n, i = 0, 0
+        n, i, language = 0, 0, document_language(text, 0, size, tables)
         while i < size and len(stamp):
             c, width = class_at(text, i, tables)
             if c & SPACE:
                 i += width
                 continue
-            count = split_chunk(text, i, chunk_end(text, i, size, tables), tables, ends)
+            _, count = split_run(text, i, size, language, tables, ends)
             for k in range(count):
                 spans[n, 0], spans[n, 1] = i, cuts[k]
                 i = np.int64(cuts[k])

@@ -37,11 +37,13 @@ from __future__ import annotations
     ELLIPSES,
     FIRST_CHUNK,  # byte of the document's first and after its last non-space character
     LAST_CHUNK,
-    HANDED,  # characters handed to the segmenter
+    RUN_LANGUAGE,  # 1 + language of text without spaces, 0 (NO_LANGUAGE) until it is asked for
+    DOCUMENT_START,
+    DOCUMENT_END,
     LETTER_WORDS,  # words of ASCII letters, and their characters: they are in none of the counts above
     LETTER_WORD_CHARS,
-) = range(32)
-RULES, OUT, STATE_SIZE = 32, 48, 112  # where the rules and the document's columns lie in the same array
+) = range(34)
+RULES, OUT, STATE_SIZE = 40, 56, 120  # where the rules and the document's columns lie in the same array
 
 # bits of LINE_FLAGS
 HAS_JAVASCRIPT, HAS_LOREM, HAS_CURLY, HAS_POLICY, HAS_BRACKET = 1, 2, 4, 8, 16
@@ -60,7 +62,8 @@ HAS_ALPHA, HAS_NON_SYMBOL, ALL_PUNCTUATION, ENDS_SENTENCE = 1, 2, 4, 8
     C4_POLICY,
     C4_LOREM,
     C4_CURLY,
-) = range(RULES, RULES + 9)
+    C4_UNSPACED,
+) = range(RULES, RULES + 10)
 RULE_FIELDS = (
     "short_line_chars",
     "c4_terminal_punctuation",
@@ -71,4 +74,5 @@ RULE_FIELDS = (
     "c4_policy",
     "c4_lorem_ipsum",
     "c4_curly_bracket",
+    "c4_unspaced_words",
 )

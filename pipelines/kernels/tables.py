@@ -8,6 +8,7 @@ ASCII byte stands at `ASCII + byte`. The array is an argument: a global one woul
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -25,14 +26,16 @@ HASH_SEED, HASH_KEY = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9
 BLOOM_SHIFT = np.uint64(48)
 SPECIAL, UNIT, STOP = 1024, 1024 + (2 << 13), 1024 + (2 << 13) + (2 << 9)
 SPECIAL_MASK, UNIT_MASK, STOP_MASK = np.uint64((1 << 13) - 1), np.uint64((1 << 9) - 1), np.uint64((1 << 7) - 1)
-PAGES = STOP + (2 << 7)
+WEIGHTS, WEIGHT_BITS = STOP + (2 << 7), 20  # bytes of the boundary model, eight in a word
+PAGES = WEIGHTS + (1 << WEIGHT_BITS >> 3)
 ASCII = PAGES + 0x1100
 
 
 @cache
 def word_table() -> np.ndarray:
-    """Return the whole table (u64, about 600 kB)."""
+    """Return the whole table (u64, about 1.7 MB)."""
     table = np.concatenate([np.zeros(PAGES, dtype=np.uint64), _class_table()])
+    table[WEIGHTS:PAGES] = boundary_weights().view(np.uint64)
     for word, pieces in special_words().items():
         packed = sum(len(piece.encode()) << (8 * place) for place, piece in enumerate(pieces))
         h = _put(table, SPECIAL, int(SPECIAL_MASK), word, packed | _cut_into(word) << 24)
@@ -42,6 +45,12 @@ def word_table() -> np.ndarray:
     for place, word in enumerate(STOP_WORDS):
         _put(table, STOP, int(STOP_MASK), word, 1 << place)
     return table
+
+
+def boundary_weights() -> np.ndarray:
+    """Return the weights of the boundary model (i8), see `unspaced`."""
+    with np.load(Path(__file__).with_name("boundaries.npz"), allow_pickle=False) as stored:
+        return stored["weights"]
 
 
 @cache

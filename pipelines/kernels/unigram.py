@@ -13,10 +13,10 @@ from pipelines.kernels.entry import source_stamp
 from pipelines.kernels.memory import pointer
 from pipelines.kernels.pass_over import bytes_of
 from pipelines.kernels.scratch import LONGEST_CHUNK
-from pipelines.kernels.sentences import chunk_end
+from pipelines.kernels.sentences import split_run
 from pipelines.kernels.tables import hash_string, word_table
+from pipelines.kernels.unspaced import document_language
 from pipelines.kernels.utf8 import ZERO, class_at, hash_bytes
-from pipelines.kernels.words import split_chunk
 from pipelines.word_frequencies import word_counts
 from schemas.errors import InputError
 
@@ -60,12 +60,13 @@ def _entry(stamp: str):
         mask = np.uint64(len(keys) - 1)
         for k in range(len(offsets) - 1):
             total, words, i, b = 0.0, 0, offsets[k], offsets[k + 1]
+            language = document_language(text, i, b, tables)
             while i < b and len(stamp):
                 c, width = class_at(text, i, tables)
                 if c & SPACE:
                     i += width
                     continue
-                count = split_chunk(text, i, chunk_end(text, i, b, tables), tables, ends)
+                _, count = split_run(text, i, b, language, tables, ends)
                 for w in range(count):
                     end = np.int64(cuts[w])
                     for j in range(i, end):

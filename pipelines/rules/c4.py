@@ -22,6 +22,9 @@ class C4(Rule):
     (`terminal_punctuation`; an ellipsis is no end), it has fewer than `min_words_per_line` words, or it speaks of
     javascript or of cookies and policies. A document goes at "lorem ipsum" or "{" in a line that stood so far, or with
     fewer than `min_sentences` sentences in what is left. `[1]`, `[edit]` and `[citation needed]` are cut out.
+    The words of a line are what stands between white space; in scripts without spaces they are the segmenter's
+    (`unspaced_words`; not with `words: exact`, where all is as in datatrove, which drops such lines as one word).
+    Their full stops are no terminal punctuation: there `terminal_punctuation` is better false.
     `paragraphs` also asks for three lines of 200 characters in the original text (mC4's rule).
     """
 
@@ -33,6 +36,7 @@ class C4(Rule):
     policy: bool = True
     lorem_ipsum: bool = True
     curly_bracket: bool = True
+    unspaced_words: bool = True
     min_sentences: int | None = 5
     paragraphs: bool = False
 
@@ -50,6 +54,9 @@ class C4(Rule):
         Example(_FIVE, "too_few_long_lines", params={"paragraphs": True}),
     )
 
+    def for_words(self, words: str) -> C4:
+        return self.model_copy(update={"unspaced_words": False}) if words == "exact" else self
+
     @property
     def edits(self) -> bool:
         return True
@@ -64,6 +71,7 @@ class C4(Rule):
             "c4_policy": self.policy,
             "c4_lorem_ipsum": self.lorem_ipsum,
             "c4_curly_bracket": self.curly_bracket,
+            "c4_unspaced_words": self.unspaced_words,
         }
 
     def reasons(self) -> list[Reason]:

@@ -18,9 +18,9 @@ BREAKS = (
 _VOCABULARY = """
 the be to of and that have with river bank mill ferry Ferry's don't 42 3.5 café naïve — … ... # • - (so) "quoted" end.
 Stop! why? it, Mr. U.S. e.g. [1] [edit] x [citation needed] {brace} JavaScript lorem ipsum use of cookies privacy policy
-中文 \u00a0 😀 o'clock co-operate www.example.com a@b.org
+\u00a0 😀 o'clock co-operate www.example.com a@b.org
 """
-WORDS = re.split("[ \n]+", _VOCABULARY)
+WORDS = re.split("[ \n]+", _VOCABULARY.strip())
 LINES = [
     "A whole line that comes back again and again.",
     "short",

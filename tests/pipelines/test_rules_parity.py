@@ -1,5 +1,6 @@
 """The rules against datatrove itself on more than 2,000 real documents: keep or drop, the reason, and C4's text."""
 
+import re
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ FILTERS: dict[str, Any] = {
     "c4": "C4QualityFilter",
     "fineweb": "FineWebQualityFilter",
 }
+UNSPACED = re.compile("[\u2e80-\u2fdf\u3005-\u303b\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\u0e01-\u0edf]")
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,8 @@ def test_every_verdict_reason_and_text_is_datatroves(documents: list[str], rule:
     from datatrove.pipeline import filters
 
     peer = getattr(filters, FILTERS[rule])()
+    if words == "fast":  # text without spaces is cut into words there, which datatrove's English words are not
+        documents = [text for text in documents if not UNSPACED.search(text)]
     judged = judge(pa.record_batch({"text": pa.array(documents, pa.large_string())}), chain([rule], words))
     differ = []
     for text, new, reason in zip(documents, judged.batch.column("text").to_pylist(), judged.reasons, strict=True):

@@ -17,12 +17,17 @@ from pipelines.kernels.tables import UNITS, hash_string
 spacy = pytest.importorskip("spacy")
 TOKENIZER = spacy.blank("en").tokenizer
 _PIECES = """
-a A z Z 0 9 . , : ; ! ? - – — ' ’ " ( ) [ ] { } < > / = + * ^ ~ # @ _ & % $ € £ | \\ … ¿ ° ² é 中 あ ア 😀 ´ ` « » “
+a A z Z 0 9 . , : ; ! ? - – — ' ’ " ( ) [ ] { } < > / = + * ^ ~ # @ _ & % $ € £ | \\ … ¿ ° ² é 😀 ´ ` « » “
 foo Bar USA x1 12 3.14 http:// www. example.com e.g. ... .. -- --- :) :D 's n't US$ 5km user@host.org :80
 /path?q=1 10.0.0.1
 8.8.8.8 İ ß
 """
 PIECES = re.split("[ \n]+", _PIECES.strip())
+# scripts without spaces go to the segmenter instead
+UNSPACED = re.compile(
+    "[\u2e80-\u2fdf\u3005-\u303b\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
+    "\u0e01-\u0edf\u1000-\u109d\u1780-\u17dd\ua9e0-\uaa7f\U0001b000-\U0001b16f\U00020000-\U000323af]"
+)
 
 
 def _ours(text: str) -> list[str]:
@@ -77,7 +82,7 @@ def test_character_classes_are_those_of_python_and_spacy() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_random_runs_are_cut_as_spacy_cuts_them(seed: int) -> None:
     draw = random.Random(seed)
-    special, units = list(special_words()), UNITS.split()
+    special, units = [word for word in special_words() if not UNSPACED.search(word)], UNITS.split()
     for _ in range(2500):
         chosen = draw.choices((PIECES, special, units), (85, 10, 5), k=draw.randint(1, 7))
         run = "".join(draw.choice(kind) for kind in chosen)
@@ -85,7 +90,7 @@ def test_random_runs_are_cut_as_spacy_cuts_them(seed: int) -> None:
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.text(st.characters(exclude_categories=("Cs",)), max_size=60))
+@given(st.text(st.characters(exclude_categories=("Cs",)), max_size=60).filter(lambda text: not UNSPACED.search(text)))
 def test_any_text_is_cut_as_spacy_cuts_it(text: str) -> None:
     assert _ours(text) == _spacy(text)
 
