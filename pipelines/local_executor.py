@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+from types import FrameType
 from typing import Any
 
 from datatrove.executor.local import LocalPipelineExecutor
@@ -15,6 +16,7 @@ from pipelines.task import Task
 from schemas.errors import WindtunnelError
 
 POLL_SECONDS = 0.5
+ALARM = signal.SIGUSR1  # not SIGINT: a shell's background jobs ignore that, and the run would wait for ever
 
 
 class QuietLocalExecutor(LocalPipelineExecutor):
@@ -37,28 +39,40 @@ class QuietLocalExecutor(LocalPipelineExecutor):
             ranks_q.put(local_rank)
 
     def run_watched(self, tasks: list[Task]) -> None:
-        """Run all tasks; raise WindtunnelError when a worker died without leaving an error."""
+        """Run all tasks; raise WindtunnelError when a worker died without leaving an error.
+
+        To be called in the main thread, where the watch interrupts it.
+        """
         if self.workers == 1:
             self.run()
             return
         dead: list[Task] = []
         done = threading.Event()
         watch = threading.Thread(target=_watch, args=(tasks, done, dead), daemon=True)
+        before = signal.signal(ALARM, _raise)
         watch.start()
         try:
             self.run()
-        except KeyboardInterrupt:
-            if not dead:
-                raise
+        except _WorkerDied:
+            pass
         finally:
             done.set()
             watch.join()
+            signal.signal(ALARM, before)
         if dead:
             steps = ", ".join(sorted({f"{task.step} (shard {task.rank})" for task in dead}))
             raise WindtunnelError(
                 f"{steps}: the worker process was killed from outside, mostly for want of memory; "
                 "run again with fewer --workers; finished shards are kept"
             )
+
+
+class _WorkerDied(BaseException):
+    """Raised in the main thread by the watch; not an Exception, so that nothing on the way up takes it for its own."""
+
+
+def _raise(_number: int, _frame: FrameType | None) -> None:
+    raise _WorkerDied
 
 
 def _watch(tasks: list[Task], done: threading.Event, dead: list[Task]) -> None:
@@ -69,7 +83,7 @@ def _watch(tasks: list[Task], done: threading.Event, dead: list[Task]) -> None:
                 if not _alive(pid) and task.pid_file.exists():
                     dead.append(task)
         if dead:
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            signal.pthread_kill(threading.main_thread().ident or 0, ALARM)
             return
 
 

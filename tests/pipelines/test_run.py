@@ -113,11 +113,16 @@ def test_a_full_disk_is_said_and_the_finished_shards_stay(tmp_path: Path) -> Non
     assert [times_run(tmp_path, x) for x in "abc"] == [1, 1, 1]
 
 
-def test_a_killed_worker_is_an_error_not_a_hang(tmp_path: Path) -> None:
+@pytest.mark.parametrize("interrupt", [signal.default_int_handler, signal.SIG_IGN])  # as in a shell's background job
+def test_a_killed_worker_is_an_error_not_a_hang(tmp_path: Path, interrupt) -> None:
     step, store = plan(tmp_path, deadly="c"), tmp_path / "store"
     (tmp_path / "marks" / "broken").touch()
-    with pytest.raises(WindtunnelError, match="killed from outside"):
-        run([step], store, Where(workers=2))
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(WindtunnelError, match="killed from outside"):
+            run([step], store, Where(workers=2))
+    finally:
+        signal.signal(signal.SIGINT, before)
     (tmp_path / "marks" / "broken").unlink()
     run([step], store, Where(workers=2))
     assert (step.artifact(store).path / "word.txt").read_text() == "abc"
