@@ -104,7 +104,7 @@ def examine(pairs: Sequence[Pair], judge: Judge) -> Calibration:
     winners = np.array([CLASSES.index(v.winner) for _, v in judged])
     probability = np.array([v.probability for _, v in judged])
     agreement = _agreement(labels, winners)
-    low, high = _wilson(agreement, len(judged))
+    low, high = wilson(agreement, len(judged))
     bins = _bins(probability, labels)
     figures = {
         "agreement": agreement,
@@ -130,7 +130,7 @@ def _agreement(labels: np.ndarray, winners: np.ndarray) -> float:
     return float(labels[np.arange(len(winners)), winners].mean())
 
 
-def _wilson(share: float, n: int) -> tuple[float, float]:
+def wilson(share: float, n: int) -> tuple[float, float]:
     """Return the 95 % score interval of a share (Wilson 1927)."""
     centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, field_validator
 
@@ -44,6 +44,17 @@ class ModelJudge(Judge):
         if not _AT.fullmatch(value):
             raise ValueError("write MODEL@URL, for example smollm2@http://127.0.0.1:8000/v1")
         return value
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, **params: Any) -> Self:
+        """Return the judge that asks the model of a run's endpoint."""
+        return cls(
+            at=f"{endpoint.model}@{endpoint.url}",
+            revision=endpoint.revision,
+            key_variable=endpoint.key_variable,
+            dialect=endpoint.dialect,
+            **params,
+        )
 
     def endpoint(self) -> Endpoint:
         """Return where the model answers."""

@@ -16,6 +16,7 @@ from schemas.errors import InputError
 from schemas.work import Counts, Work
 
 ANSWERS = "answers.parquet"
+MOST_CHARACTERS = 2000  # of an answer
 WINS = pa.schema(
     [
         pa.field("document", pa.string(), nullable=False),  # the question
@@ -74,14 +75,7 @@ class WinRate(Work):
         if not differ:
             return [Verdict() for _ in pairs]
         with opened(self.judge, inputs) as (endpoint,):
-            judge = Openai(
-                at=f"{endpoint.model}@{endpoint.url}",
-                revision=endpoint.revision,
-                key_variable=endpoint.key_variable,
-                dialect=endpoint.dialect,
-                completions=self.completions,
-                most_characters=2000,
-            )
+            judge = Openai.of(endpoint, completions=self.completions, most_characters=MOST_CHARACTERS)
             asked = iter(judge.verdicts(differ))
         return [next(asked) if pair.response_a != pair.response_b else Verdict() for pair in pairs]
 

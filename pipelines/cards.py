@@ -148,19 +148,20 @@ def _origins(read: Artifact) -> list[Origin]:
 
 def _calibration(made: Plan, kind: dict[str, Any], store: Path) -> str:
     """Return in a sentence what is known of the judges of a generated set; empty where nothing was judged."""
-    judges = [name for params in kind.values() if params for name in params.get("judges") or ()]
+    _, params = split("generator", kind)
     said = []
-    for judge in judges:
+    for judge in (params.get("judges") or ()) if isinstance(params, dict) else ():
         step = next((s for s in made.steps if s.name == f"calibrate:{judge}"), None)
         file = step.artifact(store).path / "calibration.json" if step is not None else None
         if file is None or not file.exists():
             said.append(f"{judge} was not calibrated against known labels.")
             continue
         found = json.loads(file.read_bytes())
+        whose = "planted" if found["planted"] else "people's"
         rule, chance = max(found["baselines"].items(), key=lambda item: item[1])
         said.append(
             f"{judge} agreed with {found['agreement']:.0%} [{found['low']:.0%}, {found['high']:.0%}] of {found['n']} "
-            f"known labels ({found['pairs']}); the best plain rule, {rule}, with {chance:.0%}."
+            f"{whose} labels ({found['pairs']}); the best plain rule, {rule}, with {chance:.0%}."
         )
     return " ".join(said)
 

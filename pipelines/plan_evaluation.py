@@ -38,7 +38,7 @@ def evaluation(made: Plan, corpora: Mapping[str, Step], rows: Generation, runs: 
 
 
 def _calibrate(made: Plan, wanted: Any, rows: Generation) -> Step:
-    from generators.calibrate import CalibrateJudge
+    from generators.calibrate_judge import CalibrateJudge
 
     judge, reads = served(made, wanted.judge, rows)
     digest = None

@@ -25,7 +25,6 @@ from generators.session import Session
 
 CLASSIFICATION_SHOTS, OTHER_SHOTS = 12, 19  # as in the paper
 INSTANCE_SHOTS = 8
-BLOCK = 64  # accepted instructions whose examples are asked for at once
 
 
 class SelfInstruct(Generator):
@@ -76,6 +75,7 @@ class SelfInstruct(Generator):
     words: Literal["ascii", "unicode"] = "ascii"
     ascii_start: bool = True
     examples_at_most: int = Field(5, gt=0)  # rows of one instruction
+    block: int = Field(64, gt=0)  # accepted instructions whose examples are asked for at once; what is over is dropped
     layouts: Literal["varied", "plain"] = "varied"  # how instruction and input share the user's turn
     temperature: float = Field(0.7, ge=0)
     top_p: float = Field(0.5, gt=0, le=1)
@@ -121,7 +121,7 @@ class _Run:
             yield from self._judged(found)
             self.requests += 1
             self.idle = 0 if len(self.pool.own) > fresh else self.idle + 1
-            if len(self.waiting) >= min(BLOCK, math.ceil((kind.rows - self.rows) / 2)):
+            if len(self.waiting) >= min(kind.block, math.ceil((kind.rows - self.rows) / 2)):
                 yield from self._examples()
         yield from self._examples()
         reason = "rows" if self.rows >= kind.rows else "requests" if self.requests >= self.bound else "patience"

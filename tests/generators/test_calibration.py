@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators.calibration import calibrate, calibrate_file, examine
+from generators.calibration import calibrate, calibrate_file, examine, wilson
 from generators.judge import Judge, Pair, Verdict, make_judge
 from generators.pairs import read_pairs
 from schemas.errors import InputError, RecipeError, WindtunnelError
@@ -228,3 +228,8 @@ def test_judges_are_named_as_the_command_line_does():
         make_judge("openai:http://127.0.0.1:8000/v1")
     with pytest.raises(RecipeError, match="there is correctness, quality"):
         make_judge({"rubric": {"at": "m@http://h/v1", "criterion": "beauty"}})
+
+
+def test_wilsons_interval_by_hand() -> None:
+    assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+    assert wilson(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)

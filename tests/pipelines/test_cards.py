@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from pipelines.cards import write_cards
 from pipelines.plan import plan
 from pipelines.recipes_shipped import load
 from pipelines.run import run
+from schemas.artifact import MANIFEST, Manifest, write_text
 from schemas.errors import InputError
 
 
@@ -48,3 +50,33 @@ def test_cards_lie_beside_their_data_and_load(recipe, tmp_path) -> None:
 
     loaded = load_dataset(str(path.parent), split="train", cache_dir=str(tmp_path))
     assert len(loaded) == 7 and loaded.column_names[:2] == ["id", "text"]
+
+
+@pytest.mark.parametrize(
+    ("planted", "said"), [(True, "60 planted labels"), (False, "60 people's labels"), (None, "was not calibrated")]
+)
+def test_a_card_of_rows_says_who_judged_and_what_a_reader_saw(tmp_path, planted, said) -> None:
+    remarks = "Of 9 rows read, 2 are <b>sensible</b>."
+    sets = [f"store={tmp_path}", f"generate.preferences.remarks={json.dumps(remarks)}"]
+    made = plan(load("align", sets))
+    row = {"id": "1", "source": "ultrafeedback"}
+    prompts = {"prompts": {"ultrafeedback/honesty": "308f82e25724"}}
+    for name, files in (("generate:preferences", {"rows": [row]}), ("calibrate:smol", {})):
+        step = made.find(name)
+        folder = step.artifact(tmp_path).path
+        counts = {"seen": 3, "kept": 1, "dropped": {"tie": 2}, "unreadable": {}, "bytes": 10}
+        config = {**step.work.identity(), "fingerprint": prompts} if files else {}
+        for kind, rows in files.items():
+            (folder / kind).mkdir(parents=True)
+            pl.DataFrame(rows).write_parquet(folder / kind / "00000.parquet")
+        if files or planted is not None:
+            manifest = Manifest(step=name, version=1, key=step.key, config=config, counts=counts)
+            write_text(folder / MANIFEST, manifest.model_dump_json())
+        if not files and planted is not None:
+            found = {"agreement": 0.5, "low": 0.4, "high": 0.6, "n": 60, "baselines": {"longest": 0.45, "random": 0.5}}
+            write_text(folder / "calibration.json", json.dumps({**found, "pairs": "pairs of X", "planted": planted}))
+    (path,) = write_cards("align", sets)
+    text = path.read_text(encoding="utf-8")
+    assert said in text and ("the best plain rule, random, with 50%" in text) == (planted is not None)
+    assert "Of 9 rows read, 2 are &lt;b>sensible&lt;/b>." in text.replace("\\", "")
+    assert "308f82e25724" in text and "| dropped: tie | 2 |" in text

@@ -41,6 +41,7 @@ def rows() -> pl.DataFrame:
             "words": int(w),
             "share": None if w % 11 == 0 else w / 5000,
             "cased": bool(w % 2),
+            "bytes": 2 * int(w),
             "lang": "en",
             "m_cluster": 1,
         }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
+from generators.calibration import wilson
 from pipelines.report import units
 from pipelines.report.charts import Scale, Tick, line, number, ticks
 from pipelines.report.made import Made, Section, read_json, shown
@@ -12,7 +12,6 @@ from schemas.artifact import Artifact
 from schemas.records import Record
 
 UNIT = Scale(0.0, 1.0)
-Z = 1.96
 FEW = 100  # held-out documents of a class below which figures are called rough
 
 
@@ -100,13 +99,6 @@ def _bin(found: dict[str, Any]) -> Bin:
         low=100 - UNIT.at(low),
         high=100 - UNIT.at(high),
     )
-
-
-def wilson(share: float, total: int) -> tuple[float, float]:
-    """Return Wilson's 95% interval of a share of `total`."""
-    middle = (share + Z**2 / (2 * total)) / (1 + Z**2 / total)
-    half = Z * math.sqrt(share * (1 - share) / total + Z**2 / (4 * total**2)) / (1 + Z**2 / total)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _cut(made: Made, what: str) -> str:

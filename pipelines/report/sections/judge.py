@@ -42,11 +42,12 @@ class OfRatings(Record):
 
 
 class Calibrated(Record):
-    """Figures of a judge held against people's labels."""
+    """Figures of a judge held against known labels; `planted`: no person gave them, they are right by construction."""
 
     name: str
+    planted: bool
     figures: list[tuple[str, str]]
-    finding: str
+    findings: list[str]
 
 
 class Judge(Section):
@@ -177,16 +178,20 @@ def _calibrated(name: str, path: Path) -> Calibrated | None:
     chance = {str(key): value for key in baselines or {} if (value := _share(baselines, key)) is not None}
     keys = ("human_ceiling", "kappa", "swap_consistency", "length_preference", "brier", "ece")
     n = found.get("n")
-    figures = [("agreement with people", f"{found['agreement']:.3f} [{found['low']:.3f}, {found['high']:.3f}]")]
+    planted = found.get("planted") is True
+    agreement = f"{found['agreement']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+    figures = [("agreement with the labels" if planted else "agreement with people", agreement)]
     figures += [("pairs", units.count(n))] if isinstance(n, int) else []
     figures += [("pairs from", shown(found["pairs"], 100))] if isinstance(found.get("pairs"), str) else []
     figures += [(key.replace("_", " "), f"{v:.3f}" if (v := _share(found, key)) is not None else "–") for key in keys]
     figures += [(f"agreement of “{shown(key, 30)}”", f"{value:.3f}") for key, value in chance.items()]
-    finding = ""
+    findings = [shown(each, 300) for each in found.get("findings") or [] if isinstance(each, str)]
     if chance and found["low"] <= (best := max(chance.values())):
         which = shown(max(chance, key=lambda key: chance[key]), 30)
-        finding = f"It is not shown to be better than the rule “{which}” ({best:.3f}): its verdicts carry little."
-    return Calibrated(name=shown(name, 60), figures=figures, finding=finding)
+        findings.append(
+            f"It is not shown to be better than the rule “{which}” ({best:.3f}): its verdicts carry little."
+        )
+    return Calibrated(name=shown(name, 60), planted=planted, figures=figures, findings=findings)
 
 
 def _share(found: Any, key: str) -> float | None:

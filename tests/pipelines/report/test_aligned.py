@@ -297,6 +297,18 @@ def test_a_calibration_is_shown_with_its_limits(aligned, tmp_path) -> None:
     assert "calibration:bad could not be read" in words and "calibration:odd could not be read" in words
 
 
+def test_planted_pairs_do_not_pass_for_people(aligned, tmp_path) -> None:
+    planted = FIGURES | {"planted": True, "pairs": "<b>seeds</b>", "findings": ["it goes <i>by position</i>"]}
+    write_text(tmp_path / "calibration.json", json.dumps(planted))
+    manifest = Manifest(step="calibrate:j", version=1, key="k" * 32, config={}, counts={"seen": 0})
+    write_text(tmp_path / MANIFEST, manifest.model_dump_json())
+    html = page({**aligned.made, "calibrate:j": Artifact(tmp_path)})
+    words = part(html, "judge")
+    assert "The judge was not calibrated against people." in words
+    assert "Against planted pairs: calibrate:j" in words and "agreement with the labels 0.610" in words
+    assert "&lt;b&gt;seeds" in html and "it goes &lt;i&gt;by position" in html
+
+
 @pytest.mark.parametrize(
     ("kinds", "expected"),
     [

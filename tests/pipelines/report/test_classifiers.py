@@ -12,7 +12,7 @@ from pipelines.quality_scores import figures
 from pipelines.report import collect
 from pipelines.report.made import Made
 from pipelines.report.page import render
-from pipelines.report.sections.classifiers import Classifiers, wilson
+from pipelines.report.sections.classifiers import Classifiers
 from schemas.artifact import MANIFEST, Artifact, Manifest, write_text
 from schemas.work import Counts
 
@@ -85,8 +85,3 @@ def test_the_plot_is_on_the_page_and_names_stay_text(made: Made) -> None:
 
 def test_no_classifier_no_section(tmp_path: Path) -> None:
     assert Classifiers.of(Made({}, {"corpus:good": seal(tmp_path, "corpus:good", Counts(), {})})) is None
-
-
-def test_wilsons_interval_by_hand() -> None:
-    assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
-    assert wilson(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)

@@ -18,15 +18,17 @@ from pydantic import Field
 from generators import seed_tasks
 from generators.judge import Pair
 from generators.served import Served, opened
+from generators.win_rate import MOST_CHARACTERS
 from schemas.artifact import Artifact, canonical_json, write_text
 from schemas.work import Counts, Work
 
 FILE = "calibration.json"
-MOST_CHARACTERS = 2000
 
 
 class CalibrateJudge(Work):
-    """Writes `calibration.json`: the figures of `judge calibrate`, and `pairs`, what they were taken from.
+    """Writes `calibration.json`: the figures of `judge calibrate`, and what they were taken from.
+
+    `pairs` says it in words; `planted` is true where no person labelled anything; `findings` are sentences.
 
     Inputs: the judge's `model:NAME`, if we serve it. `file` holds labelled pairs (JSONL), `digest` is its content's
     hash; without a file, `number` pairs are made of the seed tasks.
@@ -52,17 +54,10 @@ class CalibrateJudge(Work):
         read = read_pairs(Path(self.file)) if self.file else None
         pairs = read.good if read else planted_pairs(self.number)
         with opened(self.judge, inputs) as (endpoint,):
-            judge = Openai(
-                at=f"{endpoint.model}@{endpoint.url}",
-                revision=endpoint.revision,
-                key_variable=endpoint.key_variable,
-                dialect=endpoint.dialect,
-                completions=self.completions,
-                most_characters=MOST_CHARACTERS,
-            )
-            found = examine(pairs, judge)
-        about = f"{Path(self.file).name}: people's labels" if self.file else "seed tasks: own answer or another task's"
-        write_text(out / FILE, canonical_json({**found.figures, "pairs": about, "findings": found.findings}))
+            found = examine(pairs, Openai.of(endpoint, completions=self.completions, most_characters=MOST_CHARACTERS))
+        about = Path(self.file).name if self.file else "seed tasks, own answer or another task's"
+        more = {"pairs": about, "planted": self.file is None, "findings": found.findings}
+        write_text(out / FILE, canonical_json({**found.figures, **more}))
         unreadable = dict(found.failed)
         for line in read.bad if read else ():
             unreadable[line.reason] = unreadable.get(line.reason, 0) + 1

@@ -8,7 +8,7 @@ from statistics import mean
 import pytest
 
 from generators import seed_tasks
-from generators.calibrate import CalibrateJudge, planted_pairs
+from generators.calibrate_judge import CalibrateJudge, planted_pairs
 from generators.served import Served
 
 
@@ -47,7 +47,7 @@ def test_a_judge_that_knows_is_told_from_one_that_always_says_a(scripted, play, 
     counts = step(scripted, number=40).run({}, tmp_path / "first", 0)
     assert counts.kept == 40
     blind = figures(tmp_path / "first")
-    assert blind["swap_consistency"] == 0 and blind["findings"] and "seed tasks" in blind["pairs"]
+    assert blind["swap_consistency"] == 0 and blind["findings"] and blind["planted"]
     scripted.script = knows
     step(scripted, number=40).run({}, tmp_path / "second", 0)
     assert figures(tmp_path / "second")["agreement"] > 0.8 > blind["high"]
@@ -60,7 +60,7 @@ def test_a_file_of_labels_is_used_and_its_bad_lines_counted(scripted, play, tmp_
     file.write_text("\n".join([*map(json.dumps, lines), "{broken"]), encoding="utf-8")
     counts = step(scripted, file=str(file), digest="d").run({}, tmp_path / "out", 0)
     assert (counts.seen, counts.kept, counts.unreadable) == (6, 5, {"invalid_json": 1})
-    assert figures(tmp_path / "out")["pairs"] == "people.jsonl: people's labels"
+    assert figures(tmp_path / "out")["pairs"] == "people.jsonl" and not figures(tmp_path / "out")["planted"]
 
 
 def test_other_labels_are_another_step(scripted):
