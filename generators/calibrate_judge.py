@@ -43,8 +43,11 @@ class CalibrateJudge(Work):
 
     def identity(self) -> dict[str, object]:
         """Return which model judges which pairs; not where either lies."""
+        from generators.judges.openai import Openai
+
         judge = {name: served.identity() for name, served in self.judge.items()}
-        return {"judge": judge, "pairs": self.digest or [seed_tasks.digest(), self.number]}
+        asks = Openai(at="judge@http://anywhere").fingerprint()
+        return {"judge": judge, "asks": asks, "pairs": self.digest or [seed_tasks.digest(), self.number]}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         from generators.calibration import examine

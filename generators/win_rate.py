@@ -43,8 +43,11 @@ class WinRate(Work):
     completions: str | None = None
 
     def identity(self) -> dict[str, object]:
-        """Return which model judges; not where it answers."""
-        return {"judge": {name: served.identity() for name, served in self.judge.items()}}
+        """Return which model judges and what it is asked; not where it answers."""
+        from generators.judges.openai import Openai
+
+        judge = {name: served.identity() for name, served in self.judge.items()}
+        return {"judge": judge, "asks": Openai(at="judge@http://anywhere").fingerprint()}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         mine = pq.read_table(inputs["answers"].path / ANSWERS).to_pylist()

@@ -29,6 +29,9 @@ class Decide(Work):
     rules: tuple[dict[str, Any], ...]
     step: str = "rules"
 
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "plugin_versions": [rule.version for _, rule in rules_of(self.rules)]}
+
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return len(inputs["measures"].files("measures"))
 

@@ -26,6 +26,9 @@ class Edit(Work):
 
     rule: dict[str, Any]
 
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "plugin_versions": [rule.version for _, rule in rules_of([self.rule])]}
+
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return len(inputs["documents"].files("documents"))
 

@@ -34,6 +34,9 @@ class Measure(Work):
     rules: tuple[dict[str, Any], ...] = ()
     files: dict[str, str] = {}  # noqa: RUF012 (pydantic copies it) - path and blake3 of what the rules read
 
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "plugin_versions": [built(spec).version for spec in self.rules]}
+
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return len(inputs["documents"].files("documents"))
 

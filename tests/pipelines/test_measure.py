@@ -196,3 +196,20 @@ def test_nul_bytes_and_endless_words() -> None:
     assert rows[0]["words"] == 3
     assert rows[1]["characters"] == 200_000
     assert rows[2]["words"] == 70_000
+
+
+def test_a_raised_version_of_a_rule_is_another_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.rule import find_rule, stages
+    from pipelines.step import Step
+
+    def keys() -> dict[str, str]:
+        found = stages(["gopher_quality", "url", "c4"])
+        return {stage.kind: Step(f"{stage.kind}:x", stage.work).key for stage in found[:3]}
+
+    before = keys()
+    monkeypatch.setattr(find_rule("c4"), "version", 2)
+    after = keys()
+    assert after["measure"] == before["measure"], "it has no measurement of its own"
+    assert after["decide"] != before["decide"] and after["edit"] != before["edit"]
+    monkeypatch.setattr(find_rule("url"), "version", 2)
+    assert keys()["measure"] != before["measure"], "it measures for itself"
