@@ -69,7 +69,7 @@ def scores(texts: pl.Series, model: Path, sentencepiece: Path | None, normalise:
 def opened(path: Path) -> Any:
     """Return the model of an .arpa or binary file, mapped into memory where the format allows."""
     require("kenlm")
-    import kenlm
+    import kenlm  # pyright: ignore[reportMissingImports]  # an extra
 
     if not path.is_file():
         raise InputError(f"no KenLM file at {path}")
@@ -88,7 +88,7 @@ def _pieces(texts: list[str], path: Path) -> list[str]:
 @cache
 def _processor(path: Path) -> Any:
     require("sentencepiece")
-    import sentencepiece
+    import sentencepiece  # pyright: ignore[reportMissingImports]  # comes with the extra
 
     if not path.is_file():
         raise InputError(f"no SentencePiece model at {path}")
