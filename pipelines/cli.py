@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from schemas.errors import WindtunnelError
+from schemas.errors import RecipeError, WindtunnelError
 
 app = typer.Typer(
     help="A wind tunnel for training data: from raw text to a measured answer.",
@@ -32,6 +32,9 @@ ExecutorOptions = Annotated[
     ),
 ]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Fail, instead of waiting, when another run holds the store.")]
+OwnFiles = Annotated[Path, typer.Argument(metavar="IN", help="A Parquet or JSONL file, or a directory of them.")]
+OwnOut = Annotated[Path, typer.Argument(metavar="OUT", help="A new directory: kept/ and dropped/ go there.")]
+TextColumn = Annotated[str, typer.Option("--text", metavar="COLUMN", help="The column that holds the text.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -204,31 +207,62 @@ def why(recipe: RecipeArg, document: Annotated[str, typer.Argument(metavar="DOCU
 
 @app.command("filter")
 def filter_(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A Parquet or JSONL file, or a directory of them.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new directory: kept/ and dropped/ go there.")],
-    rules: Annotated[str, typer.Option(help="Rule sets by name, e.g. gopher_quality,fineweb.")],
+    source: OwnFiles,
+    out: OwnOut,
+    rules: Annotated[
+        str,
+        typer.Option(
+            help="Rules by name, gopher_quality,fineweb; or as recipes have it: '[{length: {min_words: 9}}]'."
+        ),
+    ],
     exact_words: Annotated[
         bool, typer.Option("--exact-words", help="Split words as spaCy does: slow, for parity.")
     ] = False,
+    text: TextColumn = "text",
 ) -> None:
     """Apply rule sets to files of your own; nothing is lost: dropped rows keep their values and their reason."""
     from pipelines.filter import filter_files
+    from pipelines.terminal import TerminalProgress
 
-    totals = filter_files(source, out, [rule.strip() for rule in rules.split(",") if rule.strip()], exact_words)
+    totals = filter_files(source, out, _listed(rules), exact_words, text, TerminalProgress(_console()))
     _summary(totals, out)
 
 
 @app.command()
 def dedup(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A Parquet or JSONL file, or a directory of them.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new directory: kept/ and dropped/ go there.")],
-    kind: Annotated[str, typer.Option(help="exact, minhash, sentence or substring.")] = "minhash",
+    source: OwnFiles,
+    out: OwnOut,
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="exact, minhash, sentence, substring, line or paragraph; or as recipes have it: "
+            "'{minhash: {ngram: 7, keep: longest, index: DIR}}'."
+        ),
+    ] = "minhash",
+    text: TextColumn = "text",
+    save_index: Annotated[
+        Path | None, typer.Option(help="Keep the keys here, so that later data can be deduplicated against these.")
+    ] = None,
 ) -> None:
-    """Deduplicate files of your own."""
+    """Deduplicate files of your own: within themselves, and against an index of others."""
     from pipelines.deduplicate import dedup_files
+    from pipelines.terminal import TerminalProgress
 
-    totals = dedup_files(source, out, kind)
+    totals = dedup_files(source, out, _listed(kind)[0], text, save_index, TerminalProgress(_console()))
     _summary(totals, out)
+
+
+def _listed(value: str) -> list[Any]:
+    """Return the words of an option: names with commas between them, or YAML where there are brackets."""
+    import yaml
+
+    if not value.lstrip().startswith(("{", "[")):
+        return [name.strip() for name in value.split(",") if name.strip()] or [value]
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{value!r} is no YAML: {error}") from error
+    return read if isinstance(read, list) else [read]
 
 
 def _summary(totals: Any, out: Path) -> None:

@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     texts = [" ".join(draw.choices(words, k=draw.choice([8, 90]))) + "." for _ in range(60)]
     rows = [json.dumps({"text": text, "title": str(k)}) for k, text in enumerate([*texts, texts[-1], texts[-1]])]
-    for name in ("my_corpus/part.jsonl", "data/old/a.jsonl", "data/new/a.jsonl"):
+    for name in ("my_corpus/part.jsonl", "new_crawl/a.jsonl", "data/old/a.jsonl", "data/new/a.jsonl"):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text("\n".join(rows) + "\n", encoding="utf-8")
     lines = ["mix,seed,document,bytes,nats"]

@@ -116,6 +116,26 @@ def test_exit_codes_tell_the_kind_of_failure(made, tmp_path):
     assert command("doctor") == 0
 
 
+def test_own_files_take_parameters_as_recipes_write_them(tmp_path):
+    words = [f"word{i} and{i} then{i} so{i}" for i in range(30)]
+    texts = [" ".join(words), " ".join(words[:-1]), "too short"]
+    pl.DataFrame({"body": texts, "n": [1, 2, 3]}).write_parquet(tmp_path / "in.parquet")
+    own, index = str(tmp_path / "in.parquet"), tmp_path / "index"
+    rules = "[{length: {min_words: 5}}]"
+    assert command("filter", own, str(tmp_path / "f"), "--rules", rules, "--text", "body") == 0
+    assert pl.read_parquet(tmp_path / "f/dropped/*.parquet")["n"].to_list() == [3]
+    kind = "{minhash: {ngram: 3, keep: longest}}"
+    words = ["--kind", kind, "--text", "body", "--save-index", str(index)]
+    assert command("dedup", own, str(tmp_path / "d"), *words) == 0
+    assert pl.read_parquet(tmp_path / "d/kept/*.parquet")["n"].sort().to_list() == [1, 3]
+    kind = f"{{minhash: {{ngram: 3, keep: longest, index: {index}}}}}"
+    assert command("dedup", own, str(tmp_path / "d2"), "--kind", kind, "--text", "body") == 0
+    assert pl.read_parquet(tmp_path / "d2/kept/*.parquet")["n"].to_list() == [3]
+    for wrong in ("{minhash", "{minhash: {ngrams: 3}}", "minhsh"):
+        assert command("dedup", own, str(tmp_path / "d3"), "--kind", wrong) == RecipeError.exit_code
+    assert command("dedup", own, str(tmp_path / "d3")) == InputError.exit_code  # no column named text
+
+
 def test_list_names_every_kind_and_its_parts():
     from typer.testing import CliRunner
 
