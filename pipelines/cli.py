@@ -97,7 +97,7 @@ def run(
 @app.command()
 def plan(recipe: RecipeArg, set_: Sets = None, json_: Json = False) -> None:
     """Show the steps, what is cached, sizes and the estimated cost; runs nothing."""
-    from pipelines.preview import preview
+    from pipelines.showing.preview import preview
 
     preview(recipe, set_ or [], json_, _console())
 
@@ -182,7 +182,7 @@ def show(
     cluster: Annotated[int | None, typer.Option(metavar="ID", help="Show the members of a duplicate cluster.")] = None,
 ) -> None:
     """Show rows of an artifact, the documents a rule dropped, or a duplicate cluster."""
-    from pipelines.show import show as show_rows
+    from pipelines.showing.show import show as show_rows
 
     show_rows(path, number, dropped, cluster, _console())
 
@@ -192,7 +192,7 @@ def diff(
     a: Path, b: Path, out: Annotated[Path | None, typer.Option(metavar="DIR")] = None, json_: Json = False
 ) -> None:
     """Tell two corpora of a store apart: what went and came, by rule and source; --out keeps the tables as Parquet."""
-    import pipelines.difference_view as view
+    import pipelines.showing.difference_view as view
 
     view.print_difference(a, b, out, json_, _console())
 
@@ -200,7 +200,7 @@ def diff(
 @app.command()
 def why(recipe: RecipeArg, document: Annotated[str, typer.Argument(metavar="DOCUMENT_ID")], set_: Sets = None) -> None:
     """Tell what became of a document in every corpus of a recipe, with the values that decided."""
-    from pipelines.why import tell
+    from pipelines.showing.why import tell
 
     tell(recipe, set_ or [], document, _console())
 
@@ -222,7 +222,7 @@ def filter_(
 ) -> None:
     """Apply rule sets to files of your own; nothing is lost: dropped rows keep their values and their reason."""
     from pipelines.filter import filter_files
-    from pipelines.terminal import TerminalProgress
+    from pipelines.showing.terminal import TerminalProgress
 
     totals = filter_files(source, out, _listed(rules), exact_words, text, TerminalProgress(_console()))
     _summary(totals, out)
@@ -246,7 +246,7 @@ def dedup(
 ) -> None:
     """Deduplicate files of your own: within themselves, and against an index of others."""
     from pipelines.deduplicate import dedup_files
-    from pipelines.terminal import TerminalProgress
+    from pipelines.showing.terminal import TerminalProgress
 
     totals = dedup_files(source, out, _listed(kind)[0], text, save_index, TerminalProgress(_console()))
     _summary(totals, out)
@@ -284,7 +284,7 @@ def effects(
     json_: Json = False,
 ) -> None:
     """Measure effects with intervals from per-document scores of your own runs."""
-    from pipelines.tables import print_effects
+    from pipelines.showing.tables import print_effects
 
     print_effects(scores, baseline, margin, json_, _console())
 
@@ -296,7 +296,7 @@ def calibrate(
     json_: Json = False,
 ) -> None:
     """Hold a judge against people's labels and against trivial baselines."""
-    from pipelines.tables import print_calibration
+    from pipelines.showing.tables import print_calibration
 
     print_calibration(pairs, judge, json_, _console())
 
@@ -306,7 +306,7 @@ def list_(
     kind: Annotated[str, typer.Argument(help="recipes, schema, or a kind: source, rule, dedup, ...")] = "kinds",
 ) -> None:
     """List what recipes can name; `list schema` prints the JSON Schema of a recipe."""
-    from pipelines.listing import print_list
+    from pipelines.showing.listing import print_list
 
     print_list(kind, _console())
 
@@ -314,7 +314,7 @@ def list_(
 @app.command()
 def samples(name: Annotated[str | None, typer.Argument(help="Fetch this set now.")] = None) -> None:
     """List the sample texts and models with licence and origin, or fetch one."""
-    from pipelines.listing import print_samples
+    from pipelines.showing.listing import print_samples
 
     print_samples(name, _console())
 
@@ -322,7 +322,7 @@ def samples(name: Annotated[str | None, typer.Argument(help="Fetch this set now.
 @app.command()
 def card(recipe: RecipeArg, set_: Sets = None) -> None:
     """Write a data card in the hub's format for every corpus of a recipe."""
-    from pipelines.cards import write_cards
+    from pipelines.showing.cards import write_cards
 
     for path in write_cards(recipe, set_ or []):
         _console().print(str(path))
@@ -331,6 +331,6 @@ def card(recipe: RecipeArg, set_: Sets = None) -> None:
 @app.command()
 def doctor() -> None:
     """Check this machine: Python, packages, cores, memory, disk, package index, optional parts."""
-    from pipelines.doctor import examine
+    from pipelines.showing.doctor import examine
 
     raise typer.Exit(examine(_console()))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipelines.engine.step import Step
 from pipelines.executors import Where, given
 from pipelines.plan import Plan, plan
 from pipelines.recipes_shipped import load
 from pipelines.run import run
-from pipelines.step import Step
-from pipelines.terminal import TerminalProgress
+from pipelines.showing.terminal import TerminalProgress
 from schemas.errors import RecipeError, nearest
 
 
@@ -84,7 +84,7 @@ def named(made: Plan, name: str) -> list[Step]:
 
 def _answer(made: Plan, store: Path, console: Console) -> None:
     """Print the main comparison, then every further one (`compare:WHAT`) in a line; those that are finished."""
-    from pipelines.tables import print_comparison, print_further
+    from pipelines.showing.tables import print_comparison, print_further
 
     steps = [step for step in made.steps if step.kind == "compare" and step.artifact(store).done]
     for step in sorted(steps, key=lambda step: step.name != "compare"):

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.dedup_method import INDEX, Dedup
-from pipelines.own_rows import own_rows
+from pipelines.duplicates.dedup_method import INDEX, Dedup
+from pipelines.engine.step import Step
 from pipelines.run import Progress, run
-from pipelines.sort_rows import SortRows
-from pipelines.step import Step
+from pipelines.steps.sort_rows import SortRows
+from pipelines.text_in.own_rows import own_rows
 from schemas.artifact import Artifact
 from schemas.errors import RecipeError
 from schemas.plugin import make

@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pipelines.engine.step import Step
 from pipelines.executors import Where
-from pipelines.own_rows import own_rows
-from pipelines.rule import stages
+from pipelines.measuring.rule import stages
 from pipelines.run import Progress, run
-from pipelines.sort_rows import SortRows
-from pipelines.step import Step
+from pipelines.steps.sort_rows import SortRows
+from pipelines.text_in.own_rows import own_rows
 from schemas.errors import RecipeError
 from schemas.work import Counts
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.engine.step import Step
 from pipelines.plan_corpora import Texts
 from pipelines.plan_evaluation import evaluation
 from pipelines.plan_generation import Generation, chat_inputs, generation, held_out_rows, row_mixes
-from pipelines.step import Step
 from schemas.plugin import make
 from schemas.recipe import Recipe
 from schemas.work import Work
@@ -66,8 +66,8 @@ def _mixes(made: Plan, corpora: Mapping[str, Step], held_out: Step | None) -> di
     recipe = made.recipe
     if not recipe.mixes or recipe.tokens is None:
         return {}
-    from pipelines.mix import Mix
-    from pipelines.tokens import Tokens
+    from pipelines.steps.mix import Mix
+    from pipelines.steps.tokens import Tokens
 
     used = {name for weights in recipe.mixes.values() for name, weight in weights.items() if weight > 0}
     tokenizer = _tokenizer(made, corpora, held_out)
@@ -99,14 +99,14 @@ def _train_side(made: Plan, name: str, corpora: Mapping[str, Step], held_out: St
     known = next((step for step in made.steps if step.name == label), None)
     if known is not None:
         return known
-    from pipelines.train_side import TrainSide
+    from pipelines.steps.train_side import TrainSide
 
     threshold = made.recipe.held_out.threshold if made.recipe.held_out else 0.72
     return made.add(label, TrainSide(threshold=threshold), {"corpus": corpora[name], "held_out": held_out})
 
 
 def _tokenizer(made: Plan, corpora: Mapping[str, Step], held_out: Step | None) -> Step:
-    from pipelines.tokenizer import TrainTokenizer, from_directory
+    from pipelines.steps.tokenizer import TrainTokenizer, from_directory
 
     assert made.recipe.tokens is not None
     wanted = made.recipe.tokens.tokenizer
@@ -153,7 +153,7 @@ def _compare(made: Plan, runs: Mapping[tuple[str, int], Step], held_out: Step | 
     wanted = made.recipe.compare
     if wanted is None or held_out is None:
         return None
-    from pipelines.compare import Compare
+    from pipelines.steps.compare import Compare
 
     inputs = {f"run:{mix}:{seed}": step for (mix, seed), step in runs.items()}
     fields = wanted.model_dump(exclude={"on"})
@@ -161,7 +161,7 @@ def _compare(made: Plan, runs: Mapping[tuple[str, int], Step], held_out: Step | 
 
 
 def _report(made: Plan) -> Step:
-    from pipelines.report_work import Report
+    from pipelines.steps.report_work import Report
 
     recipe = made.recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
     return made.add("report", Report(recipe=recipe), {step.name: step for step in made.steps})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pipelines.step import Step
+from pipelines.engine.step import Step
 from schemas.errors import nearest
 from schemas.plugin import make
 from schemas.recipe import Corpus
@@ -42,14 +42,14 @@ class Texts:
     def corpus(self, name: str) -> Step:
         """Return the step that holds a corpus's kept and dropped documents."""
         if name not in self.corpora:
-            from pipelines.corpus import Corpus as CorpusWork
+            from pipelines.steps.corpus import Corpus as CorpusWork
 
             view = self.views[name] = self._view(name, self.made.recipe.corpora[name])
             inputs = {"documents": view.documents} | ({"decisions": view.decisions} if view.decisions else {})
             inputs |= {f"measures{i}": step for i, step in enumerate(view.measures, start=1)}
             self.corpora[name] = self.made.add(f"corpus:{name}", CorpusWork(), inputs)
             if view.measures:
-                from pipelines.stats import Statistics
+                from pipelines.steps.stats import Statistics
 
                 self.made.add(f"stats:{name}", Statistics(), {"corpus": self.corpora[name]})
         return self.corpora[name]
@@ -60,7 +60,7 @@ class Texts:
         if wanted is None or any(name in self.made.recipe.generate for name in wanted.sets):
             return None
         if self._held_out is None:
-            from pipelines.held_out import HeldOut
+            from pipelines.steps.held_out import HeldOut
 
             fields = wanted.model_dump(exclude={"from_", "files"}, exclude_none=True)
             if wanted.files is not None:
@@ -73,8 +73,8 @@ class Texts:
 
     def _whole(self, name: str, source: Any) -> Step:
         """Add a source that no rule touches, as a corpus."""
-        from pipelines.corpus import Corpus as CorpusWork
-        from pipelines.read import read_work
+        from pipelines.steps.corpus import Corpus as CorpusWork
+        from pipelines.steps.read import read_work
 
         files = self.made.add(f"read:{name}", read_work(source))
         return self.made.add(f"corpus:{name}", CorpusWork(), {"documents": files})
@@ -85,12 +85,12 @@ class Texts:
         if len(corpus.parents) == 1:
             view = self.views[corpus.parents[0]]
         elif corpus.parents:
-            from pipelines.union import Union
+            from pipelines.steps.union import Union
 
             parents = {f"corpus:{parent}": self.corpora[parent] for parent in corpus.parents}
             view = View(self.made.add(f"union:{name}", Union(), parents))
         else:
-            from pipelines.read import read_work
+            from pipelines.steps.read import read_work
 
             view = View(self.made.add(f"read:{name}", read_work(corpus.source)))
         return self._decontaminated(name, corpus, self._deduplicated(name, corpus, self._ruled(name, corpus, view)))
@@ -98,7 +98,7 @@ class Texts:
     def _ruled(self, name: str, corpus: Corpus, view: View) -> View:
         if not corpus.rules:
             return view
-        from pipelines.rule import stages
+        from pipelines.measuring.rule import stages
 
         numbers = {"measure": 0, "decide": 0, "edit": 0}
         for stage in stages(corpus.rules, words=corpus.words, step=f"rules:{name}"):
@@ -120,14 +120,14 @@ class Texts:
 
     def _trained(self, name: str, work: Any) -> dict[str, Step]:
         """Add the training of a classifier that a rule scores with, from the corpora that the rule names."""
-        from pipelines.measure import built
+        from pipelines.steps.measure import built
 
         inputs: dict[str, Step] = {}
         for spec in work.rules:
             rule: Any = built(spec)
             if not (corpora := getattr(rule, "corpora", None)):
                 continue
-            from pipelines.quality import TrainQuality
+            from pipelines.steps.quality import TrainQuality
 
             here = ("corpora", name, "rules")
             for corpus in corpora.values():
@@ -152,7 +152,7 @@ class Texts:
     def _decontaminated(self, name: str, corpus: Corpus, view: View) -> View:
         if corpus.decontaminate is False:
             return view
-        from pipelines.decontaminate import Decontamination
+        from pipelines.steps.decontaminate import Decontamination
 
         words = {} if corpus.decontaminate is True else dict(corpus.decontaminate)
         sets = words.pop("against", {})

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
+from pipelines.engine.step import Step
 from pipelines.plan_generation import Generation, completions_of, served
-from pipelines.step import Step
 from schemas.recipe_check import at
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _wins(made: Plan, wanted: Any, rows: Generation, runs: Runs, held_out: Step)
 
 
 def _compare(made: Plan, name: str, steps: Runs, scores: str, metric: str, on: str) -> Step:
-    from pipelines.compare import Compare
+    from pipelines.steps.compare import Compare
 
     wanted = made.recipe.compare
     assert wanted is not None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.step import Step
+from pipelines.engine.step import Step
 
 if TYPE_CHECKING:
     from generators.served import Served
@@ -36,8 +36,8 @@ def generation(made: Plan, corpora: Mapping[str, Step]) -> Generation:
 
 
 def _model_work(model: Any) -> Any:
-    from pipelines.model_files import ModelDirectory, SampleModel
-    from pipelines.sample_models import sample_model
+    from pipelines.fetching.sample_models import sample_model
+    from pipelines.steps.model_files import ModelDirectory, SampleModel
 
     if model.sample is not None:
         return SampleModel(sample=model.sample, fingerprint=sample_model(model.sample).fingerprint())
@@ -49,7 +49,7 @@ def _source(made: Plan, name: str, role: str, sources: Any, corpora: Mapping[str
     steps = {source: found.sets[source] if source in found.sets else corpora[source] for source in names}
     if len(steps) == 1:
         return steps[names[0]]
-    from pipelines.union import Union
+    from pipelines.steps.union import Union
 
     if len({source in found.sets for source in names}) > 1:
         from schemas.recipe_check import at
@@ -90,7 +90,7 @@ def completions_of(made: Plan) -> str:
 
 def held_out_rows(made: Plan, found: Generation) -> Step:
     """Add the held-out part of the generated sets, and the training part of each."""
-    from pipelines.chat_split import ChatSplit
+    from pipelines.steps.chat_split import ChatSplit
 
     assert made.recipe.held_out is not None
     share = made.recipe.held_out.share
@@ -105,7 +105,7 @@ def held_out_rows(made: Plan, found: Generation) -> Step:
 
 def row_mixes(made: Plan, found: Generation) -> dict[str, Step]:
     """Add one step a mix of generated sets."""
-    from pipelines.mix_rows import MixRows
+    from pipelines.steps.mix_rows import MixRows
 
     mixes = {}
     for name, weights in made.recipe.mixes.items():
@@ -124,7 +124,7 @@ def chat_inputs(made: Plan, found: Generation, held_out: Step, mix: Step) -> dic
         inputs["preferences"] = found.train_rows[name]
         known = next((s for s in made.steps if s.name == f"held_out:{name}"), None)
         if known is None:
-            from pipelines.chat_split import ChatSplit
+            from pipelines.steps.chat_split import ChatSplit
 
             share = made.recipe.held_out.share if made.recipe.held_out else 0.1
             known = made.add(

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pipelines import store as stores
+from pipelines.engine import store as stores
+from pipelines.engine.step import Step, work_path
+from pipelines.engine.task import ERRORS, Task
 from pipelines.executors import Where, execute, leave
-from pipelines.step import Step, work_path
-from pipelines.task import ERRORS, Task
 from schemas.artifact import Artifact
 from schemas.errors import WindtunnelError
 

@@ -62,9 +62,9 @@ class World:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Build the little world once: `wide` holds 120 documents of two sources, `narrow` every third of them."""
-    from pipelines.mix import Mix
-    from pipelines.tokenizer import TrainTokenizer
-    from pipelines.tokens import Tokens
+    from pipelines.steps.mix import Mix
+    from pipelines.steps.tokenizer import TrainTokenizer
+    from pipelines.steps.tokens import Tokens
 
     root = tmp_path_factory.mktemp("world")
     documents = [("tales" if i % 4 else "notes", invented_text(i, 20 + (i * 37) % 400)) for i in range(120)]

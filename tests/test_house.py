@@ -106,7 +106,7 @@ def test_packages_load_from_this_tree_and_listing_needs_no_torch() -> None:
     code = (
         "import importlib, sys\n"
         f"for name in {ROOMS!r}:\n    print(importlib.import_module(name).__file__)\n"
-        "import pipelines.listing, pipelines.conduct, schemas.recipe_file\n"
+        "import pipelines.showing.listing, pipelines.conduct, schemas.recipe_file\n"
         f"print(sorted({HEAVY!r} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")

@@ -9,8 +9,8 @@ import pyarrow as pa
 from blake3 import blake3
 from pydantic import field_validator
 
-from pipelines.dedup_method import KeyedDedup, Sign
-from pipelines.survivors import check_column, column, text_buffers
+from pipelines.duplicates.dedup_method import KeyedDedup, Sign
+from pipelines.steps.survivors import check_column, column, text_buffers
 
 
 class Exact(KeyedDedup):
@@ -75,8 +75,8 @@ def _byte_hashes(values: pa.Array, wanted: np.ndarray) -> np.ndarray:
 
 
 def _word_hashes(values: pa.Array, wanted: np.ndarray) -> np.ndarray:
-    from pipelines.folding import table
     from pipelines.kernels.minhash import document_hashes
+    from pipelines.measuring.folding import table
 
     data, offsets = text_buffers(values)
     return document_hashes(data, offsets, wanted, *table())

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from pipelines.bloom_dedup import BloomDedup
+from pipelines.duplicates.bloom_dedup import BloomDedup
 
 
 class Line(BloomDedup):

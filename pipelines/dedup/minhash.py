@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from pipelines.dedup_method import KeyedDedup, Sign
-from pipelines.folding import Normalisation
-from pipelines.survivors import text_buffers
+from pipelines.duplicates.dedup_method import KeyedDedup, Sign
+from pipelines.measuring.folding import Normalisation
+from pipelines.steps.survivors import text_buffers
 
 HASHES = 112  # 14 bands of 8: what FineWeb takes
 CLOSE = 0.005  # how far the midpoint of bands x rows may lie from the threshold asked for
@@ -92,11 +92,11 @@ class MinhashSign(Sign):
 def signatures_of(minhash: Minhash, texts: pa.Array, alive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (minima: u32, or u64 with `words: exact`, documents x bands*rows; number of n-grams a document)."""
     if minhash.words == "exact":
-        from pipelines.minhash_reference import signatures as reference
+        from pipelines.duplicates.minhash_reference import signatures as reference
 
         return reference(minhash, texts, alive)
-    from pipelines.folding import table
     from pipelines.kernels.minhash import signatures
+    from pipelines.measuring.folding import table
 
     data, offsets = text_buffers(texts)
     bands, rows = minhash.shape

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from pipelines.dedup_method import Add
-from pipelines.join import write_removed
-from pipelines.span_dedup import SpanDedup, Unit
-from pipelines.survivors import survivors, text_buffers
+from pipelines.duplicates.dedup_method import Add
+from pipelines.duplicates.join import write_removed
+from pipelines.duplicates.span_dedup import SpanDedup, Unit
+from pipelines.steps.survivors import survivors, text_buffers
 from schemas.artifact import Artifact
 from schemas.errors import InputError
 from schemas.work import Counts, Work
@@ -63,8 +63,8 @@ class Suffixes(Work):
         return len(inputs["documents"].files("documents"))
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        from pipelines.folding import table
         from pipelines.kernels.suffixes import all_words, repeated
+        from pipelines.measuring.folding import table
 
         hashes, documents, seen, size = [], [], 0, 0
         for batch in survivors(inputs, rank, ["text"]):

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipelines.task import Task
+from pipelines.engine.task import Task
 from schemas.errors import RecipeError, nearest
 
 OPTIONS_VARIABLE = "WINDTUNNEL_EXECUTOR_OPTIONS"  # `partition=cpu time=2:00:00`, for every run of a shell

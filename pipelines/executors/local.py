@@ -6,9 +6,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.task import Task, TaskRunner
+from pipelines.engine.task import Task, TaskRunner
 
-PRELOAD = ["numpy", "pyarrow.parquet", "polars", "pipelines.task"]  # imported once, then forked into every worker
+PRELOAD = [
+    "numpy",
+    "pyarrow.parquet",
+    "polars",
+    "pipelines.engine.task",
+]  # imported once, then forked into every worker
 
 
 class Options(BaseModel):
@@ -22,7 +27,7 @@ def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
     import multiprocess
     from loguru import logger
 
-    from pipelines.local_executor import QuietLocalExecutor
+    from pipelines.engine.local_executor import QuietLocalExecutor
 
     logger.remove()
     multiprocess.set_forkserver_preload(PRELOAD)

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.away import AwayRunner, last_lines, lost, unfinished
-from pipelines.task import Task
+from pipelines.engine.away import AwayRunner, last_lines, lost, unfinished
+from pipelines.engine.task import Task
 from schemas.errors import WindtunnelError
 
 OBJECT_STORE_BYTES = 80 << 20  # about the least that Ray takes: tasks hand over files, not objects

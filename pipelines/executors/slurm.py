@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.task import Task
+from pipelines.engine.task import Task
 from schemas.errors import WindtunnelError
 
 
@@ -50,7 +50,7 @@ def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
         )
     from loguru import logger
 
-    from pipelines.slurm_executor import WatchedSlurmExecutor
+    from pipelines.engine.slurm_executor import WatchedSlurmExecutor
 
     logger.remove()
     WatchedSlurmExecutor(tasks, workers, logs.absolute(), **options.arguments()).run_watched(tasks)

@@ -1,4 +1,4 @@
-"""Numba kernels: UTF-8 bytes to hashes of normalised words, by the table of `pipelines.folding`.
+"""Numba kernels: UTF-8 bytes to hashes of normalised words, by the table of `pipelines.measuring.folding`.
 
 Hashes are kept explicitly unsigned: numba turns int64 with uint64 into float64. Tables are arguments, since arrays that
 a compiled function holds as globals freeze into its cache.

@@ -17,7 +17,7 @@ from pipelines.kernels.tables import word_table
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
-    from pipelines.features import Settings
+    from pipelines.measuring.features import Settings
 
 _local = threading.local()  # scratch per thread; it is dropped after a long document
 KEEP_WORDS = 1 << 18
@@ -31,7 +31,7 @@ def measure_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pl.D
     out = np.empty((len(COLUMNS), documents), dtype=np.int64)
     spans, span_offsets = NO_SPANS, NO_OFFSETS
     if settings.words == "exact":
-        from pipelines.exact_words import word_spans
+        from pipelines.measuring.exact_words import word_spans
 
         spans, span_offsets = word_spans(data, offsets, settings.language)
     line = _line_buffer(offsets)

@@ -17,7 +17,7 @@ from pipelines.kernels.sentences import split_run
 from pipelines.kernels.tables import hash_string, word_table
 from pipelines.kernels.unspaced import document_language
 from pipelines.kernels.utf8 import ZERO, class_at, hash_bytes
-from pipelines.word_frequencies import word_counts
+from pipelines.measuring.word_frequencies import word_counts
 from schemas.errors import InputError
 
 UNSEEN = float(np.log(1e-9))

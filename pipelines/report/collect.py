@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import SerializeAsAny
 
-from pipelines.printable import printable
 from pipelines.report import units
 from pipelines.report.made import Made, Section
-from pipelines.wording import LABEL, digits_for, headline, sentence, split_by_source
+from pipelines.showing.printable import printable
+from pipelines.showing.wording import LABEL, digits_for, headline, sentence, split_by_source
 from schemas.artifact import Artifact
 from schemas.records import Record
 from schemas.results import Comparison

@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
-from pipelines.printable import printable
+from pipelines.measuring.rule import Reason, reasons_of
 from pipelines.report.made import Made, shown
-from pipelines.rule import Reason, reasons_of
+from pipelines.showing.printable import printable
 from schemas.artifact import Artifact
 from schemas.records import Record
 

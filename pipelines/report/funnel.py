@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.measuring.rule import reasons_of
 from pipelines.report import units
 from pipelines.report.examples import Example, examples
 from pipelines.report.made import Made, shown
-from pipelines.rule import reasons_of
 from schemas.artifact import Artifact
 from schemas.records import Record
 

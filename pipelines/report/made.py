@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from pipelines.printable import one_line
+from pipelines.showing.printable import one_line
 from schemas.artifact import Artifact
 from schemas.records import Record
 from schemas.results import Comparison

@@ -9,8 +9,8 @@ import polars as pl
 import pyarrow as pa
 from blake3 import blake3
 
-from pipelines.rule import Example, Reason, Rule
-from pipelines.word_list import entries, files_of
+from pipelines.measuring.rule import Example, Reason, Rule
+from pipelines.measuring.word_list import entries, files_of
 
 _LIST = {"words": ["darn", "heck no", "ばか"]}
 _WITHOUT_SPACES = ("ja", "th", "zh")  # their words are looked for anywhere
@@ -82,7 +82,7 @@ def _draw(text: str) -> float:
 def _shipped(language: str) -> list[str]:
     import orjson
 
-    from pipelines.packages import Package
+    from pipelines.fetching.packages import Package
     from schemas.errors import RecipeError
 
     package = Package(

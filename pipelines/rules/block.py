@@ -11,8 +11,8 @@ import pyarrow as pa
 from blake3 import blake3
 from pydantic import field_validator, model_validator
 
-from pipelines.datatrove_block import Call, build, documents_of, filtered, formatted, kind_of, parse
-from pipelines.rule import Example, Reason, Rule, when
+from pipelines.measuring.datatrove_block import Call, build, documents_of, filtered, formatted, kind_of, parse
+from pipelines.measuring.rule import Example, Reason, Rule, when
 from schemas.errors import RecipeError
 
 _SPAM = "datatrove.pipeline.filters.RegexFilter(regex_exp='(?i)buy now')"

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import polars as pl
 import pyarrow as pa
 
-from pipelines.rule import Example, Reason, Rule, above, below
+from pipelines.measuring.rule import Example, Reason, Rule, above, below
 
 _FIVE = "\n".join(
     f"This is line {word} of a page, and it ends well." for word in ("one", "two", "three", "four", "five")
@@ -84,8 +84,8 @@ class C4(Rule):
         ]
 
     def edit(self, batch: pa.RecordBatch) -> tuple[pa.Array, dict[str, int]]:
-        from pipelines.features import Settings
         from pipelines.kernels.pass_over import rewrite_column
+        from pipelines.measuring.features import Settings
 
         old = batch.column("text")
         new = rewrite_column(old, Settings(**self.settings()))

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import polars as pl
 
-from pipelines.rule import Example, Reason, Rule, above, ratio
+from pipelines.measuring.rule import Example, Reason, Rule, above, ratio
 
 _LONG = "The ferry crosses the strait four times a day between {} and the old customs house."
 _TOWNS = ("Aldermouth", "Brackwater", "Cawdle", "Dunsea", "Eastkirk")

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from pipelines.rule import Example, Reason, Rule, above, below, ratio
+from pipelines.measuring.rule import Example, Reason, Rule, above, below, ratio
 
 _PROSE = "The ship left the harbour at dawn, and those who had come to see it stayed with the pilots until noon. "
 

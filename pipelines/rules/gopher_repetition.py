@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from pipelines.rule import Example, Reason, Rule, above, ratio, when
+from pipelines.measuring.rule import Example, Reason, Rule, above, ratio, when
 
 _ONCE = "Harbours silt up slowly. Nobody dredges them, since ships moved elsewhere long ago; only gulls remain."
 _PROSE = (

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 from pydantic import field_validator
 
-from pipelines.rule import Example, Reason, Rule, below, when
+from pipelines.measuring.rule import Example, Reason, Rule, below, when
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _model(name: str) -> _FastText:
     from fasttext.FastText import _FastText
 
     if name == "lid.176":
-        from pipelines.samples import model_path
+        from pipelines.fetching.samples import model_path
 
         path = model_path(name)
     else:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from pipelines.rule import Example, Reason, Rule, above, below
+from pipelines.measuring.rule import Example, Reason, Rule, above, below
 
 
 class Length(Rule):

@@ -10,8 +10,8 @@ import polars as pl
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from pipelines import causal_scorer, kenlm_scorer
-from pipelines.rule import Example, Reason, Rule, above, below, when
+from pipelines.measuring import causal_scorer, kenlm_scorer
+from pipelines.measuring.rule import Example, Reason, Rule, above, below, when
 
 _PLAIN = "The river runs along the town, and the people of the town walk along the river."
 _NOISE = "xK9#qZ v7Jw@@Qz 0zXxW kkQj%% Zq8vXj"

@@ -8,8 +8,8 @@ import polars as pl
 import pyarrow as pa
 from pydantic import field_validator
 
-from pipelines.personal_data import KINDS, count, replace
-from pipelines.rule import Example, Reason, Rule
+from pipelines.measuring.personal_data import KINDS, count, replace
+from pipelines.measuring.rule import Example, Reason, Rule
 
 Kind = Literal["keys", "emails", "ips", "cards", "phones"]
 

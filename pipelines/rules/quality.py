@@ -10,8 +10,8 @@ import polars as pl
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from pipelines.fasttext_model import SAMPLE, opened, path_of, probabilities
-from pipelines.rule import Example, Reason, Rule, below, when
+from pipelines.measuring.fasttext_model import SAMPLE, opened, path_of, probabilities
+from pipelines.measuring.rule import Example, Reason, Rule, below, when
 from schemas.artifact import Artifact
 from schemas.errors import InputError
 
@@ -23,7 +23,7 @@ class Quality(Rule):
     """Keep documents that a classifier likes: from `threshold` on, or the `top` share of all that are measured.
 
     The model lies at `path`, or is trained by the recipe on a `positive` and a `negative` corpus (see
-    `pipelines.quality`). `label` is the good class. The whole document is scored as one line, newlines as spaces
+    `pipelines.steps.quality`). `label` is the good class. The whole document is scored as one line, newlines as spaces
     (datatrove's filter joins the words instead, unless told otherwise). `top` counts every document that was kept
     before this list of rules and keeps at least that share: equal scores go together, to within 0.0005 logits. A
     document without a word that the model knows goes as `unscored`. Column: `quality`, 0 to 1.
@@ -37,7 +37,7 @@ class Quality(Rule):
     label: str = "positive"
     threshold: float | None = Field(None, ge=0, le=1)
     top: float | None = Field(None, gt=0, le=1)
-    training: dict[str, Any] = {}  # noqa: RUF012 (pydantic copies it) - fields of pipelines.quality.TrainQuality
+    training: dict[str, Any] = {}  # noqa: RUF012 (pydantic copies it) - fields of pipelines.steps.quality.TrainQuality
 
     keeps: ClassVar[tuple[Example, ...]] = (Example(_WEATHER, params=_ENGLISH),)
     drops: ClassVar[tuple[Example, ...]] = (

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from pipelines.rule import Example, Reason, Rule, above, below, ratio
+from pipelines.measuring.rule import Example, Reason, Rule, above, below, ratio
 
 _ALL = {"max_symbols": 0.3, "max_digits": 0.3, "max_capitals": 0.5, "min_letters": 0.6}
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import polars as pl
 import pyarrow as pa
 
-from pipelines.rule import Example, Reason, Rule
+from pipelines.measuring.rule import Example, Reason, Rule
 
 _COUNTS = {"frequencies": {"the": 500, "of": 300, "river": 2, "bank": 1}}
 

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pipelines.rule import Example, Reason, Rule, when
-from pipelines.word_list import entries, files_of
+from pipelines.measuring.rule import Example, Reason, Rule, when
+from pipelines.measuring.word_list import entries, files_of
 
 _KEPT = {"shipped_lists": False, "domains": ["example.org"], "words": ["casino"], "soft_words": ["win", "bonus"]}
 

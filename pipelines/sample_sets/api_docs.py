@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.batches import Row, Unreadable
-from pipelines.packages import Package
-from pipelines.samples import SampleSet
+from pipelines.fetching.packages import Package
+from pipelines.fetching.samples import SampleSet
+from pipelines.text_in.batches import Row, Unreadable
 
 SHORTEST_CHARACTERS = 400  # shorter strings are one-line parameter notes, not documents
 BOTOCORE = Package(
@@ -36,7 +36,7 @@ class ApiDocs(SampleSet):
         return [(name, size) for name, size in BOTOCORE.members() if name.endswith("/service-2.json.gz")]
 
     def rows(self, member: str) -> Iterator[Row | Unreadable]:
-        from pipelines.extract import fragment_text
+        from pipelines.text_in.extract import fragment_text
 
         service = member.split("/")[-3]
         for path, html in documentation(json.loads(gzip.decompress(BOTOCORE.read(member)))):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from pipelines.batches import Row, Unreadable
-from pipelines.samples import SampleSet
+from pipelines.fetching.samples import SampleSet
+from pipelines.text_in.batches import Row, Unreadable
 
 _NOT_CODE_OF_THE_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__", "lib2to3"}
 

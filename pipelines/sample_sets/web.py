@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from pipelines.batches import Row, Unreadable
-from pipelines.packages import Package
-from pipelines.samples import SampleSet
+from pipelines.fetching.packages import Package
+from pipelines.fetching.samples import SampleSet
+from pipelines.text_in.batches import Row, Unreadable
 
 EVALS = Package(
     "pypi", "evals", "3.0.1.post1", "0abcb2051303500784b1641a6e4f6b813ed43ad64f879a37d344a6774eb8eb78", 46.3

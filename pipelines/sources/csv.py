@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from pipelines.batches import Row, Unreadable, batches
-from pipelines.fields import Fields
-from pipelines.paths import Fingerprint
-from pipelines.source import DecodedSource, RecordSource
-from pipelines.streams import BrokenStream, chunks, lines, utf8_chunks
+from pipelines.text_in.batches import Row, Unreadable, batches
+from pipelines.text_in.fields import Fields
+from pipelines.text_in.paths import Fingerprint
+from pipelines.text_in.source import DecodedSource, RecordSource
+from pipelines.text_in.streams import BrokenStream, chunks, lines, utf8_chunks
 from schemas.errors import InputError
 
 _ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, as "surrogateescape" keeps them

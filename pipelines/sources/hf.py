@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from pipelines.batches import Unreadable
-from pipelines.columns import documents, wanted
-from pipelines.paths import listing_digest
-from pipelines.source import RecordSource
+from pipelines.text_in.batches import Unreadable
+from pipelines.text_in.columns import documents, wanted
+from pipelines.text_in.paths import listing_digest
+from pipelines.text_in.source import RecordSource
 from schemas.errors import InputError
 
 _ROWS = 128  # at a time: rows of a hub data set have no known size

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from pipelines.batches import Row, Unreadable, batches
-from pipelines.file_groups import GroupedSource
-from pipelines.page_source import PageSource
-from pipelines.pages import Failure, PageExtractor, RawPage
-from pipelines.paths import shown
-from pipelines.streams import BrokenStream, chunks
+from pipelines.text_in.batches import Row, Unreadable, batches
+from pipelines.text_in.file_groups import GroupedSource
+from pipelines.text_in.page_source import PageSource
+from pipelines.text_in.pages import Failure, PageExtractor, RawPage
+from pipelines.text_in.paths import shown
+from pipelines.text_in.streams import BrokenStream, chunks
 
 
 class Html(PageSource, GroupedSource):

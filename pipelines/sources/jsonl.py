@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import orjson
 import pyarrow as pa
 
-from pipelines.batches import Row, Unreadable, batches
-from pipelines.fields import Fields
-from pipelines.paths import Fingerprint
-from pipelines.source import SPLIT_BYTES, DecodedSource, RecordSource
-from pipelines.streams import BrokenStream, Line, chunks, compression, lines, utf8_chunks
+from pipelines.text_in.batches import Row, Unreadable, batches
+from pipelines.text_in.fields import Fields
+from pipelines.text_in.paths import Fingerprint
+from pipelines.text_in.source import SPLIT_BYTES, DecodedSource, RecordSource
+from pipelines.text_in.streams import BrokenStream, Line, chunks, compression, lines, utf8_chunks
 
 _PEEK_LINES = 100
 

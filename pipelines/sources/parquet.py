@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.batches import BATCH_BYTES, BATCH_ROWS, Unreadable
-from pipelines.columns import documents, wanted
-from pipelines.paths import Fingerprint
-from pipelines.source import SPLIT_BYTES, RecordSource
+from pipelines.text_in.batches import BATCH_BYTES, BATCH_ROWS, Unreadable
+from pipelines.text_in.columns import documents, wanted
+from pipelines.text_in.paths import Fingerprint
+from pipelines.text_in.source import SPLIT_BYTES, RecordSource
 from schemas.errors import InputError
 
 

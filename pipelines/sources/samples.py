@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import field_validator
 
-from pipelines import samples
-from pipelines.batches import Unreadable, batches
-from pipelines.source import Source
+from pipelines.fetching import samples
+from pipelines.text_in.batches import Unreadable, batches
+from pipelines.text_in.source import Source
 
 
 class Samples(Source):

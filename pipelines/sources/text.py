@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from pipelines.batches import Row, Unreadable, batches
-from pipelines.file_groups import GroupedSource
-from pipelines.paths import shown
-from pipelines.source import DecodedSource
-from pipelines.streams import BrokenStream, chunks, utf8_chunks
+from pipelines.text_in.batches import Row, Unreadable, batches
+from pipelines.text_in.file_groups import GroupedSource
+from pipelines.text_in.paths import shown
+from pipelines.text_in.source import DecodedSource
+from pipelines.text_in.streams import BrokenStream, chunks, utf8_chunks
 
 
 class Text(GroupedSource, DecodedSource):

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from pipelines.batches import Row, Unreadable, batches
-from pipelines.page_source import PageSource
-from pipelines.pages import Failure, PageExtractor, RawPage
-from pipelines.paths import Fingerprint, matching
-from pipelines.sample_pages import page_set, warc_file
-from pipelines.samples import describe
-from pipelines.warc_records import Broken, Record, records
+from pipelines.fetching.sample_pages import page_set, warc_file
+from pipelines.fetching.samples import describe
+from pipelines.text_in.batches import Row, Unreadable, batches
+from pipelines.text_in.page_source import PageSource
+from pipelines.text_in.pages import Failure, PageExtractor, RawPage
+from pipelines.text_in.paths import Fingerprint, matching
+from pipelines.text_in.warc_records import Broken, Record, records
 from schemas.errors import InputError
 
 _TYPE = re.compile(rb"^warc-type:[ \t]*(\w+)", re.I | re.M)

@@ -32,7 +32,7 @@ UNSPACED = re.compile("[\u2e80-\u2fdf\u3005-\u303b\u3041-\u30ff\u3400-\u9fff\uf9
 
 def unseen(name: str, count: int, longest: int) -> list[str]:
     """Return up to `count` documents of a set, evenly spread, without those that the parity test looks at."""
-    from pipelines.samples import read
+    from pipelines.fetching.samples import read
 
     texts = [text for batch in read(name) for text in batch.column("text").to_pylist() if text.strip()]
     step = max(1, len(texts) // TESTED[name]) if name in TESTED else 0
@@ -46,7 +46,7 @@ def compared(texts: list[str], rule: str) -> Counter[str]:
     from datatrove.data import Document
     from datatrove.pipeline import filters
 
-    from pipelines.chain import chain, judge
+    from pipelines.measuring.chain import chain, judge
 
     peer = getattr(filters, RULES[rule])()
     judged = judge(pa.record_batch({"text": pa.array(texts, pa.large_string())}), chain([rule]))

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines import band_keys
-from pipelines.clusters import Cluster
-from pipelines.join import Join
+from pipelines.duplicates import band_keys
+from pipelines.duplicates.clusters import Cluster
+from pipelines.duplicates.join import Join
 from schemas.artifact import Artifact
 
 BANDS, SHARD = 14, 50_000

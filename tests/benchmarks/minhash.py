@@ -24,9 +24,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import samples
-from pipelines.corpus import Corpus
 from pipelines.dedup.minhash import Minhash
+from pipelines.fetching import samples
+from pipelines.steps.corpus import Corpus
 from schemas.artifact import Artifact
 from schemas.records import DOCUMENT, document_id
 from schemas.work import Counts, Work

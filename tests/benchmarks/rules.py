@@ -38,7 +38,7 @@ REDECIDED = 1_000_000
 
 def shards(folder: Path, megabytes: float) -> list[Path]:
     """Write the sample sets as shards of about 4 MB of text; every shard holds one kind of text."""
-    from pipelines.samples import read
+    from pipelines.fetching.samples import read
 
     paths: list[Path] = []
     total = 0
@@ -78,7 +78,7 @@ def _flush(folder: Path, held: list[pa.RecordBatch], paths: list[Path]) -> int:
 
 def decided(path: Path, links: list[list[Any]]) -> int:
     """Read a shard and decide by each list of rules; return the documents dropped by at least one."""
-    from pipelines.measure import batches, measured
+    from pipelines.steps.measure import batches, measured
 
     dropped = 0
     for batch in batches(path):
@@ -92,8 +92,8 @@ def decided(path: Path, links: list[list[Any]]) -> int:
 
 def chained(path: Path, links: list[Any]) -> int:
     """Read a shard and run the chain; return the documents dropped."""
-    from pipelines.chain import judge
-    from pipelines.measure import batches
+    from pipelines.measuring.chain import judge
+    from pipelines.steps.measure import batches
 
     return sum(batch.num_rows - judge(batch, links).reasons.null_count() for batch in batches(path))
 
@@ -124,8 +124,8 @@ def peer(texts: list[str], every: bool) -> float:
 
 def redecide(measures: Path, folder: Path) -> float:
     """Return documents a second of deciding anew from stored columns, reading and writing included."""
-    from pipelines.decide import Decide
-    from pipelines.rule import full_spec, rules_of
+    from pipelines.measuring.rule import full_spec, rules_of
+    from pipelines.steps.decide import Decide
     from schemas.artifact import Artifact
 
     specs = tuple(full_spec(name, rule) for name, rule in rules_of(list(RULES)))
@@ -137,8 +137,8 @@ def redecide(measures: Path, folder: Path) -> float:
 
 def stored_measures(paths: list[Path], folder: Path) -> Path:
     """Write the measured columns of all shards, repeated to a million documents, as one shard."""
-    from pipelines.chain import chain
-    from pipelines.measure import batches, measured
+    from pipelines.measuring.chain import chain
+    from pipelines.steps.measure import batches, measured
 
     (link,) = chain(["gopher_quality"])
     table = pa.concat_tables(measured(batch, link.settings, []) for path in paths for batch in batches(path))
@@ -159,7 +159,7 @@ def memory(paths: list[Path], times: int) -> float:
 
 
 def child(times: int, paths: list[Path]) -> None:
-    from pipelines.chain import chain
+    from pipelines.measuring.chain import chain
 
     links = [chain([name]) for name in RULES]
     for _ in range(times):
@@ -184,7 +184,7 @@ def timed(work: Any, paths: list[Path]) -> tuple[float, float]:
 
 def compare(paths: list[Path], peer_kilobytes: float) -> dict[str, Any]:
     """Return all speeds and ratios."""
-    from pipelines.chain import chain
+    from pipelines.measuring.chain import chain
 
     links, links_chain = [chain([name]) for name in RULES], chain(CHAIN)
     texts = [text for path in paths for text in pq.read_table(path, columns=["text"])["text"].to_pylist()]

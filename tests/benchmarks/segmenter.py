@@ -44,7 +44,7 @@ Run = tuple[str, list[int]]  # text, boundaries within it
 
 def held_out(kind: str) -> list[str]:
     """Return the distinct lines of the sample sets that measure, in one language."""
-    from pipelines.samples import read
+    from pipelines.fetching.samples import read
 
     texts = (row for name in HELD_OUT for batch in read(name) for row in batch.select(["text", "lang"]).to_pylist())
     found = (line.strip() for row in texts if row["lang"] == kind for line in row["text"].split("\n"))
@@ -232,7 +232,7 @@ def speeds(lines: list[str], cut: Callable[[str], list[str]]) -> dict[str, float
     """Return MB/s of all shared columns on the lines (repeated to some MB), and of the segmenter alone."""
     import pyarrow as pa
 
-    from pipelines.features import features
+    from pipelines.measuring.features import features
 
     page = "\n".join(lines)
     size = len(page.encode())

@@ -111,7 +111,7 @@ class PlainLoop:
 
 def invent_tokens(root: Path, options: argparse.Namespace, documents: int = 2000) -> None:
     """Write token shards, a mix and a byte tokenizer: speed does not ask what the tokens mean."""
-    from pipelines.tokenizer import write_directory
+    from pipelines.steps.tokenizer import write_directory
 
     rng = np.random.default_rng(0)
     lengths = rng.integers(20, 1500, documents)

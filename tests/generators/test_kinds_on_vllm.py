@@ -14,7 +14,7 @@ import pytest
 from generators.client import Client
 from generators.generate import Generate
 from generators.served import Served, opened
-from pipelines.sample_models import directory
+from pipelines.fetching.sample_models import directory
 from schemas.artifact import Artifact
 from schemas.records import CONVERSATION, DOCUMENT
 

@@ -53,7 +53,7 @@ SLOW_RUN = """\
 from pathlib import Path
 from pipelines.executors import Where
 from pipelines.run import run
-from pipelines.step import Step
+from pipelines.engine.step import Step
 from tests.pipelines.test_away import Slow
 run([Step("slow:x", Slow(marks="."))], Path("store"), Where({executor!r}, 1))
 """

@@ -9,8 +9,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipelines.chain import chain, judge
-from pipelines.datatrove_block import parse
+from pipelines.measuring.chain import chain, judge
+from pipelines.measuring.datatrove_block import parse
 from pipelines.plan import plan
 from schemas.artifact import Artifact
 from schemas.errors import RecipeError

@@ -15,7 +15,7 @@ import pytest
 
 from pipelines.dedup.line import Line
 from pipelines.dedup.paragraph import Paragraph
-from pipelines.dedup_method import Dedup
+from pipelines.duplicates.dedup_method import Dedup
 from schemas.artifact import Artifact
 from schemas.errors import InputError
 from schemas.records import DOCUMENT, document_id

@@ -8,10 +8,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipelines.cards import write_cards
 from pipelines.plan import plan
 from pipelines.recipes_shipped import load
 from pipelines.run import run
+from pipelines.showing.cards import write_cards
 from schemas.artifact import MANIFEST, Manifest, write_text
 from schemas.errors import InputError
 

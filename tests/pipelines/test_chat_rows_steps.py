@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.chat_split import ChatSplit, normal
-from pipelines.mix_rows import MixRows
-from pipelines.union import Union
+from pipelines.steps.chat_split import ChatSplit, normal
+from pipelines.steps.mix_rows import MixRows
+from pipelines.steps.union import Union
 from schemas.artifact import Artifact
 from schemas.records import CONVERSATION
 

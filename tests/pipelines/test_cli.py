@@ -14,10 +14,10 @@ from rich.console import Console
 
 from pipelines.cli import app
 from pipelines.plan import plan
-from pipelines.preview import preview, rows_of
 from pipelines.recipes_shipped import load
-from pipelines.show import show
-from pipelines.why import tell
+from pipelines.showing.preview import preview, rows_of
+from pipelines.showing.show import show
+from pipelines.showing.why import tell
 from schemas.errors import InputError, RecipeError
 
 RECIPE = """\

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from pipelines.compare import Compare, describe
-from pipelines.compare_tables import comparison_view, effects_table
-from pipelines.wording import digits_for, headline, more_seeds, plain, sentence, signed, span, split_by_source
+from pipelines.showing.compare_tables import comparison_view, effects_table
+from pipelines.showing.wording import digits_for, headline, more_seeds, plain, sentence, signed, span, split_by_source
+from pipelines.steps.compare import Compare, describe
 from schemas.artifact import MANIFEST, Artifact, Manifest, write_text
 from schemas.errors import InputError, RecipeError
 from schemas.results import Comparison, Effect

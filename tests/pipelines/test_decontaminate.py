@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.cutting import cut
-from pipelines.decontaminate import Decontamination
+from pipelines.duplicates.cutting import cut
+from pipelines.steps.decontaminate import Decontamination
 from schemas.artifact import Artifact
 from schemas.errors import InputError
 from schemas.records import DOCUMENT, document_id

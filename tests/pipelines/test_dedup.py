@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.band_keys import read, read_arrays
-from pipelines.clusters import Cluster
 from pipelines.dedup.exact import Exact
 from pipelines.dedup.minhash import Minhash, midpoint, shape, signatures_of
-from pipelines.dedup_method import Dedup, check_index
-from pipelines.join import Join
+from pipelines.duplicates.band_keys import read, read_arrays
+from pipelines.duplicates.clusters import Cluster
+from pipelines.duplicates.dedup_method import Dedup, check_index
+from pipelines.duplicates.join import Join
 from schemas import plugin
 from schemas.artifact import Artifact
 from schemas.errors import InputError, RecipeError

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from pipelines.difference import NOT_THERE, difference
-from pipelines.difference_view import print_difference
+from pipelines.showing.difference import NOT_THERE, difference
+from pipelines.showing.difference_view import print_difference
 from schemas.errors import InputError
 from schemas.records import DOCUMENT
 

@@ -49,7 +49,7 @@ def test_wrong_words_are_named(executor: str, words: list[str], message: str) ->
 
 
 def test_nothing_that_nobody_set_goes_to_slurm(tmp_path: Path) -> None:
-    from pipelines.slurm_executor import WatchedSlurmExecutor
+    from pipelines.engine.slurm_executor import WatchedSlurmExecutor
 
     arguments = Where("slurm").checked().arguments()
     executor = WatchedSlurmExecutor([], 2, tmp_path, **arguments)

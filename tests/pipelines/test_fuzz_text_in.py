@@ -7,15 +7,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.batches import Unreadable
-from pipelines.encoding import decode_page
-from pipelines.pages import Failure, PageExtractor, RawPage
-from pipelines.sample_pages import record
+from pipelines.fetching.sample_pages import record
 from pipelines.sources.csv import Csv
 from pipelines.sources.jsonl import Jsonl
 from pipelines.sources.text import Text
-from pipelines.streams import BrokenStream, chunks, lines, utf8_chunks
-from pipelines.warc_records import Broken, Record, records
+from pipelines.text_in.batches import Unreadable
+from pipelines.text_in.encoding import decode_page
+from pipelines.text_in.pages import Failure, PageExtractor, RawPage
+from pipelines.text_in.streams import BrokenStream, chunks, lines, utf8_chunks
+from pipelines.text_in.warc_records import Broken, Record, records
 
 FEW = settings(
     max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.held_out import HeldOut
-from pipelines.matching import mask
-from pipelines.near import NearIndex
-from pipelines.train_side import TrainSide
+from pipelines.duplicates.near import NearIndex
+from pipelines.measuring.matching import mask
+from pipelines.steps.held_out import HeldOut
+from pipelines.steps.train_side import TrainSide
 from schemas.artifact import Artifact
 from schemas.errors import InputError
 from schemas.records import DOCUMENT, document_id

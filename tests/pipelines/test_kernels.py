@@ -7,9 +7,9 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from pipelines.chain import chain, judge
-from pipelines.features import Settings, features
 from pipelines.kernels.spans import word_spans
+from pipelines.measuring.chain import chain, judge
+from pipelines.measuring.features import Settings, features
 from schemas.errors import InputError
 
 BREAKS = (

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.corpus import Corpus
-from pipelines.rule import explain, stages
+from pipelines.measuring.rule import explain, stages
+from pipelines.steps.corpus import Corpus
 from schemas.artifact import Artifact
 from schemas.errors import RecipeError
 from schemas.records import DECISION, DOCUMENT
@@ -174,7 +174,7 @@ def test_a_document_of_50_mb_on_one_line_stays_within_its_memory() -> None:
     script = """
         from pathlib import Path
         import pyarrow as pa
-        from pipelines.features import features
+        from pipelines.measuring.features import features
         def peak():
             return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
         features(pa.array(["warm up"]))
@@ -190,7 +190,7 @@ def test_a_document_of_50_mb_on_one_line_stays_within_its_memory() -> None:
 
 
 def test_nul_bytes_and_endless_words() -> None:
-    from pipelines.features import features
+    from pipelines.measuring.features import features
 
     rows = features(pa.array(["a\x00b \x00 c", "x" * 200_000, "(" * 70_000])).to_dicts()
     assert rows[0]["words"] == 3
@@ -199,8 +199,8 @@ def test_nul_bytes_and_endless_words() -> None:
 
 
 def test_a_raised_version_of_a_rule_is_another_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.rule import find_rule, stages
-    from pipelines.step import Step
+    from pipelines.engine.step import Step
+    from pipelines.measuring.rule import find_rule, stages
 
     def keys() -> dict[str, str]:
         found = stages(["gopher_quality", "url", "c4"])

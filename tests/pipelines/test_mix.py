@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from pipelines.mix import Mix
+from pipelines.steps.mix import Mix
 from schemas.errors import RecipeError
 
 

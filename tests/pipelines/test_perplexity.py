@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines import causal_scorer, kenlm_scorer
 from pipelines.executors import Where
+from pipelines.measuring import causal_scorer, kenlm_scorer
+from pipelines.measuring.rule import stages
 from pipelines.plan import plan
-from pipelines.rule import stages
 from pipelines.rules.perplexity import Perplexity
 from pipelines.run import run
 from schemas.artifact import Artifact

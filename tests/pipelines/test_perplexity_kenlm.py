@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipelines import kenlm_scorer
+from pipelines.measuring import kenlm_scorer
 from pipelines.rules.perplexity import Perplexity
 from schemas.errors import InputError
 

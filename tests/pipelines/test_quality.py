@@ -12,14 +12,14 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.chain import chain
-from pipelines.fasttext_model import lines, opened, probabilities
-from pipelines.features import Settings
-from pipelines.measure import Measure
-from pipelines.quality import TrainQuality
-from pipelines.quality_scores import auc, figures
-from pipelines.rule import Stage, stages
-from pipelines.score_histogram import ScoreHistogram
+from pipelines.measuring.chain import chain
+from pipelines.measuring.fasttext_model import lines, opened, probabilities
+from pipelines.measuring.features import Settings
+from pipelines.measuring.quality_scores import auc, figures
+from pipelines.measuring.rule import Stage, stages
+from pipelines.measuring.score_histogram import ScoreHistogram
+from pipelines.steps.measure import Measure
+from pipelines.steps.quality import TrainQuality
 from schemas.artifact import Artifact
 from schemas.errors import InputError, RecipeError
 from schemas.plugin import make

@@ -13,14 +13,14 @@ from schemas.plugin import split
     ("name", "rules", "dedup"),
     [
         ("fineweb", ["url", "language", "gopher_repetition", "gopher_quality", "c4", "fineweb"], "minhash"),
-        ("dclm", ["url", "language", "gopher_repetition", "gopher_quality", "c4", "length"], "paragraph"),
+        ("dclm", ["url", "language", "gopher_repetition", "gopher_quality", "refinedweb_lines"], "paragraph"),
     ],
 )
 def test_the_recipe_plans_in_its_order(name: str, rules: list[str], dedup: str) -> None:
     recipe = load(name)
     assert [split("rule", spec)[0] for spec in recipe.corpora["filtered"].rules] == rules
     steps = [step.name for step in plan(recipe).steps]
-    assert steps.index("edit:filtered") < steps.index("measure:filtered:2") < steps.index("corpus:filtered")
+    assert steps.index("decide:filtered") < steps.index("edit:filtered") < steps.index("corpus:filtered")
     assert any(step.startswith(f"{dedup}:deduped") for step in steps)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines.chain import chain, judge
-from pipelines.rule import Example, Rule, find_rule
+from pipelines.measuring.chain import chain, judge
+from pipelines.measuring.rule import Example, Rule, find_rule
 from schemas.plugin import names
 
 

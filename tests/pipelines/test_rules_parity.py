@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.chain import chain, judge
+from pipelines.measuring.chain import chain, judge
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 SETS = {"api_docs": 700, "encyclopedia": 700, "dialogue": 120, "web": 400, "mail": 300}
@@ -22,7 +22,7 @@ UNSPACED = re.compile("[\u2e80-\u2fdf\u3005-\u303b\u3041-\u30ff\u3400-\u9fff\uf9
 
 @pytest.fixture(scope="module")
 def documents() -> list[str]:
-    from pipelines.samples import read
+    from pipelines.fetching.samples import read
 
     found = []
     for name, count in SETS.items():

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import store as stores
+from pipelines.engine import store as stores
+from pipelines.engine.step import Step
 from pipelines.executors import Where
 from pipelines.run import StepFailed, missing, run
-from pipelines.step import Step
 from schemas.artifact import Artifact, write_text
 from schemas.errors import WindtunnelError
 from schemas.work import Counts, Work
@@ -147,7 +147,7 @@ def test_the_second_run_says_who_holds_the_store(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import sys,time\nfrom pathlib import Path\nfrom pipelines.store import locked\n"
+            "import sys,time\nfrom pathlib import Path\nfrom pipelines.engine.store import locked\n"
             f"with locked(Path({str(tmp_path)!r}), True, print):\n print('held', flush=True)\n time.sleep(60)",
         ],
         stdout=subprocess.PIPE,

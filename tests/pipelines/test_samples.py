@@ -10,14 +10,14 @@ import zipfile
 
 import pytest
 
-from pipelines import package_clients, samples
-from pipelines.batches import Row
-from pipelines.packages import Package, cache_directory, materialise
+from pipelines.fetching import package_clients, samples
+from pipelines.fetching.packages import Package, cache_directory, materialise
+from pipelines.fetching.samples import SampleSet
 from pipelines.sample_sets.api_docs import documentation
 from pipelines.sample_sets.dialogue import turns
 from pipelines.sample_sets.drama import scenes
-from pipelines.samples import SampleSet
 from pipelines.sources.samples import Samples
+from pipelines.text_in.batches import Row
 from schemas.errors import InputError, RecipeError
 
 
@@ -96,7 +96,7 @@ def test_credentials_of_an_index_are_not_repeated(monkeypatch):
 def test_two_processes_at_once_fetch_one_archive(index):
     package = toy(index)
     code = (
-        "from pipelines.packages import Package; "
+        "from pipelines.fetching.packages import Package; "
         f"p = Package('pypi', 'toytexts', '1.0', '{package.sha256}', 0.1); print(p.read('toytexts/a.txt').decode())"
     )
     racing = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]

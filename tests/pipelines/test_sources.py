@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from pipelines.paths import origin_of
-from pipelines.read import read_work
+from pipelines.steps.read import read_work
+from pipelines.text_in.paths import origin_of
 from schemas.errors import InputError, RecipeError
 from schemas.records import DOCUMENT, UNREADABLE, document_id
 from schemas.work import Counts
@@ -304,7 +304,7 @@ def test_text_files_are_documents_of_their_directory(tmp_path, out):
 
 
 def test_many_small_files_make_few_parts(tmp_path, monkeypatch, out):
-    monkeypatch.setattr("pipelines.file_groups.GROUP_FILES", 40)
+    monkeypatch.setattr("pipelines.text_in.file_groups.GROUP_FILES", 40)
     for i in range(100):
         (tmp_path / f"{i:03}.txt").write_text(f"text {i}")
     assert len(read_work({"text": str(tmp_path)}).parts) == 3

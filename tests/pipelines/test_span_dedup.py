@@ -16,8 +16,8 @@ import pytest
 
 from pipelines.dedup.sentence import Sentence
 from pipelines.dedup.substring import Substring
-from pipelines.dedup_method import Dedup
-from pipelines.folding import table
+from pipelines.duplicates.dedup_method import Dedup
+from pipelines.measuring.folding import table
 from schemas import plugin
 from schemas.artifact import Artifact
 from schemas.errors import RecipeError

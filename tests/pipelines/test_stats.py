@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.stats import OTHER, Statistics, bin_low
+from pipelines.steps.stats import OTHER, Statistics, bin_low
 from schemas.artifact import Artifact
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.tokenizer import CHAT, END_OF_TEXT, TokenizerFromDirectory, TrainTokenizer, from_directory
+from pipelines.steps.tokenizer import CHAT, END_OF_TEXT, TokenizerFromDirectory, TrainTokenizer, from_directory
 from schemas.artifact import Artifact
 from schemas.errors import InputError, RecipeError
 from schemas.records import DOCUMENT, document_id

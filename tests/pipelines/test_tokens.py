@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.tokens import Tokens, token_dtype
+from pipelines.steps.tokens import Tokens, token_dtype
 from schemas.artifact import Artifact
 from schemas.errors import InputError
 from schemas.records import DOCUMENT, document_id

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.batches import Row
-from pipelines.encoding import decode_page
-from pipelines.extract import extract
-from pipelines.pages import Failure, PageExtractor, RawPage
-from pipelines.read import read_work
-from pipelines.sample_pages import page_set, record
-from pipelines.warc_records import Broken, Record, records
+from pipelines.fetching.sample_pages import page_set, record
+from pipelines.steps.read import read_work
+from pipelines.text_in.batches import Row
+from pipelines.text_in.encoding import decode_page
+from pipelines.text_in.extract import extract
+from pipelines.text_in.pages import Failure, PageExtractor, RawPage
+from pipelines.text_in.warc_records import Broken, Record, records
 from schemas.errors import InputError, RecipeError
 from schemas.work import Counts
 

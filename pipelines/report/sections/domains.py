@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pipelines.report import units
 from pipelines.report.charts import shade
 from pipelines.report.made import Made, Section, shown
-from pipelines.wording import digits_for, plain, signed, span
+from pipelines.showing.wording import digits_for, plain, signed, span
 from schemas.records import Record
 from schemas.results import Comparison
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pipelines.report.charts import Tick, scale_for, ticks
 from pipelines.report.made import Made, Section
-from pipelines.wording import LABEL, digits_for, plain, sentence, signed, span
+from pipelines.showing.wording import LABEL, digits_for, plain, sentence, signed, span
 from schemas.records import Record
 from schemas.results import Comparison, Effect
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from pipelines.printable import printable
 from pipelines.report import units
 from pipelines.report.made import Made, Section, shown
+from pipelines.showing.printable import printable
 from schemas.artifact import Artifact
 from schemas.records import Record
 

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from pipelines.compare import describe
 from pipelines.report import units
 from pipelines.report.made import Made, Section, read_json, shown
+from pipelines.steps.compare import describe
 from schemas.records import Record
 
 

@@ -9,7 +9,7 @@ import polars as pl
 from pipelines.report import units
 from pipelines.report.made import Made, Section, read_json, shown
 from pipelines.report.sections.effects import p_value
-from pipelines.wording import LABEL, digits_for, further, plain, signed, span, width_note
+from pipelines.showing.wording import LABEL, digits_for, further, plain, signed, span, width_note
 from schemas.records import Record
 from schemas.results import Comparison, Effect
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from pipelines.report.charts import Scale, Tick, number
 from pipelines.report.made import Made, Section, shown
-from pipelines.stats import STEPS
+from pipelines.steps.stats import STEPS
 from schemas.artifact import Artifact
 from schemas.records import Record
 

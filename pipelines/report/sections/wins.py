@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import polars as pl
 
-from pipelines.printable import printable
 from pipelines.report import units
 from pipelines.report.judged import Judged, Tally, judged, tally, texts
 from pipelines.report.made import Made, Section
+from pipelines.showing.printable import printable
 from schemas.records import Record
 
 EXAMPLES = 3

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.clusters import CLUSTER
-from pipelines.compare import Compare
-from pipelines.corpus import Corpus
-from pipelines.decide import Decide
+from pipelines.duplicates.clusters import CLUSTER
+from pipelines.steps.compare import Compare
+from pipelines.steps.corpus import Corpus
+from pipelines.steps.decide import Decide
 from schemas.artifact import MANIFEST, Artifact, Manifest, canonical_json, key_of, write_text
 from schemas.records import DECISION, DOCUMENT, document_id
 from schemas.work import Counts, Work

@@ -16,12 +16,12 @@ import pytest
 from rich.console import Console
 
 from generators.win_rate import WINS
-from pipelines.compare import Compare
-from pipelines.compare_tables import further_line
 from pipelines.conduct import _answer
 from pipelines.report import collect
 from pipelines.report.page import render
-from pipelines.wording import width_note
+from pipelines.showing.compare_tables import further_line
+from pipelines.showing.wording import width_note
+from pipelines.steps.compare import Compare
 from schemas.artifact import MANIFEST, Artifact, Manifest, write_text
 from schemas.records import PREFERENCE
 from schemas.results import Comparison

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.quality_scores import figures
+from pipelines.measuring.quality_scores import figures
 from pipelines.report import collect
 from pipelines.report.made import Made
 from pipelines.report.page import render

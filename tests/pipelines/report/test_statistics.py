@@ -13,7 +13,7 @@ from pipelines.report import collect
 from pipelines.report.made import Made
 from pipelines.report.page import render
 from pipelines.report.sections.statistics import Statistics, _bars, _figure, _place
-from pipelines.stats import Statistics as Work
+from pipelines.steps.stats import Statistics as Work
 from schemas.artifact import MANIFEST, Artifact, Manifest, write_text
 from schemas.work import Counts
 

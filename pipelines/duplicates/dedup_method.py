@@ -1,0 +1,203 @@
+"""What deduplication methods share: keys of documents, joined by sorting, clustered, one member of each kept.
+
+A method is a file in `pipelines/dedup/` whose class says how documents become keys; equal keys make duplicates.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from blake3 import blake3
+from pydantic import field_validator, model_validator
+
+from pipelines.duplicates import band_keys, choice
+from pipelines.duplicates.clusters import Cluster, Decide
+from pipelines.duplicates.join import Join
+from pipelines.steps.survivors import check_column, column, stored_columns, survivors
+from schemas.artifact import Artifact, canonical_json, write_text
+from schemas.errors import InputError, RecipeError
+from schemas.plugin import Plugin
+from schemas.work import Counts, Work
+
+INDEX = "index.json"  # beside an index's keys: the parameters they were made with
+Add = Callable[[str, Work, Mapping[str, Any]], Any]
+
+
+class Dedup(Plugin):
+    """A way to find duplicates, and which of them stays.
+
+    `steps` adds the method's steps to a plan and returns the one whose artifact holds `decisions/`, and, where `edits`
+    is true, `documents/` too: the same documents, row by row, with text taken out; what follows reads those instead.
+    """
+
+    edits: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        """The method's name in recipes, which is also the reason of its drops."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @abstractmethod
+    def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None) -> Any:
+        """Add the method's steps; `documents` and `decisions` (or None) are the steps to read from."""
+
+
+class KeyedDedup(Dedup):
+    """Duplicates are documents that share a key: sign -> join -> cluster -> decide.
+
+    `keep` says which member of a cluster stays: `first`, `longest`, `highest COLUMN` or `lowest COLUMN` (a column of
+    the documents, or `meta.KEY`). With `priority`, members whose `priority_column` holds an earlier word win first.
+    `within` names a column: only documents with the same value in it are compared (`within: source`).
+    `index` is a directory of keys kept from other data: a cluster that touches it goes as a whole.
+    """
+
+    keep: str = "first"
+    priority: tuple[str, ...] = ()
+    priority_column: str = "source"
+    within: str | None = None
+    index: str | None = None
+
+    @field_validator("priority_column", "within")
+    @classmethod
+    def _known_column(cls, name: str | None) -> str | None:
+        return None if name is None else check_column(name)
+
+    @field_validator("keep")
+    @classmethod
+    def _known_choice(cls, keep: str) -> str:
+        choice.parse(keep)
+        return keep
+
+    @model_validator(mode="after")
+    def _short_priority(self) -> KeyedDedup:
+        choice.parse(self.keep, self.priority_column, self.priority)
+        return self
+
+    @property
+    def choice(self) -> choice.Choice:
+        """The parsed `keep` and `priority`."""
+        return choice.parse(self.keep, self.priority_column, self.priority)
+
+    @abstractmethod
+    def signing(self) -> Sign:
+        """Return the work that makes this method's keys."""
+
+    @abstractmethod
+    def comparable(self) -> dict[str, Any]:
+        """Return the parameters that keys of an index must share with ours."""
+
+    def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None) -> Any:
+        read = {"documents": documents} if decisions is None else {"documents": documents, "decisions": decisions}
+        fingerprint = check_index(Path(self.index), self.comparable()) if self.index else ""
+        keys = add(f"{self.name}_sign:{corpus}", self.signing(), read)
+        edges = add(f"{self.name}_join:{corpus}", Join(index=self.index, index_fingerprint=fingerprint), {"keys": keys})
+        clusters = add(f"{self.name}_cluster:{corpus}", Cluster(), {"keys": keys, "edges": edges})
+        name = f"{self.name}:{corpus}"
+        return add(name, Decide(reason=self.name, step=name), {**read, "clusters": clusters})
+
+
+class Sign(Work):
+    """Makes the keys of the living documents of a shard, and their scores where one is needed to choose.
+
+    Inputs: `documents` and, if any, prior `decisions`. Writes `keys/NNNNN.arrow`, `scores/NNNNN.arrow` (one a row of
+    the shard) and `index.json`, which makes the artifact an index as it is.
+    """
+
+    @property
+    @abstractmethod
+    def method(self) -> KeyedDedup:
+        """The method whose keys these are."""
+
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "plugin_version": self.method.version}
+
+    @property
+    @abstractmethod
+    def columns(self) -> list[str]:
+        """Columns that keys are made from."""
+
+    @abstractmethod
+    def keys(self, rows: pa.RecordBatch, alive: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Return (u64 keys, bands x rows; u64 checks or None; bool, which rows have keys) of a batch."""
+
+    def shards(self, inputs: Mapping[str, Artifact]) -> int:
+        return len(inputs["documents"].files("documents"))
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        parts = list(self._batches(inputs, rank))
+        documents = sum(part[4] for part in parts)
+        if parts:
+            key = np.concatenate([part[0] for part in parts], axis=1)
+            check = None if parts[0][1] is None else np.concatenate([part[1] for part in parts])
+            row = np.concatenate([part[2] for part in parts])
+        else:
+            key, check, row = *self.nothing(), np.empty(0, np.uint32)
+        band_keys.write(out / band_keys.FOLDER / f"{rank:05d}.arrow", key, row, check, documents)
+        if self.method.choice.columns:
+            scores = np.concatenate([part[3] for part in parts]) if parts else np.empty(0, np.uint64)
+            band_keys.write_arrays(out / "scores" / f"{rank:05d}.arrow", {"score": scores}, {})
+        alive, size = sum(part[5] for part in parts), sum(part[6] for part in parts)
+        return Counts(seen=alive, kept=alive, bytes=size, notes={"without_key": alive - len(row)})
+
+    def nothing(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return keys and checks of no documents."""
+        raise NotImplementedError
+
+    def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        write_text(out / INDEX, canonical_json(index_notes(out, self.method.comparable())))
+
+    def _batches(self, inputs: Mapping[str, Artifact], rank: int) -> Iterator[tuple[Any, ...]]:
+        chosen, within = self.method.choice, self.method.within
+        wanted = [*self.columns, *chosen.columns, *([within] if within else [])]
+        for batch in survivors(inputs, rank, stored_columns(wanted)):
+            key, check, keyed = self.keys(batch.rows, batch.alive)
+            keyed &= batch.alive
+            key = key[:, keyed]
+            if within:
+                key = apart(key, column(batch.rows, within).filter(pa.array(keyed)))
+            rows = (np.flatnonzero(keyed) + batch.first).astype(np.uint32)
+            scores = chosen.scores(batch.rows)
+            held = None if check is None else check[keyed]
+            yield key, held, rows, scores, batch.rows.num_rows, int(batch.alive.sum()), batch.rows.nbytes
+
+
+def apart(key: np.ndarray, values: pa.Array) -> np.ndarray:
+    """Return keys (bands x n) that are equal only where `values` (n) are too."""
+    texts = values.cast(pa.string()).to_pylist()
+    salts = {text: _salt(text) for text in set(texts)}
+    salt = np.array([salts[text] for text in texts], np.uint64)
+    mixed = (key ^ salt) * np.uint64(0x9E3779B97F4A7C15)  # spread again: key ranges must stay evenly filled
+    return mixed ^ (mixed >> np.uint64(32))
+
+
+def _salt(text: str | None) -> int:
+    return int.from_bytes(blake3(b"" if text is None else b"=" + text.encode()).digest(8), "little")
+
+
+def index_notes(folder: Path, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return what `index.json` holds: the parameters of the keys and a fingerprint of the key files."""
+    hashed = blake3()
+    for path in sorted((folder / band_keys.FOLDER).glob("*.arrow")):
+        hashed.update_mmap(str(path))
+    return {"parameters": parameters, "fingerprint": hashed.hexdigest()[:32]}
+
+
+def check_index(folder: Path, parameters: dict[str, Any]) -> str:
+    """Return the fingerprint of an index; raise InputError if it is none, RecipeError if other parameters made it."""
+    try:
+        notes = json.loads((folder / INDEX).read_bytes())
+        theirs, fingerprint = notes["parameters"], str(notes["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{folder} is no deduplication index: it has no readable {INDEX}") from None
+    ours = json.loads(canonical_json(parameters))
+    if theirs != ours:
+        keys = sorted(set(theirs) | set(ours))
+        differ = [f"{k}: {theirs.get(k)!r} there, {ours.get(k)!r} here" for k in keys if theirs.get(k) != ours.get(k)]
+        raise RecipeError(f"the index {folder} was made with other parameters ({'; '.join(differ)}): it cannot be used")
+    return fingerprint

@@ -1,0 +1,106 @@
+"""One shard of one step, as a task that any of datatrove's executors can run in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import time
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.engine.step import work_from
+from schemas.artifact import Artifact, write_text
+from schemas.errors import WindtunnelError
+
+COUNTS = "counts"  # in the step's directory: one JSON file a finished shard
+ERRORS = "errors"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs to do one shard: nothing but words and paths, so that it can travel as JSON."""
+
+    step: str
+    work: str  # module:Class
+    config: str  # JSON
+    inputs: dict[str, str]  # role -> directory
+    out: str
+    rank: int
+
+    @property
+    def counts_file(self) -> Path:
+        """Written last: the shard is finished when this file exists."""
+        return Path(self.out) / COUNTS / f"{self.rank:05d}.json"
+
+    @property
+    def error_file(self) -> Path:
+        return Path(self.out) / ERRORS / f"{self.rank:05d}.json"
+
+    @property
+    def pid_file(self) -> Path:
+        """Exists while a worker is at the shard; tells a killed worker from a slow one."""
+        return Path(self.out) / ERRORS / f"{self.rank:05d}.pid"
+
+
+class TaskRunner:
+    """The callable that datatrove's executors run: task number `rank` of a list."""
+
+    def __init__(self, tasks: list[Task]) -> None:
+        self.tasks = [asdict(task) for task in tasks]
+
+    def __call__(self, data: Iterable[Any] | None, rank: int = 0, world_size: int = 1) -> None:
+        do(Task(**self.tasks[rank]))
+
+    def __repr__(self) -> str:
+        return f"TaskRunner({len(self.tasks)} tasks)"
+
+
+def do(task: Task) -> None:
+    """Run one shard; a failure becomes an error file, so that the other shards of the wave still finish."""
+    task.error_file.unlink(missing_ok=True)
+    task.error_file.parent.mkdir(parents=True, exist_ok=True)
+    task.pid_file.write_text(str(os.getpid()), encoding="utf-8")
+    try:
+        _measured(task)
+    except Exception as error:
+        mend = str(error) if isinstance(error, WindtunnelError) else _mend(error)
+        report = {
+            "error": type(error).__name__,
+            "message": mend,
+            "exit_code": getattr(error, "exit_code", 1),
+            "traceback": traceback.format_exc(),
+        }
+        write_text(task.error_file, json.dumps(report, indent=1))
+    finally:
+        task.pid_file.unlink(missing_ok=True)
+
+
+def _measured(task: Task) -> None:
+    started, used = time.perf_counter(), _cpu_seconds()
+    out = Path(task.out)
+    inputs: Mapping[str, Artifact] = {role: Artifact(Path(path)) for role, path in task.inputs.items()}
+    counts = work_from(task.work, task.config).run(inputs, out, task.rank)
+    counts.check(f"{task.step}, shard {task.rank}")
+    cost = {
+        "seconds": round(time.perf_counter() - started, 3),
+        "cpu_seconds": round(_cpu_seconds() - used, 3),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+    write_text(task.counts_file, json.dumps({"counts": counts.model_dump(), "cost": cost}, indent=1, sort_keys=True))
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _mend(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == 28:
+        return f"the disk is full ({error.filename or error}): free some space and run again; finished shards are kept"
+    if isinstance(error, MemoryError):
+        return "out of memory: run with fewer --workers; finished shards are kept"
+    return f"{type(error).__name__}: {error}"

