@@ -320,11 +320,15 @@ def samples(name: Annotated[str | None, typer.Argument(help="Fetch this set now.
 
 
 @app.command()
-def card(recipe: RecipeArg, set_: Sets = None) -> None:
-    """Write a data card in the hub's format for every corpus of a recipe."""
+def card(
+    recipe: RecipeArg,
+    set_: Sets = None,
+    out: Annotated[Path | None, typer.Option(help="Write them here too, as NAME.md.")] = None,
+) -> None:
+    """Write a data card in the hub's format for every corpus and generated set of a recipe, beside its data."""
     from pipelines.showing.cards import write_cards
 
-    for path in write_cards(recipe, set_ or []):
+    for path in write_cards(recipe, set_ or [], out):
         _console().print(str(path))
 
 

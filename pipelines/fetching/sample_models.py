@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shutil
 import tempfile
@@ -84,7 +86,7 @@ def _convert(model: SampleModel, target: Path) -> None:
     work = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
     try:
         source = str(weights.parent)
-        with quiet():
+        with quiet(), contextlib.redirect_stderr(io.StringIO()):  # the reader of GGUF draws a bar of its own
             tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=weights.name, local_files_only=True)
             found = AutoModelForCausalLM.from_pretrained(
                 source, gguf_file=weights.name, dtype="float32", local_files_only=True, trust_remote_code=False

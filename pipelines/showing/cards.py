@@ -19,10 +19,10 @@ from schemas.plugin import split
 CARD = "README.md"
 
 
-def write_cards(recipe_name: str, sets: list[str]) -> list[Path]:
-    """Write a card into the directory of every finished corpus and generated set; return the paths.
+def write_cards(recipe_name: str, sets: list[str], out: Path | None = None) -> list[Path]:
+    """Write a card into the directory of every finished corpus and generated set, and as NAME.md into `out`.
 
-    Raises InputError when nothing is finished yet.
+    Return the paths beside the data. Raises InputError when nothing is finished yet.
     """
     made = plan(load(recipe_name, sets))
     store = Path(made.recipe.store)
@@ -32,6 +32,8 @@ def write_cards(recipe_name: str, sets: list[str]) -> list[Path]:
         if step.kind in ("corpus", "generate") and artifact.done:
             card = corpus_card(made, step, store) if step.kind == "corpus" else rows_card(made, step, store)
             write_text(artifact.path / CARD, render(card))
+            if out is not None:
+                write_text(out / f"{card.name}.md", render(card))
             written.append(artifact.path / CARD)
     if not written:
         raise InputError(f"nothing is finished in {store}: `windtunnel run {recipe_name}` comes first")

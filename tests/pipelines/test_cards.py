@@ -45,7 +45,9 @@ def test_cards_lie_beside_their_data_and_load(recipe, tmp_path) -> None:
     assert "| came in | 8 |" in text and "| kept | 7 |" in text and "invalid" in text
     assert "Personal data" in text and "Duplicates were not looked for" in text
     assert str(recipe.parent) not in text  # where it lay on this machine is nobody's business
-    assert write_cards(str(recipe), []) == [path] and path.read_text(encoding="utf-8") == text
+    out = tmp_path / "cards" / "of"
+    assert write_cards(str(recipe), [], out) == [path] and path.read_text(encoding="utf-8") == text
+    assert (out / "raw.md").read_text(encoding="utf-8") == text
     from datasets import load_dataset
 
     loaded = load_dataset(str(path.parent), split="train", cache_dir=str(tmp_path))
