@@ -90,15 +90,21 @@ def _wins(made: Plan, wanted: Any, rows: Generation, runs: Runs, held_out: Step)
         for (mix, seed), step in answers.items()
     }
     text = f"held-out questions; {wanted.judge} judges each answer against {baseline}'s, in both orders"
-    return _compare(made, "win_rate", steps, "scores.parquet", "win", text)
+    return _compare(made, "win_rate", steps, "scores.parquet", "win", text, span=0.5)  # the baseline has one half
 
 
-def _compare(made: Plan, name: str, steps: Runs, scores: str, metric: str, on: str) -> Step:
+def _compare(made: Plan, name: str, steps: Runs, scores: str, metric: str, on: str, span: float = 1.0) -> Step:
     from pipelines.steps.compare import Compare
 
     wanted = made.recipe.compare
     assert wanted is not None
     work = Compare(
-        baseline=wanted.baseline, metric=metric, direction="higher", interval=wanted.interval, scores=scores, on=on
+        baseline=wanted.baseline,
+        metric=metric,
+        direction="higher",
+        span=span,
+        interval=wanted.interval,
+        scores=scores,
+        on=on,
     )
     return made.add(f"compare:{name}", work, {f"run:{mix}:{seed}": step for (mix, seed), step in steps.items()})

@@ -16,7 +16,7 @@ import polars as pl
 
 from schemas.errors import InputError
 from schemas.results import Effect, Verdict
-from trainer.intervals import Interval, interval, resample
+from trainer.intervals import Interval, Resampled, interval, never_apart, resample
 from trainer.looks import Look, Spending, boundary
 from trainer.paired import BITS_PER_BYTE, Metric, Panel, panel, read_scores
 from trainer.seeds_needed import seeds_needed
@@ -77,10 +77,7 @@ def panel_effects(
         return [_unreplicated(scores, by_run, k, margin, level) for k in range(1, len(scores.mixes))]
     drawn = resample(scores, draws, seed)
     at = look.level if look else alpha
-    intervals = [
-        interval(by_run[k] - by_run[0], drawn.values[k] - drawn.values[0], drawn.degrees, at, seed)
-        for k in range(1, len(scores.mixes))
-    ]
+    intervals = [_interval(scores, by_run, drawn, k, at, seed) for k in range(1, len(scores.mixes))]
     corrected = holm([i.p for i in intervals])
     found = []
     for k, (i, p_holm) in enumerate(zip(intervals, corrected, strict=True), start=1):
@@ -111,8 +108,7 @@ def effects_by_source(scores: Panel, draws: int = 2000, seed: int = 0, level: fl
         for k, mix in enumerate(part.mixes):
             cell = None
             if k > 0 and drawn is not None:
-                drift = drawn.values[k] - drawn.values[0]
-                cell = interval(values[k] - values[0], drift, drawn.degrees, 1 - level, seed)
+                cell = _interval(part, values, drawn, k, 1 - level, seed)
             rows.append(
                 {
                     "mix": mix,
@@ -144,6 +140,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def contract(found: Sequence[Effect]) -> list[dict[str, Any]]:
     """Return what `windtunnel effects --json` prints."""
     return [effect.contract() for effect in found]
+
+
+def _interval(scores: Panel, by_run: np.ndarray, drawn: Resampled, k: int, alpha: float, seed: int) -> Interval:
+    """Return the interval of one mix against the baseline."""
+    if scores.metric.span is not None and bool((scores.values[k] == scores.values[0]).all()):
+        return never_apart(len(scores.documents), scores.metric.span, len(scores.seeds), alpha)
+    return interval(by_run[k] - by_run[0], drawn.values[k] - drawn.values[0], drawn.degrees, alpha, seed)
 
 
 def _look(plan: tuple[Look, ...], seeds: int) -> Look | None:

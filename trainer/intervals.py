@@ -146,6 +146,16 @@ def interval(
     )
 
 
+def never_apart(documents: int, span: float, seeds: int, alpha: float = 0.05) -> Interval:
+    """Return the interval when no run differed from the baseline on any of the documents, by at most `span` on each.
+
+    The spread is zero then, and t would call that certain. Of a kind of document that none of n belongs to, the share
+    is at most 1 - (alpha / 2)^(1 / n) (Clopper and Pearson 1934): so far the effect may lie to either side.
+    """
+    reach = span * (1 - (alpha / 2) ** (1 / documents))
+    return Interval(0.0, -reach, reach, 1.0, 0.0, reach / 2, max(1.0, seeds - 1.0), 0.0, 0.0, 0.0, 0.0)
+
+
 def document_variances(resampled: np.ndarray) -> tuple[float, float]:
     """Return the variance of the seeds' mean over document draws, and how much of it is each seed's own.
 

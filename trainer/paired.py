@@ -22,7 +22,10 @@ ALL = "all"  # the source of every document when the table has no such column
 
 @dataclass(frozen=True)
 class Metric:
-    """A ratio of sums over documents: scale * sum(value) / sum(weight); without a weight, a mean over documents."""
+    """A ratio of sums over documents: scale * sum(value) / sum(weight); without a weight, a mean over documents.
+
+    `span` is the most that two runs can differ by on one document, where there is a bound (1 for right or wrong).
+    """
 
     name: str
     value: str
@@ -30,14 +33,17 @@ class Metric:
     scale: float
     direction: Literal["lower", "higher"]
     unit: str
+    span: float | None = None
 
 
 BITS_PER_BYTE = Metric("bits_per_byte", "nats", "bytes", 1 / math.log(2), "lower", "bits per byte")
 
 
-def mean_of(column: str, direction: Literal["lower", "higher"] = "higher", unit: str = "") -> Metric:
+def mean_of(
+    column: str, direction: Literal["lower", "higher"] = "higher", unit: str = "", span: float | None = None
+) -> Metric:
     """Return the metric that averages a column over documents: an accuracy, a win rate, a reward margin."""
-    return Metric(column, column, None, 1.0, direction, unit or column.replace("_", " "))
+    return Metric(column, column, None, 1.0, direction, unit or column.replace("_", " "), span)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from pydantic import Field
 from pipelines.measuring.rule import Example, Reason, Rule
 
 COUNTED = "likes|shares|comments|retweets|reposts|quotes|bookmarks|upvotes|downvotes|downloads|views|followers"
-COUNTER = rf"^\W*\d[\d.,]*[kmb]?\s+(?:{COUNTED})\W*$"  # of a line in lower case
+SIGNS = r"[^\p{L}\p{N}_]*"  # what is no letter or digit to Python; the regex crate counts a raised two among these
+COUNTER = rf"^{SIGNS}\d[\d.,]*[kmb]?\s+(?:{COUNTED}){SIGNS}$"  # of a line in lower case
 ANYWHERE, AT_THE_END, AT_THE_START = r"(?i)\s?items in cart", r"(?i)\s?read more\.\.\.$", r"(?i)^sign-in\s?"
 WHITE = "".join(c for c in map(chr, range(0x3001)) if c.isspace())  # what str.strip takes
 # str.split's words; in scripts without spaces every character is one, or no line of them would have two

@@ -33,6 +33,7 @@ class Compare(Work):
     baseline: str
     metric: str = BITS_PER_BYTE.name
     direction: str = Field(default="lower", pattern="^(lower|higher)$")
+    span: float | None = Field(default=None, gt=0)  # the most that two runs can differ by on one document
     interval: float = Field(default=0.95, gt=0.5, lt=1)
     margin: float | None = Field(default=None, ge=0)
     looks: tuple[int, ...] = ()
@@ -68,7 +69,7 @@ class Compare(Work):
     def _metric(self) -> Metric:
         if self.metric == BITS_PER_BYTE.name:
             return BITS_PER_BYTE
-        return mean_of(self.metric, "higher" if self.direction == "higher" else "lower")
+        return mean_of(self.metric, "higher" if self.direction == "higher" else "lower", span=self.span)
 
     def _comparison(self, scores: Panel, found: list[Effect], on: str) -> Comparison:
         by_run = scores.by_run()

@@ -285,3 +285,24 @@ def test_many_equal_mixes_give_five_percent_false_verdicts_in_the_family() -> No
         )  # fmt: skip
         wrong += any(e.verdict != "undecided" for e in panel_effects(table, draws=100))
     assert wrong / runs <= binomial(0.05, runs)[1]
+
+
+def test_shares_that_never_differ_are_not_called_certain() -> None:
+    rows = [
+        {"mix": mix, "seed": seed, "document": f"d{k}", "right": float(k % 3 == 0)}
+        for mix in ("a", "b")
+        for seed in range(3)
+        for k in range(16)
+    ]
+    table = pl.DataFrame(rows)
+    (found,) = effects(table, "a", metric=mean_of("right", span=1.0))
+    assert found.effect == 0 and found.p == 1 and found.verdict == "undecided"
+    from scipy.stats import binomtest
+
+    high = binomtest(0, 16).proportion_ci(0.95, method="exact").high  # two-sided: all of it lies above
+    assert found.high == pytest.approx(high) == -found.low
+    assert "documents" in found.note
+    (wide,) = effects(table, "a", metric=mean_of("right", span=1.0), margin=0.25)
+    assert wide.verdict == "equivalent"  # the whole interval lies within the margin
+    part = effects_by_source(panel(table, "a", mean_of("right", span=1.0)))
+    assert part.filter(pl.col("mix") == "b")["high"][0] == pytest.approx(high)

@@ -185,7 +185,8 @@ def _calibrated(name: str, path: Path) -> Calibrated | None:
     figures += [("pairs from", shown(found["pairs"], 100))] if isinstance(found.get("pairs"), str) else []
     figures += [(key.replace("_", " "), f"{v:.3f}" if (v := _share(found, key)) is not None else "–") for key in keys]
     figures += [(f"agreement of “{shown(key, 30)}”", f"{value:.3f}") for key, value in chance.items()]
-    findings = [shown(each, 300) for each in found.get("findings") or [] if isinstance(each, str)]
+    said = [shown(each, 300) for each in found.get("findings") or [] if isinstance(each, str)]
+    findings = [each[:1].upper() + each[1:] + "." * (not each.endswith(".")) for each in said if "baseline" not in each]
     if chance and found["low"] <= (best := max(chance.values())):
         which = shown(max(chance, key=lambda key: chance[key]), 30)
         findings.append(

@@ -306,7 +306,7 @@ def test_planted_pairs_do_not_pass_for_people(aligned, tmp_path) -> None:
     words = part(html, "judge")
     assert "The judge was not calibrated against people." in words
     assert "Against planted pairs: calibrate:j" in words and "agreement with the labels 0.610" in words
-    assert "&lt;b&gt;seeds" in html and "it goes &lt;i&gt;by position" in html
+    assert "&lt;b&gt;seeds" in html and "It goes &lt;i&gt;by position" in html
 
 
 @pytest.mark.parametrize(
