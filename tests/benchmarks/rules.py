@@ -6,9 +6,9 @@ The sample sets (about 85 MB; some shards are read twice to make 110) lie as Par
 a decision with a reason. Every document meets all four rule sets, no early exit on either side, since that is what one
 pass measures; and again in FineWeb's order (what one rule drops the next does not see; C4 rewrites, and FineWeb's rules
 see the new text). datatrove runs on every k-th document of the same shards, k so that it takes about a minute; its
-Parquet reading is left out. Times are CPU seconds, so that other load on the machine counts little; the gain from two threads is by the
-clock, beside that of a bare hash, which is what the machine allows. `--memory` adds peak memory at one, three and ten
-times the input.
+Parquet reading is left out. Times are CPU seconds, so that other load on the machine counts little; the gain from two
+threads is by the clock, beside that of a bare hash, which is what the machine allows. `--memory` adds peak memory at
+one, three and ten times the input.
 """
 
 from __future__ import annotations
