@@ -42,6 +42,7 @@ class UltraChat(Generator):
     `documents`; its id, source, url and licence go into the lineage.
     """
 
+    version: ClassVar[int] = 2
     primary: ClassVar[str | None] = "model"
     optional: ClassVar[tuple[str, ...]] = ("documents",)
     prompts: ClassVar[tuple[str, ...]] = tuple(
@@ -154,14 +155,19 @@ class _Run:
             chains = [self._dialogue(self.dialogues + i, opening) for i, opening in enumerate(block)]
             self.dialogues += len(chains)
             for found in self.session.drive(chains):
+                yield from found if self.kept < self.target else map(_surplus, found)
                 self.kept += any(isinstance(outcome, Kept) for outcome in found)
-                yield from found
         for opening in self.waiting:
             yield Dropped("surplus", "opening", opening["text"], opening["lineage"])
         self.session.journal["stopped_by_rows" if self.kept >= self.target else "stopped_by_requests"] += 1
 
     def _need(self) -> int:
-        return min(self.target - self.kept, BLOCK)
+        """Return how many dialogues to start: what is missing, over the share that was kept so far.
+
+        One at a time to the last row would leave the server idle; a few that turn out too many are dropped as surplus.
+        """
+        rate = (self.kept + 1) / (self.dialogues + 1)
+        return min(math.ceil((self.target - self.kept) / rate), BLOCK)
 
     def _groups_wanted(self) -> int:
         return math.ceil(max(0, self._need() - len(self.waiting)) / self.kind.openings_per_request)
@@ -356,3 +362,11 @@ class _Run:
             else:
                 outcomes.append(Kept(conversation_row(part, self.session.kind, lineage | {"part": nth})))
         return outcomes
+
+
+def _surplus(outcome: Outcome) -> Outcome:
+    """Return an outcome behind the last row that was wanted: a row is one too many, all else stays what it is."""
+    if not isinstance(outcome, Kept):
+        return outcome
+    row = outcome.row
+    return Dropped("surplus", "dialogue", row["messages"][0]["content"], {"id": row["id"]})
