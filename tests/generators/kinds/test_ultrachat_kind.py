@@ -198,6 +198,14 @@ def test_long_dialogues_are_cut_between_rounds_and_lose_none():
     assert reasons(outcomes) == {"round_too_long": 1} and len(rows(outcomes)) == 1
 
 
+def test_a_block_makes_up_for_what_is_refused_and_rows_too_many_are_surplus():
+    cut = Completion("Answer that", "length", model="scripted")
+    outcomes, talk = run(script(reply=[cut, "Answer two.", "Answer three."]), rows=2, rounds={"world": (1, 1)})
+    assert [row[1] for row in rows(outcomes)] == ["Answer two.", "Answer three."]
+    assert reasons(outcomes) == {"reply_truncated": 1, "surplus": 1}  # 1 of 2 was kept: 2 are started for the one
+    assert sum(ask.purpose == "reply" for ask in talk.heard) == 4
+
+
 def test_the_search_for_openings_is_bounded_and_says_so():
     outcomes, talk = run(script(["no list and too few words"[:5]]), rows=50, requests_at_most=7)
     assert talk.asked["opening"] == 7 and talk.journal["stopped_by_requests"] == 1
