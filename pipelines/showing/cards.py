@@ -89,6 +89,7 @@ def rows_card(made: Plan, step: Step, store: Path) -> Card:
         dropped=counts["dropped"],
         unreadable=counts["unreadable"],
         settings=[config["kind"], *([{"prompts": prompts}] if prompts else [])],
+        origins=_row_origins(made, step, list(models), store),
         models=models,
         calibration=_calibration(made, config["kind"], store),
         remarks=remarks or "",
@@ -136,6 +137,27 @@ def _corpus_limits(settings: list[dict[str, Any]]) -> list[str]:
     if "decontaminate" not in used:
         limits.append("It was not compared with public evaluation sets; text of theirs may be in it.")
     return [*limits, "Rules drop by form, not by truth: what is kept may be wrong, biased or out of date."]
+
+
+def _row_origins(made: Plan, step: Step, models: list[str], store: Path) -> list[Origin]:
+    """Return what generated rows come from: the sample models that wrote them and the texts that they were shown."""
+    from pipelines.fetching.sample_models import sample_model
+
+    names = dict.fromkeys(made.recipe.models[name].sample for name in models)
+    samples = [sample_model(name) for name in names if name is not None]
+    found = [
+        Origin(name=m.member.rpartition("/")[2], about=m.about, licence=m.licence, origin=m.origin) for m in samples
+    ]
+    for read in sorted(_reads(step), key=lambda each: each.name):
+        if read.artifact(store).done:
+            found += [origin for origin in _origins(read.artifact(store)) if origin not in found]
+    return found
+
+
+def _reads(step: Step) -> set[Step]:
+    """Return the steps that read the texts from which a step's output is made, however far back."""
+    parents = step.inputs.values()
+    return {step} if step.kind == "read" else {read for parent in parents for read in _reads(parent)}
 
 
 def _origins(read: Artifact) -> list[Origin]:
