@@ -82,3 +82,4 @@ def test_a_card_of_rows_says_who_judged_and_what_a_reader_saw(tmp_path, planted,
     assert said in text and ("the best plain rule, random, with 50%" in text) == (planted is not None)
     assert "Of 9 rows read, 2 are &lt;b>sensible&lt;/b>." in text.replace("\\", "")
     assert "308f82e25724" in text and "| dropped: tie | 2 |" in text
+    assert "| Apache-2.0 |" in text and "Not stated" not in text  # of the model that wrote the rows
