@@ -17,8 +17,8 @@ from pydantic import Field
 
 from generators import seed_tasks
 from generators.judge import Pair
-from generators.served import Served, opened
-from generators.win_rate import MOST_CHARACTERS
+from generators.served import Served
+from generators.served_judge import judge_identity, opened_judge
 from schemas.artifact import Artifact, canonical_json, write_text
 from schemas.work import Counts, Work
 
@@ -42,22 +42,17 @@ class CalibrateJudge(Work):
     completions: str | None = None
 
     def identity(self) -> dict[str, object]:
-        """Return which model judges which pairs; not where either lies."""
-        from generators.judges.openai import Openai
-
-        judge = {name: served.identity() for name, served in self.judge.items()}
-        asks = Openai(at="judge@http://anywhere").fingerprint()
-        return {"judge": judge, "asks": asks, "pairs": self.digest or [seed_tasks.digest(), self.number]}
+        """Return what decides the verdicts, and on which pairs."""
+        return judge_identity(self.judge) | {"pairs": self.digest or [seed_tasks.digest(), self.number]}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         from generators.calibration import examine
-        from generators.judges.openai import Openai
         from generators.pairs import read_pairs
 
         read = read_pairs(Path(self.file)) if self.file else None
         pairs = read.good if read else planted_pairs(self.number)
-        with opened(self.judge, inputs) as (endpoint,):
-            found = examine(pairs, Openai.of(endpoint, completions=self.completions, most_characters=MOST_CHARACTERS))
+        with opened_judge(self.judge, inputs, self.completions) as judge:
+            found = examine(pairs, judge)
         about = Path(self.file).name if self.file else "seed tasks, own answer or another task's"
         more = {"pairs": about, "planted": self.file is None, "findings": found.findings}
         write_text(out / FILE, canonical_json({**found.figures, **more}))

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from generators.judge import Pair, Verdict
-from generators.served import Served, opened
+from generators.served import Served
+from generators.served_judge import judge_identity, opened_judge
 from schemas.artifact import Artifact, writing
 from schemas.errors import InputError
 from schemas.work import Counts, Work
 
 ANSWERS = "answers.parquet"
-MOST_CHARACTERS = 2000  # of an answer
 WINS = pa.schema(
     [
         pa.field("document", pa.string(), nullable=False),  # the question
@@ -43,11 +43,8 @@ class WinRate(Work):
     completions: str | None = None
 
     def identity(self) -> dict[str, object]:
-        """Return which model judges and what it is asked; not where it answers."""
-        from generators.judges.openai import Openai
-
-        judge = {name: served.identity() for name, served in self.judge.items()}
-        return {"judge": judge, "asks": Openai(at="judge@http://anywhere").fingerprint()}
+        """Return what decides the verdicts."""
+        return judge_identity(self.judge)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         mine = pq.read_table(inputs["answers"].path / ANSWERS).to_pylist()
@@ -72,13 +69,10 @@ class WinRate(Work):
         return counts.check("win rate")
 
     def _verdicts(self, pairs: list[Pair], inputs: Mapping[str, Artifact]) -> list[Verdict]:
-        from generators.judges.openai import Openai
-
         differ = [pair for pair in pairs if pair.response_a != pair.response_b]
         if not differ:
             return [Verdict() for _ in pairs]
-        with opened(self.judge, inputs) as (endpoint,):
-            judge = Openai.of(endpoint, completions=self.completions, most_characters=MOST_CHARACTERS)
+        with opened_judge(self.judge, inputs, self.completions) as judge:
             asked = iter(judge.verdicts(differ))
         return [next(asked) if pair.response_a != pair.response_b else Verdict() for pair in pairs]
 

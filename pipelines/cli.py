@@ -248,7 +248,10 @@ def dedup(
     from pipelines.deduplicate import dedup_files
     from pipelines.showing.terminal import TerminalProgress
 
-    totals = dedup_files(source, out, _listed(kind)[0], text, save_index, TerminalProgress(_console()))
+    methods = _listed(kind)
+    if len(methods) != 1:
+        raise RecipeError(f"--kind {kind!r} names {len(methods)} methods: one at a time, each on the other's kept/")
+    totals = dedup_files(source, out, methods[0], text, save_index, TerminalProgress(_console()))
     _summary(totals, out)
 
 

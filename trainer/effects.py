@@ -16,7 +16,7 @@ import polars as pl
 
 from schemas.errors import InputError
 from schemas.results import Effect, Verdict
-from trainer.intervals import Interval, Resampled, interval, never_apart, resample
+from trainer.intervals import Interval, Resampled, all_alike, interval, resample
 from trainer.looks import Look, Spending, boundary
 from trainer.paired import BITS_PER_BYTE, Metric, Panel, panel, read_scores
 from trainer.seeds_needed import seeds_needed
@@ -144,8 +144,9 @@ def contract(found: Sequence[Effect]) -> list[dict[str, Any]]:
 
 def _interval(scores: Panel, by_run: np.ndarray, drawn: Resampled, k: int, alpha: float, seed: int) -> Interval:
     """Return the interval of one mix against the baseline."""
-    if scores.metric.span is not None and bool((scores.values[k] == scores.values[0]).all()):
-        return never_apart(len(scores.documents), scores.metric.span, len(scores.seeds), alpha)
+    differences, span = scores.values[k] - scores.values[0], scores.metric.span
+    if span is not None and bool((differences == differences.flat[0]).all()):
+        return all_alike(float(differences.flat[0]), differences.shape[1], span, len(scores.seeds), alpha)
     return interval(by_run[k] - by_run[0], drawn.values[k] - drawn.values[0], drawn.degrees, alpha, seed)
 
 

@@ -146,14 +146,19 @@ def interval(
     )
 
 
-def never_apart(documents: int, span: float, seeds: int, alpha: float = 0.05) -> Interval:
-    """Return the interval when no run differed from the baseline on any of the documents, by at most `span` on each.
+def all_alike(effect: float, documents: int, span: float, seeds: int, alpha: float = 0.05) -> Interval:
+    """Return the interval when every run differs from the baseline by the same `effect` on every document.
 
-    The spread is zero then, and t would call that certain. Of a kind of document that none of n belongs to, the share
-    is at most 1 - (alpha / 2)^(1 / n) (Clopper and Pearson 1934): so far the effect may lie to either side.
+    The spread is zero then, and t would call that certain: equal on 9 of 9, or won 16 of 16. But of a kind of document
+    that none of n belongs to, the share is at most 1 - (alpha / 2)^(1 / n) (Clopper and Pearson 1934), and on such the
+    difference may be anything from -span to span.
     """
-    reach = span * (1 - (alpha / 2) ** (1 / documents))
-    return Interval(0.0, -reach, reach, 1.0, 0.0, reach / 2, max(1.0, seeds - 1.0), 0.0, 0.0, 0.0, 0.0)
+    unseen = 1 - (alpha / 2) ** (1 / documents)
+    low, high = effect - unseen * (span + effect), effect + unseen * (span - effect)
+    p = min(1.0, 2 * (span / (span + abs(effect))) ** documents)  # the alpha at which the interval reaches zero
+    same = dict.fromkeys(("t_low", "t_high", "bootstrap_low", "bootstrap_high"), effect)
+    error = (high - low) / 4
+    return Interval(effect, low, high, p, seed_error=0.0, document_error=error, degrees=max(1.0, seeds - 1.0), **same)
 
 
 def document_variances(resampled: np.ndarray) -> tuple[float, float]:

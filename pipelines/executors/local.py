@@ -8,12 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines.engine.task import Task, TaskRunner
 
-PRELOAD = [
-    "numpy",
-    "pyarrow.parquet",
-    "polars",
-    "pipelines.engine.task",
-]  # imported once, then forked into every worker
+# imported once, then forked into every worker
+PRELOAD = ["numpy", "pyarrow.parquet", "polars", "pipelines.engine.task"]
 
 
 class Options(BaseModel):

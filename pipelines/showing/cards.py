@@ -156,8 +156,12 @@ def _row_origins(made: Plan, step: Step, models: list[str], store: Path) -> list
 
 def _reads(step: Step) -> set[Step]:
     """Return the steps that read the texts from which a step's output is made, however far back."""
-    parents = step.inputs.values()
-    return {step} if step.kind == "read" else {read for parent in parents for read in _reads(parent)}
+    seen, todo = {step}, [step]
+    while todo:
+        new = set(todo.pop().inputs.values()) - seen
+        seen |= new
+        todo += new
+    return {each for each in seen if each.kind == "read"}
 
 
 def _origins(read: Artifact) -> list[Origin]:

@@ -12,22 +12,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
+import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "pipelines"))
+from test_rules_parity import FILTERS, UNSPACED, tested_places
+
 SETS = ("api_docs", "code", "dialogue", "drama", "encyclopedia", "mail", "novel", "python_docs", "speeches",
         "sqlite_docs", "web")  # fmt: skip
-TESTED = {"api_docs": 700, "encyclopedia": 700, "dialogue": 120, "web": 400, "mail": 300}  # as test_rules_parity.py
-RULES = {
-    "gopher_repetition": "GopherRepetitionFilter",
-    "gopher_quality": "GopherQualityFilter",
-    "c4": "C4QualityFilter",
-    "fineweb": "FineWebQualityFilter",
-}
-UNSPACED = re.compile("[\u2e80-\u2fdf\u3005-\u303b\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\u0e01-\u0edf]")
 
 
 def unseen(name: str, count: int, longest: int) -> list[str]:
@@ -35,8 +31,7 @@ def unseen(name: str, count: int, longest: int) -> list[str]:
     from pipelines.fetching.samples import read
 
     texts = [text for batch in read(name) for text in batch.column("text").to_pylist() if text.strip()]
-    step = max(1, len(texts) // TESTED[name]) if name in TESTED else 0
-    tested = set(range(3, len(texts), step)) if step else set()
+    tested = set(tested_places(name, len(texts)))
     left = [text[:longest] for place, text in enumerate(texts) if place not in tested]
     return left[:: max(1, -(-len(left) // count))]
 
@@ -48,14 +43,13 @@ def compared(texts: list[str], rule: str) -> Counter[str]:
 
     from pipelines.measuring.chain import chain, judge
 
-    peer = getattr(filters, RULES[rule])()
+    peer = getattr(filters, FILTERS[rule])()
     judged = judge(pa.record_batch({"text": pa.array(texts, pa.large_string())}), chain([rule]))
     found: Counter[str] = Counter()
-    for text, new, reason in zip(texts, judged.batch.column("text").to_pylist(), judged.reasons, strict=True):
+    for text, new, ours in zip(texts, judged.batch.column("text").to_pylist(), judged.reasons.to_list(), strict=True):
         document = Document(text=text, id="0")
         verdict = peer.filter(document)
         theirs = None if verdict is True else f"{rule}.{verdict[1]}"
-        ours = reason.as_py() if isinstance(reason, pa.Scalar) else reason
         found["documents"] += 1
         found["decision"] += (ours is None) == (theirs is None)
         found["reason_and_text"] += ours == theirs and new == document.text
@@ -79,7 +73,7 @@ def main() -> None:
             (unspaced if UNSPACED.search(text) else spaced).append(text)
     rows: list[dict[str, Any]] = []
     for kind, texts in (("with spaces", spaced), ("without spaces", unspaced)):
-        for rule in RULES:
+        for rule in FILTERS:
             counts = compared(texts, rule)
             n = counts["documents"]
             low, high = wilson(counts["decision"] / n, n)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -147,13 +148,23 @@ def theirs(root: Path, documents: Artifact, shards: int) -> tuple[dict[str, floa
     return seconds, dict(zip(ids["id"].to_list(), ids["minhash_cluster_id"].to_list(), strict=True))
 
 
-def recall(clusters: Mapping[str, int], pairs: list[tuple[str, str, float]]) -> dict[float, tuple[float, float]]:
-    """Return the share of planted pairs that share a cluster, and its standard error, by edit rate."""
-    found: dict[float, list[bool]] = {rate: [] for rate in RATES}
-    for first, second, rate in pairs:
-        found[rate].append(first in clusters and clusters.get(first) == clusters.get(second))
-    shares = {rate: (sum(hits) / len(hits), len(hits)) for rate, hits in found.items() if hits}
-    return {rate: (share, (share * (1 - share) / count) ** 0.5) for rate, (share, count) in shares.items()}
+def hits(clusters: Mapping[str, int], pairs: list[tuple[str, str, float]]) -> np.ndarray:
+    """Return which of the planted pairs share a cluster."""
+    return np.array([first in clusters and clusters.get(first) == clusters.get(second) for first, second, _ in pairs])
+
+
+def print_recall(mine: np.ndarray, peers: np.ndarray, rates: np.ndarray) -> None:
+    """Print the share of pairs found, by edit rate, and the paired difference with its 95 % interval."""
+    print(f"recall of {len(rates)} planted pairs, by edit rate:")
+    for rate in RATES:
+        at = rates == rate
+        if at.any():
+            apart = mine[at].astype(float) - peers[at]
+            half = 1.96 * apart.std() / at.sum() ** 0.5
+            print(
+                f"  {rate:5.0%}  ours {mine[at].mean():.4f}  datatrove {peers[at].mean():.4f}  "
+                f"difference {apart.mean():+.4f} +-{half:.4f}"
+            )
 
 
 def part_of(documents: Artifact, root: Path, megabytes: float, whole: float) -> Artifact:
@@ -210,13 +221,7 @@ def main() -> None:
         print(
             f"signatures: {our_sign / peer_sign:.0f}x (goal 60x)   end to end: {our_whole / peer_whole:.0f}x (goal 25x)"
         )
-        ours_found, peers_found = recall(our_clusters, here), recall(peer_clusters, here)
-        print(f"recall of {len(here)} planted pairs, by edit rate:")
-        for rate, (ours_share, error) in ours_found.items():
-            peers_share, peers_error = peers_found[rate]
-            print(
-                f"  {rate:5.0%}  ours {ours_share:.4f} +-{error:.4f}  datatrove {peers_share:.4f} +-{peers_error:.4f}"
-            )
+        print_recall(hits(our_clusters, here), hits(peer_clusters, here), np.array([rate for *_, rate in here]))
 
 
 if __name__ == "__main__":

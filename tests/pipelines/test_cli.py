@@ -131,7 +131,7 @@ def test_own_files_take_parameters_as_recipes_write_them(tmp_path):
     kind = f"{{minhash: {{ngram: 3, keep: longest, index: {index}}}}}"
     assert command("dedup", own, str(tmp_path / "d2"), "--kind", kind, "--text", "body") == 0
     assert pl.read_parquet(tmp_path / "d2/kept/*.parquet")["n"].to_list() == [3]
-    for wrong in ("{minhash", "{minhash: {ngrams: 3}}", "minhsh"):
+    for wrong in ("{minhash", "{minhash: {ngrams: 3}}", "minhsh", "exact,minhash", "[]", ""):
         assert command("dedup", own, str(tmp_path / "d3"), "--kind", wrong) == RecipeError.exit_code
     assert command("dedup", own, str(tmp_path / "d3")) == InputError.exit_code  # no column named text
 

@@ -287,22 +287,33 @@ def test_many_equal_mixes_give_five_percent_false_verdicts_in_the_family() -> No
     assert wrong / runs <= binomial(0.05, runs)[1]
 
 
-def test_shares_that_never_differ_are_not_called_certain() -> None:
-    rows = [
-        {"mix": mix, "seed": seed, "document": f"d{k}", "right": float(k % 3 == 0)}
-        for mix in ("a", "b")
-        for seed in range(3)
-        for k in range(16)
-    ]
-    table = pl.DataFrame(rows)
-    (found,) = effects(table, "a", metric=mean_of("right", span=1.0))
-    assert found.effect == 0 and found.p == 1 and found.verdict == "undecided"
-    from scipy.stats import binomtest
+def alike(difference: float, documents: int) -> pl.DataFrame:
+    """Shares that differ by the same on every document, in every seed."""
+    return pl.DataFrame(
+        [
+            {"mix": mix, "seed": seed, "document": f"d{k}", "right": k % 3 / 4 + difference * (mix == "b")}
+            for mix in ("a", "b")
+            for seed in range(3)
+            for k in range(documents)
+        ]
+    )
 
-    high = binomtest(0, 16).proportion_ci(0.95, method="exact").high  # two-sided: all of it lies above
+
+def test_shares_that_never_differ_are_not_called_certain() -> None:
+    (found,) = effects(alike(0.0, 16), "a", metric=mean_of("right", span=1.0))
+    assert found.effect == 0 and found.p == 1 and found.verdict == "undecided"
+    high = stats.binomtest(0, 16).proportion_ci(0.95, method="exact").high  # two-sided: all of it lies above
     assert found.high == pytest.approx(high) == -found.low
     assert "documents" in found.note
-    (wide,) = effects(table, "a", metric=mean_of("right", span=1.0), margin=0.25)
+    (wide,) = effects(alike(0.0, 16), "a", metric=mean_of("right", span=1.0), margin=0.25)
     assert wide.verdict == "equivalent"  # the whole interval lies within the margin
-    part = effects_by_source(panel(table, "a", mean_of("right", span=1.0)))
+    part = effects_by_source(panel(alike(0.0, 16), "a", mean_of("right", span=1.0)))
     assert part.filter(pl.col("mix") == "b")["high"][0] == pytest.approx(high)
+
+
+@pytest.mark.parametrize(("documents", "verdict"), [(3, "undecided"), (16, "better")])
+def test_shares_that_differ_alike_are_certain_only_with_documents_enough(documents: int, verdict: str) -> None:
+    (found,) = effects(alike(0.5, documents), "a", metric=mean_of("right", span=0.5))
+    assert found.high == found.effect == 0.5 and found.verdict == verdict
+    assert (found.low > 0) == (found.p < 0.05) == (verdict == "better")
+    assert found.p == pytest.approx(2 * 0.5**documents)

@@ -186,12 +186,7 @@ def _calibrated(name: str, path: Path) -> Calibrated | None:
     figures += [(key.replace("_", " "), f"{v:.3f}" if (v := _share(found, key)) is not None else "–") for key in keys]
     figures += [(f"agreement of “{shown(key, 30)}”", f"{value:.3f}") for key, value in chance.items()]
     said = [shown(each, 300) for each in found.get("findings") or [] if isinstance(each, str)]
-    findings = [each[:1].upper() + each[1:] + "." * (not each.endswith(".")) for each in said if "baseline" not in each]
-    if chance and found["low"] <= (best := max(chance.values())):
-        which = shown(max(chance, key=lambda key: chance[key]), 30)
-        findings.append(
-            f"It is not shown to be better than the rule “{which}” ({best:.3f}): its verdicts carry little."
-        )
+    findings = [each[:1].upper() + each[1:] + "." for each in said]
     return Calibrated(name=shown(name, 60), planted=planted, figures=figures, findings=findings)
 
 

@@ -39,7 +39,7 @@ MIXES, SEEDS = ("plain", "talk"), (0, 1, 2)
 FIGURES = {
     "agreement": 0.61, "low": 0.52, "high": 0.69, "kappa": 0.3, "human_ceiling": None, "swap_consistency": 0.7,
     "baselines": {"longest": 0.58, "first": 0.4, "<i>x</i>": 0.33}, "length_preference": 0.66, "brier": 0.2,
-    "ece": 0.05, "n": 140,
+    "ece": 0.05, "n": 140, "findings": ["agreement 0.610 is not clearly above the baseline longest (0.580)"],
 }  # fmt: skip
 
 
@@ -293,7 +293,7 @@ def test_a_calibration_is_shown_with_its_limits(aligned, tmp_path) -> None:
     words = part(page({**aligned.made, **made}), "judge")
     assert "not calibrated" not in words
     assert "agreement with people 0.610 [0.520, 0.690] pairs 140 human ceiling –" in words
-    assert "not shown to be better than the rule “longest” (0.580)" in words
+    assert "Agreement 0.610 is not clearly above the baseline longest (0.580)." in words
     assert "calibration:bad could not be read" in words and "calibration:odd could not be read" in words
 
 
