@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from generators.judge import Judge
 from generators.served import Served, opened
@@ -24,7 +23,7 @@ def opened_judge(
         yield Openai.of(endpoint, completions=completions, most_characters=MOST_CHARACTERS)
 
 
-def judge_identity(judge: Mapping[str, Served]) -> dict[str, Any]:
+def judge_identity(judge: Mapping[str, Served]) -> dict[str, object]:
     """Return what decides the verdicts, for a step's key: which model is asked what; not where it answers."""
     from generators.judges.openai import Openai
 
