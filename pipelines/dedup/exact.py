@@ -10,7 +10,7 @@ from blake3 import blake3
 from pydantic import field_validator
 
 from pipelines.duplicates.dedup_method import KeyedDedup, Sign
-from pipelines.steps.survivors import check_column, column, text_buffers
+from pipelines.duplicates.survivors import check_column, column, text_buffers
 
 
 class Exact(KeyedDedup):

@@ -9,8 +9,8 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from pipelines.duplicates.dedup_method import KeyedDedup, Sign
+from pipelines.duplicates.survivors import text_buffers
 from pipelines.measuring.folding import Normalisation
-from pipelines.steps.survivors import text_buffers
 
 HASHES = 112  # 14 bands of 8: what FineWeb takes
 CLOSE = 0.005  # how far the midpoint of bands x rows may lie from the threshold asked for

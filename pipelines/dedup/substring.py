@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from pipelines.duplicates.dedup_method import Add
 from pipelines.duplicates.join import write_removed
 from pipelines.duplicates.span_dedup import SpanDedup, Unit
-from pipelines.steps.survivors import survivors, text_buffers
+from pipelines.duplicates.survivors import survivors, text_buffers
 from schemas.artifact import Artifact
 from schemas.errors import InputError
 from schemas.work import Counts, Work

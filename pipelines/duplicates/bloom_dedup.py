@@ -15,7 +15,7 @@ from pydantic import Field
 
 from pipelines.duplicates.clusters import write_decisions
 from pipelines.duplicates.dedup_method import Add, Dedup
-from pipelines.steps.survivors import alive_rows, batches, text_buffers
+from pipelines.duplicates.survivors import alive_rows, batches, text_buffers
 from schemas.artifact import Artifact, writing
 from schemas.errors import InputError
 from schemas.work import Counts, Work

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipelines.steps.survivors import check_column, column, text_buffers
+from pipelines.duplicates.survivors import check_column, column, text_buffers
 
 PRIORITY_BITS = 16
 

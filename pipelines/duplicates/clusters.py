@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.duplicates.band_keys import FOLDER, offsets, read, read_arrays, write_arrays
-from pipelines.steps.survivors import alive_rows
+from pipelines.duplicates.survivors import alive_rows
 from schemas.artifact import Artifact, writing
 from schemas.errors import InputError
 from schemas.records import DECISION

@@ -19,7 +19,7 @@ from pydantic import field_validator, model_validator
 from pipelines.duplicates import band_keys, choice
 from pipelines.duplicates.clusters import Cluster, Decide
 from pipelines.duplicates.join import Join
-from pipelines.steps.survivors import check_column, column, stored_columns, survivors
+from pipelines.duplicates.survivors import check_column, column, stored_columns, survivors
 from schemas.artifact import Artifact, canonical_json, write_text
 from schemas.errors import InputError, RecipeError
 from schemas.plugin import Plugin

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from pipelines.duplicates.band_keys import write_arrays
-from pipelines.steps.survivors import text_buffers
+from pipelines.duplicates.survivors import text_buffers
 from schemas.artifact import Artifact, writing
 from schemas.errors import InputError
 from schemas.work import Counts, Work

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from pipelines.duplicates.survivors import text_buffers
 from pipelines.measuring.folding import table as fold_table
-from pipelines.steps.survivors import text_buffers
 
 
 class NearIndex:

@@ -20,7 +20,15 @@ from pipelines.duplicates.band_keys import read_arrays
 from pipelines.duplicates.clusters import write_decisions
 from pipelines.duplicates.dedup_method import INDEX, Add, Dedup, apart, check_index, index_notes
 from pipelines.duplicates.join import SpanJoin
-from pipelines.steps.survivors import alive_rows, batches, check_column, column, stored_columns, survivors, text_buffers
+from pipelines.duplicates.survivors import (
+    alive_rows,
+    batches,
+    check_column,
+    column,
+    stored_columns,
+    survivors,
+    text_buffers,
+)
 from schemas.artifact import Artifact, canonical_json, write_text, writing
 from schemas.work import Counts, Work
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pipelines.steps.survivors import column
+from pipelines.duplicates.survivors import column
 from schemas.where import Both, Compare, Condition, In, Not, columns
 
 

@@ -16,7 +16,7 @@ from pipelines.duplicates.band_keys import read_arrays, write_arrays
 from pipelines.duplicates.clusters import write_decisions
 from pipelines.duplicates.cutting import cut
 from pipelines.duplicates.evaluation_ngrams import EvaluationNgrams, overlap
-from pipelines.steps.survivors import batches, survivors, text_buffers
+from pipelines.duplicates.survivors import batches, survivors, text_buffers
 from schemas.artifact import Artifact, writing
 from schemas.work import Counts, Work
 

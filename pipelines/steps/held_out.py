@@ -15,8 +15,8 @@ from blake3 import blake3
 from pydantic import Field, field_validator
 
 from pipelines.duplicates.near import NearIndex
+from pipelines.duplicates.survivors import batches, text_buffers
 from pipelines.measuring.matching import mask
-from pipelines.steps.survivors import batches, text_buffers
 from schemas.artifact import Artifact, write_text, writing
 from schemas.errors import InputError
 from schemas.records import DOCUMENT

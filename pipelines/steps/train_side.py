@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from pipelines.duplicates.near import NearIndex
-from pipelines.steps.survivors import batches, text_buffers
+from pipelines.duplicates.survivors import batches, text_buffers
 from schemas.artifact import Artifact, writing
 from schemas.records import DOCUMENT
 from schemas.work import Counts, Work

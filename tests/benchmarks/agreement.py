@@ -41,7 +41,7 @@ def compared(texts: list[str], rule: str) -> Counter[str]:
     from datatrove.data import Document
     from datatrove.pipeline import filters
 
-    from pipelines.measuring.chain import chain, judge
+    from pipelines.steps.chain import chain, judge
 
     peer = getattr(filters, FILTERS[rule])()
     judged = judge(pa.record_batch({"text": pa.array(texts, pa.large_string())}), chain([rule]))

@@ -95,7 +95,7 @@ def decided(path: Path, links: list[list[Any]]) -> int:
 
 def chained(path: Path, links: list[Any]) -> int:
     """Read a shard and run the chain; return the documents dropped."""
-    from pipelines.measuring.chain import judge
+    from pipelines.steps.chain import judge
     from pipelines.steps.measure import batches
 
     return sum(batch.num_rows - judge(batch, links).reasons.null_count() for batch in batches(path))
@@ -140,7 +140,7 @@ def redecide(measures: Path, folder: Path) -> float:
 
 def stored_measures(paths: list[Path], folder: Path) -> Path:
     """Write the measured columns of all shards, repeated to a million documents, as one shard."""
-    from pipelines.measuring.chain import chain
+    from pipelines.steps.chain import chain
     from pipelines.steps.measure import batches, measured
 
     (link,) = chain(["gopher_quality"])
@@ -162,7 +162,7 @@ def memory(paths: list[Path], times: int) -> float:
 
 
 def child(times: int, paths: list[Path]) -> None:
-    from pipelines.measuring.chain import chain
+    from pipelines.steps.chain import chain
 
     links = [chain([name]) for name in RULES]
     for _ in range(times):
@@ -201,7 +201,7 @@ def ceiling() -> float:
 
 def compare(paths: list[Path], peer_kilobytes: float) -> dict[str, Any]:
     """Return all speeds and ratios."""
-    from pipelines.measuring.chain import chain
+    from pipelines.steps.chain import chain
 
     links, links_chain = [chain([name]) for name in RULES], chain(CHAIN)
     texts = [text for path in paths for text in pq.read_table(path, columns=["text"])["text"].to_pylist()]

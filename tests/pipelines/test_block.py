@@ -9,9 +9,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipelines.measuring.chain import chain, judge
 from pipelines.measuring.datatrove_block import parse
 from pipelines.plan import plan
+from pipelines.steps.chain import chain, judge
 from schemas.artifact import Artifact
 from schemas.errors import RecipeError
 from schemas.recipe import Recipe

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from pipelines.kernels.spans import word_spans
-from pipelines.measuring.chain import chain, judge
 from pipelines.measuring.features import Settings, features
+from pipelines.steps.chain import chain, judge
 from schemas.errors import InputError
 
 BREAKS = (

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.measuring.chain import chain, judge
+from pipelines.steps.chain import chain, judge
 from schemas.errors import RecipeError
 
 HEX = "9f86d081884c7d659a2feaa0c55ad015"

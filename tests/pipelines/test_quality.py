@@ -12,12 +12,12 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.measuring.chain import chain
 from pipelines.measuring.fasttext_model import lines, opened, probabilities
 from pipelines.measuring.features import Settings
 from pipelines.measuring.quality_scores import auc, figures
 from pipelines.measuring.rule import Stage, stages
 from pipelines.measuring.score_histogram import ScoreHistogram
+from pipelines.steps.chain import chain
 from pipelines.steps.measure import Measure
 from pipelines.steps.quality import TrainQuality
 from schemas.artifact import Artifact

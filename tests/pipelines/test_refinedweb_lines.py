@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.measuring.chain import chain, judge
 from pipelines.rules.refinedweb_lines import COUNTED, RefinedwebLines
+from pipelines.steps.chain import chain, judge
 
 SPACES = " \n\r\t\v\f\0"
 MENU = (("items in cart", "any"), ("read more...", "end"), ("sign-in", "start"))

@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines.measuring.chain import chain, judge
 from pipelines.measuring.rule import Example, Rule, find_rule
+from pipelines.steps.chain import chain, judge
 from schemas.plugin import names
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.measuring.chain import chain, judge
+from pipelines.steps.chain import chain, judge
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 SETS = {"api_docs": 700, "encyclopedia": 700, "dialogue": 120, "web": 400, "mail": 300}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pipelines.kernels import classes
 from pipelines.kernels.spans import word_spans
-from pipelines.measuring.chain import chain, judge
 from pipelines.measuring.features import Settings, features
+from pipelines.steps.chain import chain, judge
 
 JAPANESE = "今日は天気がいいので、公園へ散歩に行きました。"
 CHINESE = "我们今天去公园散步，因为天气很好。"

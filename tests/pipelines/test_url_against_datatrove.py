@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipelines.measuring.chain import chain, judge
+from pipelines.steps.chain import chain, judge
 from schemas.errors import InputError, RecipeError
 
 LISTS: dict[str, list[str]] = {

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.measuring.chain import chain, judge
+from pipelines.steps.chain import chain, judge
 from schemas.errors import InputError
 
 COUNTS = {
