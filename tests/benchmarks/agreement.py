@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipelines"))
-from test_rules_parity import FILTERS, UNSPACED, tested_places
+from test_rules_parity import FILTERS, UNSPACED, places_read
 
 SETS = ("api_docs", "code", "dialogue", "drama", "encyclopedia", "mail", "novel", "python_docs", "speeches",
         "sqlite_docs", "web")  # fmt: skip
@@ -31,7 +31,7 @@ def unseen(name: str, count: int, longest: int) -> list[str]:
     from pipelines.fetching.samples import read
 
     texts = [text for batch in read(name) for text in batch.column("text").to_pylist() if text.strip()]
-    tested = set(tested_places(name, len(texts)))
+    tested = set(places_read(name, len(texts)))
     left = [text[:longest] for place, text in enumerate(texts) if place not in tested]
     return left[:: max(1, -(-len(left) // count))]
 

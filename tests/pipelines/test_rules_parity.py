@@ -20,7 +20,7 @@ FILTERS: dict[str, Any] = {
 UNSPACED = re.compile("[\u2e80-\u2fdf\u3005-\u303b\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\u0e01-\u0edf]")
 
 
-def tested_places(name: str, size: int) -> range:
+def places_read(name: str, size: int) -> range:
     """Return which documents of a sample set of `size` are looked at here; the benchmark of agreement takes others."""
     return range(3, size, max(1, size // SETS[name])) if name in SETS else range(0)
 
@@ -32,7 +32,7 @@ def documents() -> list[str]:
     found = []
     for name, count in SETS.items():
         texts = [text[:LONGEST] for batch in read(name) for text in batch.column("text").to_pylist() if text.strip()]
-        found += [texts[place] for place in tested_places(name, len(texts))[:count]]
+        found += [texts[place] for place in places_read(name, len(texts))[:count]]
     assert len(found) >= 2000
     return found
 
