@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -27,7 +28,8 @@ from schemas.errors import RecipeError
 
 Sector = Literal["world", "creation", "material"]
 END = "[END]"
-BLOCK = 256  # dialogues wanted at once: bounds what waits in memory
+BELIEF = 4  # dialogues kept beforehand, as it were: a first one that is lost does not double what is started
+WINDOW = 256  # chains under way at once: bounds what waits in memory
 GOLDEN = 0.6180339887498949  # steps of this length fall evenly on an interval, however many there are
 LAYOUTS = 4
 FEWEST_CHARACTERS = 8  # of an opening
@@ -42,7 +44,7 @@ class UltraChat(Generator):
     `documents`; its id, source, url and licence go into the lineage.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     primary: ClassVar[str | None] = "model"
     optional: ClassVar[tuple[str, ...]] = ("documents",)
     prompts: ClassVar[tuple[str, ...]] = tuple(
@@ -128,6 +130,12 @@ class UltraChat(Generator):
         yield from _Run(self, session).outcomes()
 
 
+class _Openings(NamedTuple):
+    """What a request for openings brought: openings still to be judged, and those lost on the way."""
+
+    found: Sequence[Outcome | dict[str, Any]]
+
+
 class _Run:
     """The state of one share: what openings there are, which wait, how many dialogues are done."""
 
@@ -135,11 +143,12 @@ class _Run:
         self.kind, self.session = kind, session
         self.topics = topics.read(kind.topics)
         self.gate = RougeGate("unicode")
-        self.waiting: list[dict[str, Any]] = []
+        self.waiting: deque[dict[str, Any]] = deque()
         self.plans: dict[int, dict[str, Any]] = {}
         self.target = len(session.share.of(kind.rows))
         self.first = session.share.of(kind.rows).start
-        self.kept = self.requests = self.dialogues = 0
+        self.requests = self.answered = self.opened = 0  # requests for openings sent, back, and what they brought
+        self.dialogues = self.ended = self.kept = 0
         at_best = math.ceil(self.target / kind.openings_per_request)
         self.bound = math.ceil((kind.requests_at_most or 8 * at_best * session.share.shards) / session.share.shards)
         names = list(kind.sectors)
@@ -147,34 +156,46 @@ class _Run:
         self.edges = [edge / sum(kind.sectors.values()) for edge in accumulate(kind.sectors[name] for name in names)]
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Openings, then their dialogues, in blocks, until there are enough or the bound is met."""
-        while self.kept < self.target and (self.requests < self.bound or self.waiting):
-            for found in self.session.drive(self._groups(), wanted=self._groups_wanted):
-                yield from self._judged(found)
-            block, self.waiting = self.waiting[: self._need()], self.waiting[self._need() :]
-            chains = [self._dialogue(self.dialogues + i, opening) for i, opening in enumerate(block)]
-            self.dialogues += len(chains)
-            for found in self.session.drive(chains):
-                yield from found if self.kept < self.target else map(_surplus, found)
-                self.kept += any(isinstance(outcome, Kept) for outcome in found)
+        """Yield outcomes until there are enough rows or the bound of requests is met.
+
+        Requests for openings and dialogues run beside each other, so that neither waits for the slowest of the other.
+        What is started depends on what was delivered before, and that comes in order: the timing changes nothing.
+        """
+        chains = self._chains()
+        for found in self.session.drive(chains, wanted=lambda: WINDOW if self._next() else 0, window=WINDOW):
+            if isinstance(found, _Openings):
+                self.answered += 1
+                yield from self._judged(found.found)
+                continue
+            yield from found if self.kept < self.target else map(_surplus, found)
+            self.ended += 1
+            self.kept += any(isinstance(outcome, Kept) for outcome in found)
         for opening in self.waiting:
             yield Dropped("surplus", "opening", opening["text"], opening["lineage"])
         self.session.journal["stopped_by_rows" if self.kept >= self.target else "stopped_by_requests"] += 1
 
-    def _need(self) -> int:
-        """Return how many dialogues to start: what is missing, over the share that was kept so far.
+    def _next(self) -> Literal["dialogue", "openings"] | None:
+        """Return what to start: as many dialogues as are missing, over the share kept so far, and openings for them.
 
         One at a time to the last row would leave the server idle; a few that turn out too many are dropped as surplus.
         """
-        rate = (self.kept + 1) / (self.dialogues + 1)
-        return min(math.ceil((self.target - self.kept) / rate), BLOCK)
+        rate = (self.kept + BELIEF) / (self.ended + BELIEF)
+        missing = math.ceil((self.target - self.kept) / rate) - (self.dialogues - self.ended)
+        if missing <= 0:
+            return None
+        if self.waiting:
+            return "dialogue"
+        each = (self.opened + self.kind.openings_per_request) / (self.answered + 1)
+        coming = (self.requests - self.answered) * each
+        return "openings" if coming < missing and self.requests < self.bound else None
 
-    def _groups_wanted(self) -> int:
-        return math.ceil(max(0, self._need() - len(self.waiting)) / self.kind.openings_per_request)
-
-    def _groups(self) -> Iterator[Chain[Sequence[Outcome | dict[str, Any]]]]:
-        """Yield opening requests one after the other, each with its plan."""
-        while self.requests < self.bound:
+    def _chains(self) -> Iterator[Chain[_Openings | Sequence[Outcome]]]:
+        """Yield dialogues and requests for openings as they are wanted."""
+        while (what := self._next()) is not None:
+            if what == "dialogue":
+                self.dialogues += 1
+                yield self._dialogue(self.dialogues - 1, self.waiting.popleft())
+                continue
             number = self.first * self.bound + self.requests  # no two shards share a number
             if number not in self.plans:
                 self.plans = self._plans(range(number, number + PLANS))
@@ -207,22 +228,22 @@ class _Run:
         keys = ("topic", "subtopic") if sector == "world" else ("type", "detail")
         return plan | dict(zip(keys, (subject, rng.choice(subjects[subject])), strict=True))
 
-    def _openings(self, number: int, plan: dict[str, Any]) -> Chain[Sequence[Outcome | dict[str, Any]]]:
+    def _openings(self, number: int, plan: dict[str, Any]) -> Chain[_Openings]:
         """Ask for openings, and for details where the plan says so; return those still to be judged."""
         kind, session, sector = self.kind, self.session, plan["sector"]
         about = {key: value for key, value in plan.items() if key != "material"} | {"group": number}
         if not plan.get("material", "-"):
-            return [Dropped("no_material", "material", "", kind.lineage(session, {}, **about))]
+            return _Openings([Dropped("no_material", "material", "", kind.lineage(session, {}, **about))])
         text = load(f"ultrachat/opening_{sector}").render(count=kind.openings_per_request, **plan)
         (reply,) = yield [self._speak("opening", number, text, kind.opening_model, max_tokens=kind.opening_tokens)]
         lineage = kind.lineage(session, {"opening": reply}, **about)
         if not reply.ok:
-            return [Failed(str(reply.error), "opening", reply.detail, lineage)]
+            return _Openings([Failed(str(reply.error), "opening", reply.detail, lineage)])
         items = numbered(reply.text, 1, reply.finish_reason == "length")[: kind.openings_per_request]
         texts = [turns.one_turn(item.text) for item in items if item.complete]
         cut: list[Outcome] = [Dropped("truncated", "opening", i.text, lineage) for i in items if not i.complete]
         if not texts and not cut:
-            return [Dropped("no_opening", "opening", reply.text, lineage)]
+            return _Openings([Dropped("no_opening", "opening", reply.text, lineage)])
         if sector == "creation":
             rng = session.random("detail", number)
             chosen = [i for i in range(len(texts)) if rng.random() < kind.detailed]
@@ -230,7 +251,8 @@ class _Run:
             for i, longer in zip(chosen, replies, strict=True):
                 if longer.ok and longer.finish_reason != "length":
                     texts[i] = turns.one_turn(longer.text)
-        return cut + [{"text": t, "plan": plan, "lineage": lineage | {"opening": i}} for i, t in enumerate(texts)]
+        openings = [{"text": t, "plan": plan, "lineage": lineage | {"opening": i}} for i, t in enumerate(texts)]
+        return _Openings([*cut, *openings])
 
     def _detail(self, number: int, nth: int, request: str) -> Ask:
         text = load("ultrachat/creation_detail").render(request=request)
@@ -253,6 +275,7 @@ class _Run:
                 yield Dropped(reason, "opening", text, opening["lineage"] | {"nearest": round(nearest.similarity, 4)})
                 continue
             gate.add(text)
+            self.opened += 1
             self.waiting.append(opening)
 
     def _speak(self, purpose: str, index: int, text: str, model: str | None, **params: Any) -> Ask:

@@ -289,13 +289,16 @@ class _Prompt:
         return self._ask_judge("critique", judge, rendered, schema, draw, temperature=0.7 * (draw % 2))
 
     def _shown(self, texts: Sequence[str], reference: bool) -> dict[str, Any]:
-        """Return what the judge sees beside the texts; the mark is one that none of them contains."""
+        """Return what the judge sees beside the texts; the mark is one that none of them contains.
+
+        The mark is the same for every aspect: their prompts begin alike, and a server computes the texts once for all.
+        """
         assert self.question is not None
-        known = self.question.reference if reference and self.kind.reference else None
+        known = self.question.reference if self.kind.reference else None
         instruction = self.question.text
         return {
             "instruction": defused(instruction),
-            "reference": known and defused(known),
+            "reference": defused(known) if known and reference else None,
             "mark": mark([instruction, known or "", *texts]),
         }
 

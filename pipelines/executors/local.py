@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -18,6 +19,14 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+def threads_each(processes: int) -> int | None:
+    """Return how many threads a pool in each of so many processes may have; None for all, in this process itself.
+
+    Two at least: one decides while the other waits for the disk, and a wave's last task is not held to a single core.
+    """
+    return max(2, (os.cpu_count() or 1) // processes) if processes > 1 else None
+
+
 def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
     """Run all tasks in at most `workers` processes."""
     import multiprocess
@@ -29,6 +38,9 @@ def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
     multiprocess.set_forkserver_preload(PRELOAD)
     processes = max(1, min(workers, len(tasks)))
     executor = QuietLocalExecutor(
-        pipeline=[TaskRunner(tasks)], tasks=len(tasks), workers=processes, logging_dir=str(logs)
+        pipeline=[TaskRunner(tasks, threads_each(processes))],
+        tasks=len(tasks),
+        workers=processes,
+        logging_dir=str(logs),
     )
     executor.run_watched(tasks)

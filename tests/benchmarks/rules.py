@@ -6,9 +6,9 @@ The sample sets (about 85 MB; some shards are read twice to make 110) lie as Par
 a decision with a reason. Every document meets all four rule sets, no early exit on either side, since that is what one
 pass measures; and again in FineWeb's order (what one rule drops the next does not see; C4 rewrites, and FineWeb's rules
 see the new text). datatrove runs on every k-th document of the same shards, k so that it takes about a minute; its
-Parquet reading is left out. Times are CPU seconds, so that other load on the machine counts little; the gain from two
-threads is by the clock, beside that of a bare hash, which is what the machine allows. `--memory` adds peak memory at
-one, three and ten times the input.
+Parquet reading is left out. Times are CPU seconds of one thread, so that other load on the machine counts little; the
+gains of two threads in one process, and of two processes as a run's workers are, go by the clock, beside those of a
+bare hash, which is what the machine allows. `--memory` adds peak memory at one, three and ten times the input.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,8 @@ SHARD_BYTES = 4 << 20
 ROUNDS = 3  # the best of each counts
 TIMES = 4
 REDECIDED = 1_000_000
+
+work: Any = None  # what a process does with a shard, set by `prepare`
 
 
 def shards(folder: Path, megabytes: float) -> list[Path]:
@@ -172,58 +176,82 @@ def child(times: int, paths: list[Path]) -> None:
     print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
 
 
-def timed(work: Any, paths: list[Any]) -> tuple[float, float]:
-    """Return (CPU seconds of all shards on one thread, gain of two threads by the clock), the best of a few rounds.
+def prepare(kind: str, threads: int, path: Path | None) -> None:
+    """Make a process ready: pools of so many threads, rules built, kernels compiled and warm."""
+    global work
+    pa.set_cpu_count(threads)
+    if kind == "hash":
+        work = hashed
+        return
+    from pipelines.steps.chain import chain
 
+    links = [chain([name]) for name in RULES] if kind == "every" else chain(CHAIN)
+    work = partial(decided if kind == "every" else chained, links=links)
+    work(path)
+
+
+def hashed(times: int) -> int:
+    """Hash a megabyte so many times: what shares nothing but the machine."""
+    data = bytes(1 << 20)
+    for _ in range(times):
+        hashlib.blake2b(data)
+    return times
+
+
+def one(shard: Any) -> int:
+    return work(shard)
+
+
+def threaded(threads: int, shards: list[Any]) -> tuple[float, float]:
+    """Return (CPU seconds, seconds by the clock) of all shards on so many threads of this process."""
+    spent, begin = time.process_time(), time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, shards))
+    return time.process_time() - spent, time.perf_counter() - begin
+
+
+def timed(kind: str, paths: list[Any]) -> tuple[float, float, float]:
+    """Return (CPU seconds of all shards on one thread, gain of two threads, gain of two processes), the best of rounds.
+
+    Everything runs in processes of its own, with as many threads in the pools of polars and Arrow as it is to use.
     Each round takes the shards several times over: a corpus has many, so that the wait for the last one counts little.
     """
-    cpu, wall = float("inf"), {1: float("inf"), 2: float("inf")}
+    shards = paths * TIMES
+    cpu, wall = float("inf"), {"one": float("inf"), "threads": float("inf"), "processes": float("inf")}
     for _ in range(ROUNDS):
-        for threads in (1, 2):
-            spent, begin = time.process_time(), time.perf_counter()
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(work, paths * TIMES))
-            wall[threads] = min(wall[threads], time.perf_counter() - begin)
-            cpu = min(cpu, (time.process_time() - spent) / TIMES) if threads == 1 else cpu
-    return cpu, wall[1] / wall[2]
-
-
-def ceiling() -> float:
-    """Return what two threads gain on this machine where nothing is shared: blake2b over a megabyte."""
-    data = bytes(1 << 20)
-
-    def hashed(times: int) -> None:
-        for _ in range(times):
-            hashlib.blake2b(data)
-
-    return timed(hashed, [100] * 16)[1]
+        for name, processes, threads in (("one", 1, 1), ("threads", 1, 2), ("processes", 2, 1)):
+            os.environ["POLARS_MAX_THREADS"] = str(threads)
+            with multiprocessing.get_context("spawn").Pool(processes, prepare, (kind, threads, paths[0])) as pool:
+                pool.map(one, paths, chunksize=1)  # warm, both of them
+                if processes == 1:
+                    spent, seconds = pool.apply(threaded, (threads, shards))
+                else:
+                    begin = time.perf_counter()
+                    pool.map(one, shards, chunksize=1)
+                    spent, seconds = float("inf"), time.perf_counter() - begin
+            wall[name] = min(wall[name], seconds)
+            cpu = min(cpu, spent / TIMES) if name == "one" else cpu
+    return cpu, wall["one"] / wall["threads"], wall["one"] / wall["processes"]
 
 
 def compare(paths: list[Path], peer_kilobytes: float) -> dict[str, Any]:
     """Return all speeds and ratios."""
-    from pipelines.steps.chain import chain
-
-    links, links_chain = [chain([name]) for name in RULES], chain(CHAIN)
     texts = [text for path in paths for text in pq.read_table(path, columns=["text"])["text"].to_pylist()]
     size = sum(len(text.encode()) for text in texts)
     subset = [text for text in texts[:: max(1, round(size / (peer_kilobytes * 1000)))] if text.strip()]
     subset_size = sum(len(text.encode()) for text in subset)
     found: dict[str, Any] = {"megabytes": size / 1e6, "documents": len(texts)}
-    found["ceiling"] = ceiling()
+    found["ceiling"] = dict(zip(("threads", "processes"), timed("hash", [100] * 16)[1:], strict=True))
     found |= {"peer_megabytes": subset_size / 1e6, "peer_documents": len(subset)}
-    for name, work, every in (
-        ("every", lambda path: decided(path, links), True),
-        ("chain", lambda path: chained(path, links_chain), False),
-    ):
-        for path in paths[:1]:
-            work(path)  # compile
-        one, gain = timed(work, paths)
-        theirs = subset_size / 1e6 / peer(subset, every)
+    for name in ("every", "chain"):
+        seconds, threads, processes = timed(name, paths)
+        theirs = subset_size / 1e6 / peer(subset, name == "every")
         found[name] = {
-            "ours_mb_s": size / 1e6 / one,
+            "ours_mb_s": size / 1e6 / seconds,
             "datatrove_mb_s": theirs,
-            "ratio": size / 1e6 / one / theirs,
-            "two_threads": gain,
+            "ratio": size / 1e6 / seconds / theirs,
+            "two_threads": threads,
+            "two_processes": processes,
         }
     return found
 
@@ -257,9 +285,10 @@ def main() -> None:
         row = found[name]
         print(
             f"{about}: ours {row['ours_mb_s']:.1f} MB/s, datatrove {row['datatrove_mb_s']:.3f} MB/s a core, "
-            f"{row['ratio']:.0f}x; two threads {row['two_threads']:.2f}x"
+            f"{row['ratio']:.0f}x; two threads {row['two_threads']:.2f}x, two processes {row['two_processes']:.2f}x"
         )
-    print(f"two threads of a bare hash: {found['ceiling']:.2f}x")
+    ceiling = found["ceiling"]
+    print(f"a bare hash: two threads {ceiling['threads']:.2f}x, two processes {ceiling['processes']:.2f}x")
     print(f"decide anew: {found['redecide_documents_s'] / 1e6:.2f} M documents/s")
     for times, peak in found.get("peak_mb", {}).items():
         print(f"peak memory, {times} the input: {peak:.0f} MB")

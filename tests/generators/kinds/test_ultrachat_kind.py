@@ -198,12 +198,27 @@ def test_long_dialogues_are_cut_between_rounds_and_lose_none():
     assert reasons(outcomes) == {"round_too_long": 1} and len(rows(outcomes)) == 1
 
 
-def test_a_block_makes_up_for_what_is_refused_and_rows_too_many_are_surplus():
+def test_more_are_started_for_what_is_refused_and_rows_too_many_are_surplus():
     cut = Completion("Answer that", "length", model="scripted")
     outcomes, talk = run(script(reply=[cut, "Answer two.", "Answer three."]), rows=2, rounds={"world": (1, 1)})
     assert [row[1] for row in rows(outcomes)] == ["Answer two.", "Answer three."]
-    assert reasons(outcomes) == {"reply_truncated": 1, "surplus": 1}  # 1 of 2 was kept: 2 are started for the one
-    assert sum(ask.purpose == "reply" for ask in talk.heard) == 4
+    refused = reasons(outcomes)
+    assert refused.pop("reply_truncated") == 1 and set(refused) <= {"surplus"}
+    asked = sum(ask.purpose == "opening" for ask in talk.heard)
+    assert asked == 3 + refused.get("surplus", 0) <= 5  # every opening is in the books
+
+
+def test_dialogues_and_openings_run_beside_each_other_and_little_is_started_in_vain():
+    cut = Completion("Answer that", "length", model="scripted")
+    words = [f"{a}{b}" for a in NUMBERS for b in "bcdfghklmnpqrstvwxz"]
+    lists = [f"1. Why do {w}ers {w}ing near {w}land {w}ly?" for w in words]
+    replies = script(lists, reply=[*([cut] * 3 + ["Answer."]) * 40])  # one of four is kept
+    outcomes, talk = run(replies, rows=12, rounds={"world": (1, 1)})
+    purposes = "".join("o" if ask.purpose == "opening" else "d" for ask in talk.heard)
+    assert "do" in purposes  # no wait for the last dialogue before the next opening
+    assert len(rows(outcomes)) == 12
+    answered = purposes.count("d")
+    assert 4 * 11 < answered <= 4 * 12 + 12 and len(outcomes) == purposes.count("o")
 
 
 def test_the_search_for_openings_is_bounded_and_says_so():

@@ -71,6 +71,15 @@ def test_the_opposite_verdict_gives_the_opposite_pair():
     assert kept.row["chosen"][0]["content"] == "Answer gamma." and kept.row["rejected"][0]["content"] == "Answer beta."
 
 
+def test_prompts_of_all_aspects_begin_alike_so_that_a_server_reads_the_texts_once():
+    prompts = ({**PROMPT, "messages": [*PROMPT["messages"][:1], {"role": "assistant", "content": "The Po."}]},)
+    for reference in (False, True):
+        _, talk = run(prompts=prompts, reference=reference)
+        asked = [a.request.messages[0]["content"] for a in talk.heard if a.purpose.startswith("rate:")]
+        firsts = {text[: text.index("Answer delta.")] for text in asked}
+        assert len(asked) == 8 and len(firsts) == 2  # one an order
+
+
 def test_each_aspect_is_judged_by_itself_in_an_order_and_its_reverse():
     _, talk = run()
     for aspect in ASPECTS:
