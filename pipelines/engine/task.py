@@ -47,10 +47,7 @@ class Task:
 
 
 class TaskRunner:
-    """The callable that datatrove's executors run: task number `rank` of a list.
-
-    `threads` bounds the thread pools of polars and Arrow in its process, each of which would take every core.
-    """
+    """The callable that datatrove's executors run: task number `rank` of a list, with `threads` for Arrow."""
 
     def __init__(self, tasks: list[Task], threads: int | None = None) -> None:
         self.tasks = [asdict(task) for task in tasks]
@@ -58,19 +55,13 @@ class TaskRunner:
 
     def __call__(self, data: Iterable[Any] | None, rank: int = 0, world_size: int = 1) -> None:
         if self.threads:
-            bound_pools(self.threads)
+            import pyarrow as pa
+
+            pa.set_cpu_count(self.threads)
         do(Task(**self.tasks[rank]))
 
     def __repr__(self) -> str:
         return f"TaskRunner({len(self.tasks)} tasks)"
-
-
-def bound_pools(threads: int) -> None:
-    """Let polars and Arrow use so many threads in this process; what the user set for polars goes before."""
-    import pyarrow as pa
-
-    os.environ.setdefault("POLARS_MAX_THREADS", str(threads))  # read when polars first computes
-    pa.set_cpu_count(threads)
 
 
 def do(task: Task) -> None:

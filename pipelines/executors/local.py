@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -19,12 +21,21 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def threads_each(processes: int) -> int | None:
-    """Return how many threads a pool in each of so many processes may have; None for all, in this process itself.
+@contextlib.contextmanager
+def bounded_pools(threads: int) -> Iterator[None]:
+    """Let polars use so many threads in processes that start here, unless the user set a number.
 
-    Two at least: one decides while the other waits for the disk, and a wave's last task is not held to a single core.
+    Each would take every core otherwise. It is read when polars is imported, which the fork server does beforehand.
     """
-    return max(2, (os.cpu_count() or 1) // processes) if processes > 1 else None
+    name = "POLARS_MAX_THREADS"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = str(threads)
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
@@ -37,10 +48,8 @@ def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
     logger.remove()
     multiprocess.set_forkserver_preload(PRELOAD)
     processes = max(1, min(workers, len(tasks)))
-    executor = QuietLocalExecutor(
-        pipeline=[TaskRunner(tasks, threads_each(processes))],
-        tasks=len(tasks),
-        workers=processes,
-        logging_dir=str(logs),
-    )
-    executor.run_watched(tasks)
+    threads = max(2, (os.cpu_count() or 1) // max(1, workers))  # two: one computes while the other waits for the disk
+    runner = TaskRunner(tasks, threads if processes > 1 else None)  # one process is this one, and has all cores
+    executor = QuietLocalExecutor(pipeline=[runner], tasks=len(tasks), workers=processes, logging_dir=str(logs))
+    with bounded_pools(threads):
+        executor.run_watched(tasks)

@@ -10,6 +10,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import polars as pl
+import pyarrow as pa
 import pytest
 
 from pipelines.engine import store as stores
@@ -61,6 +63,39 @@ class Joined(Work):
         text = "".join(f.read_text() for f in inputs["letters"].files("letters", ".txt"))
         write_text(out / "word.txt", text)
         return Counts(seen=1, kept=1)
+
+
+class Pools(Work):
+    """Writes how many threads polars and Arrow have in the worker."""
+
+    def shards(self, inputs: Mapping[str, Artifact]) -> int:
+        return 3
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        write_text(out / f"{rank}.txt", f"{pl.thread_pool_size()} {pa.cpu_count()}")
+        return Counts(seen=1, kept=1)
+
+
+POOLS_ON_64_CORES = """
+import os, sys
+from pathlib import Path
+os.cpu_count = lambda: 64
+from pipelines.engine.step import Step
+from pipelines.executors import Where
+from pipelines.run import run
+from tests.pipelines.test_run import Pools
+step, store = Step("pools:x", Pools()), Path(sys.argv[1])
+run([step], store, Where(workers=int(sys.argv[2])))
+print({file.read_text() for file in step.artifact(store).path.glob("*.txt")}, os.environ.get("POLARS_MAX_THREADS"))
+"""
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(16, 4), (64, 2)])
+def test_workers_share_the_cores(tmp_path: Path, workers: int, threads: int) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "POLARS_MAX_THREADS"}
+    words = [sys.executable, "-c", POOLS_ON_64_CORES, str(tmp_path / "store"), str(workers)]
+    done = subprocess.run(words, cwd=Path(__file__).parents[2], env=env, capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines()[-1:] == [f"{{'{threads} {threads}'}} None"], done.stderr
 
 
 def plan(tmp_path: Path, **fields: str) -> Step:
