@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import platform
 import sysconfig
 import tokenize
@@ -28,13 +29,13 @@ class Code(SampleSet):
     parts = 2
 
     def members(self) -> list[tuple[str, int]]:
-        root = library()
         found = []
-        for path in sorted(root.rglob("*.py")):
-            relative = path.relative_to(root)
-            if not _NOT_CODE_OF_THE_LIBRARY.intersection(relative.parts) and (size := path.stat().st_size):
-                found.append((relative.as_posix(), size))
-        return found
+        for folder, below, files in os.walk(root := library()):
+            below[:] = [name for name in below if name not in _NOT_CODE_OF_THE_LIBRARY]  # not even looked into
+            for path in (Path(folder, name) for name in files if name.endswith(".py")):
+                if size := path.stat().st_size:
+                    found.append((path.relative_to(root).as_posix(), size))
+        return sorted(found, key=lambda member: member[0].split("/"))
 
     def rows(self, member: str) -> Iterator[Row | Unreadable]:
         data = (library() / member).read_bytes()
