@@ -2,12 +2,16 @@
 
 import random
 import time
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from pipelines.measuring.rule import stages
 from pipelines.steps.chain import chain, judge
+from schemas.artifact import Artifact
 from schemas.errors import RecipeError
 
 HEX = "9f86d081884c7d659a2feaa0c55ad015"
@@ -24,6 +28,19 @@ def _edited(texts: list[str], **params: Any) -> tuple[list[str], dict[str, int]]
 
 def _one(text: str, **params: Any) -> str:
     return _edited([text], **params)[0][0]
+
+
+def test_a_list_that_only_rewrites_drops_nothing_in_memory_and_as_steps(tmp_path: Path) -> None:
+    texts = ["write to ada@lovelace.org", "nothing here", "8.8.4.4"]
+    batch = pa.record_batch({"id": ["a", "b", "c"], "text": pa.array(texts, pa.large_string())})
+    judged = judge(batch, chain(["pii"]))
+    assert judged.reasons.to_list() == [None] * 3 and sum(judged.edits.values()) == 2
+    measure, decide, _edit = (stage.work for stage in stages(["pii"]))
+    (tmp_path / "in" / "documents").mkdir(parents=True)
+    pq.write_table(pa.Table.from_batches([batch]), tmp_path / "in" / "documents" / "00000.parquet")
+    measure.run({"documents": Artifact(tmp_path / "in")}, tmp_path / "measured", 0)
+    counts = decide.run({"measures": Artifact(tmp_path / "measured")}, tmp_path / "decided", 0)
+    assert (counts.seen, counts.kept, counts.dropped) == (3, 3, {})
 
 
 def _theirs(text: str) -> str:

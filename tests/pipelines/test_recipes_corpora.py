@@ -1,11 +1,16 @@
-"""The shipped corpus recipes: they plan, in the order that their originals have."""
+"""The shipped corpus recipes: they plan, in the order that their originals have, and run on real pages."""
 
 from __future__ import annotations
 
+import gzip
+from pathlib import Path
+
 import pytest
 
+from pipelines.executors import Where
 from pipelines.plan import plan
 from pipelines.recipes_shipped import load, names
+from pipelines.run import run
 from schemas.plugin import split
 
 
@@ -41,3 +46,22 @@ def test_the_classifier_of_quality_sees_nothing_that_the_answer_is_measured_on()
 @pytest.mark.parametrize("name", names())
 def test_every_shipped_recipe_plans_and_ends_in_a_report(name: str) -> None:
     assert [step.name for step in plan(load(name)).targets][-1] == "report"
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(("name", "last"), [("fineweb", "safe"), ("dclm", "deduped")])
+def test_the_recipe_runs_on_a_crawl_of_real_pages(tmp_path: Path, name: str, last: str) -> None:
+    from pipelines.fetching.sample_pages import page_set, record
+
+    pages = page_set("sqlite_docs")
+    with open(tmp_path / "crawl.warc.gz", "wb") as crawl:
+        for member, _ in pages.members()[::8]:
+            crawl.write(gzip.compress(record(pages.url(member), pages.package.read(member))))
+    made = plan(load(name, [f"corpora.pages.source.warc.path={tmp_path}/*.warc.gz"]))
+    run(made.targets, tmp_path / "store", Where(workers=1))
+    steps = {step.name: step for step in made.steps}
+    counts = {corpus: steps[f"corpus:{corpus}"].artifact(tmp_path / "store").manifest.counts for corpus in
+              ("pages", "filtered", last)}  # fmt: skip
+    assert counts["pages"]["seen"] > 90
+    assert counts["pages"]["kept"] > counts["filtered"]["kept"] >= counts[last]["kept"] > 20
+    assert (made.targets[-1].artifact(tmp_path / "store").path / "report.html").stat().st_size > 10_000
