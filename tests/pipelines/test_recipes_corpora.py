@@ -18,7 +18,11 @@ from schemas.plugin import split
     ("name", "rules", "dedup"),
     [
         ("fineweb", ["url", "language", "gopher_repetition", "gopher_quality", "c4", "fineweb"], "minhash"),
-        ("dclm", ["url", "language", "gopher_repetition", "gopher_quality", "refinedweb_lines"], "paragraph"),
+        (
+            "dclm",
+            ["url", "web_addresses", "language", "gopher_repetition", "gopher_quality", "refinedweb_lines"],
+            "paragraph",
+        ),
     ],
 )
 def test_the_recipe_plans_in_its_order(name: str, rules: list[str], dedup: str) -> None:
@@ -26,6 +30,7 @@ def test_the_recipe_plans_in_its_order(name: str, rules: list[str], dedup: str) 
     assert [split("rule", spec)[0] for spec in recipe.corpora["filtered"].rules] == rules
     steps = [step.name for step in plan(recipe).steps]
     assert steps.index("decide:filtered") < steps.index("edit:filtered") < steps.index("corpus:filtered")
+    assert sum(step.startswith("edit:filtered") for step in steps) == {"fineweb": 1, "dclm": 2}[name]
     assert any(step.startswith(f"{dedup}:deduped") for step in steps)
 
 
