@@ -266,9 +266,7 @@ def reasons_of(specs: Sequence[Any]) -> list[tuple[str, Reason]]:
 def verdict(reasons: Sequence[tuple[str, Reason]]) -> pl.Expr:
     """Return an expression: the name of the first reason that holds, null for a document that stays."""
     if not reasons:
-        return pl.repeat(
-            None, pl.len(), dtype=pl.String
-        )  # a row each: a literal would be one row where it stands alone
+        return pl.repeat(None, pl.len(), dtype=pl.String)  # a literal would be one row where it stands alone
     # the lowest place of those that hold: columns of small integers cost a fifth of columns of names
     places = [pl.when(r.drop).then(pl.lit(place, dtype=pl.UInt16)) for place, (_, r) in enumerate(reasons)]
     first = pl.min_horizontal(places)
