@@ -29,8 +29,8 @@ pytestmark = [
 SHORT = {"world": [1, 2], "creation": [1, 2], "material": [1, 2]}
 POOL = [{"model": "m", "name": name, "temperature": t} for name, t in (("cool", 0.3), ("warm", 0.8), ("hot", 1.2))]
 KINDS = {
-    "self_instruct": {"model": "m", "rows": 6, "requests_at_most": 12, "max_tokens": 200, "example_tokens": 96},
-    "ultrachat": {"model": "m", "rows": 4, "rounds": SHORT, "max_tokens": 96, "material_characters": 400},
+    "self_instruct": {"model": "m", "rows": 4, "requests_at_most": 8, "max_tokens": 160, "example_tokens": 64},
+    "ultrachat": {"model": "m", "rows": 2, "rounds": SHORT, "max_tokens": 96, "material_characters": 400},
     "ultrafeedback": {
         "pool": POOL,
         "judges": ["m"],
@@ -45,7 +45,13 @@ KINDS = {
 def served():
     if URL:
         return Served(url=URL, model=NAME or "", dialect="vllm")
-    return Served(serve=DIRECTORY, context=2048, kv_cache_gib=2)
+    return Served(serve=DIRECTORY, context=2048, kv_cache_gib=2, arguments=("--enforce-eager",))  # no compiling
+
+
+@pytest.fixture(scope="module")
+def endpoints(served):
+    with opened({"m": served}, {}) as found:  # one server for all
+        yield found
 
 
 def inputs(name, tmp_path):
@@ -70,16 +76,15 @@ def inputs(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_real_model_gives_rows_and_a_replay_gives_the_same_bytes_and_sends_nothing(name, served, tmp_path):
+def test_a_real_model_gives_rows_and_a_replay_gives_the_same_bytes_and_sends_nothing(name, served, endpoints, tmp_path):
     work = Generate(kind={name: KINDS[name]}, models={"m": served}, concurrency=16)
     given = inputs(name, tmp_path)
-    with opened({"m": served}, {}) as endpoints:
-        with Client(endpoints, tmp_path / "store.sqlite", 16) as client:
-            counts = work.make(given, tmp_path / "one", 0, client)
-            assert client.usage.sent > 0
-        with Client(endpoints, tmp_path / "store.sqlite", 4) as client:
-            again = work.make(given, tmp_path / "two", 0, client)
-            assert client.usage.sent == 0
+    with Client(endpoints, tmp_path / "store.sqlite", 16) as client:
+        counts = work.make(given, tmp_path / "one", 0, client)
+        assert client.usage.sent > 0
+    with Client(endpoints, tmp_path / "store.sqlite", 4) as client:
+        again = work.make(given, tmp_path / "two", 0, client)
+        assert client.usage.sent == 0
     assert counts == again and counts.seen > 0
     for folder in ("rows", "dropped", "journal"):
         first, second = (sorted((tmp_path / out / folder).iterdir()) for out in ("one", "two"))
