@@ -28,7 +28,7 @@ from schemas.errors import RecipeError
 
 Sector = Literal["world", "creation", "material"]
 END = "[END]"
-BELIEF = 4  # dialogues kept beforehand, as it were: a first one that is lost does not double what is started
+PRIOR_KEPT = 4  # counted as kept before the first: one that is lost at once must not double what is started
 WINDOW = 256  # chains under way at once: bounds what waits in memory
 GOLDEN = 0.6180339887498949  # steps of this length fall evenly on an interval, however many there are
 LAYOUTS = 4
@@ -179,7 +179,7 @@ class _Run:
 
         One at a time to the last row would leave the server idle; a few that turn out too many are dropped as surplus.
         """
-        rate = (self.kept + BELIEF) / (self.ended + BELIEF)
+        rate = (self.kept + PRIOR_KEPT) / (self.ended + PRIOR_KEPT)
         missing = math.ceil((self.target - self.kept) / rate) - (self.dialogues - self.ended)
         if missing <= 0:
             return None

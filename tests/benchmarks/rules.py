@@ -216,12 +216,16 @@ def timed(kind: str, paths: list[Any]) -> tuple[float, float, float]:
     Everything runs in processes of its own, with as many threads in the pools of polars and Arrow as it is to use.
     Each round takes the shards several times over: a corpus has many, so that the wait for the last one counts little.
     """
+    from pipelines.executors.local import bounded_pools
+
     shards = paths * TIMES
     cpu, wall = float("inf"), {"one": float("inf"), "threads": float("inf"), "processes": float("inf")}
     for _ in range(ROUNDS):
         for name, processes, threads in (("one", 1, 1), ("threads", 1, 2), ("processes", 2, 1)):
-            os.environ["POLARS_MAX_THREADS"] = str(threads)
-            with multiprocessing.get_context("spawn").Pool(processes, prepare, (kind, threads, paths[0])) as pool:
+            with (
+                bounded_pools(threads),
+                multiprocessing.get_context("spawn").Pool(processes, prepare, (kind, threads, paths[0])) as pool,
+            ):
                 pool.map(one, paths, chunksize=1)  # warm, both of them
                 if processes == 1:
                     spent, seconds = pool.apply(threaded, (threads, shards))

@@ -69,7 +69,16 @@ def test_text_without_addresses_loses_only_line_breaks(parts: list[str]) -> None
     assert edited(text, max_newlines=None) == text
 
 
+ADDRESSES = ["https://a.b/c?d=é#f", "www.ab.museum", "jo@mail.example.com", "sub.example.co.uk/x", "10.0.0.1:80/y"]
+
+
+@given(st.lists(st.sampled_from(["word", "語", "3,5", "(e.g.)", *ADDRESSES]), max_size=20), st.sampled_from(" \n"))
+def test_addresses_and_the_space_before_them_go_and_nothing_else(parts: list[str], between: str) -> None:
+    left = "".join(between + part for part in parts if part not in ADDRESSES)
+    assert edited("".join(between + part for part in parts)) == left
+
+
 @given(st.text(alphabet="ahtps:/.w@com0129 \n(),é", max_size=60))
-def test_a_second_pass_finds_little_and_no_input_breaks_it(text: str) -> None:
-    once = edited(text)
-    assert len(edited(once)) <= len(once) <= len(text)
+def test_what_is_left_stood_there_in_that_order(text: str) -> None:
+    characters = iter(text)
+    assert all(character in characters for character in edited(text))
