@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import http.client
 import json
 import os
 import socket
@@ -228,8 +229,8 @@ class Server:
                 pass
             with opener.open(f"{root}/v1/models", timeout=HEALTH_SECONDS) as reply:
                 return self.name in [model["id"] for model in json.loads(reply.read())["data"]]
-        except (OSError, ValueError, LookupError, TypeError):
-            return False
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
+            return False  # HTTPException: it died between the head of its reply and the body
 
 
 def serve_until_interrupted(serve: Serve, say: Say) -> None:

@@ -47,9 +47,10 @@ class Handler(BaseHTTPRequestHandler):
     def send(self, value, status=200):
         data = json.dumps(value).encode()
         self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Content-Length", str(len(data) + (mode == "cuts its replies")))
         self.end_headers()
         self.wfile.write(data)
+        self.close_connection = mode == "cuts its replies"
     def log_message(self, *_): pass
 ThreadingHTTPServer(("127.0.0.1", int(args["--port"])), Handler).serve_forever()
 """
@@ -125,8 +126,9 @@ def test_a_server_that_dies_at_its_start_shows_the_end_of_its_log(serve, monkeyp
     assert not server.record.path.exists()
 
 
-def test_a_server_that_never_answers_is_ended_at_the_deadline(serve, monkeypatch):
-    monkeypatch.setenv("STAND_IN", "ill")
+@pytest.mark.parametrize("mode", ["ill", "cuts its replies"])
+def test_a_server_that_never_answers_is_ended_at_the_deadline(mode, serve, monkeypatch):
+    monkeypatch.setenv("STAND_IN", mode)
     server = Server(serve(start_seconds=1.5))
     with pytest.raises(WindtunnelError, match="did not answer") as caught:
         server.start()
