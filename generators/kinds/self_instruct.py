@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import random
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -25,16 +26,21 @@ from generators.session import Session
 
 CLASSIFICATION_SHOTS, OTHER_SHOTS = 12, 19  # as in the paper
 INSTANCE_SHOTS = 8
+PRIOR_PROMPTS, PRIOR_ACCEPTED = 1, 4  # what is expected of a prompt before the first answer
+PRIOR_INSTRUCTIONS = 4  # taken to have brought a row each before the first: one lost at once must not double the work
+WINDOW = 256  # chains under way at once: bounds what waits in memory
 
 
 class SelfInstruct(Generator):
     """Self-Instruct on one model. A row is one worked example; `rows` of them end the run, if no bound does before.
 
-    `lag`: prompt k knows what was accepted from the prompts up to k - lag, so the result does not depend on timing.
+    `lag`: so many prompts are undecided at once at most; what a prompt knows of the earlier ones depends on the order
+    of the results and never on timing.
     `requests_at_most` (default 4 per row wanted, 64 at least) and `patience` (requests in a row without anything new)
     keep a model that has nothing to say from being asked for ever.
     """
 
+    version: ClassVar[int] = 2
     primary: ClassVar[str | None] = "model"
     sequential: ClassVar[bool] = True
     prompts: ClassVar[tuple[str, ...]] = tuple(
@@ -75,7 +81,6 @@ class SelfInstruct(Generator):
     words: Literal["ascii", "unicode"] = "ascii"
     ascii_start: bool = True
     examples_at_most: int = Field(5, gt=0)  # rows of one instruction
-    block: int = Field(64, gt=0)  # accepted instructions whose examples are asked for at once; what is over is dropped
     layouts: Literal["varied", "plain"] = "varied"  # how instruction and input share the user's turn
     temperature: float = Field(0.7, ge=0)
     top_p: float = Field(0.5, gt=0, le=1)
@@ -102,42 +107,70 @@ class _Candidate:
     lineage: dict[str, Any]
 
 
+class _Prompted(NamedTuple):
+    """What a prompt brought: candidates, and what was lost on the way."""
+
+    found: Sequence[Outcome | _Candidate]
+
+
 class _Run:
-    """The state of one run: the pool, the gates, what is accepted and waits for its examples."""
+    """The state of one run: the pool with its gates, which accepted instructions wait for examples, the counts."""
 
     def __init__(self, kind: SelfInstruct, session: Session) -> None:
         self.kind, self.session = kind, session
         self.tasks = seed_tasks.read(kind.seeds)
         self.pool = Pool(self.tasks, kind.similarity, kind.near_duplicate, kind.words, kind.ascii_start)
-        self.waiting: list[tuple[str, dict[str, Any]]] = []
-        self.rows = self.requests = self.idle = 0
+        self.waiting: deque[tuple[int, str, dict[str, Any]]] = deque()
+        self.requests = self.answered = self.idle = 0  # prompts sent and back, those in a row without anything new
+        self.instructions = self.ended = self.rows = 0  # asked for examples, back with them, and the rows of these
         self.bound = kind.requests_at_most or max(64, 4 * kind.rows)
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Bootstrap until there are rows enough or a bound is met; say in the journal which it was."""
-        kind = self.kind
-        for found in self.session.drive(self._prompts(), wanted=self._wanted, window=kind.lag):
-            fresh = len(self.pool.own)
-            yield from self._judged(found)
-            self.requests += 1
-            self.idle = 0 if len(self.pool.own) > fresh else self.idle + 1
-            if len(self.waiting) >= min(kind.block, math.ceil((kind.rows - self.rows) / 2)):
-                yield from self._examples()
-        yield from self._examples()
+        """Bootstrap until there are rows enough or a bound is met; say in the journal which it was.
+
+        Prompts and requests for examples run beside each other, so that neither waits for the slowest of the other.
+        """
+        kind, journal = self.kind, self.session.journal
+        for found in self.session.drive(self._chains(), lambda: WINDOW if self._next() else 0, WINDOW):
+            if isinstance(found, _Prompted):
+                fresh = len(self.pool.own)
+                yield from self._judged(found.found)
+                self.answered += 1
+                self.idle = 0 if len(self.pool.own) > fresh else self.idle + 1
+            else:
+                self.ended += 1
+                yield from self._counted(found)
+        for _, text, lineage in self.waiting:
+            yield Dropped("surplus", "instruction", text, lineage)
         reason = "rows" if self.rows >= kind.rows else "requests" if self.requests >= self.bound else "patience"
-        self.session.journal[f"stopped_by_{reason}"] += 1
-        self.session.journal["instructions_accepted"] = len(self.pool.own)
+        journal[f"stopped_by_{reason}"] += 1
+        journal["instructions_accepted"] = len(self.pool.own)
 
-    def _wanted(self) -> int:
-        """Return how many more prompts may be open: none when there is enough or nothing new comes."""
-        enough = self.rows >= self.kind.rows or self.idle >= self.kind.patience
-        return 0 if enough else self.kind.lag
+    def _next(self) -> Literal["examples", "prompt"] | None:
+        """Return what to start: examples for as many instructions as the missing rows take, and prompts for more."""
+        rate = (self.rows + PRIOR_INSTRUCTIONS) / (self.ended + PRIOR_INSTRUCTIONS)
+        missing = math.ceil((self.kind.rows - self.rows) / rate) - (self.instructions - self.ended)
+        if missing <= 0:
+            return None
+        if self.waiting:
+            return "examples"
+        under_way = self.requests - self.answered
+        if self.requests >= self.bound or self.idle >= self.kind.patience or under_way >= self.kind.lag:
+            return None
+        each = (len(self.pool.own) + PRIOR_ACCEPTED) / (self.answered + PRIOR_PROMPTS)
+        return "prompt" if under_way * each < missing else None
 
-    def _prompts(self) -> Iterator[Chain[Sequence[Outcome | _Candidate]]]:
-        for number in range(self.bound):
-            yield self._prompt(number)
+    def _chains(self) -> Iterator[Chain[_Prompted | Sequence[Outcome]]]:
+        """Yield prompts and requests for examples as they are wanted."""
+        while (what := self._next()) is not None:
+            if what == "examples":
+                self.instructions += 1
+                yield self._instruction(*self.waiting.popleft())
+            else:
+                self.requests += 1
+                yield self._prompt(self.requests - 1)
 
-    def _prompt(self, number: int) -> Chain[Sequence[Outcome | _Candidate]]:
+    def _prompt(self, number: int) -> Chain[_Prompted]:
         """Ask for more instructions and return candidates in the order of the list, the cut one as dropped."""
         kind, rng = self.kind, self.session.random("prompt", number)
         mine = self.pool.own
@@ -149,14 +182,16 @@ class _Run:
         parents = {"request": number, "human": sorted(task.id for task in human), "own": sorted(own)}
         lineage = kind.lineage(self.session, {"bootstrap": completion}, **parents)
         if not completion.ok:
-            return [Failed(str(completion.error), "bootstrap", completion.detail, lineage)]
+            return _Prompted([Failed(str(completion.error), "bootstrap", completion.detail, lineage)])
         items = numbered(completion.text, len(shown) + 1, completion.finish_reason == "length")
         if not items:
-            return [Dropped("no_instruction", "bootstrap", completion.text, lineage)]
-        return [
-            _Candidate(item.text, lineage) if item.complete else Dropped("truncated", "bootstrap", item.text, lineage)
-            for item in items
-        ]
+            return _Prompted([Dropped("no_instruction", "bootstrap", completion.text, lineage)])
+        return _Prompted(
+            [
+                _Candidate(i.text, lineage) if i.complete else Dropped("truncated", "bootstrap", i.text, lineage)
+                for i in items
+            ]
+        )
 
     def _ask_more(self, number: int, shown: list[str]) -> Ask:
         kind = self.kind
@@ -186,21 +221,17 @@ class _Run:
             if reason is not None:
                 yield Dropped(reason, "instruction", text, lineage)
                 continue
+            self.waiting.append((len(self.pool.own), text, lineage))
             self.pool.accept(text)
-            self.waiting.append((text, lineage))
 
-    def _examples(self) -> Iterator[Outcome]:
-        """Ask for the examples of the accepted instructions that wait, and count the rows."""
-        waiting, self.waiting = self.waiting, []
-        first = len(self.pool.own) - len(waiting)
-        chains = (self._instruction(first + i, text, lineage) for i, (text, lineage) in enumerate(waiting))
-        for found in self.session.drive(chains):
-            for outcome in found:
-                if isinstance(outcome, Kept) and self.rows >= self.kind.rows:
-                    row = outcome.row
-                    outcome = Dropped("surplus", "example", row["messages"][-1]["content"], {"id": row["id"]})
-                self.rows += isinstance(outcome, Kept)
-                yield outcome
+    def _counted(self, found: Sequence[Outcome]) -> Iterator[Outcome]:
+        """Yield the outcomes of an instruction, rows above the number wanted as surplus."""
+        for outcome in found:
+            if isinstance(outcome, Kept) and self.rows >= self.kind.rows:
+                row = outcome.row
+                outcome = Dropped("surplus", "example", row["messages"][-1]["content"], {"id": row["id"]})
+            self.rows += isinstance(outcome, Kept)
+            yield outcome
 
     def _instruction(self, index: int, text: str, lineage: dict[str, Any]) -> Chain[Sequence[Outcome]]:
         """Classification or not, then examples by the approach that fits, then the rules that throw some away."""

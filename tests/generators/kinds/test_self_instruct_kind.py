@@ -1,17 +1,22 @@
 """Self-Instruct: the algorithm's steps, and the original's faults that must not come back."""
 
 import json
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from blake3 import blake3
 
 from generators import seed_tasks
 from generators.completion import Completion
 from generators.generator import Dropped, Failed, Kept
 from generators.kinds.self_instruct import SelfInstruct
-from generators.scripted import contents, reasons, session
+from generators.scripted import ScriptedSession, contents, reasons, session
 from schemas.errors import InputError
 
 TEN = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrs"]
 
 
 def instruction(number):
@@ -19,9 +24,9 @@ def instruction(number):
     return f"Explain {TEN[number]}{number} quietly beside {TEN[number]}{number + 50} stones."
 
 
-def run(replies, window=64, **params):
+def run(replies, **params):
     kind = SelfInstruct(model="m", **params)
-    talk = session("self_instruct", kind, replies, window=window)
+    talk = session("self_instruct", kind, replies)
     return list(kind.generate(talk)), talk
 
 
@@ -108,7 +113,7 @@ def test_classification_gets_labels_first_and_the_rest_inputs_first():
         [f"{instruction(0)}\n\nMay", "Cold"],
         [instruction(1), "x"],
     ]
-    lineage = json.loads(outcomes[-1].row["lineage"])
+    lineage = json.loads([o for o in outcomes if isinstance(o, Kept)][-1].row["lineage"])
     assert lineage["classification"] is False and set(lineage["models"]) == {"bootstrap", "classify", "example"}
 
 
@@ -118,15 +123,48 @@ def test_a_cut_reply_loses_its_last_entry_only():
     assert reasons(outcomes)["truncated"] == 1 and isinstance(outcomes[-1], Kept)
 
 
-def test_acceptance_does_not_depend_on_how_many_requests_are_under_way():
-    lists = [f" {instruction(i % 7)}\n10. {instruction((i + 3) % 10)}\n11. too short" for i in range(10)]
-    results = []
-    for window in (1, 5, 64):
-        outcomes, _ = run(
-            script(lists, example=["Output: a\nExample 2\nInput: q\nOutput: b"]), window=window, rows=9, lag=3
-        )
-        results.append([o.row["id"] if isinstance(o, Kept) else (o.reason, o.raw) for o in outcomes])
-    assert results[0] == results[1] == results[2]
+class Hasty(ScriptedSession):
+    """Each answer depends on its request alone and comes when it likes, by threads of its own."""
+
+    threads = ThreadPoolExecutor(8)
+
+    def submit(self, asks):
+        self.heard += asks
+        return self.threads.submit(self.slowly, asks)
+
+    def slowly(self, asks):
+        time.sleep(random.random() * 0.004)
+        return [Completion(self.said(ask), "stop", model="scripted") for ask in asks]
+
+    def said(self, ask):
+        mark = blake3(repr(ask.request).encode()).digest()
+        if ask.purpose == "bootstrap":
+            return "\n".join(f"{9 + i}. {instruction(mark[i] % 10)} {mark[i]}" for i in range(3)) + "\n12. short"
+        if ask.purpose == "classify":
+            return ["Yes", "No"][mark[0] % 2]
+        return ["Output: a\nExample 2\nInput: q\nOutput: b", "none"][mark[0] % 2]
+
+
+@pytest.mark.parametrize("lag", [1, 3, 16])
+def test_acceptance_does_not_depend_on_which_answer_comes_first(lag):
+    kind = SelfInstruct(model="m", rows=25, lag=lag, similarity=0.95)
+    told = []
+    for _ in range(4):
+        outcomes = kind.generate(Hasty("self_instruct", kind.seed, None))
+        told.append([o.row["id"] if isinstance(o, Kept) else (o.reason, o.raw) for o in outcomes])
+    assert told[0] == told[1] == told[2] == told[3]
+    assert sum(isinstance(o, str) for o in told[0]) == 25
+
+
+def test_prompts_and_examples_run_beside_each_other_and_little_is_started_in_vain():
+    lists = [f" {instruction(i % 10)} {word}\n10. {instruction((i + 5) % 10)} {word}" for i, word in enumerate(WORDS)]
+    one_of_four = ["Output: done", "none", "none", "none"] * 40
+    outcomes, talk = run(script(lists, example=one_of_four), rows=12, similarity=0.95)
+    purposes = "".join(ask.purpose[0] for ask in talk.heard if ask.purpose != "classify")
+    assert "eb" in purposes  # no wait for the last example before the next prompt
+    assert sum(isinstance(o, Kept) for o in outcomes) == 12
+    answered, accepted = purposes.count("e"), talk.journal["instructions_accepted"]
+    assert 4 * 11 < answered <= 4 * 12 + 12 and len(outcomes) == accepted <= answered + 16
 
 
 def test_a_model_without_ideas_is_not_asked_for_ever():
