@@ -71,13 +71,16 @@ def _mixes(made: Plan, corpora: Mapping[str, Step], held_out: Step | None) -> di
 
     used = {name for weights in recipe.mixes.values() for name, weight in weights.items() if weight > 0}
     tokenizer = _tokenizer(made, corpora, held_out)
-    tokens = {
-        name: made.add(
-            f"tokens:{name}", Tokens(), {"corpus": _train_side(made, name, corpora, held_out), "tokenizer": tokenizer}
-        )
-        for name in recipe.corpora
-        if name in used
-    }
+    tokens: dict[str, Step] = {}
+
+    def tokens_of(name: str) -> Step:
+        if name not in tokens:
+            inputs = {"corpus": _train_side(made, name, corpora, held_out), "tokenizer": tokenizer}
+            if (parent := _parent_among(recipe, name, used)) is not None:
+                inputs["known"] = tokens_of(parent)
+            tokens[name] = made.add(f"tokens:{name}", Tokens(), inputs)
+        return tokens[name]
+
     mixes = {}
     for name, weights in recipe.mixes.items():
         shares = {corpus: weight for corpus, weight in weights.items() if weight > 0}
@@ -87,8 +90,17 @@ def _mixes(made: Plan, corpora: Mapping[str, Step], held_out: Step | None) -> di
             max_epochs=recipe.tokens.max_epochs,
             context=_context(recipe),
         )
-        mixes[name] = made.add(f"mix:{name}", work, {f"tokens:{corpus}": tokens[corpus] for corpus in shares})
+        mixes[name] = made.add(f"mix:{name}", work, {f"tokens:{corpus}": tokens_of(corpus) for corpus in shares})
     return mixes
+
+
+def _parent_among(recipe: Recipe, name: str, corpora: set[str]) -> str | None:
+    """Return the nearest of `corpora` that a corpus is made from, where it is made from one at a time."""
+    while len(parents := recipe.corpora[name].parents) == 1:
+        (name,) = parents
+        if name in corpora:
+            return name
+    return None
 
 
 def _train_side(made: Plan, name: str, corpora: Mapping[str, Step], held_out: Step | None) -> Step:

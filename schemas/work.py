@@ -68,6 +68,7 @@ class Work(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     version: ClassVar[int] = 1
+    aids: ClassVar[frozenset[str]] = frozenset()  # input roles that only save work: no part of the key
     patient: ClassVar[bool] = False  # long single tasks: waits until nothing else can run, to share one wave
 
     def identity(self) -> dict[str, Any]:

@@ -22,8 +22,8 @@ class Step:
 
     @cached_property
     def key(self) -> str:
-        """Content key: step name, version, whole configuration and input keys."""
-        inputs = {role: step.key for role, step in self.inputs.items()}
+        """Content key: step name, version, whole configuration and input keys, all that can change the result."""
+        inputs = {role: step.key for role, step in self.inputs.items() if role not in self.work.aids}
         return key_of(self.name, self.work.version, self.work.identity(), inputs)
 
     @property

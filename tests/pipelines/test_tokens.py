@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.plan import plan
+from pipelines.recipes_shipped import load
 from pipelines.steps.tokens import Tokens, token_dtype
 from schemas.artifact import Artifact
 from schemas.errors import InputError
@@ -65,6 +67,45 @@ def test_empty_documents_are_counted_and_again_gives_the_same_bytes(tmp_path, wo
     assert counts.tokens * 2 == len(before["tokens/00000.ds"])
     Tokens().run(inputs, tmp_path / "out", 0)
     assert _bytes(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("shards", [0, 1, 3])
+def test_what_is_known_is_copied_and_the_bytes_are_the_same(shards, tmp_path, world):
+    texts = [text for _, text in world.documents[:60]]
+    rows = [{"id": document_id("s", t), "text": t, "source": "s"} for t in texts]
+    kept = [dict(row) for i, row in enumerate(rows) if i % 4]  # a filter
+    kept[4]["text"] += " and more"  # an edit: same id, other text
+    kept[7]["text"] = ""
+    kept.insert(9, {"id": "new", "text": "not in the larger corpus", "source": "s"})
+    kept[20], kept[21] = kept[21], kept[20]
+    tokenizer = world.artifact("tokenizer")
+    for name, found, parts in (("large", rows, shards), ("small", kept, 1)):
+        (tmp_path / name / "kept").mkdir(parents=True)
+        for rank in range(parts):
+            table = pa.Table.from_pylist(found[rank::parts], schema=DOCUMENT)
+            pq.write_table(table, tmp_path / name / "kept" / f"{rank:05d}.parquet")
+            inputs = {"corpus": Artifact(tmp_path / name), "tokenizer": tokenizer}
+            Tokens().run(inputs, tmp_path / f"tokens_{name}", rank)
+    inputs = {
+        "corpus": Artifact(tmp_path / "small"),
+        "tokenizer": tokenizer,
+        "known": Artifact(tmp_path / "tokens_large"),
+    }
+    counts = Tokens().run(inputs, tmp_path / "out", 0).check("tokens")
+    assert _bytes(tmp_path / "out") == _bytes(tmp_path / "tokens_small")
+    known = [row["text"] for row in rows[0::shards]] if shards else []  # a document of another shard is encoded
+    assert counts.notes["copied"] == sum(row["text"] in known for row in kept)
+    assert counts.notes["copied"] > 10 or not shards
+
+
+def test_a_corpus_is_encoded_once_and_what_saves_work_is_no_part_of_the_key():
+    made = plan(load("quickstart"))
+    assert made.find("tokens:deduped").inputs["known"] is made.find("tokens:filtered")
+    assert made.find("tokens:filtered").inputs["known"] is made.find("tokens:raw")
+    assert "known" not in made.find("tokens:raw").inputs
+    alone = plan(load("quickstart", ["mixes.raw={deduped: 2.0}", "mixes.filtered={deduped: 3.0}"]))
+    assert "known" not in alone.find("tokens:deduped").inputs
+    assert alone.find("tokens:deduped").key == made.find("tokens:deduped").key
 
 
 def test_tokens_widen_with_the_vocabulary():
