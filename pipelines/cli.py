@@ -292,6 +292,26 @@ def effects(
     print_effects(scores, baseline, margin, json_, _console())
 
 
+@app.command()
+def law(
+    runs: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines: a row a run, its weights and its score.")],
+    weights: Annotated[str, typer.Option(help="The columns of the weights: 'weight_*', or names with commas.")],
+    target: Annotated[str, typer.Option(help="The column to predict; lower is better.")],
+    form: Annotated[str, typer.Option(help="auto, or one of `windtunnel list law`.")] = "auto",
+    predict: Annotated[Path | None, typer.Option(metavar="MIXES", help="A table of mixes to predict.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the predicted mixes go, as CSV.")] = None,
+    propose: Annotated[bool, typer.Option("--propose", help="Search the mix with the lowest prediction.")] = False,
+    tokens: Annotated[str | None, typer.Option(help="Tokens there are, as domain=N with commas between.")] = None,
+    budget: Annotated[float | None, typer.Option(min=1, help="Tokens that the proposed mix is for.")] = None,
+    max_epochs: Annotated[float, typer.Option(min=0, help="How often text may be repeated in it.")] = 4.0,
+    json_: Json = False,
+) -> None:
+    """Learn from your runs what a mix scores that was never trained, and which mix to try next."""
+    from pipelines.showing.law_view import print_law
+
+    print_law(runs, (weights, target, form), (predict, out), (propose, tokens, budget, max_epochs), json_, _console())
+
+
 @judge_app.command()
 def calibrate(
     pairs: Annotated[Path, typer.Argument(help="JSONL: prompt, response_a, response_b, labels.")],

@@ -28,6 +28,7 @@ FOLDERS = {
     "model": "trainer.models",
     "schedule": "trainer.schedules",
     "task": "trainer.tasks",
+    "law": "trainer.laws",
 }
 
 

@@ -23,7 +23,7 @@ def blocks(language: str) -> list[str]:
 
 
 def commands() -> list[list[str]]:
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    lines = [line for block in blocks("sh") for line in block.replace("\\\n", "").splitlines()]
     return [shlex.split(line, comments=True) for line in lines if line.startswith("windtunnel ")]
 
 
@@ -63,6 +63,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for mix, shift in (("old", 0.0), ("new", -3.0)):
             lines += [f"{mix},{seed},d{d},100,{70 + d % 7 + shift + draw.random() / 5}" for d in range(20)]
     (place / "scores.csv").write_text("\n".join(lines), encoding="utf-8")
+    names, lines, mixes = ("weight_web", "weight_code", "weight_books"), [], []
+    for k in range(24):
+        shares = [draw.random() for _ in names]
+        (mixes if k > 20 else lines).append(",".join(f"{share / sum(shares):.4f}" for share in shares))
+    header = ",".join(names)
+    runs = [f"{line},{2 + draw.random() * 0.01 + float(line.split(',')[0])}" for line in lines]
+    (place / "runs.csv").write_text("\n".join([f"{header},loss", *runs]), encoding="utf-8")
+    (place / "mixes.csv").write_text("\n".join([header, *mixes]), encoding="utf-8")
     pair = {"prompt": "Name a river.", "response_a": "The Nile.", "response_b": "No.", "labels": ["a", "a", "b"]}
     (place / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for _ in range(5)), encoding="utf-8")
     return place

@@ -8,9 +8,10 @@ seed a difference between data and not between evaluation sets.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -83,19 +84,24 @@ class Panel:
 
 
 def read_scores(path: Path) -> pl.DataFrame:
-    """Read a table of scores from CSV, Parquet or JSON lines; names stay text whatever they look like."""
+    """Read a table of scores; names stay text whatever they look like."""
     names = {"mix": pl.String, "seed": pl.String, "document": pl.String, "source": pl.String}
+    return read_table(path, "scores", names)
+
+
+def read_table(path: Path, what: str, types: Mapping[str, Any] | None = None) -> pl.DataFrame:
+    """Read a table of `what` from CSV, Parquet or JSON lines; InputError says why it cannot be read."""
     try:
         if path.suffix == ".parquet":
             return pl.read_parquet(path)
         if path.suffix in (".jsonl", ".ndjson"):
             return pl.read_ndjson(path)
-        return pl.read_csv(path, infer_schema_length=10_000, schema_overrides=names)
+        return pl.read_csv(path, infer_schema_length=10_000, schema_overrides=types)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except (pl.exceptions.PolarsError, OSError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: cannot be read as a table of scores ({first})") from error
+        raise InputError(f"{path}: cannot be read as a table of {what} ({first})") from error
 
 
 def panel(scores: pl.DataFrame, baseline: str, metric: Metric = BITS_PER_BYTE) -> Panel:

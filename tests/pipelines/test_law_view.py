@@ -1,0 +1,74 @@
+"""`windtunnel law`: the JSON that scripts read, the file of predictions, and what it refuses."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from schemas.errors import InputError, RecipeError
+
+NAMES = ["w_web", "w_code", "w_books"]
+
+
+@pytest.fixture
+def runs(tmp_path):
+    weights = np.random.default_rng(2).dirichlet([1.0, 1.0, 1.0], 26)
+    loss = 2 + np.exp(weights @ [-1.0, 0.5, -2.0])
+    table = pl.DataFrame({name: weights[:, i] for i, name in enumerate(NAMES)} | {"loss": loss})
+    table.head(22).write_csv(tmp_path / "runs.csv")
+    table.tail(4).with_columns(name=pl.lit("new")).write_csv(tmp_path / "mixes.csv")
+    return tmp_path
+
+
+def law(runs, *words):
+    given = ["law", str(runs / "runs.csv"), "--weights", "w_*", "--target", "loss", *map(str, words)]
+    return CliRunner().invoke(app, given)
+
+
+def test_the_json_is_the_contracts(runs):
+    found = json.loads(law(runs, "--json").output)
+    assert found["form"] in found["forms"] and found["proposal"] is None
+    assert found["loo_rank_correlation"] > 0.9 and 0 < found["loo_rmse"] < 0.1 and found["fit_seconds"] > 0
+    supply = ["--tokens", "w_web=5e8,w_code=1e9,w_books=1e8", "--budget", "1e9", "--max-epochs", "2"]
+    proposal = json.loads(law(runs, "--form", "exponential", "--propose", "--json", *supply).output)["proposal"]
+    assert set(proposal["weights"]) == set(NAMES) and sum(proposal["weights"].values()) == pytest.approx(1)
+    assert proposal["epochs"]["w_books"] == pytest.approx(2) and proposal["low"] < proposal["high"]
+
+
+def test_predictions_stand_beside_the_mixes(runs):
+    out = runs / "new" / "predicted.csv"
+    result = law(runs, "--predict", runs / "mixes.csv", "--out", out)
+    assert result.exit_code == 0 and "error on left-out mixes" in result.output
+    mixes, found = pl.read_csv(runs / "mixes.csv"), pl.read_csv(out)
+    assert found.select(mixes.columns).equals(mixes)
+    assert found.columns == [*mixes.columns, "predicted", "low", "high"]
+    assert ((found["predicted"] - found["loss"]).abs() < 0.1).all()
+    assert ((found["low"] <= found["predicted"]) & (found["predicted"] <= found["high"])).all()
+
+
+def test_too_few_mixes_leave_the_interval_empty(runs):
+    pl.read_csv(runs / "runs.csv").head(9).write_csv(runs / "runs.csv")
+    law(runs, "--predict", runs / "mixes.csv", "--out", runs / "out.csv")
+    assert pl.read_csv(runs / "out.csv")["low"].null_count() == 4
+    told = law(runs, "--propose").output
+    assert "too few mixes for an interval" in told and "fresh seeds" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "message"),
+    [
+        (["--form", "cubic"], RecipeError, "no law is called 'cubic'"),
+        (["--predict", "mixes.csv"], RecipeError, "go together"),
+        (["--tokens", "w_web=1", "--budget", "9"], RecipeError, "add --propose"),
+        (["--propose", "--budget", "9"], RecipeError, "needs both"),
+        (["--propose", "--budget", "9", "--tokens", "w_web=many"], RecipeError, "not of the form"),
+        (["--propose", "--budget", "9", "--tokens", "w_web=-1"], RecipeError, "above zero"),
+        (["--predict", "none.csv", "--out", "out.csv"], InputError, "no such file"),
+    ],
+)
+def test_what_cannot_be_is_said(runs, words, kind, message):
+    error = law(runs, *words).exception
+    assert isinstance(error, kind) and message in str(error)

@@ -1,0 +1,1 @@
+"""Forms of a mixing law, one a file."""

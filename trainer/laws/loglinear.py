@@ -1,0 +1,19 @@
+"""The logarithm of the target is linear in the weights: every domain multiplies the loss by a factor."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from schemas.errors import InputError
+from trainer.law_form import LawForm, Predict
+from trainer.laws.exponential import above
+
+
+class LogLinear(LawForm):
+    """An exponential law that tends to zero; needs a target above zero."""
+
+    def fit(self, weights: np.ndarray, target: np.ndarray, near: Predict | None = None) -> Predict:
+        """Return the fit; InputError for a target that is not above zero."""
+        if target.min() <= 0:
+            raise InputError("a log-linear law needs a target above zero")
+        return above([0.0], weights, target)[0]
