@@ -10,10 +10,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import settings
 
 from schemas.artifact import Artifact
 from schemas.records import DOCUMENT, document_id
 
+settings.register_profile("windtunnel", deadline=None, derandomize=True)  # a slow machine is no failure
+settings.load_profile("windtunnel")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # arrays are small here: threads would wait for one another
 
 

@@ -43,17 +43,17 @@ def ridges(weights: np.ndarray, target: np.ndarray, trust: np.ndarray | None = N
     Weights of a mix sum to one, so only differences between the slopes matter: the intercept takes their level and is
     not penalised. `left_out` is exact and needs no second fit.
     """
-    trust = np.ones(len(target)) if trust is None else trust / trust.mean()
-    middle = np.average(weights, axis=0, weights=trust)
-    root = np.sqrt(trust)[:, None]
+    share = np.ones(len(target)) if trust is None else trust / trust.mean()
+    middle = np.average(weights, axis=0, weights=share)
+    root = np.sqrt(share)[:, None]
     u, s, vt = np.linalg.svd((weights - middle) * root, full_matrices=False)
-    level = np.average(target, weights=trust)
+    level = np.average(target, weights=share)
     seen = root[:, 0] * (target - level)
     projected, found = u.T @ seen, []
     for ridge in RIDGES:
         shrunk = s**2 / (s**2 + ridge)
         slopes = vt.T @ (np.divide(shrunk, s, out=np.zeros_like(s), where=s > 1e-12) * projected)
-        leverage = (u**2) @ shrunk + trust / trust.sum()
+        leverage = (u**2) @ shrunk + share / share.sum()
         fitted = level + (weights - middle) @ slopes
         residual = (target - fitted) / np.maximum(1 - leverage, 1e-9)
         found.append(Ridge(float(level - middle @ slopes), slopes, target - residual))

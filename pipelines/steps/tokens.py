@@ -11,7 +11,7 @@ the larger corpus hold already is copied from there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
@@ -148,7 +148,7 @@ def _batches(file: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _write_tokens(
-    batch: pa.RecordBatch, known: list[np.ndarray | None], encoder: Encoder, dtype: np.dtype, handle: BinaryIO
+    batch: pa.RecordBatch, known: Sequence[np.ndarray | None], encoder: Encoder, dtype: np.dtype, handle: BinaryIO
 ) -> np.ndarray:
     """Append each document's tokens and the end; return int64 lengths [documents]. Empty documents are not written."""
     lengths = np.ones(len(batch), np.int64)

@@ -30,7 +30,7 @@ NATS = st.floats(-9999, 0)
 TOKENS = st.lists(st.tuples(st.text(), NATS, st.lists(st.tuples(st.text(), NATS))), min_size=1)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(), tokens=st.none() | TOKENS, error=st.sampled_from([None, "empty_reply"]))
 def test_what_goes_in_comes_out(tmp_path, text, tokens, error):
     text = text.encode("utf-8", "replace").decode()

@@ -17,9 +17,7 @@ from pipelines.text_in.pages import Failure, PageExtractor, RawPage
 from pipelines.text_in.streams import BrokenStream, chunks, lines, utf8_chunks
 from pipelines.text_in.warc_records import Broken, Record, records
 
-FEW = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PIECES = [
     b'{"text": "a"}',
     b'{"text": "\xc3\xa9"}',

@@ -69,7 +69,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(st.lists(PIECES, max_size=4).map(" ".join), max_size=12).map("\n".join), st.integers(0, 4))
 def test_lines_go_as_the_rules_say(head: str, prose: int) -> None:
     same([head + "\nThis is plain prose that nobody would take out of a page, whatever the rule may be." * 8 * prose])

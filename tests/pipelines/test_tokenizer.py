@@ -28,7 +28,7 @@ def corpus(path: Path, *shards: list[str]) -> Artifact:
     return Artifact(path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=200))
 def test_any_text_comes_back_unchanged(world, text):
     encoder = open_encoder(world.root / "tokenizer" / "tokenizer")

@@ -55,7 +55,7 @@ def test_han_characters_are_read_as_the_document_is() -> None:
     assert alone != among_kana[:size]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(st.text(st.sampled_from(CHARACTERS), max_size=80))
 def test_words_cover_the_text_and_no_more(text: str) -> None:
     spans = word_spans(text)
@@ -108,7 +108,7 @@ def test_lines_without_spaces_have_words_for_c4() -> None:
         assert spaced == (None, "these lines have words"), "as datatrove: what stands between white space"
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(st.lists(st.text(st.sampled_from(CHARACTERS + "[]cookie {"), max_size=30), max_size=5), st.integers(1, 4))
 def test_lines_are_measured_as_they_are_rewritten(lines: list[str], least: int) -> None:
     rule = {"c4": {"terminal_punctuation": False, "min_sentences": None, "min_words_per_line": least}}

@@ -43,8 +43,8 @@ class _Seen(NamedTuple):
 class _Fitted:
     def __init__(self, seen: _Seen, logs: np.ndarray, level: float, scale: float) -> None:
         self.logs, self._seen, self._level, self._scale = logs, seen, level, scale
-        parts = _covariance(seen, logs)
-        self._dual = cho_solve((_lower(sum(parts)), True), seen.target)
+        smooth, trend, noise = _covariance(seen, logs)
+        self._dual = cho_solve((_lower(smooth + trend + noise), True), seen.target)
 
     def __call__(self, mixes: np.ndarray) -> np.ndarray:
         size, length, trend, _ = np.exp(self.logs)
