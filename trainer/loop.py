@@ -27,6 +27,7 @@ from trainer.stage import Stage
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+CACHE = "cache"  # folder of what is costly to compute again, kept until the stage is finished
 Report = Callable[[int, int, float, float], None]  # step, steps, loss, tokens per second
 
 
@@ -45,7 +46,7 @@ class Loop:
         tokenizer = open_tokenizer(directory)
         objective = stage.objective
         model: Any = self._starting_model(start, tokenizer)
-        self.setting = Setting(inputs, tokenizer, context_of(model, stage.model), stage.seed, out / "cache")
+        self.setting = Setting(inputs, tokenizer, context_of(model, stage.model), stage.seed, out / CACHE)
         model = objective.adopt(model)
         model = model.to(stage.device).eval()
         self.data: Data = objective.open(self.setting, model)

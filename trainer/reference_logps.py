@@ -1,8 +1,9 @@
 """Log-probabilities of both answers under the frozen starting model: computed once, kept by content.
 
 The key hashes the reference's weights, every token and mask, and how rows are batched (float sums depend on it). So
-the sweep over beta, seeds and losses reads what its first run computed, and nothing stale is ever read. Kept in parts
-of `PART` pairs, so that a killed computation goes on where it stood; numpy files, loaded with pickling off.
+whoever shares a `cache` (a sweep over beta or losses, a run that was killed) computes them once, and nothing stale is
+ever read. Kept in parts of `PART` pairs, so that a killed computation goes on where it stood; numpy files, loaded with
+pickling off.
 """
 
 from __future__ import annotations

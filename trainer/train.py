@@ -8,13 +8,14 @@ step (trainer/data.py), randomness is seeded by the step, and a checkpoint holds
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from schemas.artifact import Artifact, write_text
 from schemas.results import RunResult
 from trainer import checkpoint
-from trainer.loop import Loop, Report, TrainingError
+from trainer.loop import CACHE, Loop, Report, TrainingError
 from trainer.numerics import numerics
 from trainer.stage import Stage
 
@@ -42,6 +43,7 @@ def train(
     if done.exists():
         result = RunResult.model_validate_json(done.read_bytes())
         if result.config == digest:
+            _tidy(out)  # it may have been killed between its last two lines
             return result
     with numerics(stage.threads, stage.seed):
         loop = Loop(stage, inputs, out, digest, start)
@@ -49,5 +51,11 @@ def train(
         loop.go(report, checkpoint_seconds, checkpoint_steps)
         result = loop.finish()
     write_text(done, result.model_dump_json(indent=1))
-    checkpoint.remove(out)
+    _tidy(out)
     return result
+
+
+def _tidy(out: Path) -> None:
+    """Remove what only a run that goes on needs: its checkpoint, rows as tokens, reference log-probabilities."""
+    checkpoint.remove(out)
+    shutil.rmtree(out / CACHE, ignore_errors=True)

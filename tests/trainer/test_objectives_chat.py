@@ -12,6 +12,7 @@ import torch
 from schemas.errors import InputError
 from schemas.results import RunResult
 from trainer.export import export
+from trainer.loop import CACHE
 from trainer.objective import Setting
 from trainer.objectives.dpo import Dpo
 from trainer.objectives.reward import Reward
@@ -66,8 +67,10 @@ def test_a_killed_run_resumes_to_the_same_bits(chat_inputs, tmp_path, spec):
     whole = run(spec, chat_inputs, tmp_path / "whole")
     with pytest.raises(Killed):
         run(spec, chat_inputs, tmp_path / "cut", report=kill, checkpoint_steps=2)
+    assert (tmp_path / "cut" / CACHE).is_dir()  # the rows as tokens wait for the next run
     again = run(spec, chat_inputs, tmp_path / "cut")
     assert files(tmp_path / "whole") == files(tmp_path / "cut") and len(files(tmp_path / "whole")) >= 4
+    assert not (tmp_path / "whole" / CACHE).exists() and not (tmp_path / "cut" / CACHE).exists()
     assert whole.model_dump(exclude=set(whole.measured)) == again.model_dump(exclude=set(again.measured))
 
 
