@@ -58,6 +58,16 @@ class Table:
                     yield from batch.slice(low, high - low).to_pylist()
                 row += batch.num_rows
 
+    def spread(self, numbers: range, of: int) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a range of numbers when `of` rows are taken evenly from all of them.
+
+        The first `of` rows would all come from the first input where there are several.
+        """
+        if of == len(self):
+            yield from self.rows(numbers)
+            return
+        yield from (row for _, row in self.pick(number * len(self) // of for number in numbers))
+
     def pick(
         self, numbers: Iterable[int], columns: Sequence[str] | None = None
     ) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -35,6 +35,7 @@ class BestOfN(Generator):
     the answer that the row holds take part.
     """
 
+    version: ClassVar[int] = 2
     primary: ClassVar[str | None] = "model"
     output: ClassVar[pa.Schema] = PREFERENCE
     reads: ClassVar[tuple[str, ...]] = ("prompts",)
@@ -74,10 +75,10 @@ class BestOfN(Generator):
     def generate(self, session: Session) -> Iterator[Outcome]:
         """Yield one outcome per question."""
         table = session.inputs["prompts"]
-        numbers = session.share.of(self.total(session.inputs))
-        yield from session.drive(
-            self._compare(session, n, row) for n, row in zip(numbers, table.rows(numbers), strict=True)
-        )
+        total = self.total(session.inputs)
+        numbers = session.share.of(total)
+        rows = table.spread(numbers, total)
+        yield from session.drive(self._compare(session, n, row) for n, row in zip(numbers, rows, strict=True))
 
     def _compare(self, session: Session, number: int, row: Mapping[str, Any]) -> Chain[Outcome]:
         asked = question(row)

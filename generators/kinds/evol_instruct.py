@@ -43,6 +43,7 @@ class EvolInstruct(Generator):
     task can be answered (default: the same).
     """
 
+    version: ClassVar[int] = 2
     primary: ClassVar[str | None] = "model"
     reads: ClassVar[tuple[str, ...]] = ("prompts",)
     prompts: ClassVar[tuple[str, ...]] = (
@@ -92,8 +93,10 @@ class EvolInstruct(Generator):
     def generate(self, session: Session) -> Iterator[Outcome]:
         """Yield one outcome per evolution: `rounds` for every question."""
         table = session.inputs["prompts"]
-        numbers = session.share.of(self.total(dict(session.inputs)))
-        chains = (self._evolve(session, n, row) for n, row in zip(numbers, table.rows(numbers), strict=True))
+        total = self.total(dict(session.inputs))
+        numbers = session.share.of(total)
+        rows = table.spread(numbers, total)
+        chains = (self._evolve(session, n, row) for n, row in zip(numbers, rows, strict=True))
         for found in session.drive(chains):
             yield from found
 

@@ -64,7 +64,8 @@ class SelfInstruct(Generator):
                 ["Name the metal that each coin is made of.\n\na brown coin", "Copper"],
                 ["Name the metal that each coin is made of.\n\na white coin", "Silver"],
             ],
-            dropped={"too_short": 1, "not_for_text": 1, "output_is_input": 1},
+            # a second list is asked for while the examples are on their way: it comes when there are rows enough
+            dropped={"too_short": 1, "not_for_text": 1, "output_is_input": 1, "surplus": 3},
         ),
     )
 

@@ -37,6 +37,7 @@ class ShareGPT(Generator):
     regular expressions that cost a conversation its place; none by default.
     """
 
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("conversations",)
     sequential: ClassVar[bool] = True
     examples: ClassVar[tuple[Example, ...]] = (
@@ -78,7 +79,8 @@ class ShareGPT(Generator):
         """Yield one outcome per conversation; one that is cut gives one per part."""
         table = session.inputs["conversations"]
         gate = NearDuplicateGate(self.near_duplicate)
-        for row in table.rows(range(min(self.rows, len(table)))):
+        total = min(self.rows, len(table))
+        for row in table.spread(range(total), total):
             messages, reason = self._cleaned(row)
             raw = "\n".join(f"{m['role']}: {m['content']}" for m in row.get("messages") or ())
             head = "\n".join(m["content"] for m in messages[:2])

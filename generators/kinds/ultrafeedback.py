@@ -82,6 +82,7 @@ class UltraFeedback(Generator):
     original's binarised sets), the lowest, or the nearest. `margin` is in levels of the mean rating (1 to 5).
     """
 
+    version: ClassVar[int] = 2
     output: ClassVar[pa.Schema] = PREFERENCE
     reads: ClassVar[tuple[str, ...]] = ("prompts",)
     tables: ClassVar[Mapping[str, pa.Schema]] = {"responses": RESPONSE}
@@ -159,8 +160,10 @@ class UltraFeedback(Generator):
     def generate(self, session: Session) -> Iterator[Outcome]:
         """Yield one outcome per prompt."""
         table = session.inputs["prompts"]
-        numbers = session.share.of(self.total(session.inputs))
-        chains = (_Prompt(self, session, n, row).chain() for n, row in zip(numbers, table.rows(numbers), strict=True))
+        total = self.total(session.inputs)
+        numbers = session.share.of(total)
+        rows = table.spread(numbers, total)
+        chains = (_Prompt(self, session, n, row).chain() for n, row in zip(numbers, rows, strict=True))
         for found in session.drive(chains):
             yield from found
 

@@ -32,6 +32,14 @@ def test_rows_of_any_range_come_once_and_in_order(table):
     assert list(table.rows(range(2), columns=["text"])) == [{"text": "t0"}, {"text": "t1"}]
 
 
+def test_a_spread_takes_evenly_from_all_and_shards_share_it(table):
+    whole = [row["n"] for row in table.spread(range(100), 100)]
+    assert whole == [k * 706 // 100 for k in range(100)]
+    assert whole == [row["n"] for part in (range(37), range(37, 100)) for row in table.spread(part, 100)]
+    assert [row["n"] for row in table.spread(range(706), 706)] == list(range(706))
+    assert [row["n"] for row in Table(memory=({"n": 0}, {"n": 1}, {"n": 2})).spread(range(2), 2)] == [0, 1]
+
+
 def test_rows_by_number(table):
     wanted = [705, 0, 4, 5, 104, 105, 400, 0]
     assert [(n, row["n"]) for n, row in table.pick(wanted)] == [(n, n) for n in sorted(set(wanted))]
