@@ -307,9 +307,14 @@ def law(
     json_: Json = False,
 ) -> None:
     """Learn from your runs what a mix scores that was never trained, and which mix to try next."""
-    from pipelines.showing.law_view import print_law
+    from pipelines.showing.law_view import limits, print_law, write_predictions
+    from trainer.law import law_of_file
 
-    print_law(runs, (weights, target, form), (predict, out), (propose, tokens, budget, max_epochs), json_, _console())
+    supply = limits(propose, tokens, budget, max_epochs)
+    found = law_of_file(runs, weights, target, form)
+    if predict or out:
+        write_predictions(found, predict, out)
+    print_law(found, propose, supply, json_, _console())
 
 
 @judge_app.command()

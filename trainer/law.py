@@ -97,7 +97,7 @@ def _mixes(weights: np.ndarray, target: np.ndarray, domains: Sequence[str]) -> t
     """Return distinct mixes and the mean target of each."""
     scaled = scale(weights, domains)
     if not np.isfinite(target).all():
-        raise InputError(f"run {int(np.flatnonzero(~np.isfinite(target))[0]) + 1}: the target is missing or not finite")
+        raise InputError(f"row {int(np.flatnonzero(~np.isfinite(target))[0]) + 1}: the target is missing or not finite")
     mixes, of = np.unique(np.round(scaled, 12), axis=0, return_inverse=True)
     if len(mixes) < FEWEST_MIXES:
         raise InputError(f"a law needs {FEWEST_MIXES} different mixes at least, there are {len(mixes)}")
@@ -110,10 +110,10 @@ def scale(weights: np.ndarray, domains: Sequence[str]) -> np.ndarray:
     bad = ~np.isfinite(weights) | (weights < 0)
     if bad.any():
         row, column = np.argwhere(bad)[0]
-        raise InputError(f"run {row + 1}: the weight of {domains[column]!r} is {weights[row, column]}")
+        raise InputError(f"row {row + 1}: the weight of {domains[column]!r} is {weights[row, column]}")
     sums = weights.sum(axis=1)
     if (sums <= 0).any():
-        raise InputError(f"run {int(np.flatnonzero(sums <= 0)[0]) + 1}: all weights are zero")
+        raise InputError(f"row {int(np.flatnonzero(sums <= 0)[0]) + 1}: all weights are zero")
     return weights / sums[:, None]
 
 
@@ -157,6 +157,13 @@ def columns_of(table: pl.DataFrame, wanted: str, path: Path) -> list[str]:
     if len(found) < 2:
         raise RecipeError(f"{path}: a mix has two domains at least, {wanted!r} means {', '.join(found)}")
     return found
+
+
+def weights_of(table: pl.DataFrame, domains: Sequence[str], path: Path) -> np.ndarray:
+    """Return the weights of a table of mixes, [mixes, domains], each row divided by its sum."""
+    if missing := [name for name in domains if name not in table.columns]:
+        raise RecipeError(f"{path}: no column is called {missing[0]!r}: {nearest(missing[0], table.columns)}")
+    return scale(numbers(table, domains, path), domains)
 
 
 def numbers(table: pl.DataFrame, columns: Sequence[str], path: Path) -> np.ndarray:

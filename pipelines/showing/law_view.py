@@ -18,47 +18,28 @@ if TYPE_CHECKING:
     from trainer.proposal import Supply
 
 
-def print_law(
-    runs: Path,
-    of: tuple[str, str, str],
-    mixes: tuple[Path | None, Path | None],
-    proposed: tuple[bool, str | None, float | None, float],
-    as_json: bool,
-    console: Console,
-) -> None:
-    """Fit a law to a table of runs and print it; write the predictions of other mixes; propose a mix.
-
-    `of`: (weight columns, target, form); `mixes`: (mixes to predict, where to write them); `proposed`: (whether to,
-    tokens by domain, budget, most epochs).
-    """
-    from trainer.law import contract, law_of_file
+def print_law(law: Law, proposing: bool, supply: Supply | None, as_json: bool, console: Console) -> None:
+    """Print how far a law can be trusted and, when `proposing`, the mix that it likes best within a supply."""
+    from trainer.law import contract
     from trainer.proposal import propose
 
-    if (mixes[0] is None) != (mixes[1] is None):
-        raise RecipeError("--predict MIXES and --out CSV go together")
-    wanted, tokens, budget, epochs = proposed
-    supply = _supply(tokens, budget, epochs)
-    if supply and not wanted:
-        raise RecipeError("--tokens and --budget say what a proposal may use: add --propose")
-    law = law_of_file(runs, *of)
-    proposal = propose(law, supply) if wanted else None
-    if mixes[0] is not None and mixes[1] is not None:
-        _write_predictions(law, mixes[0], mixes[1])
+    proposal = propose(law, supply) if proposing else None
     if as_json:
         console.print(json.dumps(contract(law, proposal), indent=1), soft_wrap=True)
         return
     console.print(_forms(law))
     if proposal:
         console.print(_proposal(law, proposal))
-    if mixes[1]:
-        console.print(str(mixes[1]))
 
 
-def _supply(tokens: str | None, budget: float | None, epochs: float) -> Supply | None:
+def limits(proposing: bool, tokens: str | None, budget: float | None, epochs: float) -> Supply | None:
+    """Return what the options say of the text that there is; None when they say nothing."""
     from trainer.proposal import Supply
 
     if tokens is None and budget is None:
         return None
+    if not proposing:
+        raise RecipeError("--tokens and --budget say what a proposal may use: add --propose")
     if tokens is None or budget is None:
         raise RecipeError("a cap on epochs needs both --tokens domain=N,... and --budget N")
     found: dict[str, float] = {}
@@ -73,13 +54,15 @@ def _supply(tokens: str | None, budget: float | None, epochs: float) -> Supply |
     return Supply(found, budget, epochs)
 
 
-def _write_predictions(law: Law, mixes: Path, out: Path) -> None:
-    from trainer.law import columns_of, numbers, scale
+def write_predictions(law: Law, mixes: Path | None, out: Path | None) -> None:
+    """Write the rows of a table of mixes as CSV, with what the law predicts for each: predicted, low, high."""
+    from trainer.law import weights_of
     from trainer.paired import read_table
 
+    if mixes is None or out is None:
+        raise RecipeError("--predict MIXES and --out CSV go together")
     table = read_table(mixes, "mixes")
-    columns = columns_of(table, ",".join(law.domains), mixes)
-    predicted = law.predict(scale(numbers(table, columns, mixes), columns))
+    predicted = law.predict(weights_of(table, law.domains, mixes))
     made = [
         pl.Series(name, v, nan_to_null=True) for name, v in zip(("predicted", "low", "high"), predicted, strict=True)
     ]

@@ -67,8 +67,11 @@ def test_too_few_mixes_leave_the_interval_empty(runs):
         (["--propose", "--budget", "9", "--tokens", "w_web=many"], RecipeError, "not of the form"),
         (["--propose", "--budget", "9", "--tokens", "w_web=-1"], RecipeError, "above zero"),
         (["--predict", "none.csv", "--out", "out.csv"], InputError, "no such file"),
+        (["--predict", "wrong.csv", "--out", "out.csv"], RecipeError, "no column is called 'w_web'"),
     ],
 )
-def test_what_cannot_be_is_said(runs, words, kind, message):
+def test_what_cannot_be_is_said(runs, words, kind, message, monkeypatch):
+    monkeypatch.chdir(runs)
+    pl.DataFrame({"w_wob": [1.0], "w_code": [0.0], "w_books": [0.0]}).write_csv("wrong.csv")
     error = law(runs, *words).exception
     assert isinstance(error, kind) and message in str(error)

@@ -126,10 +126,10 @@ def test_the_exponential_law_is_exact_without_noise():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w, t: (np.where(w == w[2, 1], -0.1, w), t), "run 3: the weight of 'code' is -0.1"),
-        (lambda w, t: (np.where(w == w[4, 0], np.nan, w), t), "run 5: the weight of 'web' is nan"),
-        (lambda w, t: (w * (np.arange(len(w)) != 6)[:, None], t), "run 7: all weights are zero"),
-        (lambda w, t: (w, np.where(t == t[1], np.inf, t)), "run 2: the target is missing"),
+        (lambda w, t: (np.where(w == w[2, 1], -0.1, w), t), "row 3: the weight of 'code' is -0.1"),
+        (lambda w, t: (np.where(w == w[4, 0], np.nan, w), t), "row 5: the weight of 'web' is nan"),
+        (lambda w, t: (w * (np.arange(len(w)) != 6)[:, None], t), "row 7: all weights are zero"),
+        (lambda w, t: (w, np.where(t == t[1], np.inf, t)), "row 2: the target is missing"),
     ],
 )
 def test_what_is_no_mix_is_named(change, message):
