@@ -64,6 +64,18 @@ def hangs(seconds: float) -> Action:
     return act
 
 
+def held(until: Callable[[], bool], action: Action = answers) -> Action:
+    """Hold the request until something has come about, however slow the machine; give up after a minute."""
+
+    def act(handler: Handler, body: dict[str, Any]) -> None:
+        end = time.monotonic() + 60
+        while not until() and time.monotonic() < end:
+            time.sleep(0.002)
+        action(handler, body)
+
+    return act
+
+
 def resets(handler: Handler, body: dict[str, Any]) -> None:
     """Sends half of the reply, then resets the connection."""
     text = json.dumps(reply(body, words(body))).encode()
@@ -174,6 +186,6 @@ def play() -> Any:
     class Play:
         pass
 
-    for name in ("answers", "says", "status", "raw", "hangs", "resets", "reply", "words", "ScriptedServer"):
+    for name in ("answers", "says", "status", "raw", "hangs", "held", "resets", "reply", "words", "ScriptedServer"):
         setattr(Play, name, staticmethod(globals()[name]))
     return Play

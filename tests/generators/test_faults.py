@@ -95,7 +95,7 @@ def test_retry_after_is_honoured_by_the_whole_lane(scripted, play):
 
 def test_retry_after_takes_seconds_and_dates():
     assert retry_after("2.5") == 2.5
-    assert 3 < (retry_after(formatdate(time.time() + 5, usegmt=True)) or 0) <= 5
+    assert 100 < (retry_after(formatdate(time.time() + 300, usegmt=True)) or 0) <= 300
     assert retry_after(formatdate(time.time() - 5, usegmt=True)) == 0
     assert retry_after("1e9") == 600
     assert [retry_after(x) for x in (None, "", "soon", "nan")] == [None] * 4
@@ -210,22 +210,27 @@ def test_a_deadline_covers_all_attempts(scripted, play, tmp_path):
     with client_of(scripted, deadline=0.3, backoff=0.2, store=tmp_path / "s.db") as client:
         (found,) = client.complete([ask("q")])
         assert (found.error, found.transient) == ("deadline", True)
-        assert time.monotonic() - started < 2
-        scripted.script = lambda body, before: play.answers
+        assert time.monotonic() - started < 20
+    scripted.script = lambda body, before: play.answers
+    with client_of(scripted, store=tmp_path / "s.db") as client:
         assert client.complete([ask("q")])[0].ok  # a failure of the moment is not kept
 
 
 def test_a_server_killed_mid_run_and_started_again_costs_nothing(scripted, play, tmp_path):
     requests = [ask(f"q{i}") for i in range(40)]
     expected = sound(scripted, requests)
-    scripted.script = lambda body, before: play.hangs(0.01)
+    dead = threading.Event()
+    scripted.script = lambda body, before: (
+        play.answers if len(scripted.bodies) < 10 else play.held(dead.is_set, play.hangs(0.1))
+    )
     port = scripted.server_port
     revived = []
 
     def kill() -> None:
-        while len(scripted.bodies) < 10:
+        while len(scripted.bodies) < 12:
             time.sleep(0.002)
         scripted.die()
+        dead.set()
 
     def revive() -> None:
         if not revived:
@@ -282,17 +287,21 @@ Path(rows).write_text(json.dumps([c.text for c in found]))
 
 def test_kill_9_of_the_run_loses_nothing_and_sends_nothing_twice(scripted, play, tmp_path):
     expected = sound(scripted, [ask(f"q{i}") for i in range(200)])
-    scripted.script = lambda body, before: play.hangs(0.01)
+    limit = 0
+    scripted.script = lambda body, before: (
+        play.hangs(0.01) if len(scripted.bodies) <= limit else play.held(lambda: limit == 200)
+    )
     command = [sys.executable, "-c", RUN, scripted.url, str(tmp_path / "s.db"), str(tmp_path / "rows.json")]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    for target in (30, 90):
+    for limit in (30, 90):
         run = subprocess.Popen(command, env=env)
-        while len(scripted.bodies) < target:
+        while len(scripted.bodies) <= limit:
             assert run.poll() is None
             time.sleep(0.002)
         run.send_signal(signal.SIGKILL)
         run.wait()
-        time.sleep(0.05)
+    limit = 200
+    time.sleep(0.1)
     subprocess.run(command, env=env, check=True)
     assert json.loads((tmp_path / "rows.json").read_text()) == expected
     twice = [count for count in scripted.seen.values() if count > 1]

@@ -1,6 +1,7 @@
 """Generate as a step, over a real connection to a scripted model: books, bytes, replays, kills, formats."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -209,21 +210,28 @@ Generate.model_validate_json(sys.argv[1]).run({}, Path(sys.argv[2]), 0)
 """
 
 
-def test_kill_minus_nine_then_the_same_bytes_with_nothing_asked_twice(served, tmp_path):
+def test_kill_minus_nine_then_the_same_bytes_with_nothing_asked_twice(served, play, tmp_path):
     work = step(SELF_INSTRUCT, served.url, tmp_path, concurrency=2)
     plain = step(SELF_INSTRUCT, served.url, tmp_path, completions=str(tmp_path / "other.sqlite"))
     plain.run({}, tmp_path / "whole", 0)
     whole = len(served.bodies)
     served.bodies.clear()
+    healthy, limit = served.script, 0.0
+    served.script = lambda body, before: (
+        healthy(body, before) if len(served.bodies) <= limit else play.held(lambda: limit == math.inf)
+    )
     command = [sys.executable, "-c", RUN, work.model_dump_json(), str(tmp_path / "out")]
     for part in (0.3, 0.7):
+        limit = part * whole
         process = subprocess.Popen(command, cwd=REPO, env=os.environ | {"PYTHONPATH": str(REPO)})
         until = time.monotonic() + 60
-        while len(served.bodies) < part * whole and process.poll() is None and time.monotonic() < until:
+        while len(served.bodies) <= limit and process.poll() is None and time.monotonic() < until:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         process.wait()
+        assert process.returncode == -signal.SIGKILL
         assert not list((tmp_path / "out").rglob("*.parquet"))  # a half-written file never has its final name
+    limit = math.inf
     work.run({}, tmp_path / "out", 0)
     written = {n: b for n, b in all_bytes(tmp_path / "out").items() if not Path(n).name.startswith(".")}
     assert written == all_bytes(tmp_path / "whole")

@@ -1,5 +1,7 @@
 """The driver of chains: order, lag, seeds, and what happens when a line breaks."""
 
+import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -14,18 +16,19 @@ class Late:
 
     def __init__(self, slow=0.02, error=None):
         self.pool, self.slow, self.error, self.open, self.most = ThreadPoolExecutor(64), slow, error, 0, 0
+        self.lock = threading.Lock()
 
     def submit(self, requests):
-        self.open += 1
-        self.most = max(self.most, self.open)
+        with self.lock:
+            self.open += 1
+            self.most = max(self.most, self.open)
         number = int(requests[0].prompt)
         return self.pool.submit(self._answer, number, len(requests))
 
     def _answer(self, number, count):
-        import time
-
         time.sleep(self.slow * (3 - number % 4))
-        self.open -= 1
+        with self.lock:
+            self.open -= 1
         return [Completion(f"answer {number}", "stop", error=self.error)] * count
 
 

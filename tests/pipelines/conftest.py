@@ -170,7 +170,7 @@ def _start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
 
 
 def _wait_until_idle(folder: Path) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while time.monotonic() < until:
         asked = subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True)
         if asked.stdout.strip() == "idle":

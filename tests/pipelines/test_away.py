@@ -134,9 +134,9 @@ def test_an_interrupted_run_leaves_nothing_at_work(tmp_path: Path, where: Where)
     pid = _number(tmp_path / "pid")
     assert psutil.pid_exists(pid)
     conductor.send_signal(signal.SIGINT)
-    _, error = conductor.communicate(timeout=60)
+    _, error = conductor.communicate(timeout=180)
     assert b"KeyboardInterrupt" in error
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while psutil.pid_exists(pid) and time.monotonic() < until:
         time.sleep(0.2)
     assert not psutil.pid_exists(pid)
@@ -156,16 +156,16 @@ def test_after_kill_9_the_same_run_takes_back_its_old_jobs(tmp_path: Path, slurm
         assert _number(tmp_path / "pid") != pid and not psutil.pid_exists(pid)
     finally:
         second.send_signal(signal.SIGINT)
-        second.wait(60)
+        second.wait(180)
 
 
 def _number(file: Path) -> int:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while time.monotonic() < until:
         if file.exists() and (text := file.read_text()):
             return int(text)
         time.sleep(0.2)
-    pytest.fail(f"no {file.name} within a minute")
+    pytest.fail(f"no {file.name} within three minutes")
 
 
 @pytest.mark.ray
