@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ from pydantic import field_validator
 
 from pipelines.duplicates.dedup_method import KeyedDedup, Sign
 from pipelines.duplicates.survivors import check_column, column, text_buffers
+from pipelines.measuring.folding import FOLDING
 
 
 class Exact(KeyedDedup):
@@ -20,6 +21,7 @@ class Exact(KeyedDedup):
     `normalise` compares text by its words (lower case, numbers as 0, without punctuation and diacritics).
     """
 
+    version: ClassVar[int] = 2
     primary = "by"
     by: str = "text"
     normalise: bool = False
@@ -33,7 +35,8 @@ class Exact(KeyedDedup):
         return ExactSign(exact=self)
 
     def comparable(self) -> dict[str, Any]:
-        return {"method": "exact", "by": self.by, "normalise": self.normalise, "within": self.within}
+        how = {"normalise": self.normalise, "folding": FOLDING if self.normalise else 0}
+        return {"method": "exact", "by": self.by, "within": self.within, **how}
 
 
 class ExactSign(Sign):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from pipelines.duplicates.dedup_method import KeyedDedup, Sign
 from pipelines.duplicates.survivors import text_buffers
-from pipelines.measuring.folding import Normalisation
+from pipelines.measuring.folding import FOLDING, Normalisation
 
 HASHES = 112  # 14 bands of 8: what FineWeb takes
 CLOSE = 0.005  # how far the midpoint of bands x rows may lie from the threshold asked for
@@ -25,6 +25,7 @@ class Minhash(KeyedDedup):
     `words: exact` takes datatrove's tokens and 64-bit hash family: signatures equal datatrove's bit for bit.
     """
 
+    version: ClassVar[int] = 2
     primary = "threshold"
     threshold: float | None = Field(None, gt=0, lt=1)
     bands: int | None = Field(None, ge=1, le=1000)
@@ -60,8 +61,9 @@ class Minhash(KeyedDedup):
     def comparable(self) -> dict[str, Any]:
         chosen = self.model_dump(mode="json", include={"ngram", "seed", "words", "normalise", "within"})
         bands, rows = self.shape
-        family = self.hash if self.words == "exact" else "multiply-add 32"
-        return {"method": "minhash", "bands": bands, "rows": rows, "hash": family, **chosen}
+        exact = self.words == "exact"
+        made = {"hash": self.hash, "folding": 0} if exact else {"hash": "multiply-add 32", "folding": FOLDING}
+        return {"method": "minhash", "bands": bands, "rows": rows, **made, **chosen}
 
 
 class MinhashSign(Sign):

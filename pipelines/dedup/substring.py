@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -57,6 +57,7 @@ class Suffixes(Work):
     `removed/NNNNN.arrow` as SpanJoin does.
     """
 
+    version: ClassVar[int] = 2
     tokens: int
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:

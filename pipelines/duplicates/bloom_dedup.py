@@ -60,6 +60,7 @@ class BloomFilter(Work):
     State: the filter, whatever the number of documents.
     """
 
+    version: ClassVar[int] = 2
     method: dict[str, Any]
     reason: str
     step: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -34,6 +35,7 @@ class EvaluationNgrams(Work):
     `pairs.arrow` (n-gram number, item number) and `items.parquet` (ITEM).
     """
 
+    version: ClassVar[int] = 2
     ngram: int = Field(13, ge=2, le=100)
     shortest: int = Field(8, ge=1)
 

@@ -29,6 +29,7 @@ from pipelines.duplicates.survivors import (
     survivors,
     text_buffers,
 )
+from pipelines.measuring.folding import FOLDING
 from schemas.artifact import Artifact, canonical_json, write_text, writing
 from schemas.work import Counts, Work
 
@@ -62,7 +63,7 @@ class SpanDedup(Dedup):
     def comparable(self) -> dict[str, Any]:
         """Return the parameters that keys of an index must share with ours."""
         unit, span = self.shape
-        return {"method": "spans", "unit": unit, "span": span, "within": self.within}
+        return {"method": "spans", "unit": unit, "span": span, "within": self.within, "folding": FOLDING}
 
     def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None) -> Any:
         read = {"documents": documents} if decisions is None else {"documents": documents, "decisions": decisions}
@@ -92,6 +93,7 @@ class SpanDedup(Dedup):
 class SpanSign(Work):
     """Makes the keys of all spans of a shard's living documents; the artifact can serve as an index."""
 
+    version: ClassVar[int] = 2
     unit: Unit
     span: int
     within: str | None = None
@@ -111,7 +113,8 @@ class SpanSign(Work):
         return Counts(seen=seen, kept=seen, bytes=size, notes={"spans": len(key)})
 
     def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        parameters = {"method": "spans", "unit": self.unit, "span": self.span, "within": self.within}
+        shape = {"unit": self.unit, "span": self.span, "within": self.within}
+        parameters = {"method": "spans", **shape, "folding": FOLDING}
         write_text(out / INDEX, canonical_json(index_notes(out, parameters)))
 
     def _batches(self, inputs: Mapping[str, Artifact], rank: int) -> Iterator[tuple[Any, ...]]:
@@ -136,6 +139,7 @@ class Cut(Work):
     `documents/` (all rows, ids as they were), `decisions/` and `cuts/` (id, bytes before and after).
     """
 
+    version: ClassVar[int] = 2
     reason: str
     step: str
     unit: Unit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
@@ -70,6 +70,8 @@ class Overlap(Work):
     Inputs: `documents`, `decisions` if any, `ngrams`. Writes `matches/NNNNN.arrow` (document row, n-gram number, bytes
     from and to), and in the end `documents.arrow`: in how many documents each n-gram stands.
     """
+
+    version: ClassVar[int] = 2
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return len(inputs["documents"].files("documents"))

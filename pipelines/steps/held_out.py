@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +39,7 @@ class HeldOut(Work):
     for which document) and `held_out.json` (counts). A task's counts are those of its draw.
     """
 
+    version: ClassVar[int] = 2
     share: float = Field(0.02, gt=0, le=1)
     where: str | None = None
     documents: int | None = Field(None, gt=0)

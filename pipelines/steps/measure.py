@@ -17,7 +17,7 @@ from pipelines.measuring.score_histogram import ScoreHistogram
 from schemas.artifact import Artifact, writing
 from schemas.work import Counts, Work
 
-BATCH_BYTES = 4 << 20  # about so much text is read and measured at once: memory does not follow the shard's size
+BATCH_BYTES = 8 << 20  # about so much text is read and measured at once: memory does not follow the shard's size
 MOST_ROWS = 8192
 READ = ("id", "text", "source", "url", "lang")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +36,7 @@ class TrainSide(Work):
     Inputs: `corpus` (its `kept/`) and `held_out`. Writes `kept/` (DOCUMENT) and `dropped/` (with the document met).
     """
 
+    version: ClassVar[int] = 2
     threshold: float = Field(0.72, gt=0, le=1)
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:

@@ -100,6 +100,24 @@ def test_exact_normalised_ignores_case_punctuation_numbers_and_marks(tmp_path: P
     assert dropped(done) == [1, 5]  # and text without a word is nobody's duplicate
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Fields: • name • size • state",
+        "it costs 5 € or £ 4 → see below",
+        "snow ❄ and sun ☀ at 20 ° each",
+        "plain words, with (brackets) and 3.5 / 7 = 0.5 | more_text $HOME",
+    ],
+)
+def test_symbols_and_bullets_are_words_as_in_datatroves_normalised_text(text: str) -> None:
+    from datatrove.utils.text import simplify_text
+    from datatrove.utils.word_tokenizers import load_word_tokenizer
+
+    theirs = load_word_tokenizer("eng").word_tokenize(simplify_text(text))
+    _, counts = signatures_of(Minhash(ngram=1), pa.array([text], pa.large_string()), np.array([True]))
+    assert counts.tolist() == [len(theirs)]
+
+
 def test_exact_by_url_and_meta_leaves_rows_without_a_value_alone(tmp_path: Path) -> None:
     rows = [
         {"text": "a", "url": None},
