@@ -23,7 +23,7 @@ if not DIRECTORY and (sample := directory("smollm2")).is_dir():
     DIRECTORY = str(sample)
 pytestmark = [
     pytest.mark.vllm,
-    pytest.mark.timeout(3600),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(not (URL and NAME) and not DIRECTORY, reason="no server and no model directory is given"),
 ]
 SHORT = {"world": [1, 2], "creation": [1, 2], "material": [1, 2]}

@@ -33,7 +33,7 @@ def there() -> str:
     return ""
 
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(2400), pytest.mark.skipif(bool(there()), reason=there() or "-")]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900), pytest.mark.skipif(bool(there()), reason=there() or "-")]
 
 
 @pytest.fixture(scope="module")
