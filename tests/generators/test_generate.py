@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from generators.generate import Generate
 from generators.rows import DROPPED
+from generators.served import Served
 from schemas.artifact import Artifact
 from schemas.errors import RecipeError, WindtunnelError
 from schemas.records import CONVERSATION, DOCUMENT, PREFERENCE
@@ -258,12 +259,20 @@ def test_a_step_in_which_everything_fails_alike_ends_with_the_reason(served, tmp
         step(SELF_INSTRUCT | {}, served.url, tmp_path).run({}, tmp_path / "out", 0)
 
 
+def step_on(**model) -> dict:
+    return Generate(kind=ULTRACHAT, models={"m": Served(**model)}).identity()
+
+
 def test_identity_knows_what_decides_the_rows_and_nothing_else(tmp_path):
     base = step(ULTRACHAT, "http://127.0.0.1:1/v1", tmp_path)
     same = step(ULTRACHAT, "http://127.0.0.1:2/v1", tmp_path, concurrency=3, completions="/elsewhere.sqlite")
     assert base.identity() == same.identity()
     other = Generate(kind=ULTRACHAT, models={"m": {"url": "http://127.0.0.1:1/v1", "model": "m", "revision": "r2"}})
     assert base.identity() != other.identity()
+    assert step_on(url="http://x/v1", model="m") != step_on(url="http://x/v1", model="m", dialect="vllm")
+    ours = step_on(role="model:m", model="m")
+    assert ours == step_on(role="model:m", model="m", arguments=("--enforce-eager",), withheld=("MY_KEY",))
+    assert ours != step_on(role="model:m", model="m", arguments=("--dtype", "float16"))
     changed = json.loads(json.dumps(ULTRACHAT))
     changed["ultrachat"]["temperature"] = 0.9
     assert step(changed, "http://127.0.0.1:1/v1", tmp_path).identity() != base.identity()
