@@ -51,6 +51,11 @@ class Served(BaseModel):
             raise ValueError(f"the role of an input that holds a model begins with {MODEL_ROLE!r}")
         return self
 
+    @property
+    def raw(self) -> bool:
+        """Whether raw text can be completed: vLLM can do that, an address may take nothing but chats."""
+        return self.url is None or self.dialect == "vllm"
+
     def identity(self) -> list[Any]:
         """Return what decides the answers: which model, served how, never where it happens to answer."""
         if self.url is not None:
