@@ -34,7 +34,7 @@ class CalibrateJudge(Work):
     hash; without a file, `number` pairs are made of the seed tasks.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     judge: dict[str, Served]  # one model by name
     file: str | None = None
     digest: str | None = None

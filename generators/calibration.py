@@ -31,10 +31,9 @@ from typing import Any
 
 import numpy as np
 
-from generators.judge import Judge, Pair, Verdict, make_judge
+from generators.judge import Judge, Pair, Verdict, make_judge, no_verdicts
 from generators.judges.longest import Longest
 from generators.pairs import Pairs, read_pairs
-from schemas.errors import WindtunnelError
 
 log = logging.getLogger(__name__)
 CLASSES = ("a", "b", "tie")
@@ -97,9 +96,7 @@ def examine(pairs: Sequence[Pair], judge: Judge) -> Calibration:
     judged = [(pair, verdict) for pair, verdict in both if verdict.error is None]
     failed = Counter(str(verdict.error) for _, verdict in both if verdict.error is not None)
     if not judged:
-        detail = next((v.detail for v in verdicts if v.detail), "")
-        reasons = ", ".join(f"{reason} {count}" for reason, count in failed.most_common())
-        raise WindtunnelError(f"the judge gave no verdict on any of {len(pairs)} pairs: {reasons}. {detail}")
+        raise no_verdicts(verdicts)
     labels = np.array([_shares(pair) for pair, _ in judged])  # [pairs, classes], rows sum to 1
     winners = np.array([CLASSES.index(v.winner) for _, v in judged])
     probability = np.array([v.probability for _, v in judged])

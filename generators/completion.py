@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import orjson
 from blake3 import blake3
 
 from generators.faults import POLICIES, TRANSIENT
 from schemas.artifact import canonical_json
+from schemas.errors import WindtunnelError
 
 KEY_VERSION = 1  # part of every key: change it when the same request means another question
 
@@ -87,6 +88,18 @@ class Completion:
     def transient(self) -> bool:
         """Whether the failure says nothing about the request: run again, and it may succeed. No row may rest on it."""
         return self.error in TRANSIENT
+
+    def settled(self) -> Self:
+        """Return the completion, unless its failure is transient: nothing finished may rest on a broken line.
+
+        Raises WindtunnelError that says which model does not answer, why, and what to do.
+        """
+        if self.transient:
+            raise WindtunnelError(
+                f"model {self.model!r} does not answer ({self.error}): {self.detail}\n"
+                "See to the server or the key, then run again: what the store holds is not asked twice."
+            )
+        return self
 
     @property
     def worth_keeping(self) -> bool:

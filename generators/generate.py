@@ -43,8 +43,9 @@ class Generate(Work):
         return self
 
     def made(self) -> Generator:
-        """Return the kind with its parameters checked."""
-        return cast(Generator, plugin.make("generator", self.kind))
+        """Return the kind with its parameters checked, and settled for the models it asks."""
+        kind = cast(Generator, plugin.make("generator", self.kind))
+        return kind.on({name for name, served in self.models.items() if served.raw})
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the rows: the kind whole, its prompts and seed files, and which models answer."""

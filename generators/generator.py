@@ -8,9 +8,9 @@ what a row becomes depends on the row alone, never on how many requests were in 
 from __future__ import annotations
 
 from collections import abc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import pyarrow as pa
 from pydantic import Field
@@ -100,6 +100,13 @@ class Generator(Plugin):
     def models(self) -> tuple[str, ...]:
         """Return the names of the models that the recipe must give an address for."""
         raise NotImplementedError
+
+    def on(self, raw: Collection[str]) -> Self:
+        """Return the kind as it works on these models: those named in `raw` complete text, the others may only chat.
+
+        What a recipe leaves open about the way to ask is settled here, before anything is asked or hashed.
+        """
+        return self
 
     def generate(self, session: Any) -> Iterator[Outcome]:
         """Yield the outcomes of this share of the rows, in a fixed order (session: generators.session.Session)."""

@@ -6,6 +6,7 @@ one order is never enough: an answer that wins only when it stands first has not
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from blake3 import blake3
 
 from schemas import plugin
 from schemas.artifact import canonical_json
+from schemas.errors import WindtunnelError
 from schemas.plugin import Plugin
 
 Winner = Literal["a", "b", "tie"]
@@ -88,6 +90,14 @@ def make_judge(spec: str | dict[str, Any]) -> Judge:
         kind, _, value = spec.partition(":")
         spec = {kind: value}
     return cast(Judge, plugin.make("judge", spec))
+
+
+def no_verdicts(verdicts: Sequence[Verdict]) -> WindtunnelError:
+    """Return the error for a judge that decided nothing: how many pairs, the reasons with their counts, one detail."""
+    counts = Counter(str(verdict.error) for verdict in verdicts)
+    reasons = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
+    detail = next((verdict.detail for verdict in verdicts if verdict.detail), "")
+    return WindtunnelError(f"the judge gave no verdict on any of {len(verdicts)} pairs: {reasons}. {detail}".rstrip())
 
 
 def _side(probability: float) -> Winner:

@@ -66,10 +66,13 @@ class ModelJudge(Judge):
         )
 
     def ask(self, prompts: Sequence[str], labels: Sequence[str]) -> list[tuple[dict[str, float] | None, Completion]]:
-        """Return label probabilities (None: the reply gives no label) and the completion, per prompt, in order."""
+        """Return label probabilities (None: the reply gives no label) and the completion, per prompt, in order.
+
+        Raises WindtunnelError when the model cannot be asked now: a verdict that is missing for a time is no verdict.
+        """
         requests = [self._request(prompt, labels) for prompt in prompts]
         with Client(self.endpoint(), store=self.completions, concurrency=self.concurrency) as client:
-            found = client.complete(requests)
+            found = [completion.settled() for completion in client.complete(requests)]
         return [(probabilities(c, labels) if c.ok else None, c) for c in found]
 
     def quoted(self, **texts: str) -> dict[str, Any]:

@@ -22,7 +22,8 @@ class Served(BaseModel):
 
     `model` is its name on the server (default: the directory's name), `revision` tells two models of one name at a
     foreign address apart; for models served by us it is the hash of the weights. `key_variable` names the variable
-    that holds the key; `price` is dollars per million prompt and completion tokens.
+    that holds the key; `price` is dollars per million prompt and completion tokens. `arguments` are further words of
+    vLLM's command line; a server of ours sees none of the variables `withheld` (keys of the recipe's other models).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +39,7 @@ class Served(BaseModel):
     kv_cache_gib: float | None = None
     arguments: tuple[str, ...] = ()
     restarts: int = 3
+    withheld: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one_place(self) -> Served:
@@ -49,15 +51,24 @@ class Served(BaseModel):
             raise ValueError(f"the role of an input that holds a model begins with {MODEL_ROLE!r}")
         return self
 
-    def identity(self) -> list[Any]:
-        """Return what decides the answers: which model, never where it happens to answer."""
-        if self.serve is None:
-            return [self.model, self.revision or self.url or self.role, self.context]
-        from generators import server_record, weights
+    @property
+    def raw(self) -> bool:
+        """Whether raw text can be completed: vLLM can do that, an address may take nothing but chats."""
+        return self.url is None or self.dialect == "vllm"
 
-        directory = weights.directory(self.serve)
+    def identity(self) -> list[Any]:
+        """Return what decides the answers: which model, served how, never where it happens to answer."""
+        if self.url is not None:
+            dialect = [self.dialect] if self.dialect != "openai" else []
+            return [self.model, self.revision or self.url, self.context, *dialect]
+        from generators import server_record, vllm_command, weights
+
         cache = server_record.runtime_directory() / "digests.cache"
-        return [self.model or directory.name, weights.revision(directory, cache), self.context]
+        how = [deciding] if (deciding := vllm_command.deciding(self.arguments, cache)) else []
+        if self.serve is None:
+            return [self.model, self.revision or self.role, self.context, *how]
+        directory = weights.directory(self.serve)
+        return [self.model or directory.name, weights.revision(directory, cache), self.context, *how]
 
 
 @contextmanager
@@ -90,6 +101,7 @@ def _endpoint(name: str, served: Served, inputs: Mapping[str, Artifact], stack: 
         kv_cache_gib=served.kv_cache_gib,
         arguments=served.arguments,
         restarts=served.restarts,
+        withheld=served.withheld,
     )
     owner = os.environ.get(CONDUCTOR)
     return replace(stack.enter_context(Server(serve, owner=int(owner) if owner else None)), name=name)

@@ -45,7 +45,7 @@ class Serve:
     `context` is the longest sequence in tokens (None: the model's own). `kv_cache_gib` matters on a CPU only.
     `port` is fixed when given, else free. `start_seconds` is the time to the first answer, compilation included.
     `restarts` bounds how often a server that died is started again. `linger` is how long (seconds) it outlives a
-    killed run, for the next run to take it over.
+    killed run, for the next run to take it over. `withheld` names variables that the server is not to see.
     """
 
     model: str | Path
@@ -58,6 +58,7 @@ class Serve:
     start_seconds: float = 1800.0
     restarts: int = 3
     linger: float = LINGER_SECONDS
+    withheld: tuple[str, ...] = ()
 
 
 class Server:
@@ -83,8 +84,11 @@ class Server:
 
     @cached_property
     def revision(self) -> str:
-        """The content hash of the model's files: a part of every store key."""
-        return weights.revision(self.directory, self.runtime / "digests.cache")
+        """The hash of the model's files and of the arguments that change answers: a part of every store key."""
+        cache = self.runtime / "digests.cache"
+        files = weights.revision(self.directory, cache)
+        how = vllm_command.deciding(self.serve.arguments, cache)
+        return blake3(canonical_json([files, how]).encode()).hexdigest()[: len(files)] if how else files
 
     @property
     def name(self) -> str:
@@ -176,7 +180,7 @@ class Server:
         }
         self._keeper = subprocess.Popen(
             [sys.executable, keeper.__file__, json.dumps(order)],
-            env=vllm_command.variables(python, self.serve.kv_cache_gib, os.environ),
+            env=vllm_command.variables(python, self.serve.kv_cache_gib, os.environ, self.serve.withheld),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -15,12 +15,7 @@ from generators.completion import Completion, Request
 from generators.generator import Ask, Chain, Result
 from generators.material import Table
 from schemas.artifact import canonical_json
-from schemas.errors import WindtunnelError
 
-# errors that say something about the request, and would come again; all others lie with server, address or network
-OF_THE_REQUEST = {
-    "empty_reply", "invalid_json", "truncated_json", "schema_mismatch", "context_too_long", "filtered", "bad_request"
-}  # fmt: skip
 SEED_BITS = 31  # servers take a signed 32-bit or 64-bit seed
 
 
@@ -146,17 +141,8 @@ class Session:
     def _booked(self, asks: Sequence[Ask], completions: list[Completion]) -> list[Completion]:
         """Return the answers after they are in the books; what is no answer but a broken line ends the step."""
         for ask, completion in zip(asks, completions, strict=True):
-            _of_the_moment(completion)
+            completion.settled()
             self.asked[ask.purpose] += 1
             self.tokens["prompt"] += completion.prompt_tokens
             self.tokens["completion"] += completion.completion_tokens
         return completions
-
-
-def _of_the_moment(completion: Completion) -> None:
-    """Raise for an error that lies with the server or the address: a row must not be lost to a cable."""
-    if completion.error is not None and completion.error not in OF_THE_REQUEST:
-        raise WindtunnelError(
-            f"model {completion.model!r} does not answer ({completion.error}): {completion.detail}\n"
-            "What it answered so far is kept: see to the server, then run again to go on."
-        )

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import psutil
+from blake3 import blake3
 
+from generators import weights
 from schemas.errors import WindtunnelError
 
 ENVIRONMENT = ".venv-vllm"
 VARIABLE = "WINDTUNNEL_VLLM"
 GIB = 2**30
-KEPT_SECRET = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD")  # a model server needs none of the user's keys
+KEPT_SECRET = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")  # a model server needs none of the user's keys
+SPEED_ONLY = {
+    "--enforce-eager", "--no-enforce-eager", "--gpu-memory-utilization", "--max-num-seqs", "--max-num-batched-tokens",
+    "--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp", "--data-parallel-size", "-dp", "--swap-space",
+    "--cpu-offload-gb", "--enable-prefix-caching", "--no-enable-prefix-caching", "--disable-log-stats",
+    "--uvicorn-log-level",
+}  # fmt: skip
 
 
 def find_python(environment: Path | None = None) -> Path:
@@ -61,9 +69,44 @@ def command(
     return [*line, *arguments]
 
 
-def variables(python: Path, kv_cache_gib: float | None, base: Mapping[str, str]) -> dict[str, str]:
-    """Return the server's environment variables: the run's own without its keys, plus vLLM's settings."""
-    env = {name: value for name, value in base.items() if not name.upper().endswith(KEPT_SECRET)}
+def deciding(arguments: Sequence[str], cache: Path | None = None) -> list[list[str]]:
+    """Return the arguments that may change answers, each flag with its values; what is not known to be harmless may.
+
+    A file or directory (a chat template, an adapter) stands by its content's hash; `cache` is as in `weights.revision`.
+    """
+    groups: list[list[str]] = []
+    for word in arguments:
+        if word.startswith("-") and not word[1:2].isdigit():
+            flag, equals, value = word.partition("=")
+            groups.append([flag.replace("_", "-"), *([value] if equals else [])])
+        elif groups:
+            groups[-1].append(word)
+        else:
+            groups.append([word])
+    return [[flag, *(_content(v, cache) for v in values)] for flag, *values in groups if flag not in SPEED_ONLY]
+
+
+def _content(value: str, cache: Path | None) -> str:
+    """Return a value with the path in it (`PATH` or `NAME=PATH`) replaced by the hash of what is there."""
+    name, equals, last = value.rpartition("=")
+    try:
+        path = Path(last)
+        found = path.resolve() if last and path.exists() else None
+    except (OSError, ValueError):  # too long for a path, or with a zero byte: no path
+        found = None
+    if found is None:
+        return value
+    digest = weights.revision(found, cache) if found.is_dir() else blake3(found.read_bytes()).hexdigest()
+    return f"{name}{equals}{digest}"
+
+
+def variables(
+    python: Path, kv_cache_gib: float | None, base: Mapping[str, str], withheld: Collection[str] = ()
+) -> dict[str, str]:
+    """Return the server's environment variables: the run's own without any key, known or `withheld`, plus vLLM's."""
+    env = {
+        name: value for name, value in base.items() if name not in withheld and not name.upper().endswith(KEPT_SECRET)
+    }
     env |= {
         "HF_HUB_OFFLINE": "1",  # the directory is there: nothing is to be fetched behind the user's back
         "VLLM_NO_USAGE_STATS": "1",

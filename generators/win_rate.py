@@ -9,7 +9,7 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from generators.judge import Pair, Verdict
+from generators.judge import Pair, Verdict, no_verdicts
 from generators.served import Served
 from generators.served_judge import judge_identity, opened_judge
 from schemas.artifact import Artifact, writing
@@ -35,10 +35,11 @@ WINS = pa.schema(
 class WinRate(Work):
     """Writes `scores.parquet` with one row a question. Inputs: `answers`, `baseline`, and the judge's `model:NAME`.
 
-    Equal answers are ties without asking. A pair that the judge gives no verdict on is counted as unreadable.
+    Equal answers are ties without asking. A pair that the judge gives no verdict on is counted as unreadable; a judge
+    that gives none on any pair ends the step with WindtunnelError.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     judge: dict[str, Served]  # one model by name
     completions: str | None = None
 
@@ -73,7 +74,10 @@ class WinRate(Work):
         if not differ:
             return [Verdict() for _ in pairs]
         with opened_judge(self.judge, inputs, self.completions) as judge:
-            asked = iter(judge.verdicts(differ))
+            found = judge.verdicts(differ)
+        if all(verdict.error is not None for verdict in found):
+            raise no_verdicts(found)
+        asked = iter(found)
         return [next(asked) if pair.response_a != pair.response_b else Verdict() for pair in pairs]
 
 

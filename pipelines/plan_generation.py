@@ -78,9 +78,19 @@ def served(made: Plan, name: str, found: Generation) -> tuple[Served, dict[str, 
 
     wanted = made.recipe.models[name]
     if wanted.url is not None:
-        return Served(url=wanted.url, model=wanted.model or "", key_variable=wanted.key, price=wanted.price), {}
-    options: dict[str, Any] = dict(wanted.serve)
-    return Served(role=f"model:{name}", model=name, **options), {f"model:{name}": found.models[name]}
+        address = Served(
+            url=wanted.url,
+            model=wanted.model or "",
+            revision=wanted.revision or "",
+            key_variable=wanted.key,
+            price=wanted.price,
+            dialect=wanted.dialect or "openai",
+        )
+        return address, {}
+    options = wanted.serve.model_dump() if wanted.serve else {}
+    keys = sorted({model.key for model in made.recipe.models.values() if model.key})
+    ours = Served(role=f"model:{name}", model=name, withheld=tuple(keys), **options)
+    return ours, {f"model:{name}": found.models[name]}
 
 
 def completions_of(made: Plan) -> str:

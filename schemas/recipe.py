@@ -56,6 +56,16 @@ class Corpus(Part):
         return [self.from_] if isinstance(self.from_, str) else list(self.from_)
 
 
+class Serve(Part):
+    """How vLLM serves a model from files: options that change its answers are a part of what they are kept under."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # arguments: [--max-num-seqs, 16]
+    context: int | None = Field(None, gt=0)  # longest sequence in tokens; the model's own by default
+    kv_cache_gib: float | None = Field(None, gt=0)  # on a CPU only
+    restarts: int = Field(3, ge=0)  # how often a server that died is started again
+    arguments: list[str] = Field(default_factory=list)  # further words of vLLM's command line
+
+
 class Model(Part):
     """A model that answers or is trained on: a sample or a directory (served by vLLM when it must answer), or a URL."""
 
@@ -64,10 +74,10 @@ class Model(Part):
     url: str | None = None  # an OpenAI-compatible address, with `model` and the name of the variable that holds the key
     model: str | None = None
     key: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$")
+    revision: str | None = None  # tells models apart that answer at one `url` by one name; the address by default
+    dialect: Literal["openai", "vllm"] | None = None  # `vllm`: the `url` is a vLLM server, with its own parameters
     price: tuple[float, float] = (0.0, 0.0)  # dollars per million prompt and completion tokens
-    serve: dict[str, str | int | float | bool | list[str]] = Field(
-        default_factory=dict
-    )  # options of the server we start
+    serve: Serve | None = None  # how we serve it, for models from files
 
     @model_validator(mode="after")
     def _one_origin(self) -> Model:
@@ -75,6 +85,10 @@ class Model(Part):
             raise ValueError("a model has one of `sample:`, `path:` or `url:`")
         if (self.url is None) != (self.model is None):
             raise ValueError("a model at a `url:` has the name it goes by there: `model:`")
+        if self.url is not None and self.serve is not None:
+            raise ValueError("`serve:` is for models from files: what is at a `url:` is served already")
+        if self.url is None and (self.revision or self.dialect):
+            raise ValueError("`revision:` and `dialect:` go with `url:`: of a model from files both are known")
         return self
 
 

@@ -93,7 +93,10 @@ def _training(recipe: Recipe) -> None:
         if train.start is not None:
             _known(train.start, recipe.models, "model", ("train", "start"))
             if recipe.models[train.start].url is not None:
-                raise at(("train", "start"), f"model {train.start!r} is at a URL: training starts from files")
+                raise at(
+                    ("train", "start"),
+                    f"model {train.start!r} is at a URL: training starts from files, `sample:` or `path:`",
+                )
         if train.preferences is not None:
             _known(train.preferences, recipe.generate, "generated set", ("train", "preferences"))
         _make("schedule", train.schedule, ("train", "schedule"))

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field
 
@@ -38,6 +38,8 @@ class SelfInstruct(Generator):
     of the results and never on timing.
     `requests_at_most` (default 4 per row wanted, 64 at least) and `patience` (requests in a row without anything new)
     keep a model that has nothing to say from being asked for ever.
+    `interface`: whether the model goes on with a list or is asked in a chat; left out, it goes on wherever raw text can
+    be completed (a server of ours, or a `url:` with `dialect: vllm`) and is asked elsewhere.
     """
 
     version: ClassVar[int] = 2
@@ -70,7 +72,7 @@ class SelfInstruct(Generator):
     )
 
     model: str
-    interface: Literal["completion", "chat"] = "completion"
+    interface: Literal["completion", "chat"] | None = None
     seeds: str | None = None  # a JSON Lines file of seed tasks; None: the 175 of our own
     human_examples: int = Field(6, ge=0)
     machine_examples: int = Field(2, ge=0)
@@ -92,6 +94,11 @@ class SelfInstruct(Generator):
     def models(self) -> tuple[str, ...]:
         """Return the one model."""
         return (self.model,)
+
+    def on(self, raw: Collection[str]) -> Self:
+        """Settle the interface by what the model can do."""
+        by_model: Literal["completion", "chat"] = "completion" if self.model in raw else "chat"
+        return self if self.interface else self.model_copy(update={"interface": by_model})
 
     def fingerprint(self) -> dict[str, Any]:
         """Add the seed file's content."""
@@ -266,7 +273,7 @@ class _Run:
         self, purpose: str, index: int, prompt: str, tokens: int, stop: tuple[str, ...], presence_penalty: float = 0.0
     ) -> Ask:
         """Return a question that is answered greedily."""
-        text: Any = prompt if self.kind.interface == "completion" else [message("user", prompt)]
+        text: Any = prompt if self.kind.interface != "chat" else [message("user", prompt)]
         params: dict[str, Any] = {"temperature": 0.0, "max_tokens": tokens, "stop": stop, "seed": None}
         return self.session.ask(
             purpose, index, text, model=self.kind.model, presence_penalty=presence_penalty, **params

@@ -10,6 +10,7 @@ import pytest
 from generators import seed_tasks
 from generators.calibrate_judge import CalibrateJudge, planted_pairs
 from generators.served import Served
+from schemas.errors import WindtunnelError
 
 
 def step(server, **params) -> CalibrateJudge:
@@ -61,6 +62,16 @@ def test_a_file_of_labels_is_used_and_its_bad_lines_counted(scripted, play, tmp_
     counts = step(scripted, file=str(file), digest="d").run({}, tmp_path / "out", 0)
     assert (counts.seen, counts.kept, counts.unreadable) == (6, 5, {"invalid_json": 1})
     assert figures(tmp_path / "out")["pairs"] == "people.jsonl" and not figures(tmp_path / "out")["planted"]
+
+
+def test_a_key_that_expires_midway_leaves_no_calibration_on_fewer_pairs(scripted, play, tmp_path):
+    scripted.script = lambda body, _before: play.status(401, "expired") if len(scripted.bodies) > 28 else play.says("A")
+    work = step(scripted, number=40, completions=str(tmp_path / "kept.sqlite"))
+    with pytest.raises(WindtunnelError, match="unauthorized"):
+        work.run({}, tmp_path / "out", 0)
+    assert not (tmp_path / "out" / "calibration.json").exists()
+    scripted.script = lambda body, _before: play.says("A")
+    assert work.run({}, tmp_path / "out", 0).kept == figures(tmp_path / "out")["n"] == 40
 
 
 def test_other_labels_are_another_step(scripted):

@@ -17,12 +17,15 @@ from pydantic import ValidationError
 
 from generators.generate import Generate
 from generators.rows import DROPPED
+from generators.served import Served
 from schemas.artifact import Artifact
 from schemas.errors import RecipeError, WindtunnelError
 from schemas.records import CONVERSATION, DOCUMENT, PREFERENCE
 
 REPO = Path(__file__).parents[2]
-SELF_INSTRUCT = {"self_instruct": {"model": "m", "rows": 12, "lag": 4, "requests_at_most": 40}}
+SELF_INSTRUCT = {
+    "self_instruct": {"model": "m", "interface": "completion", "rows": 12, "lag": 4, "requests_at_most": 40}
+}
 ULTRACHAT = {
     "ultrachat": {"model": "m", "rows": 8, "rounds": {"world": [1, 3], "creation": [1, 2], "material": [1, 2]}}
 }
@@ -258,12 +261,39 @@ def test_a_step_in_which_everything_fails_alike_ends_with_the_reason(served, tmp
         step(SELF_INSTRUCT | {}, served.url, tmp_path).run({}, tmp_path / "out", 0)
 
 
+def test_self_instruct_works_where_only_chats_are_answered(served, tmp_path, play):
+    chat = "Here are more tasks:\n" + "\n".join(f"{9 + i}. Name a town in country {i} by the sea." for i in range(4))
+
+    def script(body, before):
+        if "prompt" in body:
+            return play.status(404, "no such path")
+        text = body["messages"][-1]["content"]
+        if "Classification:" in text:
+            return play.says("No")
+        return play.says("Output: It has a harbour." if "Example 1" in text else chat)
+
+    served.script = script
+    kind = {"self_instruct": {"model": "m", "rows": 3, "lag": 1, "similarity": 1.0}}
+    assert step(kind, served.url, tmp_path).run({}, tmp_path / "out", 0).kept == 3
+    kind["self_instruct"]["interface"] = "completion"
+    with pytest.raises(WindtunnelError, match="no such path"):
+        step(kind, served.url, tmp_path).run({}, tmp_path / "other", 0)
+
+
+def step_on(**model) -> dict:
+    return Generate(kind=ULTRACHAT, models={"m": Served(**model)}).identity()
+
+
 def test_identity_knows_what_decides_the_rows_and_nothing_else(tmp_path):
     base = step(ULTRACHAT, "http://127.0.0.1:1/v1", tmp_path)
     same = step(ULTRACHAT, "http://127.0.0.1:2/v1", tmp_path, concurrency=3, completions="/elsewhere.sqlite")
     assert base.identity() == same.identity()
     other = Generate(kind=ULTRACHAT, models={"m": {"url": "http://127.0.0.1:1/v1", "model": "m", "revision": "r2"}})
     assert base.identity() != other.identity()
+    assert step_on(url="http://x/v1", model="m") != step_on(url="http://x/v1", model="m", dialect="vllm")
+    ours = step_on(role="model:m", model="m")
+    assert ours == step_on(role="model:m", model="m", arguments=("--enforce-eager",), withheld=("MY_KEY",))
+    assert ours != step_on(role="model:m", model="m", arguments=("--dtype", "float16"))
     changed = json.loads(json.dumps(ULTRACHAT))
     changed["ultrachat"]["temperature"] = 0.9
     assert step(changed, "http://127.0.0.1:1/v1", tmp_path).identity() != base.identity()

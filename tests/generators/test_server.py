@@ -282,11 +282,49 @@ def test_the_keeper_ends_on_a_signal_too(serve):
 
 
 def test_no_key_of_the_user_reaches_the_server(serve):
-    base = {"OPENAI_API_KEY": "sk", "HF_TOKEN": "hf", "DB_PASSWORD": "x", "PATH": "/bin", "LANG": "C"}
-    env = vllm_command.variables(Path("/env/bin/python"), None, base)
-    assert not {"OPENAI_API_KEY", "HF_TOKEN", "DB_PASSWORD"} & set(env)
+    secret = ["OPENAI_API_KEY", "HF_TOKEN", "DB_PASSWORD", "WINDTUNNEL_JUDGE_KEY", "OPENROUTER_KEY"]
+    secret += ["AWS_SECRET_ACCESS_KEY", "MY_ENTRANCE"]
+    base = dict.fromkeys(secret, "x") | {"PATH": "/bin", "LANG": "C"}
+    env = vllm_command.variables(Path("/env/bin/python"), None, base, withheld=("MY_ENTRANCE",))
+    assert not set(secret) & set(env)
     assert (env["LANG"], env["HF_HUB_OFFLINE"]) == ("C", "1")
     assert env["PATH"].startswith("/env/bin")
+
+
+def test_a_running_server_has_no_key_of_the_recipe(serve, monkeypatch):
+    monkeypatch.setenv("MY_ENTRANCE", "s3cret")
+    server = Server(serve(withheld=("MY_ENTRANCE",)))
+    with server:
+        assert not any("MY_ENTRANCE" in process.environ() for process in family(server))
+
+
+def test_arguments_that_change_answers_are_part_of_the_revision(serve, tmp_path):
+    def revision(*arguments: str) -> str:
+        return Server(serve(arguments=arguments)).revision
+
+    plain = revision()
+    speed = ("--enforce-eager", "--gpu-memory-utilization", "0.5", "--max_num_seqs=4", "-tp", "2")
+    assert plain == weights.revision(Path(serve().model)) == revision(*speed)
+    int4 = revision("--quantization", "bitsandbytes")
+    assert int4 == revision("--quantization=bitsandbytes", *speed) != plain
+    assert len({plain, int4, revision("--quantization", "fp8"), revision("--dtype", "float16")}) == 4
+    template = tmp_path / "chat.jinja"
+    template.write_text("one")
+    first = revision("--chat-template", str(template))
+    moved = template.rename(tmp_path / "moved.jinja")
+    assert revision("--chat-template", str(moved)) == first != plain
+    moved.write_text("two")
+    assert revision("--chat-template", str(moved)) != first
+
+
+def test_an_adapter_stands_by_its_content(tmp_path):
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora" / "adapter.safetensors").write_bytes(b"one")
+    words = ("--enable-lora", "--lora-modules", f"style={tmp_path / 'lora'}")
+    first = vllm_command.deciding(words)
+    assert first[0] == ["--enable-lora"] and str(tmp_path) not in str(first)
+    (tmp_path / "lora" / "adapter.safetensors").write_bytes(b"two")
+    assert vllm_command.deciding(words) != first
 
 
 def test_cpu_and_gpu_builds_are_started_differently(serve, tmp_path):

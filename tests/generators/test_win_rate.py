@@ -11,7 +11,7 @@ import pytest
 from generators.served import Served
 from generators.win_rate import WinRate
 from schemas.artifact import Artifact
-from schemas.errors import InputError
+from schemas.errors import InputError, WindtunnelError
 
 
 def answered(folder: Path, texts: dict[str, str]) -> Artifact:
@@ -71,15 +71,56 @@ def test_a_judge_of_places_gives_ties_and_is_seen_through(scripted, play, tmp_pa
 
 
 def test_a_pair_without_a_verdict_is_counted_and_stays_a_tie(scripted, play, tmp_path):
-    scripted.script = lambda body, _before: play.says("Neither, I would say")
+    scripted.script = lambda body, _before: play.says(
+        "Neither, I would say" if "question q" in body["messages"][-1]["content"] else "A"
+    )
     inputs = {
-        "answers": answered(tmp_path / "mine", {"q": "one"}),
-        "baseline": answered(tmp_path / "theirs", {"q": "other"}),
+        "answers": answered(tmp_path / "mine", {"q": "one", "r": "one"}),
+        "baseline": answered(tmp_path / "theirs", {"q": "other", "r": "other"}),
     }
     counts = step(scripted).run(inputs, tmp_path, 0)
-    assert (counts.seen, counts.kept, counts.unreadable) == (1, 0, {"no_label": 1})
+    assert (counts.seen, counts.kept, counts.unreadable) == (2, 1, {"no_label": 1})
     row = rows_of(tmp_path)["q"]
     assert (row["win"], row["first"], row["second"]) == (0.5, None, None)
+
+
+def test_a_judge_that_decides_no_pair_is_no_win_rate_of_one_half(scripted, play, tmp_path):
+    scripted.script = lambda body, _before: play.says("Neither, I would say")
+    inputs = {
+        "answers": answered(tmp_path / "mine", {"q": "one", "same": "equal"}),
+        "baseline": answered(tmp_path / "theirs", {"q": "other", "same": "equal"}),
+    }
+    with pytest.raises(WindtunnelError, match="no verdict on any of 1 pairs: no_label 1"):
+        step(scripted).run(inputs, tmp_path, 0)
+    assert not (tmp_path / "scores.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "name"),
+    [
+        (401, {}, "unauthorized"),
+        (404, {}, "model_not_found"),
+        (429, {"code": "insufficient_quota"}, "quota_exhausted"),
+    ],
+)
+def test_a_judge_that_cannot_answer_ends_the_step_and_a_later_run_finishes_it(
+    scripted, play, tmp_path, code, error, name
+):
+    healthy = letter(play, lambda _text: "B")
+    scripted.script = lambda body, before: (
+        play.status(code, "not now", **error) if len(scripted.bodies) > 3 else healthy(body, before)
+    )
+    inputs = {
+        "answers": answered(tmp_path / "mine", {f"q{k}": "one" for k in range(6)}),
+        "baseline": answered(tmp_path / "theirs", {f"q{k}": "other" for k in range(6)}),
+    }
+    work = WinRate(judge={"j": Served(url=scripted.url, model="m")}, completions=str(tmp_path / "kept.sqlite"))
+    with pytest.raises(WindtunnelError, match=rf"\({name}\): .*not now[\s\S]*run again"):
+        work.run(inputs, tmp_path, 0)
+    assert not (tmp_path / "scores.parquet").exists()
+    scripted.script = healthy
+    counts = work.run(inputs, tmp_path, 0)
+    assert counts.kept == counts.seen == 6 and all(row["first"] is not None for row in rows_of(tmp_path).values())
 
 
 def test_other_questions_are_refused(scripted, tmp_path):

@@ -63,7 +63,7 @@ def test_a_card_of_rows_says_who_judged_and_what_a_reader_saw(tmp_path, planted,
     made = plan(load("align", sets))
     row = {"id": "1", "source": "ultrafeedback"}
     prompts = {"prompts": {"ultrafeedback/honesty": "308f82e25724"}}
-    for name, files in (("generate:preferences", {"rows": [row]}), ("calibrate:smol", {})):
+    for name, files in (("generate:preferences", {"rows": [row]}), ("calibrate:writer", {})):
         step = made.find(name)
         folder = step.artifact(tmp_path).path
         counts = {"seen": 3, "kept": 1, "dropped": {"tie": 2}, "unreadable": {}, "bytes": 10}

@@ -71,6 +71,33 @@ def test_errors_name_the_line_and_the_nearest_word(old: str, new: str, message: 
     assert str(caught.value).startswith("r.yaml") and caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("{sample: s, serve: {contxt: 1}}", r"line 18: models.m.serve.contxt: .*did you mean 'context'"),
+        ("{sample: s, serve: {context: many}}", r"line 18: models.m.serve.context: Input should be a valid integer"),
+        ("{sample: s, serve: --enforce-eager}", r"line 18: models.m.serve: Input should be"),
+        (
+            "{url: 'http://x/v1', model: m, serve: {context: 9}}",
+            r"line 18: models.m: `serve:` is for models",
+        ),
+        ("{url: 'http://x/v1', model: m, dialect: vlm}", r"line 18: models.m.dialect: Input should be 'openai' or"),
+        ("{path: p, revision: r}", r"line 18: models.m: `revision:` and `dialect:` go with `url:`"),
+    ],
+)
+def test_a_wrong_word_on_how_a_model_is_served_names_its_line(model: str, message: str) -> None:
+    text = f"{GOOD}models:\n  # where it answers\n  m: {model}\n"
+    with pytest.raises(RecipeError, match=message) as caught:
+        parse(text, [], origin="r.yaml")
+    assert caught.value.exit_code == 2
+
+
+def test_numbers_may_stand_among_the_arguments_of_a_server() -> None:
+    text = GOOD + "models: {m: {sample: s, serve: {arguments: [--max-num-seqs, 16]}}}\n"
+    found = parse(text, [], origin="r.yaml").models["m"].serve
+    assert found is not None and found.arguments == ["--max-num-seqs", "16"]
+
+
 def test_set_reaches_into_lists_and_plugin_parameters() -> None:
     sets = ["corpora.filtered.rules[0].language.threshold=0.8", "train.seeds=[0,1,2]", "tokens.budget=2e5"]
     with pytest.raises(RecipeError, match="valid integer"):
