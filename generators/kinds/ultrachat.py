@@ -44,7 +44,7 @@ class UltraChat(Generator):
     `documents`; its id, source, url and licence go into the lineage.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     primary: ClassVar[str | None] = "model"
     optional: ClassVar[tuple[str, ...]] = ("documents",)
     prompts: ClassVar[tuple[str, ...]] = tuple(
