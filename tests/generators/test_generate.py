@@ -35,39 +35,11 @@ ULTRAFEEDBACK = {
 }
 
 
-def model(body, play):
-    """A model whose every answer depends on the whole request and fits what is asked for."""
-
-    def rnd(count, salt=""):
-        return play.words(body | {"salt": salt}, count)
-
-    text = body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
-    schema = json.dumps(body.get("structured_outputs") or body.get("response_format") or "")
-    digest = blake3(json.dumps(body, sort_keys=True).encode()).digest()
-    if "ratings" in schema:
-        return json.dumps(
-            {"ratings": [{"rationale": rnd(3), "rating": 1 + digest[i] % 5} for i in range(text.count(" text "))][:4]}
-        )
-    if '"score"' in schema:
-        return json.dumps({"feedback": rnd(4), "score": 1 + digest[0] % 10})
-    if text.endswith("\n9."):
-        return "".join(f" {rnd(5, str(i))}\n{i}." for i in range(10, 13)) + f" {rnd(2)}"
-    if text.endswith("Classification:"):
-        return ["Yes", "No"][digest[0] % 2]
-    if text.endswith("Label:"):
-        return f" {rnd(1)}\nInput: {rnd(4, 'a')}\nLabel: {rnd(1, 'b')}\nInput: {rnd(4, 'c')}"
-    if text.endswith("Example 1"):
-        return f"Input: {rnd(4)}\nOutput: {rnd(5, 'o')}"
-    if "numbered list" in text:
-        return "\n".join(f"{i}. {rnd(6, str(i))}?" for i in range(1, 6))
-    return rnd(8) + "."
-
-
 @pytest.fixture
 def served(scripted, play):
     def script(body, before):
         time.sleep(0.001 * (blake3(json.dumps(body).encode()).digest()[0] % 8))  # answers overtake each other
-        return play.says(model(body, play))
+        return play.fits
 
     scripted.script = script
     return scripted
