@@ -143,19 +143,29 @@ def test_counts_are_what_the_files_hold_and_datasets_reads_them(served, tmp_path
     assert json.loads((tmp_path / "out/journal/00000.json").read_text())["kept"] == counts.kept
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", [ULTRACHAT, ULTRAFEEDBACK], ids=lambda k: next(iter(k)))
-def test_trl_takes_the_rows_as_they_are(served, tmp_path, kind):
+def test_trl_trains_on_the_rows_as_they_are(served, tmp_path, kind, chat_model):
     from datasets import load_dataset
-    from trl.data_utils import is_conversational
+    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
     step(kind, served.url, tmp_path).run(inputs_of(kind, tmp_path), tmp_path / "out", 0)
-    found = load_dataset(
+    rows = load_dataset(
         "parquet", data_files=str(tmp_path / "out/rows/*.parquet"), cache_dir=str(tmp_path / "hf"), split="train"
     )
-    assert is_conversational(found[0])
-    if "ultrafeedback" in kind:
-        assert {"prompt", "chosen", "rejected"} <= set(found.column_names)
+    pairs = "ultrafeedback" in kind
+    config = (DPOConfig if pairs else SFTConfig)(
+        output_dir=str(tmp_path / "trl"), max_steps=2, per_device_train_batch_size=2, learning_rate=1e-2,
+        logging_steps=1, use_cpu=True, bf16=False, gradient_checkpointing=False, save_strategy="no",
+        report_to=[], disable_tqdm=True, **({} if pairs else {"assistant_only_loss": True}),
+    )  # fmt: skip
+    trainer = (DPOTrainer if pairs else SFTTrainer)(str(chat_model), args=config, train_dataset=rows)
+    before = {name: weights.clone() for name, weights in trainer.model.named_parameters()}
+    trainer.train()
+    losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
+    assert len(losses) == 2 and all(map(math.isfinite, losses)) and losses[0] != losses[1]
+    assert any(not weights.equal(before[name]) for name, weights in trainer.model.named_parameters())
+    if pairs:
+        assert losses[0] == pytest.approx(math.log(2), abs=1e-3)  # before the first step, model and reference agree
 
 
 def test_shards_share_the_rows_and_repeat_nothing(served, tmp_path):
