@@ -168,20 +168,31 @@ def test_trl_trains_on_the_rows_as_they_are(served, tmp_path, kind, chat_model):
         assert losses[0] == pytest.approx(math.log(2), abs=1e-3)  # before the first step, model and reference agree
 
 
-def test_shards_share_the_rows_and_repeat_nothing(served, tmp_path):
-    inputs = {"documents": documents(tmp_path), "prompts": prompts(tmp_path)}
-    work = step(ULTRACHAT, served.url, tmp_path, rows_per_shard=3)
-    talk = {"documents": inputs["documents"]}
-    assert work.shards(talk) == 3
-    kept = [work.run(talk, tmp_path / "talk", rank).kept for rank in range(3)]
-    assert sum(kept) == 8
-    ids = [i for p in sorted((tmp_path / "talk/rows").iterdir()) for i in pq.read_table(p)["id"].to_pylist()]
-    assert len(set(ids)) == 8
+def test_shards_share_the_rows(served, tmp_path):
+    inputs = {"prompts": prompts(tmp_path)}
     work = step(ULTRAFEEDBACK, served.url, tmp_path, rows_per_shard=4)
-    asked = {"prompts": inputs["prompts"]}
-    assert work.shards(asked) == 2  # by the prompts there are, not by the rows that would be welcome
-    assert sum(work.run(asked, tmp_path / "pairs", rank).seen for rank in range(2)) == 6
+    assert work.shards(inputs) == 2  # by the prompts there are, not by the rows that would be welcome
+    assert sum(work.run(inputs, tmp_path / "pairs", rank).seen for rank in range(2)) == 6
     assert step(SELF_INSTRUCT, served.url, tmp_path, rows_per_shard=1).shards({}) == 1
+
+
+def test_no_opening_comes_twice_however_many_rows_there_are(scripted, play, tmp_path):
+    """The model has nine openings and begins its lists with any of them; rows beyond a shard's may not repeat one."""
+
+    def script(body, before):
+        text = body["messages"][-1]["content"]
+        start = blake3(json.dumps(body, sort_keys=True).encode()).digest()[0]
+        openings = [f"What do {name} {name}s {name}ly eat in {name}land?" for name in "abcdefghi"]
+        listed = "\n".join(f"{i}. {openings[(start + i) % 9]}" for i in range(1, 6))
+        return play.says(listed if "numbered list" in text else "Seeds and leaves.")
+
+    scripted.script = script
+    kind = {"ultrachat": {"model": "m", "rows": 9, "sectors": {"world": 1}, "rounds": {"world": [1, 1]}}}
+    work = step(kind, scripted.url, tmp_path, rows_per_shard=3)
+    for rank in range(work.shards({})):
+        work.run({}, tmp_path / "talk", rank)
+    rows = [row for file in sorted((tmp_path / "talk/rows").iterdir()) for row in pq.read_table(file).to_pylist()]
+    assert len({row["messages"][0]["content"] for row in rows}) == len(rows) == 9
 
 
 RUN = """
