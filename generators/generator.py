@@ -57,6 +57,7 @@ class Failed:
     stage: str
     detail: str
     lineage: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Sequence[dict[str, Any]]] = field(default_factory=dict)
 
 
 Outcome = Kept | Dropped | Failed

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from generators.generator import Dropped, Failed, Generator, Kept, Outcome
+from generators.generator import Dropped, Generator, Kept, Outcome
 from schemas.artifact import canonical_json, writing
 from schemas.records import document_id
 
@@ -107,10 +107,9 @@ class Sheets:
         else:
             self.failed[outcome.error] += 1
             self._add("dropped", _dropped(outcome.error, outcome.stage, True, outcome.detail, outcome.lineage))
-        if not isinstance(outcome, Failed):
-            for name, rows in outcome.extra.items():
-                for row in rows:
-                    self._add(name, row)
+        for name, rows in outcome.extra.items():
+            for row in rows:
+                self._add(name, row)
 
     def _add(self, name: str, row: dict[str, Any]) -> None:
         self._buffers[name].append(row)

@@ -92,12 +92,36 @@ class Model(Part):
         return self
 
 
+class Remarks(Part):
+    """What a person who read some rows has to say of them, for the card of those rows and of no others.
+
+    `rows` is the first 8 digits of the rows' key: their directory's name ends in them, and `plan --json` prints them.
+    """
+
+    rows: str
+    text: str = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _about_rows(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError("remarks name the rows they are about: {rows: 'FIRST 8 DIGITS OF THEIR KEY', text: ...}")
+        return value
+
+    @field_validator("rows", mode="before")
+    @classmethod
+    def _digits(cls, rows: Any) -> Any:
+        if not isinstance(rows, str) or not re.fullmatch("[0-9a-f]{8}", rows):
+            raise ValueError("8 digits 0-9a-f, in quotes: without them YAML may read a number")  # 12345678, 1234e567
+        return rows
+
+
 class Generated(Part):
     """Rows that a generator makes, from models and, for some kinds, from documents or other rows."""
 
     with_: Spec = Field(alias="with")
     from_: dict[str, Name | list[Name]] = Field(default_factory=dict, alias="from")  # role -> corpora or rows
-    remarks: str | None = None  # what a person who read some of these rows has to say of them; goes on the card
+    remarks: Remarks | None = None
 
 
 class HeldOut(Part):

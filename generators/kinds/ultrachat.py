@@ -44,7 +44,8 @@ class UltraChat(Generator):
     `documents`; its id, source, url and licence go into the lineage.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 5
+    sequential: ClassVar[bool] = True  # an opening is new beside all openings before it, so there are no shards
     primary: ClassVar[str | None] = "model"
     optional: ClassVar[tuple[str, ...]] = ("documents",)
     prompts: ClassVar[tuple[str, ...]] = tuple(
@@ -137,7 +138,7 @@ class _Openings(NamedTuple):
 
 
 class _Run:
-    """The state of one share: what openings there are, which wait, how many dialogues are done."""
+    """The state of a run: what openings there are, which wait, how many dialogues are done."""
 
     def __init__(self, kind: UltraChat, session: Session) -> None:
         self.kind, self.session = kind, session
@@ -145,12 +146,11 @@ class _Run:
         self.gate = RougeGate("unicode")
         self.waiting: deque[dict[str, Any]] = deque()
         self.plans: dict[int, dict[str, Any]] = {}
-        self.target = len(session.share.of(kind.rows))
-        self.first = session.share.of(kind.rows).start
+        self.target = kind.rows
         self.requests = self.answered = self.opened = 0  # requests for openings sent, back, and what they brought
         self.dialogues = self.ended = self.kept = 0
         at_best = math.ceil(self.target / kind.openings_per_request)
-        self.bound = math.ceil((kind.requests_at_most or 8 * at_best * session.share.shards) / session.share.shards)
+        self.bound = kind.requests_at_most or 8 * at_best
         names = list(kind.sectors)
         self.sectors: list[Sector] = names
         self.edges = [edge / sum(kind.sectors.values()) for edge in accumulate(kind.sectors[name] for name in names)]
@@ -196,7 +196,7 @@ class _Run:
                 self.dialogues += 1
                 yield self._dialogue(self.dialogues - 1, self.waiting.popleft())
                 continue
-            number = self.first * self.bound + self.requests  # no two shards share a number
+            number = self.requests
             if number not in self.plans:
                 self.plans = self._plans(range(number, number + PLANS))
             self.requests += 1
@@ -283,10 +283,9 @@ class _Run:
         params = {"temperature": kind.temperature, "top_p": kind.top_p, "max_tokens": kind.max_tokens} | params
         return self.session.ask(purpose, index, [message("user", text)], model=model or kind.model, **params)
 
-    def _dialogue(self, number: int, opening: dict[str, Any]) -> Chain[Sequence[Outcome]]:
+    def _dialogue(self, index: int, opening: dict[str, Any]) -> Chain[Sequence[Outcome]]:
         """Answer and ask in turn until the goal is met, the rounds are full or a turn fails for good."""
         kind, session, plan = self.kind, self.session, opening["plan"]
-        index = self.first + number
         rng = session.random("dialogue", index)
         fewest, most = kind.rounds[plan["sector"]]
         goal, planned = rng.choice(self.topics.goals[plan["sector"]]), rng.randint(fewest, most)

@@ -33,6 +33,7 @@ ASPECTS: dict[str, bool] = {  # whether "not applicable" is an answer
     "helpfulness": False,
 }
 LEVELS, TOP = 5, 10
+OK = "ok"  # status of an answer that is there
 FEWEST_CHARACTERS_A_TOKEN = 2  # a guess on the safe side: a short context must not be filled by head room
 
 RESPONSE = pa.schema(
@@ -42,9 +43,10 @@ RESPONSE = pa.schema(
         pa.field("model", pa.string(), nullable=False),
         pa.field("principle", pa.string()),
         pa.field("draw", pa.int32(), nullable=False),  # above 0: the member answered more than once
+        pa.field("status", pa.string(), nullable=False),  # ok, or why there is no answer, such as context_too_long
         pa.field("text", pa.large_string(), nullable=False),
         pa.field("truncated", pa.bool_(), nullable=False),
-        pa.field("ratings", pa.string(), nullable=False),  # JSON: aspect -> one number or status per order
+        pa.field("ratings", pa.string(), nullable=False),  # JSON: aspect -> a number or status per order; {}: not rated
         pa.field("overall", pa.float64()),
         pa.field("score", pa.float64()),
         pa.field("score_status", pa.string(), nullable=False),
@@ -79,10 +81,11 @@ class UltraFeedback(Generator):
 
     `judges`: the first whose family is not among the answers judges; when there is none, the first of all does, and
     the row says so. `rejected` picks the worse answer: at random among those that are far enough below (as in the
-    original's binarised sets), the lowest, or the nearest. `margin` is in levels of the mean rating (1 to 5).
+    original's binarised sets), the lowest, or the nearest. `margin` is in levels of the mean rating (1 to 5). The table
+    `responses/` holds every answer that was asked for, with its ratings or with why there is none.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     output: ClassVar[pa.Schema] = PREFERENCE
     reads: ClassVar[tuple[str, ...]] = ("prompts",)
     tables: ClassVar[Mapping[str, pa.Schema]] = {"responses": RESPONSE}
@@ -187,15 +190,18 @@ class _Prompt:
         principles = self._principles(members)
         replies = yield [self._respond(*each) for each in zip(members, draws, principles, strict=True)]
         judge, own = self._judge(members)
+        statuses = [_status(reply) for reply in replies]
         self.lineage = kind.lineage(
             self.session, {m.label: r for m, r in zip(members, replies, strict=True)},
             prompt=self.source, licence=self.question.licence, judge=judge, self_judged=own,
             principles=[name for name, _ in principles], draws=draws, members=[m.label for m in members],
+            statuses=statuses,
         )  # fmt: skip
-        answered = [i for i, reply in enumerate(replies) if reply.ok and reply.text.strip()]
+        asked = [self._asked(*each) for each in zip(members, principles, draws, statuses, replies, strict=True)]
+        answered = [i for i, status in enumerate(statuses) if status == OK]
         if len(answered) < 2:
-            bad = next((r for r in replies if not r.ok), Completion(error="empty_reply"))
-            return [Failed(str(bad.error), "response", bad.detail, self.lineage)]
+            bad = next(i for i, status in enumerate(statuses) if status != OK)
+            return [Failed(statuses[bad], "response", replies[bad].detail, self.lineage, {"responses": asked})]
         texts = [replies[i].text.strip() for i in answered]
         orders = ratings.balanced_orders(self.rng.sample(range(len(texts)), len(texts)), kind.orders)
         aspects = yield from self._rate(judge, texts, orders)
@@ -204,13 +210,9 @@ class _Prompt:
             judged.Answer(texts[k], replies[i].finish_reason == "length", aspects[k], critiques[k])
             for k, i in enumerate(answered)
         ]
-        extra = {
-            "responses": [
-                self._response(a, members[i], principles[i][0], draws[i])
-                for a, i in zip(answers, answered, strict=True)
-            ]
-        }
-        return [self._paired(answers, [members[i].label for i in answered], judge, extra)]
+        for i, answer in zip(answered, answers, strict=True):
+            asked[i] |= _judged(answer)
+        return [self._paired(answers, [members[i].label for i in answered], judge, {"responses": asked})]
 
     def _contestants(self) -> tuple[list[Member], list[int]]:
         """Return who answers, and the how-manieth answer of that member it is: members repeat only when they must."""
@@ -316,20 +318,24 @@ class _Prompt:
         params: dict[str, Any] = {"temperature": temperature, "max_tokens": tokens, "schema": schema}
         return self.session.ask(purpose, self.number, [message("user", text)], model=judge, draw=draw, **params)
 
-    def _response(self, answer: judged.Answer, member: Member, principle: str, draw: int) -> dict[str, Any]:
+    def _asked(
+        self, member: Member, principle: tuple[str, str], draw: int, status: str, reply: Completion
+    ) -> dict[str, Any]:
+        """Return an answer's row as it is before anybody judged it."""
         return {
             "prompt": self.source,
             "member": member.label,
             "model": member.model,
-            "principle": principle,
+            "principle": principle[0],
             "draw": draw,
-            "text": answer.text,
-            "truncated": answer.truncated,
-            "ratings": canonical_json({a: [r.value or r.status for r in rs] for a, rs in answer.aspects.items()}),
-            "overall": answer.overall,
-            "score": answer.critique.value,
-            "score_status": answer.critique.status,
-            "feedback": answer.critique.rationale,
+            "status": status,
+            "text": reply.text.strip().encode("utf-8", "replace").decode("utf-8"),  # a failed reply may be broken text
+            "truncated": reply.finish_reason == "length",
+            "ratings": "{}",
+            "overall": None,
+            "score": None,
+            "score_status": "not_applicable",
+            "feedback": "",
         }
 
     def _paired(
@@ -352,3 +358,21 @@ class _Prompt:
             self.question.messages, best.text, worse.text, pair.ratings, judge, self.session.kind, lineage
         )
         return Kept(row, extra)
+
+
+def _status(reply: Completion) -> str:
+    """Return `ok`, or the code of what went wrong with an answer."""
+    if not reply.ok:
+        return str(reply.error)
+    return OK if reply.text.strip() else "empty_reply"
+
+
+def _judged(answer: judged.Answer) -> dict[str, Any]:
+    """Return what the judge said of an answer, for its row."""
+    return {
+        "ratings": canonical_json({a: [r.value or r.status for r in rs] for a, rs in answer.aspects.items()}),
+        "overall": answer.overall,
+        "score": answer.critique.value,
+        "score_status": answer.critique.status,
+        "feedback": answer.critique.rationale,
+    }

@@ -48,11 +48,16 @@ def aspects(files: Sequence[Path]) -> list[Aspect]:
     return [_aspect(name, row) for name in names]
 
 
+def rated(files: Sequence[Path]) -> pl.LazyFrame:
+    """Return the answers that the judge saw: those that failed, or had no other to be compared with, are not rated."""
+    return pl.scan_parquet(list(files)).filter(pl.col("ratings") != "{}")
+
+
 def _shape(files: Sequence[Path]) -> tuple[list[str], int]:
-    """Return the aspects' names and the number of orders, as the first answer has them."""
+    """Return the aspects' names and the number of orders, as the first answer that was rated has them."""
     if not files:
         return [], 0
-    first = pl.scan_parquet(list(files)).select("ratings").head(1).collect()
+    first = rated(files).select("ratings").head(1).collect()
     try:
         found = json.loads(first["ratings"][0]) if first.height else {}
     except ValueError:

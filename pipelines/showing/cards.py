@@ -76,7 +76,7 @@ def rows_card(made: Plan, step: Step, store: Path) -> Card:
     config, counts = artifact.manifest.config, artifact.manifest.counts
     models = {model: _model(made, model) for model in config.get("models") or {}}
     prompts = (config.get("fingerprint") or {}).get("prompts") or {}
-    remarks = made.recipe.generate[name].remarks
+    remarks = _remarks(made, name, artifact)
     return Card(
         name=name,
         question=made.recipe.question,
@@ -92,7 +92,7 @@ def rows_card(made: Plan, step: Step, store: Path) -> Card:
         origins=_row_origins(made, step, list(models), store),
         models=models,
         calibration=_calibration(made, config["kind"], store),
-        remarks=remarks or "",
+        remarks=remarks,
         limits=[
             "Every answer was written by a model: it may be wrong, and it repeats what the model was trained on.",
             "The terms of the models named above may limit what these rows can be used for.",
@@ -101,6 +101,12 @@ def rows_card(made: Plan, step: Step, store: Path) -> Card:
         ],
         **_made_by(artifact),
     )
+
+
+def _remarks(made: Plan, name: str, artifact: Artifact) -> str:
+    """Return what a reader said of these very rows; remarks on others, of another model say, are none on these."""
+    remarks = made.recipe.generate[name].remarks
+    return remarks.text if remarks is not None and artifact.manifest.key.startswith(remarks.rows) else ""
 
 
 def _lineage(made: Plan, name: str) -> tuple[list[dict[str, Any]], set[str]]:

@@ -36,6 +36,7 @@ class Row:
     bytes: int | None  # on disk once it ran; before, the text that goes through it
     seconds: float | None
     source: str  # where the seconds come from: "measured" (it ran), "history" (its like ran here), "estimate"
+    key: str  # its first 8 digits, in which the directory's name ends
 
 
 def preview(recipe_name: str, sets: list[str], as_json: bool, console: Console) -> None:
@@ -76,11 +77,12 @@ def rows_of(steps: list[Step], store: Path) -> list[Row]:
     for step in steps:
         artifact = step.artifact(store)
         if artifact.done:
-            rows.append(Row(step.name, "cached", artifact.manifest.bytes, artifact.manifest.seconds, "measured"))
+            manifest = artifact.manifest
+            rows.append(Row(step.name, "cached", manifest.bytes, manifest.seconds, "measured", step.key[:8]))
             continue
         state = "started" if (store / f"{step.directory}.partial").exists() else "to do"
         size = None if step.kind in NO_TEXT else texts[step.name]
-        rows.append(Row(step.name, state, size, *_cost(step, size, history)))
+        rows.append(Row(step.name, state, size, *_cost(step, size, history), step.key[:8]))
     return rows
 
 

@@ -47,6 +47,42 @@ def answers(handler: Handler, body: dict[str, Any]) -> None:
     handler.send(200, json.dumps(reply(body, text)))
 
 
+def fits(handler: Handler, body: dict[str, Any]) -> None:
+    """Answers what the kinds and the judges ask for; every answer depends on the whole request."""
+    text = body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
+    digest = blake3(json.dumps(body, sort_keys=True).encode()).digest()
+    if body.get("logprobs"):
+        letter, other = "AB" if digest[0] % 2 else "BA"
+        top = [{"token": letter, "logprob": -0.2}, {"token": other, "logprob": -1.7}]
+        says(letter, logprobs={"content": [{**top[0], "top_logprobs": top}]})(handler, body)
+    else:
+        says(_fitting(body, text, digest))(handler, body)
+
+
+def _fitting(body: dict[str, Any], text: str, digest: bytes) -> str:
+    def rnd(count: int, salt: str = "") -> str:
+        return words(body | {"salt": salt}, count)
+
+    schema = json.dumps(body.get("structured_outputs") or body.get("response_format") or "")
+    if "ratings" in schema:
+        return json.dumps(
+            {"ratings": [{"rationale": rnd(3), "rating": 1 + digest[i] % 5} for i in range(text.count(" text "))][:4]}
+        )
+    if '"score"' in schema:
+        return json.dumps({"feedback": rnd(4), "score": 1 + digest[0] % 10})
+    if text.endswith("\n9."):
+        return "".join(f" {rnd(5, str(i))}\n{i}." for i in range(10, 13)) + f" {rnd(2)}"
+    if text.endswith("Classification:"):
+        return ["Yes", "No"][digest[0] % 2]
+    if text.endswith("Label:"):
+        return f" {rnd(1)}\nInput: {rnd(4, 'a')}\nLabel: {rnd(1, 'b')}\nInput: {rnd(4, 'c')}"
+    if text.endswith("Example 1"):
+        return f"Input: {rnd(4)}\nOutput: {rnd(5, 'o')}"
+    if "numbered list" in text:
+        return "\n".join(f"{i}. {rnd(6, str(i))}?" for i in range(1, 6))
+    return rnd(8) + "."
+
+
 def status(number: int, message: str = "", headers: dict[str, str] | None = None, **error: Any) -> Action:
     text = json.dumps({"error": {"message": message, "type": "Error", "code": number, **error}})
     return lambda handler, body: handler.send(number, text, headers=headers)
@@ -186,6 +222,18 @@ def play() -> Any:
     class Play:
         pass
 
-    for name in ("answers", "says", "status", "raw", "hangs", "held", "resets", "reply", "words", "ScriptedServer"):
+    for name in (
+        "answers",
+        "fits",
+        "says",
+        "status",
+        "raw",
+        "hangs",
+        "held",
+        "resets",
+        "reply",
+        "words",
+        "ScriptedServer",
+    ):
         setattr(Play, name, staticmethod(globals()[name]))
     return Play

@@ -38,39 +38,11 @@ ULTRAFEEDBACK = {
 }
 
 
-def model(body, play):
-    """A model whose every answer depends on the whole request and fits what is asked for."""
-
-    def rnd(count, salt=""):
-        return play.words(body | {"salt": salt}, count)
-
-    text = body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
-    schema = json.dumps(body.get("structured_outputs") or body.get("response_format") or "")
-    digest = blake3(json.dumps(body, sort_keys=True).encode()).digest()
-    if "ratings" in schema:
-        return json.dumps(
-            {"ratings": [{"rationale": rnd(3), "rating": 1 + digest[i] % 5} for i in range(text.count(" text "))][:4]}
-        )
-    if '"score"' in schema:
-        return json.dumps({"feedback": rnd(4), "score": 1 + digest[0] % 10})
-    if text.endswith("\n9."):
-        return "".join(f" {rnd(5, str(i))}\n{i}." for i in range(10, 13)) + f" {rnd(2)}"
-    if text.endswith("Classification:"):
-        return ["Yes", "No"][digest[0] % 2]
-    if text.endswith("Label:"):
-        return f" {rnd(1)}\nInput: {rnd(4, 'a')}\nLabel: {rnd(1, 'b')}\nInput: {rnd(4, 'c')}"
-    if text.endswith("Example 1"):
-        return f"Input: {rnd(4)}\nOutput: {rnd(5, 'o')}"
-    if "numbered list" in text:
-        return "\n".join(f"{i}. {rnd(6, str(i))}?" for i in range(1, 6))
-    return rnd(8) + "."
-
-
 @pytest.fixture
 def served(scripted, play):
     def script(body, before):
         time.sleep(0.001 * (blake3(json.dumps(body).encode()).digest()[0] % 8))  # answers overtake each other
-        return play.says(model(body, play))
+        return play.fits
 
     scripted.script = script
     return scripted
@@ -174,35 +146,56 @@ def test_counts_are_what_the_files_hold_and_datasets_reads_them(served, tmp_path
     assert json.loads((tmp_path / "out/journal/00000.json").read_text())["kept"] == counts.kept
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", [ULTRACHAT, ULTRAFEEDBACK], ids=lambda k: next(iter(k)))
-def test_trl_takes_the_rows_as_they_are(served, tmp_path, kind):
+def test_trl_trains_on_the_rows_as_they_are(served, tmp_path, kind, chat_model):
     from datasets import load_dataset
-    from trl.data_utils import is_conversational
+    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
     step(kind, served.url, tmp_path).run(inputs_of(kind, tmp_path), tmp_path / "out", 0)
-    found = load_dataset(
+    rows = load_dataset(
         "parquet", data_files=str(tmp_path / "out/rows/*.parquet"), cache_dir=str(tmp_path / "hf"), split="train"
     )
-    assert is_conversational(found[0])
-    if "ultrafeedback" in kind:
-        assert {"prompt", "chosen", "rejected"} <= set(found.column_names)
+    pairs = "ultrafeedback" in kind
+    config = (DPOConfig if pairs else SFTConfig)(
+        output_dir=str(tmp_path / "trl"), max_steps=2, per_device_train_batch_size=2, learning_rate=1e-2,
+        logging_steps=1, use_cpu=True, bf16=False, gradient_checkpointing=False, save_strategy="no",
+        report_to=[], disable_tqdm=True, **({} if pairs else {"assistant_only_loss": True}),
+    )  # fmt: skip
+    trainer = (DPOTrainer if pairs else SFTTrainer)(str(chat_model), args=config, train_dataset=rows)
+    before = {name: weights.clone() for name, weights in trainer.model.named_parameters()}
+    trainer.train()
+    losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
+    assert len(losses) == 2 and all(map(math.isfinite, losses)) and losses[0] != losses[1]
+    assert any(not weights.equal(before[name]) for name, weights in trainer.model.named_parameters())
+    if pairs:
+        assert losses[0] == pytest.approx(math.log(2), abs=1e-3)  # before the first step, model and reference agree
 
 
-def test_shards_share_the_rows_and_repeat_nothing(served, tmp_path):
-    inputs = {"documents": documents(tmp_path), "prompts": prompts(tmp_path)}
-    work = step(ULTRACHAT, served.url, tmp_path, rows_per_shard=3)
-    talk = {"documents": inputs["documents"]}
-    assert work.shards(talk) == 3
-    kept = [work.run(talk, tmp_path / "talk", rank).kept for rank in range(3)]
-    assert sum(kept) == 8
-    ids = [i for p in sorted((tmp_path / "talk/rows").iterdir()) for i in pq.read_table(p)["id"].to_pylist()]
-    assert len(set(ids)) == 8
+def test_shards_share_the_rows(served, tmp_path):
+    inputs = {"prompts": prompts(tmp_path)}
     work = step(ULTRAFEEDBACK, served.url, tmp_path, rows_per_shard=4)
-    asked = {"prompts": inputs["prompts"]}
-    assert work.shards(asked) == 2  # by the prompts there are, not by the rows that would be welcome
-    assert sum(work.run(asked, tmp_path / "pairs", rank).seen for rank in range(2)) == 6
+    assert work.shards(inputs) == 2  # by the prompts there are, not by the rows that would be welcome
+    assert sum(work.run(inputs, tmp_path / "pairs", rank).seen for rank in range(2)) == 6
     assert step(SELF_INSTRUCT, served.url, tmp_path, rows_per_shard=1).shards({}) == 1
+
+
+def test_no_opening_comes_twice_however_many_rows_there_are(scripted, play, tmp_path):
+    """The model has nine openings and begins its lists with any of them; rows beyond a shard's may not repeat one."""
+
+    def script(body, before):
+        text = body["messages"][-1]["content"]
+        start = blake3(json.dumps(body, sort_keys=True).encode()).digest()[0]
+        openings = [f"What do {name} {name}s {name}ly eat in {name}land?" for name in "abcdefghi"]
+        listed = "\n".join(f"{i}. {openings[(start + i) % 9]}" for i in range(1, 6))
+        return play.says(listed if "numbered list" in text else "Seeds and leaves.")
+
+    scripted.script = script
+    kind = {"ultrachat": {"model": "m", "rows": 9, "sectors": {"world": 1}, "rounds": {"world": [1, 1]}}}
+    work = step(kind, scripted.url, tmp_path, rows_per_shard=3)
+    for rank in range(work.shards({})):
+        work.run({}, tmp_path / "talk", rank)
+    rows = [row for file in sorted((tmp_path / "talk/rows").iterdir()) for row in pq.read_table(file).to_pylist()]
+    assert len({row["messages"][0]["content"] for row in rows}) == len(rows) == 9
 
 
 RUN = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -54,11 +55,30 @@ def test_cards_lie_beside_their_data_and_load(recipe, tmp_path) -> None:
     assert len(loaded) == 7 and loaded.column_names[:2] == ["id", "text"]
 
 
+REMARKS = "Of 9 rows read, 2 are <b>sensible</b>."
+UNREAD = "read some rows before you rely on them"
+
+
 @pytest.mark.parametrize(
     ("planted", "said"), [(True, "60 planted labels"), (False, "60 people's labels"), (None, "was not calibrated")]
 )
 def test_a_card_of_rows_says_who_judged_and_what_a_reader_saw(tmp_path, planted, said) -> None:
-    remarks = "Of 9 rows read, 2 are <b>sensible</b>."
+    text = card_of_preferences(tmp_path, planted, lambda key: key[:8])
+    assert said in text and ("the best plain rule, random, with 50%" in text) == (planted is not None)
+    assert "Of 9 rows read, 2 are &lt;b>sensible&lt;/b>." in text.replace("\\", "") and UNREAD not in text
+    assert "308f82e25724" in text and "| dropped: tie | 2 |" in text
+    assert "| Apache-2.0 |" in text and "Not stated" not in text  # of the model that wrote the rows
+
+
+def test_remarks_on_other_rows_are_not_on_the_card_and_it_says_that_nobody_read_these(tmp_path) -> None:
+    text = card_of_preferences(tmp_path, None, lambda key: f"{(int(key[:8], 16) + 1) % 2**32:08x}")
+    assert "Of 9 rows read" not in text and UNREAD in text
+
+
+def card_of_preferences(tmp_path: Path, planted: bool | None, about: Callable[[str], str]) -> str:
+    """Return the card of preferences that lie there as if they had been made; `about` gives what remarks name."""
+    key = plan(load("align", [f"store={tmp_path}"])).find("generate:preferences").key
+    remarks = {"rows": about(key), "text": REMARKS}
     sets = [f"store={tmp_path}", f"generate.preferences.remarks={json.dumps(remarks)}"]
     made = plan(load("align", sets))
     row = {"id": "1", "source": "ultrafeedback"}
@@ -78,8 +98,4 @@ def test_a_card_of_rows_says_who_judged_and_what_a_reader_saw(tmp_path, planted,
             found = {"agreement": 0.5, "low": 0.4, "high": 0.6, "n": 60, "baselines": {"longest": 0.45, "random": 0.5}}
             write_text(folder / "calibration.json", json.dumps({**found, "pairs": "pairs of X", "planted": planted}))
     (path,) = write_cards("align", sets)
-    text = path.read_text(encoding="utf-8")
-    assert said in text and ("the best plain rule, random, with 50%" in text) == (planted is not None)
-    assert "Of 9 rows read, 2 are &lt;b>sensible&lt;/b>." in text.replace("\\", "")
-    assert "308f82e25724" in text and "| dropped: tie | 2 |" in text
-    assert "| Apache-2.0 |" in text and "Not stated" not in text  # of the model that wrote the rows
+    return path.read_text(encoding="utf-8")

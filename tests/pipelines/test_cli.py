@@ -60,6 +60,7 @@ def told(what, *given) -> str:
 def test_a_plan_says_what_is_cached_and_what_a_change_would_do(made):
     rows = {row["step"]: row for row in json.loads(told(preview, made.recipe, [], True))}
     assert {row["state"] for row in rows.values()} == {"cached"}
+    assert all(made.artifacts[name].name.endswith(f"-{row['key']}") for name, row in rows.items())
     changed = json.loads(told(preview, made.recipe, ["corpora.clean.rules[0].length.min_words=30"], True))
     todo = [row["step"] for row in changed if row["state"] == "to do"]
     assert "measure:clean" not in todo and "decide:clean" in todo and "read:raw" not in todo

@@ -127,3 +127,21 @@ def test_yaml_cannot_build_objects() -> None:
 
 def test_the_json_schema_names_every_part() -> None:
     assert {"question", "corpora", "mixes", "train", "compare"} <= set(json_schema()["properties"])
+
+
+@pytest.mark.parametrize(
+    ("remarks", "message"),
+    [
+        ("Of 9 rows read, 2 make sense.", "remarks name the rows they are about"),
+        ("{rows: 12345678, text: read}", "in quotes"),
+        ("{rows: 1234e567, text: read}", "in quotes"),
+        ("{rows: '12345', text: read}", "8 digits"),
+        ("{rows: '0123abcd'}", "remarks.text is missing"),
+    ],
+)
+def test_remarks_name_the_rows_they_are_about(remarks, message) -> None:
+    generate = "generate: {talk: {with: {ultrachat: m}, from: {documents: raw}, remarks: REMARKS}}\n"
+    recipe = f"{GOOD}models: {{m: {{path: here}}}}\n{generate}"
+    assert parse(recipe.replace("REMARKS", "{rows: '0123abcd', text: read}"), []).generate["talk"].remarks is not None
+    with pytest.raises(RecipeError, match=message):
+        parse(recipe.replace("REMARKS", remarks), [])

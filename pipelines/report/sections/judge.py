@@ -12,7 +12,7 @@ import polars as pl
 from pipelines.report import units
 from pipelines.report.judged import Judged, Tally, judged, tally
 from pipelines.report.made import Made, Section, shown
-from pipelines.report.rated import Aspect, aspects
+from pipelines.report.rated import Aspect, aspects, rated
 from schemas.artifact import Artifact
 from schemas.records import Record
 
@@ -120,7 +120,7 @@ def _of_ratings(name: str, artifact: Artifact) -> OfRatings | None:
     return OfRatings(
         name=shown(name, 40),
         judges=[shown(judge, 40) for judge in (params or {}).get("judges") or ()],
-        answers=int(pl.scan_parquet(files).select(pl.len()).collect().item()),
+        answers=int(rated(files).select(pl.len()).collect().item()),
         aspects=found,
         facts=[*_critiques(files), *_books(counts)],
         findings=_rating_findings(found, counts),
@@ -131,7 +131,7 @@ def _critiques(files: list[Path]) -> list[tuple[str, str]]:
     """Return how many critiques gave a score, where scores were asked for at all."""
     if "score_status" not in pl.scan_parquet(files).collect_schema().names():
         return []
-    table = pl.scan_parquet(files).group_by("score_status").len().collect()
+    table = rated(files).group_by("score_status").len().collect()
     status = dict(table.iter_rows())
     total, absent = sum(status.values()), status.get("not_applicable", 0)
     return [("critiques with a score", units.share(status.get("ok", 0), total))] if absent < total else []

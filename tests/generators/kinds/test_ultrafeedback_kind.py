@@ -3,6 +3,7 @@
 import json
 import re
 
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
@@ -11,6 +12,7 @@ from generators.generator import Dropped, Failed, Kept
 from generators.kinds.ultrafeedback import ASPECTS, UltraFeedback
 from generators.material import Table
 from generators.prompt import load
+from generators.rows import Sheets
 from generators.scripted import ScriptedSession, _NoClient, reasons
 
 TEXTS = {"a": "Answer alpha.", "b": "Answer beta.", "c": "Answer gamma.", "d": "Answer delta."}
@@ -220,16 +222,31 @@ def test_scores_are_taken_as_they_are_and_odd_ones_asked_for_again():
     assert again.draw % 2 == 1 and again.temperature > 0
 
 
-def test_answers_that_fail_are_left_out_and_too_few_are_a_failure():
+def test_answers_that_fail_are_not_judged_but_stand_in_the_table_with_the_reason():
+    broken = Completion("half \ud800", "error", error="context_too_long", detail="too long")
+    (kept,), talk = run(members=TEXTS | {"a": broken, "c": "  "})
+    table = {r["member"]: r for r in kept.extra["responses"]}
+    statuses = {"a": "context_too_long", "b": "ok", "c": "empty_reply", "d": "ok"}
+    assert {name: r["status"] for name, r in table.items()} == statuses
+    assert dict(zip(lineage(kept)["members"], lineage(kept)["statuses"], strict=True)) == statuses
+    assert (table["a"]["ratings"], table["a"]["overall"], table["a"]["text"]) == ("{}", None, "half ?")
+    assert json.loads(table["b"]["ratings"])["honesty"] == [5, 5]
+    rated = next(a for a in talk.heard if a.purpose == "rate:honesty").request
+    assert rated.schema["properties"]["ratings"]["minItems"] == 2
+
+
+def test_too_few_answers_are_a_failure_and_what_there_is_stands_in_the_table(tmp_path):
     broken = Completion("", error="context_too_long", detail="too long")
-    (kept,), talk = run(members=TEXTS | {"a": broken})
-    assert len(kept.extra["responses"]) == 3
-    assert (
-        next(a for a in talk.heard if a.purpose == "rate:honesty").request.schema["properties"]["ratings"]["minItems"]
-        == 3
-    )
-    (failed,), _ = run(members=dict.fromkeys("abc", broken) | {"d": TEXTS["d"]})
+    (failed,), talk = run(members=dict.fromkeys("abc", broken) | {"d": TEXTS["d"]})
     assert isinstance(failed, Failed) and failed.error == "context_too_long"
+    assert {a.purpose.partition(":")[0] for a in talk.heard} == {"response"}
+    with Sheets(UltraFeedback(pool=[{"model": m} for m in "abc"], judges=["j"]), tmp_path, 0) as sheets:
+        sheets.take(failed)
+    rows = pq.read_table(tmp_path / "responses/00000.parquet").to_pylist()
+    assert sorted((r["member"], r["status"], r["text"]) for r in rows) == [
+        *((name, "context_too_long", "") for name in "abc"),
+        ("d", "ok", "Answer delta."),
+    ]
 
 
 def test_prompts_of_all_shapes_and_one_that_is_none():

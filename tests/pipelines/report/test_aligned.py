@@ -167,6 +167,7 @@ def ratings(shelf: Shelf) -> None:
     """Four answers: the two orders agree on two, are one apart on one, and one has no number."""
     given = [[4.0, 4.0], [2.0, 2.0], [5.0, 4.0], ["not_applicable", "unreadable"]]
     rows = [{"ratings": json.dumps({"honesty": values, "bad']": [1]}), "score_status": "ok"} for values in given]
+    rows.insert(0, {"ratings": "{}", "score_status": "not_applicable"})  # an answer that failed has no say
     schema = pa.schema([pa.field("ratings", pa.string()), pa.field("score_status", pa.string())])
     shelf.table("generate:prefs", "responses/00000.parquet", rows, schema)
     config = {"kind": {"ultrafeedback": {"judges": ["smol"]}}, "models": {"smol": {}}}
