@@ -82,7 +82,7 @@ class UltraFeedback(Generator):
     original's binarised sets), the lowest, or the nearest. `margin` is in levels of the mean rating (1 to 5).
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     output: ClassVar[pa.Schema] = PREFERENCE
     reads: ClassVar[tuple[str, ...]] = ("prompts",)
     tables: ClassVar[Mapping[str, pa.Schema]] = {"responses": RESPONSE}
@@ -189,7 +189,7 @@ class _Prompt:
         judge, own = self._judge(members)
         self.lineage = kind.lineage(
             self.session, {m.label: r for m, r in zip(members, replies, strict=True)},
-            prompt=self.source, licence=self.question.licence, judge=judge, self_judged=own,
+            prompt=self.source, licence=self.question.licence, group=self.question.group, judge=judge, self_judged=own,
             principles=[name for name, _ in principles], draws=draws, members=[m.label for m in members],
         )  # fmt: skip
         answered = [i for i, reply in enumerate(replies) if reply.ok and reply.text.strip()]

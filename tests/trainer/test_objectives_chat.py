@@ -55,6 +55,17 @@ def test_sft_learns_and_scores_every_held_out_conversation(chat_inputs, tmp_path
     assert result.metrics["preference_accuracy"] == pytest.approx(pairs["correct"].mean()) and len(pairs) == 16
 
 
+def test_scores_say_which_rows_are_of_one_group(chat_inputs, tmp_path):
+    (file,) = chat_inputs["held_out_conversations"].files("rows")
+    table = pl.read_parquet(file)
+    table.with_columns(group=pl.lit("g") + (pl.int_range(pl.len()) // 2).cast(pl.String)).write_parquet(file)
+    run(SFT, chat_inputs, tmp_path / "run")
+    scores = pl.read_parquet(tmp_path / "run" / "scores.parquet")
+    assert scores["group"].to_list() == [f"g{k // 2}" for k in range(16)]
+    pairs = pl.read_parquet(tmp_path / "run" / "preferences.parquet")
+    assert pairs["group"].to_list() == pairs["document"].to_list()  # those rows state none
+
+
 @pytest.mark.parametrize("spec", [SFT, DPO, REWARD], ids=["sft", "dpo", "reward"])
 def test_a_killed_run_resumes_to_the_same_bits(chat_inputs, tmp_path, spec):
     class Killed(Exception):

@@ -23,6 +23,7 @@ class Dpo(ChatObjective):
     reference model nor a second forward pass is there during training. Normalised by pairs.
     """
 
+    version: ClassVar[int] = 2
     kind: ClassVar = "preferences"
 
     lr: float = Field(5e-7, gt=0)

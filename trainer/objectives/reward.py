@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class Reward(ChatObjective):
     """Bradley-Terry on a sequence-classification head with one output (Ouyang et al. 2022). Normalised by pairs."""
 
+    version: ClassVar[int] = 2
     kind: ClassVar = "preferences"
 
     lr: float = Field(1e-5, gt=0)
