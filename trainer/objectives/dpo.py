@@ -25,6 +25,7 @@ class Dpo(ChatObjective):
 
     version: ClassVar[int] = 2
     kind: ClassVar = "preferences"
+    dropout: ClassVar[bool] = False  # a policy with noise cannot be held against a reference without
 
     lr: float = Field(5e-7, gt=0)
     beta: float = Field(0.1, gt=0)  # strength of the pull to the reference; IPO's tau

@@ -22,6 +22,7 @@ class Reward(ChatObjective):
 
     version: ClassVar[int] = 2
     kind: ClassVar = "preferences"
+    dropout: ClassVar[bool] = False  # both answers' rewards would differ by the noise alone
 
     lr: float = Field(1e-5, gt=0)
     margin: float = Field(0.0, ge=0)  # asked distance per point of difference between the two ratings
