@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from generators.groups import group_of, lineage_of
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Question:
     messages: tuple[dict[str, str], ...]
     reference: str | None = None
     licence: str | None = None
+    group: str = ""  # of the row, see generators.groups: whatever is made from it stays in it
 
     @property
     def text(self) -> str:
@@ -35,14 +37,6 @@ def question(row: Mapping[str, Any]) -> Question | None:
         if message["role"] == "user":
             after = messages[i + 1] if i + 1 < len(messages) else None
             answer = after["content"] if after and after["role"] == "assistant" else None
-            return Question(tuple(head), answer, _licence(row))
+            # the licence of a row, too, stays with whatever is made from it
+            return Question(tuple(head), answer, lineage_of(row).get("licence"), group_of(row))
     return None
-
-
-def _licence(row: Mapping[str, Any]) -> str | None:
-    """Return the licence in a row's lineage, which stays with whatever is made from the row."""
-    try:
-        lineage = json.loads(row.get("lineage") or "{}")
-    except ValueError:
-        return None
-    return lineage.get("licence") if isinstance(lineage, dict) else None

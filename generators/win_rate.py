@@ -21,6 +21,7 @@ WINS = pa.schema(
     [
         pa.field("document", pa.string(), nullable=False),  # the question
         pa.field("source", pa.string(), nullable=False),
+        pa.field("group", pa.string(), nullable=False),  # questions of one origin share it
         pa.field("bytes", pa.int64(), nullable=False),  # of the model's answer
         pa.field("win", pa.float64(), nullable=False),  # 1, 0, or 0.5 where the two orders disagree
         pa.field("probability", pa.float64(), nullable=False),  # mean over both orders
@@ -86,6 +87,7 @@ def _row(row: Mapping[str, str], pair: Pair, verdict: Verdict, said: bool) -> di
     return {
         "document": row["document"],
         "source": row["source"],
+        "group": row.get("group") or row["document"],
         "bytes": mine,
         "win": {"a": 1.0, "b": 0.0, "tie": 0.5}[verdict.winner],
         "probability": verdict.probability,

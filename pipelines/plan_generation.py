@@ -21,6 +21,7 @@ class Generation:
     models: dict[str, Step] = field(default_factory=dict)
     sets: dict[str, Step] = field(default_factory=dict)
     train_rows: dict[str, Step] = field(default_factory=dict)
+    held_out_pairs: Step | None = None
 
 
 def generation(made: Plan, corpora: Mapping[str, Step]) -> Generation:
@@ -99,18 +100,24 @@ def completions_of(made: Plan) -> str:
 
 
 def held_out_rows(made: Plan, found: Generation) -> Step:
-    """Add the held-out part of the generated sets, and the training part of each."""
+    """Add the held-out part of the generated sets (and of the pairs), then the training part of each."""
     from pipelines.steps.chat_split import ChatSplit
 
     assert made.recipe.held_out is not None
     share = made.recipe.held_out.share
-    sets = made.recipe.held_out.sets
+    inputs = {f"rows:{name}": found.sets[name] for name in made.recipe.held_out.sets}
+    held_out = {"held_out": made.add("held_out", ChatSplit(side="held_out", share=share), inputs)}
+    train = made.recipe.train
+    if train is not None and train.preferences is not None:
+        name = train.preferences
+        found.held_out_pairs = held_out[f"held_out:{name}"] = made.add(
+            f"held_out:{name}", ChatSplit(side="held_out", share=share), {f"rows:{name}": found.sets[name]}
+        )
     for name, step in found.sets.items():
         found.train_rows[name] = made.add(
-            f"train_rows:{name}", ChatSplit(side="train", share=share), {f"rows:{name}": step}
+            f"train_rows:{name}", ChatSplit(side="train", share=share), {f"rows:{name}": step, **held_out}
         )
-    inputs = {f"rows:{name}": found.sets[name] for name in sets}
-    return made.add("held_out", ChatSplit(side="held_out", share=share), inputs)
+    return held_out["held_out"]
 
 
 def row_mixes(made: Plan, found: Generation) -> dict[str, Step]:
@@ -130,15 +137,7 @@ def chat_inputs(made: Plan, found: Generation, held_out: Step, mix: Step) -> dic
     inputs = {"conversations": mix, "held_out_conversations": held_out}
     train = made.recipe.train
     if train is not None and train.preferences is not None:
-        name = train.preferences
-        inputs["preferences"] = found.train_rows[name]
-        known = next((s for s in made.steps if s.name == f"held_out:{name}"), None)
-        if known is None:
-            from pipelines.steps.chat_split import ChatSplit
-
-            share = made.recipe.held_out.share if made.recipe.held_out else 0.1
-            known = made.add(
-                f"held_out:{name}", ChatSplit(side="held_out", share=share), {f"rows:{name}": found.sets[name]}
-            )
-        inputs["held_out_preferences"] = known
+        assert found.held_out_pairs is not None
+        inputs["preferences"] = found.train_rows[train.preferences]
+        inputs["held_out_preferences"] = found.held_out_pairs
     return inputs

@@ -19,10 +19,13 @@ ANSWERS = pa.schema(
     [
         pa.field("document", pa.string(), nullable=False),  # id of the row that asks
         pa.field("source", pa.string(), nullable=False),
+        pa.field("group", pa.string(), nullable=False),  # rows of one origin share it
         pa.field("prompt", pa.large_string(), nullable=False),
         pa.field("answer", pa.large_string(), nullable=False),
     ]
 )
+
+WANTED = ("id", "source", "group", "messages")  # columns of the questions; rows that were not split have no `group`
 
 
 class Answers(Work):
@@ -31,7 +34,7 @@ class Answers(Work):
     `questions` of them are asked, those with the lowest hash of their id; each by its first user turn.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     patient: ClassVar[bool] = True
     questions: int = Field(default=40, gt=0)
     max_tokens: int = Field(default=96, gt=0)
@@ -63,11 +66,13 @@ class Answers(Work):
 
 
 def _asked(artifact: Artifact) -> list[dict[str, str]]:
-    """Return document, source and first user turn of every conversation; equal questions once."""
+    """Return document, source, group and first user turn of every conversation; equal questions once."""
     found: dict[str, dict[str, str]] = {}
     for file in artifact.files("rows"):
-        for row in pq.read_table(file, columns=["id", "source", "messages"]).to_pylist():
+        table = pq.read_table(file)
+        for row in table.select([name for name in WANTED if name in table.column_names]).to_pylist():
             prompt = next((m["content"] for m in row["messages"] if m["role"] == "user"), "")
             if prompt:
-                found.setdefault(prompt, {"document": row["id"], "source": row["source"], "prompt": prompt})
+                about = {"document": row["id"], "source": row["source"], "group": row.get("group") or row["id"]}
+                found.setdefault(prompt, about | {"prompt": prompt})
     return list(found.values())

@@ -29,6 +29,7 @@ SCORES = pa.schema(
     [
         pa.field("document", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
+        pa.field("group", pa.string(), nullable=False),  # documents that belong together: no two draws of chance
         pa.field("bytes", pa.int64(), nullable=False),  # of the assistant's turns, UTF-8
         pa.field("nats", pa.float64(), nullable=False),  # of the same, the tokens that end turns included
         pa.field("tokens", pa.int64(), nullable=False),
@@ -39,6 +40,7 @@ PREFERENCES = pa.schema(
     [
         pa.field("document", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
+        pa.field("group", pa.string(), nullable=False),  # documents that belong together: no two draws of chance
         pa.field("chosen", pa.float64(), nullable=False),  # the score of each answer, see `measure`
         pa.field("rejected", pa.float64(), nullable=False),
         pa.field("margin", pa.float64(), nullable=False),  # chosen - rejected
@@ -62,6 +64,7 @@ def score_conversations(
         {
             "document": rows.ids,
             "source": rows.sources,
+            "group": rows.groups,
             "bytes": rows.bytes.astype(np.int64),
             "nats": nats,
             "tokens": rows.targets.astype(np.int64),
@@ -112,6 +115,7 @@ def write_preferences(rows: Rows, scores: np.ndarray, measure: str, path: Path) 
         {
             "document": rows.ids,
             "source": rows.sources,
+            "group": rows.groups,
             "chosen": scores[:, 0],
             "rejected": scores[:, 1],
             "margin": margin,

@@ -33,6 +33,7 @@ INDEX = pa.schema(
     [
         pa.field("id", pa.string()),
         pa.field("source", pa.string()),
+        pa.field("group", pa.string()),  # rows of one origin share it; a row that states none is its own
         pa.field("begin", pa.int64()),  # first token's place in the flat files
         pa.field("tokens", pa.int32()),
         pa.field("targets", pa.int32()),  # learnt tokens
@@ -120,6 +121,7 @@ class Rows:
         self.counts = Counts.model_validate_json((path / "counts.json").read_bytes())
         self.ids: pa.ChunkedArray = index["id"]
         self.sources: pa.ChunkedArray = index["source"]
+        self.groups: pa.ChunkedArray = index["group"]
         columns = ("begin", "tokens", "targets", "bytes", "bytes_rejected", "margin")
         self.begins, self.lengths, self.targets, self.bytes, self.bytes_rejected, self.margins = (
             index[name].to_numpy() for name in columns
@@ -227,6 +229,7 @@ def _line(record: Mapping[str, Any], made: EncodedRow, begin: int) -> dict[str, 
     return {
         "id": record["id"],
         "source": record["source"],
+        "group": record.get("group") or record["id"],
         "begin": begin,
         "tokens": len(made.row.ids),
         "targets": int(made.row.target.sum()),

@@ -38,9 +38,10 @@ def effects(
 ) -> list[Effect]:
     """Return one effect per mix other than the baseline, in the order of the table.
 
-    `scores` has the columns `mix, seed, document`, `source` (optional) and the metric's own; `margin` is in units of
-    the metric; `looks` declares the numbers of seeds at which the data are looked at (empty: once). Takes 8 bytes per
-    row. Raises InputError on scores that cannot be paired, RecipeError on an unknown baseline.
+    `scores` has the columns `mix, seed, document`, optionally `source` and `group` (documents of one origin, drawn
+    together), and the metric's own; `margin` is in units of the metric; `looks` declares the numbers of seeds at which
+    the data are looked at (empty: once). Takes 8 bytes per row. Raises InputError on scores that cannot be paired,
+    RecipeError on an unknown baseline.
     """
     return panel_effects(
         panel(scores, baseline, metric),
@@ -146,7 +147,8 @@ def _interval(scores: Panel, by_run: np.ndarray, drawn: Resampled, k: int, alpha
     """Return the interval of one mix against the baseline."""
     differences, span = scores.values[k] - scores.values[0], scores.metric.span
     if span is not None and bool((differences == differences.flat[0]).all()):
-        return all_alike(float(differences.flat[0]), differences.shape[1], span, len(scores.seeds), alpha)
+        groups = len(np.unique(scores.groups()))  # documents of one origin are no more proof than one of them
+        return all_alike(float(differences.flat[0]), groups, span, len(scores.seeds), alpha)
     return interval(by_run[k] - by_run[0], drawn.values[k] - drawn.values[0], drawn.degrees, alpha, seed)
 
 

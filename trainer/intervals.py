@@ -40,7 +40,9 @@ import numpy as np
 from trainer.paired import Panel
 
 CLUSTERS_FROM = 20  # with fewer, the spread between sources is itself a guess, and sources are named targets
-MOST_BAGS = 4096  # documents are pooled at random into at most so many, so that memory does not grow with them
+MOST_BAGS = (
+    4096  # groups of documents are pooled at random into at most so many, so that memory does not grow with them
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ def resample(panel: Panel, draws: int = 2000, seed: int = 0) -> Resampled:
     """Draw the documents again and again, the same draw for all mixes and seeds.
 
     From CLUSTERS_FROM sources on, sources are drawn whole, because documents of one site or book go together.
-    Fewer sources are the domains that the question names: each keeps its share and documents are drawn within.
+    Fewer sources are the domains that the question names: each keeps its share and documents are drawn within, those
+    of one group together.
     """
     clustered = len(panel.sources) >= CLUSTERS_FROM
     strata = np.zeros_like(panel.source) if clustered else panel.source
@@ -83,7 +86,7 @@ def resample(panel: Panel, draws: int = 2000, seed: int = 0) -> Resampled:
     degrees = 0
     for stratum in range(int(strata.max()) + 1):
         at = np.flatnonzero(strata == stratum)
-        labels = panel.source[at] if clustered else np.arange(len(at)) % most
+        labels = panel.source[at] if clustered else np.unique(panel.groups()[at], return_inverse=True)[1]
         bag = labels % most
         bags = int(bag.max()) + 1
         degrees += bags - 1

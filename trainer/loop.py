@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from schemas.plugin import make
 from schemas.results import RunResult, Totals
 from trainer import checkpoint
 from trainer.delta import Delta
+from trainer.dropout import no_dropout
 from trainer.export import export, open_tokenizer
 from trainer.model import context_of, counted_parameters, flops_per_token, load
 from trainer.numerics import seed_step
@@ -88,6 +90,10 @@ class Loop:
 
     def go(self, report: Report | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
         """Take the remaining steps."""
+        with nullcontext() if self.stage.objective.dropout else no_dropout(self.model):
+            self._steps(report, checkpoint_seconds, checkpoint_steps)
+
+    def _steps(self, report: Report | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
         started, cpu_started = time.perf_counter() - self.seconds, time.process_time() - self.cpu_seconds
         saved = time.perf_counter()
         while self.step < self.data.steps:

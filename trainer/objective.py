@@ -21,7 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -88,6 +88,8 @@ class Evaluation:
 
 class Objective(Plugin, ABC):
     """A loss with its data, its optimiser settings and its evaluation: one file in trainer/objectives."""
+
+    dropout: ClassVar[bool] = True  # False: a loaded model's dropout is off while it trains on this
 
     lr: float = Field(1e-3, gt=0)  # peak learning rate; the schedule scales it
     batch_tokens: int = Field(4096, gt=0)  # tokens of one optimiser step

@@ -1,8 +1,8 @@
 """Scores as they come from training runs, checked and laid out so that every difference is a paired one.
 
-A row is one document scored by one run: `mix, seed, document, source (optional)` and the columns of the metric
-(`bytes, nats` for bits per byte). All runs must have scored the same documents: only then is mix minus baseline at one
-seed a difference between data and not between evaluation sets.
+A row is one document scored by one run: `mix, seed, document`, optionally `source` and `group`, and the columns of the
+metric (`bytes, nats` for bits per byte). All runs must have scored the same documents: only then is mix minus baseline
+at one seed a difference between data and not between evaluation sets.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Panel:
     """Scores in dense form: 8 bytes per mix, seed and document.
 
     `values` is (mixes, seeds, documents), already scaled; `weights` is (documents,); `source` gives each document's
-    place in `sources`. Mixes keep the order of the table, the baseline first; documents are in the order of their ids.
+    place in `sources`, `group` a number that documents of one origin share (None: none do). Mixes keep the
+    order of the table, the baseline first; documents are in the order of their ids.
     """
 
     metric: Metric
@@ -63,10 +64,15 @@ class Panel:
     source: np.ndarray
     weights: np.ndarray
     values: np.ndarray
+    group: np.ndarray | None = None
 
     def by_run(self) -> np.ndarray:
         """Return the metric of every run, (mixes, seeds)."""
         return self.values.sum(axis=2) / self.weights.sum()
+
+    def groups(self) -> np.ndarray:
+        """Return the group of each document, (documents,): what is drawn together when documents are drawn anew."""
+        return np.arange(len(self.documents)) if self.group is None else self.group
 
     def only(self, source: str) -> Panel:
         """Return the same runs on the documents of one source."""
@@ -80,12 +86,13 @@ class Panel:
             source=np.zeros(len(at), dtype=np.int32),
             weights=self.weights[at],
             values=self.values[:, :, at],
+            group=self.groups()[at],
         )
 
 
 def read_scores(path: Path) -> pl.DataFrame:
     """Read a table of scores; names stay text whatever they look like."""
-    names = {"mix": pl.String, "seed": pl.String, "document": pl.String, "source": pl.String}
+    names = dict.fromkeys(("mix", "seed", "document", "source", "group"), pl.String)
     return read_table(path, "scores", names)
 
 
@@ -121,6 +128,7 @@ def panel(scores: pl.DataFrame, baseline: str, metric: Metric = BITS_PER_BYTE) -
         seed_code=pl.col("seed").replace_strict({name: i for i, name in enumerate(seeds)}, return_dtype=pl.Int64),
         document_code=pl.col("document").rank("dense").cast(pl.Int64) - 1,
         source_code=pl.col("source").rank("dense").cast(pl.Int32) - 1,
+        group_code=pl.col("group").rank("dense").cast(pl.Int64) - 1,
     )
     documents = table["document"].unique().sort().to_numpy()
     shape = (len(mixes), len(seeds), len(documents))
@@ -138,11 +146,12 @@ def panel(scores: pl.DataFrame, baseline: str, metric: Metric = BITS_PER_BYTE) -
         source=_agreed(table["source_code"].to_numpy(), place, shape, documents, "source"),
         weights=_agreed(table["weight"].to_numpy(), place, shape, documents, metric.weight or "weight"),
         values=values.reshape(shape),
+        group=_agreed(table["group_code"].to_numpy(), place, shape, documents, "group"),
     )
 
 
 def _columns(scores: pl.DataFrame, metric: Metric) -> pl.DataFrame:
-    """Return mix, seed, document, source, value, weight with types fixed and every cell checked."""
+    """Return mix, seed, document, source, group, value, weight with types fixed and every cell checked."""
     needed = ["mix", "seed", "document", metric.value, *([metric.weight] if metric.weight else [])]
     missing = [name for name in needed if name not in scores.columns]
     if missing:
@@ -157,10 +166,11 @@ def _columns(scores: pl.DataFrame, metric: Metric) -> pl.DataFrame:
         pl.col("seed").cast(pl.String),
         pl.col("document").cast(pl.String),
         source.alias("source"),
+        pl.col("group" if "group" in scores.columns else "document").cast(pl.String).alias("group"),
         pl.col(metric.value).cast(pl.Float64, strict=False).alias("value"),
         weight.alias("weight"),
     )
-    for name in ("mix", "seed", "document", "source"):
+    for name in ("mix", "seed", "document", "source", "group"):
         if table[name].null_count():
             raise InputError(f"row {_first(table[name].is_null())}: the column {name!r} is empty")
     for name, column in (("value", metric.value), ("weight", metric.weight)):

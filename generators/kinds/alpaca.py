@@ -17,6 +17,7 @@ from pydantic import Field
 from generators import instances, seed_tasks
 from generators.completion import Completion
 from generators.generator import Chain, Dropped, Example, Failed, Generator, Kept, Outcome
+from generators.groups import text_group
 from generators.instructions import sentence_case
 from generators.pool import Pool
 from generators.prompt import load
@@ -40,6 +41,7 @@ class Alpaca(Generator):
     would do at best, 32 at least) bounds the run.
     """
 
+    version: ClassVar[int] = 2
     primary: ClassVar[str | None] = "model"
     sequential: ClassVar[bool] = True
     prompts: ClassVar[tuple[str, ...]] = ("alpaca/tasks", "self_instruct/user_turn")
@@ -157,7 +159,7 @@ class Alpaca(Generator):
     def _row(self, session: Session, number: int, task: Mapping[str, Any]) -> Chain[Outcome]:
         """Return the row, with an answer of its own where that is wanted."""
         turn = load("self_instruct/user_turn").render(instruction=task["instruction"], input=task["input"], layout=0)
-        lineage, output = dict(task["lineage"]), task["output"]
+        lineage, output = task["lineage"] | {"group": text_group(task["instruction"])}, task["output"]
         if self.answer_model is not None:
             (reply,) = yield [
                 session.ask(

@@ -35,7 +35,7 @@ class BestOfN(Generator):
     the answer that the row holds take part.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     primary: ClassVar[str | None] = "model"
     output: ClassVar[pa.Schema] = PREFERENCE
     reads: ClassVar[tuple[str, ...]] = ("prompts",)
@@ -93,6 +93,7 @@ class BestOfN(Generator):
         about = {
             "prompt": row.get("id"),
             "licence": asked.licence,
+            "group": asked.group,
             "n": self.n,
             "self_judged": self.judge == self.model,
         }

@@ -43,7 +43,7 @@ class EvolInstruct(Generator):
     task can be answered (default: the same).
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     primary: ClassVar[str | None] = "model"
     reads: ClassVar[tuple[str, ...]] = ("prompts",)
     prompts: ClassVar[tuple[str, ...]] = (
@@ -106,7 +106,8 @@ class EvolInstruct(Generator):
             return [Dropped("no_prompt", "prompt", "", {"prompt": row.get("id", number)})]
         current, outcomes, ancestors = asked.text, [], [str(row.get("id", number))]
         for turn in range(self.rounds):
-            about = {"prompt": ancestors[0], "ancestors": list(ancestors), "round": turn, "licence": asked.licence}
+            about = {"prompt": ancestors[0], "ancestors": list(ancestors), "round": turn}
+            about |= {"licence": asked.licence, "group": asked.group}
             text, outcome = yield from self._round(session, number * self.rounds + turn, current, about)
             outcomes.append(outcome)
             if isinstance(outcome, Kept):

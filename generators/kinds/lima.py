@@ -34,6 +34,7 @@ class Lima(Generator):
     (3, as in the paper: small sources get more than their part). Memory: 24 bytes per row of the input.
     """
 
+    version: ClassVar[int] = 2
     primary: ClassVar[str | None] = "rows"
     reads: ClassVar[tuple[str, ...]] = ("conversations",)
     sequential: ClassVar[bool] = True
@@ -86,7 +87,7 @@ class Lima(Generator):
             asked = question(row)
             assert asked is not None and asked.reference is not None
             about = {"kind": session.kind, "version": self.version, "by": self.by, "parents": [row.get("id")]}
-            about["parent"] = row.get("lineage")
+            about |= {"parent": row.get("lineage"), "group": asked.group}
             if number in chosen:
                 chat = [*asked.messages, message("assistant", asked.reference)]
                 yield Kept(conversation_row(chat, str(row.get("source") or session.kind), about))

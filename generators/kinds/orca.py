@@ -29,6 +29,7 @@ class Orca(Generator):
     `per_source` is the largest share of `rows` that one source may have.
     """
 
+    version: ClassVar[int] = 2
     primary: ClassVar[str | None] = "model"
     reads: ClassVar[tuple[str, ...]] = ("prompts",)
     sequential: ClassVar[bool] = True
@@ -99,7 +100,8 @@ class Orca(Generator):
         said = ""
         for draw in range(self.draws):
             (reply,) = yield [session.ask("explain", number, chat, model=self.model, draw=draw, **params)]
-            facts = {"system": chosen, "draw": draw, "known_answer": asked.reference, "licence": asked.licence}
+            facts = {"system": chosen, "draw": draw, "known_answer": asked.reference}
+            facts |= {"licence": asked.licence, "group": asked.group}
             lineage = self.lineage(session, {"explain": reply}, **about, **facts, answer=final_answer(reply.text))
             if not reply.ok:
                 return Failed(str(reply.error), "explain", reply.detail, lineage)

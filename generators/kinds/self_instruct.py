@@ -18,6 +18,7 @@ from pydantic import Field
 
 from generators import instances, seed_tasks
 from generators.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
+from generators.groups import text_group
 from generators.instructions import numbered
 from generators.pool import Pool
 from generators.prompt import load
@@ -42,7 +43,7 @@ class SelfInstruct(Generator):
     be completed (a server of ours, or a `url:` with `dialect: vllm`) and is asked elsewhere.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     primary: ClassVar[str | None] = "model"
     sequential: ClassVar[bool] = True
     prompts: ClassVar[tuple[str, ...]] = tuple(
@@ -257,6 +258,7 @@ class _Run:
         (reply,) = yield [self._answer("example", index, prompt, kind.example_tokens, stop, presence_penalty=1.5)]
         models = lineage["models"] | {p: [c.model, c.revision] for p, c in (("classify", verdict), ("example", reply))}
         lineage = lineage | {"instruction": index, "classification": label, "models": models}
+        lineage["group"] = text_group(text)  # one instruction with several inputs is one thing to learn
         if not reply.ok:
             return [Failed(str(reply.error), name, reply.detail, lineage)]
         parse = instances.output_first if label else instances.input_first

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from generators import turns
 from generators.generator import Dropped, Example, Generator, Kept, Outcome
+from generators.groups import group_of
 from generators.novelty import NearDuplicateGate
 from generators.rows import conversation_row, message
 from generators.session import Session
@@ -37,7 +38,7 @@ class ShareGPT(Generator):
     regular expressions that cost a conversation its place; none by default.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[tuple[str, ...]] = ("conversations",)
     sequential: ClassVar[bool] = True
     examples: ClassVar[tuple[Example, ...]] = (
@@ -91,6 +92,7 @@ class ShareGPT(Generator):
                 "version": self.version,
                 "parents": [row.get("id")],
                 "parent": row.get("lineage"),
+                "group": group_of({**row, "messages": messages}),  # as cleaned: the roles have their usual names
             }
             if reason is not None:
                 yield Dropped(reason, "clean", raw, about)

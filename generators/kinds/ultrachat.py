@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from generators import excerpts, topics, turns
 from generators.completion import Completion
 from generators.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
+from generators.groups import document_group
 from generators.instructions import numbered
 from generators.novelty import RougeGate
 from generators.prompt import load
@@ -44,7 +45,7 @@ class UltraChat(Generator):
     `documents`; its id, source, url and licence go into the lineage.
     """
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     sequential: ClassVar[bool] = True  # an opening is new beside all openings before it, so there are no shards
     primary: ClassVar[str | None] = "model"
     optional: ClassVar[tuple[str, ...]] = ("documents",)
@@ -231,7 +232,10 @@ class _Run:
     def _openings(self, number: int, plan: dict[str, Any]) -> Chain[_Openings]:
         """Ask for openings, and for details where the plan says so; return those still to be judged."""
         kind, session, sector = self.kind, self.session, plan["sector"]
-        about = {key: value for key, value in plan.items() if key != "material"} | {"group": number}
+        about = {key: value for key, value in plan.items() if key != "material"} | {"request": number}
+        # a document answers for all dialogues about it, a request for the openings in its list
+        document = plan.get("document")
+        about["group"] = document_group(document) if document else f"{session.kind}:{session.seed}:{number}"
         if not plan.get("material", "-"):
             return _Openings([Dropped("no_material", "material", "", kind.lineage(session, {}, **about))])
         text = load(f"ultrachat/opening_{sector}").render(count=kind.openings_per_request, **plan)

@@ -193,7 +193,7 @@ class _Prompt:
         statuses = [_status(reply) for reply in replies]
         self.lineage = kind.lineage(
             self.session, {m.label: r for m, r in zip(members, replies, strict=True)},
-            prompt=self.source, licence=self.question.licence, judge=judge, self_judged=own,
+            prompt=self.source, licence=self.question.licence, group=self.question.group, judge=judge, self_judged=own,
             principles=[name for name, _ in principles], draws=draws, members=[m.label for m in members],
             statuses=statuses,
         )  # fmt: skip

@@ -34,6 +34,7 @@ class UltraInteract(Generator):
     A question that all samples solve at once is dropped as `solved`: nothing is to be learned from it.
     """
 
+    version: ClassVar[int] = 2
     primary: ClassVar[str | None] = "model"
     output: ClassVar[pa.Schema] = PREFERENCE
     reads: ClassVar[tuple[str, ...]] = ("prompts",)
@@ -97,7 +98,8 @@ class UltraInteract(Generator):
         for turn in range(self.turns):
             replies = yield self._act(session, number * self.turns + turn, history)
             right, wrong = self._sorted(replies, asked.reference)
-            facts = {"turn": turn, "right": len(right), "wrong": len(wrong), "licence": asked.licence}
+            facts = {"turn": turn, "right": len(right), "wrong": len(wrong)}
+            facts |= {"licence": asked.licence, "group": asked.group}
             lineage = self.lineage(session, {"act": replies[0]}, **root, **facts)
             outcome, following = self._turn(
                 session, number * self.turns + turn, history, right, wrong, replies, lineage

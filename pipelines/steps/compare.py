@@ -120,7 +120,7 @@ def describe(held_out: Artifact | None) -> str:
     parent = manifest.inputs.get("corpus", "").rpartition("-")[0].partition(".")[2]  # corpus.NAME-KEY
     if sets:
         what = f"the rows of {' and '.join(sets)}"
-        how = "held out by their questions: no model trains on a question it is measured on"
+        how = "held out with all that shares their origin: no model trains on a question it is measured on"
     else:
         what = "your own files" if parent == HELD_OUT else f"the documents of {parent or 'a corpus'}"
         how = "held out before mixing; near-duplicates of them are kept out of every mix"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.steps.chat_split import ChatSplit, normal
+from generators.groups import group_of, normal, text_group
+from pipelines.steps.chat_split import ChatSplit
 from pipelines.steps.mix_rows import MixRows
 from pipelines.steps.union import Union
 from schemas.artifact import Artifact
@@ -100,3 +102,43 @@ def test_a_union_keeps_every_row_in_the_order_of_roles(tmp_path):
     counts, rows = run(Union(folder="rows"), inputs, tmp_path / "union")
     assert [row["id"] for row in rows] == ["a0", "b0", "b1"]
     assert sum(c.kept for c in counts) == 3
+
+
+def siblings(folder: Path, groups: int, each: int = 3, shards: int = 2) -> Artifact:
+    """Rows of instructions with several inputs, as Self-Instruct makes them: the questions differ, the group is one."""
+    rows = [(f"g{g}i{i}", f"Do task {g} to input {i}.", "x") for g in range(groups) for i in range(each)]
+    made = conversations(folder, rows, shards)
+    for file in made.files("rows"):
+        table = pq.read_table(file)
+        stated = [json.dumps({"group": name.partition("i")[0]}) for name in table["id"].to_pylist()]
+        at = table.schema.get_field_index("lineage")
+        pq.write_table(table.set_column(at, table.schema.field(at), pa.array(stated)), file)
+    return made
+
+
+def test_rows_of_one_instruction_stay_on_one_side(tmp_path):
+    inputs = {"rows:one": siblings(tmp_path / "one", 300)}
+    _, held = run(ChatSplit(side="held_out", share=0.2), inputs, tmp_path / "held")
+    _, train = run(ChatSplit(side="train", share=0.2), inputs, tmp_path / "train")
+    assert len(held) + len(train) == 900
+    assert not {row["group"] for row in held} & {row["group"] for row in train}
+    assert all(row["group"] == row["id"].partition("i")[0] for row in held)
+    assert 40 <= len({row["group"] for row in held}) <= 80  # 60 wanted; 3 standard errors of 300 groups
+
+
+def test_no_training_row_asks_what_a_held_out_row_of_another_group_asks(tmp_path):
+    one = siblings(tmp_path / "one", 200)
+    two = conversations(tmp_path / "two", [(f"b{g}", f"do TASK {g} to input 1", "y") for g in range(200)])
+    _, held = run(ChatSplit(side="held_out", share=0.3), {"rows:one": one}, tmp_path / "held")
+    inputs = {"rows:two": two, "held_out": Artifact(tmp_path / "held")}
+    counts, train = run(ChatSplit(side="train", share=0.3), inputs, tmp_path / "train")
+    asked = {normal(row["messages"][0]["content"]) for row in held}
+    assert asked and not asked & {normal(row["messages"][0]["content"]) for row in train}
+    assert sum(c.dropped["asked_in_held_out"] for c in counts) > 0
+    assert sum(c.seen for c in counts) == 200
+
+
+def test_an_instruction_is_one_group_with_the_set_that_asks_it_alone(tmp_path):
+    """Self-Instruct states the hash of the instruction: the same words as another set's question are the same group."""
+    bare = conversations(tmp_path / "bare", [("b", "Sort these words.", "x")], shards=1)
+    assert group_of(pq.read_table(bare.files("rows")[0]).to_pylist()[0]) == text_group("sort THESE words")

@@ -317,3 +317,17 @@ def test_shares_that_differ_alike_are_certain_only_with_documents_enough(documen
     assert found.high == found.effect == 0.5 and found.verdict == verdict
     assert (found.low > 0) == (found.p < 0.05) == (verdict == "better")
     assert found.p == pytest.approx(2 * 0.5**documents)
+
+
+def test_rows_of_one_group_prove_no_more_than_one_of_them() -> None:
+    table = alike(0.0, 16).with_columns(group=pl.col("document").str.slice(1).cast(pl.Int64) // 4)
+    (found,) = effects(table, "a", metric=mean_of("right", span=1.0))
+    high = stats.binomtest(0, 4).proportion_ci(0.95, method="exact").high
+    assert found.high == pytest.approx(high) == -found.low
+    assert found.documents == 16
+
+
+def test_an_empty_group_is_refused() -> None:
+    table = alike(0.0, 4).with_columns(group=pl.when(pl.col("document") == "d1").then(None).otherwise(pl.lit("g")))
+    with pytest.raises(InputError, match="'group' is empty"):
+        effects(table, "a", metric=mean_of("right", span=1.0))

@@ -136,3 +136,23 @@ def test_two_documents_do_not_pass_for_many() -> None:
         found = measured(table, 200)
         hit += found.low <= 0 <= found.high
     assert hit / 300 > 0.87
+
+
+def test_documents_of_one_group_are_drawn_together():
+    """Copies of a document add no proof: the interval is that of the groups, not that of the rows."""
+    few = world(np.random.default_rng(5), documents=30, sources=3, shared_sd=0.05)
+    at = np.repeat(np.arange(30), 8)
+    copies = Panel(
+        **{
+            **few.__dict__,
+            "documents": np.arange(240),
+            "source": few.source[at],
+            "weights": few.weights[at],
+            "values": few.values[:, :, at],
+            "group": at,
+        }
+    )
+    plain, grouped, alone = (measured(t) for t in (few, copies, Panel(**{**copies.__dict__, "group": None})))
+    assert grouped.degrees == pytest.approx(plain.degrees)
+    assert grouped.document_error == pytest.approx(plain.document_error)
+    assert alone.document_error < plain.document_error / 2

@@ -8,9 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from schemas.errors import InputError
 from schemas.results import RunResult
+from trainer.dropout import no_dropout
 from trainer.export import export
 from trainer.loop import CACHE
 from trainer.objective import Setting
@@ -55,6 +57,17 @@ def test_sft_learns_and_scores_every_held_out_conversation(chat_inputs, tmp_path
     assert result.metrics["preference_accuracy"] == pytest.approx(pairs["correct"].mean()) and len(pairs) == 16
 
 
+def test_scores_say_which_rows_are_of_one_group(chat_inputs, tmp_path):
+    (file,) = chat_inputs["held_out_conversations"].files("rows")
+    table = pl.read_parquet(file)
+    table.with_columns(group=pl.lit("g") + (pl.int_range(pl.len()) // 2).cast(pl.String)).write_parquet(file)
+    run(SFT, chat_inputs, tmp_path / "run")
+    scores = pl.read_parquet(tmp_path / "run" / "scores.parquet")
+    assert scores["group"].to_list() == [f"g{k // 2}" for k in range(16)]
+    pairs = pl.read_parquet(tmp_path / "run" / "preferences.parquet")
+    assert pairs["group"].to_list() == pairs["document"].to_list()  # those rows state none
+
+
 @pytest.mark.parametrize("spec", [SFT, DPO, REWARD], ids=["sft", "dpo", "reward"])
 def test_a_killed_run_resumes_to_the_same_bits(chat_inputs, tmp_path, spec):
     class Killed(Exception):
@@ -82,6 +95,41 @@ def test_dpo_starts_at_the_reference_and_learns_to_prefer(chat_inputs, tmp_path)
     pairs = pl.read_parquet(tmp_path / "run" / "preferences.parquet")
     assert set(pairs["measure"]) == {"implicit_reward"}
     assert result.metrics["preference_margin"] == pytest.approx(pairs["margin"].mean())
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+@pytest.mark.parametrize("delta", [None, {"lora": {"rank": 2}}], ids=["full", "lora"])
+def test_dropout_of_a_loaded_model_is_off_while_it_learns_preferences(
+    chat_inputs, chat_tokenizer, tmp_path, architecture, delta
+):
+    """A policy with noise would not start at its reference: the first loss would not be ln 2."""
+    sizes = {"vocab_size": 320, "max_position_embeddings": 256}
+    torch.manual_seed(0)
+    if architecture == "gpt2":  # 0.1 by default, in modules
+        config = GPT2Config(**sizes, n_embd=32, n_layer=2, n_head=2)
+    else:  # in the layers' attributes
+        heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 2}
+        config = LlamaConfig(**sizes, **heads, hidden_size=32, intermediate_size=64, attention_dropout=0.3)
+    model = AutoModelForCausalLM.from_config(config)
+    export(model, chat_tokenizer, tmp_path / "start")
+    inputs = {role: artifact for role, artifact in chat_inputs.items() if role != "tokenizer"}
+    spec = {"dpo": {**DPO["dpo"], "epochs": 1, "delta": delta}}
+    stage = Stage.from_specs("mix", 0, None, {"constant": {}}, spec)
+    train(stage, inputs, tmp_path / "run", start=tmp_path / "start")
+    log = pl.read_parquet(tmp_path / "run" / "log.parquet")
+    assert log["loss"][0] == pytest.approx(math.log(2), abs=1e-5)
+    saved = AutoConfig.from_pretrained(tmp_path / "run" / "model")
+    rate = saved.attn_pdrop if architecture == "gpt2" else saved.attention_dropout
+    assert rate == (0.1 if architecture == "gpt2" else 0.3)  # whoever trains on finds the model's own
+
+
+def test_dropout_is_put_back_after_an_error_too(tiny_llama):
+    layer = tiny_llama.model.layers[0].self_attn
+    layer.attention_dropout = tiny_llama.config.attention_dropout = 0.25
+    with pytest.raises(KeyError), no_dropout(tiny_llama):
+        assert layer.attention_dropout == tiny_llama.config.attention_dropout == 0
+        raise KeyError
+    assert layer.attention_dropout == tiny_llama.config.attention_dropout == 0.25
 
 
 def test_the_budget_counts_learnt_tokens_to_the_token(chat_inputs, tmp_path):

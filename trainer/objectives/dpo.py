@@ -23,7 +23,9 @@ class Dpo(ChatObjective):
     reference model nor a second forward pass is there during training. Normalised by pairs.
     """
 
+    version: ClassVar[int] = 2
     kind: ClassVar = "preferences"
+    dropout: ClassVar[bool] = False  # a policy with noise cannot be held against a reference without
 
     lr: float = Field(5e-7, gt=0)
     beta: float = Field(0.1, gt=0)  # strength of the pull to the reference; IPO's tau

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 class Reward(ChatObjective):
     """Bradley-Terry on a sequence-classification head with one output (Ouyang et al. 2022). Normalised by pairs."""
 
+    version: ClassVar[int] = 2
     kind: ClassVar = "preferences"
+    dropout: ClassVar[bool] = False  # both answers' rewards would differ by the noise alone
 
     lr: float = Field(1e-5, gt=0)
     margin: float = Field(0.0, ge=0)  # asked distance per point of difference between the two ratings

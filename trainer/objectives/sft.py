@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -21,6 +21,8 @@ class Sft(ChatObjective):
     Not a mean over micro-batches of means: a token weighs the same in a short answer and in a long one, and the step
     does not depend on how it is cut into micro-batches.
     """
+
+    version: ClassVar[int] = 2
 
     lr: float = Field(2e-5, gt=0)
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from generators import excerpts, topics
 from generators.completion import Completion
 from generators.generator import Dropped, Failed, Kept
+from generators.groups import document_group, group_of
 from generators.kinds.ultrachat import END, UltraChat
 from generators.scripted import reasons, session
 from schemas.errors import InputError, RecipeError
@@ -154,10 +155,17 @@ def test_creation_requests_are_detailed_in_their_share():
     assert "detail-0" not in talk.asked
 
 
+def test_openings_of_one_list_are_one_group():
+    outcomes, _ = run(script([opening(0, 1), opening(2, 3)]), rows=4, openings_per_request=2)
+    groups = [group_of(outcome.row) for outcome in outcomes if isinstance(outcome, Kept)]
+    assert groups == ["ultrachat:0:0"] * 2 + ["ultrachat:0:1"] * 2
+
+
 def test_material_is_a_passage_with_id_and_licence():
     outcomes, talk = run(script(), [document(7)], sectors={"material": 1}, material_characters=300)
     lineage = json.loads(outcomes[0].row["lineage"])
     assert (lineage["document"], lineage["document_source"], lineage["licence"]) == ("d7", "wiki", "CC-BY-4.0")
+    assert {group_of(outcome.row) for outcome in outcomes} == {document_group("d7")}
     turn = rows(outcomes)[0][0]
     assert question(0) in turn and "storks and chimneys" in turn and "material" not in lineage
     assert "storks and chimneys" in talk.heard[0].request.messages[0]["content"]

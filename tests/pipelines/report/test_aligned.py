@@ -114,8 +114,8 @@ def pairs(shelf: Shelf) -> None:
             margins = [(1.0 + seed if k < (6 if mix == "plain" else 8) else -2.0) for k in range(12)]
             margins[11] = 0.0
             lines = [
-                {"document": f"p{k:02d}", "source": "ultrafeedback", "chosen": m, "rejected": 0.0, "margin": m,
-                 "correct": 0.5 if m == 0 else float(m > 0), "measure": "implicit_reward"}
+                {"document": f"p{k:02d}", "source": "ultrafeedback", "group": f"p{k:02d}", "chosen": m,
+                 "rejected": 0.0, "margin": m, "correct": 0.5 if m == 0 else float(m > 0), "measure": "implicit_reward"}
                 for k, m in enumerate(margins)
             ]  # fmt: skip
             shelf.table(f"train:{mix}:{seed}", "preferences.parquet", lines, PREFERENCES)
@@ -143,7 +143,7 @@ def wins(shelf: Shelf) -> None:
     for mix in ("plain", "talk"):
         for seed in SEEDS:
             answers = [
-                {"document": f"q{k}", "source": "s", "prompt": f"Question {k} {HOSTILE}",
+                {"document": f"q{k}", "source": "s", "group": f"q{k}", "prompt": f"Question {k} {HOSTILE}",
                  "answer": "same" if k > 7 else f"{mix} says {HOSTILE}"}
                 for k in range(10)
             ]  # fmt: skip
@@ -151,7 +151,7 @@ def wins(shelf: Shelf) -> None:
             shelf.seal(f"answers:{mix}:{seed}")
             even = mix == "plain"
             lines = [
-                {"document": f"q{k}", "source": "s", "bytes": 5,
+                {"document": f"q{k}", "source": "s", "group": f"q{k}", "bytes": 5,
                  "win": 0.5 if even or k > 5 else float(k < 4), "probability": 0.5 if even or k > 6 else 0.7,
                  "first": None if even or k > 6 else 0.9, "second": None if even or k > 6 else 0.6 if k < 6 else 0.3,
                  "consistent": even or k != 6, "longer": None if even or k > 7 else k in (0, 1, 2)}
@@ -239,7 +239,15 @@ def test_margins_by_mix_with_length(aligned) -> None:
 
 def test_margins_that_are_no_numbers_are_counted_and_not_drawn(aligned, tmp_path) -> None:
     shelf = Shelf(tmp_path)
-    line = {"document": "p", "source": "s", "chosen": 0.0, "rejected": 0.0, "correct": 0.5, "measure": "<u>"}
+    line = {
+        "document": "p",
+        "source": "s",
+        "group": "p",
+        "chosen": 0.0,
+        "rejected": 0.0,
+        "correct": 0.5,
+        "measure": "<u>",
+    }
     rows = [{**line, "margin": value} for value in (float("nan"), float("inf"), 0.0)]
     shelf.table("train:talk:0", "preferences.parquet", rows, PREFERENCES)
     shelf.table("train:plain:0", "preferences.parquet", rows[:1], PREFERENCES)
