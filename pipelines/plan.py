@@ -1,13 +1,14 @@
 """Turns a recipe into steps; pure: it reads no text, starts nothing and writes nothing.
 
-The only look outside is at the names, sizes and times of source files, which are part of a step's key.
+The only looks outside are at the names, sizes and times of source files, and at whether there is a GPU where a recipe
+leaves that open: both are part of a step's key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pipelines.engine.step import Step
 from pipelines.plan_corpora import Texts
@@ -33,6 +34,12 @@ class Plan:
         step = Step(name, work, dict(inputs or {}))
         self.steps.append(step)
         return step
+
+    def device(self) -> Literal["cpu", "cuda"]:
+        """Return where the recipe's models are trained and asked."""
+        from trainer.device import resolve
+
+        return resolve(self.recipe.train.device) if self.recipe.train is not None else "cpu"
 
     def find(self, name: str) -> Step:
         """Return the step of a name."""
@@ -146,7 +153,7 @@ def _runs(made: Plan, reads: Mapping[str, Mapping[str, Step]], rows: Generation)
         common["start"] = rows.models[wanted.start]
     elif any(step.name == "tokenizer" for step in made.steps):
         common["tokenizer"] = made.find("tokenizer")
-    runs = {}
+    runs, device = {}, made.device()
     for seed in wanted.seeds:
         for name, inputs in reads.items():
             work = TrainRun(
@@ -156,6 +163,7 @@ def _runs(made: Plan, reads: Mapping[str, Mapping[str, Step]], rows: Generation)
                 schedule=wanted.schedule,
                 stages=tuple(wanted.stages),
                 threads=wanted.threads,
+                device=device,
             )
             runs[name, seed] = made.add(f"train:{name}:{seed}", work, {**inputs, **common})
     return runs

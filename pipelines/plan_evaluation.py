@@ -60,7 +60,7 @@ def _calibrate(made: Plan, wanted: Any, rows: Generation) -> Step:
 def _tasks(made: Plan, wanted: Any, corpora: Mapping[str, Step], runs: Runs) -> Step:
     from trainer.task_scores import TaskScores
 
-    work = TaskScores(tasks=tuple(wanted.tasks))
+    work = TaskScores(tasks=tuple(wanted.tasks), device=made.device())
     steps = {
         (mix, seed): made.add(f"tasks:{mix}:{seed}", work, {"run": run, "documents": corpora[wanted.from_]})
         for (mix, seed), run in runs.items()
@@ -75,7 +75,7 @@ def _wins(made: Plan, wanted: Any, rows: Generation, runs: Runs, held_out: Step)
 
     assert made.recipe.compare is not None
     baseline = made.recipe.compare.baseline
-    work = Answers(questions=wanted.questions, max_tokens=wanted.max_tokens)
+    work = Answers(questions=wanted.questions, max_tokens=wanted.max_tokens, device=made.device())
     answers = {
         (mix, seed): made.add(f"answers:{mix}:{seed}", work, {"run": run, "questions": held_out})
         for (mix, seed), run in runs.items()

@@ -183,7 +183,8 @@ class Train(Part):
     seeds: list[int] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
     stages: list[Spec] = Field(min_length=1)
     threads: int = Field(1, ge=1)
-
+    # where models are trained, answer and do tasks; auto: on a GPU if there is one where the command is given
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     preferences: Name | None = None  # the generated pairs that preference stages train on
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,6 +40,7 @@ class Answers(Work):
     max_tokens: int = Field(default=96, gt=0)
     batch_tokens: int = Field(default=2048, gt=0)
     threads: int = Field(default=1, ge=1)
+    device: Literal["cpu", "cuda"] = "cpu"
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         from trainer.numerics import numerics
@@ -48,8 +49,8 @@ class Answers(Work):
         rows = _asked(inputs["questions"])
         chosen = sorted(rows, key=lambda row: blake3(row["document"].encode()).digest())
         counts = Counts(seen=len(rows))
-        with numerics(self.threads, 0):
-            replier = Replier(inputs["run"].path / "model", self.batch_tokens)
+        with numerics(self.threads, 0, self.device):
+            replier = Replier(inputs["run"].path / "model", self.batch_tokens, self.device)
             takes = [row for row in chosen if replier.takes(row["prompt"])]
             asked = takes[: self.questions]
             answers = replier.free_replies([row["prompt"] for row in asked], self.max_tokens)

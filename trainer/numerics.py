@@ -10,13 +10,16 @@ from collections.abc import Iterator
 import torch
 from blake3 import blake3
 
+from trainer.device import check
+
 
 @contextlib.contextmanager
-def numerics(threads: int, seed: int) -> Iterator[None]:
+def numerics(threads: int, seed: int, device: str = "cpu") -> Iterator[None]:
     """Run with `threads` threads, denormals as zero, deterministic kernels and torch's generator seeded.
 
-    Sums are split by thread: another number of threads gives other bits.
+    Sums are split by thread: another number of threads gives other bits. Raises InputError when `device` is not there.
     """
+    check(device)
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.get_rng_state()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.set_num_threads(threads)

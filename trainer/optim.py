@@ -61,4 +61,4 @@ class Optimiser:
             prefix = f"{name}/"
             mine = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
             if mine:
-                self.adamw.state[parameter] = mine
+                self.adamw.state[parameter] = {key: value.to(parameter.device) for key, value in mine.items()}

@@ -92,7 +92,7 @@ class Panel:
 
 def read_scores(path: Path) -> pl.DataFrame:
     """Read a table of scores; names stay text whatever they look like."""
-    names = dict.fromkeys(("mix", "seed", "document", "source", "group"), pl.String)
+    names: dict[str, Any] = dict.fromkeys(("mix", "seed", "document", "source", "group"), pl.String)
     return read_table(path, "scores", names)
 
 

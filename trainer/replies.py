@@ -21,9 +21,9 @@ SPARE_TOKENS = 8  # beyond the right answer's length: enough for a full stop or 
 class Replier:
     """One model and its chat template, for prompts of one user turn."""
 
-    def __init__(self, path: Path, batch_tokens: int):
+    def __init__(self, path: Path, batch_tokens: int, device: str = "cpu"):
         self.tokenizer = open_tokenizer(path)
-        self.model: Any = load(path).eval()
+        self.model: Any = load(path).to(device).eval()  # pyright: ignore[reportArgumentType]
         prepare(self.tokenizer, self.model)
         self.encoder = ChatEncoder(self.tokenizer)
         self.batch_tokens = batch_tokens

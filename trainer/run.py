@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -29,7 +29,7 @@ class TrainRun(Work):
     schedule: Any = Field(default_factory=lambda: {"wsd": {"warmup": 0.05, "decay": 0.2}})
     stages: tuple[Any, ...] = Field(min_length=1)
     threads: int = Field(1, ge=1)  # part of the configuration: another number gives other bits
-    device: str = "cpu"
+    device: Literal["cpu", "cuda"] = "cpu"  # part of the configuration, as `threads` is
 
     def identity(self) -> dict[str, Any]:
         """Return every field, with the versions of the plug-ins that they name."""
@@ -57,4 +57,8 @@ class TrainRun(Work):
             counts.flops += result.flops
             counts.notes["tokens_per_second"] = round(result.tokens_per_second)
             start = where / "model"
+        if self.device == "cuda":
+            import torch
+
+            counts.notes["gpu"] = torch.cuda.get_device_name()  # goes into the manifest: the key says `cuda` alone
         return counts

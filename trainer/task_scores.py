@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -47,6 +47,7 @@ class TaskScores(Work):
     lang: str | None = "en"  # documents of this language only, where the language is known
     batch_tokens: int = Field(default=8192, gt=0)  # prompt tokens that are read together
     threads: int = Field(default=1, ge=1)
+    device: Literal["cpu", "cuda"] = "cpu"
 
     def made(self) -> list[tuple[str, Task]]:
         """Return the tasks by name, their parameters checked."""
@@ -57,8 +58,8 @@ class TaskScores(Work):
         from trainer.replies import Replier
 
         counts = Counts()
-        with numerics(self.threads, 0):
-            replier = Replier(inputs["run"].path / "model", self.batch_tokens)
+        with numerics(self.threads, 0, self.device):
+            replier = Replier(inputs["run"].path / "model", self.batch_tokens, self.device)
             lines = [line for name, task in self.made() for line in self._task(name, task, inputs, replier, counts)]
         with writing(out / "items.parquet") as partial:
             pq.write_table(pa.Table.from_pylist(lines, ITEMS), partial, compression="zstd")

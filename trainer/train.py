@@ -45,7 +45,7 @@ def train(
         if result.config == digest:
             _tidy(out)  # it may have been killed between its last two lines
             return result
-    with numerics(stage.threads, stage.seed):
+    with numerics(stage.threads, stage.seed, stage.device):
         loop = Loop(stage, inputs, out, digest, start)
         loop.resume()
         loop.go(report, checkpoint_seconds, checkpoint_steps)

@@ -106,6 +106,6 @@ def _cpu_seconds() -> float:
 def _mend(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == 28:
         return f"the disk is full ({error.filename or error}): free some space and run again; finished shards are kept"
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
         return "out of memory: run with fewer --workers; finished shards are kept"
     return f"{type(error).__name__}: {error}"

@@ -53,8 +53,8 @@ train:
   schedule: constant
   seeds: [0]
   stages:
-    - sft: {{budget: 256, batch_tokens: 256, micro_tokens: 1024, lr: 1e-3, delta: {{lora: {{rank: 2}}}}}}
-    - dpo: {{budget: 256, batch_tokens: 256, micro_tokens: 1024, lr: 1e-3, delta: {{lora: {{rank: 2}}}}}}
+    - sft: {{budget: 128, batch_tokens: 128, micro_tokens: 1024, lr: 1e-3, delta: {{lora: {{rank: 2}}}}}}
+    - dpo: {{budget: 128, batch_tokens: 128, micro_tokens: 1024, lr: 1e-3, delta: {{lora: {{rank: 2}}}}}}
 evaluate:
   tasks: {{from: leads, tasks: [{{copying: {{items: 3}}}}, {{extraction: {{items: 3}}}}]}}
   win_rate: {{judge: writer, questions: 4, max_tokens: 8}}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pipelines.plan import Plan, plan
 from pipelines.recipes_shipped import load
+from schemas.errors import RecipeError
+from trainer import device
 
 
 def align(*sets: str) -> Plan:
@@ -22,3 +26,22 @@ def test_every_training_part_knows_all_that_is_held_out() -> None:
     run = made.find("train:ultrachat:0").inputs
     assert run["held_out_preferences"] is made.find("held_out:preferences")
     assert run["preferences"] is made.find("train_rows:preferences")
+
+
+def devices(made: Plan) -> set[str]:
+    return {step.work.device for step in made.steps if step.name.partition(":")[0] in ("train", "answers", "tasks")}
+
+
+def test_what_is_trained_and_what_is_asked_go_to_the_device_that_the_recipe_names(monkeypatch) -> None:
+    monkeypatch.setattr(device, "_driver", lambda: False)
+    assert devices(align()) == devices(align("train.device=cpu")) == {"cpu"}
+    assert devices(align("train.device=cuda")) == {"cuda"}
+    monkeypatch.setattr(device, "_driver", lambda: True)
+    monkeypatch.setattr(device, "_available", lambda: True)
+    assert devices(align()) == {"cuda"}
+    assert devices(plan(load("quickstart"))) == {"cpu"}  # its figures are those of a CPU
+
+
+def test_a_device_that_there_is_none_of_is_refused_with_its_line() -> None:
+    with pytest.raises(RecipeError, match=r"train\.device.*'auto', 'cpu' or 'cuda'"):
+        align("train.device=gpu")
