@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +14,8 @@ from pipelines.measuring.rule import Example, Reason, Rule
 from pipelines.measuring.word_list import entries, files_of
 
 _LIST = {"words": ["darn", "heck no", "ばか"]}
-_WITHOUT_SPACES = ("ja", "th", "zh")  # their words are looked for anywhere
+_WITHOUT_SPACES = {"ja", "th", "zh"}  # their words are looked for anywhere
+_SCRIPTS = ("CJK ", "HIRAGANA ", "KATAKANA ", "HALFWIDTH KATAKANA ", "THAI ")  # how Unicode names their letters
 _ALLOWED = {"sm", "グロ", "女の子", "性"}  # common parts of harmless words in scripts without spaces (C4)
 
 
@@ -22,10 +24,12 @@ class Badwords(Rule):
 
     Source: Raffel et al. 2020; matching, allowed exceptions and reason as in datatrove's C4BadWordsFilter. words:
     entries, a file with one a line, or `ldnoobw`: the list that C4 used, in `languages` (CC-BY-4.0, fetched from its
-    package). `keep_fraction` of the documents with such words stay, drawn by the hash of their text. Columns:
-    `bad_words` (matches that share no character), `bad_word_draw` (0 to 1).
+    package). In ja, th and zh words match inside others too; where other languages are named as well, only words in
+    the scripts of those three do. `keep_fraction` of the documents with such words stay, drawn by the hash of their
+    text. Columns: `bad_words` (matches that share no character), `bad_word_draw` (0 to 1).
     """
 
+    version: ClassVar[int] = 2
     primary: ClassVar[str | None] = "words"
     words: str | tuple[str, ...] = "ldnoobw"
     languages: tuple[str, ...] = ("en",)
@@ -34,12 +38,15 @@ class Badwords(Rule):
     keeps: ClassVar[tuple[Example, ...]] = (
         Example("A darning needle is no word of that kind.", params=_LIST),
         Example("Heck, no!", params=_LIST),
+        Example("Darning needles", params={**_LIST, "languages": ["en", "ja"]}),
         Example("Darn it.", params={**_LIST, "keep_fraction": 1.0}),
     )
     drops: ClassVar[tuple[Example, ...]] = (
         Example("Darn!", "document_removed_with_badwords", params=_LIST),
         Example("I said: heck no", "document_removed_with_badwords", params=_LIST),
         Example("おばかさん", "document_removed_with_badwords", params={**_LIST, "languages": ["ja"]}),
+        Example("おばかさん", "document_removed_with_badwords", params={**_LIST, "languages": ["en", "ja"]}),
+        Example("Well, darn!", "document_removed_with_badwords", params={**_LIST, "languages": ["en", "ja"]}),
     )
 
     def reads(self) -> list[Path]:
@@ -50,8 +57,7 @@ class Badwords(Rule):
 
     def measure(self, batch: pa.RecordBatch) -> pl.DataFrame:
         text = pl.Series("text", batch.column("text").cast(pa.large_string())).fill_null("")
-        anywhere = any(language in _WITHOUT_SPACES for language in self.languages)
-        found = text.str.to_lowercase().str.count_matches(_pattern(self._listed(), anywhere))
+        found = text.str.to_lowercase().str.count_matches(_pattern(self._listed(), set(self.languages)))
         return pl.DataFrame({"bad_words": found, "bad_word_draw": [_draw(value) for value in text.to_list()]})
 
     def reasons(self) -> list[Reason]:
@@ -65,10 +71,17 @@ class Badwords(Rule):
         return [word for language in self.languages for word in _shipped(language)]
 
 
-def _pattern(words: list[str], anywhere: bool) -> str:
-    parts = sorted({_escaped(word.lower()) for word in words} - _ALLOWED)
-    joined = "|".join(parts) or r"[^\s\S]"
-    return joined if anywhere else rf"(?:\W|^)(?:{joined})(?:\W|$)"
+def _pattern(words: list[str], languages: set[str]) -> str:
+    listed = sorted({word.lower() for word in words} - _ALLOWED)
+    if languages and languages <= _WITHOUT_SPACES:
+        bounded, anywhere = [], listed
+    elif languages & _WITHOUT_SPACES:
+        anywhere = [word for word in listed if any(unicodedata.name(c, "").startswith(_SCRIPTS) for c in word)]
+        bounded = sorted(set(listed) - set(anywhere))
+    else:
+        bounded, anywhere = listed, []
+    parts = [rf"(?:\W|^)(?:{'|'.join(map(_escaped, bounded))})(?:\W|$)"] if bounded else []
+    return "|".join([*parts, *map(_escaped, anywhere)]) or r"[^\s\S]"
 
 
 def _escaped(word: str) -> str:

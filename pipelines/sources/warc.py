@@ -19,7 +19,9 @@ from pipelines.text_in.paths import Fingerprint, matching
 from pipelines.text_in.warc_records import Broken, Record, records
 from schemas.errors import InputError
 
-_TYPE = re.compile(rb"^warc-type:[ \t]*(\w+)", re.I | re.M)
+_HEADER_END = re.compile(rb"\n\r?\n")
+_TYPE = re.compile(rb"^warc-type:[ \t]*([^\r\n]*)", re.I | re.M)
+_NO_PAGES = ("warcinfo", "request", "metadata", "revisit", "continuation")  # the standard's other types
 _SAMPLE = "sample:"
 _HTML = ("text/html", "application/xhtml+xml")
 _HEADERS_BYTES = 1 << 20  # beside the page itself: WARC and HTTP headers
@@ -30,9 +32,11 @@ class Warc(PageSource):
 
     max_document_bytes is the limit for a page's bytes after all decompression, so a zip bomb is counted, not unpacked.
     `sample:NAME` as a path is a WARC file made of that page set (python_docs, sqlite_docs, help_zh).
-    Records of other types (requests, metadata) are no pages; responses that are no HTML or no success are counted.
+    Records of the standard's other types (requests, metadata) are no pages; records of no known type, responses that
+    are no HTML and those that are no success are counted.
     """
 
+    version: ClassVar[int] = 2
     suffixes: ClassVar[tuple[str, ...]] = (".warc", ".wet")
     max_document_bytes: int = Field(default=16 << 20, gt=0)
 
@@ -76,9 +80,12 @@ class Warc(PageSource):
             if isinstance(found, Broken):
                 yield _ready(Unreadable(origin, where, found.error, found.detail))
                 continue
-            kind = _TYPE.search(found.data, 0, 4096)
-            take = self._kinds.get(kind[1].lower().decode() if kind else "")
+            kind = _type_of(found.data)
+            take = self._kinds.get(kind)
             if take is None:
+                if kind not in _NO_PAGES:
+                    detail = f"WARC-Type: {kind[:100]}" if kind else "no WARC-Type"
+                    yield _ready(Unreadable(origin, where, "unknown_record_type", detail))
                 continue
             try:
                 yield take(self, found, origin, where)
@@ -119,6 +126,13 @@ class Warc(PageSource):
         return _ready(Row(text, origin, record.headers.get("WARC-Target-URI"), meta=meta))
 
     _kinds: ClassVar[dict[str, Any]] = {"response": _response, "resource": _response, "conversion": _conversion}
+
+
+def _type_of(record: bytes) -> str:
+    """Return the record's type in small letters, wherever in its header it stands; empty where it has none."""
+    end = _HEADER_END.search(record)
+    kind = _TYPE.search(record, 0, end.end() if end else len(record))
+    return kind[1].strip().lower().decode("utf-8", "replace") if kind else ""
 
 
 def _ready(row: Row | Unreadable) -> RawPage:

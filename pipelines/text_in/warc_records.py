@@ -21,7 +21,8 @@ _NEXT = re.compile(rb"\n\r?\nWARC/\d\.\d\r?\n")
 _HEADER_END = re.compile(rb"\n\r?\n")
 _LENGTH = re.compile(rb"^content-length:[ \t]*(\d{1,15})[ \t]*\r?$", re.I | re.M)
 _GZIP = b"\x1f\x8b\x08"
-_SKIP_FACTOR = 64  # how far behind a record that is too large the next one is looked for, in record limits
+_SKIP_FACTOR = 64  # how far behind a broken record the next one is looked for in a gzip member, in record limits
+_BOMB_RATIO = 64  # and in a longer stretch only while a byte of the member gives fewer: text rarely gives 20
 
 
 class Record(NamedTuple):
@@ -32,7 +33,10 @@ class Record(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """A stretch without a record: not_a_record, truncated_record, too_large, or broken_gzip, and a detail."""
+    """A stretch without a record: not_a_record, truncated_record, too_large, broken_gzip, rest_unread; and a detail.
+
+    rest_unread: a gzip member swells so that its remaining bytes were given up, with whatever records they hold.
+    """
 
     offset: int
     error: str
@@ -43,14 +47,15 @@ def records(path: Path, limit: int) -> Iterator[Record | Broken]:
     """Yield the records of a WARC file in order, each with at most `limit` bytes of content.
 
     Memory is a few times `limit`, whatever the file claims. A record whose length is a lie ends where the next one
-    begins, or where its gzip member ends with a right checksum; a file that ends early has a truncated_record.
+    begins, or where its gzip member ends with a right checksum; a file that ends early has a truncated_record. Behind
+    a record that is too large the reading goes on.
     """
     with path.open("rb") as handle:
         raw = _Raw(handle.fileno())
         if raw.read(0, 3) == _GZIP:
             yield from _gzip_records(raw, limit)
         else:
-            yield from _framed(_Window(raw.pieces()), limit, None)
+            yield from _framed(_Window(raw.pieces(), raw=raw), limit, None)
 
 
 class _Raw:
@@ -61,6 +66,9 @@ class _Raw:
 
     def read(self, at: int, size: int) -> bytes:
         return os.pread(self._descriptor, size, at)
+
+    def size(self) -> int:
+        return os.fstat(self._descriptor).st_size
 
     def pieces(self) -> Iterator[bytes]:
         at = 0
@@ -77,10 +85,14 @@ class _Raw:
 
 
 class _Member:
-    """One gzip member, decompressed piece by piece; `end` is where it ends, `error` why it ended too early."""
+    """One gzip member, decompressed piece by piece.
+
+    `end` is where it ends, `error` why it ended too early, `used` how many of its bytes gave the pieces so far.
+    """
 
     def __init__(self, raw: _Raw, start: int) -> None:
-        self._raw, self.end, self.error = raw, start, ""
+        self._raw, self.start, self.end, self.error = raw, start, start, ""
+        self.used = 0
 
     def pieces(self) -> Iterator[bytes]:
         engine = zlib.decompressobj(wbits=31)
@@ -97,6 +109,7 @@ class _Member:
                 self.error = str(error)
                 return
             waiting = engine.unused_data if engine.eof else engine.unconsumed_tail
+            self.used = self.end - self.start - len(waiting)
             if data:
                 yield data
         self.end -= len(waiting)
@@ -105,16 +118,33 @@ class _Member:
 class _Window:
     """A stream of bytes with as much look-ahead as is asked for, and no more in memory."""
 
-    def __init__(self, pieces: Iterator[bytes], member: _Member | None = None) -> None:
-        self._pieces, self._member = pieces, member
+    def __init__(self, pieces: Iterator[bytes], member: _Member | None = None, raw: _Raw | None = None) -> None:
+        self._pieces, self._member, self._raw = pieces, member, raw
         self.data = bytearray()
         self.ended = False
+        self.given_up = False  # there is more, and it is not looked at
         self.dropped = 0
 
     @property
     def sealed(self) -> bool:
         """The stream ended, and a checksum says that it ended where it should: a gzip member's."""
         return self.ended and self._member is not None and not self._member.error
+
+    def swells(self, skipped: int, limit: int) -> bool:
+        """Return whether skipping on could take for ever: never in a plain file, which has no more than its bytes."""
+        if self._member is None or skipped <= limit * _SKIP_FACTOR:
+            return False
+        return self.dropped > _BOMB_RATIO * self._member.used
+
+    def record_follows(self, at: int) -> bool:
+        """Return whether a record begins or the file ends right at `at` bytes from here; false where that is unseen."""
+        if self._raw is None:
+            return False
+        behind = self._raw.read(self.dropped + at, 32)
+        follows = behind.lstrip(b"\r\n").startswith(_START)
+        return follows or (
+            len(behind) < 32 and not behind.strip(b"\r\n") and bool(self._raw.read(self.dropped + at - 1, 1))
+        )
 
     def fill(self, size: int) -> bool:
         """Hold at least `size` bytes, or all that are left; return whether there are that many."""
@@ -127,6 +157,13 @@ class _Window:
         return len(self.data) >= size
 
     def drop(self, size: int) -> None:
+        """Go on `size` bytes further, which need not be held."""
+        while size > len(self.data) and not self.ended:
+            size -= len(self.data)
+            self.dropped += len(self.data)
+            self.data.clear()
+            self.fill(1)
+        size = min(size, len(self.data))
         del self.data[:size]
         self.dropped += size
 
@@ -144,13 +181,18 @@ def _gzip_records(raw: _Raw, limit: int) -> Iterator[Record | Broken]:
             continue
         member = _Member(raw, at)
         following = None
-        for found in _framed(_Window(member.pieces(), member), limit, at):
+        window = _Window(member.pieces(), member)
+        for found in _framed(window, limit, at):
             if isinstance(found, Broken) and member.error:
                 break  # said below
             yield found
             if isinstance(found, Broken) and found.error == "too_large" and (next_ := _next_member(raw, at + 1)) >= 0:
                 following = next_  # the rest of a bomb is not even decompressed
                 break
+        if window.given_up and following is None:
+            following = _next_member(raw, at + 1)
+            unread = (raw.size() if following < 0 else following) - at - member.used
+            yield Broken(at, "rest_unread", f"{unread} bytes of a gzip member that swells: it looks like a bomb")
         if member.error and following is None:
             yield Broken(at, "broken_gzip", member.error)
             following = _next_member(raw, at + 1)
@@ -187,14 +229,19 @@ def _framed(window: _Window, limit: int, offset: int | None) -> Iterator[Record 
         if isinstance(end, int):
             yield Record(here, _with_true_length(bytes(window.data[:end]), body))
             window.drop(end)
+            continue
+        yield Broken(here, end, f"record of more than {limit} bytes" if end == "too_large" else "cut short")
+        if far := _true_end(window, body):
+            window.drop(far)
         else:
-            yield Broken(here, end, f"record of more than {limit} bytes" if end == "too_large" else "cut short")
             _skip(window, limit)
 
 
 def _end(window: _Window, body: int, limit: int) -> int | str:
     """Return where the record ends that begins the window, or the reason code for which that is not known."""
     length = _LENGTH.search(window.data, 0, body)
+    if length and int(length[1]) > limit and _true_end(window, body):
+        return "too_large"  # even where records lie inside it, such as a crawl that was crawled
     if length and (claimed := int(length[1])) <= limit:
         more = window.fill(body + claimed + 32)
         behind = bytes(window.data[body + claimed : body + claimed + 32])
@@ -202,28 +249,36 @@ def _end(window: _Window, body: int, limit: int) -> int | str:
         if len(window.data) >= body + claimed and (follows or behind.startswith(b"\r\n\r\n")):
             return body + claimed
     window.fill(body + limit + 64)
-    if following := _NEXT.search(window.data, max(0, body - 3)):
+    if following := _NEXT.search(window.data, max(0, body - 3), body + limit + 64):
         return max(body, following.start() - (window.data[following.start() - 1] == 13))
     if len(window.data) > body + limit + 4:
         return "too_large"
     return max(body, len(window.data.rstrip(b"\r\n"))) if window.sealed else "truncated_record"
 
 
+def _true_end(window: _Window, body: int) -> int | None:
+    """Return where the record ends by its own word, if another one or the end of the file is seen there."""
+    length = _LENGTH.search(window.data, 0, body)
+    end = body + int(length[1]) if length else 0
+    return end if end and window.record_follows(end) else None
+
+
 def _skip(window: _Window, limit: int) -> int:
     """Drop the bytes up to the next record, at most so many that a bomb cannot keep us; return how many."""
     before = window.dropped
     start = 1
-    while window.dropped - before <= limit * _SKIP_FACTOR:
+    while not window.swells(window.dropped - before, limit):
         window.fill(CHUNK_BYTES)
         if following := _NEXT.search(window.data, start):
             window.drop(following.start() + following[0].index(_START))
             return window.dropped - before
         if window.ended:
-            break
+            window.drop(len(window.data))
+            return window.dropped - before
         window.drop(len(window.data) - 32)  # the pattern may lie across pieces
         start = 0
     window.drop(len(window.data))
-    window.ended = True
+    window.ended = window.given_up = True
     return window.dropped - before
 
 

@@ -1,6 +1,7 @@
 """WARC and HTML against files that lie: lengths, encodings, checksums, sizes; each costs itself only."""
 
 import gzip
+import random
 import tracemalloc
 import zlib
 
@@ -134,6 +135,53 @@ def test_zip_bombs_are_counted_and_not_unpacked(tmp_path, out):
     documents, unreadable = read({"warc": {"path": str(tmp_path), "max_document_bytes": 1 << 20}}, out)
     assert urls(documents) == ["0", "1", "2"]
     assert [u["error"] for u in unreadable] == ["too_large", "too_large"]
+
+
+def nested(number, size):
+    """A record with a true length that is too large, and that has two records and much else inside."""
+    inner = good(90) + good(91) + b"frames of a film " * (size // 17)
+    return record(f"https://a.example/{number}", inner, "video/mp4")
+
+
+def test_pages_behind_a_very_large_record_of_a_plain_file_are_read(tmp_path, out):
+    limit = 4000
+    data = good(0) + nested(1, 100 * limit) + good(2) + lying(3, b"7").replace(b"Page", b"<br>" * limit) + good(4)
+    film = record("https://a.example/5", b"more frames " * (100 * limit), "video/mp4")
+    (tmp_path / "a.warc").write_bytes(data + film + good(6) + nested(7, 80 * limit).rstrip(b"\r\n"))
+    found = list(records(tmp_path / "a.warc", limit))
+    whole = [f.data for f in found if isinstance(f, Record)]
+    assert [f.error for f in found if isinstance(f, Broken)] == ["too_large"] * 4
+    assert [f"number {i} has".encode() in w for i, w in zip((0, 2, 4, 6), whole, strict=True)] == [True] * 4
+
+
+def test_pages_behind_a_very_large_record_of_one_gzip_member_are_read_unless_it_is_a_bomb(tmp_path):
+    film = record("https://a.example/1", random.Random(0).randbytes(1 << 20), "video/mp4")
+    (tmp_path / "a.warc.gz").write_bytes(gzip.compress(good(0) + film + good(2)))
+    found = list(records(tmp_path / "a.warc.gz", 4000))
+    assert [f.error if isinstance(f, Broken) else "" for f in found] == ["", "too_large", ""]
+    bomb = record("https://a.example/1", bytes(8 << 20), "video/mp4")
+    packed = gzip.compress(good(0) + bomb + good(2))
+    (tmp_path / "a.warc.gz").write_bytes(packed + b"rest of the file")
+    found = list(records(tmp_path / "a.warc.gz", 4000))
+    assert [f.error if isinstance(f, Broken) else "" for f in found] == ["", "too_large", "rest_unread"]
+    assert 2000 < int(found[-1].detail.split()[0]) < len(packed)
+
+
+def test_a_record_of_no_known_type_is_counted_and_the_type_is_found_late(tmp_path, out):
+    kind = b"WARC-Type: response\r\n"
+    late = good(4).replace(kind, b"X-Note: " + b"n" * 6000 + b"\r\n" + kind)
+    data = [
+        good(0).replace(kind, b""),
+        good(1).replace(b"response\r", b"respones\r"),
+        good(2).replace(b"WARC-Type:", b"WARC-Typ:"),
+        *(good(3).replace(b"response\r", name + b"\r") for name in (b"Metadata", b"revisit", b"warcinfo ")),
+        late,
+    ]
+    (tmp_path / "a.warc").write_bytes(b"".join(data))
+    documents, unreadable = read({"warc": str(tmp_path)}, out)
+    assert urls(documents) == ["4"]
+    assert [u["error"] for u in unreadable] == ["unknown_record_type"] * 3
+    assert [u["detail"] for u in unreadable] == ["no WARC-Type", "WARC-Type: respones", "no WARC-Type"]
 
 
 def test_what_is_no_page_is_counted_and_other_record_types_are_not_pages(tmp_path, out):

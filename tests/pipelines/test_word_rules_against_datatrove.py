@@ -81,6 +81,13 @@ def test_badwords_decides_as_datatrove(language: str, monkeypatch: pytest.Monkey
     assert 100 < sum(theirs) < 2900
 
 
+@pytest.mark.network
+def test_a_list_for_japanese_makes_no_english_word_bad() -> None:
+    texts = ["A classic assessment, xxl, by therapists of 3px.", "What an ass.", "彼はばかだ。アナルです", "3p"]
+    reasons = judge(_batch(texts), chain([{"badwords": {"languages": ["en", "ja"]}}])).reasons
+    assert reasons.is_null().to_list() == [True, False, False, False]
+
+
 def test_the_share_that_stays_is_the_share_asked_for_and_always_the_same() -> None:
     texts = [f"darn number {number}" for number in range(4000)]
     spec = {"badwords": {"words": BAD, "keep_fraction": 0.25}}
