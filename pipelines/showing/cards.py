@@ -22,13 +22,16 @@ CARD = "README.md"
 def write_cards(recipe_name: str, sets: list[str], out: Path | None = None) -> list[Path]:
     """Write a card into the directory of every finished corpus and generated set, and as NAME.md into `out`.
 
-    Return the paths beside the data. Raises InputError when nothing is finished yet.
+    Return the paths beside the data. Files of the held-out set have a `corpus:` step too, but are no corpus of the
+    recipe and get no card. Raises InputError when nothing is finished yet.
     """
     made = plan(load(recipe_name, sets))
     store = Path(made.recipe.store)
     written = []
     for step in made.steps:
         artifact = step.artifact(store)
+        if step.kind == "corpus" and step.name.partition(":")[2] not in made.recipe.corpora:
+            continue
         if step.kind in ("corpus", "generate") and artifact.done:
             card = corpus_card(made, step, store) if step.kind == "corpus" else rows_card(made, step, store)
             write_text(artifact.path / CARD, render(card))
