@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.duplicates.cutting import cut
-from pipelines.plan import plan
+from pipelines.plan import Plan, plan
 from pipelines.recipes_shipped import load
+from pipelines.report import collect
+from pipelines.report.page import render
 from pipelines.run import run as run_steps
 from pipelines.showing.cards import write_cards
 from pipelines.steps.decontaminate import Decontamination
@@ -230,6 +232,16 @@ def test_a_recipe_compares_with_the_evaluations_it_names(tmp_path: Path, with_he
     assert dropped(done) == ([0, 1] if with_held_out else [0])
     cards = write_cards(str(file), [])
     assert [card.parent.name.partition("-")[0] for card in cards] == ["corpus.raw", "corpus.a"]
+    assert "was not compared with public evaluation sets" in cards[0].read_text()
+    assert "was compared with the evaluation sets named in the settings" in cards[1].read_text()
+    assert "ngram: 13" in cards[1].read_text() and "- exam" in cards[1].read_text()
+    assert str(tmp_path) not in cards[1].read_text()
+    page = render(collect(made.recipe.model_dump(mode="json", by_alias=True), artifacts_of(made, tmp_path / "store")))
+    assert "What a held of each evaluation set" in page and ("the held-out set" in page) == with_held_out
+
+
+def artifacts_of(made: Plan, store: Path) -> dict[str, Artifact]:
+    return {step.name: step.artifact(store) for step in made.steps}
 
 
 @pytest.mark.parametrize(
