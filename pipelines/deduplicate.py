@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.duplicates.dedup_method import INDEX, Dedup
+from pipelines.duplicates.band_keys import FOLDER
+from pipelines.duplicates.dedup_method import Dedup
+from pipelines.duplicates.key_index import INDEX
 from pipelines.engine.step import Step
 from pipelines.run import Progress, run
 from pipelines.steps.sort_rows import SortRows
@@ -33,13 +35,16 @@ def dedup_files(
 
     `kind` is a method's name or {name: parameters}, as in recipes; parameters may name any column of the files.
     `save_index` keeps the keys, so that other data can be deduplicated against these (`index: DIR`).
-    Raises RecipeError for a wrong kind, or when `out` holds something else, InputError for files that are none.
+    Raises RecipeError for a wrong kind, a method that makes no index, or when `out` or `save_index` holds something
+    else, InputError for files that are none; all of it before the work.
     """
     method: Any = make("dedup", _with_meta(kind))
     if not isinstance(method, Dedup):
         raise RecipeError(f"{kind!r} is no deduplication method")
     if out.exists() and any(entry.name != STEPS for entry in out.iterdir()):
         raise RecipeError(f"{out} is not empty: name a new directory")
+    if save_index is not None:
+        _refuse_place(save_index, out)
     steps: dict[str, Step] = {}
 
     def add(name: str, work: Work, inputs: Mapping[str, Any]) -> Step:
@@ -48,12 +53,17 @@ def dedup_files(
 
     rows = add("rows", own_rows(source, text, _columns(kind)), {})
     decided = method.steps(add, "files", rows, None)
+    signed = steps.get(f"{method.name}_sign:files")
+    if save_index is not None and signed is None:
+        raise RecipeError(
+            f"{method.name} as given here makes no keys that could be kept as an index: exact, minhash, sentence and "
+            "substring with `scope: corpus` do; leave --save-index out or take one of these"
+        )
     edited = {"edited": decided} if method.edits else {}
     last = add("sort", SortRows(text=text), {"rows": rows, "decided": decided, "measures1": decided, **edited})
     store = out / STEPS
     run([last], store, progress=progress)
     read, sort = (Counts.model_validate(steps[name].artifact(store).manifest.counts) for name in ("rows", "sort"))
-    signed = steps.get(f"{method.name}_sign:files")
     if save_index is not None and signed is not None:
         _save_index(signed.artifact(store), save_index)
     for folder in ("kept", "dropped"):
@@ -64,9 +74,21 @@ def dedup_files(
 
 
 def _save_index(keys: Artifact, folder: Path) -> None:
-    """Copy the keys first and the parameters last: an index without its file of parameters is refused."""
-    shutil.copytree(keys.path / "keys", folder / "keys")
-    shutil.copy(keys.path / INDEX, folder / INDEX)
+    """Copy the keys to a name beside `folder` and rename that: an interrupted copy leaves no half of an index."""
+    folder = folder.resolve()
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(keys.path / FOLDER, partial / FOLDER)
+    shutil.copy(keys.path / INDEX, partial / INDEX)
+    os.replace(partial, folder)  # an empty directory of that name gives way
+
+
+def _refuse_place(folder: Path, out: Path) -> None:
+    ours, theirs = folder.resolve(), out.resolve()
+    if ours == theirs or ours in theirs.parents or theirs in ours.parents:
+        raise RecipeError(f"--save-index {folder} and the output {out} lie in one another: name a directory apart")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RecipeError(f"--save-index {folder} exists and is not empty: name a new directory")
 
 
 _NAMES = ("id", "text", "source", "url", "lang")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine.step import Step
+from schemas.decontamination import HELD_OUT
 from schemas.errors import nearest
 from schemas.plugin import make
 from schemas.recipe import Corpus
@@ -153,14 +154,16 @@ class Texts:
         if corpus.decontaminate is False:
             return view
         from pipelines.steps.decontaminate import Decontamination
+        from pipelines.steps.read import read_work
 
         words = {} if corpus.decontaminate is True else dict(corpus.decontaminate)
         sets = words.pop("against", {})
-        evaluations = {f"evaluation_{key}": self._whole(f"{name}.{key}", source) for key, source in sets.items()}
+        # the step that reads is enough: a corpus step would write the texts again, under a name that no corpus has
+        evaluations = {key: self.made.add(f"read:{name}:{key}", read_work(source)) for key, source in sets.items()}
         if self.made.recipe.held_out is not None:
             self._refuse_own_source(name)
             held_out = self.held_out()
-            evaluations |= {"held_out": held_out} if held_out is not None else {}
+            evaluations |= {HELD_OUT: held_out} if held_out is not None else {}
         if not evaluations:
             raise at(
                 ("corpora", name, "decontaminate"),

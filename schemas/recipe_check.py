@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from schemas import plugin
+from schemas.decontamination import HELD_OUT, DecontaminationWords
 from schemas.errors import RecipeError, nearest
-from schemas.recipe import Corpus, Recipe, Spec
+from schemas.recipe import Corpus, Name, Recipe, Spec
 from schemas.where import parse
 
 Keys = tuple[str | int, ...]
@@ -39,6 +42,34 @@ def _specs(corpus: Corpus, here: Keys) -> None:
     methods = corpus.dedup if isinstance(corpus.dedup, list) else [corpus.dedup] if corpus.dedup else []
     for method in methods:
         _make("dedup", method, (*here, "dedup"))
+    if isinstance(corpus.decontaminate, dict):
+        _decontamination(corpus.decontaminate, (*here, "decontaminate"))
+
+
+def _decontamination(wanted: dict[str, Any], here: Keys) -> None:
+    words = {key: value for key, value in wanted.items() if key != "against"}
+    for key in words:
+        if key not in DecontaminationWords.model_fields:
+            known = ["against", *DecontaminationWords.model_fields]
+            raise at((*here, key), f"decontaminate has no parameter {key!r}: {nearest(str(key), known)}")
+    try:
+        DecontaminationWords(**words)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise at((*here, *first["loc"]), f"decontaminate, parameter {first['loc'][0]!r}: {first['msg']}") from error
+    against = wanted.get("against", {})
+    if not isinstance(against, dict):
+        raise at((*here, "against"), "`against:` names evaluation sets and their sources: {NAME: {jsonl: FILE}, ...}")
+    for name, source in against.items():
+        try:
+            TypeAdapter(Name).validate_python(name)  # becomes part of a directory's name
+        except ValidationError as error:
+            raise at((*here, "against", name), error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+        if name == HELD_OUT:
+            raise at(
+                (*here, "against", name), "the recipe's held-out set has that name: call this evaluation otherwise"
+            )
+        _make("source", source, (*here, "against", name))
 
 
 def _acyclic(recipe: Recipe) -> None:

@@ -5,7 +5,6 @@ A method is a file in `pipelines/dedup/` whose class says how documents become k
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,13 +18,12 @@ from pydantic import field_validator, model_validator
 from pipelines.duplicates import band_keys, choice
 from pipelines.duplicates.clusters import Cluster, Decide
 from pipelines.duplicates.join import Join
+from pipelines.duplicates.key_index import INDEX, as_folders, check_indexes, index_notes
 from pipelines.duplicates.survivors import check_column, column, stored_columns, survivors
 from schemas.artifact import Artifact, canonical_json, write_text
-from schemas.errors import InputError, RecipeError
 from schemas.plugin import Plugin
 from schemas.work import Counts, Work
 
-INDEX = "index.json"  # beside an index's keys: the parameters they were made with
 Add = Callable[[str, Work, Mapping[str, Any]], Any]
 
 
@@ -54,14 +52,14 @@ class KeyedDedup(Dedup):
     `keep` says which member of a cluster stays: `first`, `longest`, `highest COLUMN` or `lowest COLUMN` (a column of
     the documents, or `meta.KEY`). With `priority`, members whose `priority_column` holds an earlier word win first.
     `within` names a column: only documents with the same value in it are compared (`within: source`).
-    `index` is a directory of keys kept from other data: a cluster that touches it goes as a whole.
+    `index` is a directory of keys kept from other data, or a list of them: a cluster that touches one goes as a whole.
     """
 
     keep: str = "first"
     priority: tuple[str, ...] = ()
     priority_column: str = "source"
     within: str | None = None
-    index: str | None = None
+    index: str | tuple[str, ...] | None = None
 
     @field_validator("priority_column", "within")
     @classmethod
@@ -94,7 +92,7 @@ class KeyedDedup(Dedup):
 
     def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None) -> Any:
         read = {"documents": documents} if decisions is None else {"documents": documents, "decisions": decisions}
-        fingerprint = check_index(Path(self.index), self.comparable()) if self.index else ""
+        fingerprint = check_indexes(as_folders(self.index), self.comparable())
         keys = add(f"{self.name}_sign:{corpus}", self.signing(), read)
         edges = add(f"{self.name}_join:{corpus}", Join(index=self.index, index_fingerprint=fingerprint), {"keys": keys})
         clusters = add(f"{self.name}_cluster:{corpus}", Cluster(), {"keys": keys, "edges": edges})
@@ -108,6 +106,8 @@ class Sign(Work):
     Inputs: `documents` and, if any, prior `decisions`. Writes `keys/NNNNN.arrow`, `scores/NNNNN.arrow` (one a row of
     the shard) and `index.json`, which makes the artifact an index as it is.
     """
+
+    version: ClassVar[int] = 2
 
     @property
     @abstractmethod
@@ -178,26 +178,3 @@ def apart(key: np.ndarray, values: pa.Array) -> np.ndarray:
 
 def _salt(text: str | None) -> int:
     return int.from_bytes(blake3(b"" if text is None else b"=" + text.encode()).digest(8), "little")
-
-
-def index_notes(folder: Path, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return what `index.json` holds: the parameters of the keys and a fingerprint of the key files."""
-    hashed = blake3()
-    for path in sorted((folder / band_keys.FOLDER).glob("*.arrow")):
-        hashed.update_mmap(str(path))
-    return {"parameters": parameters, "fingerprint": hashed.hexdigest()[:32]}
-
-
-def check_index(folder: Path, parameters: dict[str, Any]) -> str:
-    """Return the fingerprint of an index; raise InputError if it is none, RecipeError if other parameters made it."""
-    try:
-        notes = json.loads((folder / INDEX).read_bytes())
-        theirs, fingerprint = notes["parameters"], str(notes["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{folder} is no deduplication index: it has no readable {INDEX}") from None
-    ours = json.loads(canonical_json(parameters))
-    if theirs != ours:
-        keys = sorted(set(theirs) | set(ours))
-        differ = [f"{k}: {theirs.get(k)!r} there, {ours.get(k)!r} here" for k in keys if theirs.get(k) != ours.get(k)]
-        raise RecipeError(f"the index {folder} was made with other parameters ({'; '.join(differ)}): it cannot be used")
-    return fingerprint

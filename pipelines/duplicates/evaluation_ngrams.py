@@ -46,6 +46,7 @@ class EvaluationNgrams(Work):
         folds, expansions = table()
         hashes, lengths, items, rows = [], [], [], []
         for evaluation in sorted(inputs):
+            before = len(rows)
             for file in inputs[evaluation].files("documents"):
                 texts = pq.read_table(file, columns=["id", "text"]).combine_chunks()
                 for batch in texts.to_batches():
@@ -57,8 +58,11 @@ class EvaluationNgrams(Work):
                         lengths.append(np.full(len(found), length, np.uint16))
                         items.append(np.full(len(found), len(rows), np.int64))
                         rows.append({"evaluation": evaluation, "id": name, "ngrams": len(found)})
-        if not rows:
-            raise InputError("decontaminate: the evaluation sets hold no text at all")
+            if len(rows) == before:
+                raise InputError(
+                    f"decontaminate: the evaluation set {evaluation!r} holds no text at all, so nothing can be "
+                    "compared with it: look at its source in the recipe, or leave it out"
+                )
         unique, first, which = np.unique(np.concatenate(hashes), return_index=True, return_inverse=True)
         write_arrays(out / "ngrams.arrow", {"hash": unique, "length": np.concatenate(lengths)[first]}, {})
         write_arrays(out / "pairs.arrow", {"ngram": which.astype(np.int64), "item": np.concatenate(items)}, {})

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.duplicates.band_keys import FOLDER, KEYS_A_TASK, TOP, Keys, offsets, read, read_all, write_arrays
+from pipelines.duplicates.band_keys import KEYS_A_TASK, TOP, Keys, offsets, read, read_all, write_arrays
+from pipelines.duplicates.key_index import as_folders, key_files
 from schemas.artifact import Artifact
 from schemas.work import Counts, Work
 
@@ -51,19 +52,19 @@ class Range:
 class KeyJoin(Work):
     """What joins share: keys are cut into ranges, ranges are dealt to tasks by how many keys they hold.
 
-    Inputs: `keys`. `index` is a directory with the keys of documents that are no part of this corpus.
+    Inputs: `keys`. `index` names one or several directories with keys of documents that are no part of this corpus.
     """
 
     keys_a_task: int = KEYS_A_TASK
-    index: str | None = None
+    index: str | tuple[str, ...] | None = None
     index_fingerprint: str = ""
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return len(self._tasks(read_all(inputs["keys"])))
 
     def known(self) -> list[Keys]:
-        """Return the mapped keys of the index; none without one."""
-        return [read(path) for path in sorted((Path(self.index) / FOLDER).glob("*.arrow"))] if self.index else []
+        """Return the mapped keys of all indexes; none without one. Raises InputError when one is not whole."""
+        return [read(path) for folder in as_folders(self.index) for path in key_files(folder)]
 
     def ranges(self, keys: list[Keys], rank: int) -> Iterator[Range]:
         """Yield the ranges of task `rank`, one at a time."""

@@ -18,8 +18,9 @@ from pydantic import Field, field_validator
 from pipelines.duplicates import band_keys
 from pipelines.duplicates.band_keys import read_arrays
 from pipelines.duplicates.clusters import write_decisions
-from pipelines.duplicates.dedup_method import INDEX, Add, Dedup, apart, check_index, index_notes
+from pipelines.duplicates.dedup_method import Add, Dedup, apart
 from pipelines.duplicates.join import SpanJoin
+from pipelines.duplicates.key_index import INDEX, as_folders, check_indexes, index_notes
 from pipelines.duplicates.survivors import (
     alive_rows,
     batches,
@@ -48,7 +49,7 @@ class SpanDedup(Dedup):
     min_units: int = Field(3, ge=0)
     min_span_words: int = Field(0, ge=0)
     within: str | None = None
-    index: str | None = None
+    index: str | tuple[str, ...] | None = None
 
     @field_validator("within")
     @classmethod
@@ -67,7 +68,7 @@ class SpanDedup(Dedup):
 
     def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None) -> Any:
         read = {"documents": documents} if decisions is None else {"documents": documents, "decisions": decisions}
-        fingerprint = check_index(Path(self.index), self.comparable()) if self.index else ""
+        fingerprint = check_indexes(as_folders(self.index), self.comparable())
         unit, span = self.shape
         sign = SpanSign(unit=unit, span=span, within=self.within)
         keys = add(f"{self.name}_sign:{corpus}", sign, read)
@@ -93,7 +94,7 @@ class SpanDedup(Dedup):
 class SpanSign(Work):
     """Makes the keys of all spans of a shard's living documents; the artifact can serve as an index."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     unit: Unit
     span: int
     within: str | None = None

@@ -13,8 +13,9 @@ from pipelines.engine.step import Step
 from pipelines.plan import Plan, plan
 from pipelines.recipes_shipped import load
 from schemas.artifact import Artifact, write_text
+from schemas.decontamination import HELD_OUT, DecontaminationWords
 from schemas.errors import InputError
-from schemas.plugin import split
+from schemas.plugin import make, split
 
 CARD = "README.md"
 
@@ -22,13 +23,16 @@ CARD = "README.md"
 def write_cards(recipe_name: str, sets: list[str], out: Path | None = None) -> list[Path]:
     """Write a card into the directory of every finished corpus and generated set, and as NAME.md into `out`.
 
-    Return the paths beside the data. Raises InputError when nothing is finished yet.
+    Return the paths beside the data. Files of the held-out set have a `corpus:` step too, but are no corpus of the
+    recipe and get no card. Raises InputError when nothing is finished yet.
     """
     made = plan(load(recipe_name, sets))
     store = Path(made.recipe.store)
     written = []
     for step in made.steps:
         artifact = step.artifact(store)
+        if step.kind == "corpus" and step.name.partition(":")[2] not in made.recipe.corpora:
+            continue
         if step.kind in ("corpus", "generate") and artifact.done:
             card = corpus_card(made, step, store) if step.kind == "corpus" else rows_card(made, step, store)
             write_text(artifact.path / CARD, render(card))
@@ -58,7 +62,7 @@ def corpus_card(made: Plan, step: Step, store: Path) -> Card:
         documents=counts["kept"],
         bytes=counts["bytes"],
         seen=counts["seen"] + sum(unreadable.values()),
-        languages=_tally(artifact, "kept", "lang"),
+        languages=_tally(artifact, "kept", _language(artifact)),
         sources=_tally(artifact, "kept", "source"),
         dropped=counts["dropped"],
         unreadable=unreadable,
@@ -119,16 +123,37 @@ def _lineage(made: Plan, name: str) -> tuple[list[dict[str, Any]], set[str]]:
         settings += [s for s in found if s not in settings]
         names |= more
     methods = corpus.dedup if isinstance(corpus.dedup, list) else [corpus.dedup] if corpus.dedup else []
-    for kind, specs in (("rule", corpus.rules), ("dedup", methods)):
-        settings += [{key: params} for key, params in (split(kind, spec) for spec in specs)]
+    settings += [_full("rule", spec, corpus.words) for spec in corpus.rules]
+    settings += [_full("dedup", spec, corpus.words) for spec in methods]
     if corpus.decontaminate:
-        settings.append({"decontaminate": corpus.decontaminate})
+        words = {} if corpus.decontaminate is True else dict(corpus.decontaminate)
+        sets = [*words.pop("against", {}), *([HELD_OUT] if made.recipe.held_out is not None else [])]
+        how = DecontaminationWords(**words).model_dump(mode="json")
+        settings.append({"decontaminate": {**how, "against": sets}})
     return settings, names
+
+
+def _full(kind: str, spec: Any, words: str) -> dict[str, Any]:
+    """Return a rule or method with every parameter written out, as used: defaults are thresholds too."""
+    plugin: Any = make(kind, spec)
+    if kind == "rule":
+        plugin = plugin.for_words(words)
+    return {split(kind, spec)[0]: _without_places(plugin.model_dump(mode="json"))}
+
+
+def _without_places(value: Any) -> Any:
+    """Return parameters with the names of files in place of where they lie on this machine."""
+    if isinstance(value, dict):
+        return {key: _without_places(held) for key, held in value.items()}
+    if isinstance(value, list):
+        return [_without_places(held) for held in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _corpus_limits(settings: list[dict[str, Any]]) -> list[str]:
     """Return what these settings do not do, in words."""
     used = {name for setting in settings for name in setting}
+    compared = {name for setting in settings for name in setting.get("decontaminate", {}).get("against", ())}
     limits = []
     if "pii" not in used:
         limits.append("Personal data, such as names, addresses and telephone numbers, were not looked for.")
@@ -140,8 +165,15 @@ def _corpus_limits(settings: list[dict[str, Any]]) -> list[str]:
         limits.append("MinHash finds most near-duplicates, not all; documents of a few words are not compared.")
     if "language" in used:
         limits.append("The language is a classifier's guess: short, mixed and technical text is often misjudged.")
-    if "decontaminate" not in used:
+    if not compared:
         limits.append("It was not compared with public evaluation sets; text of theirs may be in it.")
+    elif compared == {HELD_OUT}:
+        limits.append(
+            "It was compared with the held-out set of its recipe, not with public evaluation sets; text of theirs may "
+            "be in it."
+        )
+    else:
+        limits.append("It was compared with the evaluation sets named in the settings; text of others may be in it.")
     return [*limits, "Rules drop by form, not by truth: what is kept may be wrong, biased or out of date."]
 
 
@@ -208,13 +240,22 @@ def _model(made: Plan, name: str) -> str:
     return Path(model.path).name if model.path is not None else model.model or "a served model"
 
 
-def _tally(artifact: Artifact, folder: str, column: str) -> dict[str, int]:
+def _language(artifact: Artifact) -> pl.Expr:
+    """Return the language that the source told, or the one that was measured where it told none."""
+    files = artifact.files("kept")
+    why = pl.read_parquet_schema(files[0]).get("why") if files else None
+    measured = isinstance(why, pl.Struct) and any(field.name == "lang" for field in why.fields)
+    return pl.coalesce("lang", pl.col("why").struct.field("lang")) if measured else pl.col("lang")
+
+
+def _tally(artifact: Artifact, folder: str, column: str | pl.Expr) -> dict[str, int]:
     """Return how many rows have each value of a column, most frequent first, at most 20."""
     files = artifact.files(folder)
     if not files:
         return {}
-    frame = pl.scan_parquet(files).group_by(column).len().collect().drop_nulls()
-    rows = frame.sort("len", column, descending=[True, False]).head(20).iter_rows()
+    value = (pl.col(column) if isinstance(column, str) else column).alias("value")
+    frame = pl.scan_parquet(files).group_by(value).len().collect().drop_nulls()
+    rows = frame.sort("len", "value", descending=[True, False]).head(20).iter_rows()
     return {str(value): count for value, count in rows}
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.duplicates.band_keys import read_arrays, write_arrays
 from pipelines.duplicates.clusters import write_decisions
@@ -18,31 +17,15 @@ from pipelines.duplicates.cutting import cut
 from pipelines.duplicates.evaluation_ngrams import EvaluationNgrams, overlap
 from pipelines.duplicates.survivors import batches, survivors, text_buffers
 from schemas.artifact import Artifact, writing
+from schemas.decontamination import DecontaminationWords
 from schemas.work import Counts, Work
 
 REASON = "contaminated"
 Add = Callable[[str, Work, Mapping[str, Any]], Any]
 
 
-class Decontamination(BaseModel):
-    """How a corpus is kept clear of evaluation sets (Brown et al. 2020, appendix C; datatrove drops whole documents).
-
-    ngram: words that must agree in a row. shortest: items of fewer words than `ngram` are searched for whole down to
-    this many. action: `drop` the document, or `cut` the place with `margin` characters on both sides; what is left of a
-    document in pieces shorter than `min_piece` goes too, and a document in more than `max_pieces` is dropped.
-    common: n-grams in more documents than this are taken for common phrases and ignored (GPT-3 took 10); by default
-    none are. min_matches: distinct n-grams that a document must share before it counts.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    ngram: int = Field(13, ge=2, le=100)
-    shortest: int = Field(8, ge=1)
-    action: Literal["drop", "cut"] = "drop"
-    margin: int = Field(200, ge=0)
-    min_piece: int = Field(200, ge=0)
-    max_pieces: int = Field(10, ge=1)
-    common: int | None = Field(None, ge=1)
-    min_matches: int = Field(1, ge=1)
+class Decontamination(DecontaminationWords):
+    """How a corpus is kept clear of evaluation sets; the parameters are those of a recipe."""
 
     @property
     def edits(self) -> bool:

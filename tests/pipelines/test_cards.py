@@ -12,7 +12,7 @@ import pytest
 from pipelines.plan import plan
 from pipelines.recipes_shipped import load
 from pipelines.run import run
-from pipelines.showing.cards import write_cards
+from pipelines.showing.cards import _without_places, corpus_card, write_cards
 from schemas.artifact import MANIFEST, Manifest, write_text
 from schemas.errors import InputError
 
@@ -57,6 +57,35 @@ def test_cards_lie_beside_their_data_and_load(recipe, tmp_path) -> None:
 
 REMARKS = "Of 9 rows read, 2 are <b>sensible</b>."
 UNREAD = "read some rows before you rely on them"
+
+
+def test_a_card_of_a_corpus_says_what_was_done_with_which_thresholds(tmp_path) -> None:
+    lines = [{"text": "alpha " * 9 + str(k), "lang": "de" if k < 2 else None} for k in range(5)]
+    (tmp_path / "texts.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    (tmp_path / "held.jsonl").write_text(json.dumps({"text": "nothing of it"}))
+    file = tmp_path / "recipe.yaml"
+    file.write_text(
+        f"question: What was done?\nstore: {tmp_path}/store\nheld_out: {{files: {{jsonl: {tmp_path}/held.jsonl}}}}\n"
+        f"corpora:\n  a:\n    source: {{jsonl: {tmp_path}/texts.jsonl}}\n    rules: [gopher_quality]\n"
+        "    dedup: exact\n    decontaminate: true\n"
+    )
+    made = plan(load(str(file)))
+    step = made.find("corpus:a")
+    folder = step.artifact(tmp_path / "store").path
+    kept = folder / "kept" / "00000.parquet"
+    kept.parent.mkdir(parents=True)
+    why = [{"lang": "fr", "words": 1}, {"lang": "en", "words": 2}, {"lang": "en", "words": 3}]
+    pl.DataFrame({"lang": ["de", None, None], "source": ["s"] * 3, "why": why}).write_parquet(kept)
+    counts = {"seen": 5, "kept": 3, "dropped": {"gopher_quality.gopher_short_doc": 2}, "unreadable": {}, "bytes": 10}
+    manifest = Manifest(step=step.name, version=1, key=step.key, config={}, counts=counts)
+    write_text(folder / MANIFEST, manifest.model_dump_json())
+    text = corpus_card(made, step, tmp_path / "store")
+    assert text.languages == {"en": 2, "de": 1}  # the source's word, else the measured one
+    (gopher, exact, decontaminate) = text.settings
+    assert gopher["gopher_quality"]["min_words"] == 50 and exact["exact"]["by"] == "text"
+    assert decontaminate["decontaminate"]["against"] == ["held_out"] and decontaminate["decontaminate"]["ngram"] == 13
+    assert any("compared with the held-out set of its recipe, not with public" in limit for limit in text.limits)
+    assert _without_places({"a": ["/x/y.txt", "b/c", 1]}) == {"a": ["y.txt", "b/c", 1]}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.duplicates.cutting import cut
+from pipelines.plan import Plan, plan
+from pipelines.recipes_shipped import load
+from pipelines.report import collect
+from pipelines.report.page import render
+from pipelines.run import run as run_steps
+from pipelines.showing.cards import write_cards
 from pipelines.steps.decontaminate import Decontamination
 from schemas.artifact import Artifact
-from schemas.errors import InputError
+from schemas.errors import InputError, RecipeError
 from schemas.records import DOCUMENT, document_id
 from schemas.work import Counts, Work
 
@@ -189,5 +197,64 @@ def test_dropped_documents_are_not_looked_at(tmp_path: Path) -> None:
 
 
 def test_an_empty_evaluation_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="hold no text"):
-        run(tmp_path, Decontamination(), [prose(1)], {"held_out": []})
+    for number, others in enumerate(({}, {"other": [prose(2)]})):
+        with pytest.raises(InputError, match="the evaluation set 'held_out' holds no text"):
+            run(tmp_path / str(number), Decontamination(), [prose(1)], {"held_out": [], **others})
+
+
+def recipe_of(root: Path, decontaminate: str, held_out: str = "") -> Path:
+    """Write a recipe; its corpus holds an item of `exam`, one of the held-out set, and text of its own."""
+    texts = {"corpus": [inside(prose(i), prose(10 * i), 20, 20) for i in (1, 2, 3)]}
+    for name, items in {**texts, "exam": [prose(10), prose(50)], "held": [prose(20)]}.items():
+        (root / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in items))
+    (root / "recipe.yaml").write_text(
+        f"question: Is it clear?\nstore: {root}/store\n{held_out}corpora:\n"
+        f"  raw: {{source: {{jsonl: {root}/corpus.jsonl}}}}\n  a: {{from: raw, decontaminate: {decontaminate}}}\n"
+    )
+    return root / "recipe.yaml"
+
+
+def against(root: Path) -> str:
+    return f"{{against: {{exam: {{jsonl: {root}/exam.jsonl}}}}}}"
+
+
+@pytest.mark.parametrize("with_held_out", [False, True])
+def test_a_recipe_compares_with_the_evaluations_it_names(tmp_path: Path, with_held_out: bool) -> None:
+    held_out = f"held_out: {{files: {{jsonl: {tmp_path}/held.jsonl}}}}\n" if with_held_out else ""
+    file = recipe_of(tmp_path, against(tmp_path), held_out)
+    made = plan(load(str(file)))
+    run_steps([made.find("corpus:raw"), made.find("corpus:a")], tmp_path / "store")
+    done = made.find("decontaminate:a").artifact(tmp_path / "store")
+    table = (
+        pl.read_parquet(done.path / "overlap.parquet").select("evaluation", "items", "items_met", "documents").rows()
+    )
+    assert table == [("exam", 2, 1, 1), *([("held_out", 1, 1, 1)] if with_held_out else [])]
+    assert dropped(done) == ([0, 1] if with_held_out else [0])
+    cards = write_cards(str(file), [])
+    assert [card.parent.name.partition("-")[0] for card in cards] == ["corpus.raw", "corpus.a"]
+    assert "was not compared with public evaluation sets" in cards[0].read_text()
+    assert "was compared with the evaluation sets named in the settings" in cards[1].read_text()
+    assert "ngram: 13" in cards[1].read_text() and "- exam" in cards[1].read_text()
+    assert str(tmp_path) not in cards[1].read_text()
+    page = render(collect(made.recipe.model_dump(mode="json", by_alias=True), artifacts_of(made, tmp_path / "store")))
+    assert "What a held of each evaluation set" in page and ("the held-out set" in page) == with_held_out
+
+
+def artifacts_of(made: Plan, store: Path) -> dict[str, Artifact]:
+    return {step.name: step.artifact(store) for step in made.steps}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("{ngrams: 8}", "line 5: decontaminate has no parameter 'ngrams': did you mean 'ngram'"),
+        ("{ngram: 1}", "line 5: decontaminate, parameter 'ngram': Input should be greater than or equal to 2"),
+        ("{against: [a.jsonl]}", "line 5: `against:` names evaluation sets"),
+        ("{against: {../x: {jsonl: a.jsonl}}}", "line 5: '../x' is no name"),
+        ("{against: {held_out: {jsonl: a.jsonl}}}", "line 5: the recipe's held-out set has that name"),
+        ("{against: {exam: {jsn: a.jsonl}}}", "line 5: no source is called 'jsn'"),
+    ],
+)
+def test_wrong_words_are_told_with_their_line(tmp_path: Path, words: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(said)):
+        load(str(recipe_of(tmp_path, words)))

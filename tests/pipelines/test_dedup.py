@@ -17,8 +17,9 @@ from pipelines.dedup.exact import Exact
 from pipelines.dedup.minhash import Minhash, midpoint, shape, signatures_of
 from pipelines.duplicates.band_keys import read, read_arrays
 from pipelines.duplicates.clusters import Cluster
-from pipelines.duplicates.dedup_method import Dedup, check_index
+from pipelines.duplicates.dedup_method import Dedup
 from pipelines.duplicates.join import Join
+from pipelines.duplicates.key_index import check_index
 from schemas import plugin
 from schemas.artifact import Artifact
 from schemas.errors import InputError, RecipeError
@@ -234,6 +235,31 @@ def test_an_index_of_other_data_drops_what_it_knows_and_whole_clusters_with_it(t
         run(tmp_path / "other", Minhash(index=str(index), ngram=6), rows)
     with pytest.raises(InputError, match="no deduplication index"):
         check_index(tmp_path, {})
+
+
+def test_several_indexes_are_asked_and_one_that_is_not_whole_is_refused(tmp_path: Path) -> None:
+    kept = []
+    for name, seeds in (("a", [0, 1]), ("b", [2, 3])):
+        bench = Bench(tmp_path / f"old_{name}")
+        Minhash().steps(bench, "c", documents(tmp_path / name, [{"text": prose(i)} for i in seeds], 2), None)
+        kept.append(str(tmp_path / f"old_{name}" / "minhash_sign.c"))
+    rows = [{"text": prose(i)} for i in (1, 2, 9)]
+    for number, (index, gone) in enumerate([(kept, [0, 1]), (kept[:1], [0]), (kept[1], [1]), ([], [])]):
+        method = plugin.make("dedup", {"minhash": {"index": index}})
+        assert isinstance(method, Minhash)
+        assert dropped(run(tmp_path / f"new{number}", method, rows)[0]) == gone
+    method = Minhash(index=tuple(kept))
+    keys = Path(kept[1], "keys", "00001.arrow")
+    whole = keys.read_bytes()
+    keys.write_bytes(whole[:-8])
+    with pytest.raises(InputError, match=r"not whole: keys/00001\.arrow should have"):
+        run(tmp_path / "short", method, rows)
+    keys.unlink()
+    with pytest.raises(InputError, match=r"00001\.arrow should have [0-9,]+ bytes and is not there"):
+        run(tmp_path / "gone", method, rows)
+    join = Join(index=kept[1], index_fingerprint="x")  # gone between planning and running, or not on that machine
+    with pytest.raises(InputError, match="is not there"):
+        join.known()
 
 
 def test_empty_corpora_and_empty_shards_pass(tmp_path: Path) -> None:

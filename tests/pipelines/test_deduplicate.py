@@ -81,6 +81,33 @@ def test_any_column_and_text_edits_and_an_index(tmp_path: Path) -> None:
     assert kept(tmp_path / "cut")["body"].to_list() == [prose(1), prose(2), prose(3), prose(9), prose(8)]
 
 
+@pytest.mark.parametrize("kind", ["line", "paragraph", "substring"])
+def test_a_method_without_keys_refuses_to_save_an_index_before_the_work(tmp_path: Path, kind: str) -> None:
+    pl.DataFrame({"text": [prose(1)]}).write_parquet(tmp_path / "in.parquet")
+    with pytest.raises(RecipeError, match=f"{kind} as given here makes no keys"):
+        dedup_files(tmp_path / "in.parquet", tmp_path / "out", kind, save_index=tmp_path / "index")
+    assert not (tmp_path / "out").exists() and not (tmp_path / "index").exists()
+
+
+def test_an_index_is_not_written_over_and_an_interrupted_copy_is_taken_up(tmp_path: Path) -> None:
+    pl.DataFrame({"text": [prose(1), prose(2)]}).write_parquet(tmp_path / "in.parquet")
+    index = tmp_path / "index"
+    index.mkdir()
+    (tmp_path / ".index.partial" / "keys").mkdir(parents=True)
+    (tmp_path / ".index.partial" / "keys" / "00007.arrow").write_text("half")
+    dedup_files(tmp_path / "in.parquet", tmp_path / "one", "exact", save_index=index)
+    assert sorted(p.name for p in index.rglob("*")) == ["00000.arrow", "index.json", "keys"]
+    before = (index / "index.json").read_bytes()
+    with pytest.raises(RecipeError, match="index exists and is not empty"):
+        dedup_files(tmp_path / "in.parquet", tmp_path / "two", "exact", save_index=index)
+    for inside in (Path("two"), Path("two") / "index", Path()):
+        with pytest.raises(RecipeError, match="lie in one another"):
+            dedup_files(tmp_path / "in.parquet", tmp_path / "two", "exact", save_index=tmp_path / inside)
+    assert not (tmp_path / "two").exists() and (index / "index.json").read_bytes() == before
+    third = {"exact": {"index": [str(index), str(index)]}}
+    assert dedup_files(tmp_path / "in.parquet", tmp_path / "three", third).dropped == {"exact": 2}
+
+
 def test_wrong_arguments_say_what_is_right(tmp_path: Path) -> None:
     pl.DataFrame({"text": ["a"], "n": [1]}).write_parquet(tmp_path / "in.parquet")
     with pytest.raises(RecipeError, match="did you mean 'minhash'"):
