@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.duplicates.dedup_method import INDEX, Dedup
 from pipelines.engine.step import Step
+from pipelines.executors import Where
 from pipelines.run import Progress, run
 from pipelines.steps.sort_rows import SortRows
 from pipelines.text_in.own_rows import own_rows
@@ -46,12 +47,13 @@ def dedup_files(
         steps[name] = Step(name, work, dict(inputs))
         return steps[name]
 
-    rows = add("rows", own_rows(source, text, _columns(kind)), {})
+    alone = getattr(method, "scope", "corpus") == "shard"  # such a method compares within a shard: a file is one then
+    rows = steps["rows"] = own_rows(source, text, _columns(kind), whole=alone)
     decided = method.steps(add, "files", rows, None)
     edited = {"edited": decided} if method.edits else {}
     last = add("sort", SortRows(text=text), {"rows": rows, "decided": decided, "measures1": decided, **edited})
     store = out / STEPS
-    run([last], store, progress=progress)
+    run([last], store, Where(workers=os.cpu_count() or 1), progress)
     read, sort = (Counts.model_validate(steps[name].artifact(store).manifest.counts) for name in ("rows", "sort"))
     signed = steps.get(f"{method.name}_sign:files")
     if save_index is not None and signed is not None:
