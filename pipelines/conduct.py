@@ -57,7 +57,7 @@ def compared(
     target = named(made, "compare")  # the main comparison alone is what scripts read
     if not as_json:
         target = [step for step in made.steps if step.kind == "compare"]
-    quiet = Console(stderr=True, highlight=False, markup=False) if as_json else console
+    quiet = Console(stderr=True, highlight=False, markup=False, emoji=False) if as_json else console
     run(target, store, Where(workers=workers or os.cpu_count() or 1), TerminalProgress(quiet), wait)
     if as_json:
         from schemas.results import Comparison

@@ -12,6 +12,7 @@ from pipelines.duplicates.band_keys import FOLDER
 from pipelines.duplicates.dedup_method import Dedup
 from pipelines.duplicates.key_index import INDEX
 from pipelines.engine.step import Step
+from pipelines.executors import Where
 from pipelines.run import Progress, run
 from pipelines.steps.sort_rows import SortRows
 from pipelines.text_in.own_rows import own_rows
@@ -51,7 +52,8 @@ def dedup_files(
         steps[name] = Step(name, work, dict(inputs))
         return steps[name]
 
-    rows = add("rows", own_rows(source, text, _columns(kind)), {})
+    alone = getattr(method, "scope", "corpus") == "shard"  # such a method compares within a shard: a file is one then
+    rows = steps["rows"] = own_rows(source, text, _columns(kind), whole=alone)
     decided = method.steps(add, "files", rows, None)
     signed = steps.get(f"{method.name}_sign:files")
     if save_index is not None and signed is None:
@@ -62,7 +64,7 @@ def dedup_files(
     edited = {"edited": decided} if method.edits else {}
     last = add("sort", SortRows(text=text), {"rows": rows, "decided": decided, "measures1": decided, **edited})
     store = out / STEPS
-    run([last], store, progress=progress)
+    run([last], store, Where(workers=os.cpu_count() or 1), progress)
     read, sort = (Counts.model_validate(steps[name].artifact(store).manifest.counts) for name in ("rows", "sort"))
     if save_index is not None and signed is not None:
         _save_index(signed.artifact(store), save_index)

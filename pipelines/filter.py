@@ -37,7 +37,7 @@ def filter_files(
         raise RecipeError("name at least one rule: --rules gopher_quality,...; `windtunnel list rule` shows them")
     if out.exists() and any(entry.name != STEPS for entry in out.iterdir()):
         raise RecipeError(f"{out} is not empty: name a new directory")
-    rows = Step("rows", own_rows(source, text, []))
+    rows = own_rows(source, text)
     last = _chain(rows, rules, "exact" if exact_words else "fast", text)
     store = out / STEPS
     run([last], store, Where(workers=os.cpu_count() or 1), progress)

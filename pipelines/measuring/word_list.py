@@ -22,7 +22,8 @@ def entries(listed: str | Sequence[str]) -> list[str]:
         raise InputError(f"no list at {path}: give a file with one entry a line, or the entries themselves")
     raw = path.read_bytes()
     try:
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
+        # -sig: a byte order mark would be part of the first entry
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
     except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is not a text file of entries: {error}") from error
     found = [line.strip() for line in text.splitlines()]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.artifact import Artifact, writing
@@ -73,6 +74,17 @@ def _corpus(path: Path) -> Artifact:
     corpus = Artifact(path)
     if not corpus.files("kept"):
         raise InputError(f"{path} holds no corpus: a diff takes two directories of corpus steps, with kept/ in them")
+    for file in [*corpus.files("kept"), *corpus.files("dropped")]:
+        try:
+            names = pq.read_schema(file).names
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{file} is not a whole Parquet file ({str(error)[:120]}): make it anew") from error
+        missing = [name for name in ("id", "text") if name not in names]
+        if missing:
+            raise InputError(
+                f"{file} has no column {missing[0]!r}: a diff compares the texts of documents by their id; give files "
+                "an `id` and a `text` of their own before they are filtered, or make corpora of them in a recipe"
+            )
     return corpus
 
 
@@ -96,9 +108,12 @@ def _notes(corpus: Artifact) -> Iterator[pl.DataFrame]:
     for folder in ("kept", "dropped"):
         for path in corpus.files(folder):
             with pq.ParquetFile(path) as file:
-                wanted = ["id", "source", "url", "text", *(["reason"] if folder == "dropped" else [])]
+                known = ["id", "source", "url", "text", *(["reason"] if folder == "dropped" else [])]
+                wanted = [name for name in known if name in file.schema_arrow.names]
                 for batch in file.iter_batches(batch_size=ROWS, columns=wanted):
                     frame = pl.DataFrame(batch)
+                    absent = [name for name in known if name not in wanted]  # files of one's own may have no source
+                    frame = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
                     yield frame.select(
                         pl.col("id").cast(pl.String),
                         pl.col("source").cast(pl.String),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ def show(path: Path, number: int, dropped: str | None, cluster: int | None, cons
         _summary(path, console)
     rows = _dropped(path, dropped) if dropped else _cluster(path, cluster) if cluster is not None else _rows(path)
     shown = 0
-    for row in rows:
-        if shown == number:
-            break
-        shown += 1
-        console.print(f"--- {shown}")
-        for key, value in row.items():
-            _field(key, value, console)
+    try:
+        for row in islice(rows, number):
+            shown += 1
+            console.print(f"--- {shown}")
+            for key, value in row.items():
+                _field(key, value, console)
+    except pl.exceptions.PolarsError as error:  # a file with a whole footer and damaged pages
+        raise _unreadable(path, error) from error
     if not shown:
         console.print("no rows")
 
@@ -66,8 +68,18 @@ def _files(path: Path, folder: str | None = None) -> list[Path]:
 
 
 def _frames(files: list[Path]) -> Iterator[pl.LazyFrame]:
+    """Yield the files one by one; what polars says of one that it cannot read becomes an InputError with its name."""
     for file in files:
-        yield pl.scan_ndjson(file) if file.suffix == ".jsonl" else pl.scan_parquet(file)
+        try:
+            frame = pl.scan_ndjson(file) if file.suffix == ".jsonl" else pl.scan_parquet(file)
+            frame.collect_schema()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise _unreadable(file, error) from error
+        yield frame
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} cannot be read as Parquet or JSON lines ({str(error).strip()[:200]}): make it anew")
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

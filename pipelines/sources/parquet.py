@@ -41,7 +41,7 @@ class Parquet(RecordSource):
                 about = file.metadata.row_group(group)
                 rows = 0
                 try:
-                    batches = file.iter_batches(_batch_rows(about), row_groups=[group], columns=columns)
+                    batches = file.iter_batches(batch_rows(about), row_groups=[group], columns=columns)
                     for batch in batches:
                         yield from documents(batch, fields, f"{path.name}:{group}", rows)
                         rows += batch.num_rows
@@ -77,7 +77,7 @@ def _runs(sizes: list[int]) -> Iterator[tuple[int, int]]:
         yield 0, 0
 
 
-def _batch_rows(group: pq.RowGroupMetaData) -> int:
+def batch_rows(group: pq.RowGroupMetaData) -> int:
     """Return how many rows have about BATCH_BYTES, so that long rows come in small batches."""
     per_row = max(1, group.total_byte_size // max(1, group.num_rows))
     return max(1, min(BATCH_ROWS, BATCH_BYTES // per_row))

@@ -21,9 +21,9 @@ from pipelines.measuring.rule import (
     shared_settings,
     verdict,
 )
-from pipelines.steps.corpus import merged
 from pipelines.steps.edit import rewritten
 from pipelines.steps.measure import built, measured
+from pipelines.steps.measured import merged
 from schemas.errors import RecipeError
 
 

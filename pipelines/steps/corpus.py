@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,11 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.steps.edit import whole_rows
+from pipelines.steps.measured import Beside, Measured
 from schemas.artifact import Artifact, writing
 from schemas.records import DOCUMENT
 from schemas.work import Counts, Work
-
-LATER = "later:"
 
 
 class Corpus(Work):
@@ -33,46 +32,27 @@ class Corpus(Work):
         return len(inputs["documents"].files("documents"))
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        roles = sorted((role for role in inputs if role.startswith("measures")), key=lambda role: (len(role), role))
-        measured = [files for role in roles if (files := inputs[role].files("measures"))]
-        why = merged([pl.read_parquet(files[rank]) for files in measured])
-        decided = pl.read_parquet(inputs["decisions"].files("decisions")[rank]) if "decisions" in inputs else None
         counts = Counts()
-        with pq.ParquetFile(inputs["documents"].files("documents")[rank]) as source, ExitStack() as stack:
-            kept, dropped = writers(stack, out, rank, why)
-            start = 0
+        with ExitStack() as stack:
+            source = stack.enter_context(pq.ParquetFile(inputs["documents"].files("documents")[rank]))
+            measured = Measured(inputs, rank, stack)
+            decided = None
+            if "decisions" in inputs:
+                decided = Beside(inputs["decisions"].files("decisions")[rank], stack, ["reason", "step"])
+            kept, dropped = writers(stack, out, rank, measured.empty)
             for batch in whole_rows(source):
-                rows = with_why(batch, why, start)
-                part = None if decided is None else decided.slice(start, batch.num_rows)
-                start += batch.num_rows
+                rows = with_why(batch, measured.take(batch.num_rows))
+                part = None if decided is None else pl.DataFrame(decided.take(batch.num_rows))
                 write(rows, part, kept, dropped, counts)
         return counts.check(f"corpus, shard {rank}")
 
 
-def merged(frames: Sequence[pl.DataFrame]) -> pl.DataFrame | None:
-    """Return one frame of measured values: later frames go over earlier ones where they have a value."""
-    whole: pl.DataFrame | None = None
-    for frame in frames:
-        values = frame.drop("id", strict=False)
-        if whole is None:
-            whole = values
-            continue
-        both = pl.concat([whole, values.select(pl.all().name.prefix(LATER))], how="horizontal")
-        again = [name for name in values.columns if name in whole.columns]
-        whole = both.select(
-            *(pl.coalesce(LATER + name, name).alias(name) if name in again else name for name in whole.columns),
-            *(pl.col(LATER + name).alias(name) for name in values.columns if name not in again),
-        )
-    return whole if whole is not None and whole.width else None
-
-
-def with_why(batch: pa.RecordBatch, why: pl.DataFrame | None, start: int) -> pa.Table:
-    """Return the batch as DOCUMENT columns with the `why` struct of rows `start` onwards."""
+def with_why(batch: pa.RecordBatch, why: pl.DataFrame | None) -> pa.Table:
+    """Return the batch as DOCUMENT columns with the `why` struct of its rows."""
     table = pa.Table.from_batches([batch]).select(DOCUMENT.names).cast(DOCUMENT)
     if why is None:
         return table
-    values = why.slice(start, batch.num_rows)
-    return table.append_column("why", values.to_struct("why").to_arrow())
+    return table.append_column("why", why.to_struct("why").to_arrow())
 
 
 def write(

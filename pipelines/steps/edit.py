@@ -53,12 +53,12 @@ class Edit(Work):
         return counts.check(f"{name} edits, shard {rank}")
 
 
-def whole_rows(source: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
-    """Yield all columns in bounded batches."""
+def whole_rows(source: pq.ParquetFile, column: str = "text") -> Iterator[pa.RecordBatch]:
+    """Yield all columns in bounded batches; `column` is the one that holds the text."""
     for group in range(source.metadata.num_row_groups):
         rows = rows_at_once(source.metadata.row_group(group))
         for batch in source.iter_batches(batch_size=rows, row_groups=[group]):
-            yield from bounded(batch)
+            yield from bounded(batch, column)
 
 
 def rewritten(

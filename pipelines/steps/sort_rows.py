@@ -2,77 +2,111 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import ClassVar
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.steps.corpus import merged
+from pipelines.steps.edit import whole_rows
+from pipelines.steps.measured import Beside, Measured
 from schemas.artifact import Artifact, writing
 from schemas.work import Counts, Work
 
-ROWS = 1024
+WHY, REASON = "why", "reason"
 
 
 class SortRows(Work):
     """Inputs: `rows` (OwnRows), `decided` (the last decisions), `measures1`, ... and, where text was cut, `edited`.
 
     Rows have the file's columns, `why` (a struct) where something was measured, and in `dropped/` the `reason`;
-    edited text takes the place of the old in the column `text`.
+    edited text takes the place of the old in the column `text`. A struct `why` that the file brings, from an earlier
+    filter or dedup, takes in the new values; any other `why`, and a `reason`, goes on as `why_before`, `reason_before`.
     """
 
+    version: ClassVar[int] = 2
     text: str = "text"
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return len(inputs["rows"].files("rows"))
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        reasons = pq.read_table(inputs["decided"].files("decisions")[rank], columns=["reason"])["reason"]
-        stays = np.asarray(reasons.is_null())
-        why = _why(inputs, rank)
-        with pq.ParquetFile(inputs["rows"].files("rows")[rank]) as source:
-            schema = source.schema_arrow
-            if why is not None:
-                schema = schema.append(pa.field("why", why.to_struct("why").to_arrow().type))
-            with (
-                writing(out / "kept" / f"{rank:05d}.parquet") as kept_path,
-                pq.ParquetWriter(kept_path, schema, compression="zstd") as keeper,
-                writing(out / "dropped" / f"{rank:05d}.parquet") as dropped_path,
-                pq.ParquetWriter(
-                    dropped_path, schema.append(pa.field("reason", pa.string())), compression="zstd"
-                ) as dropper,
-            ):
-                first = 0
-                for rows in self._batches(source, inputs, rank):
-                    if why is not None:
-                        values = why.slice(first, rows.num_rows).to_struct("why").to_arrow()
-                        rows = rows.append_column("why", values)
-                    here = reasons.slice(first, rows.num_rows)
-                    keeper.write_table(rows.filter(here.is_null()).cast(schema))
-                    dropper.write_table(rows.append_column("reason", here).filter(here.is_valid()))
-                    first += rows.num_rows
-        counted = reasons.drop_null().value_counts().to_pylist()
-        dropped = dict(sorted((entry["values"], entry["counts"]) for entry in counted))
-        return Counts(seen=len(stays), kept=int(stays.sum()), dropped=dropped).check(f"sort, shard {rank}")
-
-    def _batches(self, source: pq.ParquetFile, inputs: Mapping[str, Artifact], rank: int) -> Iterator[pa.Table]:
-        if "edited" not in inputs:
-            for batch in source.iter_batches(batch_size=ROWS):
-                yield pa.Table.from_batches([batch])
-            return
-        with pq.ParquetFile(inputs["edited"].files("documents")[rank]) as edited:
-            texts = edited.iter_batches(batch_size=ROWS, columns=["text"])
-            for batch, new in zip(source.iter_batches(batch_size=ROWS), texts, strict=True):
+        counts, dropped = Counts(), Counter[str]()
+        with ExitStack() as stack:
+            source = stack.enter_context(pq.ParquetFile(inputs["rows"].files("rows")[rank]))
+            decided = Beside(inputs["decided"].files("decisions")[rank], stack, [REASON])
+            measured = Measured(inputs, rank, stack)
+            edited = Beside(inputs["edited"].files("documents")[rank], stack, ["text"]) if "edited" in inputs else None
+            none = source.schema_arrow.empty_table()
+            keeper, dropper = _writers(with_why(none, measured.empty), out, rank, stack)
+            for batch in whole_rows(source, self.text):
                 rows = pa.Table.from_batches([batch])
-                place = rows.schema.get_field_index(self.text)
-                field = rows.schema.field(place)
-                yield rows.set_column(place, field, new.column("text").cast(field.type))
+                reasons = decided.take(rows.num_rows)[REASON].combine_chunks()
+                if edited is not None:
+                    rows = self._edited(rows, edited)
+                rows = with_why(rows, measured.take(rows.num_rows))
+                keeper.write_table(rows.filter(reasons.is_null()).cast(keeper.schema))
+                gone = with_reason(rows, reasons).filter(reasons.is_valid())
+                dropper.write_table(gone.cast(dropper.schema))
+                counts.seen += rows.num_rows
+                counts.kept += reasons.null_count
+                dropped.update(reasons.drop_null().to_pylist())
+        counts.dropped = dict(sorted(dropped.items()))
+        return counts.check(f"sort, shard {rank}")
+
+    def _edited(self, rows: pa.Table, edited: Beside) -> pa.Table:
+        place = rows.schema.get_field_index(self.text)
+        field = rows.schema.field(place)
+        return rows.set_column(place, field, edited.take(rows.num_rows)["text"].cast(field.type))
 
 
-def _why(inputs: Mapping[str, Artifact], rank: int) -> pl.DataFrame | None:
-    roles = sorted((role for role in inputs if role.startswith("measures")), key=lambda role: (len(role), role))
-    files = [inputs[role].files("measures") for role in roles]
-    return merged([pl.read_parquet(found[rank]) for found in files if found])
+def _writers(none: pa.Table, out: Path, rank: int, stack: ExitStack) -> Iterator[pq.ParquetWriter]:
+    """Open the kept and the dropped shard for rows like `none`; both appear when the stack closes without an error."""
+    dropped = with_reason(none, pa.array([], pa.string()))
+    for folder, schema in (("kept", none.schema), ("dropped", dropped.schema)):
+        path = stack.enter_context(writing(out / folder / f"{rank:05d}.parquet"))
+        yield stack.enter_context(pq.ParquetWriter(path, schema, compression="zstd"))
+
+
+def with_why(rows: pa.Table, measured: pl.DataFrame | None) -> pa.Table:
+    """Return rows with a struct `why`: values measured before stay, those measured anew go over them if not null."""
+    if measured is None:
+        return rows
+    place = rows.schema.get_field_index(WHY)
+    if place >= 0 and not pa.types.is_struct(rows.schema.field(place).type):
+        rows, place = set_aside(rows, WHY), -1
+    columns: dict[str, pa.Array] = {}
+    if place >= 0:
+        held = rows.column(place).combine_chunks()
+        columns = dict(zip([field.name for field in held.type], held.flatten(), strict=True))
+    for name, new in zip(measured.columns, measured.to_arrow().columns, strict=True):
+        values, old = new.combine_chunks(), columns.get(name)
+        columns[name] = values if old is None else _over(values, old)
+    why = pa.StructArray.from_arrays(list(columns.values()), list(columns))
+    return rows.set_column(place, WHY, why) if place >= 0 else rows.append_column(WHY, why)
+
+
+def _over(values: pa.Array, old: pa.Array) -> pa.Array:
+    try:
+        return pc.coalesce(values, old.cast(values.type))  # type: ignore[attr-defined]
+    except pa.ArrowException:
+        return values  # another kind of value under the same name
+
+
+def with_reason(rows: pa.Table, reasons: pa.Array) -> pa.Table:
+    """Return rows with the column `reason`; one of that name that the file brought has another name then."""
+    rows = set_aside(rows, REASON) if REASON in rows.column_names else rows
+    return rows.append_column(REASON, reasons)
+
+
+def set_aside(rows: pa.Table, name: str) -> pa.Table:
+    """Return rows with a column called `NAME_before` instead, or `NAME_before_before` where that is taken."""
+    free = f"{name}_before"
+    while free in rows.column_names:
+        free += "_before"
+    return rows.rename_columns([free if column == name else column for column in rows.column_names])

@@ -21,11 +21,13 @@ def documents(
     number within it is added.
     """
     names = batch.schema.names
-    texts = _python(batch.column(names.index(fields.text)))
+    texts = python_values(batch.column(names.index(fields.text)))
     known = [name for name in (fields.url, fields.lang, fields.source) if name is not None and name in names]
-    light = {name: _python(batch.column(names.index(name))) for name in known}
+    light = {name: python_values(batch.column(names.index(name))) for name in known}
     carried = {
-        name: _python(batch.column(names.index(name))) for name in names if name not in light and fields.carries(name)
+        name: python_values(batch.column(names.index(name)))
+        for name in names
+        if name not in light and fields.carries(name)
     }
 
     def rows() -> Iterator[Row | Unreadable]:
@@ -48,7 +50,7 @@ def wanted(names: list[str], fields: Fields) -> list[str]:
     ]
 
 
-def _python(column: pa.Array) -> list[Any]:
+def python_values(column: pa.Array) -> list[Any]:
     """Return Python values; bytes stay bytes where a string column or a binary one is not UTF-8."""
     kind = column.type
     if pa.types.is_dictionary(kind):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import orjson
@@ -13,193 +14,238 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.engine.step import Step
 from pipelines.sources.jsonl import Jsonl
+from pipelines.sources.parquet import Parquet, batch_rows
 from pipelines.text_in.batches import Unreadable
-from pipelines.text_in.paths import Fingerprint, matching
+from pipelines.text_in.columns import python_values
+from pipelines.text_in.own_columns import OwnColumns, columns_of, records_of, table_of
+from pipelines.text_in.paths import COMPRESSIONS, Fingerprint, matching
 from schemas.artifact import Artifact, writing
 from schemas.errors import InputError, nearest
 from schemas.records import DOCUMENT, UNREADABLE, document_id
 from schemas.work import Counts, Work
 
-SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json")
-BATCH = 4096
+LINES = (".jsonl", ".ndjson", ".json")
+SUFFIXES = (".parquet", *LINES)
+SHARD_BYTES = 64 << 20  # of all columns, uncompressed: what follows takes memory by the shard, not by the file
+SHARD_ROWS = 1 << 17
+_BUFFER_BYTES = 1 << 20  # without a buffer, reading takes a column of a row group into memory whole
 _PLAIN = ("url", "lang")
 
 
-class OwnRows(Work):
-    """Reads each file into `documents/` (DOCUMENT) and `rows/` (its own columns), row-aligned, and `unreadable/`.
+class Lost(NamedTuple):
+    """What could not be read, and how many rows that are."""
 
-    `meta` names the columns that go into the documents' `meta`, for methods that look at them. A row without text is
-    counted as unreadable, and so is a file that cannot be read to its end, once.
+    what: Unreadable
+    rows: int = 1
+
+
+class OwnRows(Work):
+    """Reads each part into `documents/` (DOCUMENT) and `rows/` (its own columns), row-aligned, and `unreadable/`.
+
+    Parts are row groups or byte ranges of files. A part is written in shards of bounded size, `PART-SHARD.parquet`, or
+    in one where `whole` is true. `meta` names the columns that go into the documents' `meta`, for methods that look at
+    them. Input: `columns` (OwnColumns), where there are JSON lines. A row without readable text is unreadable; the rows
+    of a damaged row group all count, and have one line in `unreadable/`.
     """
 
-    files: tuple[dict[str, Any], ...]
+    version: ClassVar[int] = 2
+    parts: tuple[dict[str, Any], ...]
     text: str = "text"
     meta: tuple[str, ...] = ()
+    whole: bool = False
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
-        return len(self.files)
+        return len(self.parts)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        path, name = Path(self.files[rank]["path"]), f"{rank:05d}.parquet"
-        read = self._parquet if path.suffix == ".parquet" else self._jsonl
-        schema = self._schema(path)
+        part = self.parts[rank]
+        path = Fingerprint.check(part)
+        if _is_parquet(path):
+            schema = _parquet_schema(path, self.text)
+            found = self._parquet(path, part, schema)
+        else:
+            schema = columns_of(inputs["columns"])
+            found = self._lines(part, schema)
         kept, size, errors, unreadable = 0, 0, Counter[str](), []
-        with (
-            writing(out / "rows" / name) as rows_path,
-            pq.ParquetWriter(rows_path, schema, compression="zstd") as rows_writer,
-            writing(out / "documents" / name) as documents_path,
-            pq.ParquetWriter(documents_path, DOCUMENT, compression="zstd") as documents_writer,
-        ):
-            for part in read(self.files[rank], schema):
-                if isinstance(part, Unreadable):
-                    errors[part.error] += 1
-                    unreadable.append(part._asdict())
+        with _Shards(out, rank, schema, self.whole) as shards:
+            for rows in found:
+                if isinstance(rows, Lost):
+                    errors[rows.what.error] += rows.rows
+                    unreadable.append(rows.what._asdict())
                     continue
-                documents = self._documents(part, path)
-                rows_writer.write_table(part)
-                documents_writer.write_table(documents)
-                kept += part.num_rows
+                documents = self._documents(rows, path)
+                shards.add(rows, documents)
+                kept += rows.num_rows
                 size += pc.sum(pc.binary_length(documents["text"])).as_py() or 0  # type: ignore[attr-defined]
-        with writing(out / "unreadable" / name) as partial:
+        with writing(out / "unreadable" / f"{rank:05d}.parquet") as partial:
             pq.write_table(pa.Table.from_pylist(unreadable, UNREADABLE), partial, compression="zstd")
         return Counts(seen=kept + sum(errors.values()), kept=kept, unreadable=dict(sorted(errors.items())), bytes=size)
 
-    def _schema(self, path: Path) -> pa.Schema:
-        """Return the columns of a file; for JSONL, types that hold every value of it (JSON as text if none does)."""
-        if path.suffix == ".parquet":
-            return pq.read_schema(path).remove_metadata()
-        schema = pa.schema([pa.field(self.text, pa.large_string())])
-        for records in _chunks(self._records({"path": str(path)} | self._fingerprint(path))):
-            schema = _wider(schema, records)
-        return schema
+    def _parquet(self, path: Path, part: dict[str, Any], schema: pa.Schema) -> Iterator[pa.Table | Lost]:
+        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES) as file:
+            for group in range(part["first"], part["end"]):
+                about, first, where = file.metadata.row_group(group), 0, f"{path.name}:{group}"
+                try:
+                    for batch in file.iter_batches(batch_rows(about), row_groups=[group]):
+                        yield from self._readable(batch, schema, path.stem, where, first)
+                        first += batch.num_rows
+                except (OSError, pa.ArrowException) as error:
+                    detail = f"rows {first} to {about.num_rows - 1} of row group {group}: {error}"
+                    what = Unreadable(path.stem, where, "broken_row_group", detail[:300])
+                    yield Lost(what, max(1, about.num_rows - first))
 
-    def _fingerprint(self, path: Path) -> dict[str, Any]:
-        return next(part for part in self.files if part["path"] == str(path))
+    def _readable(
+        self, batch: pa.RecordBatch, schema: pa.Schema, origin: str, where: str, first: int
+    ) -> Iterator[pa.Table | Lost]:
+        """Yield the rows of a batch that have text, and why the others have none."""
+        texts = python_values(batch.column(self.text))
+        good = np.array([isinstance(text, str) and text != "" for text in texts], bool)
+        for row in np.flatnonzero(~good).tolist():
+            text = texts[row]
+            error = "no_text" if text is None else "invalid_utf8" if isinstance(text, bytes) else "empty_text"
+            yield Lost(Unreadable(origin, f"{where}:{first + row}", error, f"column {self.text!r}"))
+        yield pa.Table.from_batches([batch]).filter(pa.array(good)).cast(schema)
 
-    def _parquet(self, part: dict[str, Any], schema: pa.Schema) -> Iterator[pa.Table | Unreadable]:
-        path, first = Fingerprint.check(part), 0
-        try:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=1024):
-                    table = pa.Table.from_batches([batch]).cast(schema)
-                    texts = table[self.text].combine_chunks()
-                    good = _readable(texts)
-                    for row in np.flatnonzero(~good).tolist():
-                        error = "empty_text" if texts[row].is_valid else "no_text"
-                        yield Unreadable(path.stem, f"{path.name}:{first + row}", error, f"column {self.text!r}")
-                    yield table.filter(pa.array(good))
-                    first += table.num_rows
-        except (OSError, pa.ArrowException) as error:
-            yield Unreadable(path.stem, f"{path.name}:{first}", "broken_parquet", str(error)[:200])
-
-    def _jsonl(self, part: dict[str, Any], schema: pa.Schema) -> Iterator[pa.Table | Unreadable]:
-        held: list[dict[str, Any]] = []
-        for record in self._records(part):
-            if isinstance(record, Unreadable):
-                yield record
-                continue
-            held.append(record)
-            if len(held) == BATCH:
-                yield _table(held, schema)
-                held = []
-        if held:
-            yield _table(held, schema)
-
-    def _records(self, part: dict[str, Any]) -> Iterator[dict[str, Any] | Unreadable]:
-        for batch in Jsonl(path=part["path"], text=self.text, url=None, lang=None).read(part):
-            if isinstance(batch, Unreadable):
-                yield batch
-                continue
-            for text, meta in zip(batch.column("text").to_pylist(), batch.column("meta").to_pylist(), strict=True):
-                yield {self.text: text, **(orjson.loads(meta) if meta else {})}
+    def _lines(self, part: dict[str, Any], schema: pa.Schema) -> Iterator[pa.Table | Lost]:
+        for records in records_of(part, self.text):
+            yield Lost(records) if isinstance(records, Unreadable) else table_of(records, schema)
 
     def _documents(self, rows: pa.Table, path: Path) -> pa.Table:
-        """Return the documents of rows: id, source, url and lang are taken over where a text column has that name."""
-        count, names = rows.num_rows, rows.column_names
+        """Return the documents of rows: id, source, url, lang are those of columns of strings or numbers, if any."""
+        count = rows.num_rows
         text = rows[self.text].cast(pa.large_string())
-        source = _strings(rows, "source").fill_null(path.stem) if "source" in names else pa.repeat(path.stem, count)
+        source = _words(rows, "source").fill_null(path.stem)
         made = [document_id(s, t) for s, t in zip(source.to_pylist(), text.to_pylist(), strict=True)]
-        ids = _strings(rows, "id") if "id" in names else pa.nulls(count, pa.string())
-        held = [rows[name].to_pylist() for name in self.meta]
+        held = [python_values(rows[name].combine_chunks()) for name in self.meta]
         meta = [
             orjson.dumps(dict(zip(self.meta, row, strict=True)), default=str).decode()
             for row in zip(*held, strict=True)
         ]
         columns = {
-            "id": pc.coalesce(ids, pa.array(made, pa.string())),  # type: ignore[attr-defined]
+            "id": pc.coalesce(_words(rows, "id"), pa.array(made, pa.string())),  # type: ignore[attr-defined]
             "text": text,
             "source": source,
-            **{name: _strings(rows, name) if name in names else pa.nulls(count, pa.string()) for name in _PLAIN},
+            **{name: _words(rows, name) for name in _PLAIN},
             "meta": pa.array(meta if self.meta else [None] * count, pa.string()),
         }
         return pa.table(columns, schema=DOCUMENT)
 
 
-def own_rows(source: Path, text: str = "text", meta: Iterable[str] = ()) -> OwnRows:
-    """Return the work that reads a file or directory; raise InputError when there is none or a column is missing."""
+class _Shards:
+    """Writes rows and documents side by side, a new pair of files whenever one is full; at least one pair."""
+
+    def __init__(self, out: Path, rank: int, schema: pa.Schema, whole: bool) -> None:
+        self._out, self._rank, self._whole = out, rank, whole
+        self._schemas = {"rows": schema, "documents": DOCUMENT}
+        self._number, self._rows, self._bytes = 0, 0, 0
+
+    def __enter__(self) -> _Shards:
+        self._open()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def add(self, rows: pa.Table, documents: pa.Table) -> None:
+        """Write some rows; they stay together."""
+        full = self._rows + rows.num_rows > SHARD_ROWS or self._bytes + rows.nbytes > SHARD_BYTES
+        if full and self._rows and not self._whole:
+            self._stack.close()
+            self._number, self._rows, self._bytes = self._number + 1, 0, 0
+            self._open()
+        self._writers["rows"].write_table(rows)
+        self._writers["documents"].write_table(documents)
+        self._rows += rows.num_rows
+        self._bytes += rows.nbytes
+
+    def _open(self) -> None:
+        self._stack, self._writers = ExitStack(), {}
+        for folder, schema in self._schemas.items():
+            path = self._out / folder / f"{self._rank:05d}-{self._number:05d}.parquet"
+            partial = self._stack.enter_context(writing(path))
+            self._writers[folder] = self._stack.enter_context(pq.ParquetWriter(partial, schema, compression="zstd"))
+
+
+def own_rows(source: Path, text: str = "text", meta: Iterable[str] = (), whole: bool = False) -> Step:
+    """Return the step that reads a file or directory, in parts, or each file as one shard where `whole` is true.
+
+    Raises InputError when there is nothing to read, a file is neither Parquet nor JSON lines, or a column is missing.
+    """
+    parts: dict[str, list[dict[str, Any]]] = {"parquet": [], "lines": []}
     paths = matching(str(source), SUFFIXES)
     for path in paths:
-        if path.suffix != ".parquet":
-            Jsonl(path=str(path), text=text).parts()  # raises when the first lines do not hold the column
-            continue
-        try:
-            names = pq.read_schema(path).names
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"{path} is not a whole Parquet file ({str(error)[:120]}): fetch it again") from error
-        for name in (text, *meta):
-            if name not in names:
-                raise InputError(f"{path} has no column {name!r}: {nearest(name, names)}")
-    return OwnRows(files=tuple(Fingerprint.of(path).part() for path in paths), text=text, meta=tuple(meta))
+        _check_name(path)
+        if _is_parquet(path):
+            _check_columns(path, text, tuple(meta))
+            reader: Any = Parquet(path=str(path), text=text)
+        else:
+            reader = Jsonl(path=str(path), text=text)
+        found = reader.parts()  # raises when the first lines do not hold the column
+        if whole:
+            found = [Fingerprint.of(path).part(**({"first": 0, "end": found[-1]["end"]} if _is_parquet(path) else {}))]
+        parts["parquet" if _is_parquet(path) else "lines"] += found
+    places = {str(path): number for number, path in enumerate(paths)}
+    ordered = sorted([*parts["parquet"], *parts["lines"]], key=lambda part: places[part["path"]])
+    work = OwnRows(parts=tuple(ordered), text=text, meta=tuple(meta), whole=whole)
+    lines = tuple(parts["lines"])
+    return Step("rows", work, {"columns": Step("columns", OwnColumns(parts=lines, text=text))} if lines else {})
 
 
-def _readable(texts: pa.Array) -> np.ndarray:
-    if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
-        raise InputError(f"the text column holds {texts.type}, not text")
-    return np.asarray(pc.fill_null(pc.greater(pc.binary_length(texts), 0), False))  # type: ignore[attr-defined]
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet"
 
 
-def _strings(rows: pa.Table, name: str) -> pa.Array:
-    return rows[name].combine_chunks().cast(pa.string())
+def _check_name(path: Path) -> None:
+    """Raise InputError for a file whose name says neither Parquet nor JSON lines: it would be misread."""
+    name = path.name.lower()
+    bare = Path(name).stem if name.endswith(COMPRESSIONS) else name
+    if not (name.endswith(".parquet") or bare.endswith(LINES)):
+        packed = bare.endswith(".parquet")
+        mend = "unpack it" if packed else f"name it {', '.join(LINES)} if it holds JSON lines, or convert it to Parquet"
+        raise InputError(f"{path} is neither Parquet nor JSON lines by its name: {mend}")
 
 
-def _chunks(records: Iterable[dict[str, Any] | Unreadable]) -> Iterator[list[dict[str, Any]]]:
-    held: list[dict[str, Any]] = []
-    for record in records:
-        if not isinstance(record, Unreadable):
-            held.append(record)
-        if len(held) == BATCH:
-            yield held
-            held = []
-    yield held
+def _check_columns(path: Path, text: str, meta: tuple[str, ...]) -> None:
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} is not a whole Parquet file ({str(error)[:120]}): fetch it again") from error
+    for name in (text, *meta):
+        if name not in schema.names:
+            raise InputError(f"{path} has no column {name!r}: {nearest(name, schema.names)}")
+    twice = [name for name, times in Counter(schema.names).items() if times > 1]
+    if twice:
+        raise InputError(f"{path} has several columns called {twice[0]!r}: rename them, few tools read such a file")
+    if not _is_text(schema.field(text).type):
+        raise InputError(f"{path}: the column {text!r} holds {schema.field(text).type}, not text")
 
 
-def _wider(schema: pa.Schema, records: list[dict[str, Any]]) -> pa.Schema:
-    """Return the schema widened to hold these records."""
-    for name in dict.fromkeys(key for record in records for key in record):
-        values = [record.get(name) for record in records]
-        try:
-            found = pa.array(values).type
-        except (pa.ArrowException, OverflowError):
-            found = pa.large_string()
-        at = schema.get_field_index(name)
-        if at < 0:
-            schema = schema.append(pa.field(name, found))
-            continue
-        try:
-            parts = [pa.schema([schema.field(at)]), pa.schema([pa.field(name, found)])]
-            wide = pa.unify_schemas(parts, promote_options="permissive").field(0)
-        except pa.ArrowException:
-            wide = pa.field(name, pa.large_string())
-        schema = schema.set(at, wide)
-    return schema
+def _parquet_schema(path: Path, text: str) -> pa.Schema:
+    """Return a file's columns; text with a dictionary is written out, since edited text is in no dictionary."""
+    schema = pq.read_schema(path).remove_metadata()
+    place = schema.get_field_index(text)
+    kind = schema.field(place).type
+    return schema.set(place, schema.field(place).with_type(kind.value_type)) if pa.types.is_dictionary(kind) else schema
 
 
-def _table(records: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    columns = {}
-    for field in schema:
-        values = [record.get(field.name) for record in records]
-        if pa.types.is_large_string(field.type):
-            values = [v if v is None or isinstance(v, str) else orjson.dumps(v).decode() for v in values]
-        columns[field.name] = pa.array(values, field.type)
-    return pa.table(columns, schema=schema)
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(is_(kind) for is_ in (pa.types.is_string, pa.types.is_large_string, *_BINARY))
+
+
+_BINARY = (pa.types.is_binary, pa.types.is_large_binary)
+
+
+def _words(rows: pa.Table, name: str) -> pa.Array:
+    """Return a column of strings or numbers as strings, nulls for any other one, none, or bytes that are not UTF-8."""
+    at = rows.schema.get_field_index(name)
+    column = rows.column(at).combine_chunks() if at >= 0 else pa.nulls(rows.num_rows)
+    column = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        return column.cast(pa.string())
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return pa.nulls(rows.num_rows, pa.string())
+    values = python_values(column)
+    return pa.array([value if isinstance(value, str) else None for value in values], pa.string())

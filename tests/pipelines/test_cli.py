@@ -137,6 +137,22 @@ def test_own_files_take_parameters_as_recipes_write_them(tmp_path):
     assert command("dedup", own, str(tmp_path / "d3")) == InputError.exit_code  # no column named text
 
 
+def test_a_file_that_cannot_be_read_is_told_and_text_is_shown_as_it_is(tmp_path):
+    from typer.testing import CliRunner
+
+    whole = tmp_path / "in.parquet"
+    pl.DataFrame({"text": ["a :books: shelf"]}).write_parquet(whole)
+    assert ":books:" in CliRunner().invoke(app, ["show", str(whole)]).output
+    (tmp_path / "half.parquet").write_bytes(whole.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"half\.parquet cannot be read"):
+        told(lambda console: show(tmp_path / "half.parquet", 3, None, None, console))
+    damaged = bytearray(whole.read_bytes())
+    damaged[4:30] = b"\xff" * 26
+    (tmp_path / "bad.parquet").write_bytes(damaged)
+    with pytest.raises(InputError, match=r"bad\.parquet cannot be read"):
+        told(lambda console: show(tmp_path / "bad.parquet", 3, None, None, console))
+
+
 def test_list_names_every_kind_and_its_parts():
     from typer.testing import CliRunner
 

@@ -95,3 +95,19 @@ def test_it_is_printed_and_written(tmp_path: Path) -> None:
 def test_a_directory_without_a_corpus_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no corpus"):
         difference(tmp_path, tmp_path)
+
+
+def test_files_of_ones_own_need_an_id_and_no_source(tmp_path: Path) -> None:
+    for name, texts in (("a", ["x y", "z"]), ("b", ["x y"])):
+        frame = pl.DataFrame({"id": ["1", "2"][: len(texts)], "text": texts})
+        (tmp_path / name / "kept").mkdir(parents=True)
+        frame.write_parquet(tmp_path / name / "kept" / "00000.parquet")
+    found = difference(tmp_path / "a", tmp_path / "b")
+    assert found.changes.select("change", "source", "documents").rows() == [("went", None, 1)]
+    print_difference(tmp_path / "a", tmp_path / "b", None, False, Console(file=io.StringIO()))
+    pl.DataFrame({"text": ["x"]}).write_parquet(tmp_path / "b" / "kept" / "00000.parquet")
+    with pytest.raises(InputError, match="has no column 'id'"):
+        difference(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "b" / "kept" / "00000.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="not a whole Parquet file"):
+        difference(tmp_path / "a", tmp_path / "b")
