@@ -15,6 +15,7 @@ from generators.endpoint import Endpoint
 from generators.judge import Judge
 from generators.labels import probabilities
 from generators.quoted import cut, defused, mark
+from schemas.address import without_secrets
 
 KEY_VARIABLE = "WINDTUNNEL_JUDGE_KEY"
 _AT = re.compile(r"(?P<model>.+?)@(?P<url>https?://\S+)")
@@ -41,8 +42,10 @@ class ModelJudge(Judge):
     @field_validator("at")
     @classmethod
     def _is_model_at_url(cls, value: str) -> str:
-        if not _AT.fullmatch(value):
+        found = _AT.fullmatch(value)
+        if found is None:
             raise ValueError("write MODEL@URL, for example smollm2@http://127.0.0.1:8000/v1")
+        without_secrets(found["url"])
         return value
 
     @classmethod

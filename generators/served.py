@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from generators.endpoint import Endpoint
+from schemas.address import without_secrets
 from schemas.artifact import Artifact
 
 CONDUCTOR = "WINDTUNNEL_CONDUCTOR"  # pid of the process that conducts the run: servers live as long as it does
@@ -26,8 +27,8 @@ class Served(BaseModel):
     vLLM's command line; a server of ours sees none of the variables `withheld` (keys of the recipe's other models).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    url: str | None = None
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    url: Annotated[str, AfterValidator(without_secrets)] | None = None
     serve: str | None = None
     role: str | None = None
     model: str = ""

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from schemas.address import without_secrets
+
 Spec = str | dict[str, Any]  # a plug-in: its name, or {name: parameters}
 
 
@@ -65,15 +67,23 @@ class Serve(Part):
     restarts: int = Field(3, ge=0)  # how often a server that died is started again
     arguments: list[str] = Field(default_factory=list)  # further words of vLLM's command line
 
+    @field_validator("arguments")
+    @classmethod
+    def _no_secrets(cls, words: list[str]) -> list[str]:
+        flags = {word.partition("=")[0].replace("_", "-") for word in words}
+        if secret := flags & {"--api-key", "--hf-token"}:
+            raise ValueError(f"{min(secret)} would write a secret into results; a server of ours needs none")
+        return words
+
 
 class Model(Part):
     """A model that answers or is trained on: a sample or a directory (served by vLLM when it must answer), or a URL."""
 
     sample: str | None = None  # see `windtunnel samples`
     path: str | None = None  # a directory with config.json, safetensors and a tokenizer
-    url: str | None = None  # an OpenAI-compatible address, with `model` and the name of the variable that holds the key
+    url: Annotated[str, AfterValidator(without_secrets)] | None = None  # OpenAI-compatible, with `model` and `key`
     model: str | None = None
-    key: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$")
+    key: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$")  # name of the variable that holds the key
     revision: str | None = None  # tells models apart that answer at one `url` by one name; the address by default
     dialect: Literal["openai", "vllm"] | None = None  # `vllm`: the `url` is a vLLM server, with its own parameters
     price: tuple[float, float] = (0.0, 0.0)  # dollars per million prompt and completion tokens
