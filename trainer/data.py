@@ -2,9 +2,11 @@
 
 Common random numbers: two runs with the same seed share every draw they can, so that their difference is the data's.
 - A domain's documents, each with its end-of-text, are cut into pieces of a few windows, and the pieces are read in the
-  order of a hash of (seed, epoch, document id, piece). Two corpora that share documents read the shared pieces in the
-  same relative order, whatever else they hold. Pieces, because a small budget would otherwise be a handful of long
-  documents, and what differed between seeds would be which ones.
+  order of a hash of (seed, epoch, document id, copy, piece). Two corpora that share documents read the shared pieces in
+  the same relative order, whatever else they hold. Pieces, because a small budget would otherwise be a handful of long
+  documents, and what differed between seeds would be which ones. The copy, because equal documents have equal ids: with
+  equal hashes all copies would stand side by side, which costs a model far more than copies do, and deduplication would
+  seem to help where it does not.
 - The pieces of an epoch are one stream, the epochs follow one another, and the k-th draw of a domain is the k-th window
   of context + 1 tokens. Windows overlap by one token: each token after the stream's first is predicted once an epoch.
 - Which domain comes when is fixed by the weights alone: the k-th of a domain's n windows is due at (k + 1/2) / n, and
@@ -29,6 +31,7 @@ from schemas.artifact import Artifact
 from schemas.errors import InputError
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_COPY = np.uint64(0xD1342543DE82EF95)  # odd, so that no two copies of a document share a key
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Domain:
         within = np.arange(len(self._document)) - np.repeat(np.cumsum(number) - number, number)
         self._lengths = np.minimum(piece_tokens, lengths[self._document] - within * piece_tokens)
         self._starts = np.cumsum(self._lengths) - self._lengths
+        keys = keys ^ (_copies(keys) * _COPY)
         self._keys = keys[self._document] + within.astype(np.uint64) * _GOLDEN
 
     def epoch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -231,6 +235,16 @@ def _keys(ids: pl.Series) -> np.ndarray:
         halves = [ids.str.slice(start, 8).str.to_integer(base=16, dtype=pl.UInt64).to_numpy() for start in (0, 8)]
         return (halves[0] << np.uint64(32)) | halves[1]
     return np.array([int.from_bytes(blake3(key.encode()).digest()[:8], "big") for key in ids], np.uint64)
+
+
+def _copies(keys: np.ndarray) -> np.ndarray:
+    """Return for each document how many of the same key stand before it, u64."""
+    order = np.argsort(keys, kind="stable")
+    ordered, places = keys[order], np.arange(len(keys))
+    firsts = np.maximum.accumulate(np.where(np.diff(ordered, prepend=~ordered[:1]) != 0, places, 0))
+    copies = np.empty(len(keys), np.uint64)
+    copies[order] = places - firsts
+    return copies
 
 
 def _mixed(keys: np.ndarray, seed: int, epoch: int) -> np.ndarray:

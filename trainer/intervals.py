@@ -83,19 +83,32 @@ def resample(panel: Panel, draws: int = 2000, seed: int = 0) -> Resampled:
     rng = np.random.default_rng([seed, 0])
     top = np.zeros((*panel.values.shape[:2], draws))
     bottom = np.zeros(draws)
-    degrees = 0
+    drawn = []  # weights of what is drawn, by stratum
     for stratum in range(int(strata.max()) + 1):
         at = np.flatnonzero(strata == stratum)
         labels = panel.source[at] if clustered else np.unique(panel.groups()[at], return_inverse=True)[1]
         bag = labels % most
         bags = int(bag.max()) + 1
-        degrees += bags - 1
         counts = _counts(rng, bags, draws)
-        bottom += np.bincount(bag, panel.weights[at], minlength=bags) @ counts.T
+        drawn.append(np.bincount(bag, panel.weights[at], minlength=bags))
+        bottom += drawn[-1] @ counts.T
         runs = panel.values.reshape(-1, len(panel.weights))
         sums = np.stack([np.bincount(bag, run[at], minlength=bags) for run in runs])
         top += (sums @ counts.T).reshape(top.shape)
-    return Resampled(top / bottom, float(degrees))
+    return Resampled(top / bottom, degrees_of(drawn))
+
+
+def degrees_of(strata: Sequence[np.ndarray]) -> float:
+    """Return the degrees of freedom of a variance over documents, given the weights of what is drawn in each stratum.
+
+    A stratum counts as its effective number of documents, (sum w)^2 / sum w^2 (Kish 1965), less one: when a few long
+    ones carry the bytes, that is few, and t with as many degrees as documents would call their luck an effect.
+    Satterthwaite's number for squared weights, sum^2 of w^2 over sum of w^4, is still smaller, and in simulations of
+    such tables leaves 1 to 3 % verdicts where 5 % were asked for.
+    """
+    several = [weights for weights in strata if len(weights) > 1]  # what stands alone in its stratum never varies
+    found = sum(float(weights.sum() ** 2 / np.square(weights).sum() - 1) for weights in several)
+    return max(1.0, found) if several else 0.0
 
 
 def _counts(rng: np.random.Generator, n: int, draws: int) -> np.ndarray:

@@ -29,7 +29,7 @@ class Compare(Work):
     is better. `looks` declares the numbers of seeds at which the answer is looked at; empty: once.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     baseline: str
     metric: str = BITS_PER_BYTE.name
     direction: str = Field(default="lower", pattern="^(lower|higher)$")

@@ -20,6 +20,13 @@ WORLDS = {
     "seeds and documents": {"run": 0.01, "shared": 0.1},
     "all three": {"run": 0.01, "shared": 0.1, "score": 0.1},
     "30 sources": {"run": 0.005, "shared": 0.05, "score": 0.05, "source": 0.05, "sources": 30},
+    "a few of 60 hold most bytes": {
+        "run": 0.003,
+        "shared": 0.05,
+        "score": 0.02,
+        "documents": 60,
+        "spread": 1.5,
+    },
     "12 documents": {"run": 0.005, "shared": 0.05, "score": 0.05, "documents": 12, "sources": 2},
 }
 
@@ -28,6 +35,8 @@ def table(rng: np.random.Generator, seeds: int, **noise: float) -> Panel:
     """Two mixes whose true difference is zero."""
     documents, sources = int(noise.get("documents", 120)), int(noise.get("sources", 4))
     weights = rng.integers(200, 4000, documents).astype(float)
+    if "spread" in noise:
+        weights = np.exp(rng.normal(7, noise["spread"], documents))
     source = rng.integers(0, sources, documents).astype(np.int32)
     source[:sources] = np.arange(sources)
     base = rng.normal(2, 0.3, (seeds, documents))

@@ -143,3 +143,27 @@ def test_ids_that_are_no_hashes_are_hashed(tmp_path, world):
     order, _ = named.epoch(0)
     assert sorted(order.tolist()) == list(range(len(order)))
     assert order.tolist() != sorted(order.tolist())
+
+
+def test_copies_of_a_document_do_not_stand_side_by_side(world, tmp_path):
+    shutil.copytree(world.artifact("tokens_wide").path, tmp_path / "copied")
+    whole = domain(world, "wide")
+    twins = []  # (document, its copy)
+    for file in sorted((tmp_path / "copied" / "documents").glob("*.parquet")):
+        sidecar, before = pl.read_parquet(file), len(twins) * 2
+        half = sidecar.height // 2
+        ids = [*sidecar["id"][:half], *sidecar["id"][:half], *sidecar["id"][2 * half :]]
+        sidecar.with_columns(pl.Series("id", ids)).write_parquet(file)
+        twins += [(before + k, before + half + k) for k in range(half)]
+        assert sidecar.height == 2 * half  # or the numbers above are off
+    copied = Domain("copied", Artifact(tmp_path / "copied"), 0, 4 * CONTEXT)
+    place = np.empty(len(copied._document), np.int64)
+    place[copied.epoch(0)[0]] = np.arange(len(place))
+    firsts = place[np.flatnonzero(np.diff(copied._document, prepend=-1))]  # of each document's first piece
+    gaps = np.array([abs(firsts[a] - firsts[b]) for a, b in twins])
+    assert len(gaps) > 20 and np.median(gaps) > len(place) / 10
+    originals = [a for a, _ in twins]  # they keep the order that they have where there are no copies
+    before = np.empty(len(place), np.int64)
+    before[whole.epoch(0)[0]] = np.arange(len(place))
+    starts = before[np.flatnonzero(np.diff(whole._document, prepend=-1))]
+    assert np.array_equal(np.argsort(firsts[originals]), np.argsort(starts[originals]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from trainer.intervals import CLUSTERS_FROM, document_variances, interval, resample
+from trainer.intervals import CLUSTERS_FROM, degrees_of, document_variances, interval, resample
 from trainer.paired import BITS_PER_BYTE, Panel
 
 
@@ -69,8 +69,17 @@ def test_seed_bootstrap_is_unbiased_for_the_standard_error() -> None:
 def test_strata_keep_their_share_of_the_text_and_clusters_do_not() -> None:
     few = world(np.random.default_rng(4), sources=4)
     many = world(np.random.default_rng(4), sources=CLUSTERS_FROM, documents=200)
-    assert resample(few, 100).degrees == 120 - 4
-    assert resample(many, 100).degrees == CLUSTERS_FROM - 1
+    alike = Panel(**{**few.__dict__, "weights": np.ones(120)})
+    assert resample(alike, 100).degrees == pytest.approx(120 - 4)
+    assert CLUSTERS_FROM / 2 < resample(many, 100).degrees < CLUSTERS_FROM - 1
+
+
+def test_a_few_long_documents_leave_few_degrees_of_freedom() -> None:
+    assert degrees_of([np.ones(10), np.ones(5), np.ones(1)]) == pytest.approx(13)
+    assert degrees_of([np.array([1000.0, 1.0, 1.0, 1.0])]) == 1.0
+    assert degrees_of([np.ones(1)]) == 0.0
+    half = np.concatenate([np.ones(100), np.full(4, 25.0)])  # four documents hold half of the bytes
+    assert 10 < degrees_of([half]) < 20
 
 
 def test_clusters_see_what_documents_of_one_source_have_in_common() -> None:

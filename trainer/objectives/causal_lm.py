@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class CausalLM(Objective):
     """Cross-entropy of each next token, in nats a token; inputs are a mix, its tokens, and the held-out set."""
 
+    version: ClassVar[int] = 2
     lr: float = Field(3e-3, gt=0)
     piece: int = Field(4, ge=1)  # documents are cut into pieces of so many contexts, which are read in random order
 
