@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.duplicates.band_keys import FOLDER
+from pipelines.duplicates.choice import MEASURED
 from pipelines.duplicates.dedup_method import Dedup
 from pipelines.duplicates.key_index import INDEX
 from pipelines.engine.step import Step
@@ -103,7 +104,7 @@ def _columns(kind: str | dict[str, Any]) -> list[str]:
     if not isinstance(params, dict):
         params = {"by": params}
     named = [str(params[word]) for word in _COLUMN_WORDS if params.get(word)]
-    named += str(params.get("keep", "")).split()[1:]
+    named += [name for name in str(params.get("keep", "")).split()[1:] if not name.startswith(MEASURED)]
     return sorted(
         {name.removeprefix("meta.") for name in named if name not in _NAMES and not name.replace(".", "").isdigit()}
     )

@@ -145,7 +145,7 @@ class Texts:
         for number, spec in enumerate(methods, start=1):
             method: Any = make("dedup", spec)
             label = name if number == 1 else f"{name}:{number}"
-            decided = method.steps(self.made.add, label, view.documents, view.decisions)
+            decided = method.steps(self.made.add, label, view.documents, view.decisions, view.measures)
             documents = decided if method.edits else view.documents  # methods that cut spans write the text anew
             view = View(documents, decided, (*view.measures, decided))  # its columns tell clusters, where it has any
         return view

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -42,9 +42,9 @@ class Substring(SpanDedup):
     def shape(self) -> tuple[Unit, int]:
         return "word", self.tokens
 
-    def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None) -> Any:
+    def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None, measures: Sequence[Any] = ()) -> Any:
         if self.scope == "corpus":
-            return super().steps(add, corpus, documents, decisions)
+            return super().steps(add, corpus, documents, decisions, measures)
         read = {"documents": documents} if decisions is None else {"documents": documents, "decisions": decisions}
         found = add(f"{self.name}_suffixes:{corpus}", Suffixes(tokens=self.tokens), read)
         return self.cut_step(add, corpus, read, found)

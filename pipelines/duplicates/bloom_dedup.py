@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,7 +46,7 @@ class BloomDedup(Dedup):
     def keys_of(self, size: int) -> int:
         """Return how many keys text of so many bytes makes at most, in practice."""
 
-    def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None) -> Any:
+    def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None, measures: Sequence[Any] = ()) -> Any:
         read = {"documents": documents} if decisions is None else {"documents": documents, "decisions": decisions}
         name = f"{self.name}:{corpus}"
         work = BloomFilter(method={self.name: self.model_dump(mode="json")}, reason=self.name, step=name)

@@ -1,7 +1,8 @@
 """Turns edges between documents into clusters and chooses who stays: union-find arrays, at most 16 bytes a document.
 
-Resident a document: parent 4 and size 4; with a score also the best member 4, and its score 8 until sizes are needed.
-(Twice the 4s beyond 4.29 * 10^9 documents.) Edges and scores are read from mapped files.
+Resident a document: parent 4, whether the index knows its cluster 1 and size 4, in all 9. Where scores choose, first
+parent 4, the best member 4 and its score 8, in all 16; then 13, without the scores. (Twice the 4s beyond 4.29 * 10^9
+documents: 25 at most.) Edges and scores are read from mapped files, a file at a time.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ class Cluster(Work):
             arrays, _ = read_arrays(path)
             union_find.unite(parent, arrays["first"].astype(parent.dtype), arrays["other"].astype(parent.dtype))
         union_find.flatten(parent)
+        best = _winners(inputs["keys"], parent, starts)  # before what comes next: its scores are gone by then
         touched = _touching_index(inputs["edges"], parent)
-        best = _winners(inputs["keys"], parent, starts)
         size = np.zeros(total, parent.dtype)
         union_find.sizes(parent, size)
         clusters = in_clusters = 0

@@ -6,7 +6,7 @@ A method is a file in `pipelines/dedup/` whose class says how documents become k
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,8 +19,9 @@ from pipelines.duplicates import band_keys, choice
 from pipelines.duplicates.clusters import Cluster, Decide
 from pipelines.duplicates.join import Join
 from pipelines.duplicates.key_index import INDEX, as_folders, check_indexes, index_notes
-from pipelines.duplicates.survivors import check_column, column, stored_columns, survivors
+from pipelines.duplicates.survivors import check_column, column, measured_column, stored_columns, survivors
 from schemas.artifact import Artifact, canonical_json, write_text
+from schemas.errors import RecipeError
 from schemas.plugin import Plugin
 from schemas.work import Counts, Work
 
@@ -42,15 +43,19 @@ class Dedup(Plugin):
         return type(self).__module__.rpartition(".")[2]
 
     @abstractmethod
-    def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None) -> Any:
-        """Add the method's steps; `documents` and `decisions` (or None) are the steps to read from."""
+    def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None, measures: Sequence[Any] = ()) -> Any:
+        """Add the method's steps; `documents` and `decisions` (or None) are the steps to read from.
+
+        `measures`: steps whose `measures/` are row-aligned with the documents, later ones over earlier ones.
+        """
 
 
 class KeyedDedup(Dedup):
     """Duplicates are documents that share a key: sign -> join -> cluster -> decide.
 
     `keep` says which member of a cluster stays: `first`, `longest`, `highest COLUMN` or `lowest COLUMN` (a column of
-    the documents, or `meta.KEY`). With `priority`, members whose `priority_column` holds an earlier word win first.
+    the documents, `meta.KEY`, or `why.NAME`: a value that a rule has measured before, as in `highest why.quality`).
+    With `priority`, members whose `priority_column` holds an earlier word win first.
     `within` names a column: only documents with the same value in it are compared (`within: source`).
     `index` is a directory of keys kept from other data, or a list of them: a cluster that touches one goes as a whole.
     """
@@ -90,20 +95,32 @@ class KeyedDedup(Dedup):
     def comparable(self) -> dict[str, Any]:
         """Return the parameters that keys of an index must share with ours."""
 
-    def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None) -> Any:
+    def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None, measures: Sequence[Any] = ()) -> Any:
         read = {"documents": documents} if decisions is None else {"documents": documents, "decisions": decisions}
         fingerprint = check_indexes(as_folders(self.index), self.comparable())
-        keys = add(f"{self.name}_sign:{corpus}", self.signing(), read)
+        keys = add(f"{self.name}_sign:{corpus}", self.signing(), read | self._measured(measures))
         edges = add(f"{self.name}_join:{corpus}", Join(index=self.index, index_fingerprint=fingerprint), {"keys": keys})
         clusters = add(f"{self.name}_cluster:{corpus}", Cluster(), {"keys": keys, "edges": edges})
         name = f"{self.name}:{corpus}"
         return add(name, Decide(reason=self.name, step=name), {**read, "clusters": clusters})
 
+    def _measured(self, measures: Sequence[Any]) -> dict[str, Any]:
+        """Return the measuring steps by role where `keep` needs them: else no key of a step may depend on them."""
+        if self.choice.measured is None:
+            return {}
+        if not measures:
+            raise RecipeError(
+                f"{self.name}: `keep: {self.keep}` asks for a measured value, but nothing is measured before it: give "
+                "the corpus `rules:` that measure it (what several corpora measured does not pass into their union)"
+            )
+        return {f"measures{i}": step for i, step in enumerate(measures, start=1)}
+
 
 class Sign(Work):
     """Makes the keys of the living documents of a shard, and their scores where one is needed to choose.
 
-    Inputs: `documents` and, if any, prior `decisions`. Writes `keys/NNNNN.arrow`, `scores/NNNNN.arrow` (one a row of
+    Inputs: `documents` and, if any, prior `decisions`; where a measured value counts, roles that begin with `measures`.
+    Writes `keys/NNNNN.arrow`, `scores/NNNNN.arrow` (one a row of
     the shard) and `index.json`, which makes the artifact an index as it is.
     """
 
@@ -139,7 +156,7 @@ class Sign(Work):
         else:
             key, check, row = *self.nothing(), np.empty(0, np.uint32)
         band_keys.write(out / band_keys.FOLDER / f"{rank:05d}.arrow", key, row, check, documents)
-        if self.method.choice.columns:
+        if self.method.choice.scored:
             scores = np.concatenate([part[3] for part in parts]) if parts else np.empty(0, np.uint64)
             band_keys.write_arrays(out / "scores" / f"{rank:05d}.arrow", {"score": scores}, {})
         alive, size = sum(part[5] for part in parts), sum(part[6] for part in parts)
@@ -155,6 +172,7 @@ class Sign(Work):
     def _batches(self, inputs: Mapping[str, Artifact], rank: int) -> Iterator[tuple[Any, ...]]:
         chosen, within = self.method.choice, self.method.within
         wanted = [*self.columns, *chosen.columns, *([within] if within else [])]
+        measured = None if chosen.measured is None else measured_column(inputs, rank, chosen.measured)
         for batch in survivors(inputs, rank, stored_columns(wanted)):
             key, check, keyed = self.keys(batch.rows, batch.alive)
             keyed &= batch.alive
@@ -162,7 +180,8 @@ class Sign(Work):
             if within:
                 key = apart(key, column(batch.rows, within).filter(pa.array(keyed)))
             rows = (np.flatnonzero(keyed) + batch.first).astype(np.uint32)
-            scores = chosen.scores(batch.rows)
+            values = None if measured is None else measured.slice(batch.first, batch.rows.num_rows)
+            scores = chosen.scores(batch.rows, values)
             held = None if check is None else check[keyed]
             yield key, held, rows, scores, batch.rows.num_rows, int(batch.alive.sum()), batch.rows.nbytes
 

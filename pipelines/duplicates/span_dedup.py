@@ -6,7 +6,7 @@ A span that stands in several places stays in the first one, in corpus order; wi
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -66,7 +66,7 @@ class SpanDedup(Dedup):
         unit, span = self.shape
         return {"method": "spans", "unit": unit, "span": span, "within": self.within, "folding": FOLDING}
 
-    def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None) -> Any:
+    def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None, measures: Sequence[Any] = ()) -> Any:
         read = {"documents": documents} if decisions is None else {"documents": documents, "decisions": decisions}
         fingerprint = check_indexes(as_folders(self.index), self.comparable())
         unit, span = self.shape

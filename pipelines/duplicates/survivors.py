@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.artifact import Artifact
@@ -50,6 +51,31 @@ def alive_rows(inputs: Mapping[str, Artifact], rank: int) -> np.ndarray | None:
         return None
     reasons = pq.read_table(inputs["decisions"].files("decisions")[rank], columns=["reason"])["reason"]
     return np.asarray(reasons.is_null())
+
+
+def measured_column(inputs: Mapping[str, Artifact], rank: int, name: str) -> pa.Array:
+    """Return a measured value of every document of shard `rank`, null where a document was not measured.
+
+    Read from all roles that begin with `measures`, in the order of their numbers; where several have the column, the
+    later one counts if it has a value, as in `why`. Raises InputError when none has it.
+    """
+    roles = sorted((role for role in inputs if role.startswith("measures")), key=lambda role: (len(role), role))
+    known: set[str] = set()
+    found: pa.Array | None = None
+    for files in (inputs[role].files("measures") for role in roles):
+        if not files:  # methods that cut spans measure nothing
+            continue
+        names = set(pq.read_schema(files[rank]).names) - {"id"}
+        known |= names
+        if name in names:
+            values = pq.read_table(files[rank], columns=[name])[name].combine_chunks()
+            found = values if found is None else pc.coalesce(values, found.cast(values.type))  # type: ignore[attr-defined]
+    if found is None:
+        raise InputError(f"nothing called {name!r} was measured before: {nearest(name, known)}")
+    rows = pq.read_metadata(inputs["documents"].files("documents")[rank]).num_rows
+    if len(found) != rows:
+        raise InputError(f"shard {rank}: {rows} documents, but {len(found)} measured values came with them")
+    return found
 
 
 def batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:

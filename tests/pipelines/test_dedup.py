@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,15 @@ import pytest
 
 from pipelines.dedup.exact import Exact
 from pipelines.dedup.minhash import Minhash, midpoint, shape, signatures_of
-from pipelines.duplicates.band_keys import read, read_arrays
+from pipelines.duplicates.band_keys import read, read_arrays, write, write_arrays
 from pipelines.duplicates.clusters import Cluster
 from pipelines.duplicates.dedup_method import Dedup
 from pipelines.duplicates.join import Join
 from pipelines.duplicates.key_index import check_index
+from pipelines.duplicates.survivors import measured_column
+from pipelines.plan import plan
+from pipelines.recipes_shipped import load
+from pipelines.run import run as run_steps
 from schemas import plugin
 from schemas.artifact import Artifact
 from schemas.errors import InputError, RecipeError
@@ -262,11 +268,86 @@ def test_several_indexes_are_asked_and_one_that_is_not_whole_is_refused(tmp_path
         join.known()
 
 
+@pytest.mark.parametrize(
+    ("keep", "kept"), [("highest why.words", ["a", "d"]), ("lowest why.words", ["b", "d"]), ("first", ["a", "d"])]
+)
+def test_a_measured_value_says_who_stays(tmp_path: Path, keep: str, kept: list[str]) -> None:
+    texts = {"b": "one two", "a": "one two three four", "d": "five"}
+    lines = [{"text": texts[name], "url": url, "k": name} for name, url in (("a", "u"), ("b", "u"), ("d", "v"))]
+    order = lines if keep != "highest why.words" else [lines[1], lines[0], lines[2]]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in order))
+    (tmp_path / "recipe.yaml").write_text(
+        f"question: Who stays?\nstore: {tmp_path}/store\ncorpora:\n  raw: {{source: {{jsonl: {tmp_path}/in.jsonl}}}}\n"
+        "  ruled: {from: raw, rules: [{length: {min_words: 1}}]}\n"
+        f"  deduped: {{from: ruled, dedup: [exact, {{exact: {{by: url, keep: {keep}}}}}]}}\n"
+    )
+    made = plan(load(str(tmp_path / "recipe.yaml")))
+    run_steps([made.find("corpus:deduped")], tmp_path / "store")
+    (file,) = made.find("corpus:deduped").artifact(tmp_path / "store").files("kept")
+    assert sorted(pl.read_parquet(file)["text"].to_list()) == sorted(texts[name] for name in kept)
+    # the keys of steps that need no measured value do not hang on what was measured
+    roles = set(made.find("exact_sign:deduped:2").inputs)
+    assert {role for role in roles if role.startswith("measures")} == (
+        set() if keep == "first" else {"measures1", "measures2"}
+    )
+
+
+def test_a_value_that_nobody_measured_is_an_error(tmp_path: Path) -> None:
+    method = Exact(keep="highest why.quality")
+    with pytest.raises(RecipeError, match=r"`keep: highest why\.quality` asks for a measured value"):
+        run(tmp_path / "a", method, [{"text": "a"}])
+    with pytest.raises(RecipeError, match=r"no column 'quality'.*written why\.NAME"):
+        plugin.make("dedup", {"exact": {"keep": "highest quality"}})
+    bench = Bench(tmp_path / "steps")
+    source = documents(tmp_path / "in", [{"text": t} for t in "abab"], 2)
+    first = Exact().steps(bench, "one", source, None)
+    with pytest.raises(InputError, match="nothing called 'quality' was measured before"):
+        method.steps(bench, "two", source, first, [first])
+
+
+def test_measured_values_of_several_steps_are_one_column(tmp_path: Path) -> None:
+    source = documents(tmp_path / "in", [{"text": t} for t in "abcd"])
+    inputs = {"documents": source}
+    for number, values in enumerate(([1.0, 2.0, None, None], None, [None, 5.0, 6.0, None]), start=1):
+        folder = tmp_path / f"m{number}" / "measures"
+        folder.mkdir(parents=True)
+        if values is not None:
+            pl.DataFrame({"id": list("abcd"), "q": values}).write_parquet(folder / "00000.parquet")
+        inputs[f"measures{number}"] = Artifact(tmp_path / f"m{number}")
+    assert measured_column(inputs, 0, "q").to_pylist() == [1.0, 5.0, 6.0, None]
+    pl.DataFrame({"id": ["a"], "q": [1.0]}).write_parquet(tmp_path / "m3" / "measures" / "00000.parquet")
+    del inputs["measures1"]
+    with pytest.raises(InputError, match="4 documents, but 1 measured values"):
+        measured_column(inputs, 0, "q")
+
+
 def test_empty_corpora_and_empty_shards_pass(tmp_path: Path) -> None:
     for number, rows in enumerate([[], [{"text": ""}], [{"text": "one"}]]):
         for method in (Exact(), Minhash(), Minhash(keep="longest")):
             root = tmp_path / f"{number}{method.name}{method.keep}"
             assert dropped(run(root, method, rows, shards=2)[0]) == []
+
+
+def test_clusters_take_sixteen_bytes_a_document_where_scores_choose(tmp_path: Path) -> None:
+    def peak(root: Path, shards: int, rows: int) -> int:
+        chance = np.random.default_rng(1)
+        for shard in range(shards):
+            nothing = np.empty((1, 0), np.uint64), np.empty(0, np.uint32)
+            write(root / "keys" / "keys" / f"{shard:05d}.arrow", *nothing, None, rows)
+            scores = chance.integers(0, 1 << 63, rows, dtype=np.uint64)
+            write_arrays(root / "keys" / "scores" / f"{shard:05d}.arrow", {"score": scores}, {})
+        edges = {"first": np.zeros(1, np.uint32), "other": np.array([rows - 1], np.uint32)}
+        write_arrays(root / "edges" / "edges" / "00000.arrow", edges, {})
+        inputs = {"keys": Artifact(root / "keys"), "edges": Artifact(root / "edges")}
+        tracemalloc.start()
+        counts = Cluster().run(inputs, root / "out", 0)
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert counts.notes == {"clusters": 1, "documents_in_clusters": 2}
+        return held
+
+    peak(tmp_path / "warm", 2, 10)  # compiles the kernels
+    assert peak(tmp_path / "large", 40, 50_000) / 2_000_000 < 16.5
 
 
 def test_threshold_chooses_bands_and_rows() -> None:

@@ -114,6 +114,8 @@ def test_wrong_arguments_say_what_is_right(tmp_path: Path) -> None:
         dedup_files(tmp_path / "in.parquet", tmp_path / "out", "minhsh")
     with pytest.raises(InputError, match="did you mean 'text'"):
         dedup_files(tmp_path / "in.parquet", tmp_path / "out", "exact", text="texts")
+    with pytest.raises(RecipeError, match="nothing is measured before"):
+        dedup_files(tmp_path / "in.parquet", tmp_path / "out", {"exact": {"keep": "highest why.quality"}})
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("keep me")
     with pytest.raises(RecipeError, match="is not empty"):
