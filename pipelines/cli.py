@@ -218,13 +218,14 @@ def filter_(
     exact_words: Annotated[
         bool, typer.Option("--exact-words", help="Split words as spaCy does: slow, for parity.")
     ] = False,
+    language: Annotated[str | None, typer.Option(help="Whose words --exact-words finds: de, fr, ... [en]")] = None,
     text: TextColumn = "text",
 ) -> None:
     """Apply rule sets to files of your own; nothing is lost: dropped rows keep their values and their reason."""
     from pipelines.filter import filter_files
     from pipelines.showing.terminal import TerminalProgress
 
-    totals = filter_files(source, out, _listed(rules), exact_words, text, TerminalProgress(_console()))
+    totals = filter_files(source, out, _listed(rules), exact_words, text, TerminalProgress(_console()), language)
     _summary(totals, out)
 
 

@@ -26,19 +26,23 @@ def filter_files(
     exact_words: bool = False,
     text: str = "text",
     progress: Progress | None = None,
+    language: str | None = None,
 ) -> Counts:
     """Filter a file or directory into `out/kept` and `out/dropped`; return what came in and where it went.
 
     `rules` are written as in recipes. The files' columns stay; `why` holds every measured value and `dropped` has the
-    `reason`; rows that could not be read are listed in `out/unreadable`. Raises RecipeError for an unknown rule, or
+    `reason`; rows that could not be read are listed in `out/unreadable`. `language` says whose tokens exact words are
+    (English without it). Raises RecipeError for an unknown rule, or
     when `out` holds something else, InputError for files that are none.
     """
     if not rules:
         raise RecipeError("name at least one rule: --rules gopher_quality,...; `windtunnel list rule` shows them")
     if out.exists() and any(entry.name != STEPS for entry in out.iterdir()):
         raise RecipeError(f"{out} is not empty: name a new directory")
+    if language and not exact_words:
+        raise RecipeError("--language names whose words --exact-words finds; the fast ones need no language")
     rows = own_rows(source, text)
-    last = _chain(rows, rules, "exact" if exact_words else "fast", text)
+    last = _chain(rows, rules, "exact" if exact_words else "fast", language or "en", text)
     store = out / STEPS
     run([last], store, Where(workers=os.cpu_count() or 1), progress)
     read = Counts.model_validate(rows.artifact(store).manifest.counts)
@@ -50,11 +54,11 @@ def filter_files(
     return Counts(seen=read.seen, kept=sort.kept, dropped=sort.dropped, unreadable=read.unreadable).check("filter")
 
 
-def _chain(rows: Step, rules: list[Any], words: str, text: str) -> Step:
+def _chain(rows: Step, rules: list[Any], words: str, language: str, text: str) -> Step:
     """Return the sorting step behind all stages of the rules."""
     documents, decisions = rows, None
     measures: list[Step] = []
-    for number, stage in enumerate(stages(rules, words=words, step="filter"), start=1):
+    for number, stage in enumerate(stages(rules, words, language, step="filter"), start=1):
         inputs = {"measures": measures[-1]} if stage.kind == "decide" else {"documents": documents}
         if decisions is not None:
             inputs["decisions"] = decisions

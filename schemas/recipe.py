@@ -38,8 +38,8 @@ class Corpus(Part):
 
     source: Spec | None = None
     from_: Name | list[Name] | None = Field(None, alias="from")
-    extract: Spec | None = None
     words: str = Field("fast", pattern="^(fast|exact)$")  # exact: the reference's spaCy tokens, slow
+    language: str | None = Field(None, pattern="^[a-z]{2,3}$")  # whose tokens `words: exact` takes; en when left out
     rules: list[Spec] = Field(default_factory=list)
     dedup: Spec | list[Spec] | None = None
     decontaminate: bool | dict[str, Any] = False
@@ -48,6 +48,12 @@ class Corpus(Part):
     def _one_origin(self) -> Corpus:
         if (self.source is None) == (self.from_ is None):
             raise ValueError("a corpus has either `source:` (text from outside) or `from:` (other corpora)")
+        return self
+
+    @model_validator(mode="after")
+    def _language_of_exact_words(self) -> Corpus:
+        if self.language is not None and self.words != "exact":
+            raise ValueError("`language:` names whose words `words: exact` finds; the fast ones need no language")
         return self
 
     @property

@@ -9,12 +9,12 @@ from pipelines.kernels import state as st
 from pipelines.kernels.classes import CASED_LOWER, COUNTED, EASY_END, SENTENCE_END, SPACE, UNSPACED
 from pipelines.kernels.memory import eight_bytes, set_bits, trailing_zeros
 from pipelines.kernels.sentences import split_run, word_flags
-from pipelines.kernels.tables import ASCII, STOP, STOP_MASK
+from pipelines.kernels.tables import ASCII, LONGEST_STOP, STOP, STOP_MASK
 from pipelines.kernels.unspaced import document_language
 from pipelines.kernels.utf8 import ZERO, find, hash_bytes, special_of, wide_class
 from pipelines.kernels.words import split_chunk
 
-LONGEST_STOP_WORD, LONGEST_LETTERS_SPECIAL = 4, 12  # bytes
+LONGEST_LETTERS_SPECIAL = 12  # bytes
 # eight bytes at once: x + (0x80 - c) has its high bit set where the byte is at least c, for bytes below 0x80
 HIGH = np.uint64(0x8080808080808080)
 LOW7 = np.uint64(0x7F7F7F7F7F7F7F7F)
@@ -68,7 +68,7 @@ def put_letters(text, a, b, h, n, hashes, lengths, table, state):
     """Take a word of ASCII letters: a sentence that had ended is over, the next begins."""
     hashes[n] = h
     lengths[n] = b - a
-    if b - a <= LONGEST_STOP_WORD:
+    if b - a <= np.int64(table[LONGEST_STOP]):
         state[st.STOP_BITS] |= find(table, STOP, STOP_MASK, h)
     state[st.SENTENCES] += state[st.ENDED]
     state[st.ENDED] = 0
@@ -83,7 +83,7 @@ def put_word(text, a, b, n, hashes, lengths, table, state):
     h = hash_bytes(text, a, b)
     hashes[n] = h
     lengths[n] = chars
-    if chars <= LONGEST_STOP_WORD:
+    if chars <= np.int64(table[LONGEST_STOP]):
         state[st.STOP_BITS] |= find(table, STOP, STOP_MASK, h)
     if flags & st.ENDS_SENTENCE:
         state[st.ENDED] = 1

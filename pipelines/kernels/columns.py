@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")  # Gopher's, for English
+MOST_STOP_WORDS = 62  # a bit each
+
 COLUMNS = (
     "bytes",
     "characters",
@@ -9,7 +12,7 @@ COLUMNS = (
     "non_symbol_words",  # words with a character that is no symbol
     "non_symbol_word_chars",  # their characters
     "alpha_words",  # words with a letter
-    "stop_words",  # how many of: the be to of and that have with
+    "stop_words",  # how many of STOP_WORDS, or of those that a rule asks for
     "hashes",
     "ellipses",  # "..." and "…"
     "lines",  # as str.splitlines gives them

@@ -13,7 +13,7 @@ from pipelines.kernels.columns import COLUMNS
 from pipelines.kernels.entry import measure, rewrite_c4
 from pipelines.kernels.scratch import FIRST_WORDS, Scratch, make_scratch
 from pipelines.kernels.state import C4_UNSPACED, RULE_FIELDS, RULES
-from pipelines.kernels.tables import word_table
+from pipelines.kernels.tables import word_table, word_table_with
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ def measure_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pl.D
 
         spans, span_offsets = word_spans(data, offsets, settings.language)
     line = _line_buffer(offsets)
-    scratch = _scratch(settings)
-    done = measure(data, offsets, 0, spans, span_offsets, word_table(), scratch, line, out)
+    scratch, table = _scratch(settings), word_table_with(settings.stop_words)
+    done = measure(data, offsets, 0, spans, span_offsets, table, scratch, line, out)
     while done < documents:
         scratch = _scratch(settings, 4 * len(scratch.places))
-        done = measure(data, offsets, done, spans, span_offsets, word_table(), scratch, line, out)
+        done = measure(data, offsets, done, spans, span_offsets, table, scratch, line, out)
     _local.scratch = scratch if len(scratch.places) <= KEEP_WORDS else None
     columns = [pa.Array.from_buffers(pa.int64(), documents, [None, pa.py_buffer(column)]) for column in out]
     frame = pl.from_arrow(pa.RecordBatch.from_arrays(columns, names=list(COLUMNS)))

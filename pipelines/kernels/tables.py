@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.kernels import classes as kinds
+from pipelines.kernels.columns import STOP_WORDS
 from pipelines.kernels.english import cut_into, special_words
 
-STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 UNITS = (
     "km km² km³ m m² m³ dm dm² dm³ cm cm² cm³ mm mm² mm³ ha µm nm yd in ft kg g mg µg t lb oz m/s km/h kmh mph hPa Pa "
     "mbar mb MB kb KB gb GB tb TB T G M K % км км² км³ м м² м³ дм дм² дм³ см см² см³ мм мм² мм³ нм кг г мг м/с км/ч "
@@ -26,7 +26,8 @@ HASH_SEED, HASH_KEY = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9
 BLOOM_SHIFT = np.uint64(48)
 SPECIAL, UNIT, STOP = 1024, 1024 + (2 << 13), 1024 + (2 << 13) + (2 << 9)
 SPECIAL_MASK, UNIT_MASK, STOP_MASK = np.uint64((1 << 13) - 1), np.uint64((1 << 9) - 1), np.uint64((1 << 7) - 1)
-WEIGHTS, WEIGHT_BITS = STOP + (2 << 7), 20  # bytes of the boundary model, eight in a word
+LONGEST_STOP = STOP + (2 << 7)  # characters of the longest stop word: a longer word is not looked up
+WEIGHTS, WEIGHT_BITS = LONGEST_STOP + 1, 20  # bytes of the boundary model, eight in a word
 PAGES = WEIGHTS + (1 << WEIGHT_BITS >> 3)
 ASCII = PAGES + 0x1100
 
@@ -42,9 +43,25 @@ def word_table() -> np.ndarray:
         table[h >> 54] |= np.uint64(1 << (h >> 48 & 63))
     for unit in UNITS.split():
         _put(table, UNIT, int(UNIT_MASK), unit, 1)
-    for place, word in enumerate(STOP_WORDS):
-        _put(table, STOP, int(STOP_MASK), word, 1 << place)
+    _put_stop_words(table, STOP_WORDS)
     return table
+
+
+@cache
+def word_table_with(stop_words: tuple[str, ...]) -> np.ndarray:
+    """Return the table with other stop words, at most `MOST_STOP_WORDS`; they count where a word is just the same."""
+    if stop_words == STOP_WORDS:
+        return word_table()
+    table = word_table().copy()
+    table[STOP:LONGEST_STOP] = 0
+    _put_stop_words(table, stop_words)
+    return table
+
+
+def _put_stop_words(table: np.ndarray, words: tuple[str, ...]) -> None:
+    for place, word in enumerate(dict.fromkeys(words)):
+        _put(table, STOP, int(STOP_MASK), word, 1 << place)
+    table[LONGEST_STOP] = max(map(len, words), default=0)
 
 
 def boundary_weights() -> np.ndarray:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "datatrove.pipeline."
 _PATH = re.compile(r"datatrove\.pipeline(\.[A-Za-z][A-Za-z0-9_]*){2,}")
-_METADATA = ("url", "source", "lang")
+_METADATA = ("url", "source", "lang", "meta")
 
 
 class Call(NamedTuple):
@@ -106,7 +106,10 @@ def _class(call: Call) -> type:
 
 
 def documents_of(batch: pa.RecordBatch) -> list[Document]:
-    """Return datatrove Documents: id, text, and url, source and lang as metadata where they are known."""
+    """Return datatrove Documents: id, text, and as metadata the fields of meta, url, source and lang where known.
+
+    The language goes under datatrove's own word, `language`, too.
+    """
     from datatrove.data import Document
 
     columns = {name: batch.column(name).to_pylist() for name in batch.schema.names if name in ("id", *_METADATA)}
@@ -114,8 +117,28 @@ def documents_of(batch: pa.RecordBatch) -> list[Document]:
     documents = []
     for row, text in enumerate(batch.column("text").to_pylist()):
         known = {name: values[row] for name, values in columns.items() if values[row] is not None}
+        known = {**_fields(known.pop("meta", None)), **known}
+        if "lang" in known:
+            known["language"] = known["lang"]
         documents.append(Document(text=text or "", id=ids[row], metadata=known))
     return documents
+
+
+def _fields(meta: Any) -> dict[str, Any]:
+    """Return the fields of a document's meta, a JSON object, with those of its `metadata`, as datatrove reads one."""
+    if isinstance(meta, str):
+        import orjson
+
+        try:
+            meta = orjson.loads(meta)
+        except orjson.JSONDecodeError:
+            return {}
+    if not isinstance(meta, dict):
+        return {}
+    inner = meta.get("metadata")
+    if not isinstance(inner, dict):
+        return meta
+    return {**inner, **{name: value for name, value in meta.items() if name != "metadata"}}
 
 
 def filtered(block: Any, documents: list[Document]) -> list[Outcome]:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.kernels.columns import STOP_WORDS
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 class Settings(BaseModel):
-    """What changes the shared columns: how words are found, and the line rules whose outcome is itself measured.
+    """What changes the shared columns: how words are found, which are stop words, and C4's line rules.
 
     words: `fast` splits words by the English rules in compiled code, with a segmenter for scripts without spaces;
     `exact` takes the tokens of spaCy's blank pipeline for `language`.
@@ -24,6 +26,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     words: Literal["fast", "exact"] = "fast"
     language: str = "en"
+    stop_words: tuple[str, ...] = STOP_WORDS
     short_line_chars: int = 30
     c4_terminal_punctuation: bool = True
     c4_citations: bool = True

@@ -59,6 +59,7 @@ class Rule(Plugin):
 
     keeps: ClassVar[tuple[Example, ...]] = ()
     drops: ClassVar[tuple[Example, ...]] = ()
+    reads_meta: ClassVar[bool] = False  # `measure` is given the column `meta` too
     repeatable: ClassVar[bool] = False  # may stand several times in a list: its columns are named by its parameters
 
     def reasons(self) -> list[Reason]:

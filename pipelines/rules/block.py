@@ -26,13 +26,17 @@ class Block(Rule):
     filters and formatters below `datatrove.pipeline.` are built. name: the word in columns and reasons; the class's
     name and a digest of the call by default, so that two calls never share columns. rewrites: true for filters that
     change the text as well (C4QualityFilter); one that does so unannounced is an error, since its edits would be lost.
-    Filters see id, text, url, source and lang. A document on which the block raises goes as `failed`. A block with
-    state (a cycle of replacements, a random stream) starts anew in every shard. Columns: `NAME_kept`, `NAME_reason`,
-    `NAME_error`.
+    Filters see id and text, and as metadata url, source, lang (as `language` too) and the fields of meta, as the source
+    gave them; what other rules measured, such as a language found by `language`, is not passed. datatrove's readers,
+    writers, extractors, tokenizers and dedup blocks are no rules. A document on which the block raises goes as
+    `failed`. A block with state (a cycle of replacements, a random stream) starts anew in every shard. Columns:
+    `NAME_kept`, `NAME_reason`, `NAME_error`.
     """
 
     primary: ClassVar[str | None] = "call"
+    version: ClassVar[int] = 2
     repeatable: ClassVar[bool] = True
+    reads_meta: ClassVar[bool] = True
     call: str
     name: str = ""
     rewrites: bool = False

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import polars as pl
+from pydantic import Field
 
+from pipelines.kernels.columns import MOST_STOP_WORDS, STOP_WORDS
 from pipelines.measuring.rule import Example, Reason, Rule, above, below, ratio
 
 _PROSE = "The ship left the harbour at dawn, and those who had come to see it stayed with the pilots until noon. "
+_GERMAN = "Das Schiff verließ am Morgen den Hafen, während die Leute am Ufer standen und bis zum Mittag blieben. "
 
 
 class GopherQuality(Rule):
@@ -16,6 +19,7 @@ class GopherQuality(Rule):
 
     Source: Rae et al. 2021, section A.1.1; defaults and reasons as in datatrove's GopherQualityFilter. A limit of null
     switches its rule off. Word counts and mean length leave out words that are symbols only; shares are of all words.
+    stop_words: at most 62 of the text's language, of which `min_stop_words` different ones must occur, case as written.
     """
 
     min_words: int | None = 50
@@ -27,8 +31,12 @@ class GopherQuality(Rule):
     max_ellipsis_line_share: float | None = 0.3
     min_alpha_word_share: float | None = 0.8
     min_stop_words: int | None = 2
+    stop_words: tuple[str, ...] = Field(STOP_WORDS, min_length=1, max_length=MOST_STOP_WORDS)
 
-    keeps: ClassVar[tuple[Example, ...]] = (Example(_PROSE * 4),)
+    keeps: ClassVar[tuple[Example, ...]] = (
+        Example(_PROSE * 4),
+        Example(_GERMAN * 4, params={"stop_words": ["und", "während", "die"]}),
+    )
     drops: ClassVar[tuple[Example, ...]] = (
         Example("", "gopher_short_doc"),
         Example(_PROSE, "gopher_short_doc"),
@@ -42,8 +50,13 @@ class GopherQuality(Rule):
             "the end of all these things here and there and that is all of it...\n" * 20, "gopher_too_many_end_ellipsis"
         ),
         Example("those accounts of 1718 and 4711 " * 40, "gopher_below_alpha_threshold"),
+        Example(_GERMAN * 4, "gopher_enough_stop_words"),
+        Example(_PROSE * 4, "gopher_enough_stop_words", params={"stop_words": ["und", "der"]}),
         Example("ships leave harbours early every morning " * 20, "gopher_enough_stop_words"),
     )
+
+    def settings(self) -> dict[str, Any]:
+        return {"stop_words": self.stop_words}
 
     def reasons(self) -> list[Reason]:
         real = pl.col("non_symbol_words")

@@ -46,7 +46,7 @@ class Measure(Work):
         rules = [built(spec).bound(inputs) for spec in self.rules]
         counts, writer, start = Counts(), None, 0
         with writing(out / "measures" / f"{rank:05d}.parquet") as path:
-            for batch in batches(source):
+            for batch in batches(source, (*READ, "meta") if any(rule.reads_meta for rule in rules) else READ):
                 keep = prior[start : start + batch.num_rows] if prior is not None else None
                 start += batch.num_rows
                 table = measured(batch, self.settings, rules, keep)
@@ -90,10 +90,13 @@ def built(spec: Mapping[str, Any]) -> Rule:
     return find_rule(name)(**config)
 
 
-def batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """Yield a documents shard as record batches of at most `BATCH_BYTES` of text (one document, if it is longer)."""
+def batches(path: Path, wanted: tuple[str, ...] = READ) -> Iterator[pa.RecordBatch]:
+    """Yield the wanted columns that a documents shard has, in record batches of at most `BATCH_BYTES` of text.
+
+    A document that is longer is a batch of its own.
+    """
     with pq.ParquetFile(path) as file:
-        columns = [name for name in READ if name in file.schema_arrow.names]
+        columns = [name for name in wanted if name in file.schema_arrow.names]
         for group in range(file.metadata.num_row_groups):
             rows = rows_at_once(file.metadata.row_group(group))
             for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=columns):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipelines.measuring.datatrove_block import parse
+from pipelines.measuring.datatrove_block import documents_of, parse
 from pipelines.plan import plan
 from pipelines.steps.chain import chain, judge
 from schemas.artifact import Artifact
@@ -72,6 +73,40 @@ def test_a_document_on_which_the_block_raises_is_counted() -> None:
     found = judged(["", "of the sea and the land"], {"block": {"call": bare, "name": "g"}})
     assert found.reasons.to_list() == ["block.g.failed", None]
     assert found.why["g_error"].to_list() == ["ZeroDivisionError", None]
+
+
+LANGUAGES = "datatrove.pipeline.filters.C4BadWordsFilter(fail_on_missing_language=False)"
+
+
+def test_a_block_sees_the_language_by_both_names_and_the_fields_of_meta() -> None:
+    batch = pa.record_batch(
+        {
+            "text": pa.array(["a", "b", "c", "d"], pa.large_string()),
+            "lang": ["xx", None, None, "de"],
+            "url": ["https://a.example/", None, None, None],
+            "meta": ['{"language":"fr","stars":3,"url":"no"}', '{"language":"fr"}', None, "[1]"],
+        }
+    )
+    assert [document.metadata for document in documents_of(batch)] == [
+        {"language": "xx", "stars": 3, "url": "https://a.example/", "lang": "xx"},
+        {"language": "fr"},
+        {},
+        {"lang": "de", "language": "de"},
+    ]
+
+
+def test_a_filter_by_language_goes_by_that_of_the_source(tmp_path: Path) -> None:
+    """datatrove's list of bad words has no language `xx`: it keeps such a document, and falls back to English else."""
+    rows = [{"text": "a darn page", "language": "xx"}, {"text": "a darn page", "metadata": {"language": "yy"}}]
+    (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    corpus = {"source": {"jsonl": {"path": str(tmp_path / "in.jsonl")}}, "rules": [{"block": LANGUAGES}]}
+    words = {"question": "Which language?", "store": str(tmp_path), "corpora": {"c": corpus}}
+    for step in plan(Recipe.model_validate(words)).steps[:-1]:
+        inputs = {role: Artifact(tmp_path / source.name) for role, source in step.inputs.items()}
+        for rank in range(step.work.shards(inputs)):
+            step.work.run(inputs, tmp_path / step.name, rank)
+    kept = pl.read_parquet(Artifact(tmp_path / "corpus:c").files("kept"))
+    assert kept.height == 2
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,23 @@
-"""The language rule: its limit beside datatrove's, and the scripts that the letters are of."""
+"""The language rule: its limit beside datatrove's, the scripts that the letters are of; whose words exact ones are."""
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
+from pipelines.filter import filter_files
 from pipelines.kernels.scripts import script_shares
+from pipelines.plan import plan
 from pipelines.rules import language as rule_file
 from pipelines.steps.chain import chain, judge
 from schemas.errors import RecipeError
+from schemas.recipe import Recipe
 
 MIXED = "Ünï 12 Привет مرحبا 漢字かなカナ नमस्ते 𝐀𐐀 ß!"
 
@@ -81,3 +87,21 @@ def test_a_document_of_another_script_goes(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_unknown_script_is_refused(name: str) -> None:
     with pytest.raises(RecipeError, match="no Unicode script"):
         chain([{"language": {"scripts": [name]}}])
+
+
+def test_exact_words_are_those_of_the_language_asked_for(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(json.dumps({"text": "l'homme d'une ville"}))
+    rules = [{"length": {"min_words": 1}}]
+    counts = {}
+    for language in (None, "fr"):
+        filter_files(source, out := tmp_path / f"{language}", rules, exact_words=True, language=language)
+        counts[language] = pl.read_parquet(out / "kept")["why"].struct.field("words").to_list()
+    assert counts == {None: [3], "fr": [5]}
+    with pytest.raises(RecipeError, match="--exact-words"):
+        filter_files(source, tmp_path / "x", rules, language="fr")
+
+    corpus = {"source": {"jsonl": str(source)}, "rules": rules, "words": "exact", "language": "fr"}
+    recipe = Recipe.model_validate({"question": "Whose words?", "store": str(tmp_path), "corpora": {"c": corpus}})
+    (measure,) = (step.work for step in plan(recipe).steps if step.name == "measure:c")
+    assert measure.settings.language == "fr"  # type: ignore[attr-defined]
