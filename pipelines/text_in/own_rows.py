@@ -29,7 +29,7 @@ from schemas.work import Counts, Work
 LINES = (".jsonl", ".ndjson", ".json")
 SUFFIXES = (".parquet", *LINES)
 SHARD_BYTES = 64 << 20  # of all columns, uncompressed: what follows takes memory by the shard, not by the file
-SHARD_ROWS = 1 << 17
+SHARD_ROWS = 1 << 16
 _BUFFER_BYTES = 1 << 20  # without a buffer, reading takes a column of a row group into memory whole
 _PLAIN = ("url", "lang")
 
