@@ -35,7 +35,8 @@ class Parquet(RecordSource):
         if "error" in part:
             yield Unreadable(fields.origin, path.name, "broken_parquet", part["error"])
             return
-        with pq.ParquetFile(path) as file:
+        # with a buffer and no reading ahead, no column of a row group is in memory whole
+        with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
             columns = wanted(file.schema_arrow.names, fields)
             for group in range(part["first"], part["end"]):
                 about = file.metadata.row_group(group)

@@ -14,14 +14,14 @@ from schemas.artifact import Artifact
 
 LATER = "later:"
 _READ_ROWS = 8192
-_BUFFER_BYTES = 1 << 20  # without a buffer, reading maps a column of a row group whole
+_BUFFER_BYTES = 1 << 20  # with a buffer and no reading ahead, no column of a row group is in memory whole
 
 
 class Beside:
     """A row-aligned file, read by as many rows as the batch beside it has: memory does not follow the file's size."""
 
     def __init__(self, path: Path, stack: ExitStack, columns: list[str] | None = None) -> None:
-        file = stack.enter_context(pq.ParquetFile(path, buffer_size=_BUFFER_BYTES))
+        file = stack.enter_context(pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False))
         names = [name for name in file.schema_arrow.names if columns is None or name in columns]
         self.empty = file.schema_arrow.empty_table().select(names)
         self._batches = file.iter_batches(batch_size=_READ_ROWS, columns=names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from schemas.records import DOCUMENT, document_id
 
 BATCH_BYTES = 16 << 20  # of text, so that a rank's memory does not grow with its input
 BATCH_ROWS = 16_384
+_META = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
 
 class Row(NamedTuple):
@@ -68,7 +70,18 @@ def _batch(rows: list[Row]) -> pa.RecordBatch:
 
 
 def meta_json(meta: Mapping[str, Any] | None) -> str | None:
-    """Return a JSON object with sorted keys, or None when there is nothing to say."""
+    """Return a JSON object with sorted keys, or None when there is nothing to say; half a surrogate pair is U+FFFD."""
     if not meta:
         return None
-    return orjson.dumps(meta, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(meta, default=str, option=_META).decode()
+    except TypeError:  # JSON can spell lone surrogates, UTF-8 cannot: without this one such field would end the run
+        spelt = json.dumps(meta, default=str, ensure_ascii=False)
+        return orjson.dumps(json.loads(without_surrogates(spelt)), option=_META).decode()
+
+
+def without_surrogates(text: str) -> str:
+    """Return the text with U+FFFD for every half of a surrogate pair."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

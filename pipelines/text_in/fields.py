@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pipelines.text_in.batches import Row, Unreadable
+from pipelines.text_in.batches import Row, Unreadable, without_surrogates
 from schemas.errors import InputError, nearest
 
 
@@ -37,9 +37,9 @@ class Fields(NamedTuple):
         url, lang = (record.get(name) if name else None for name in (self.url, self.lang))
         return Row(
             text,
-            str(origin) if origin is not None else self.origin,
-            url if isinstance(url, str) else None,
-            lang if isinstance(lang, str) else None,
+            without_surrogates(str(origin)) if origin is not None else self.origin,
+            without_surrogates(url) if isinstance(url, str) else None,
+            without_surrogates(lang) if isinstance(lang, str) else None,
             self.carried(record),
         )
 
@@ -66,4 +66,4 @@ def _utf8(text: str, replace: bool) -> str | None:
         text.encode()
         return text
     except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") if replace else None
+        return without_surrogates(text) if replace else None

@@ -29,8 +29,8 @@ from schemas.work import Counts, Work
 LINES = (".jsonl", ".ndjson", ".json")
 SUFFIXES = (".parquet", *LINES)
 SHARD_BYTES = 64 << 20  # of all columns, uncompressed: what follows takes memory by the shard, not by the file
-SHARD_ROWS = 1 << 17
-_BUFFER_BYTES = 1 << 20  # without a buffer, reading takes a column of a row group into memory whole
+SHARD_ROWS = 1 << 16
+_BUFFER_BYTES = 1 << 20  # with a buffer and no reading ahead, no column of a row group is in memory whole
 _PLAIN = ("url", "lang")
 
 
@@ -84,7 +84,7 @@ class OwnRows(Work):
         return Counts(seen=kept + sum(errors.values()), kept=kept, unreadable=dict(sorted(errors.items())), bytes=size)
 
     def _parquet(self, path: Path, part: dict[str, Any], schema: pa.Schema) -> Iterator[pa.Table | Lost]:
-        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES) as file:
+        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
             for group in range(part["first"], part["end"]):
                 about, first, where = file.metadata.row_group(group), 0, f"{path.name}:{group}"
                 try:

@@ -279,6 +279,15 @@ def test_a_damaged_row_group_loses_its_own_rows_only(tmp_path, out):
     assert "rows 0 to 99 of row group 1" in unreadable[0]["detail"]
 
 
+def test_half_a_surrogate_pair_beside_the_text_spoils_no_run(tmp_path, out):
+    half = {"text": "whole", "url": "https://a.example/\ud83d", "lang": "\udc00", "title": "no \ud83d face", "n": 1}
+    (tmp_path / "a.jsonl").write_bytes(jsonl([half, {"text": "next"}]))
+    documents, unreadable, _ = run({"jsonl": str(tmp_path / "a.jsonl")}, out)
+    assert [d["text"] for d in documents] == ["whole", "next"] and not unreadable
+    assert documents[0]["url"] == "https://a.example/\ufffd" and documents[0]["lang"] == "\ufffd"
+    assert json.loads(documents[0]["meta"]) == {"n": 1, "title": "no \ufffd face"}
+
+
 def test_a_parquet_file_without_the_column_names_those_it_has(tmp_path):
     pq.write_table(pa.table({"txt": ["a"], "url": ["b"]}), tmp_path / "a.parquet")
     with pytest.raises(InputError, match="did you mean 'txt'") as raised:
