@@ -12,6 +12,7 @@ from typing import Any
 from datatrove.executor.local import LocalPipelineExecutor
 from datatrove.utils.stats import PipelineStats
 
+from pipelines.engine.lifeline import end_with_pool
 from pipelines.engine.task import Task
 from schemas.errors import WindtunnelError
 
@@ -31,6 +32,8 @@ class QuietLocalExecutor(LocalPipelineExecutor):
     ) -> PipelineStats:
         from loguru import logger
 
+        if self.workers > 1:  # one worker is the run itself
+            end_with_pool()
         local_rank = ranks_q.get()
         try:
             return self._run_for_rank(rank, local_rank + 1)  # from 1 on, datatrove logs to the file only

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pipelines.engine.lifeline import own
 from pipelines.engine.step import Step
 from pipelines.engine.task import COUNTS, ERRORS
 from schemas.artifact import MANIFEST, Artifact, Manifest, versions, write_text
@@ -27,7 +28,8 @@ LOCK = ".lock"
 def locked(store: Path, wait: bool, say: Callable[[str], None]) -> Iterator[None]:
     """Hold the store for one run; another run waits, or (wait=False) says who holds it.
 
-    The lock is the kernel's: it is gone with its holder, even after kill -9.
+    The lock is the kernel's and no process that the holder starts has it: it is gone with its holder, even after
+    kill -9.
     """
     store.mkdir(parents=True, exist_ok=True)
     handle = os.open(store / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -36,7 +38,8 @@ def locked(store: Path, wait: bool, say: Callable[[str], None]) -> Iterator[None
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(holder).encode(), 0)
-        yield
+        with own(handle):
+            yield
     finally:
         os.close(handle)
 

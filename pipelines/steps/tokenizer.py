@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow.parquet as pq
 from pydantic import Field
@@ -22,6 +23,7 @@ END_OF_TEXT = "<|endoftext|>"
 CHAT = ("<|im_start|>", "<|im_end|>")  # so that a model trained here can be tuned to talk in ChatML
 FOLDER = "tokenizer"
 SMALLEST = 256 + 1 + len(CHAT)
+PIECE = 1 << 16  # characters; a document of 50 MB taken whole needs gigabytes, and may be many times `max_bytes`
 BYTES_PER_ID = 5_000  # the last merge of a vocabulary of 4,096 still counts hundreds of times in 20 MB
 
 # Words with their leading space, digits in ones and twos (small vocabularies do not waste tokens on numbers), runs of
@@ -42,9 +44,10 @@ class TrainTokenizer(Work):
     """Train a byte-level BPE on a corpus (input role `corpus`); the same text gives the same bytes.
 
     Memory holds the distinct words with their counts, not the text. Of a corpus larger than `max_bytes`, documents are
-    taken by their id, evenly over all shards.
+    taken by their id, evenly over all shards; long documents are cut into pieces, which are taken one by one.
     """
 
+    version: ClassVar[int] = 2  # 2: long documents in pieces
     vocabulary: int = Field(4096, ge=SMALLEST, le=1_000_000)  # token ids, special ones included
     max_bytes: int | None = Field(None, gt=0)  # of text to learn from; None: 5,000 for each token id
 
@@ -83,16 +86,13 @@ class TrainTokenizer(Work):
         below = _share(files, self.max_bytes or BYTES_PER_ID * self.vocabulary) * 2**32
         for file in files:
             with pq.ParquetFile(file) as parquet:
-                for batch in parquet.iter_batches(batch_size=1024, columns=["id", "text"]):
+                for batch in parquet.iter_batches(batch_size=256, columns=["id", "text"]):
                     counts.seen += len(batch)
-                    chosen = [
-                        text
-                        for key, text in zip(batch["id"].to_pylist(), batch["text"].to_pylist(), strict=True)
-                        if int(key[:8], 16) < below
-                    ]
-                    counts.kept += len(chosen)
-                    counts.bytes += sum(len(text.encode("utf-8", "surrogatepass")) for text in chosen)
-                    yield chosen
+                    for key, text in zip(batch["id"].to_pylist(), batch["text"], strict=True):
+                        chosen = [p for i, p in enumerate(_pieces(text.as_py())) if _draw(key, i) < below]
+                        counts.kept += bool(chosen)
+                        counts.bytes += sum(len(piece.encode("utf-8", "surrogatepass")) for piece in chosen)
+                        yield chosen
         if left_out := counts.seen - counts.kept:
             counts.dropped["beyond_max_bytes"] = left_out
 
@@ -160,6 +160,29 @@ def write_directory(tokenizer_json: str, out: Path) -> None:
     write_text(out / "tokenizer_config.json", json.dumps(config, indent=1, sort_keys=True))
     special_map = {**special, "additional_special_tokens": list(CHAT)}
     write_text(out / "special_tokens_map.json", json.dumps(special_map, indent=1, sort_keys=True))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Yield a text in pieces of at most PIECE characters, one at least.
+
+    They are cut at a space between letters where there is one near: PATTERN parts the words there in any case, so that
+    the pieces have the words of the whole text.
+    """
+    start = 0
+    while len(text) - start > PIECE:
+        end = start + PIECE
+        near = range(end - 1, max(start, end - PIECE // 8), -1)
+        cut = next((i for i in near if text[i] == " " and text[i - 1].isalpha() and text[i + 1].isalpha()), end)
+        yield text[start:cut]
+        start = cut
+    yield text[start:]
+
+
+def _draw(key: str, place: int) -> int:
+    """Return a number below 2**32 for a piece of a document: the id's own for the first, so for nearly all."""
+    from blake3 import blake3
+
+    return int((blake3(f"{key} {place}".encode()).hexdigest() if place else key)[:8], 16)
 
 
 def _share(files: list[Path], max_bytes: int) -> float:

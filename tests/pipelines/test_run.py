@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,10 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
+import psutil
 import pyarrow as pa
 import pytest
 
 from pipelines.engine import store as stores
+from pipelines.engine.local_executor import _alive
 from pipelines.engine.step import Step
 from pipelines.executors import Where
 from pipelines.run import StepFailed, missing, run
@@ -54,6 +57,16 @@ class OnFullDisk(Letters):
             with open("/dev/full", "wb") as device:
                 device.write(b"x" * 100_000)
         return super().run(inputs, out, rank)
+
+
+class Stuck(Letters):
+    """Never ends while the file `broken` exists."""
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        counts = super().run(inputs, out, rank)
+        while (Path(self.marks) / "broken").exists():
+            time.sleep(0.05)
+        return counts
 
 
 class Joined(Work):
@@ -200,6 +213,47 @@ def test_the_second_run_says_who_holds_the_store(tmp_path: Path) -> None:
     finally:
         holder.kill()
         holder.wait()
+
+
+LEADER = """
+import sys
+from pathlib import Path
+from pipelines.engine.step import Step
+from pipelines.executors import Where
+from pipelines.run import run
+from tests.pipelines.test_run import Stuck
+run([Step("letters:x", Stuck(marks=sys.argv[2]))], Path(sys.argv[1]), Where(workers=int(sys.argv[3])))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no kernel ends what a killed process forked")
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGKILL, 2), (signal.SIGTERM, 1)])
+def test_the_lock_and_the_workers_go_with_the_leader(tmp_path: Path, number: signal.Signals, workers: int) -> None:
+    marks, store = tmp_path / "marks", tmp_path / "store"
+    marks.mkdir()
+    (marks / "broken").touch()
+    words = [sys.executable, "-c", LEADER, str(store), str(marks), str(workers)]
+    leader = subprocess.Popen(words, cwd=Path(__file__).parents[2], start_new_session=True)
+    try:
+        until = time.monotonic() + 120
+        while len(list(marks.glob("ran_*"))) < workers:
+            assert leader.poll() is None and time.monotonic() < until, "the leader never came to its shards"
+            time.sleep(0.05)
+        left = [process.pid for process in psutil.Process(leader.pid).children(recursive=True)]
+        assert left
+        leader.send_signal(number)
+        leader.wait()
+        with stores.locked(store, False, print):
+            pass
+        while any(_alive(pid) for pid in left):
+            assert time.monotonic() < until, "processes of the killed run are still there"
+            time.sleep(0.05)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(leader.pid, signal.SIGKILL)
+    (marks / "broken").unlink()
+    step = Step("letters:x", Stuck(marks=str(marks)))
+    assert run([step], store, Where(workers=1), wait=False).executed == ["letters:x"]
 
 
 def test_keys_follow_configuration_and_inputs(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.steps import tokenizer as tokenizer_module
 from pipelines.steps.tokenizer import CHAT, END_OF_TEXT, TokenizerFromDirectory, TrainTokenizer, from_directory
 from schemas.artifact import Artifact
 from schemas.errors import InputError, RecipeError
@@ -98,6 +99,35 @@ def test_counts_and_a_cap_on_what_is_learnt_from(tmp_path, world):
     assert 0 < counts.kept < 120
     assert counts.dropped == {"beyond_max_bytes": 120 - counts.kept}
     assert counts.bytes < 120_000
+
+
+def test_a_long_document_in_pieces_has_the_same_words(tmp_path, world, monkeypatch):
+    text = "\n\n".join(text for _, text in world.documents)
+    artifact = corpus(tmp_path / "c", [text, "short"])
+    found = []
+    for name, piece in (("whole", len(text)), ("pieces", 1000)):
+        monkeypatch.setattr(tokenizer_module, "PIECE", piece)
+        counts = TrainTokenizer(vocabulary=400, max_bytes=10**9).run({"corpus": artifact}, tmp_path / name, 0)
+        counts.check("tokenizer")
+        assert counts.kept == 2 and counts.bytes == len(text.encode()) + 5
+        found.append((tmp_path / name / "tokenizer" / "tokenizer.json").read_bytes())
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("text", ["", "ab" * 500, "one two " * 100, "長い" * 300, " " * 600, "a  b " * 99])
+def test_pieces_join_to_the_text(text, monkeypatch):
+    monkeypatch.setattr(tokenizer_module, "PIECE", 64)
+    pieces = list(tokenizer_module._pieces(text))
+    assert "".join(pieces) == text
+    assert all(len(piece) <= 64 for piece in pieces) and (all(pieces) or not text)
+
+
+@pytest.mark.parametrize("number", range(4))  # the id, which the number changes, decided over the whole document
+def test_one_long_document_does_not_overrun_the_cap(tmp_path, number):
+    text = f"{number} is a number and these are words " * 60_000
+    artifact = corpus(tmp_path / "c", [text])
+    counts = TrainTokenizer(vocabulary=400, max_bytes=600_000).run({"corpus": artifact}, tmp_path / "out", 0)
+    assert 200_000 < counts.bytes < 1_200_000 and counts.kept == 1
 
 
 def test_a_corpus_too_small_for_the_vocabulary_says_so(tmp_path):
