@@ -22,7 +22,7 @@ from pipelines.engine.step import Step
 from pipelines.executors import Where
 from pipelines.run import StepFailed, missing, run
 from schemas.artifact import Artifact, write_text
-from schemas.errors import WindtunnelError
+from schemas.errors import InputError, WindtunnelError
 from schemas.work import Counts, Work
 
 
@@ -306,6 +306,13 @@ def test_the_lock_and_the_workers_go_with_the_leader(tmp_path: Path, number: sig
     (marks / "broken").unlink()
     step = Step("letters:x", Stuck(marks=str(marks)))
     assert run([step], store, Where(workers=1), wait=False).executed == ["letters:x"]
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/nope"])
+def test_a_store_that_cannot_be_made_is_said(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"nothing can be written to the store .*--set store=DIR"):
+        run([plan(tmp_path)], tmp_path / place, Where(workers=1))
 
 
 def test_keys_follow_configuration_and_inputs(tmp_path: Path) -> None:
