@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -20,6 +21,18 @@ class RecipeError(WindtunnelError):
 
 class InputError(WindtunnelError):
     """An input cannot be read at all (a missing file, an empty directory, a file that is not what its name says)."""
+
+
+def mend_of(error: BaseException) -> str | None:
+    """Return what a person can do about a full disk or a want of memory, whichever library says so; else None."""
+    said = str(error)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or "No space left on device" in said or "os error 28" in said:  # Rust's and C++'s own errors
+        where = getattr(error, "filename", None) or said
+        return f"the disk is full ({where}): free some space and run again; finished shards are kept"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+        return "out of memory: run with fewer --workers; finished shards are kept"
+    return None
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from pipelines.engine.lifeline import own
 from pipelines.engine.step import Step
 from pipelines.engine.task import COUNTS, ERRORS
 from schemas.artifact import MANIFEST, Artifact, Manifest, versions, write_text
-from schemas.errors import WindtunnelError
+from schemas.errors import InputError, WindtunnelError, mend_of
 from schemas.work import Counts
 
 LOCK = ".lock"
@@ -29,10 +29,18 @@ def locked(store: Path, wait: bool, say: Callable[[str], None]) -> Iterator[None
     """Hold the store for one run; another run waits, or (wait=False) says who holds it.
 
     The lock is the kernel's and no process that the holder starts has it: it is gone with its holder, even after
-    kill -9.
+    kill -9. Raises InputError when no store can be made there.
     """
-    store.mkdir(parents=True, exist_ok=True)
-    handle = os.open(store / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        handle = os.open(store / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        if mend_of(error):
+            raise
+        raise InputError(
+            f"nothing can be written to the store {store}: {error.strerror}; "
+            "give a directory that you may write to as `store:`, or by --set store=DIR"
+        ) from error
     try:
         _take(handle, store, wait, say)
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}

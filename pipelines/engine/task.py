@@ -14,7 +14,7 @@ from typing import Any
 
 from pipelines.engine.step import work_from
 from schemas.artifact import Artifact, write_text
-from schemas.errors import WindtunnelError
+from schemas.errors import WindtunnelError, mend_of
 
 COUNTS = "counts"  # in the step's directory: one JSON file a finished shard
 ERRORS = "errors"
@@ -54,32 +54,44 @@ class TaskRunner:
         self.threads = threads
 
     def __call__(self, data: Iterable[Any] | None, rank: int = 0, world_size: int = 1) -> None:
+        from loguru import logger
+
         if self.threads:
             import pyarrow as pa
 
             pa.set_cpu_count(self.threads)
-        do(Task(**self.tasks[rank]))
+        try:
+            do(Task(**self.tasks[rank]))
+        finally:
+            logger.remove()  # what datatrove fails to write after this is raised, and need not be printed as well
 
     def __repr__(self) -> str:
         return f"TaskRunner({len(self.tasks)} tasks)"
 
 
 def do(task: Task) -> None:
-    """Run one shard; a failure becomes an error file, so that the other shards of the wave still finish."""
-    task.error_file.unlink(missing_ok=True)
-    task.error_file.parent.mkdir(parents=True, exist_ok=True)
-    task.pid_file.write_text(str(os.getpid()), encoding="utf-8")
+    """Run one shard; a failure becomes an error file, so that the other shards of the wave still finish.
+
+    Raises WindtunnelError where not even the error file can be written, as on a full disk.
+    """
     try:
+        task.error_file.unlink(missing_ok=True)
+        task.error_file.parent.mkdir(parents=True, exist_ok=True)
+        task.pid_file.write_text(str(os.getpid()), encoding="utf-8")
         _measured(task)
     except Exception as error:
-        mend = str(error) if isinstance(error, WindtunnelError) else _mend(error)
+        own = str(error) if isinstance(error, WindtunnelError) else None
+        mend = own or mend_of(error) or f"{type(error).__name__}: {error}"
         report = {
             "error": type(error).__name__,
             "message": mend,
             "exit_code": getattr(error, "exit_code", 1),
             "traceback": traceback.format_exc(),
         }
-        write_text(task.error_file, json.dumps(report, indent=1))
+        try:
+            write_text(task.error_file, json.dumps(report, indent=1))
+        except OSError:
+            raise WindtunnelError(f"step {task.step}, shard {task.rank}: {mend}") from error
     finally:
         task.pid_file.unlink(missing_ok=True)
 
@@ -101,11 +113,3 @@ def _measured(task: Task) -> None:
 def _cpu_seconds() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-def _mend(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno == 28:
-        return f"the disk is full ({error.filename or error}): free some space and run again; finished shards are kept"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
-        return "out of memory: run with fewer --workers; finished shards are kept"
-    return f"{type(error).__name__}: {error}"

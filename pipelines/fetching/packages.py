@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from schemas.artifact import writing
-from schemas.errors import InputError
+from schemas.errors import InputError, mend_of
 
 MEMBER_LIMIT_BYTES = 512 << 20  # a member that claims more than this is not one of ours
 
@@ -54,8 +55,7 @@ class Package:
         if path is None:
             from pipelines.fetching import package_clients
 
-            folder = cache_directory() / "packages"
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = cache_folder("packages")
             with FileLock(folder / f".{self.registry}-{self.name.replace('/', '-')}.lock"):
                 path = self.cached() or package_clients.fetch(self, folder)
         return path
@@ -96,6 +96,22 @@ def cache_directory() -> Path:
         return Path(own)
     xdg = os.environ.get("XDG_CACHE_HOME")
     return (Path(xdg) if xdg else Path.home() / ".cache") / "windtunnel"
+
+
+def cache_folder(name: str) -> Path:
+    """Return a folder of the cache in which files can be made; raises InputError with the mend when none can."""
+    folder = cache_directory() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        if mend_of(error):
+            raise
+        raise InputError(
+            f"nothing can be written to the cache {folder}: {error.strerror}; "
+            "set WINDTUNNEL_CACHE to a directory that you may write to"
+        ) from error
+    return folder
 
 
 def materialise(package: Package, member: str, path: Path, sha256: str) -> Path:

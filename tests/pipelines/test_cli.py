@@ -15,6 +15,7 @@ from rich.console import Console
 from pipelines.cli import app
 from pipelines.plan import plan
 from pipelines.recipes_shipped import load
+from pipelines.showing import doctor
 from pipelines.showing.preview import preview, rows_of
 from pipelines.showing.show import show
 from pipelines.showing.why import tell
@@ -110,11 +111,25 @@ def test_why_tells_the_fate_of_a_document(made):
         told(tell, made.recipe, [], "ffffffffffff")
 
 
-def test_exit_codes_tell_the_kind_of_failure(made, tmp_path):
+def test_exit_codes_tell_the_kind_of_failure(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # a machine without an index is well too
     assert command("plan", made.recipe) == 0
     assert command("show", str(tmp_path / "nothing")) == InputError.exit_code
     assert command("plan", made.recipe, "--set", "corpora.clean.rules[0]=lenght") == RecipeError.exit_code
     assert command("doctor") == 0
+
+
+def test_doctor_asks_the_package_index_that_pip_has(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    ((state, said),) = doctor._index()
+    assert state is None and "no answer" in said and "PIP_INDEX_URL" in said
+    (tmp_path / "datatrove-0.0.1-py3-none-any.whl").touch()
+    assert doctor._index() == [(True, "the package index answers")]
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    ((state, said),) = doctor._index()
+    assert state is None and "-m ensurepip" in said
 
 
 def test_own_files_take_parameters_as_recipes_write_them(tmp_path):

@@ -22,7 +22,7 @@ from pipelines.engine.step import Step
 from pipelines.executors import Where
 from pipelines.run import StepFailed, missing, run
 from schemas.artifact import Artifact, write_text
-from schemas.errors import WindtunnelError
+from schemas.errors import InputError, WindtunnelError
 from schemas.work import Counts, Work
 
 
@@ -56,6 +56,17 @@ class OnFullDisk(Letters):
         if self.letters[rank] in self.bad and (Path(self.marks) / "broken").exists():
             with open("/dev/full", "wb") as device:
                 device.write(b"x" * 100_000)
+        return super().run(inputs, out, rank)
+
+
+class Fills(Letters):
+    """Takes every page that the store's file system has left, while the file `broken` exists."""
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        if (Path(self.marks) / "broken").exists():
+            with open(out.parent.parent / "filler", "ab", buffering=0) as filler:
+                while True:  # until OSError
+                    filler.write(bytes(4096))
         return super().run(inputs, out, rank)
 
 
@@ -161,6 +172,47 @@ def test_a_full_disk_is_said_and_the_finished_shards_stay(tmp_path: Path) -> Non
     assert [times_run(tmp_path, x) for x in "abc"] == [1, 1, 1]
 
 
+FULL = """
+import sys
+from pathlib import Path
+import pipelines.cli as cli
+from pipelines.engine.step import Step
+from pipelines.executors import Where
+from pipelines.run import run
+from tests.pipelines.test_run import Fills
+def app(standalone_mode):
+    run([Step("letters:x", Fills(marks=sys.argv[2]))], Path(sys.argv[1]), Where(workers=int(sys.argv[3])))
+cli.app = app
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_disk_without_a_free_page_is_said_too(tmp_path: Path, workers: int) -> None:
+    small, marks = tmp_path / "small", tmp_path / "marks"
+    small.mkdir()
+    marks.mkdir()
+    try:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], capture_output=True)
+    except FileNotFoundError:
+        mounted = None
+    if mounted is None or mounted.returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        (marks / "broken").touch()
+        words = [sys.executable, "-c", FULL, str(small / "store"), str(marks), str(workers)]
+        run_ = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=200)
+        last = run_.stderr.strip().splitlines()[-1]
+        assert run_.returncode == 1 and "the disk is full" in last and "free some space and run again" in last, last
+        assert "Traceback" not in run_.stderr
+        (marks / "broken").unlink()
+        (small / "filler").unlink()
+        done = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
 @pytest.mark.parametrize("interrupt", [signal.default_int_handler, signal.SIG_IGN])  # as in a shell's background job
 def test_a_killed_worker_is_an_error_not_a_hang(tmp_path: Path, interrupt) -> None:
     step, store = plan(tmp_path, deadly="c"), tmp_path / "store"
@@ -254,6 +306,13 @@ def test_the_lock_and_the_workers_go_with_the_leader(tmp_path: Path, number: sig
     (marks / "broken").unlink()
     step = Step("letters:x", Stuck(marks=str(marks)))
     assert run([step], store, Where(workers=1), wait=False).executed == ["letters:x"]
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/nope"])
+def test_a_store_that_cannot_be_made_is_said(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"nothing can be written to the store .*--set store=DIR"):
+        run([plan(tmp_path)], tmp_path / place, Where(workers=1))
 
 
 def test_keys_follow_configuration_and_inputs(tmp_path: Path) -> None:

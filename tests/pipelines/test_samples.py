@@ -70,6 +70,14 @@ def test_another_file_than_the_pinned_one_is_not_kept(index):
     assert toy(index).cached() is None
 
 
+@pytest.mark.parametrize("place", ["file", "/proc/nope"])
+def test_a_cache_that_cannot_be_made_is_said(index, tmp_path, monkeypatch, place):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("WINDTUNNEL_CACHE", str(tmp_path / place))
+    with pytest.raises(InputError, match="set WINDTUNNEL_CACHE to a directory"):
+        toy(index).fetch()
+
+
 def test_a_damaged_cache_is_noticed(index):
     package = toy(index)
     path = package.fetch()
