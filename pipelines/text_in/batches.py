@@ -15,13 +15,13 @@ BATCH_ROWS = 16_384
 
 
 class Row(NamedTuple):
-    """One text as a source found it; `meta` is whatever else the source knows, JSON-able."""
+    """One text as a source found it; `meta` is whatever else the source knows, JSON-able or an object of JSON."""
 
     text: str
     source: str
     url: str | None = None
     lang: str | None = None
-    meta: Mapping[str, Any] | None = None
+    meta: Mapping[str, Any] | str | None = None
 
 
 class Unreadable(NamedTuple):
@@ -62,13 +62,16 @@ def _batch(rows: list[Row]) -> pa.RecordBatch:
         pa.array([row.source for row in rows], pa.string()),
         pa.array([row.url for row in rows], pa.string()),
         pa.array([row.lang for row in rows], pa.string()),
-        pa.array([meta_json(row.meta) for row in rows], pa.string()),
+        pa.array([row.meta if isinstance(row.meta, str) else meta_json(row.meta) for row in rows], pa.string()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=DOCUMENT)
 
 
 def meta_json(meta: Mapping[str, Any] | None) -> str | None:
-    """Return a JSON object with sorted keys, or None when there is nothing to say."""
+    """Return a JSON object with sorted keys, or None when there is nothing to say.
+
+    Raises TypeError for what JSON in UTF-8 cannot hold: a lone surrogate, an integer above 64 bits, nesting above 254.
+    """
     if not meta:
         return None
     return orjson.dumps(meta, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
