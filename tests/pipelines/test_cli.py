@@ -12,12 +12,13 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from pipelines.cli import app
+from pipelines.cli import app, main
 from pipelines.plan import plan
 from pipelines.recipes_shipped import load
 from pipelines.showing.preview import preview, rows_of
 from pipelines.showing.show import show
 from pipelines.showing.why import tell
+from pipelines.steps.tokenizer import TrainTokenizer
 from schemas.errors import InputError, RecipeError
 
 RECIPE = """\
@@ -162,3 +163,11 @@ def test_list_names_every_kind_and_its_parts():
         assert result.exit_code == 0 and name in result.output
     schema = json.loads(runner.invoke(app, ["list", "schema"]).output)
     assert "corpora" in schema["properties"]
+
+
+def test_a_value_that_no_earlier_check_refused_ends_with_exit_code_2(monkeypatch, capsys):
+    monkeypatch.setattr("pipelines.cli.app", lambda **_: TrainTokenizer(vocabulary=3))
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == RecipeError.exit_code
+    assert "TrainTokenizer, vocabulary: Input should be greater" in capsys.readouterr().err
