@@ -17,7 +17,7 @@ from pipelines.plan import plan
 from pipelines.recipes_shipped import load
 from pipelines.showing.preview import preview, rows_of
 from pipelines.showing.show import show
-from pipelines.showing.why import tell
+from pipelines.showing.why import _fate, _introduce, tell
 from pipelines.steps.tokenizer import TrainTokenizer
 from schemas.errors import InputError, RecipeError
 
@@ -109,6 +109,14 @@ def test_why_tells_the_fate_of_a_document(made):
     assert "dropped by minhash" in told(tell, made.recipe, [], twin[:10])
     with pytest.raises(InputError, match="no document"):
         told(tell, made.recipe, [], "ffffffffffff")
+
+
+def test_why_shows_no_escape_sequence_of_a_document(tmp_path):
+    evil = "evil\x1b[31m\x1b]0;owned\x07"
+    documents = {"id": ["abcdef12"], "text": [f"text {evil}"], "source": [evil], "lang": [evil]}
+    row = pl.DataFrame({**documents, "why": [{"matched": evil, "words": 3}]}).to_dicts()[0]
+    text = told(_introduce, row) + told(_fate, "corpus:raw", "kept", row)
+    assert "\x1b" not in text and "\x07" not in text and text.count("evil<U+001B>[31m") == 4 and "words 3" in text
 
 
 def test_exit_codes_tell_the_kind_of_failure(made, tmp_path):
