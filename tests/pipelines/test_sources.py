@@ -307,6 +307,15 @@ def test_a_damaged_row_group_loses_its_own_rows_only(tmp_path, out):
     assert "rows 0 to 99 of row group 1" in unreadable[0]["detail"]
 
 
+def test_the_licence_of_what_was_read_is_noted_for_the_manifest(tmp_path, out, monkeypatch):
+    (tmp_path / "a.jsonl").write_bytes(jsonl([{"text": "a"}]))
+    assert run({"jsonl": str(tmp_path / "a.jsonl")}, out / "unknown")[2].notes == {}
+    known = [{"name": n, "licence": "MIT", "origin": f"package {n}", "packages": []} for n in ("one", "two")]
+    monkeypatch.setattr("pipelines.sources.jsonl.Jsonl.origins", lambda self: known)
+    notes = run({"jsonl": str(tmp_path / "a.jsonl")}, out / "known")[2].notes
+    assert notes == {"licence": "one: MIT; two: MIT", "origin": "one: package one; two: package two"}
+
+
 def test_a_parquet_file_without_the_column_names_those_it_has(tmp_path):
     pq.write_table(pa.table({"txt": ["a"], "url": ["b"]}), tmp_path / "a.parquet")
     with pytest.raises(InputError, match="did you mean 'txt'") as raised:
