@@ -26,7 +26,7 @@ brief simple list
 class Diversity(BaseModel):
     """Numbers on one set of texts; `openings` holds (verb, object, texts) of the most frequent beginnings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     texts: int
     words: int
     distinct_1: float

@@ -27,7 +27,7 @@ class Served(BaseModel):
     vLLM's command line; a server of ours sees none of the variables `withheld` (keys of the recipe's other models).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
     url: Annotated[str, AfterValidator(without_secrets)] | None = None
     serve: str | None = None
     role: str | None = None

@@ -17,7 +17,7 @@ OURS = Path(__file__).parent / "seeds" / "ultrachat.yaml"
 class Topics(BaseModel):
     """Subjects with their parts, kinds of text with details, uses of a text, personas, and goals by sector."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     world: dict[str, list[str]] = Field(min_length=1)
     creation: dict[str, list[str]] = Field(min_length=1)
     material: list[str] = Field(min_length=1)

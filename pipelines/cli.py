@@ -53,8 +53,19 @@ def main() -> None:
             _fail(mend, 1)
         shown = getattr(error, "format_message", None)  # click's usage errors
         if shown is None:
+            _fail_on_value(error)
             raise
         _fail(shown(), 2)
+
+
+def _fail_on_value(error: Exception) -> None:
+    """End with exit code 2 if a value was refused that no check of the recipe or the arguments had caught."""
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(key) for key in first["loc"])
+        _fail(f"{error.title}, {where}: {first['msg'].removeprefix('Value error, ')}", 2)
 
 
 def _fail(message: str, code: int) -> None:

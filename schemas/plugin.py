@@ -39,7 +39,7 @@ class Plugin(BaseModel):
     `{jsonl: {path: corpus/*.jsonl}}`. `version` changes whenever the same parameters give other results.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     primary: ClassVar[str | None] = None
     version: ClassVar[int] = 1
 
@@ -101,7 +101,8 @@ def make(kind: str, spec: Any) -> Plugin:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"])
-        raise RecipeError(f"{kind} {name!r}, parameter {where!r}: {first['msg']}") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise RecipeError(f"{kind} {name!r}, parameter {where!r}: {said}") from error
 
 
 def split(kind: str, spec: Any) -> tuple[str, Any]:

@@ -30,7 +30,7 @@ Name = Annotated[str, AfterValidator(_safe_name)]  # names become directory name
 class Part(BaseModel):
     """A frozen piece of a recipe that refuses words it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
 class Corpus(Part):
@@ -168,7 +168,7 @@ class HeldOut(Part):
 class Tokenizer(Part):
     """A byte-level BPE trained on a corpus, or a tokenizer directory."""
 
-    bpe: int | None = Field(None, ge=257, le=1_000_000)
+    bpe: int | None = Field(None, ge=259, le=1_000_000)  # token ids: 256 bytes, the end, two for chat
     trained_on: Name | None = None
     path: str | None = None
 

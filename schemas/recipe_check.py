@@ -141,6 +141,13 @@ def _training(recipe: Recipe) -> None:
         if train is None:
             raise at(("compare",), "`compare:` needs `train:`")
         _known(recipe.compare.baseline, recipe.mixes, "mix", ("compare", "baseline"))
+        looks, seeds = recipe.compare.looks, len(train.seeds)
+        if looks and seeds > looks[-1]:  # all of the error is spent at the last look, and training takes hours
+            raise at(
+                ("compare", "looks"),
+                f"the looks end at {looks[-1]} seeds and there are {seeds}: declare one at {seeds} too, for example "
+                f"{[*looks, seeds]}",
+            )
 
 
 def _held_out(recipe: Recipe) -> None:
@@ -148,6 +155,10 @@ def _held_out(recipe: Recipe) -> None:
     if wanted is None:
         return
     if wanted.files is not None:
+        if HELD_OUT in recipe.corpora:  # both would be read by one step
+            raise at(
+                ("corpora", HELD_OUT), f"{HELD_OUT!r} is the corpus of `held_out: files`: give this one another name"
+            )
         _make("source", wanted.files, ("held_out", "files"))
     if wanted.where is not None:
         try:

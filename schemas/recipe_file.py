@@ -41,6 +41,10 @@ def parse(text: str, sets: list[str], origin: str = "recipe", stem: str = "recip
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise RecipeError(f"{origin}{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
+    except RecursionError:
+        raise RecipeError(f"{origin}: nested too deeply for a recipe") from None
+    except (ValueError, LookupError) as error:  # how PyYAML fails on 2026-13-45 or !!int x
+        raise RecipeError(f"{origin}: not YAML: a value that is none of its type ({error})") from None
     if not isinstance(data, dict):
         raise RecipeError(f"{origin}: a recipe is a mapping with `question:` and `corpora:`")
     for change in sets:
@@ -73,7 +77,8 @@ def apply(data: dict[str, Any], change: str) -> None:
         path.extend(int(i) for i in re.findall(r"\d+", match[2]))
     try:
         parsed = load(value)
-    except yaml.YAMLError:
+        _refuse_repeats(yaml.compose(value, Loader=RecipeLoader), f"--set {change!r}")
+    except (yaml.YAMLError, ValueError, LookupError, RecursionError):
         raise RecipeError(f"--set {change!r}: the value is not YAML") from None
     _assign(data, path, parsed, change)
 
@@ -100,17 +105,38 @@ def _assign(data: Any, path: list[str | int], value: Any, change: str) -> None:
     node[last] = value  # type: ignore[index]
 
 
-def _refuse_repeats(node: Any, origin: str) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                raise RecipeError(f"{origin}, line {key.start_mark.line + 1}: {key.value!r} stands twice")
-            seen.add(key.value)
-            _refuse_repeats(value, origin)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _refuse_repeats(value, origin)
+def _refuse_repeats(tree: Any, origin: str) -> None:
+    """Raise RecipeError for a key that stands twice or is no word, and for an alias of what it stands in."""
+    above: set[int] = set()
+    done: set[int] = set()  # aliases of aliases would be walked through again and again
+
+    def walk(node: Any) -> None:
+        if id(node) in above:
+            raise RecipeError(
+                f"{origin}, line {node.start_mark.line + 1}: what begins here contains itself, by an alias"
+            )
+        if id(node) in done or not isinstance(node, (yaml.MappingNode, yaml.SequenceNode)):
+            return
+        above.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            _refuse_keys([key for key, _ in node.value], origin)
+        for child in node.value:
+            walk(child[1] if isinstance(node, yaml.MappingNode) else child)
+        above.remove(id(node))
+        done.add(id(node))
+
+    walk(tree)
+
+
+def _refuse_keys(keys: list[Any], origin: str) -> None:
+    seen: set[str] = set()
+    for key in keys:
+        where = f"{origin}, line {key.start_mark.line + 1}"
+        if not isinstance(key, yaml.ScalarNode):
+            raise RecipeError(f"{where}: a key is a word, not a list or a mapping")
+        if key.value in seen:
+            raise RecipeError(f"{where}: {key.value!r} stands twice")
+        seen.add(key.value)
 
 
 def _line(tree: Any, keys: Keys) -> str:

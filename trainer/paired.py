@@ -8,6 +8,7 @@ at one seed a difference between data and not between evaluation sets.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,7 +229,7 @@ def _agreed(
 
 
 def _seed_order(seed: str) -> tuple[int, int, str]:
-    return (0, int(seed), "") if seed.lstrip("-").isdecimal() else (1, 0, seed)
+    return (0, int(seed), "") if re.fullmatch(r"-?[0-9]{1,4000}", seed) else (1, 0, seed)
 
 
 def _first(mask: pl.Series) -> int:

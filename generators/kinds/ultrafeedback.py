@@ -62,7 +62,7 @@ def _ratings(*values: int) -> str:
 class Member(BaseModel):
     """One of the pool: a model with its decoding and, where it is to differ from the others, a principle of its own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     model: str
     name: str = ""
     principle: str | None = None

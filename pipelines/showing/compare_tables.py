@@ -16,6 +16,7 @@ from pipelines.showing.wording import (
     digits_for,
     further,
     headline,
+    percent,
     plain,
     sentence,
     signed,
@@ -30,7 +31,7 @@ STYLE = {"better": "bold blue", "worse": "bold dark_orange", "equivalent": "bold
 
 def effects_table(effects: Sequence[Effect], digits: int = 4) -> Table:
     """Return one row per mix: effect, interval, p after Holm, seeds (`3 of 12`: 12 would probably do), verdict."""
-    interval = f"{effects[0].interval:.0%} interval" if effects else "interval"
+    interval = f"{percent(effects[0].interval)} interval" if effects else "interval"
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("mix", overflow="fold", min_width=5)
     for name in ("value", "effect", interval, "p", "seeds"):

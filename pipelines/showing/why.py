@@ -44,7 +44,8 @@ def _rows(files: list[Path], document: str) -> list[dict[str, Any]]:
 
 
 def _introduce(row: dict[str, Any], console: Console) -> None:
-    console.print(f"{row['id']}  source {row['source']}" + (f"  lang {row['lang']}" if row.get("lang") else ""))
+    lang = f"  lang {one_line(row['lang'])}" if row.get("lang") else ""
+    console.print(f"{one_line(row['id'])}  source {one_line(row['source'])}{lang}")
     console.print(f"  {one_line(row['text'])}")
 
 
@@ -56,5 +57,5 @@ def _fate(step: str, folder: str, row: dict[str, Any], console: Console) -> None
         console.print(f"{step}: {'held out for evaluation' if step.startswith('held_out') else 'kept'}")
     values = {k: v for k, v in (row.get("why") or {}).items() if v is not None}
     if values:
-        shown = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items())
-        console.print(f"  {shown}")
+        shown = [f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {one_line(str(v))}" for k, v in values.items()]
+        console.print(f"  {', '.join(shown)}")

@@ -53,6 +53,12 @@ def span(low: float | None, high: float | None, digits: int = 4) -> str:
     return "–" if low is None or high is None else f"[{signed(low, digits)}, {signed(high, digits)}]"
 
 
+def percent(share: float) -> str:
+    """Return a share as `95%` or `99.9%`, with as many digits as keep one below 1 from reading 100%."""
+    digits = next((d for d in range(4, 17) if share >= 1 or float(f"{100 * share:.{d}g}") < 100), 17)
+    return f"{100 * share:.{digits}g}%"
+
+
 def digits_for(comparison: Comparison) -> int:
     """Return how many decimals show the smallest interval with two significant digits, between 2 and 6."""
     widths = [e.high - e.low for e in comparison.effects if e.low is not None and e.high is not None and e.high > e.low]
@@ -66,7 +72,7 @@ def digits_for(comparison: Comparison) -> int:
 def sentence(effect: Effect, unit: str, digits: int = 4) -> str:
     """Return the verdict of one mix in a sentence."""
     size = f"{plain(abs(effect.effect), digits)} {unit}"
-    sure = f"{effect.interval:.0%} interval {span(effect.low, effect.high, digits)}, {_seeds(effect.seeds)}"
+    sure = f"{percent(effect.interval)} interval {span(effect.low, effect.high, digits)}, {_seeds(effect.seeds)}"
     way = "lower" if effect.effect < 0 else "higher"
     if effect.verdict in ("better", "worse"):
         return f"{effect.mix} is {effect.verdict} than {effect.baseline}: {size} {way} ({sure})."

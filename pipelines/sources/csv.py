@@ -58,10 +58,10 @@ class Csv(RecordSource, DecodedSource):
     def _row(self, record: dict[str, str], fields: Fields, where: str) -> Row | Unreadable:
         wrong = [name for name, value in record.items() if not value.isascii() and _ESCAPED.search(value)]
         if wrong and self.errors == "count":
-            return Unreadable(fields.origin, where, "invalid_utf8", f"in {', '.join(wrong)}"[:200])
+            return Unreadable(fields.origin, where, "invalid_utf8", f"in {', '.join(map(repr, wrong))}"[:200])
         for name in wrong:
             record[name] = record[name].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        return fields.row(record, where)
+        return fields.row(record, where, self.errors == "replace")
 
     def _records(self, path: Path) -> Iterator[tuple[str, Any]]:
         """Yield (where, fields) of each record; an Unreadable in their place where csv or the stream fails."""

@@ -41,6 +41,7 @@ class Read(Work):
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         kept = size = 0
+        plugin = self.plugin()
         lost: Counter[str] = Counter()
         with (
             writing(out / "documents" / f"{rank:05}.parquet") as documents_path,
@@ -49,7 +50,7 @@ class Read(Work):
             pq.ParquetWriter(unreadable_path, UNREADABLE, compression="zstd") as unreadable,
         ):
             held: list[Unreadable] = []
-            for item in self.plugin().read(self.parts[rank]):
+            for item in plugin.read(self.parts[rank]):
                 if not isinstance(item, Unreadable):
                     documents.write_batch(item)
                     kept += item.num_rows
@@ -62,10 +63,14 @@ class Read(Work):
                     held = []
             unreadable.write_table(_table(held))
         seen = kept + lost.total()
-        return Counts(seen=seen, kept=kept, unreadable=dict(sorted(lost.items())), bytes=size).check(f"read {rank}")
+        counts = Counts(seen=seen, kept=kept, unreadable=dict(sorted(lost.items())), bytes=size)
+        for word in ("licence", "origin"):  # as notes they stand in the manifest, which goes wherever the data goes
+            if said := "; ".join(f"{about['name']}: {about[word]}" for about in plugin.origins() if about.get(word)):
+                counts.notes[word] = said
+        return counts.check(f"read {rank}")
 
     def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        """Write what is known of licence and origin, for manifests and cards."""
+        """Write all that is known of licence and origin, for cards and the report."""
         write_text(out / ORIGINS, canonical_json(self.plugin().origins()))
 
 

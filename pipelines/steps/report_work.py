@@ -13,7 +13,7 @@ from schemas.work import Counts, Work
 class Report(Work):
     """Write `report.html`. Inputs: every other step of the plan, by name."""
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     recipe: dict[str, Any]
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:

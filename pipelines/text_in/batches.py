@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -13,17 +12,16 @@ from schemas.records import DOCUMENT, document_id
 
 BATCH_BYTES = 16 << 20  # of text, so that a rank's memory does not grow with its input
 BATCH_ROWS = 16_384
-_META = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
 
 class Row(NamedTuple):
-    """One text as a source found it; `meta` is whatever else the source knows, JSON-able."""
+    """One text as a source found it; `meta` is whatever else the source knows, JSON-able or an object of JSON."""
 
     text: str
     source: str
     url: str | None = None
     lang: str | None = None
-    meta: Mapping[str, Any] | None = None
+    meta: Mapping[str, Any] | str | None = None
 
 
 class Unreadable(NamedTuple):
@@ -64,24 +62,16 @@ def _batch(rows: list[Row]) -> pa.RecordBatch:
         pa.array([row.source for row in rows], pa.string()),
         pa.array([row.url for row in rows], pa.string()),
         pa.array([row.lang for row in rows], pa.string()),
-        pa.array([meta_json(row.meta) for row in rows], pa.string()),
+        pa.array([row.meta if isinstance(row.meta, str) else meta_json(row.meta) for row in rows], pa.string()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=DOCUMENT)
 
 
 def meta_json(meta: Mapping[str, Any] | None) -> str | None:
-    """Return a JSON object with sorted keys, or None when there is nothing to say; half a surrogate pair is U+FFFD."""
+    """Return a JSON object with sorted keys, or None when there is nothing to say.
+
+    Raises TypeError for what JSON in UTF-8 cannot hold: a lone surrogate, an integer above 64 bits, nesting above 254.
+    """
     if not meta:
         return None
-    try:
-        return orjson.dumps(meta, default=str, option=_META).decode()
-    except TypeError:  # JSON can spell lone surrogates, UTF-8 cannot: without this one such field would end the run
-        spelt = json.dumps(meta, default=str, ensure_ascii=False)
-        return orjson.dumps(json.loads(without_surrogates(spelt)), option=_META).decode()
-
-
-def without_surrogates(text: str) -> str:
-    """Return the text with U+FFFD for every half of a surrogate pair."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return orjson.dumps(meta, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()

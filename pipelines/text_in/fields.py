@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pipelines.text_in.batches import Row, Unreadable, without_surrogates
+from pipelines.text_in.batches import Row, Unreadable, meta_json
 from schemas.errors import InputError, nearest
 
 
@@ -23,7 +23,8 @@ class Fields(NamedTuple):
     def row(self, record: Mapping[str, Any], where: str, replace: bool = False) -> Row | Unreadable:
         """Return the document of a record, or why it has none.
 
-        Reason codes: no_text (the field is missing or null), text_not_string, empty_text, too_large, lone_surrogate.
+        Reason codes: no_text (the field is missing or null), text_not_string, empty_text, too_large, lone_surrogate,
+        unusable_field (another field that is carried holds what neither JSON nor Arrow can).
         """
         text = record.get(self.text)
         if not isinstance(text, str) or not text:
@@ -33,15 +34,36 @@ class Fields(NamedTuple):
             return Unreadable(self.origin, where, "too_large", f"{len(text)} characters")
         if not text.isascii() and (text := _utf8(text, replace)) is None:
             return Unreadable(self.origin, where, "lone_surrogate", "half of a surrogate pair is no character")
+        try:
+            return self._row(text, record)
+        except (TypeError, ValueError, RecursionError) as error:
+            if replace and (mended := _mended(record)) is not None:
+                return self.row(mended, where)
+            wrong = next((name for name in record if not self._usable(record, name)), "")
+            return Unreadable(self.origin, where, "unusable_field", f"{wrong[:100]!r}: {error}"[:200])
+
+    def _row(self, text: str, record: Mapping[str, Any]) -> Row:
+        """Return the document; raises TypeError, ValueError or RecursionError where a field cannot be written."""
         origin = record.get(self.source) if self.source else None
         url, lang = (record.get(name) if name else None for name in (self.url, self.lang))
-        return Row(
+        row = Row(
             text,
-            without_surrogates(str(origin)) if origin is not None else self.origin,
-            without_surrogates(url) if isinstance(url, str) else None,
-            without_surrogates(lang) if isinstance(lang, str) else None,
-            self.carried(record),
+            str(origin) if origin is not None else self.origin,
+            url if isinstance(url, str) else None,
+            lang if isinstance(lang, str) else None,
+            meta_json(self.carried(record)),
         )
+        for value in (row.source, row.url, row.lang):
+            if value is not None and not value.isascii():
+                value.encode()
+        return row
+
+    def _usable(self, record: Mapping[str, Any], name: str) -> bool:
+        try:
+            self._row("", {name: record[name]})
+        except (TypeError, ValueError, RecursionError):
+            return False
+        return True
 
     def carried(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Return the record's other fields, as far as `meta` asks for them."""
@@ -61,9 +83,25 @@ class Fields(NamedTuple):
                 raise InputError(f"{where} has no column {name!r}: {hint}{there}. Name it by `{parameter}: COLUMN`")
 
 
+def _mended(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the record with lone surrogates replaced in all of its strings; None when it is nested too deep."""
+    try:
+        return _replaced(record)
+    except RecursionError:
+        return None
+
+
+def _replaced(value: Any) -> Any:
+    if isinstance(value, str):
+        return _utf8(value, replace=True)
+    if isinstance(value, Mapping):
+        return {_replaced(key): _replaced(inner) for key, inner in value.items()}
+    return [_replaced(inner) for inner in value] if isinstance(value, list) else value
+
+
 def _utf8(text: str, replace: bool) -> str | None:
     try:
         text.encode()
         return text
     except UnicodeEncodeError:
-        return without_surrogates(text) if replace else None
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") if replace else None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipelines.text_in.batches import Unreadable
 from pipelines.text_in.fields import Fields
@@ -68,6 +69,16 @@ class DecodedSource(FileSource):
 
     encoding: str = "utf-8"
     errors: Literal["count", "replace"] = "count"
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, encoding: str) -> str:
+        try:
+            "a".encode(encoding)  # refuses codecs that give no text, such as hex
+            codecs.getincrementaldecoder(encoding)
+        except (LookupError, ValueError):
+            raise ValueError(f"no text encoding is called {encoding!r}: utf-8, utf-16, cp1252, ...") from None
+        return encoding
 
 
 class RecordSource(FileSource):

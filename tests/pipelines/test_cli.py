@@ -12,13 +12,14 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from pipelines.cli import app
+from pipelines.cli import app, main
 from pipelines.plan import plan
 from pipelines.recipes_shipped import load
 from pipelines.showing import doctor
 from pipelines.showing.preview import preview, rows_of
 from pipelines.showing.show import show
-from pipelines.showing.why import tell
+from pipelines.showing.why import _fate, _introduce, tell
+from pipelines.steps.tokenizer import TrainTokenizer
 from schemas.errors import InputError, RecipeError
 
 RECIPE = """\
@@ -111,6 +112,14 @@ def test_why_tells_the_fate_of_a_document(made):
         told(tell, made.recipe, [], "ffffffffffff")
 
 
+def test_why_shows_no_escape_sequence_of_a_document(tmp_path):
+    evil = "evil\x1b[31m\x1b]0;owned\x07"
+    documents = {"id": ["abcdef12"], "text": [f"text {evil}"], "source": [evil], "lang": [evil]}
+    row = pl.DataFrame({**documents, "why": [{"matched": evil, "words": 3}]}).to_dicts()[0]
+    text = told(_introduce, row) + told(_fate, "corpus:raw", "kept", row)
+    assert "\x1b" not in text and "\x07" not in text and text.count("evil<U+001B>[31m") == 4 and "words 3" in text
+
+
 def test_exit_codes_tell_the_kind_of_failure(made, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")  # a machine without an index is well too
     assert command("plan", made.recipe) == 0
@@ -177,3 +186,11 @@ def test_list_names_every_kind_and_its_parts():
         assert result.exit_code == 0 and name in result.output
     schema = json.loads(runner.invoke(app, ["list", "schema"]).output)
     assert "corpora" in schema["properties"]
+
+
+def test_a_value_that_no_earlier_check_refused_ends_with_exit_code_2(monkeypatch, capsys):
+    monkeypatch.setattr("pipelines.cli.app", lambda **_: TrainTokenizer(vocabulary=3))
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == RecipeError.exit_code
+    assert "TrainTokenizer, vocabulary: Input should be greater" in capsys.readouterr().err

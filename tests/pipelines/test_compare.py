@@ -11,7 +11,17 @@ import pytest
 from rich.console import Console
 
 from pipelines.showing.compare_tables import comparison_view, effects_table
-from pipelines.showing.wording import digits_for, headline, more_seeds, plain, sentence, signed, span, split_by_source
+from pipelines.showing.wording import (
+    digits_for,
+    headline,
+    more_seeds,
+    percent,
+    plain,
+    sentence,
+    signed,
+    span,
+    split_by_source,
+)
 from pipelines.steps.compare import Compare, describe
 from schemas.artifact import MANIFEST, Artifact, Manifest, write_text
 from schemas.errors import InputError, RecipeError
@@ -234,3 +244,10 @@ def test_a_verdict_tells_where_it_does_not_hold(tmp_path) -> None:
     assert split_by_source("clean", found, rows[:1]) == ""
     alone = [{**row, "low": None, "high": None} for row in rows]
     assert "on no single source" in split_by_source("clean", found, alone)
+
+
+def test_a_level_below_one_never_reads_100_per_cent() -> None:
+    levels = (0.95, 0.9, 0.999, 0.99999, 0.9999999, 1.0)
+    assert [percent(level) for level in levels] == ["95%", "90%", "99.9%", "99.999%", "99.99999%", "100%"]
+    assert "(99.9% interval" in sentence(example(interval=0.999), "bits per byte", 3)
+    assert effects_table([example(interval=0.999)]).columns[3].header == "99.9% interval"

@@ -118,6 +118,34 @@ def test_every_bad_line_is_counted_with_its_reason_and_the_good_ones_are_kept(tm
     assert [d["text"] for d in documents][1:3] == ["bad �� byte", "half � of a pair"]
 
 
+def test_a_line_whose_other_fields_cannot_be_written_is_counted_and_does_not_stop_the_corpus(tmp_path, out):
+    deep = b"[" * 300 + b"NaN" + b"]" * 300  # NaN: orjson leaves such a line to the json module, which takes more
+    bad = [
+        b'{"text": "a", "note": "\\ud800"}',
+        b'{"text": "b", "\\udfff": 1}',
+        b'{"text": "c", "url": "http://a.example/\\ud800"}',
+        b'{"text": "d", "lang": "\\ud800"}',
+        b'{"text": "e", "site": "\\ud800"}',
+        b'{"text": "f", "in": {"list": ["\\ud800"]}}',
+        b'{"text": "g", "deep": ' + deep + b"}",
+        b'{"text": "h", "x": NaN, "big": 36893488147419103232}',
+    ]
+    (tmp_path / "odd.jsonl").write_bytes(b"\n".join([b'{"text": "first", "site": "s"}', *bad, b'{"text": "last"}']))
+    spec = {"path": str(tmp_path / "odd.jsonl"), "source": "site"}
+    documents, unreadable, counts = run({"jsonl": spec}, out / "out")
+    assert [d["text"] for d in documents] == ["first", "last"]
+    assert [u["where"] for u in unreadable] == [f"odd.jsonl:{n}" for n in range(2, 10)]
+    assert {u["error"] for u in unreadable} == {"unusable_field"} and counts.seen == 10
+    fields = ["note", "\udfff", "url", "lang", "site", "in", "deep", "big"]
+    assert [u["detail"].partition(": ")[0] for u in unreadable] == [repr(name) for name in fields]
+    documents, unreadable, _ = run({"jsonl": {**spec, "errors": "replace"}}, out / "replaced")
+    assert "".join(d["text"] for d in documents) == "firstabcdeflast"  # half pairs have a replacement, the rest none
+    assert documents[1]["meta"] == '{"note":"\ufffd"}' and documents[5]["source"] == "\ufffd"
+    assert [u["where"] for u in unreadable] == ["odd.jsonl:8", "odd.jsonl:9"]
+    documents, unreadable, _ = run({"jsonl": {"path": spec["path"], "meta": ["other"]}}, out / "few")
+    assert "".join(d["text"] for d in documents) == "firstabefghlast"  # what is not carried need not be good
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.ZstdCompressor().compress], ids=["gzip", "zst"])
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
 def test_a_broken_archive_gives_its_readable_prefix_and_one_count(tmp_path, pack, damage, out):
@@ -279,13 +307,13 @@ def test_a_damaged_row_group_loses_its_own_rows_only(tmp_path, out):
     assert "rows 0 to 99 of row group 1" in unreadable[0]["detail"]
 
 
-def test_half_a_surrogate_pair_beside_the_text_spoils_no_run(tmp_path, out):
-    half = {"text": "whole", "url": "https://a.example/\ud83d", "lang": "\udc00", "title": "no \ud83d face", "n": 1}
-    (tmp_path / "a.jsonl").write_bytes(jsonl([half, {"text": "next"}]))
-    documents, unreadable, _ = run({"jsonl": str(tmp_path / "a.jsonl")}, out)
-    assert [d["text"] for d in documents] == ["whole", "next"] and not unreadable
-    assert documents[0]["url"] == "https://a.example/\ufffd" and documents[0]["lang"] == "\ufffd"
-    assert json.loads(documents[0]["meta"]) == {"n": 1, "title": "no \ufffd face"}
+def test_the_licence_of_what_was_read_is_noted_for_the_manifest(tmp_path, out, monkeypatch):
+    (tmp_path / "a.jsonl").write_bytes(jsonl([{"text": "a"}]))
+    assert run({"jsonl": str(tmp_path / "a.jsonl")}, out / "unknown")[2].notes == {}
+    known = [{"name": n, "licence": "MIT", "origin": f"package {n}", "packages": []} for n in ("one", "two")]
+    monkeypatch.setattr("pipelines.sources.jsonl.Jsonl.origins", lambda self: known)
+    notes = run({"jsonl": str(tmp_path / "a.jsonl")}, out / "known")[2].notes
+    assert notes == {"licence": "one: MIT; two: MIT", "origin": "one: package one; two: package two"}
 
 
 def test_a_parquet_file_without_the_column_names_those_it_has(tmp_path):

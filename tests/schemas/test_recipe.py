@@ -64,6 +64,27 @@ def test_a_good_recipe_is_read() -> None:
         ("raw: {source", "../raw: {source", r"is no name"),
         ("{raw: 1.0}", "{raw: 1.0", r"line \d+: not YAML"),
         ("seeds: [0, 1]", "seeds: [0, 0]", r"seeds must differ"),
+        (
+            "seeds: [0, 1]\n  stages: [{causal_lm: {lr: 3e-3}}]\ncompare: {",
+            "seeds: [0, 1, 2]\n  stages: [{causal_lm: {lr: 3e-3}}]\ncompare: {looks: [2], ",
+            r"line 15: the looks end at 2 seeds and there are 3: .* for example \[2, 3\]",
+        ),
+        ("{raw: 1.0}", "{raw: .inf}", r"line 8: mixes.raw.raw: Input should be a finite number"),
+        ("margin: 0.005", "margin: .nan", r"line 15: compare.margin: Input should be a finite number"),
+        ("{raw: 1.0}", "{? [a, b] : 1.0}", r"line 8: a key is a word, not a list or a mapping"),
+        ("{raw: 1.0}", "&x {raw: *x}", r"line 8: what begins here contains itself, by an alias"),
+        ("max_epochs: 4", "max_epochs: .inf", r"line 10: tokens.max_epochs: Input should be a finite number"),
+        ("threshold: 0.65", "threshold: .nan", r"line 4: rule 'language', parameter 'threshold': .*finite number"),
+        ("lr: 3e-3", "lr: .inf", r"line 14: objective 'causal_lm', parameter 'lr': .*finite number"),
+        ("bpe: 512", "bpe: 258", r"line 10: tokens.tokenizer.bpe: Input should be greater than or equal to 259"),
+        (
+            "{jsonl: corpus.jsonl}",
+            "{jsonl: {path: c, encoding: utf9}}",
+            r"line 3: source 'jsonl', parameter 'encoding': no text encoding is called 'utf9'",
+        ),
+        ("{jsonl: corpus.jsonl}", "{jsonl: {path: c, encoding: hex}}", r"line 3: .* no text encoding is called 'hex'"),
+        ("{raw: 1.0}", "[" * 2000, r"nested too deeply"),
+        ("{raw: 1.0}", "2026-13-45", r"not YAML: a value that is none of its type"),
     ],
 )
 def test_errors_name_the_line_and_the_nearest_word(old: str, new: str, message: str) -> None:
@@ -116,7 +137,25 @@ def test_set_gives_parameters_to_a_bare_name() -> None:
     assert data == {"rules": [{"gopher_quality": {"min_words": 5}}], "dedup": {"minhash": {"threshold": 0.8}}}
 
 
-@pytest.mark.parametrize("change", ["corpora", "corpora.filtered.rules[9].x=1", "a[b]=1", "x=[1"])
+def test_a_corpus_cannot_have_the_name_of_the_held_out_files() -> None:
+    text = GOOD.replace("from: raw, share: 0.02, where: 'lang = en'", "files: {jsonl: e.jsonl}")
+    parse(text, [])
+    with pytest.raises(RecipeError, match=r"line 4: 'held_out' is the corpus of `held_out: files`"):
+        parse(text.replace("  filtered:", "  held_out: {from: raw}\n  filtered:", 1), [])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "corpora",
+        "corpora.filtered.rules[9].x=1",
+        "a[b]=1",
+        "x=[1",
+        "store=&x [*x]",
+        "store={[a]: 1}",
+        "store=2026-13-45",
+    ],
+)
 def test_a_set_that_leads_nowhere_is_an_error(change: str) -> None:
     with pytest.raises(RecipeError, match="--set"):
         parse(GOOD, [change])

@@ -88,3 +88,9 @@ def test_files_that_are_no_tables_are_refused_in_words(tmp_path) -> None:
     empty.write_text("")
     with pytest.raises(InputError, match="cannot be read"):
         read_scores(empty)
+
+
+def test_seeds_that_only_look_like_numbers_are_names() -> None:
+    rows = [(mix, seed, 1.0) for mix in "ab" for seed in ("--1", "10", "-2", "9")]
+    table = pl.DataFrame([{"mix": m, "seed": s, "document": "d", "bytes": 1, "nats": n} for m, s, n in rows])
+    assert list(panel(table, "a").seeds) == ["-2", "9", "10", "--1"]

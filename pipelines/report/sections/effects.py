@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pipelines.report.charts import Tick, scale_for, ticks
 from pipelines.report.made import Made, Section
-from pipelines.showing.wording import LABEL, digits_for, plain, sentence, signed, span
+from pipelines.showing.wording import LABEL, digits_for, percent, plain, sentence, signed, span
 from schemas.records import Record
 from schemas.results import Comparison, Effect
 
@@ -44,6 +44,7 @@ class Effects(Section):
     left: str
     right: str
     baseline_value: str
+    interval: str  # its level, 95%
 
     @classmethod
     def of(cls, made: Made) -> Effects | None:
@@ -83,6 +84,7 @@ class Effects(Section):
             left="better" if lower else "worse",
             right="worse" if lower else "better",
             baseline_value=plain(found.values.get(found.baseline), digits),
+            interval=percent(found.interval),
         )
 
 

@@ -9,7 +9,7 @@ import polars as pl
 from pipelines.report import units
 from pipelines.report.made import Made, Section, read_json, shown
 from pipelines.report.sections.effects import p_value
-from pipelines.showing.wording import LABEL, digits_for, further, plain, signed, span, width_note
+from pipelines.showing.wording import LABEL, digits_for, further, percent, plain, signed, span, width_note
 from schemas.records import Record
 from schemas.results import Comparison, Effect
 
@@ -81,7 +81,7 @@ def _measure(what: str, found: Comparison, matrix: pl.DataFrame | None, bits: di
         items=words.items,
         on=f"{shown(found.on.description, 300)}: {units.count(found.on.documents)} {words.items}",
         baseline=found.baseline,
-        interval=f"{100 * found.interval:.0f}%",
+        interval=percent(found.interval),
         mixes=mixes,
         lines=[_baseline(found, digits), *(_line(e, digits) for e in found.effects)],
         parts=parts if what == "tasks" or len(parts) > 1 else [],
