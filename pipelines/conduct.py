@@ -11,8 +11,7 @@ from rich.console import Console
 
 from pipelines.engine.step import Step
 from pipelines.executors import Where, given
-from pipelines.plan import Plan, plan
-from pipelines.recipes_shipped import load
+from pipelines.plan import Plan, planned
 from pipelines.run import run
 from pipelines.showing.terminal import TerminalProgress
 from schemas.errors import RecipeError, nearest
@@ -29,9 +28,8 @@ def conduct(
     options: Sequence[str] = (),
 ) -> Plan:
     """Run a recipe (or up to the steps that `until` names) and print what came of it."""
-    recipe = load(recipe_name, sets)
-    made = plan(recipe)
-    store = Path(recipe.store)
+    made = planned(recipe_name, sets)
+    store = Path(made.recipe.store)
     targets = named(made, until) if until else made.targets
     where = Where(executor=executor, workers=workers or os.cpu_count() or 1, options=given(options))
     outcome = run(targets, store, where, TerminalProgress(console), wait)
@@ -51,9 +49,8 @@ def compared(
     recipe_name: str, sets: list[str], workers: int | None, wait: bool, as_json: bool, console: Console
 ) -> None:
     """Run what the comparison needs, then print its table, or its JSON."""
-    recipe = load(recipe_name, sets)
-    made = plan(recipe)
-    store = Path(recipe.store)
+    made = planned(recipe_name, sets)
+    store = Path(made.recipe.store)
     target = named(made, "compare")  # the main comparison alone is what scripts read
     if not as_json:
         target = [step for step in made.steps if step.kind == "compare"]

@@ -14,8 +14,12 @@ from pipelines.engine.step import Step
 from pipelines.plan_corpora import Texts
 from pipelines.plan_evaluation import evaluation
 from pipelines.plan_generation import Generation, chat_inputs, generation, held_out_rows, row_mixes
+from pipelines.recipes_shipped import load, locate
+from schemas.errors import RecipeError
 from schemas.plugin import make
 from schemas.recipe import Recipe
+from schemas.recipe_check import placing
+from schemas.recipe_file import placed
 from schemas.work import Work
 
 
@@ -44,6 +48,15 @@ class Plan:
     def find(self, name: str) -> Step:
         """Return the step of a name."""
         return next(step for step in self.steps if step.name == name)
+
+
+def planned(recipe_name: str, sets: list[str]) -> Plan:
+    """Return the steps of a recipe file or a shipped recipe, with `--set` changes; a RecipeError names the line."""
+    recipe = load(recipe_name, sets)
+    try:
+        return plan(recipe)
+    except RecipeError as error:
+        raise placed(locate(recipe_name), error) from error
 
 
 def plan(recipe: Recipe) -> Plan:
@@ -130,7 +143,8 @@ def _tokenizer(made: Plan, corpora: Mapping[str, Step], held_out: Step | None) -
     assert made.recipe.tokens is not None
     wanted = made.recipe.tokens.tokenizer
     if wanted.path is not None:
-        return made.add("tokenizer", from_directory(wanted.path))
+        with placing("tokens", "tokenizer", "path"):
+            return made.add("tokenizer", from_directory(wanted.path))
     corpus = _train_side(made, str(wanted.trained_on), corpora, held_out)
     return made.add("tokenizer", TrainTokenizer(vocabulary=int(wanted.bpe or 0), max_bytes=None), {"corpus": corpus})
 

@@ -10,7 +10,7 @@ from schemas.decontamination import HELD_OUT
 from schemas.errors import nearest
 from schemas.plugin import make
 from schemas.recipe import Corpus
-from schemas.recipe_check import at
+from schemas.recipe_check import at, placing
 
 if TYPE_CHECKING:
     from pipelines.plan import Plan
@@ -66,7 +66,8 @@ class Texts:
             fields = wanted.model_dump(exclude={"from_", "files"}, exclude_none=True)
             if wanted.files is not None:
                 fields["share"] = 1.0
-                source = self._whole("held_out", wanted.files)
+                with placing("held_out", "files"):
+                    source = self._whole("held_out", wanted.files)
             else:
                 source = self.corpus(wanted.sets[0])
             self._held_out = self.made.add("held_out", HeldOut(**fields), {"corpus": source})
@@ -93,7 +94,8 @@ class Texts:
         else:
             from pipelines.steps.read import read_work
 
-            view = View(self.made.add(f"read:{name}", read_work(corpus.source)))
+            with placing("corpora", name, "source"):
+                view = View(self.made.add(f"read:{name}", read_work(corpus.source)))
         return self._decontaminated(name, corpus, self._deduplicated(name, corpus, self._ruled(name, corpus, view)))
 
     def _ruled(self, name: str, corpus: Corpus, view: View) -> View:

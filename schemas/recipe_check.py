@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -198,6 +199,17 @@ def _make(kind: str, spec: Spec, path: Keys) -> plugin.Plugin:
 def _known(name: str, known: Iterable[str], kind: str, path: Keys) -> None:
     if name not in known:
         raise at(path, f"no {kind} is called {name!r}: {nearest(name, known)}")
+
+
+@contextmanager
+def placing(*path: str | int) -> Iterator[None]:
+    """Give a RecipeError that comes out of the block the keys of its place, unless it knows them already."""
+    try:
+        yield
+    except RecipeError as error:
+        if hasattr(error, "path"):
+            raise
+        raise at(path, str(error)) from error
 
 
 def at(path: Keys, message: str) -> RecipeError:

@@ -63,6 +63,15 @@ def parse(text: str, sets: list[str], origin: str = "recipe", stem: str = "recip
     return recipe
 
 
+def placed(path: Path, error: RecipeError) -> RecipeError:
+    """Return an error that was found after reading, by planning, with the recipe's file and line where it has any."""
+    keys: Keys = getattr(error, "path", ())
+    if not keys:
+        return error
+    tree = yaml.compose(path.read_text(encoding="utf-8"), Loader=RecipeLoader)
+    return RecipeError(f"{path}{_line(tree, keys)}: {error}")
+
+
 def apply(data: dict[str, Any], change: str) -> None:
     """Apply one `--set` change such as `corpora.filtered.rules[0].language.threshold=0.8` in place."""
     key, equals, value = change.partition("=")

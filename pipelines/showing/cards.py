@@ -10,8 +10,7 @@ import polars as pl
 
 from data_cards.card import Card, Origin, render
 from pipelines.engine.step import Step
-from pipelines.plan import Plan, plan
-from pipelines.recipes_shipped import load
+from pipelines.plan import Plan, planned
 from schemas.artifact import Artifact, write_text
 from schemas.decontamination import HELD_OUT, DecontaminationWords
 from schemas.errors import InputError
@@ -26,7 +25,7 @@ def write_cards(recipe_name: str, sets: list[str], out: Path | None = None) -> l
     Return the paths beside the data. Files of the held-out set have a `corpus:` step too, but are no corpus of the
     recipe and get no card. Raises InputError when nothing is finished yet.
     """
-    made = plan(load(recipe_name, sets))
+    made = planned(recipe_name, sets)
     store = Path(made.recipe.store)
     written = []
     for step in made.steps:

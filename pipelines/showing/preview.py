@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.engine.step import Step
-from pipelines.plan import plan
-from pipelines.recipes_shipped import load
+from pipelines.plan import planned
 from schemas.plugin import make
 
 # Worker-seconds on one core of about 3 GHz, measured with the quickstart, without the half minute in which every worker
@@ -41,9 +40,8 @@ class Row:
 
 def preview(recipe_name: str, sets: list[str], as_json: bool, console: Console) -> None:
     """Print the plan of a recipe; runs nothing and writes nothing."""
-    recipe = load(recipe_name, sets)
-    made = plan(recipe)
-    store = Path(recipe.store)
+    made = planned(recipe_name, sets)
+    store = Path(made.recipe.store)
     rows = rows_of(made.steps, store)
     if as_json:
         console.print(json.dumps([asdict(row) for row in rows], indent=1), soft_wrap=True)

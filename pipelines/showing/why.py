@@ -8,18 +8,17 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
-from pipelines.plan import plan
-from pipelines.recipes_shipped import load
+from pipelines.plan import planned
 from pipelines.showing.printable import one_line
 from schemas.errors import InputError
 
 
 def tell(recipe_name: str, sets: list[str], document: str, console: Console) -> None:
     """Print the fate of a document (a whole id, or its unique beginning of 6 digits and more)."""
-    recipe = load(recipe_name, sets)
-    store = Path(recipe.store)
+    made = planned(recipe_name, sets)
+    store = Path(made.recipe.store)
     found = False
-    for step in plan(recipe).steps:
+    for step in made.steps:
         artifact = step.artifact(store)
         if step.kind not in ("corpus", "train_side", "held_out") or not artifact.done:
             continue

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import polars as pl
@@ -13,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from pipelines.cli import app, main
-from pipelines.plan import plan
+from pipelines.plan import plan, planned
 from pipelines.recipes_shipped import load
 from pipelines.showing import doctor
 from pipelines.showing.preview import preview, rows_of
@@ -186,6 +187,22 @@ def test_list_names_every_kind_and_its_parts():
         assert result.exit_code == 0 and name in result.output
     schema = json.loads(runner.invoke(app, ["list", "schema"]).output)
     assert "corpora" in schema["properties"]
+
+
+@pytest.mark.parametrize(
+    ("more", "line", "message"),
+    [
+        ("mixes: {m: {raw: 1}}\ntokens: {tokenizer: {path: nowhere}, budget: 9}\n", 7, "nowhere: no tokenizer.json"),
+        ("held_out:\n  files: {samples: [api_doc]}\n", 7, "no sample set is called 'api_doc'"),
+        ("  c: {from: raw, decontaminate: true}\nheld_out: {from: c}\n", 6, "the held-out set is drawn from 'c'"),
+    ],
+)
+def test_what_only_planning_finds_wrong_names_its_line_too(made, tmp_path, more, line, message):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(Path(made.recipe).read_text() + more)
+    with pytest.raises(RecipeError, match=message) as raised:
+        planned(str(recipe), [])
+    assert str(raised.value).startswith(f"{recipe}, line {line}: ") and raised.value.exit_code == 2
 
 
 def test_a_value_that_no_earlier_check_refused_ends_with_exit_code_2(monkeypatch, capsys):
