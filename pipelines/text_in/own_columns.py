@@ -15,6 +15,7 @@ from schemas.artifact import Artifact, writing
 from schemas.work import Counts, Work
 
 RECORDS = 4096  # as Python objects at once
+DEEPEST = 32  # Parquet refuses a schema of more than 100 levels, and a list counts as several
 
 
 class OwnColumns(Work):
@@ -66,6 +67,8 @@ def found_in(records: list[dict[str, Any]]) -> pa.Schema:
             found = pa.array([record.get(name) for record in records]).type
         except (pa.ArrowException, OverflowError):
             found = pa.large_string()
+        if _depth(found) > DEEPEST:
+            found = pa.large_string()
         fields.append(pa.field(name, found))
     return pa.schema(fields)
 
@@ -97,6 +100,14 @@ def table_of(records: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
             values = [v if v is None else float(v) for v in values]  # Arrow refuses whole numbers above 2^53
         columns[field.name] = pa.array(values, field.type)
     return pa.table(columns, schema=schema)
+
+
+def _depth(kind: pa.DataType) -> int:
+    """Return how many types lie inside one another."""
+    depth, level = 0, [kind]
+    while level:
+        depth, level = depth + 1, [inner.field(i).type for inner in level for i in range(inner.num_fields)]
+    return depth
 
 
 def _storable(kind: pa.DataType) -> bool:

@@ -103,6 +103,15 @@ def test_json_lines_with_values_that_no_column_type_holds(tmp_path: Path) -> Non
     assert found["part"].to_list() == [None, 1.0, 0.5]
 
 
+@pytest.mark.parametrize("levels", [40, 120, 240])
+def test_json_lines_nested_deeper_than_parquet_goes_are_kept_as_json(tmp_path: Path, levels: int) -> None:
+    nested = '{"a":' * levels + "1" + "}" * levels
+    (tmp_path / "in.jsonl").write_text('{"text": "one two three", "deep": ' + nested + "}\n")
+    filter_files(tmp_path / "in.jsonl", tmp_path / "out", ["length"])
+    (row,) = pl.concat([pl.read_parquet(f) for f in (tmp_path / "out").glob("*/*.parquet")], how="diagonal").to_dicts()
+    assert row["deep"] == nested
+
+
 def test_text_with_a_dictionary_is_text_also_where_it_is_edited(tmp_path: Path) -> None:
     words = ["write to ann@example.org", "nothing to hide here"]
     table = pa.table({"text": pa.array(words).dictionary_encode(), "kind": pa.array(["x", "y"]).dictionary_encode()})
