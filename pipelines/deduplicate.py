@@ -16,7 +16,7 @@ from pipelines.engine.step import Step
 from pipelines.executors import Where
 from pipelines.run import Progress, run
 from pipelines.steps.sort_rows import SortRows
-from pipelines.text_in.own_rows import own_rows
+from pipelines.text_in.own_rows import own_rows, workers_for
 from schemas.artifact import Artifact
 from schemas.errors import RecipeError
 from schemas.plugin import make
@@ -65,7 +65,7 @@ def dedup_files(
     edited = {"edited": decided} if method.edits else {}
     last = add("sort", SortRows(text=text), {"rows": rows, "decided": decided, "measures1": decided, **edited})
     store = out / STEPS
-    run([last], store, Where(workers=os.cpu_count() or 1), progress)
+    run([last], store, Where(workers=workers_for(rows)), progress)
     read, sort = (Counts.model_validate(steps[name].artifact(store).manifest.counts) for name in ("rows", "sort"))
     if save_index is not None and signed is not None:
         _save_index(signed.artifact(store), save_index)

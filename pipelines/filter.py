@@ -12,7 +12,7 @@ from pipelines.executors import Where
 from pipelines.measuring.rule import stages
 from pipelines.run import Progress, run
 from pipelines.steps.sort_rows import SortRows
-from pipelines.text_in.own_rows import own_rows
+from pipelines.text_in.own_rows import own_rows, workers_for
 from schemas.errors import RecipeError
 from schemas.work import Counts
 
@@ -44,7 +44,7 @@ def filter_files(
     rows = own_rows(source, text)
     last = _chain(rows, rules, "exact" if exact_words else "fast", language or "en", text)
     store = out / STEPS
-    run([last], store, Where(workers=os.cpu_count() or 1), progress)
+    run([last], store, Where(workers=workers_for(rows)), progress)
     read = Counts.model_validate(rows.artifact(store).manifest.counts)
     sort = Counts.model_validate(last.artifact(store).manifest.counts)
     for folder in ("kept", "dropped"):

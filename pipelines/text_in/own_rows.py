@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -191,6 +192,12 @@ def own_rows(source: Path, text: str = "text", meta: Iterable[str] = (), whole: 
     work = OwnRows(parts=tuple(ordered), text=text, meta=tuple(meta), whole=whole)
     lines = tuple(parts["lines"])
     return Step("rows", work, {"columns": Step("columns", OwnColumns(parts=lines, text=text))} if lines else {})
+
+
+def workers_for(rows: Step) -> int:
+    """Return how many workers pay for the parts that a step of `own_rows` reads: starting them takes seconds."""
+    assert isinstance(rows.work, OwnRows)
+    return max(1, min(os.cpu_count() or 1, len(rows.work.parts)))
 
 
 def _is_parquet(path: Path) -> bool:

@@ -78,6 +78,7 @@ def made(scripted, play, chat_model, tmp_path) -> Plan:
     return plan(parse(RECIPE.format(**places), [], origin="chain.yaml", stem="chain"))
 
 
+@pytest.mark.slow
 def test_the_whole_chain_runs_and_a_second_run_executes_nothing_and_asks_nothing(made, scripted) -> None:
     store = Path(made.recipe.store)
     first = run(made.targets, store, Where(workers=1))

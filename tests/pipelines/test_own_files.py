@@ -140,6 +140,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "SPLIT_BYTES", 4096)
 
 
+@pytest.mark.slow  # starts workers again and again
 @pytest.mark.parametrize("name", ["in.parquet", "in.jsonl"])
 def test_a_large_file_is_read_in_parts_and_comes_out_the_same(tmp_path: Path, name: str, small_parts: None) -> None:
     rows = pl.DataFrame({"text": [f"{i % 300} has a few words" if i % 7 else "short" for i in range(600)]})
