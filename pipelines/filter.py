@@ -32,8 +32,8 @@ def filter_files(
 
     `rules` are written as in recipes. The files' columns stay; `why` holds every measured value and `dropped` has the
     `reason`; rows that could not be read are listed in `out/unreadable`. `language` says whose tokens exact words are
-    (English without it). Raises RecipeError for an unknown rule, or
-    when `out` holds something else, InputError for files that are none.
+    (English without it). Raises RecipeError for an unknown rule, or when `out` holds something else, InputError for
+    files that are none.
     """
     if not rules:
         raise RecipeError("name at least one rule: --rules gopher_quality,...; `windtunnel list rule` shows them")

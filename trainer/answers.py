@@ -70,8 +70,8 @@ def _asked(artifact: Artifact) -> list[dict[str, str]]:
     """Return document, source, group and first user turn of every conversation; equal questions once."""
     found: dict[str, dict[str, str]] = {}
     for file in artifact.files("rows"):
-        table = pq.read_table(file)
-        for row in table.select([name for name in WANTED if name in table.column_names]).to_pylist():
+        names = pq.read_schema(file).names
+        for row in pq.read_table(file, columns=[name for name in WANTED if name in names]).to_pylist():
             prompt = next((m["content"] for m in row["messages"] if m["role"] == "user"), "")
             if prompt:
                 about = {"document": row["id"], "source": row["source"], "group": row.get("group") or row["id"]}

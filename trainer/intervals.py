@@ -40,9 +40,7 @@ import numpy as np
 from trainer.paired import Panel
 
 CLUSTERS_FROM = 20  # with fewer, the spread between sources is itself a guess, and sources are named targets
-MOST_BAGS = (
-    4096  # groups of documents are pooled at random into at most so many, so that memory does not grow with them
-)
+MOST_BAGS = 4096  # groups of documents are pooled into at most so many, so that memory does not grow with them
 
 
 @dataclass(frozen=True)

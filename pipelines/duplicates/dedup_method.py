@@ -120,8 +120,8 @@ class Sign(Work):
     """Makes the keys of the living documents of a shard, and their scores where one is needed to choose.
 
     Inputs: `documents` and, if any, prior `decisions`; where a measured value counts, roles that begin with `measures`.
-    Writes `keys/NNNNN.arrow`, `scores/NNNNN.arrow` (one a row of
-    the shard) and `index.json`, which makes the artifact an index as it is.
+    Writes `keys/NNNNN.arrow`, `scores/NNNNN.arrow` (one a row of the shard) and `index.json`, which makes the artifact
+    an index as it is.
     """
 
     version: ClassVar[int] = 2

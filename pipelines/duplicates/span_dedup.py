@@ -63,8 +63,7 @@ class SpanDedup(Dedup):
 
     def comparable(self) -> dict[str, Any]:
         """Return the parameters that keys of an index must share with ours."""
-        unit, span = self.shape
-        return {"method": "spans", "unit": unit, "span": span, "within": self.within, "folding": FOLDING}
+        return _parameters(*self.shape, self.within)
 
     def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None, measures: Sequence[Any] = ()) -> Any:
         read = {"documents": documents} if decisions is None else {"documents": documents, "decisions": decisions}
@@ -91,6 +90,11 @@ class SpanDedup(Dedup):
         return add(f"{self.name}:{corpus}", cut, {**read, "found": found})
 
 
+def _parameters(unit: Unit, span: int, within: str | None) -> dict[str, Any]:
+    """Return what an index of spans was made with, and what one must have been made with to be of use."""
+    return {"method": "spans", "unit": unit, "span": span, "within": within, "folding": FOLDING}
+
+
 class SpanSign(Work):
     """Makes the keys of all spans of a shard's living documents; the artifact can serve as an index."""
 
@@ -114,8 +118,7 @@ class SpanSign(Work):
         return Counts(seen=seen, kept=seen, bytes=size, notes={"spans": len(key)})
 
     def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        shape = {"unit": self.unit, "span": self.span, "within": self.within}
-        parameters = {"method": "spans", **shape, "folding": FOLDING}
+        parameters = _parameters(self.unit, self.span, self.within)
         write_text(out / INDEX, canonical_json(index_notes(out, parameters)))
 
     def _batches(self, inputs: Mapping[str, Artifact], rank: int) -> Iterator[tuple[Any, ...]]:
