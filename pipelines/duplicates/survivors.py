@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.steps.measured import measures_of
 from schemas.artifact import Artifact
 from schemas.errors import InputError, nearest
 from schemas.records import DOCUMENT
@@ -59,16 +60,13 @@ def measured_column(inputs: Mapping[str, Artifact], rank: int, name: str) -> pa.
     Read from all roles that begin with `measures`, in the order of their numbers; where several have the column, the
     later one counts if it has a value, as in `why`. Raises InputError when none has it.
     """
-    roles = sorted((role for role in inputs if role.startswith("measures")), key=lambda role: (len(role), role))
     known: set[str] = set()
     found: pa.Array | None = None
-    for files in (inputs[role].files("measures") for role in roles):
-        if not files:  # methods that cut spans measure nothing
-            continue
-        names = set(pq.read_schema(files[rank]).names) - {"id"}
+    for path in measures_of(inputs, rank):
+        names = set(pq.read_schema(path).names) - {"id"}
         known |= names
         if name in names:
-            values = pq.read_table(files[rank], columns=[name])[name].combine_chunks()
+            values = pq.read_table(path, columns=[name])[name].combine_chunks()
             found = values if found is None else pc.coalesce(values, found.cast(values.type))  # type: ignore[attr-defined]
     if found is None:
         raise InputError(f"nothing called {name!r} was measured before: {nearest(name, known)}")

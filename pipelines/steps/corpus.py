@@ -44,6 +44,8 @@ class Corpus(Work):
                 rows = with_why(batch, measured.take(batch.num_rows))
                 part = None if decided is None else pl.DataFrame(decided.take(batch.num_rows))
                 write(rows, part, kept, dropped, counts)
+            for beside in (measured, *([decided] if decided is not None else [])):
+                beside.end()
         return counts.check(f"corpus, shard {rank}")
 
 

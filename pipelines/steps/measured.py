@@ -37,14 +37,18 @@ class Beside:
         found, self._held = self._held.slice(0, rows), self._held.slice(rows)
         return found
 
+    def end(self) -> None:
+        """Raise when rows are left over: those before them may have stood beside another's values."""
+        left = self._held.num_rows + sum(batch.num_rows for batch in self._batches)
+        if left:
+            raise RuntimeError(f"{left} rows stand beside none: the files are not row-aligned")
+
 
 class Measured:
     """What the inputs whose roles begin with `measures` measured on a shard, in the order of the roles."""
 
     def __init__(self, inputs: Mapping[str, Artifact], rank: int, stack: ExitStack) -> None:
-        roles = sorted((role for role in inputs if role.startswith("measures")), key=lambda role: (len(role), role))
-        found = [files for role in roles if (files := inputs[role].files("measures"))]
-        self._files = [Beside(files[rank], stack) for files in found]
+        self._files = [Beside(path, stack) for path in measures_of(inputs, rank)]
 
     @property
     def empty(self) -> pl.DataFrame | None:
@@ -54,6 +58,17 @@ class Measured:
     def take(self, rows: int) -> pl.DataFrame | None:
         """Return the values of the next `rows` rows."""
         return merged([pl.DataFrame(file.take(rows)) for file in self._files])
+
+    def end(self) -> None:
+        """Raise when values are left over."""
+        for file in self._files:
+            file.end()
+
+
+def measures_of(inputs: Mapping[str, Artifact], rank: int) -> list[Path]:
+    """Return the files of measured values of a shard; a later one goes over an earlier one where it has a value."""
+    roles = sorted((role for role in inputs if role.startswith("measures")), key=lambda role: (len(role), role))
+    return [files[rank] for role in roles if (files := inputs[role].files("measures"))]  # cutting measures nothing
 
 
 def merged(frames: Sequence[pl.DataFrame]) -> pl.DataFrame | None:

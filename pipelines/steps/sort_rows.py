@@ -56,6 +56,8 @@ class SortRows(Work):
                 counts.seen += rows.num_rows
                 counts.kept += reasons.null_count
                 dropped.update(reasons.drop_null().to_pylist())
+            for beside in (decided, measured, *([edited] if edited is not None else [])):
+                beside.end()
         counts.dropped = dict(sorted(dropped.items()))
         return counts.check(f"sort, shard {rank}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from pipelines.deduplicate import dedup_files
 from pipelines.filter import filter_files
 from pipelines.sources import jsonl, parquet
+from pipelines.steps.measured import Beside
 from pipelines.steps.sort_rows import with_reason, with_why
 from pipelines.text_in import own_rows
 from schemas.errors import InputError
@@ -179,3 +181,21 @@ def test_a_method_that_compares_within_a_shard_gets_a_file_as_one(tmp_path: Path
     pl.DataFrame({"text": texts}).write_parquet(tmp_path / "in.parquet", row_group_size=50)
     dedup_files(tmp_path / "in.parquet", tmp_path / "out", {"substring": {"min_words": 1}})
     assert rows_of(tmp_path / "out")["text"][-1] == "first this"
+
+
+def test_values_that_do_not_stand_beside_their_rows_are_an_error(tmp_path: Path) -> None:
+    pl.DataFrame({"words": list(range(5))}).write_parquet(tmp_path / "measures.parquet")
+    for taken, left in (([2, 3], 0), ([2, 2], 1), ([5, 1], None)):
+        with ExitStack() as stack:
+            beside = Beside(tmp_path / "measures.parquet", stack)
+            if left is None:
+                beside.take(taken[0])
+                with pytest.raises(RuntimeError, match="not row-aligned"):
+                    beside.take(taken[1])
+                continue
+            assert [beside.take(rows)["words"].to_pylist() for rows in taken] == [[0, 1], [2, 3, 4][: taken[1]]]
+            if left:
+                with pytest.raises(RuntimeError, match="1 rows stand beside none"):
+                    beside.end()
+            else:
+                beside.end()
