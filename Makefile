@@ -27,6 +27,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.core: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install $(PIP) -e .
+	$(BIN)/windtunnel doctor --compile
 	touch $@
 
 $(VENV)/.test: $(VENV)/.core

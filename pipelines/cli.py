@@ -375,8 +375,15 @@ def card(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    compile_: Annotated[bool, typer.Option("--compile", help="Compile the kernels now, not in the first run.")] = False,
+) -> None:
     """Check this machine: Python, packages, cores, memory, disk, package index, optional parts."""
     from pipelines.showing.doctor import examine
 
+    if compile_:
+        from pipelines.precompile import compile_kernels
+
+        _console().print(f"kernels compiled in {compile_kernels():.0f} s")
+        return
     raise typer.Exit(examine(_console()))
