@@ -22,6 +22,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ import pyarrow.parquet as pq
 from scipy import stats
 
 from pipelines.dedup.minhash import Minhash, signatures_of
+from pipelines.duplicates.survivors import text_buffers
 from pipelines.fetching import samples
+from pipelines.kernels import shingle_sets
+from pipelines.measuring.folding import table as fold_table
 from pipelines.steps.corpus import Corpus
 from schemas.artifact import Artifact
 from schemas.records import DOCUMENT, document_id
@@ -159,15 +163,37 @@ def found(minima: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return (minima[pairs[:, 0]] == minima[pairs[:, 1]]).all(axis=2).any(axis=1)
 
 
-def peer_minima(texts: list[str], seeds: int) -> Iterator[np.ndarray]:
-    """Yield datatrove's minima of the texts (documents x bands x rows) with each seed; its shingles are made once."""
+def peer_shingles(texts: list[str]) -> list[np.ndarray]:
+    """Return datatrove's hashes of the n-grams of each text."""
     from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupSignature
 
-    first = MinhashDedupSignature("unused", MinhashConfig())
-    shingles = [first.get_shingles(text) for text in texts]
+    block = MinhashDedupSignature("unused", MinhashConfig())
+    return [np.asarray(block.get_shingles(text)).ravel() for text in texts]
+
+
+def peer_minima(shingles: list[np.ndarray], seeds: int) -> Iterator[np.ndarray]:
+    """Yield datatrove's minima (documents x bands x rows) with each seed."""
+    from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupSignature
+
     for seed in range(1, seeds + 1):
         block = MinhashDedupSignature("unused", MinhashConfig(seed=seed))
-        yield np.array([block.get_signature(s) if len(s) else np.zeros((14, 8)) for s in shingles], np.uint64)
+        found = [block.get_signature(s.reshape(-1, 1)) if len(s) else np.zeros((14, 8)) for s in shingles]
+        yield np.array(found, np.uint64)
+
+
+def our_shingles(column: pa.Array) -> list[np.ndarray]:
+    """Return our hashes of the n-grams of each text."""
+    data, offsets = text_buffers(column)
+    held, starts = shingle_sets.shingle_sets(data, offsets, *fold_table(), Minhash().ngram)
+    return [held[start:end] for start, end in pairwise(starts)]
+
+
+def expected(shingles: list[np.ndarray], pairs: np.ndarray) -> np.ndarray:
+    """Return each pair's chance to agree in one of 14 bands of 8, from the exact similarity of its n-grams."""
+    sets = [np.unique(s) for s in shingles]
+    both = np.array([len(np.intersect1d(sets[a], sets[b], assume_unique=True)) for a, b in pairs])
+    either = np.array([len(sets[a]) + len(sets[b]) for a, b in pairs]) - both
+    return 1 - (1 - (both / np.maximum(1, either)) ** 8) ** 14
 
 
 def recall(megabytes: float, seeds: int) -> None:
@@ -183,16 +209,20 @@ def recall(megabytes: float, seeds: int) -> None:
     column, alive = pa.array(texts, pa.large_string()), np.ones(len(texts), bool)
     ours = [signatures_of(Minhash(seed=seed), column, alive)[0].reshape(-1, 14, 8) for seed in range(1, seeds + 1)]
     mine = np.array([found(minima, pairs) for minima in ours])
-    peers = np.array([found(minima, pairs) for minima in peer_minima(texts, seeds)])
+    shingles = peer_shingles(texts)
+    peers = np.array([found(minima, pairs) for minima in peer_minima(shingles, seeds)])
+    chances = expected(our_shingles(column), pairs), expected(shingles, pairs)
     print(f"recall of {len(rates)} planted pairs by edit rate, mean of {seeds} seeds, with 95 % intervals:")
     for rate in RATES:
         first, second = (hits[:, rates == rate].mean(axis=1) for hits in (mine, peers))
         if first.size and np.isfinite(first).all():
             apart = first - second  # the draws of the two families have nothing to do with each other
             half = stats.t.ppf(0.975, seeds - 1) * apart.std(ddof=1) / seeds**0.5
+            mine_is, theirs_is = (chance[rates == rate].mean() for chance in chances)
             print(
                 f"  {rate:5.0%}  ours {first.mean():.4f} (seeds differ by {first.std(ddof=1):.4f})  "
                 f"datatrove {second.mean():.4f} ({second.std(ddof=1):.4f})  difference {apart.mean():+.4f} +-{half:.4f}"
+                f"  perfect hashes {mine_is:.4f} {theirs_is:.4f} {mine_is - theirs_is:+.4f}"
             )
 
 
@@ -229,7 +259,10 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=8)
     parser.add_argument("--recall-mb", type=float, default=30)
     parser.add_argument("--seeds", type=int, default=12)
+    parser.add_argument("--recall-only", action="store_true")
     args = parser.parse_args()
+    if args.recall_only:
+        return recall(args.recall_mb, args.seeds)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         corpus(root / "warm", 0.3, 1)
@@ -247,7 +280,7 @@ def main() -> None:
         print(
             f"signatures: {our_sign / peer_sign:.0f}x (goal 60x)   end to end: {our_whole / peer_whole:.0f}x (goal 25x)"
         )
-    recall(args.recall_mb, args.seeds)
+    return recall(args.recall_mb, args.seeds)
 
 
 if __name__ == "__main__":
