@@ -92,7 +92,7 @@ def decided(path: Path, links: list[list[Any]]) -> int:
         (link,) = links[0]
         frame = pl.from_arrow(measured(batch, link.settings, []))
         assert isinstance(frame, pl.DataFrame)
-        reasons = frame.select(link.verdict.alias(str(k)) for k, (link,) in enumerate(links))
+        reasons = frame.select_seq(link.verdict.alias(str(k)) for k, (link,) in enumerate(links))
         dropped += reasons.select(pl.any_horizontal(pl.all().is_not_null()).sum()).item()
     return dropped
 
