@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 PACKAGE = "datatrove.pipeline."
 _PATH = re.compile(r"datatrove\.pipeline(\.[A-Za-z][A-Za-z0-9_]*){2,}")
 _METADATA = ("url", "source", "lang", "meta")
+
+
+class Kind(StrEnum):
+    """What of datatrove can stand in a recipe."""
+
+    FILTER = "filter"
+    FORMATTER = "formatter"
+    EXTRACTOR = "extractor"
+    READER = "reader"
 
 
 class Call(NamedTuple):
@@ -70,39 +80,46 @@ def parse(call: str) -> Call:
     return Call(path, positional, named)
 
 
-def kind_of(call: Call) -> str:
-    """Return `filter` or `formatter`; raises RecipeError for other classes and for arguments that the class has not."""
-    found = _class(call)
+def kind_of(call: Call) -> Kind:
+    """Return what a block is; raises RecipeError for other classes and for arguments that the class has not."""
+    found, kind = _class(call)
     try:
         inspect.signature(found).bind(*call.positional, **call.named)
     except TypeError as error:
         raise RecipeError(f"block {call.path}: {error}; it takes {inspect.signature(found)}") from error
-    from datatrove.pipeline.filters.base_filter import BaseFilter
-
-    return "filter" if issubclass(found, BaseFilter) else "formatter"
+    return kind
 
 
 def build(call: Call) -> Any:
     """Return the block; raises RecipeError when its class refuses the arguments or misses a package."""
     try:
-        return _class(call)(*call.positional, **call.named)
+        return _class(call)[0](*call.positional, **call.named)
     except Exception as error:
         raise RecipeError(f"block {call.path} cannot be built: {type(error).__name__}: {error}") from error
 
 
-def _class(call: Call) -> type:
+def _class(call: Call) -> tuple[type, Kind]:
+    from datatrove.pipeline.extractors.base import BaseExtractor
     from datatrove.pipeline.filters.base_filter import BaseFilter
     from datatrove.pipeline.formatters.base import BaseFormatter
+    from datatrove.pipeline.readers.base import BaseDiskReader
 
+    bases: dict[type, Kind] = {
+        BaseFilter: Kind.FILTER,
+        BaseFormatter: Kind.FORMATTER,
+        BaseExtractor: Kind.EXTRACTOR,
+        BaseDiskReader: Kind.READER,
+    }
     module_name, _, name = call.path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), name, None)
     except ImportError as error:
         raise RecipeError(f"block {call.path}: {error}") from error
-    ours = isinstance(found, type) and found.__module__.startswith(PACKAGE)
-    if not isinstance(found, type) or not ours or not issubclass(found, (BaseFilter, BaseFormatter)):
-        raise RecipeError(f"block {call.path}: {module_name} has no filter or formatter of that name")
-    return found
+    if isinstance(found, type) and found.__module__.startswith(PACKAGE):
+        for base, kind in bases.items():
+            if issubclass(found, base):
+                return found, kind
+    raise RecipeError(f"block {call.path}: {module_name} has no {', '.join(Kind)} of files of that name")
 
 
 def documents_of(batch: pa.RecordBatch) -> list[Document]:
@@ -177,6 +194,77 @@ def _outcome(result: Any, document: Document) -> Outcome:
     return Outcome(bool(kept), None if kept or reason is None else str(reason), None, document.text)
 
 
+def extracted(block: Any, documents: list[Document]) -> list[Outcome]:
+    """Return what an extractor makes of every document, each within the block's time limit in a process of its own.
+
+    A document without text goes with the reason `no_text`; one that took too long or broke the extractor has no verdict
+    and the exception's name. datatrove leaves out all of them.
+    """
+    from datatrove.pipeline.extractors.base import ExtractorSandbox
+
+    outcomes: list[Outcome] = []
+    with ExtractorSandbox(timeout=block.timeout, warmup_text="") as sandbox:
+        for document in documents:
+            try:
+                text = sandbox.process_document(document.text, block.extract)
+            except Exception as error:
+                outcomes.append(Outcome(None, None, type(error).__name__, document.text))
+            else:
+                outcomes.append(Outcome(bool(text), None if text else "no_text", None, text or ""))
+    return outcomes
+
+
+class Lost(NamedTuple):
+    """What a reader passed over, or could not read."""
+
+    where: str
+    error: str
+    detail: str
+
+
+def read_with(reader: Any, file: str) -> Iterator[tuple[str, dict[str, Any]] | Lost]:
+    """Yield the records of a file (where; text, id and metadata side by side), and what is lost.
+
+    datatrove passes over records without text, and only logs what it cannot read: both are told here.
+    """
+    from loguru import logger
+
+    lost: list[Lost] = []
+    places: dict[int, Any] = {}  # of documents on their way; readers of batches make many before they yield one
+    plain = reader.get_document_from_dict
+
+    def watched(data: Any, source_file: str, place: Any) -> Any:
+        try:
+            document = plain(data, source_file, place)
+        except Exception as error:
+            lost.append(Lost(f"{file}:{place}", "unusable_record", _said(error)))
+            return None
+        if document is None:
+            lost.append(Lost(f"{file}:{place}", "no_text", f"field {reader.text_key!r}"))
+        else:
+            places[id(document)] = place
+        return document
+
+    def warned(message: Any) -> None:
+        lost.append(Lost(file, "reader_warning", _said(message.record["message"])))
+
+    reader.get_document_from_dict = watched
+    reader._empty_warning = True  # such records are counted above, one by one
+    ear = logger.add(warned, level="WARNING", filter="datatrove.pipeline.readers")
+    try:
+        for document in reader.read_files_shard([file]):
+            yield from lost
+            lost.clear()
+            known = {name: value for name, value in document.metadata.items() if name != "file_path"}
+            where = f"{file}:{places.pop(id(document), '')}"
+            yield where, {**known, "id": document.id, "text": document.text}
+    except Exception as error:
+        lost.append(Lost(file, "reader_failed", f"the rest of the file is not read: {_said(error)}"))
+    finally:
+        logger.remove(ear)
+    yield from lost
+
+
 def formatted(block: Any, documents: list[Document]) -> tuple[list[str], int]:
     """Return the rewritten texts and how many documents the formatter failed on; those stay as they were."""
     texts, failed = [], 0
@@ -187,6 +275,12 @@ def formatted(block: Any, documents: list[Document]) -> tuple[list[str], int]:
             texts.append(document.text)
             failed += 1
     return texts, failed
+
+
+def _said(what: Any) -> str:
+    """Return a message, or an exception by name, as text that any file can hold."""
+    text = f"{type(what).__name__}: {what}" if isinstance(what, Exception) else str(what)
+    return text.encode("utf-8", "replace").decode()[:300]
 
 
 def _batched(documents: Iterator[Document], size: int) -> Iterator[list[Document]]:

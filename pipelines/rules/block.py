@@ -1,4 +1,4 @@
-"""Any filter or formatter of datatrove as a rule: its verdict and reason become columns, its rewriting an edit."""
+"""Any filter, formatter or extractor of datatrove as a rule: its verdict becomes columns, its rewriting an edit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ import pyarrow as pa
 from blake3 import blake3
 from pydantic import field_validator, model_validator
 
-from pipelines.measuring.datatrove_block import Call, build, documents_of, filtered, formatted, kind_of, parse
+from pipelines.measuring.datatrove_block import (
+    Call,
+    Kind,
+    build,
+    documents_of,
+    extracted,
+    filtered,
+    formatted,
+    kind_of,
+    parse,
+)
 from pipelines.measuring.rule import Example, Reason, Rule, when
 from schemas.errors import RecipeError
 
@@ -20,17 +30,18 @@ _GOPHER = "datatrove.pipeline.filters.GopherQualityFilter(min_stop_words=None, m
 
 
 class Block(Rule):
-    """Drop what a datatrove filter drops, rewrite as a datatrove formatter does.
+    """Drop what a datatrove filter drops, rewrite as a datatrove formatter or extractor does.
 
     call: the block's constructor as text, with literals as arguments; it is parsed and never evaluated, and only
-    filters and formatters below `datatrove.pipeline.` are built. name: the word in columns and reasons; the class's
-    name and a digest of the call by default, so that two calls never share columns. rewrites: true for filters that
-    change the text as well (C4QualityFilter); one that does so unannounced is an error, since its edits would be lost.
-    Filters see id and text, and as metadata url, source, lang (as `language` too) and the fields of meta, as the source
-    gave them; what other rules measured, such as a language found by `language`, is not passed. datatrove's readers,
-    writers, extractors, tokenizers and dedup blocks are no rules. A document on which the block raises goes as
-    `failed`. A block with state (a cycle of replacements, a random stream) starts anew in every shard. Columns:
-    `NAME_kept`, `NAME_reason`, `NAME_error`.
+    filters, formatters and extractors below `datatrove.pipeline.` are built. name: the word in columns and reasons; the
+    class's name and a digest of the call by default, so that two calls never share columns. rewrites: true for filters
+    that change the text as well (C4QualityFilter); one that does so unannounced is an error, since its edits would be
+    lost. Filters see id and text, and as metadata url, source, lang (as `language` too) and the fields of meta, as the
+    source gave them; what other rules measured, such as a language found by `language`, is not passed. A document on
+    which the block raises goes as `failed`. An extractor works twice on what it keeps, the first time for the verdict,
+    in a process of its own; its `timeout` goes by the clock, so give it enough for a busy machine. A block with state
+    (a cycle of replacements, a random stream) starts anew in every shard. A reader is a source, `source: {block: ...}`;
+    writers, tokenizers and dedup blocks have no place in a recipe. Columns: `NAME_kept`, `NAME_reason`, `NAME_error`.
     """
 
     primary: ClassVar[str | None] = "call"
@@ -71,9 +82,12 @@ class Block(Rule):
         return parse(self.call)
 
     @cached_property
-    def kind(self) -> str:
-        """`filter` or `formatter`."""
-        return kind_of(self.parsed)
+    def kind(self) -> Kind:
+        """What the block is; raises RecipeError for a reader."""
+        kind = kind_of(self.parsed)
+        if kind == Kind.READER:
+            raise RecipeError(f"{self.parsed.path} is a reader: as a source it stands in `source: {{block: ...}}`")
+        return kind
 
     @cached_property
     def label(self) -> str:
@@ -86,19 +100,20 @@ class Block(Rule):
 
     @property
     def edits(self) -> bool:
-        return self.rewrites or self.kind == "formatter"
+        return self.rewrites or self.kind != Kind.FILTER
 
     @property
     def measures(self) -> bool:
-        return self.kind == "filter"
+        return self.kind != Kind.FORMATTER
 
     def measure_config(self) -> dict[str, Any]:
         return {"call": self.call, "name": self.name, "rewrites": self.rewrites}
 
     def measure(self, batch: pa.RecordBatch) -> pl.DataFrame:
-        outcomes = filtered(self._block, documents_of(batch))
+        judge = extracted if self.kind == Kind.EXTRACTOR else filtered
+        outcomes = judge(self._block, documents_of(batch))
         texts = batch.column("text").to_pylist()
-        if not self.rewrites and any(o.text != (text or "") for o, text in zip(outcomes, texts, strict=True)):
+        if not self.edits and any(o.text != (text or "") for o, text in zip(outcomes, texts, strict=True)):
             raise RecipeError(
                 f"{self.parsed.class_name} rewrites the text of what it keeps: say so, "
                 "{block: {call: ..., rewrites: true}}, or its edits would be lost"
@@ -117,7 +132,7 @@ class Block(Rule):
         )
 
     def reasons(self) -> list[Reason]:
-        if self.kind != "filter":
+        if not self.measures:
             return []
         kept, why = pl.col(f"{self.label}_kept"), pl.col(f"{self.label}_reason")
         error = pl.col(f"{self.label}_error")
@@ -127,11 +142,13 @@ class Block(Rule):
         ]
 
     def edit(self, batch: pa.RecordBatch) -> tuple[pa.Array, dict[str, int]]:
-        documents = documents_of(batch)
-        if self.kind == "formatter":
+        documents, failed = documents_of(batch), 0
+        if self.kind == Kind.FORMATTER:
             new, failed = formatted(self._block, documents)
+        elif self.kind == Kind.EXTRACTOR:  # what is still here was extracted in time and without harm
+            new = [self._block.extract(document.text) for document in documents]
         else:
-            new, failed = [outcome.text for outcome in filtered(self._block, documents)], 0
+            new = [outcome.text for outcome in filtered(self._block, documents)]
         changed = sum(a != b for a, b in zip(batch.column("text").to_pylist(), new, strict=True))
         counts = {"rewritten_documents": changed} | ({"failed_documents": failed} if failed else {})
         return pa.array(new, pa.large_string()), counts

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +15,11 @@ import pytest
 from pipelines.measuring.datatrove_block import documents_of, parse
 from pipelines.plan import plan
 from pipelines.steps.chain import chain, judge
+from pipelines.text_in.batches import Unreadable
+from pipelines.text_in.source import Source
 from schemas.artifact import Artifact
-from schemas.errors import RecipeError
+from schemas.errors import InputError, RecipeError
+from schemas.plugin import make
 from schemas.recipe import Recipe
 from schemas.work import Counts
 
@@ -132,9 +137,10 @@ def test_nothing_but_a_call_of_a_block_with_literals(call: str) -> None:
 @pytest.mark.parametrize(
     ("call", "word"),
     [
-        ("datatrove.pipeline.filters.NoSuchFilter()", "no filter or formatter"),
-        ("datatrove.pipeline.filters.base_filter.logger()", "no filter or formatter"),
-        ("datatrove.pipeline.readers.JsonlReader('x')", "no filter or formatter"),
+        ("datatrove.pipeline.filters.NoSuchFilter()", "no filter, formatter, extractor"),
+        ("datatrove.pipeline.filters.base_filter.logger()", "no filter, formatter, extractor"),
+        ("datatrove.pipeline.writers.JsonlWriter('x')", "no filter, formatter, extractor"),
+        ("datatrove.pipeline.readers.JsonlReader('x')", "is a reader: as a source"),
         ("datatrove.pipeline.nowhere.RegexFilter('x')", "nowhere"),
         ("datatrove.pipeline.filters.RegexFilter(regexp='x')", "regex_exp"),
         ("datatrove.pipeline.filters.RegexFilter('(')", "cannot be built"),
@@ -191,3 +197,116 @@ def test_datatrove_reads_a_corpus_of_ours(finished: Made) -> None:
     assert {key: doc.text for key, doc in read.items()} == dict(zip(kept["id"], kept["text"], strict=True))
     assert {doc.metadata["url"] for doc in read.values()} == {"https://a.example/"}
     assert all(any(key.endswith("_kept") for key in doc.metadata["why"]) for doc in read.values())
+
+
+EXTRACTOR = "datatrove.pipeline.extractors.Trafilatura(timeout=60)"
+PARAGRAPH = "The tide comes in twice a day, and twice a day it goes out again, as every sailor knows."
+PAGE = f"<html><body><article><h1>Tides</h1><p>{PARAGRAPH}</p><p>{PARAGRAPH[:40]} too.</p></article></body></html>"
+
+
+def test_an_extractor_rewrites_and_what_has_no_text_goes() -> None:
+    from datatrove.data import Document
+    from datatrove.pipeline.extractors import Trafilatura
+
+    pages = [PAGE, "<html><body></body></html>", PAGE.replace("Tides", "Moon")]
+    theirs = {doc.id: doc.text for doc in Trafilatura(timeout=60).run(Document(p, str(i)) for i, p in enumerate(pages))}  # type: ignore[arg-type]
+    found = judged(pages, {"block": {"call": EXTRACTOR, "name": "text"}}, {"length": {"min_words": 5}})
+    assert PARAGRAPH in theirs["0"] and sorted(theirs) == ["0", "2"]
+    assert found.reasons.to_list() == [None, "block.text.no_text", None]
+    assert {str(i): found.batch.column("text")[i].as_py() for i in (0, 2)} == theirs
+
+
+def test_a_page_that_takes_too_long_is_counted() -> None:
+    slow = EXTRACTOR.replace("timeout=60", "timeout=0.000001")
+    found = judged([PAGE], {"block": {"call": slow, "name": "text"}})
+    assert found.reasons.to_list() == ["block.text.failed"] and found.why["text_error"].to_list() == ["TimeoutError"]
+
+
+def read_all(call: str) -> tuple[list[dict[str, Any]], list[Unreadable]]:
+    source = make("source", {"block": call})
+    assert isinstance(source, Source)
+    items = [item for part in source.parts() for item in source.read(part)]
+    rows = [row for item in items if not isinstance(item, Unreadable) for row in item.to_pylist()]
+    return rows, [item for item in items if isinstance(item, Unreadable)]
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    """Two files, the first compressed; in it are lines that datatrove passes over."""
+    good = [{"content": f"page {i}", "url": f"https://a.example/{i}", "language": "fr", "stars": i} for i in range(3)]
+    bad = ["{broken", '{"content": ""}', '{"other": 1}', '{"content": 7}', '{"content": "half"}']
+    with gzip.open(tmp_path / "news-00.jsonl.gz", "wt") as file:
+        file.write("\n".join([*map(json.dumps, good), *bad]))
+    (tmp_path / "wiki.jsonl").write_text('{"content": "last", "id": "mine"}\n')
+    return tmp_path
+
+
+def test_a_reader_of_datatrove_is_a_source(lines: Path) -> None:
+    from datatrove.pipeline.readers import JsonlReader
+
+    rows, lost = read_all(f"datatrove.pipeline.readers.JsonlReader({str(lines)!r}, text_key='content')")
+    reader = JsonlReader(str(lines), text_key="content")
+    everything = reader.read_files_shard(reader.data_folder.list_files())  # its `run` dies of a text that is a number
+    theirs = [doc for doc in everything if isinstance(doc.text, str)]
+    texts = [doc.text for doc in theirs]
+    assert [row["text"] for row in rows] == texts == ["page 0", "page 1", "page 2", "half", "last"]
+    assert [json.loads(row["meta"])["id"] for row in rows] == [doc.id for doc in theirs]
+    assert rows[1] | {"id": ""} == {
+        "id": "",
+        "text": "page 1",
+        "source": "news",
+        "url": "https://a.example/1",
+        "lang": "fr",
+        "meta": '{"id":"news-00.jsonl.gz/1","stars":1}',
+    }
+    assert rows[-1]["source"] == "wiki" and str(lines) not in "".join(row["meta"] for row in rows)
+    assert Counter(item.error for item in lost) == {"reader_warning": 1, "no_text": 2, "text_not_string": 1}
+    assert {item.where for item in lost if item.error == "no_text"} == {"news-00.jsonl.gz:4", "news-00.jsonl.gz:5"}
+
+
+def test_a_reader_that_fails_says_so_and_keeps_what_it_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n[1]\n{"text": "two"}\n')
+    (tmp_path / "b.jsonl").write_text('{"text": "three"}\n')
+    rows, lost = read_all(f"datatrove.pipeline.readers.JsonlReader({str(tmp_path)!r})")
+    assert [row["text"] for row in rows] == ["one", "three"]
+    (failed,) = lost
+    assert (failed.where, failed.error) == ("a.jsonl", "reader_failed") and "AttributeError" in str(failed.detail)
+
+
+def test_a_reader_reads_other_file_systems_and_a_changed_file_is_refused(tmp_path: Path) -> None:
+    import fsspec
+
+    with fsspec.open("memory://corpus/x.jsonl", "w") as file:
+        file.write('{"text": "from memory"}\n')
+    source = make("source", {"block": "datatrove.pipeline.readers.JsonlReader('memory://corpus')"})
+    assert isinstance(source, Source)
+    (part,) = source.parts()
+    (batch,) = source.read(part)
+    assert not isinstance(batch, Unreadable) and batch.column("text").to_pylist() == ["from memory"]
+    with fsspec.open("memory://corpus/x.jsonl", "w") as file:
+        file.write('{"text": "another"}\n')
+    with pytest.raises(InputError, match="changed"):
+        list(source.read(part))
+
+
+@pytest.mark.parametrize(
+    ("call", "word"),
+    [
+        ("datatrove.pipeline.filters.RegexFilter('x')", "is a filter"),
+        ("datatrove.pipeline.readers.HuggingFaceDatasetReader('x')", "no filter, formatter, extractor"),
+        ("datatrove.pipeline.readers.JsonlReader(('s3://x', {'key': 'secret'}))", "plain paths or addresses"),
+        ("datatrove.pipeline.readers.JsonlReader('https://me:secret@a.example/x')", "plain paths or addresses"),
+        ("datatrove.pipeline.readers.JsonlReader()", "data_folder"),
+        ("os.system('true')", "no class of datatrove"),
+    ],
+)
+def test_wrong_readers_are_told(call: str, word: str) -> None:
+    with pytest.raises(RecipeError, match=word):
+        make("source", {"block": call})
+
+
+def test_an_empty_folder_is_told(tmp_path: Path) -> None:
+    source = make("source", {"block": f"datatrove.pipeline.readers.JsonlReader({str(tmp_path)!r})"})
+    assert isinstance(source, Source)
+    with pytest.raises(InputError, match="finds no file"):
+        source.parts()

@@ -1,0 +1,99 @@
+"""Any file reader of datatrove as a source: what it yields becomes documents, what it leaves out is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from pipelines.measuring.datatrove_block import Call, Kind, Lost, build, kind_of, parse, read_with
+from pipelines.text_in.batches import Unreadable, batches
+from pipelines.text_in.fields import Fields
+from pipelines.text_in.paths import Fingerprint, origin_of
+from pipelines.text_in.source import DOCUMENT_BYTES, Source
+from schemas.errors import InputError, RecipeError
+
+
+class Block(Source):
+    """Read with a datatrove reader, one file a shard.
+
+    call: the reader's constructor as text, with literals as arguments; it is parsed and never evaluated, and only
+    readers of files below `datatrove.pipeline.` are built. The reader's `limit` and `skip` go by file. name: what the
+    documents' `source` column says; by default the file's name without its endings. max_document_bytes: a longer
+    document is counted as unreadable. The metadata, and datatrove's id as `id`, go into `meta`; `url` and `language`
+    into their columns. What the reader only warns of (a line that is no JSON) or passes over (no text) is unreadable.
+    A folder may lie wherever fsspec reaches; options and secrets are no part of a recipe: the environment holds them.
+    """
+
+    primary: ClassVar[str | None] = "call"
+    call: str
+    name: str | None = None
+    max_document_bytes: int = Field(default=DOCUMENT_BYTES, gt=0)
+
+    @model_validator(mode="after")
+    def _readable(self) -> Block:
+        try:
+            kind = kind_of(self.parsed)
+        except RecipeError as error:
+            raise ValueError(str(error)) from error
+        if kind != Kind.READER:
+            raise ValueError(f"{self.parsed.path} is a {kind}: as a source stands a reader of files; filters are rules")
+        places = [*self.parsed.positional[:2], *(self.parsed.named.get(n) for n in ("data_folder", "paths_file"))]
+        for place in places:
+            if place is not None and (not isinstance(place, str) or "@" in urlsplit(place).netloc):
+                raise ValueError(
+                    "data_folder and paths_file are written as plain paths or addresses: options and secrets would "
+                    "end in manifests, and come from the environment instead"
+                )
+        return self
+
+    @cached_property
+    def parsed(self) -> Call:
+        """The call in parts."""
+        return parse(self.call)
+
+    def parts(self) -> list[dict[str, Any]]:
+        reader = build(self.parsed)
+        folder = reader.data_folder
+        try:
+            files = _files(reader)
+            parts = [_fingerprint(folder, file) for file in files]
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder.path} cannot be listed: {type(error).__name__}: {str(error)[:200]}") from error
+        if not parts:
+            raise InputError(f"{self.parsed.class_name} finds no file in {folder.path}: check path and glob_pattern")
+        return parts
+
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+        reader, file = build(self.parsed), part["file"]
+        if part != _fingerprint(reader.data_folder, file):
+            raise InputError(f"{file} changed while the run was going: run again, and it is read anew")
+        origin = self.name or origin_of(Path(file))
+        fields = Fields("text", "url", "language", None, True, origin, self.max_document_bytes)
+        return batches(
+            Unreadable(origin, *item) if isinstance(item, Lost) else fields.row(item[1], item[0])
+            for item in read_with(reader, file)
+        )
+
+
+def _files(reader: Any) -> list[str]:
+    """Return the files that the reader's tasks would share, in name order."""
+    from datatrove.io import get_shard_from_paths_file
+
+    if reader.paths_file:
+        return [path for path in get_shard_from_paths_file(reader.paths_file, 0, 1) if path]
+    return reader.data_folder.list_files(recursive=reader.recursive, glob_pattern=reader.glob_pattern)
+
+
+def _fingerprint(folder: Any, file: str) -> dict[str, Any]:
+    """Return the JSON-able shard of a file: size and time where it is local, else what its file system goes by."""
+    from fsspec.implementations.local import LocalFileSystem
+
+    if isinstance(folder.fs, LocalFileSystem):
+        return Fingerprint.of(Path(folder.resolve_paths(file))).part(file=file)
+    return {"file": file, "path": f"{folder.path}/{file}", "state": str(folder.ukey(file))}
