@@ -42,10 +42,10 @@ class Block(Source):
         except RecipeError as error:
             raise ValueError(str(error)) from error
         if kind != Kind.READER:
-            raise ValueError(f"{self.parsed.path} is a {kind}: as a source stands a reader of files; filters are rules")
+            raise ValueError(f"{self.parsed.path} is no reader of files ({kind}): among the rules it has its place")
         places = [*self.parsed.positional[:2], *(self.parsed.named.get(n) for n in ("data_folder", "paths_file"))]
         for place in places:
-            if place is not None and (not isinstance(place, str) or "@" in urlsplit(place).netloc):
+            if place is not None and (not isinstance(place, str) or _may_hold_secrets(place)):
                 raise ValueError(
                     "data_folder and paths_file are written as plain paths or addresses: options and secrets would "
                     "end in manifests, and come from the environment instead"
@@ -79,6 +79,11 @@ class Block(Source):
             Unreadable(origin, *item) if isinstance(item, Lost) else fields.row(item[1], item[0])
             for item in read_with(reader, file)
         )
+
+
+def _may_hold_secrets(place: str) -> bool:
+    parts = urlsplit(place)
+    return bool(parts.scheme) and ("@" in parts.netloc or bool(parts.query))
 
 
 def _files(reader: Any) -> list[str]:
