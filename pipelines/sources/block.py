@@ -16,7 +16,9 @@ from pipelines.text_in.batches import Unreadable, batches
 from pipelines.text_in.fields import Fields
 from pipelines.text_in.paths import Fingerprint, origin_of
 from pipelines.text_in.source import DOCUMENT_BYTES, Source
-from schemas.errors import InputError, RecipeError
+from schemas.errors import InputError, RecipeError, WindtunnelError
+
+SILENT = {"WarcReader": "warc"}  # readers that pass over what they cannot decode without a word, and ours instead
 
 
 class Block(Source):
@@ -27,6 +29,7 @@ class Block(Source):
     documents' `source` column says; by default the file's name without its endings. max_document_bytes: a longer
     document is counted as unreadable. The metadata, and datatrove's id as `id`, go into `meta`; `url` and `language`
     into their columns. What the reader only warns of (a line that is no JSON) or passes over (no text) is unreadable.
+    Its reader of WARC is refused, since it passes over pages without a word: `warc` counts them.
     A folder may lie wherever fsspec reaches; options and secrets are no part of a recipe: the environment holds them.
     """
 
@@ -43,6 +46,11 @@ class Block(Source):
             raise ValueError(str(error)) from error
         if kind != Kind.READER:
             raise ValueError(f"{self.parsed.path} is no reader of files ({kind}): among the rules it has its place")
+        if ours := SILENT.get(self.parsed.class_name):
+            raise ValueError(
+                f"{self.parsed.class_name} passes over what it cannot decode without a word: the source `{ours}` reads "
+                "such files, and counts it"
+            )
         places = [*self.parsed.positional[:2], *(self.parsed.named.get(n) for n in ("data_folder", "paths_file"))]
         for place in places:
             if place is not None and (not isinstance(place, str) or _may_hold_secrets(place)):
@@ -63,7 +71,9 @@ class Block(Source):
         try:
             files = _files(reader)
             parts = [_fingerprint(folder, file) for file in files]
-        except (OSError, ValueError) as error:
+        except WindtunnelError:
+            raise
+        except Exception as error:  # file systems raise types of their own
             raise InputError(f"{folder.path} cannot be listed: {type(error).__name__}: {str(error)[:200]}") from error
         if not parts:
             raise InputError(f"{self.parsed.class_name} finds no file in {folder.path}: check path and glob_pattern")
@@ -96,9 +106,11 @@ def _files(reader: Any) -> list[str]:
 
 
 def _fingerprint(folder: Any, file: str) -> dict[str, Any]:
-    """Return the JSON-able shard of a file: size and time where it is local, else what its file system goes by."""
+    """Return the JSON-able shard of a file: size and time where it is local, else what its file system knows."""
     from fsspec.implementations.local import LocalFileSystem
 
     if isinstance(folder.fs, LocalFileSystem):
         return Fingerprint.of(Path(folder.resolve_paths(file))).part(file=file)
-    return {"file": file, "path": f"{folder.path}/{file}", "state": str(folder.ukey(file))}
+    known = folder.info(file)
+    state = [str(known.get(word)) for word in ("size", "ETag", "mtime") if known.get(word) is not None]
+    return {"file": file, "path": f"{folder.path}/{file}", "state": " ".join([str(folder.ukey(file)), *state])}

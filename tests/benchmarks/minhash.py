@@ -177,8 +177,8 @@ def peer_minima(shingles: list[np.ndarray], seeds: int) -> Iterator[np.ndarray]:
 
     for seed in range(1, seeds + 1):
         block = MinhashDedupSignature("unused", MinhashConfig(seed=seed))
-        found = [block.get_signature(s.reshape(-1, 1)) if len(s) else np.zeros((14, 8)) for s in shingles]
-        yield np.array(found, np.uint64)
+        minima = [block.get_signature(s.reshape(-1, 1)) if len(s) else np.zeros((14, 8)) for s in shingles]
+        yield np.array(minima, np.uint64)
 
 
 def our_shingles(column: pa.Array) -> list[np.ndarray]:

@@ -294,6 +294,7 @@ def test_a_reader_reads_other_file_systems_and_a_changed_file_is_refused(tmp_pat
     [
         ("datatrove.pipeline.filters.RegexFilter('x')", "no reader of files .filter"),
         ("datatrove.pipeline.readers.HuggingFaceDatasetReader('x')", "no filter, formatter, extractor"),
+        ("datatrove.pipeline.readers.WarcReader('x')", "the source `warc`"),
         ("datatrove.pipeline.readers.JsonlReader(('s3://x', {'key': 'secret'}))", "plain paths or addresses"),
         ("datatrove.pipeline.readers.JsonlReader('https://me:secret@a.example/x')", "plain paths or addresses"),
         ("datatrove.pipeline.readers.JsonlReader('https://a.example/x?signature=secret')", "plain paths or addresses"),

@@ -91,6 +91,17 @@ def test_the_answer_stands_at_the_top_with_its_target(page, store) -> None:
     assert "30 documents" in words
 
 
+def test_one_mix_alone_has_its_verdict_said_once(store) -> None:
+    def answer(data) -> str:
+        return render(data).partition('<section id="effects"')[0]
+
+    data = collect(store.recipe, store.artifacts)
+    first, second = data.verdicts
+    assert answer(data).count(first.sentence) == 2 and answer(data).count(second.sentence) == 1  # headline and list
+    alone = data.model_copy(update={"verdicts": [first], "headline": first.sentence})
+    assert answer(alone).count(first.sentence) == 1
+
+
 def test_the_funnel_accounts_for_every_document(page, store) -> None:
     words = page.words()
     kept = store.artifacts["corpus:filtered"].manifest.counts["kept"]
