@@ -20,7 +20,7 @@ store: {store}
 corpora:
   leads: {{source: {{jsonl: {leads}}}, rules: [{{length: {{min_characters: 300, max_characters: 3000}}}}]}}
 models:
-  writer: {{url: {url}, model: m}}
+  writer: {{url: {url}, model: m, revision: scripted}}  # the port is another one each time: not so the rows
   student: {{path: {student}}}
 generate:
   instructions:
