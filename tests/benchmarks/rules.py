@@ -7,8 +7,8 @@ a decision with a reason. Every document meets all four rule sets, no early exit
 pass measures; and again in FineWeb's order (what one rule drops the next does not see; C4 rewrites, and FineWeb's rules
 see the new text). datatrove runs on every k-th document of the same shards, k so that it takes about a minute; its
 Parquet reading is left out. Times are CPU seconds of one thread, so that other load on the machine counts little; the
-gains of two threads in one process, and of two processes as a run's workers are, go by the clock, beside those of a
-bare hash, which is what the machine allows. `--memory` adds peak memory at one, three and ten times the input.
+gains of two threads in one process, and of two processes as a run's workers are, go by the clock, in turns, beside the
+gains of a bare hash, which is what the machine allows. `--memory` adds peak memory at 1, 3 and 10 times the input.
 """
 
 from __future__ import annotations
@@ -24,20 +24,24 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy import stats
 
 SETS = ("api_docs", "mail", "speeches", "drama", "novel", "python_docs", "sqlite_docs", "web", "encyclopedia", "code")
 RULES = ("gopher_repetition", "gopher_quality", "c4", "fineweb")
 CHAIN = ["gopher_repetition", "gopher_quality", {"c4": {"terminal_punctuation": False}}, "fineweb"]
 SHARD_BYTES = 4 << 20
-ROUNDS = 3  # the best of each counts
-TIMES = 4
+ROUNDS = 8
+PAIRS = ("threads", "processes")
 REDECIDED = 1_000_000
 
 work: Any = None  # what a process does with a shard, set by `prepare`
@@ -198,7 +202,7 @@ def hashed(times: int) -> int:
     return times
 
 
-def one(shard: Any) -> int:
+def share(shard: Any) -> int:
     return work(shard)
 
 
@@ -210,32 +214,54 @@ def threaded(threads: int, shards: list[Any]) -> tuple[float, float]:
     return time.process_time() - spent, time.perf_counter() - begin
 
 
-def timed(kind: str, paths: list[Any]) -> tuple[float, float, float]:
-    """Return (CPU seconds of all shards on one thread, gain of two threads, gain of two processes), the best of rounds.
+@dataclass(frozen=True)
+class Timing:
+    """CPU seconds of all shards on one thread (best round); the gains of two threads and two processes (`interval`)."""
 
-    Everything runs in processes of its own, with as many threads in the pools of polars and Arrow as it is to use.
-    Each round takes the shards several times over: a corpus has many, so that the wait for the last one counts little.
-    """
+    cpu: float
+    threads: list[float]
+    processes: list[float]
+
+
+@contextmanager
+def ready(kind: str, processes: int, threads: int, path: Any) -> Iterator[Any]:
+    """Yield a pool of processes of their own, with as many threads in polars' and Arrow's pools as they are to use."""
     from pipelines.executors.local import bounded_pools
 
-    shards = paths * TIMES
-    cpu, wall = float("inf"), {"one": float("inf"), "threads": float("inf"), "processes": float("inf")}
-    for _ in range(ROUNDS):
-        for name, processes, threads in (("one", 1, 1), ("threads", 1, 2), ("processes", 2, 1)):
-            with (
-                bounded_pools(threads),
-                multiprocessing.get_context("spawn").Pool(processes, prepare, (kind, threads, paths[0])) as pool,
-            ):
-                pool.map(one, paths, chunksize=1)  # warm, both of them
-                if processes == 1:
-                    spent, seconds = pool.apply(threaded, (threads, shards))
-                else:
-                    begin = time.perf_counter()
-                    pool.map(one, shards, chunksize=1)
-                    spent, seconds = float("inf"), time.perf_counter() - begin
-            wall[name] = min(wall[name], seconds)
-            cpu = min(cpu, spent / TIMES) if name == "one" else cpu
-    return cpu, wall["one"] / wall["threads"], wall["one"] / wall["processes"]
+    with (
+        bounded_pools(threads),
+        multiprocessing.get_context("spawn").Pool(processes, prepare, (kind, threads, path)) as pool,
+    ):
+        yield pool
+
+
+def timed(kind: str, paths: list[Any]) -> Timing:
+    """Return what the shards take on one thread, and by how much two threads and two processes are faster.
+
+    The three take turns, for the machine's speed changes within minutes: a gain is of one round, and the interval is of
+    the rounds' mean. Every turn takes the shards twice over, so that the wait for the last one counts little.
+    """
+    shards, rounds = paths * 2, []
+    with ready(kind, 1, 1, paths[0]) as one, ready(kind, 1, 2, paths[0]) as pair, ready(kind, 2, 1, paths[0]) as two:
+        for _ in range(ROUNDS + 1):
+            cpu, alone = one.apply(threaded, (1, shards))
+            _, together = pair.apply(threaded, (2, shards))
+            begin = time.perf_counter()
+            two.map(share, shards, chunksize=1)
+            rounds.append((cpu / 2, alone / together, alone / (time.perf_counter() - begin)))
+    spent, threads, processes = np.array(rounds[1:]).T  # the first was for the caches
+    return Timing(float(spent.min()), interval(threads), interval(processes))
+
+
+def interval(values: np.ndarray) -> list[float]:
+    """Return the mean over rounds and the ends of its 95 % interval (Student's t)."""
+    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return [float(values.mean()), float(values.mean()) - half, float(values.mean()) + half]
+
+
+def gains(row: dict[str, Any]) -> str:
+    shown = [f"two {name} {{:.2f}}x [{{:.2f}}, {{:.2f}}]".format(*row[f"two_{name}"]) for name in PAIRS]
+    return ", ".join(shown)
 
 
 def compare(paths: list[Path], peer_kilobytes: float) -> dict[str, Any]:
@@ -245,17 +271,18 @@ def compare(paths: list[Path], peer_kilobytes: float) -> dict[str, Any]:
     subset = [text for text in texts[:: max(1, round(size / (peer_kilobytes * 1000)))] if text.strip()]
     subset_size = sum(len(text.encode()) for text in subset)
     found: dict[str, Any] = {"megabytes": size / 1e6, "documents": len(texts)}
-    found["ceiling"] = dict(zip(("threads", "processes"), timed("hash", [100] * 16)[1:], strict=True))
+    ceiling = timed("hash", [60] * 16)
+    found["ceiling"] = {"two_threads": ceiling.threads, "two_processes": ceiling.processes}
     found |= {"peer_megabytes": subset_size / 1e6, "peer_documents": len(subset)}
     for name in ("every", "chain"):
-        seconds, threads, processes = timed(name, paths)
+        ours = timed(name, paths)
         theirs = subset_size / 1e6 / peer(subset, name == "every")
         found[name] = {
-            "ours_mb_s": size / 1e6 / seconds,
+            "ours_mb_s": size / 1e6 / ours.cpu,
             "datatrove_mb_s": theirs,
-            "ratio": size / 1e6 / seconds / theirs,
-            "two_threads": threads,
-            "two_processes": processes,
+            "ratio": size / 1e6 / ours.cpu / theirs,
+            "two_threads": ours.threads,
+            "two_processes": ours.processes,
         }
     return found
 
@@ -289,10 +316,9 @@ def main() -> None:
         row = found[name]
         print(
             f"{about}: ours {row['ours_mb_s']:.1f} MB/s, datatrove {row['datatrove_mb_s']:.3f} MB/s a core, "
-            f"{row['ratio']:.0f}x; two threads {row['two_threads']:.2f}x, two processes {row['two_processes']:.2f}x"
+            f"{row['ratio']:.0f}x; {gains(row)}"
         )
-    ceiling = found["ceiling"]
-    print(f"a bare hash: two threads {ceiling['threads']:.2f}x, two processes {ceiling['processes']:.2f}x")
+    print(f"a bare hash: {gains(found['ceiling'])}")
     print(f"decide anew: {found['redecide_documents_s'] / 1e6:.2f} M documents/s")
     for times, peak in found.get("peak_mb", {}).items():
         print(f"peak memory, {times} the input: {peak:.0f} MB")
