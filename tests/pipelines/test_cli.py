@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -76,6 +78,28 @@ def test_a_plan_of_nothing_yet_costs_by_the_size_of_its_text(made, tmp_path):
     rows = {row.step: row for row in rows_of(steps, tmp_path)}
     assert rows["read:raw"].bytes and rows["read:raw"].seconds and rows["read:raw"].source == "estimate"
     assert not list(tmp_path.iterdir()), "a preview writes nothing"
+
+
+def test_a_plan_counts_a_file_of_several_parts_once_and_adds_up_a_union(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.sources.jsonl.SPLIT_BYTES", 600)
+    monkeypatch.setattr("pipelines.sources.parquet.SPLIT_BYTES", 600)
+    texts = [f"document number {k} of a file in parts" for k in range(100)]
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    pq.write_table(pa.table({"text": texts}), tmp_path / "rows.parquet", row_group_size=10)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"question: How much is it?\nstore: {tmp_path}/store\ncorpora:\n"
+        f"  a: {{source: {{jsonl: {lines}}}}}\n  b: {{source: {{parquet: {tmp_path}/rows.parquet}}}}\n"
+        "  both: {from: [a, b], rules: [length]}\n",
+        encoding="utf-8",
+    )
+    steps = planned(str(recipe), []).steps
+    assert all(len(step.work.parts) > 3 for step in steps if step.kind == "read")
+    sizes = {row.step: row.bytes for row in rows_of(steps, tmp_path / "store")}
+    assert sizes["read:a"] == lines.stat().st_size
+    assert sizes["read:b"] == (tmp_path / "rows.parquet").stat().st_size
+    assert sizes["union:both"] == sizes["measure:both"] == sizes["read:a"] + sizes["read:b"]
 
 
 def test_show_prints_rows_and_counts_and_no_control_characters(made):
