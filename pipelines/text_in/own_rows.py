@@ -19,7 +19,7 @@ from pipelines.engine.step import Step
 from pipelines.sources.jsonl import Jsonl
 from pipelines.sources.parquet import Parquet, batch_rows
 from pipelines.text_in.batches import Unreadable
-from pipelines.text_in.columns import python_values
+from pipelines.text_in.columns import python_values, without_views
 from pipelines.text_in.own_columns import OwnColumns, columns_of, records_of, table_of
 from pipelines.text_in.paths import COMPRESSIONS, Fingerprint, matching
 from schemas.artifact import Artifact, writing
@@ -107,7 +107,7 @@ class OwnRows(Work):
             text = texts[row]
             error = "no_text" if text is None else "invalid_utf8" if isinstance(text, bytes) else "empty_text"
             yield Lost(Unreadable(origin, f"{where}:{first + row}", error, f"column {self.text!r}"))
-        yield pa.Table.from_batches([batch]).filter(pa.array(good)).cast(schema)
+        yield pa.Table.from_batches([batch]).cast(schema).filter(pa.array(good))  # no filter takes string views
 
     def _lines(self, part: dict[str, Any], schema: pa.Schema) -> Iterator[pa.Table | Lost]:
         for records in records_of(part, self.text):
@@ -231,14 +231,15 @@ def _check_columns(path: Path, text: str, meta: tuple[str, ...]) -> None:
 
 def _parquet_schema(path: Path, text: str) -> pa.Schema:
     """Return a file's columns; text with a dictionary is written out, since edited text is in no dictionary."""
-    schema = pq.read_schema(path).remove_metadata()
+    fields = [field.with_type(without_views(field.type)) for field in pq.read_schema(path)]
+    schema = pa.schema(fields)
     place = schema.get_field_index(text)
     kind = schema.field(place).type
     return schema.set(place, schema.field(place).with_type(kind.value_type)) if pa.types.is_dictionary(kind) else schema
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    kind = without_views(kind.value_type if pa.types.is_dictionary(kind) else kind)
     return any(is_(kind) for is_ in (pa.types.is_string, pa.types.is_large_string, *_BINARY))
 
 

@@ -5,6 +5,7 @@ import json
 import tracemalloc
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -389,6 +390,19 @@ def test_arrow_files_and_streams(tmp_path, kind, out):
     (tmp_path / "x.arrow").write_bytes(b"not arrow at all, but long enough to be looked at")
     with pytest.raises(InputError, match="not an Arrow IPC"):
         read_work({"arrow": str(tmp_path)})
+
+
+def test_arrow_files_as_polars_writes_them(tmp_path, out):
+    frame = pl.DataFrame({"text": ["a b", None, "c"], "kind": ["x", "y", "x"], "tags": [["t"], [], None]})
+    frame.with_columns(pl.col("kind").cast(pl.Categorical)).write_ipc(tmp_path / "x.arrow")
+    kinds = pa.ipc.open_file(tmp_path / "x.arrow").schema
+    assert pa.types.is_string_view(kinds.field("kind").type.value_type), "or this tests nothing"
+    documents, unreadable, _ = run({"arrow": {"path": str(tmp_path), "source": "kind"}}, out / "out")
+    assert [(d["text"], d["source"], d["meta"]) for d in documents] == [
+        ("a b", "x", '{"tags":["t"]}'),
+        ("c", "x", '{"tags":null}'),
+    ]
+    assert [u["error"] for u in unreadable] == ["no_text"]
 
 
 def test_hf_reads_a_local_directory_by_shards(tmp_path, out):
