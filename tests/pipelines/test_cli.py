@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import subprocess
@@ -107,6 +108,41 @@ def test_show_prints_rows_and_counts_and_no_control_characters(made):
     assert "read:raw: 40 in, 40 kept" in text
     assert "[bold]red[/bold]" in text and "\x1b" not in text and "\x07" not in text
     assert told(show, made.artifacts["read:raw"], 2, None, None).count("--- ") == 2
+
+
+def test_show_prints_as_many_rows_as_were_asked_for(tmp_path):
+    rows = [{"id": str(k), "text": f"row {k}", "reason": "length.too_few_words"} for k in range(450)]
+    for folder in ("kept", "dropped"):
+        (tmp_path / folder).mkdir()
+        for first in (0, 300):
+            frame = pl.DataFrame(rows[first : first + 300 if first == 0 else None])
+            frame.write_parquet(tmp_path / folder / f"{first:05d}.parquet")
+    for dropped in (None, "length"):
+        text = told(show, tmp_path, 400, dropped, None)
+        assert text.count("--- ") == 400 and "row 399" in text and "row 250" in text
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_show_reads_json_lines_packed_and_of_several_types(tmp_path, packed):
+    records = [
+        {"text": f"line {k}", "n": k if k else {"a": [k]}, **({"late": "x"} if k > 280 else {})} for k in range(300)
+    ]
+    data = "\n".join(json.dumps(record) for record in records).encode()
+    path = tmp_path / ("in.jsonl.gz" if packed else "in.jsonl")
+    path.write_bytes(gzip.compress(data) if packed else data)
+    for place in (path, tmp_path):
+        text = told(show, place, 300, None, None)
+        assert text.count("--- ") == 300 and "late: x" in text and 'n: {"a": [0]}' in text
+    path.write_bytes(data + b"\n{broken")
+    with pytest.raises(InputError, match="cannot be read"):
+        told(show, path, 400, None, None)
+
+
+def test_show_prints_the_documents_of_a_held_out_set(made, tmp_path):
+    more = [f"store={tmp_path}", "held_out={from: raw, share: 0.5}", "corpora.clean.decontaminate=true"]
+    assert command("run", made.recipe, *(word for one in more for word in ("--set", one))) == 0
+    (held_out,) = tmp_path.glob("held_out-*")
+    assert "--- 1\nid: " in told(show, held_out, 3, None, None)
 
 
 def test_show_finds_what_a_rule_dropped(made):
