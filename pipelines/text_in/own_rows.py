@@ -68,6 +68,7 @@ class OwnRows(Work):
             found = self._parquet(path, part, schema)
         else:
             schema = columns_of(inputs["columns"])
+            self._check_meta(schema)
             found = self._lines(part, schema)
         kept, size, errors, unreadable = 0, 0, Counter[str](), []
         with _Shards(out, rank, schema, self.whole) as shards:
@@ -83,6 +84,12 @@ class OwnRows(Work):
         with writing(out / "unreadable" / f"{rank:05d}.parquet") as partial:
             pq.write_table(pa.Table.from_pylist(unreadable, UNREADABLE), partial, compression="zstd")
         return Counts(seen=kept + sum(errors.values()), kept=kept, unreadable=dict(sorted(errors.items())), bytes=size)
+
+    def _check_meta(self, schema: pa.Schema) -> None:
+        """Raise InputError for a column that no line of any file has; one that some lines lack is null there."""
+        for name in self.meta:
+            if name not in schema.names:
+                raise InputError(f"no line has a field {name!r}, by which to compare: {nearest(name, schema.names)}")
 
     def _parquet(self, path: Path, part: dict[str, Any], schema: pa.Schema) -> Iterator[pa.Table | Lost]:
         with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
