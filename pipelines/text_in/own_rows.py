@@ -181,6 +181,8 @@ def own_rows(source: Path, text: str = "text", meta: Iterable[str] = (), whole: 
 
     Raises InputError when there is nothing to read, a file is neither Parquet nor JSON lines, or a column is missing.
     """
+    if (source / "kept").is_dir() and (source / "dropped").is_dir():
+        raise InputError(f"{source} is what filter or dedup has made, dropped rows and all: name {source / 'kept'}")
     parts: dict[str, list[dict[str, Any]]] = {"parquet": [], "lines": []}
     paths = matching(str(source), SUFFIXES)
     for path in paths:

@@ -34,6 +34,8 @@ def test_each_command_reads_what_the_other_has_kept(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "in.parquet")
     first, second = tmp_path / "first", tmp_path / "second"
     filter_files(tmp_path / "in.parquet", first, SHORT)
+    with pytest.raises(InputError, match=r"dropped rows and all: name .*first/kept"):
+        dedup_files(first, second, "exact")
     dedup_files(first / "kept", second, "exact")
     kept, dropped = rows_of(second), rows_of(second, "dropped")
     assert kept.columns == ["text", "n", "reason", "why"]
