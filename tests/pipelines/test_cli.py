@@ -173,6 +173,13 @@ def test_why_tells_the_fate_of_a_document(made):
         told(tell, made.recipe, [], "ffffffffffff")
 
 
+def test_why_does_not_tell_two_documents_as_one(made, monkeypatch):
+    rows = [{"id": f"abcdef{n}", "text": "t", "source": "s", "reason": "r"} for n in range(2)]
+    monkeypatch.setattr("pipelines.showing.why._rows", lambda files, document: rows if files else [])
+    with pytest.raises(InputError, match="several documents begin with 'abcdef': abcdef0, abcdef1"):
+        told(tell, made.recipe, [], "abcdef")
+
+
 def test_why_shows_no_escape_sequence_of_a_document(tmp_path):
     evil = "evil\x1b[31m\x1b]0;owned\x07"
     documents = {"id": ["abcdef12"], "text": [f"text {evil}"], "source": [evil], "lang": [evil]}
