@@ -324,6 +324,16 @@ def test_a_parquet_file_without_the_column_names_those_it_has(tmp_path):
     assert "there is txt, url)" in str(raised.value)
 
 
+def test_copies_in_hidden_directories_and_behind_links_are_not_read(tmp_path, out):
+    for place in (".ipynb_checkpoints", "sub/.git", "sub"):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / place / "x.jsonl").write_text(json.dumps({"text": place}) + "\n")
+    (tmp_path / "a_loop").symlink_to(tmp_path, target_is_directory=True)
+    for number, path in enumerate((tmp_path, f"{tmp_path}/**/*.jsonl")):
+        documents, unreadable, _ = run({"jsonl": str(path)}, out / str(number))
+        assert [d["text"] for d in documents] == ["sub"] and not unreadable
+
+
 def test_text_files_are_documents_of_their_directory(tmp_path, out):
     folder = tmp_path / "books"
     (folder / "deep").mkdir(parents=True)
