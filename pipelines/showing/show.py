@@ -81,7 +81,7 @@ def _frames(files: list[Path]) -> Iterator[pl.LazyFrame]:
     """Yield the files one by one; what polars says of one that it cannot read becomes an InputError with its name."""
     for file in files:
         try:
-            frame = pl.scan_parquet(file) if file.suffix == ".parquet" else pl.scan_ndjson(file)
+            frame = pl.scan_ndjson(file) if _holds_lines(file) else pl.scan_parquet(file)
             frame.collect_schema()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise _unreadable(file, error) from error
@@ -94,11 +94,18 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 def _rows(path: Path, number: int) -> Iterator[dict[str, Any]]:
     for file in _files(path):
-        if file.suffix == ".parquet":
+        if _holds_lines(file):
+            yield from _records(file)
+        else:
             for frame in _frames([file]):
                 yield from frame.head(number).collect().iter_rows(named=True)
-        else:
-            yield from _records(file)
+
+
+def _holds_lines(path: Path) -> bool:
+    """Return whether a file's name says JSON lines; Parquet has names of many kinds."""
+    name = path.name.lower()
+    bare = Path(name).stem if name.endswith(COMPRESSIONS) else name
+    return bare.endswith((".jsonl", ".ndjson", ".json"))
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:

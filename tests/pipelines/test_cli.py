@@ -120,6 +120,8 @@ def test_show_prints_as_many_rows_as_were_asked_for(tmp_path):
     for dropped in (None, "length"):
         text = told(show, tmp_path, 400, dropped, None)
         assert text.count("--- ") == 400 and "row 399" in text and "row 250" in text
+    other = (tmp_path / "kept" / "00000.parquet").rename(tmp_path / "rows.pq")
+    assert told(show, other, 250, None, None).count("--- ") == 250
 
 
 @pytest.mark.parametrize("packed", [False, True])
