@@ -51,7 +51,7 @@ class OwnRows(Work):
     of a damaged row group all count, and have one line in `unreadable/`.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     parts: tuple[dict[str, Any], ...]
     text: str = "text"
     meta: tuple[str, ...] = ()
