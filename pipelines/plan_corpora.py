@@ -90,7 +90,8 @@ class Texts:
             from pipelines.steps.union import Union
 
             parents = {f"corpus:{parent}": self.corpora[parent] for parent in corpus.parents}
-            view = View(self.made.add(f"union:{name}", Union(), parents))
+            order = () if list(parents) == sorted(parents) else tuple(parents)
+            view = View(self.made.add(f"union:{name}", Union(order=order), parents))
         else:
             from pipelines.steps.read import read_work
 

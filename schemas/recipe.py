@@ -50,6 +50,17 @@ class Corpus(Part):
             raise ValueError("a corpus has either `source:` (text from outside) or `from:` (other corpora)")
         return self
 
+    @field_validator("from_")
+    @classmethod
+    def _each_once(cls, names: str | list[str] | None) -> str | list[str] | None:
+        twice = [name for name in names if names.count(name) > 1] if isinstance(names, list) else []
+        if twice:
+            raise ValueError(
+                f"{twice[0]!r} is named twice, and a corpus holds its documents once: to repeat text give it more "
+                "weight in a mix, up to `max_epochs`"
+            )
+        return names
+
     @model_validator(mode="after")
     def _language_of_exact_words(self) -> Corpus:
         if self.language is not None and self.words != "exact":

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from blake3 import blake3
 from pydantic import field_validator
 
@@ -17,11 +18,12 @@ from pipelines.measuring.folding import FOLDING
 class Exact(KeyedDedup):
     """Documents with the same value of `by` are duplicates, compared by 128 bits of BLAKE3.
 
-    `by` is `text`, `url`, any other column or `meta.KEY`; documents without a value have no duplicates.
+    `by` is `text`, `url`, any other column or `meta.KEY`; documents without a value have no duplicates; an empty
+    one, as CSV files write what is missing, is no value.
     `normalise` compares text by its words (lower case, numbers as 0, without punctuation and diacritics).
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     primary = "by"
     by: str = "text"
     normalise: bool = False
@@ -60,6 +62,8 @@ class ExactSign(Sign):
         if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
             values = values.cast(pa.string())
         present = np.asarray(values.is_valid())
+        if self.exact.by != "text":
+            present = present & np.asarray(pc.binary_length(values).fill_null(0)).astype(bool)  # type: ignore[attr-defined]
         if self.exact.normalise:
             halves = _word_hashes(values, alive & present)
             present = present & halves.any(axis=1)  # text without a word has no duplicates

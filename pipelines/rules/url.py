@@ -28,6 +28,7 @@ class Url(Rule):
     without an address stay unless `required`.
     """
 
+    version: ClassVar[int] = 2
     domains: str | tuple[str, ...] = ()
     urls: str | tuple[str, ...] = ()
     words: str | tuple[str, ...] = ()
@@ -51,6 +52,7 @@ class Url(Rule):
         Example("", "soft_blacklisted", "https://a.example.com/win-bonus/", _KEPT),
         Example("", "blacklisted_subword", "https://xx-ca.sino.example.com/", {**_KEPT, "subwords": ["casino"]}),
         Example("", "no_url", None, {**_KEPT, "required": True}),
+        Example("", "no_url", "", {**_KEPT, "required": True}),
     )
 
     def reads(self) -> list[Path]:
@@ -62,7 +64,7 @@ class Url(Rule):
     def measure(self, batch: pa.RecordBatch) -> pl.DataFrame:
         if "url" not in batch.schema.names:
             return pl.DataFrame({name: [None] * batch.num_rows for name in COLUMNS}, schema=COLUMNS)
-        urls = pl.Series("url", batch.column("url").cast(pa.string()))
+        urls = pl.Series("url", batch.column("url").cast(pa.string())).replace("", None)  # as CSV files write none
         listed = self.model_dump(exclude={"soft_word_threshold", "required"})
         lists = _lists(tuple(sorted(listed.items())))
         hosts = pl.DataFrame([_host_and_domain(url) for url in urls.to_list()], schema=["host", "domain"], orient="row")

@@ -85,20 +85,26 @@ def rows_of(steps: list[Step], store: Path) -> list[Row]:
 
 
 def _text_sizes(steps: list[Step], store: Path) -> dict[str, int | None]:
-    """Return bytes of text by step: counted where it ran, else those of the source, else the most it reads."""
+    """Return bytes of text by step: counted where it ran, else those of the source, else the most it reads.
+
+    A union reads its corpora one after the other: their sizes add up.
+    """
     sizes: dict[str, int | None] = {}
     for step in steps:
         artifact = step.artifact(store)
         counted = artifact.manifest.counts.get("bytes") if artifact.done and step.kind not in NO_TEXT else None
         read = [size for source in step.inputs.values() if (size := sizes.get(source.name)) is not None]
-        sizes[step.name] = counted or _source_bytes(step.work) or (max(read) if read else None)
+        of_all = sum if step.kind == "union" else max
+        sizes[step.name] = counted or _source_bytes(step.work) or (of_all(read) if read else None)
     return sizes
 
 
 def _source_bytes(work: Any) -> int | None:
     """Return the bytes that a read step has before it: sizes of files, and what sample sets are known to hold."""
-    sizes = [_part_bytes(part) for part in getattr(work, "parts", ()) if isinstance(part, dict)]
-    known = [size for size in sizes if size]
+    parts = [part for part in getattr(work, "parts", ()) if isinstance(part, dict)]
+    # a large file is several parts, each with the size of the whole file
+    distinct = {part.get("path", number): part for number, part in enumerate(parts)}.values()
+    known = [size for part in distinct if (size := _part_bytes(part))]
     return sum(known) if known else None
 
 

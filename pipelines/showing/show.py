@@ -8,14 +8,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import orjson
 import polars as pl
 from rich.console import Console
 
 from pipelines.showing.printable import printable
+from pipelines.text_in.paths import COMPRESSIONS
+from pipelines.text_in.source import DOCUMENT_BYTES
+from pipelines.text_in.streams import BrokenStream, chunks, lines, utf8_chunks
 from schemas.artifact import MANIFEST
 from schemas.errors import InputError, RecipeError, nearest
 
-FOLDERS = ("kept", "rows", "documents", "decisions", "measures", "clusters", "dropped")  # which one to show first
+TEXTS = ("kept", "rows", "documents")  # which folder to show first: tables beside these are about the step itself
+FOLDERS = (*TEXTS, "decisions", "measures", "clusters", "dropped")
+LINES = ("*.jsonl", *(f"*.jsonl{ending}" for ending in COMPRESSIONS))
 
 
 def show(path: Path, number: int, dropped: str | None, cluster: int | None, console: Console) -> None:
@@ -24,7 +30,10 @@ def show(path: Path, number: int, dropped: str | None, cluster: int | None, cons
         raise InputError(f"there is no file or directory {path}")
     if (path / MANIFEST).exists():
         _summary(path, console)
-    rows = _dropped(path, dropped) if dropped else _cluster(path, cluster) if cluster is not None else _rows(path)
+    if dropped:
+        rows = _dropped(path, dropped, number)
+    else:
+        rows = _cluster(path, cluster) if cluster is not None else _rows(path, number)
     shown = 0
     try:
         for row in islice(rows, number):
@@ -59,9 +68,10 @@ def _field(key: str, value: Any, console: Console) -> None:
 def _files(path: Path, folder: str | None = None) -> list[Path]:
     if path.is_file():
         return [path]
-    places = [path / folder] if folder else [path, *(path / name for name in FOLDERS)]
+    first = TEXTS if (path / MANIFEST).exists() else ()
+    places = [path / folder] if folder else [path / name for name in (*first, ".", *FOLDERS)]
     for place in places:
-        files = sorted([*place.glob("*.parquet"), *place.glob("*.jsonl")])
+        files = sorted(file for pattern in ("*.parquet", *LINES) for file in place.glob(pattern))
         if files:
             return files
     raise InputError(f"{path} holds no {folder + '/ ' if folder else ''}Parquet or JSONL files")
@@ -71,7 +81,7 @@ def _frames(files: list[Path]) -> Iterator[pl.LazyFrame]:
     """Yield the files one by one; what polars says of one that it cannot read becomes an InputError with its name."""
     for file in files:
         try:
-            frame = pl.scan_ndjson(file) if file.suffix == ".jsonl" else pl.scan_parquet(file)
+            frame = pl.scan_ndjson(file) if _holds_lines(file) else pl.scan_parquet(file)
             frame.collect_schema()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise _unreadable(file, error) from error
@@ -82,19 +92,41 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"{path} cannot be read as Parquet or JSON lines ({str(error).strip()[:200]}): make it anew")
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for frame in _frames(_files(path)):
-        yield from frame.head(200).collect().iter_rows(named=True)
+def _rows(path: Path, number: int) -> Iterator[dict[str, Any]]:
+    for file in _files(path):
+        if _holds_lines(file):
+            yield from _records(file)
+        else:
+            for frame in _frames([file]):
+                yield from frame.head(number).collect().iter_rows(named=True)
 
 
-def _dropped(path: Path, rule: str) -> Iterator[dict[str, Any]]:
+def _holds_lines(path: Path) -> bool:
+    """Return whether a file's name says JSON lines; Parquet has names of many kinds."""
+    name = path.name.lower()
+    bare = Path(name).stem if name.endswith(COMPRESSIONS) else name
+    return bare.endswith((".jsonl", ".ndjson", ".json"))
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of JSON lines, which need no common type; raises InputError for a line that is none."""
+    try:
+        for line in lines(utf8_chunks(chunks(path)), DOCUMENT_BYTES):
+            if line.data is not None and line.data.strip():
+                record = orjson.loads(line.data)
+                yield record if isinstance(record, dict) else {"": record}
+    except (BrokenStream, orjson.JSONDecodeError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _dropped(path: Path, rule: str, number: int) -> Iterator[dict[str, Any]]:
     files = _files(path, "dropped")
     reasons: set[str] = set()
     found = False
     for frame in _frames(files):
         reasons.update(frame.select("reason").unique().collect()["reason"].drop_nulls().to_list())
         matching = frame.filter((pl.col("reason") == rule) | pl.col("reason").str.starts_with(f"{rule}."))
-        for row in matching.head(200).collect().iter_rows(named=True):
+        for row in matching.head(number).collect().iter_rows(named=True):
             found = True
             yield row
     if not found and rule not in reasons:

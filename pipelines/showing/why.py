@@ -14,25 +14,32 @@ from schemas.errors import InputError
 
 
 def tell(recipe_name: str, sets: list[str], document: str, console: Console) -> None:
-    """Print the fate of a document (a whole id, or its unique beginning of 6 digits and more)."""
+    """Print the fate of a document (a whole id, or its unique beginning of 6 digits and more).
+
+    Raises InputError where no document, or more than one, has an id that begins so.
+    """
     made = planned(recipe_name, sets)
     store = Path(made.recipe.store)
-    found = False
+    found: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
     for step in made.steps:
         artifact = step.artifact(store)
         if step.kind not in ("corpus", "train_side", "held_out") or not artifact.done:
             continue
         for folder in ("kept", "documents", "dropped"):
             for row in _rows(artifact.files(folder), document):
-                if not found:
-                    _introduce(row, console)
-                found = True
-                _fate(step.name, folder, row, console)
+                found.setdefault(row["id"], []).append((step.name, folder, row))
     if not found:
         raise InputError(
             f"no document {document!r} in the finished corpora of {recipe_name}: ids are shown by `windtunnel show`; "
             "`windtunnel run` may have to come first"
         )
+    if len(found) > 1:
+        some = ", ".join(one_line(name) for name in sorted(found)[:3])
+        raise InputError(f"ids of several documents begin with {document!r}: {some}; give more of the one you mean")
+    (fates,) = found.values()
+    _introduce(fates[0][2], console)
+    for step_name, folder, row in fates:
+        _fate(step_name, folder, row, console)
 
 
 def _rows(files: list[Path], document: str) -> list[dict[str, Any]]:

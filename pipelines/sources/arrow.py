@@ -22,6 +22,7 @@ class Arrow(RecordSource):
     Datasets that the Hugging Face library saved to disk are directories of such files.
     """
 
+    version: ClassVar[int] = 2
     suffixes: ClassVar[tuple[str, ...]] = (".arrow", ".feather", ".ipc")
 
     def parts(self) -> list[dict[str, Any]]:

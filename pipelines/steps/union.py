@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow.parquet as pq
 
@@ -14,15 +14,22 @@ from schemas.work import Counts, Work
 
 
 class Union(Work):
-    """Copy `kept/` of every input into `documents/`, or `rows/` into `rows/`, in role order; one task a shard."""
+    """Copy `kept/` of every input into `documents/`, or `rows/` into `rows/`, one task a shard.
+
+    `order`: the roles as they follow one another, since the first of duplicates stays; by name where it is empty.
+    """
 
     folder: Literal["kept", "rows"] = "kept"
+    order: tuple[str, ...] = ()
+
+    def identity(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude=None if self.order else {"order"})
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return len(self._files(inputs))
 
     def _files(self, inputs: Mapping[str, Artifact]) -> list[Path]:
-        return [file for role in sorted(inputs) for file in inputs[role].files(self.folder)]
+        return [file for role in self.order or sorted(inputs) for file in inputs[role].files(self.folder)]
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         counts = Counts()

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.text_in.batches import Row, Unreadable, batches
 from pipelines.text_in.fields import Fields
@@ -52,10 +51,10 @@ def wanted(names: list[str], fields: Fields) -> list[str]:
 
 def python_values(column: pa.Array) -> list[Any]:
     """Return Python values; bytes stay bytes where a string column or a binary one is not UTF-8."""
+    if pa.types.is_dictionary(column.type):
+        return python_values(_viewless(column.dictionary).take(column.indices))  # of views there is no cast
+    column = _viewless(column)
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = pc.cast(column, kind.value_type)
-        kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         try:
             column.validate(full=True)
@@ -66,6 +65,32 @@ def python_values(column: pa.Array) -> list[Any]:
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return [_text(value) for value in values]
     return values
+
+
+def without_views(kind: pa.DataType) -> pa.DataType:
+    """Return a type with plain strings in place of Arrow's views of them, which few of its functions take."""
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(without_views(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(without_views(kind.value_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(without_views(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(
+            kind.key_field.with_type(without_views(kind.key_type)),
+            kind.item_field.with_type(without_views(kind.item_type)),
+            kind.keys_sorted,
+        )
+    return kind
+
+
+def _viewless(column: pa.Array) -> pa.Array:
+    kind = without_views(column.type)
+    return column if kind == column.type else column.cast(kind)
 
 
 def _text(value: bytes | None) -> str | bytes | None:

@@ -19,7 +19,7 @@ from pipelines.engine.step import Step
 from pipelines.sources.jsonl import Jsonl
 from pipelines.sources.parquet import Parquet, batch_rows
 from pipelines.text_in.batches import Unreadable
-from pipelines.text_in.columns import python_values
+from pipelines.text_in.columns import python_values, without_views
 from pipelines.text_in.own_columns import OwnColumns, columns_of, records_of, table_of
 from pipelines.text_in.paths import COMPRESSIONS, Fingerprint, matching
 from schemas.artifact import Artifact, writing
@@ -51,7 +51,7 @@ class OwnRows(Work):
     of a damaged row group all count, and have one line in `unreadable/`.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     parts: tuple[dict[str, Any], ...]
     text: str = "text"
     meta: tuple[str, ...] = ()
@@ -68,6 +68,7 @@ class OwnRows(Work):
             found = self._parquet(path, part, schema)
         else:
             schema = columns_of(inputs["columns"])
+            self._check_meta(schema)
             found = self._lines(part, schema)
         kept, size, errors, unreadable = 0, 0, Counter[str](), []
         with _Shards(out, rank, schema, self.whole) as shards:
@@ -83,6 +84,12 @@ class OwnRows(Work):
         with writing(out / "unreadable" / f"{rank:05d}.parquet") as partial:
             pq.write_table(pa.Table.from_pylist(unreadable, UNREADABLE), partial, compression="zstd")
         return Counts(seen=kept + sum(errors.values()), kept=kept, unreadable=dict(sorted(errors.items())), bytes=size)
+
+    def _check_meta(self, schema: pa.Schema) -> None:
+        """Raise InputError for a column that no line of any file has; one that some lines lack is null there."""
+        for name in self.meta:
+            if name not in schema.names:
+                raise InputError(f"no line has a field {name!r}, by which to compare: {nearest(name, schema.names)}")
 
     def _parquet(self, path: Path, part: dict[str, Any], schema: pa.Schema) -> Iterator[pa.Table | Lost]:
         with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
@@ -107,7 +114,7 @@ class OwnRows(Work):
             text = texts[row]
             error = "no_text" if text is None else "invalid_utf8" if isinstance(text, bytes) else "empty_text"
             yield Lost(Unreadable(origin, f"{where}:{first + row}", error, f"column {self.text!r}"))
-        yield pa.Table.from_batches([batch]).filter(pa.array(good)).cast(schema)
+        yield pa.Table.from_batches([batch]).cast(schema).filter(pa.array(good))  # no filter takes string views
 
     def _lines(self, part: dict[str, Any], schema: pa.Schema) -> Iterator[pa.Table | Lost]:
         for records in records_of(part, self.text):
@@ -174,6 +181,8 @@ def own_rows(source: Path, text: str = "text", meta: Iterable[str] = (), whole: 
 
     Raises InputError when there is nothing to read, a file is neither Parquet nor JSON lines, or a column is missing.
     """
+    if (source / "kept").is_dir() and (source / "dropped").is_dir():
+        raise InputError(f"{source} is what filter or dedup has made, dropped rows and all: name {source / 'kept'}")
     parts: dict[str, list[dict[str, Any]]] = {"parquet": [], "lines": []}
     paths = matching(str(source), SUFFIXES)
     for path in paths:
@@ -231,14 +240,15 @@ def _check_columns(path: Path, text: str, meta: tuple[str, ...]) -> None:
 
 def _parquet_schema(path: Path, text: str) -> pa.Schema:
     """Return a file's columns; text with a dictionary is written out, since edited text is in no dictionary."""
-    schema = pq.read_schema(path).remove_metadata()
+    fields = [field.with_type(without_views(field.type)) for field in pq.read_schema(path)]
+    schema = pa.schema(fields)
     place = schema.get_field_index(text)
     kind = schema.field(place).type
     return schema.set(place, schema.field(place).with_type(kind.value_type)) if pa.types.is_dictionary(kind) else schema
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    kind = without_views(kind.value_type if pa.types.is_dictionary(kind) else kind)
     return any(is_(kind) for is_ in (pa.types.is_string, pa.types.is_large_string, *_BINARY))
 
 

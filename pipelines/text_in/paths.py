@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,8 +73,9 @@ def digest_of(files: Sequence[Fingerprint]) -> str:
 def matching(patterns: str | Sequence[str], suffixes: tuple[str, ...]) -> list[Path]:
     """Return the files that patterns name, each once, in name order.
 
-    A directory means every file below it whose name ends in one of `suffixes` (also compressed); hidden files are left
-    out. A glob (`*`, `?`, `[..]`, `**`) means what it matches. Raises InputError when a pattern matches nothing.
+    A directory means every file below it whose name ends in one of `suffixes` (also compressed); hidden files and what
+    lies in hidden directories (`.git`, `.ipynb_checkpoints`: copies mostly) are left out. A glob (`*`, `?`, `[..]`,
+    `**`) means what it matches, each directory once. Raises InputError when a pattern matches nothing.
     """
     found: dict[str, Path] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
@@ -92,7 +93,7 @@ def _matching(pattern: str, suffixes: tuple[str, ...]) -> list[Path]:
         files = [
             Path(folder) / name
             for folder, folders, names in os.walk(path)
-            if not folders.sort()  # sorted in place, so that the walk is in name order
+            if _walk_on(folders)
             for name in names
             if name.lower().endswith(endings) and not name.startswith(".")
         ]
@@ -105,7 +106,7 @@ def _matching(pattern: str, suffixes: tuple[str, ...]) -> list[Path]:
         return [path]
     if glob.has_magic(pattern):
         # glob.glob, because Path.glob takes no absolute pattern
-        files = [Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file()]  # noqa: PTH207
+        files = _each_once(Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file())  # noqa: PTH207
         if not files:
             raise InputError(f"no file matches {pattern} (seen from {Path.cwd()})")
         return files
@@ -113,6 +114,22 @@ def _matching(pattern: str, suffixes: tuple[str, ...]) -> list[Path]:
         raise InputError(f"there is no {path}: its directory {path.parent} does not exist (seen from {Path.cwd()})")
     hint = nearest(path.name, [entry.name for entry in path.parent.iterdir()][:1000])
     raise InputError(f"there is no {path} (seen from {Path.cwd()}): {hint[:200]}")
+
+
+def _walk_on(folders: list[str]) -> bool:
+    """Leave out hidden directories and sort the others, in place, so that a walk is in name order; always true."""
+    folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+    return True
+
+
+def _each_once(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths without those that lead to a directory again by a link: `**` goes round a loop 40 times."""
+    shortest = sorted(paths, key=lambda path: (len(path.parts), str(path)))
+    places = {folder: folder.resolve() for folder in {path.parent for path in shortest}}
+    found: dict[tuple[Path, str], Path] = {}
+    for path in shortest:
+        found.setdefault((places[path.parent], path.name), path)
+    return list(found.values())
 
 
 def origin_of(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -78,11 +81,70 @@ def test_a_plan_of_nothing_yet_costs_by_the_size_of_its_text(made, tmp_path):
     assert not list(tmp_path.iterdir()), "a preview writes nothing"
 
 
+def test_a_plan_counts_a_file_of_several_parts_once_and_adds_up_a_union(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.sources.jsonl.SPLIT_BYTES", 600)
+    monkeypatch.setattr("pipelines.sources.parquet.SPLIT_BYTES", 600)
+    texts = [f"document number {k} of a file in parts" for k in range(100)]
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    pq.write_table(pa.table({"text": texts}), tmp_path / "rows.parquet", row_group_size=10)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"question: How much is it?\nstore: {tmp_path}/store\ncorpora:\n"
+        f"  a: {{source: {{jsonl: {lines}}}}}\n  b: {{source: {{parquet: {tmp_path}/rows.parquet}}}}\n"
+        "  both: {from: [a, b], rules: [length]}\n",
+        encoding="utf-8",
+    )
+    steps = planned(str(recipe), []).steps
+    assert all(len(step.work.parts) > 3 for step in steps if step.kind == "read")
+    sizes = {row.step: row.bytes for row in rows_of(steps, tmp_path / "store")}
+    assert sizes["read:a"] == lines.stat().st_size
+    assert sizes["read:b"] == (tmp_path / "rows.parquet").stat().st_size
+    assert sizes["union:both"] == sizes["measure:both"] == sizes["read:a"] + sizes["read:b"]
+
+
 def test_show_prints_rows_and_counts_and_no_control_characters(made):
     text = told(show, made.artifacts["read:raw"], 100, None, None)
     assert "read:raw: 40 in, 40 kept" in text
     assert "[bold]red[/bold]" in text and "\x1b" not in text and "\x07" not in text
     assert told(show, made.artifacts["read:raw"], 2, None, None).count("--- ") == 2
+
+
+def test_show_prints_as_many_rows_as_were_asked_for(tmp_path):
+    rows = [{"id": str(k), "text": f"row {k}", "reason": "length.too_few_words"} for k in range(450)]
+    for folder in ("kept", "dropped"):
+        (tmp_path / folder).mkdir()
+        for first in (0, 300):
+            frame = pl.DataFrame(rows[first : first + 300 if first == 0 else None])
+            frame.write_parquet(tmp_path / folder / f"{first:05d}.parquet")
+    for dropped in (None, "length"):
+        text = told(show, tmp_path, 400, dropped, None)
+        assert text.count("--- ") == 400 and "row 399" in text and "row 250" in text
+    other = (tmp_path / "kept" / "00000.parquet").rename(tmp_path / "rows.pq")
+    assert told(show, other, 250, None, None).count("--- ") == 250
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_show_reads_json_lines_packed_and_of_several_types(tmp_path, packed):
+    records = [
+        {"text": f"line {k}", "n": k if k else {"a": [k]}, **({"late": "x"} if k > 280 else {})} for k in range(300)
+    ]
+    data = "\n".join(json.dumps(record) for record in records).encode()
+    path = tmp_path / ("in.jsonl.gz" if packed else "in.jsonl")
+    path.write_bytes(gzip.compress(data) if packed else data)
+    for place in (path, tmp_path):
+        text = told(show, place, 300, None, None)
+        assert text.count("--- ") == 300 and "late: x" in text and 'n: {"a": [0]}' in text
+    path.write_bytes(data + b"\n{broken")
+    with pytest.raises(InputError, match="cannot be read"):
+        told(show, path, 400, None, None)
+
+
+def test_show_prints_the_documents_of_a_held_out_set(made, tmp_path):
+    more = [f"store={tmp_path}", "held_out={from: raw, share: 0.5}", "corpora.clean.decontaminate=true"]
+    assert command("run", made.recipe, *(word for one in more for word in ("--set", one))) == 0
+    (held_out,) = tmp_path.glob("held_out-*")
+    assert "--- 1\nid: " in told(show, held_out, 3, None, None)
 
 
 def test_show_finds_what_a_rule_dropped(made):
@@ -111,6 +173,13 @@ def test_why_tells_the_fate_of_a_document(made):
     assert "dropped by minhash" in told(tell, made.recipe, [], twin[:10])
     with pytest.raises(InputError, match="no document"):
         told(tell, made.recipe, [], "ffffffffffff")
+
+
+def test_why_does_not_tell_two_documents_as_one(made, monkeypatch):
+    rows = [{"id": f"abcdef{n}", "text": "t", "source": "s", "reason": "r"} for n in range(2)]
+    monkeypatch.setattr("pipelines.showing.why._rows", lambda files, document: rows if files else [])
+    with pytest.raises(InputError, match="several documents begin with 'abcdef': abcdef0, abcdef1"):
+        told(tell, made.recipe, [], "abcdef")
 
 
 def test_why_shows_no_escape_sequence_of_a_document(tmp_path):

@@ -139,6 +139,14 @@ def test_exact_by_url_and_meta_leaves_rows_without_a_value_alone(tmp_path: Path)
         plugin.make("dedup", {"exact": "texd"})
 
 
+@pytest.mark.parametrize("by", ["url", "lang", "meta.key"])
+def test_exact_takes_an_empty_value_for_none(tmp_path: Path, by: str) -> None:
+    row = {by.partition(".")[0]: '{"key":""}' if by == "meta.key" else ""}
+    done, bench = run(tmp_path, Exact(by=by), [{"text": text, **row} for text in "abc"])
+    assert dropped(done) == []
+    assert bench.counts["exact_sign:c"].notes["without_key"] == 3
+
+
 @pytest.mark.parametrize(
     ("options", "kept"),
     [

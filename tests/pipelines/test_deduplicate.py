@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.deduplicate import STEPS, dedup_files
-from schemas.errors import InputError, RecipeError
+from schemas.errors import InputError, RecipeError, WindtunnelError
 from schemas.work import Counts
 
 WORDS = ["".join(chr(97 + i // 18**k % 18) for k in range(3)) for i in range(5000)]
@@ -106,6 +106,13 @@ def test_an_index_is_not_written_over_and_an_interrupted_copy_is_taken_up(tmp_pa
     assert not (tmp_path / "two").exists() and (index / "index.json").read_bytes() == before
     third = {"exact": {"index": [str(index), str(index)]}}
     assert dedup_files(tmp_path / "in.parquet", tmp_path / "three", third).dropped == {"exact": 2}
+
+
+def test_a_column_that_no_line_has_is_said_and_one_that_some_lack_is_not(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "a", "group": 1}\n{"text": "b"}\n{"text": "c", "group": 1}\n')
+    with pytest.raises(WindtunnelError, match=r"no line has a field 'grup'.*did you mean 'group'"):
+        dedup_files(tmp_path / "in.jsonl", tmp_path / "out", {"exact": "grup"})
+    assert dedup_files(tmp_path / "in.jsonl", tmp_path / "out2", {"exact": "group"}).dropped == {"exact": 1}
 
 
 def test_wrong_arguments_say_what_is_right(tmp_path: Path) -> None:

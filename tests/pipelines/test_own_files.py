@@ -34,6 +34,8 @@ def test_each_command_reads_what_the_other_has_kept(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "in.parquet")
     first, second = tmp_path / "first", tmp_path / "second"
     filter_files(tmp_path / "in.parquet", first, SHORT)
+    with pytest.raises(InputError, match=r"dropped rows and all: name .*first/kept"):
+        dedup_files(first, second, "exact")
     dedup_files(first / "kept", second, "exact")
     kept, dropped = rows_of(second), rows_of(second, "dropped")
     assert kept.columns == ["text", "n", "reason", "why"]
@@ -122,6 +124,24 @@ def test_text_with_a_dictionary_is_text_also_where_it_is_edited(tmp_path: Path) 
     found = rows_of(tmp_path / "out")
     assert found["text"][1] == words[1] and "ann@" not in found["text"][0]
     assert found["kind"].to_list() == ["x", "y"]
+
+
+def test_string_views_are_strings_in_every_column(tmp_path: Path) -> None:
+    view, nested = pa.string_view(), pa.struct([("x", pa.string_view())])
+    columns = {
+        "text": pa.array(["a b c d", "e", None, "a b c d"], view),
+        "note": pa.array(["x", None, "y", "z"], view),
+        "more": pa.array([{"x": "deep"}, None, {"x": None}, {"x": "too"}], nested),
+        "bytes": pa.array([b"\xff", b"", None, b"\xff"], pa.binary_view()),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
+    totals = filter_files(tmp_path / "in.parquet", tmp_path / "out", SHORT)
+    assert totals == Counts(seen=4, kept=2, dropped={"length.too_few_words": 1}, unreadable={"no_text": 1})
+    kept = pq.read_table(tmp_path / "out" / "kept").drop_columns("why").to_pylist()
+    row = {"text": "a b c d", "note": "x", "more": {"x": "deep"}, "bytes": b"\xff"}
+    assert kept == [row, {**row, "note": "z", "more": {"x": "too"}}]
+    by_note = {"exact": {"keep": "highest note"}}
+    assert dedup_files(tmp_path / "in.parquet", tmp_path / "out2", by_note).dropped == {"exact": 1}
 
 
 def test_files_that_are_neither_parquet_nor_json_lines_are_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import tracemalloc
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -323,6 +324,16 @@ def test_a_parquet_file_without_the_column_names_those_it_has(tmp_path):
     assert "there is txt, url)" in str(raised.value)
 
 
+def test_copies_in_hidden_directories_and_behind_links_are_not_read(tmp_path, out):
+    for place in (".ipynb_checkpoints", "sub/.git", "sub"):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / place / "x.jsonl").write_text(json.dumps({"text": place}) + "\n")
+    (tmp_path / "a_loop").symlink_to(tmp_path, target_is_directory=True)
+    for number, path in enumerate((tmp_path, f"{tmp_path}/**/*.jsonl")):
+        documents, unreadable, _ = run({"jsonl": str(path)}, out / str(number))
+        assert [d["text"] for d in documents] == ["sub"] and not unreadable
+
+
 def test_text_files_are_documents_of_their_directory(tmp_path, out):
     folder = tmp_path / "books"
     (folder / "deep").mkdir(parents=True)
@@ -389,6 +400,19 @@ def test_arrow_files_and_streams(tmp_path, kind, out):
     (tmp_path / "x.arrow").write_bytes(b"not arrow at all, but long enough to be looked at")
     with pytest.raises(InputError, match="not an Arrow IPC"):
         read_work({"arrow": str(tmp_path)})
+
+
+def test_arrow_files_as_polars_writes_them(tmp_path, out):
+    frame = pl.DataFrame({"text": ["a b", None, "c"], "kind": ["x", "y", "x"], "tags": [["t"], [], None]})
+    frame.with_columns(pl.col("kind").cast(pl.Categorical)).write_ipc(tmp_path / "x.arrow")
+    kinds = pa.ipc.open_file(tmp_path / "x.arrow").schema
+    assert pa.types.is_string_view(kinds.field("kind").type.value_type), "or this tests nothing"
+    documents, unreadable, _ = run({"arrow": {"path": str(tmp_path), "source": "kind"}}, out / "out")
+    assert [(d["text"], d["source"], d["meta"]) for d in documents] == [
+        ("a b", "x", '{"tags":["t"]}'),
+        ("c", "x", '{"tags":null}'),
+    ]
+    assert [u["error"] for u in unreadable] == ["no_text"]
 
 
 def test_hf_reads_a_local_directory_by_shards(tmp_path, out):

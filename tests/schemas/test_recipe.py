@@ -50,6 +50,11 @@ def test_a_good_recipe_is_read() -> None:
         ),
         ("from: raw, rules", "from: raw, extract: html, rules", r"line 4: corpora.filtered.extract: no such word here"),
         ("from: raw, rules", "from: raw, language: de, rules", r"line 4: .*whose words `words: exact` finds"),
+        (
+            "from: raw, rules",
+            "from: [raw, raw], rules",
+            r"line 4: .*'raw' is named twice, and a corpus holds its documents once",
+        ),
         ("raw: 0.5", "raw: -0.5", r"line 9: mixes.both.raw: Input should be greater than or equal to 0"),
         ("filtered: 0.5", "filterd: 0.5", r"line 9: no corpus is called 'filterd': did you mean 'filtered'"),
         ("from: filtered", "from: filterd", r"line 5: no corpus is called 'filterd'"),
