@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Reward(ChatObjective):
     """Bradley-Terry on a sequence-classification head with one output (Ouyang et al. 2022). Normalised by pairs."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     kind: ClassVar = "preferences"
     dropout: ClassVar[bool] = False  # both answers' rewards would differ by the noise alone
 
