@@ -22,6 +22,8 @@ class Reward(ChatObjective):
 
     version: ClassVar[int] = 3
     kind: ClassVar = "preferences"
+    pairs: ClassVar[bool] = True
+    scores: ClassVar[bool] = False
     dropout: ClassVar[bool] = False  # both answers' rewards would differ by the noise alone
 
     lr: float = Field(1e-5, gt=0)
