@@ -151,10 +151,10 @@ def _training(recipe: Recipe) -> None:
 
 
 def _stages(recipe: Recipe, train: Train) -> None:
-    """Refuse stages that would fail only when all rows are made and paid for."""
-    for i, spec in enumerate(train.stages):
+    """Refuse stages that would fail, or find nothing, only when all rows are made and paid for."""
+    made: list[Any] = [_make("objective", spec, ("train", "stages", i)) for i, spec in enumerate(train.stages)]
+    for i, stage in enumerate(made):
         here = ("train", "stages", i)
-        stage: Any = _make("objective", spec, here)
         if stage.pairs and train.preferences is None:
             raise at(here, "this stage learns from pairs: name the generated set of them in `train.preferences:`")
         if recipe.compare is not None and i + 1 == len(train.stages) and not stage.scores:
@@ -163,6 +163,12 @@ def _stages(recipe: Recipe, train: Train) -> None:
                 "what this stage leaves gives no probabilities, and `compare:` needs bits per byte: leave `compare:` "
                 "out (the pairs are still scored in every run), or end with another stage",
             )
+    if recipe.compare is not None and len(recipe.mixes) > 1 and all(stage.pairs for stage in made):
+        raise at(
+            ("train", "stages"),
+            "no stage learns from the mixes, so all of them would come out alike: put one that does, such as `sft`, "
+            "before those that learn from pairs",
+        )
 
 
 def _held_out(recipe: Recipe) -> None:

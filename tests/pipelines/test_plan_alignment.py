@@ -50,6 +50,7 @@ def test_a_device_that_there_is_none_of_is_refused_with_its_line() -> None:
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
+        (["train.stages=[{dpo: {budget: 800, batch_tokens: 400}}]"], "no stage learns from the mixes"),
         (["train.preferences=null"], "this stage learns from pairs: name the generated set"),
         (["train.stages[1]={reward: {budget: 800, batch_tokens: 400}}"], "no probabilities, and `compare:` needs bits"),
     ],
