@@ -68,7 +68,8 @@ class Fault(Exception):
     def __init__(self, code: str, detail: str = "", retry_after: float | None = None):
         super().__init__(f"{code}: {detail}")
         self.code = code
-        self.detail = detail[:DETAIL_CHARACTERS]
+        # foreign words: a lone surrogate among them could be kept nowhere
+        self.detail = detail[:DETAIL_CHARACTERS].encode("utf-8", "replace").decode()
         self.retry_after = retry_after
 
     @property
@@ -84,6 +85,8 @@ def from_status(error: APIStatusError) -> Fault:
         return Fault("quota_exhausted" if error.code == "insufficient_quota" else "rate_limited", detail, wait)
     if status >= 500 or status in (408, 409, 425):
         return Fault("server_error", f"status {status}: {detail}", wait)
+    if status == 402:
+        return Fault("quota_exhausted", f"status {status}: {detail}")
     if status in (401, 403):
         return Fault("unauthorized", f"status {status}: {detail}")
     if status in (404, 405):

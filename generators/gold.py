@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_MARKED = re.compile(r"(?:^|\n)\W*(?:final\s+)?answer\W*[:=]\s*(.+)", re.IGNORECASE)
+_MARKED = re.compile(r"(?:^|\n)[^\w\n]*(?:final\s+)?answer\W*[:=]\s*(.+)", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 _ARTICLE = re.compile(r"\b(?:the|a|an)\b")
 

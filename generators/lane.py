@@ -24,6 +24,7 @@ from schemas.errors import RecipeError, WindtunnelError
 
 log = logging.getLogger(__name__)
 LONGEST_BACKOFF_SECONDS = 30.0
+FEWEST_KEY_CHARACTERS = 8  # a shorter one ("none", "ollama") keeps no secret, and replies hold it as a word
 LOST_AFTER = 32  # requests in a row, each with all its attempts spent, before the endpoint counts as lost
 
 
@@ -109,7 +110,8 @@ class Lane:
             raise self._redacted(from_status(error)) from error
         except OpenAIError as error:
             raise self._redacted(Fault("bad_reply", str(error))) from error
-        return text.replace(self._key, "[key]") if self._key and self._key in text else text
+        secret = len(self._key) >= FEWEST_KEY_CHARACTERS
+        return text.replace(self._key, "[key]") if secret and self._key in text else text
 
     async def _recover(self, fault: Fault, tries: int) -> None:
         """Wait as long as the fault asks for, and see to it that a server of ours is alive."""

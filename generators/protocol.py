@@ -68,12 +68,12 @@ def completion(request: Request, text: str) -> Completion:
         usage = data.get("usage") or {}
         found = Completion(
             text=clean(said),
-            finish_reason=str(choice.get("finish_reason") or ""),
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            completion_tokens=int(usage.get("completion_tokens") or 0),
+            finish_reason=clean(str(choice.get("finish_reason") or "")),
+            prompt_tokens=_count(usage.get("prompt_tokens")),
+            completion_tokens=_count(usage.get("completion_tokens")),
             logprobs=tokens,
         )
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         start = " ".join(text[:120].split())
         raise Fault("bad_reply", f"status 200, but no completion ({type(error).__name__}): {start!r}") from error
     return _judged(request, found)
@@ -102,8 +102,11 @@ def _nonconformity(text: str, schema: Mapping[str, Any], finish_reason: str) -> 
         return code, f"{error}; ends with {text[-60:]!r}"
     from jsonschema import Draft202012Validator
 
-    wrong = next(Draft202012Validator(dict(schema)).iter_errors(value), None)
-    return (None, "") if wrong is None else ("schema_mismatch", f"{wrong.json_path}: {wrong.message}"[:300])
+    try:
+        wrong = next(Draft202012Validator(dict(schema)).iter_errors(value), None)
+        return (None, "") if wrong is None else ("schema_mismatch", f"{wrong.json_path}: {wrong.message}"[:300])
+    except RecursionError:  # a model in a loop writes nothing but brackets
+        return "schema_mismatch", f"nested too deeply; begins with {text[:60]!r}"
 
 
 def _unfenced(text: str) -> str:
@@ -153,5 +156,12 @@ def _prompt_logprobs(value: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
 
 
 def _nats(value: float | None) -> float:
+    """Return a log probability: no more than zero, and a number."""
     number = LEAST_LOGPROB if value is None else float(value)
-    return number if math.isfinite(number) else LEAST_LOGPROB
+    return min(number, 0.0) if math.isfinite(number) else LEAST_LOGPROB
+
+
+def _count(value: Any) -> int:
+    """Return a number of tokens; what can be none (below zero, NaN, more than a store's column holds) is zero."""
+    number = float(value or 0)
+    return int(number) if 0 <= number < 2**53 else 0

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from generators.completion import Completion
+from generators.completion import Completion, clean
 
 Status = Literal["ok", "not_applicable", "out_of_range", "unreadable"]
 NOT_APPLICABLE = "N/A"
@@ -126,8 +126,19 @@ def json_object(text: str) -> dict[str, Any]:
     for candidate in (text, text[start : end + 1]) if 0 <= start < end else (text,):
         try:
             found = json.loads(candidate)
-        except ValueError:
+            if isinstance(found, dict):
+                return _storable(found)
+        except (ValueError, RecursionError):
             continue
-        if isinstance(found, dict):
-            return found
     return {}
+
+
+def _storable(value: Any) -> Any:
+    """Return a JSON value whose texts UTF-8 can hold: half of an escaped emoji is a lone surrogate."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [_storable(one) for one in value]
+    if isinstance(value, dict):
+        return {clean(name): _storable(one) for name, one in value.items()}
+    return value

@@ -76,7 +76,7 @@ _REQUESTS = re.compile(
     re.IGNORECASE,
 )
 STATEMENT_WORDS = 5  # "Sure! In the morning." answers a question; what is longer and asks for nothing explains
-_QUESTION = re.compile(r"[^.!?\n]*\?")
+_QUESTION = re.compile(r"(?<![^.!?\n])[^.!?\n]*\?")  # from a sentence's start only: else long texts take minutes
 _LEAD = r"(?:(?:oh|ah|okay|ok|yes|well|great|wow)[,!.]?\s+)?"
 _THANKS = re.compile(
     _LEAD + r"(?:(?:many )?thanks?\b|i (?:really |truly |greatly )?appreciate\b|(?:good ?)?bye\b"

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from schemas import plugin
 from schemas.decontamination import HELD_OUT, DecontaminationWords
 from schemas.errors import RecipeError, nearest
-from schemas.recipe import Corpus, Name, Recipe, Spec
+from schemas.recipe import Corpus, Name, Recipe, Spec, Train
 from schemas.where import parse
 
 Keys = tuple[str | int, ...]
@@ -132,8 +132,7 @@ def _training(recipe: Recipe) -> None:
         if train.preferences is not None:
             _known(train.preferences, recipe.generate, "generated set", ("train", "preferences"))
         _make("schedule", train.schedule, ("train", "schedule"))
-        for i, stage in enumerate(train.stages):
-            _make("objective", stage, ("train", "stages", i))
+        _stages(recipe, train)
         if not recipe.mixes:
             raise at(("train",), "`train:` needs `mixes:` to train on")
         if recipe.held_out is None:
@@ -149,6 +148,27 @@ def _training(recipe: Recipe) -> None:
                 f"the looks end at {looks[-1]} seeds and there are {seeds}: declare one at {seeds} too, for example "
                 f"{[*looks, seeds]}",
             )
+
+
+def _stages(recipe: Recipe, train: Train) -> None:
+    """Refuse stages that would fail, or find nothing, only when all rows are made and paid for."""
+    made: list[Any] = [_make("objective", spec, ("train", "stages", i)) for i, spec in enumerate(train.stages)]
+    for i, stage in enumerate(made):
+        here = ("train", "stages", i)
+        if stage.pairs and train.preferences is None:
+            raise at(here, "this stage learns from pairs: name the generated set of them in `train.preferences:`")
+        if recipe.compare is not None and i + 1 == len(train.stages) and not stage.scores:
+            raise at(
+                here,
+                "what this stage leaves gives no probabilities, and `compare:` needs bits per byte: leave `compare:` "
+                "out (the pairs are still scored in every run), or end with another stage",
+            )
+    if recipe.compare is not None and len(recipe.mixes) > 1 and all(stage.pairs for stage in made):
+        raise at(
+            ("train", "stages"),
+            "no stage learns from the mixes, so all of them would come out alike: put one that does, such as `sft`, "
+            "before those that learn from pairs",
+        )
 
 
 def _held_out(recipe: Recipe) -> None:

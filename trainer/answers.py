@@ -34,7 +34,7 @@ class Answers(Work):
     `questions` of them are asked, those with the lowest hash of their id; each by its first user turn.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     patient: ClassVar[bool] = True
     questions: int = Field(default=40, gt=0)
     max_tokens: int = Field(default=96, gt=0)
@@ -51,18 +51,22 @@ class Answers(Work):
         counts = Counts(seen=len(rows))
         with numerics(self.threads, 0, self.device):
             replier = Replier(inputs["run"].path / "model", self.batch_tokens, self.device)
-            takes = [row for row in chosen if replier.takes(row["prompt"])]
+            refused = [replier.refusal(row["prompt"], self.max_tokens) for row in chosen]
+            takes = [row for row, reason in zip(chosen, refused, strict=True) if reason is None]
             asked = takes[: self.questions]
             answers = replier.free_replies([row["prompt"] for row in asked], self.max_tokens)
         if not asked:
-            raise InputError(f"{inputs['questions'].path.name} holds no question that the model's template takes")
+            raise InputError(
+                f"{inputs['questions'].path.name} holds no question that the model's template and context take"
+            )
         table = pa.Table.from_pylist(
             [{**row, "answer": answer} for row, answer in zip(asked, answers, strict=True)], schema=ANSWERS
         )
         with writing(out / "answers.parquet") as path:
             pq.write_table(table, path, compression="zstd")
         counts.kept = len(asked)
-        counts.dropped = {"beyond_the_number": len(takes) - len(asked), "special_token": len(chosen) - len(takes)}
+        counts.dropped = {"beyond_the_number": len(takes) - len(asked)}
+        counts.dropped |= {reason: refused.count(reason) for reason in ("special_token", "too_long")}
         return counts.check("answers")
 
 

@@ -48,6 +48,8 @@ CHATML_WITH_EOS_ONLY = (
     "{% if add_generation_prompt %}{{ eos_token + 'assistant\n' }}{% endif %}"
 )
 
+PROBE = "\ufdd0"  # a character that no text holds: Unicode keeps it for such uses
+
 TEMPLATE_DATE = "26 Jul 2024"  # templates that print today's date would give other bytes tomorrow
 FIXED_DATE = "{%- macro strftime_now(form) -%}" + TEMPLATE_DATE + "{%- endmacro -%}"
 
@@ -176,9 +178,16 @@ class ChatEncoder:
             raise ChatError("template_not_incremental", "the template rewrites earlier turns when later ones come")
         start = len(opened)
         if opened == self.render(before):  # no generation prompt: the turn's header is not to be learnt
+            start = self._after_header(before, message, closed, start)
             start += max(0, closed[start:].find(message["content"].strip()))
         ends = [match.end() for match in self._special.finditer(closed, start)]
         return start, ends[-1] if ends else len(closed)
+
+    def _after_header(self, before: Messages, message: dict[str, str], closed: str, start: int) -> int:
+        """Return where the header of a turn ends: "A" as an answer must not be found in "Assistant:"."""
+        probe = self.render([*before, {**message, "content": PROBE}])
+        end = probe.find(PROBE, start)
+        return end if end >= 0 and closed[:end] == probe[:end] else start
 
     def _tokens(self, text: str) -> list[int]:
         try:

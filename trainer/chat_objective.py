@@ -6,6 +6,7 @@ Roles of a stage's inputs: `conversations` or `preferences` to train on, `held_o
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ class ChatObjective(Objective, ABC):
         rows = self.rows(setting, self.kind)
         weights = rows.targets.astype(np.int64)
         budget = self.budget or max(1, round(self.epochs * int(weights.sum())))
-        cap = self.max_epochs if self.budget else self.epochs
+        cap = self.max_epochs if self.budget else math.inf  # passes that were asked for are allowed, rounding included
         schedule = RowSchedule(rows.keys, weights, setting.seed, self.batch_tokens, budget, cap)
         extra = self.extra(setting, model, rows)
         return ChatData(rows, schedule, self.micro_tokens, self.shares(model, setting), extra)

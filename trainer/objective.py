@@ -89,6 +89,8 @@ class Evaluation:
 class Objective(Plugin, ABC):
     """A loss with its data, its optimiser settings and its evaluation: one file in trainer/objectives."""
 
+    pairs: ClassVar[bool] = False  # True: it learns from preferences
+    scores: ClassVar[bool] = True  # False: its model says nothing of how likely the held-out rows are
     dropout: ClassVar[bool] = True  # False: a loaded model's dropout is off while it trains on this
 
     lr: float = Field(1e-3, gt=0)  # peak learning rate; the schedule scales it

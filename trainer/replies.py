@@ -28,18 +28,28 @@ class Replier:
         self.encoder = ChatEncoder(self.tokenizer)
         self.batch_tokens = batch_tokens
 
-    def takes(self, text: str) -> bool:
-        """Return whether a text can be asked: one that holds a special token could forge a turn."""
+    def refusal(self, prompt: str, tokens: int, answer: str = "") -> str | None:
+        """Return why a prompt cannot be asked for a reply of up to `tokens`, or None.
+
+        `special_token`: prompt or answer holds one and could forge a turn. `too_long`: the model has no such positions.
+        """
         try:
-            return bool(self.encoder.prompt_ids([_said("user", text)]))
+            self.encoder.prompt_ids([_said("user", prompt + answer)])
+            asked = len(self.encoder.prompt_ids([_said("user", prompt)]))
         except ChatError:
-            return False
+            return "special_token"
+        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return "too_long" if positions is not None and asked + tokens > positions else None
+
+    def room(self, answers: Sequence[str]) -> int:
+        """Return how many tokens replies may take, given the right answers: a batch goes on for its longest one."""
+        return max((self._length(answer) for answer in answers), default=0) + SPARE_TOKENS
 
     @torch.inference_mode()
     def replies(self, prompts: Sequence[str], answers: Sequence[str]) -> list[str]:
         """Return the greedy reply to every prompt; the right answers say how long it may be. Raises ChatError."""
         ids = [self.encoder.prompt_ids([_said("user", prompt)]) for prompt in prompts]
-        lengths = [len(self.tokenizer.encode(answer, add_special_tokens=False)) for answer in answers]
+        lengths = [self._length(answer) for answer in answers]
         out = [""] * len(prompts)
         for group in micro_batches([len(prompt) for prompt in ids], self.batch_tokens):
             limit = max(lengths[k] for k in group) + SPARE_TOKENS
@@ -70,6 +80,9 @@ class Replier:
             values = target_log_probs(self.model, batch).double().cpu()
             out[group] = -sum_by_owner(values, batch["owners"], len(group)).numpy()
         return out
+
+    def _length(self, answer: str) -> int:
+        return len(self.tokenizer.encode(answer, add_special_tokens=False))
 
     def _generate(self, prompts: Sequence[Sequence[int]], limit: int) -> list[list[int]]:
         """Return the new token ids of each prompt, those of padding and after the end left out."""

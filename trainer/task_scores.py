@@ -6,6 +6,7 @@ both are kept, one line per item.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
@@ -42,7 +43,7 @@ ITEMS = pa.schema(
 class TaskScores(Work):
     """Writes `items.parquet`, `tasks.json`. Inputs: `run` with `model/`, `documents` with `documents/` or `kept/`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tasks: tuple[Any, ...] = ("copying", "counting", "extraction", "question_answering", "sorting")
     lang: str | None = "en"  # documents of this language only, where the language is known
     batch_tokens: int = Field(default=8192, gt=0)  # prompt tokens that are read together
@@ -70,12 +71,17 @@ class TaskScores(Work):
         self, name: str, task: Task, inputs: Mapping[str, Artifact], replier: Replier, counts: Counts
     ) -> list[dict[str, Any]]:
         made = task.make(texts(inputs["documents"], self.lang))
-        items = [item for item in made if replier.takes(item.prompt + item.answer)]
+        room = replier.room([item.answer for item in made])
+        refused = [replier.refusal(item.prompt, room, item.answer) for item in made]
+        items = [item for item, reason in zip(made, refused, strict=True) if reason is None]
         counts.seen += task.items
         counts.kept += len(items)
-        for reason, lost in (("too_few_documents", task.items - len(made)), ("special_token", len(made) - len(items))):
-            if lost:
-                counts.dropped[f"{name}:{reason}"] = lost
+        lost = {"too_few_documents": task.items - len(made)}
+        lost |= {reason: refused.count(reason) for reason in ("special_token", "too_long")}
+        counts.dropped |= {f"{name}:{reason}": number for reason, number in lost.items() if number}
+        if made and not items:
+            why = ", ".join(f"{reason} {number}" for reason, number in Counter(refused).most_common())
+            raise InputError(f"the model takes none of the {len(made)} questions of task {name!r}: {why}")
         if not items:
             raise InputError(f"{inputs['documents'].path.name} holds no document that task {name!r} can be made from")
         return scored(name, task, items, replier)

@@ -26,6 +26,7 @@ from schemas.artifact import canonical_json
 from schemas.records import PREFERENCE
 
 TOP = 10
+REFUSED = "bad_request"  # by a server that knows no JSON schema, for instance: no fault of the answers
 
 
 class BestOfN(Generator):
@@ -35,7 +36,7 @@ class BestOfN(Generator):
     the answer that the row holds take part.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     primary: ClassVar[str | None] = "model"
     output: ClassVar[pa.Schema] = PREFERENCE
     reads: ClassVar[tuple[str, ...]] = ("prompts",)
@@ -105,6 +106,8 @@ class BestOfN(Generator):
             return Dropped("all_alike" if texts else "truncated", "answer", "\n".join(texts), lineage)
         asks = [self._score(session, number, asked, text, k) for k, text in enumerate(texts)]
         readings = yield [ask for each in asks for ask in each]
+        if all(reply.error == REFUSED for reply in readings):
+            return Failed(REFUSED, "score", readings[0].detail, lineage)
         read = [ratings.read_critique(reply, TOP) for reply in readings]
         scores = [ratings.mean(read[k * self.readings : (k + 1) * self.readings]) for k in range(len(texts))]
         return self._paired(session, asked, texts, scores, lineage)

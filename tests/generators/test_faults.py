@@ -131,6 +131,49 @@ def test_an_exhausted_quota_is_not_a_rate_limit(scripted, play):
     assert len(scripted.bodies) == 1
 
 
+def test_an_account_without_money_ends_the_run_and_costs_no_row(scripted, play):
+    """Some providers say so with status 402: a row that failed by it would be missing for good."""
+    scripted.script = lambda body, before: play.status(402, "Insufficient Balance")
+    with client_of(scripted) as client:
+        (found,) = client.complete([ask("q")])
+    assert found.error == "quota_exhausted" and found.transient and len(scripted.bodies) == 1
+
+
+DEEP = "[" * 1000 + "]" * 1000
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        ('{"choices": [{"message": {"content": "{\\"score\\": 1}"}}], "usage": {"prompt_tokens": 1e999}}', None),
+        (
+            '{"choices": [{"message": {"content": "{\\"score\\": 1}"}}], "usage": {"prompt_tokens": 10'
+            + 30 * "0"
+            + "}}",
+            None,
+        ),
+        ('{"choices": [{"message": {"content": "{\\"score\\": 1}"}, "finish_reason": "\\ud800"}]}', None),
+        (json.dumps({"choices": [{"message": {"content": DEEP}}]}), "schema_mismatch"),
+        ('{"choices": [{"message": {"content": "x"}, "finish_reason": "content_filter"}]}', "filtered"),
+    ],
+)
+def test_no_reply_breaks_the_client_or_its_store(scripted, play, reply, error, tmp_path):
+    scripted.script = lambda body, before: play.raw(reply)
+    for _ in range(2):  # the second time from the store
+        with client_of(scripted, store=tmp_path / "s.db") as client:
+            (found,) = client.complete([ask("q", schema=SCHEMA)])
+        assert found.error == error and 0 <= found.prompt_tokens < 2**53
+    assert found.cached
+
+
+def test_broken_text_in_a_refusal_is_kept_readable(scripted, play, tmp_path):
+    refusal = '{"error": {"message": "no \\ud800", "code": "content_filter"}}'
+    scripted.script = lambda body, before: lambda handler, _: handler.send(400, refusal)
+    with client_of(scripted, store=tmp_path / "s.db") as client:
+        (found,) = client.complete([ask("q")])
+    assert found.error == "filtered" and found.detail == "no ?"
+
+
 def test_a_wrong_model_name_is_not_tried_a_thousand_times(scripted, play):
     scripted.script = lambda body, before: play.status(404, "The model `m` does not exist.")
     with client_of(scripted, concurrency=4) as client:

@@ -35,3 +35,9 @@ def test_the_final_answer(reply, answer):
 )
 def test_agreement(answer, gold, same):
     assert agrees(answer, gold) is same
+
+
+def test_a_reply_of_blank_lines_is_read_at_once():
+    assert final_answer("\n" * 200_000) is None
+    assert final_answer("So:\n\n ** Answer **: 7") == "7"
+    assert final_answer("Answer: 6\n\n-\nFinal answer = 8") == "8"

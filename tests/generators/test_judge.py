@@ -189,6 +189,13 @@ def test_label_probabilities():
     assert said("x", ("x", -0.1, [("A", -9999.0), ("x", -0.1)])) is None
 
 
+def test_a_log_probability_above_zero_counts_as_certain(scripted, play):
+    odd = {"content": [{"token": "A", "logprob": 1e9, "top_logprobs": [{"token": "B", "logprob": -2.0}]}]}
+    scripted.script = lambda body, before: play.says("A", logprobs=odd)
+    (verdict,) = judge_of(scripted).verdicts([Pair("p", "x", "y")])
+    assert verdict.ab == pytest.approx(1 / (1 + math.exp(-2))) and verdict.winner == "tie"
+
+
 def test_a_grade_above_another():
     assert greater({"1": 0.5, "3": 0.5}, {"2": 1.0}) == 0.5
     assert greater({"3": 1.0}, {"2": 0.5, "3": 0.5}) == 0.75

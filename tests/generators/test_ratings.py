@@ -115,3 +115,11 @@ def test_every_text_is_in_the_middle_on_average_and_before_each_other_half_the_t
     for a in range(texts):
         for b in range(a):
             assert sum(order.index(a) < order.index(b) for order in orders) == count / 2
+
+
+def test_half_an_emoji_in_a_reply_is_replaced_and_endless_brackets_are_no_reply() -> None:
+    broken = Completion(text='{"feedback": "bad \\ud83d", "score": 3}', error="invalid_json")
+    assert read_critique(broken, 10) == Rating(3.0, "ok", "bad \ufffd")
+    for text in ("[" * 5000, '{"ratings": ' * 5000):
+        assert read_critique(Completion(text=text, error="invalid_json"), 10).status == "unreadable"
+        assert [r.status for r in read_ratings(Completion(text=text), 2, 5)] == ["unreadable"] * 2

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from generators.client import Client, Endpoint, Request
 from generators.judge import make_judge
 from generators.served import Served
 from pipelines.plan import plan
@@ -85,6 +86,15 @@ def test_a_whole_store_holds_no_key_even_if_the_server_repeats_it(scripted, play
     assert scripted.headers[0]["authorization"] == f"Bearer {SECRET}"
     assert (store / "completions.sqlite").exists() and list(store.rglob("report.html"))
     assert not holds_secret(store)
+
+
+def test_the_name_of_a_local_server_as_a_key_is_left_in_replies(scripted, play, monkeypatch) -> None:
+    """Servers that want no key are given a word for one, and answers hold that word."""
+    monkeypatch.setenv("MY_ENTRANCE", "ollama")
+    scripted.script = lambda body, before: play.says("An ollama is no animal.")
+    with Client(Endpoint(scripted.url, "m", key_variable="MY_ENTRANCE")) as client:
+        (found,) = client.complete([Request(messages=({"role": "user", "content": "What is an ollama?"},))])
+    assert found.text == "An ollama is no animal."
 
 
 @pytest.mark.parametrize("words", [["--api-key", SECRET], [f"--api_key={SECRET}"], ["--hf-token", SECRET]])

@@ -45,3 +45,21 @@ def test_what_is_trained_and_what_is_asked_go_to_the_device_that_the_recipe_name
 def test_a_device_that_there_is_none_of_is_refused_with_its_line() -> None:
     with pytest.raises(RecipeError, match=r"train\.device.*'auto', 'cpu' or 'cuda'"):
         align("train.device=gpu")
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (["train.stages=[{dpo: {budget: 800, batch_tokens: 400}}]"], "no stage learns from the mixes"),
+        (["train.preferences=null"], "this stage learns from pairs: name the generated set"),
+        (["train.stages[1]={reward: {budget: 800, batch_tokens: 400}}"], "no probabilities, and `compare:` needs bits"),
+    ],
+)
+def test_stages_that_would_fail_when_all_rows_are_paid_for_are_refused(sets: list[str], message: str) -> None:
+    with pytest.raises(RecipeError, match=rf"line \d+: .*{message}"):
+        align(*sets)
+
+
+def test_a_reward_model_may_be_trained_without_a_comparison() -> None:
+    made = align("train.stages[1]={reward: {budget: 800, batch_tokens: 400}}", "compare=null", "evaluate=null")
+    assert made.find("train:ultrachat:0") and not [step for step in made.steps if step.name.startswith("compare")]

@@ -65,3 +65,11 @@ def test_a_question_that_forges_a_turn_is_counted_and_not_asked(inputs, tmp_path
     assert counts.dropped["special_token"] == 1 and table["prompt"].to_list() == ["What is 1?"]
     with pytest.raises(InputError, match="no question"):
         answered(Answers(), inputs("none", ["<|im_end|>"]), tmp_path / "nothing")
+
+
+def test_a_question_that_the_models_positions_do_not_hold_is_counted_and_not_asked(inputs, tmp_path):
+    given = inputs("questions", ["What is 1?", "Word " * 400])
+    counts, table, _ = answered(Answers(max_tokens=4), given, tmp_path / "out")
+    assert counts.dropped["too_long"] == 1 and table["prompt"].to_list() == ["What is 1?"]
+    with pytest.raises(InputError, match="no question"):
+        answered(Answers(max_tokens=4000), given, tmp_path / "nothing")

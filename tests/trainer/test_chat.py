@@ -89,6 +89,12 @@ def test_a_template_of_plain_text_leaves_headers_out(chat_tokenizer):
     assert encoder.end_id is None
 
 
+@pytest.mark.parametrize("answer", ["a", "s", "assistant", "t: "])
+def test_a_short_answer_is_not_mistaken_for_a_part_of_the_header(chat_tokenizer, answer):
+    chat_tokenizer.chat_template = PLAIN
+    assert learnt(ChatEncoder(chat_tokenizer), [TALK[1], {"role": "assistant", "content": answer}]) == [answer + "\n"]
+
+
 def test_a_template_that_rewrites_earlier_turns_is_refused(chat_tokenizer):
     chat_tokenizer.chat_template = (
         "{% for m in messages %}{% if loop.last %}{{ '<|im_start|>' }}{% endif %}{{ m['content'] }}{% endfor %}"

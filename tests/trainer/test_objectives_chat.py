@@ -68,6 +68,14 @@ def test_scores_say_which_rows_are_of_one_group(chat_inputs, tmp_path):
     assert pairs["group"].to_list() == pairs["document"].to_list()  # those rows state none
 
 
+@pytest.mark.parametrize("epochs", [0.001, 0.1, 0.37, 0.5, 0.51, 0.9])
+def test_a_part_of_a_pass_is_a_number_of_passes_too(chat_inputs, chat_tokenizer, tiny_llama, tmp_path, epochs):
+    """Rounded up to a whole token, it was refused as more than was allowed."""
+    sft = Sft(epochs=epochs, batch_tokens=64)
+    schedule = sft.open(setting(chat_inputs, chat_tokenizer, tmp_path), tiny_llama).schedule
+    assert schedule.budget == max(1, round(epochs * schedule.total))
+
+
 @pytest.mark.parametrize("spec", [SFT, DPO, REWARD], ids=["sft", "dpo", "reward"])
 def test_a_killed_run_resumes_to_the_same_bits(chat_inputs, tmp_path, spec):
     class Killed(Exception):

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from schemas.errors import InputError
 from schemas.plugin import find, make, names
@@ -150,3 +151,17 @@ def test_batched_replies_are_those_of_one_prompt_at_a_time(inputs):
 def test_documents_without_items_are_an_error(inputs, tmp_path):
     with pytest.raises(InputError, match="no document that task 'sorting' can be made from"):
         TaskScores(tasks=({"sorting": {"words": 40}},)).run(inputs, tmp_path, 0)
+
+
+def test_a_prompt_that_the_models_positions_do_not_hold_is_counted_and_not_asked(
+    inputs, tmp_path, chat_tokenizer, as_artifact
+):
+    """Learned positions end: past them GPT-2 has no embedding to look up."""
+    sizes = {"vocab_size": 320, "n_embd": 32, "n_layer": 1, "n_head": 2}
+    export(GPT2LMHeadModel(GPT2Config(**sizes, n_positions=220)), chat_tokenizer, tmp_path / "short" / "model")
+    given = {**inputs, "run": as_artifact(tmp_path / "short")}
+    (tmp_path / "out").mkdir()
+    counts = TaskScores(tasks=({"copying": {"items": 24, "longest": 40}},)).run(given, tmp_path / "out", 0)
+    assert counts.kept > 0 and counts.dropped["copying:too_long"] > 0
+    with pytest.raises(InputError, match="takes none of the 24 questions of task 'question_answering': too_long 24"):
+        TaskScores(tasks=("question_answering",)).run(given, tmp_path / "out", 0)

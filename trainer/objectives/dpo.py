@@ -23,8 +23,9 @@ class Dpo(ChatObjective):
     reference model nor a second forward pass is there during training. Normalised by pairs.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     kind: ClassVar = "preferences"
+    pairs: ClassVar[bool] = True
     dropout: ClassVar[bool] = False  # a policy with noise cannot be held against a reference without
 
     lr: float = Field(5e-7, gt=0)

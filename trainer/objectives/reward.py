@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 class Reward(ChatObjective):
     """Bradley-Terry on a sequence-classification head with one output (Ouyang et al. 2022). Normalised by pairs."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     kind: ClassVar = "preferences"
+    pairs: ClassVar[bool] = True
+    scores: ClassVar[bool] = False
     dropout: ClassVar[bool] = False  # both answers' rewards would differ by the noise alone
 
     lr: float = Field(1e-5, gt=0)

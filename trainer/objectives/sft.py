@@ -22,7 +22,7 @@ class Sft(ChatObjective):
     does not depend on how it is cut into micro-batches.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     lr: float = Field(2e-5, gt=0)
 

@@ -179,6 +179,19 @@ def test_best_of_n_without_a_pair(answers, scores, reason):
     assert isinstance(outcomes[0], Failed) == (reason == "context_too_long")
 
 
+def test_magpie_says_when_its_taggers_server_takes_no_schema():
+    refusal = Completion(error="bad_request", detail="no response_format")
+    replies = {"instruction": ["Which river is the longest?"], "tags": [refusal], "answer": ["The Nile."]}
+    _, dropped, outcomes, _ = run("magpie", Magpie(model="m", tagger="j", rows=1, draws_per_row=1), replies)
+    assert dropped == {"bad_request": 1} and isinstance(outcomes[0], Failed)
+
+
+def test_best_of_n_says_when_its_judges_server_takes_no_schema():
+    replies = {"answer": ["one", "two"], "score": [Completion(error="bad_request", detail="no response_format")]}
+    _, dropped, (failed,), _ = run("best_of_n", BestOfN(model="m", judge="j", n=2), replies, prompts=[asked()])
+    assert dropped == {"bad_request": 1} and isinstance(failed, Failed) and "response_format" in failed.detail
+
+
 def talk_of(*contents_, number=0):
     roles = ("human", "gpt")
     return {

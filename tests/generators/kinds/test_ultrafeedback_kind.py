@@ -199,6 +199,18 @@ def test_without_any_rating_there_is_no_pair_but_a_reason():
     assert dropped.reason == "unrated"
 
 
+class Unschooled(Talk):
+    def rate(self, aspect, asked):
+        return Completion(error="bad_request", detail="this response_format is not available")
+
+
+def test_a_judge_whose_server_takes_no_schema_is_named_and_not_taken_for_one_that_cannot_rate():
+    (failed,), talk = run(talk=Unschooled)
+    assert isinstance(failed, Failed) and (failed.error, failed.stage) == ("bad_request", "rate")
+    assert "response_format" in failed.detail and len(failed.extra["responses"]) == 4
+    assert not any(ask.purpose == "critique" for ask in talk.heard)
+
+
 class Abstaining(Talk):
     def rate(self, aspect, asked):
         if ASPECTS[aspect]:
