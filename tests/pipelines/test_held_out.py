@@ -188,6 +188,20 @@ def test_an_edited_held_out_document_is_known_by_its_id(tmp_path: Path) -> None:
     side, counts = do(TrainSide(), tmp_path / "t", corpus=corpus(tmp_path / "c", rows), held_out=held)
     assert texts(side, "kept") == [prose(3)]
     assert counts.dropped == {"held_out": 1}
+    (dropped,) = pl.read_parquet(side.files("dropped")[0]).to_dicts()
+    assert (dropped["held_out_id"], dropped["jaccard"]) == ("same", 0)
+
+
+def test_the_same_words_are_the_same_document_and_no_words_are_none(tmp_path: Path) -> None:
+    held = corpus(tmp_path / "h", [{"text": prose(1)}, {"text": "..."}])
+    (held.path / "kept").rename(held.path / "documents")
+    near, far = prose(1) + " " + prose(8, 20), prose(1) + " " + prose(9, 60)  # Jaccard 116 / 136 and 116 / 176
+    rows = [{"text": prose(1).title() + "!"}, {"text": near}, {"text": far}, {"text": "?!"}]
+    side, counts = do(TrainSide(), tmp_path / "t", corpus=corpus(tmp_path / "c", rows), held_out=held)
+    dropped = pl.read_parquet(side.files("dropped")[0])
+    assert dropped["reason"].to_list() == ["held_out", "near_held_out"]
+    assert texts(side, "kept") == [far, "?!"]
+    assert counts.bytes == len(far) + 2
 
 
 def test_extra_columns_of_a_corpus_are_left_behind(tmp_path: Path) -> None:
