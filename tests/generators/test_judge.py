@@ -206,6 +206,8 @@ def test_label_probabilities():
         "A": pytest.approx(0.5 / 0.6), "B": pytest.approx(0.1 / 0.6),
     }  # fmt: skip
     assert said("\nB", ("\n", -0.1, [("A", -0.2)]), ("B", -0.1, [("B", -0.1)])) == {"A": 0.0, "B": 1.0}
+    drawn = said("A", ("A", math.log(0.1), [("B", math.log(0.3))]))  # what was drawn need not be among the top
+    assert drawn == {"A": pytest.approx(0.25), "B": pytest.approx(0.75)}
     assert said("**B** is better") == {"A": 0.0, "B": 1.0}
     assert said("Both") is None
     assert said("") is None

@@ -143,6 +143,14 @@ def test_where_limits_the_draw(tmp_path: Path) -> None:
         HeldOut(where="lanng = de")
 
 
+def test_a_document_without_words_is_not_drawn(tmp_path: Path) -> None:
+    rows = [{"text": text, "lang": lang} for text in (prose(1), "... !", "") for lang in ("en", "fr")]
+    work = HeldOut(share=1.0, where="lang = en")
+    held, counts = do(work, tmp_path / "o", corpus=corpus(tmp_path / "c", rows))
+    assert texts(held, "documents") == [prose(1)]
+    assert counts.dropped == {"outside_where": 3, "without_words": 2}
+
+
 def test_conditions_on_rows() -> None:
     rows = pa.RecordBatch.from_pylist(
         [
