@@ -123,6 +123,10 @@ def test_caps_take_the_lowest_hashes_and_make_up_for_near_duplicates(tmp_path: P
     whole, _ = do(HeldOut(share=1.0), tmp_path / "whole", corpus=source)
     few, _ = do(HeldOut(share=1.0, documents=30), tmp_path / "few", corpus=source)
     assert texts(few, "documents") == texts(whole, "documents")[:30]
+    orders = dict(pl.read_parquet(whole.path / "drawn" / "*.parquet").select("id", "order").iter_rows())
+    end = orders[pl.read_parquet(whole.files("documents")[0])["id"][30]]  # the first document beyond the cap
+    near = {held: pl.read_parquet(held.path / "near_duplicates.parquet")["id"].to_list() for held in (whole, few)}
+    assert near[few] == [name for name in near[whole] if orders[name] < end]
     limit = sum(map(len, texts(whole, "documents")[:12])) + 3
     small, _ = do(HeldOut(share=1.0, bytes=limit), tmp_path / "small", corpus=source)
     assert texts(small, "documents") == texts(whole, "documents")[:12]
