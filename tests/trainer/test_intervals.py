@@ -137,6 +137,8 @@ def test_runs_that_are_alike_on_every_document_by_hand(effect: float) -> None:
         pytest.approx((1 - unseen) * effect + unseen),
     )
     assert found.p == pytest.approx(2 * 0.8**8)
+    assert (found.degrees, found.seed_error) == (2, 0)
+    assert found.document_error == pytest.approx((found.high - found.low) / 4)  # as where 2 errors reach either end
     at_zero = all_alike(effect, documents=8, span=1.0, seeds=3, alpha=found.p)
     assert min(abs(at_zero.low), abs(at_zero.high)) == pytest.approx(0, abs=1e-12)
 
