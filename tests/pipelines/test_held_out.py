@@ -115,6 +115,10 @@ def test_near_duplicates_inside_the_set_leave_one_and_are_counted(tmp_path: Path
     assert (notes["drawn"], notes["near_duplicates"], notes["documents"]) == (22, 2, 20)
     assert len(texts(held, "documents")) == 20
     assert near["jaccard"].to_list() == pytest.approx([1.0, 116 / 117], abs=0.01)
+    first = {document_id("s", row["text"]): row["text"].split()[0].lower() for row in rows}
+    stayed = set(pl.read_parquet(held.files("documents")[0])["id"])
+    for gone, of in near.select("id", "of").iter_rows():
+        assert gone not in stayed and of in stayed and first[gone] == first[of]
 
 
 def test_caps_take_the_lowest_hashes_and_make_up_for_near_duplicates(tmp_path: Path) -> None:
@@ -131,6 +135,8 @@ def test_caps_take_the_lowest_hashes_and_make_up_for_near_duplicates(tmp_path: P
     for limit, fitting in ((size - 1, 11), (size, 12)):
         small, _ = do(HeldOut(share=1.0, bytes=limit), tmp_path / f"small{limit}", corpus=source)
         assert texts(small, "documents") == texts(whole, "documents")[:fitting]
+    with pytest.raises(InputError, match=r"no document fits into 9 bytes, the first has \d+"):
+        do(HeldOut(share=1.0, bytes=9), tmp_path / "none", corpus=source)
     for held in (whole, few, small):
         notes = json.loads((held.path / "held_out.json").read_text())
         assert notes["drawn"] == 500 == notes["near_duplicates"] + notes["beyond_limit"] + notes["documents"]
