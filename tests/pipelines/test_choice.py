@@ -32,6 +32,8 @@ def test_values_are_in_order_and_what_is_no_number_is_last(lowest: bool) -> None
     numbers = [k for k, value in enumerate(measured.to_pylist()) if value is not None]
     assert best_first(scores)[: len(numbers)] == (numbers if lowest else numbers[::-1])
     assert all(scores[k] == 0 for k in range(len(VALUES)) if k not in numbers)
+    nan, low = choice.scores(rows([1, 2]), pa.array([float("nan"), -5.0]))
+    assert nan == 0 < low
 
 
 def test_numbers_in_meta_may_be_written_as_text() -> None:

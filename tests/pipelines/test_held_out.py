@@ -160,6 +160,8 @@ def test_a_document_without_words_is_not_drawn(tmp_path: Path) -> None:
     held, counts = do(work, tmp_path / "o", corpus=corpus(tmp_path / "c", rows))
     assert texts(held, "documents") == [prose(1)]
     assert counts.dropped == {"outside_where": 3, "without_words": 2}
+    few = HeldOut(share=1e-9, where="lang = en").run({"corpus": Artifact(tmp_path / "c")}, tmp_path / "few", 0)
+    assert few.check("few").dropped == {"outside_where": 3, "without_words": 2, "not_drawn": 1}
 
 
 def test_conditions_on_rows() -> None:
