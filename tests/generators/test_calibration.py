@@ -59,6 +59,18 @@ def test_the_figures_by_hand():
     json.dumps(found, allow_nan=False)
 
 
+def test_pairs_without_a_verdict_are_in_no_figure():
+    class Half(Judge):
+        def verdicts(self, pairs):
+            return [Verdict(0.9, 0.9) if k % 2 else Verdict(error="no_label") for k in range(len(pairs))]
+
+    found = examine([pair(["b"] if k % 2 else ["a"]) for k in range(8)], Half())
+    assert (found.figures["n"], found.failed) == (4, {"no_label": 4})
+    assert found.figures["agreement"] == 0
+    assert (found.figures["low"], found.figures["high"]) == (0, pytest.approx(0.4899, abs=1e-4))  # of 4, not of 8
+    assert [b.pairs for b in found.bins] == [4]
+
+
 def test_a_judge_as_good_as_one_more_labeller_reaches_the_human_ceiling():
     rng = random.Random(5)
     pairs = []
@@ -122,6 +134,29 @@ def test_a_good_judge_has_no_findings():
     assert found.figures["kappa"] == pytest.approx(1)
     assert found.figures["length_preference"] is None
     assert found.figures["human_ceiling"] is None
+
+
+def test_what_chance_agrees_on_in_full_has_no_kappa():
+    assert calibrate([pair(["a"]) for _ in range(5)], Constant(ab=1, ba=1))["kappa"] == 0
+
+
+def test_one_pair_is_no_habit():
+    assert not any("same verdict" in finding for finding in examine([pair(["a"])], Constant(ab=1, ba=1)).findings)
+
+
+def test_above_a_baseline_by_luck_is_not_clearly_above():
+    pairs = [pair(["a"], 0.9, 0.9, b="xx"), pair(["b"], 0.1, 0.1, b="xx"), pair(["b"], 0.1, 0.1, b="xx")]
+    found = examine(pairs, RECORDED)
+    assert found.figures["agreement"] == 1 > max(found.figures["baselines"].values()) > found.figures["low"]
+    (finding,) = found.findings
+    assert "not clearly above the baseline 'random' (0.500)" in finding
+
+
+def test_of_many_bad_lines_the_first_ten_are_written_out(tmp_path):
+    said: list[str] = []
+    calibrate_file(write(tmp_path / "pairs.jsonl", [row()] + [b"{"] * 25), "recorded", said.append)
+    assert [line.partition("line ")[2].split(":")[0] for line in said[:10]] == [str(n) for n in range(2, 12)]
+    assert said[10] == "25 of 26 lines are left out: invalid_json 25"
 
 
 def test_the_baseline_judges_agree_with_the_baselines():

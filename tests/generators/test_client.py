@@ -103,14 +103,20 @@ def test_concurrency_is_bounded_per_endpoint(scripted, play):
     assert scripted.peak == 5
 
 
-def test_a_request_that_waits_for_its_retry_holds_no_slot(scripted, play):
+def test_a_request_that_waits_for_its_retry_holds_no_slot(scripted, play, monkeypatch):
+    async def until_the_others_were_sent(seconds, sleep=asyncio.sleep):
+        end = time.monotonic() + 60
+        while len(scripted.bodies) < 6 and time.monotonic() < end:
+            await sleep(0.002)
+
+    monkeypatch.setattr("generators.lane.asyncio.sleep", until_the_others_were_sent)
+
     def script(body, before):
         late = body["messages"][0]["content"] == "late"
         return play.status(500, "not yet") if late and before == 0 else play.answers
 
     scripted.script = script
-    order = []
-    with Client(Endpoint(scripted.url, "m", revision="r"), concurrency=1, backoff=2) as client:
+    with Client(Endpoint(scripted.url, "m", revision="r"), concurrency=1) as client:
         found = client.complete([ask("late"), *(ask(f"q{i}") for i in range(5))])
     order = [body["messages"][0]["content"] for body in scripted.bodies]
     assert order == ["late", "q0", "q1", "q2", "q3", "q4", "late"]

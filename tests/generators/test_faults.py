@@ -61,13 +61,13 @@ def test_faults_of_the_moment_are_retried_and_leave_no_trace(scripted, play, fau
         "html": play.raw("<html><body>Sign in to the proxy</body></html>", "text/html"),
         "half": play.raw('{"choices": [{"message": {"content": "ha'),
         "shape": play.raw('{"object": "error", "message": "in disguise"}'),
-        "timeout": play.hangs(1.0),
+        "timeout": play.hangs(4.0),
         "closed": closes,
     }[fault]
     code = {"500": "server_error", "503": "server_error", "reset": "connection", "closed": "connection"}
     scripted.script = lambda body, before: act if before == 0 and body["seed"] % 3 == 0 else play.answers
     hit = 0
-    with client_of(scripted, timeout=0.4 if fault == "timeout" else 60, store=tmp_path / "s.db") as client:
+    with client_of(scripted, timeout=1.5 if fault == "timeout" else 60, store=tmp_path / "s.db") as client:
         found = client.complete(requests)
         hit = sum(client.usage.retries.values())
         assert set(client.usage.retries) <= {code.get(fault, "timeout" if fault == "timeout" else "bad_reply")}

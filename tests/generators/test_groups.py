@@ -22,6 +22,12 @@ def test_a_bare_row_is_of_the_group_of_its_question():
     assert group_of(asks("?!")) != group_of(asks("!?"))  # nothing is left of either: they are not one question
 
 
+def test_a_preference_is_of_the_group_of_its_prompts_question():
+    prompt = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "What is fog?"}]
+    row = {"id": "p", "prompt": prompt, "chosen": [], "rejected": [], "lineage": None}
+    assert group_of(row) == group_of(asks("What is fog?"))
+
+
 def test_a_stated_group_comes_first_and_broken_lineage_is_none():
     assert group_of(asks("a", json.dumps({"group": "g"}))) == "g"
     for broken in ("{", "[]", '{"group": 3}', None):

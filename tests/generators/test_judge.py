@@ -8,8 +8,9 @@ import re
 
 import pytest
 
+from generators import prompt
 from generators.completion import Completion, TokenLogprob
-from generators.judge import Pair, Verdict, make_judge
+from generators.judge import Pair, Verdict, make_judge, no_verdicts
 from generators.labels import greater, probabilities
 from generators.quoted import cut, defused, mark
 
@@ -81,6 +82,28 @@ def test_swapping_the_answers_mirrors_the_verdict(scripted, play):
     one, two = judge_of(scripted).verdicts([Pair("q", "abcd", "ab"), Pair("q", "ab", "abcd")])
     assert one.ab == pytest.approx(1 - two.ba)
     assert one.ba == pytest.approx(1 - two.ab)
+
+
+def test_equal_answers_to_other_prompts_are_other_pairs():
+    assert Pair("q", "x", "y").id == Pair("q", "x", "y", ("a",)).id
+    assert len({Pair(*texts).id for texts in ("qxy", "pxy", "qyx", "qxx")}) == 4
+
+
+def test_a_judge_without_verdicts_says_how_often_why_and_quotes_one():
+    verdicts = [Verdict(error="no_label"), Verdict(error="no_label", detail="Neither."), Verdict(error="server_error")]
+    assert "on any of 3 pairs: no_label 2, server_error 1. Neither." in str(no_verdicts(verdicts))
+
+
+def test_a_changed_prompt_or_class_is_another_judge(monkeypatch):
+    judge = make_judge("openai:m@http://127.0.0.1:9/v1")
+    before = judge.fingerprint()
+    assert set(before["prompts"]) == set(judge.prompts) != set()
+    real = prompt.load
+    with monkeypatch.context() as changed:
+        changed.setattr(prompt, "load", lambda name: prompt.Prompt(name, "x", real(name).version + "x"))
+        assert judge.fingerprint() != before
+    monkeypatch.setattr(type(judge), "version", 99)
+    assert judge.fingerprint() != before
 
 
 ATTACKS = [
@@ -183,6 +206,8 @@ def test_label_probabilities():
         "A": pytest.approx(0.5 / 0.6), "B": pytest.approx(0.1 / 0.6),
     }  # fmt: skip
     assert said("\nB", ("\n", -0.1, [("A", -0.2)]), ("B", -0.1, [("B", -0.1)])) == {"A": 0.0, "B": 1.0}
+    drawn = said("A", ("A", math.log(0.1), [("B", math.log(0.3))]))  # what was drawn need not be among the top
+    assert drawn == {"A": pytest.approx(0.25), "B": pytest.approx(0.75)}
     assert said("**B** is better") == {"A": 0.0, "B": 1.0}
     assert said("Both") is None
     assert said("") is None
@@ -199,6 +224,7 @@ def test_a_log_probability_above_zero_counts_as_certain(scripted, play):
 def test_a_grade_above_another():
     assert greater({"1": 0.5, "3": 0.5}, {"2": 1.0}) == 0.5
     assert greater({"3": 1.0}, {"2": 0.5, "3": 0.5}) == 0.75
+    assert greater({"10": 1.0}, {"9": 1.0}) == 1  # as numbers, not as text
 
 
 def test_marks_defusing_and_cutting():

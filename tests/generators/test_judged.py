@@ -71,6 +71,19 @@ def test_an_aspect_that_one_lacks_decides_nothing():
     assert made(high, none) == "tie"
 
 
+def test_what_lies_on_a_limit_is_within_it():
+    assert made(answer("a", 4, 4), answer("b", 3, 3), margin=1.0) == (0, 1)
+    assert made(answer("a", 5, 3), answer("b", 2, 3), margin=1.0) == (0, 1)  # equal in one order is no contradiction
+    assert made(answer("a", 4, 4, score=7), answer("b", 2, 2, score=7)) == (0, 1)
+    middle = {name: [Rating(3), Rating(4)] for name in NAMES}  # 3.5 of 1 to 5 is 6.625 of 1 to 10
+    assert disputed(Rating(10), middle, 3.375) and not disputed(Rating(10), middle, 3.376)
+
+
+def test_the_nearest_of_several_says_why_there_is_no_pair():
+    answers = [answer("a", 4, 4), answer("b", 4, 3), answer("c", 4, 4)]
+    assert made(*answers, margin=1.0) == made(*answers[::-1], margin=1.0) == "below_margin"
+
+
 def test_a_score_far_off_the_ratings_is_disputed():
     low = {name: [Rating(1), Rating(1)] for name in NAMES}
     assert disputed(Rating(10), low, 4)  # what the original's error turned a 1 into

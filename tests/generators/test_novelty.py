@@ -3,6 +3,7 @@
 import random
 import re
 
+import numpy as np
 import pytest
 
 from generators.novelty import NearDuplicateGate, RougeGate, rouge_l
@@ -52,6 +53,18 @@ def test_nearest_is_the_true_maximum_and_the_first_among_equals():
     assert gate.compared < gate.pairs
 
 
+def test_nothing_is_read_that_was_never_written(monkeypatch):
+    some = texts(2, 40, vocabulary=3000, lengths=(60, 90))
+
+    def nearest():
+        gate = RougeGate()
+        return [(gate.nearest(text), gate.add(text)) for text in some]
+
+    plain = nearest()
+    monkeypatch.setattr("generators.novelty.np.empty", lambda shape, dtype: np.full(shape, 1, dtype))  # or anything
+    assert nearest() == plain
+
+
 def test_an_empty_pool_has_no_neighbour():
     assert RougeGate().nearest("anything").index == -1
 
@@ -88,6 +101,17 @@ def test_near_duplicates_are_found_across_spelling_and_spacing():
     assert found is not None and found.index == 1 and found.similarity >= 0.7
     assert gate.find("Describe three ways of saving water in a school kitchen.") is None
     assert gate.find("") is None
+    near = text.replace("evening", "evening.")
+    gate.add(near)
+    found = gate.find(near.upper())
+    assert found is not None and (found.index, found.similarity) == (2, 1.0)  # the nearest, not the first
+
+
+def test_a_threshold_of_one_finds_exact_copies():
+    gate = NearDuplicateGate(1.0)
+    gate.add("Explain how fog forms over a river valley in autumn.")
+    assert gate.find("explain how  fog forms over a river valley in autumn.") is not None
+    assert gate.find("Explain how fog forms over a river valley in spring.") is None
 
 
 def test_minhash_agreement_estimates_jaccard_of_shingles():

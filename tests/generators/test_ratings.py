@@ -60,7 +60,16 @@ def test_ratings_keep_their_places_and_not_applicable_is_an_answer():
 
 
 @pytest.mark.parametrize(
-    "text", [reply(1, 2, 3).text, reply(1, 2, 3, 4, 5).text, "[]", "{}", "no JSON", '{"ratings": 4}']
+    "text",
+    [
+        reply(1, 2, 3).text,
+        reply(1, 2, 3, 4, 5).text,
+        "[]",
+        "{}",
+        "no JSON",
+        '{"ratings": 4}',
+        '{"ratings": [1, 2, 3, 4]}',
+    ],
 )
 def test_a_count_that_does_not_match_shifts_nothing(text):
     assert read_ratings(Completion(text), 4, 5) == [Rating(None, "unreadable")] * 4

@@ -65,7 +65,7 @@ def serve(tmp_path, monkeypatch):
     (environment / "bin").mkdir()
     (environment / "stand_in.py").write_text(STAND_IN)
     python = environment / "bin" / "python"
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} {environment / "stand_in.py"} "$@"\n')
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{environment / "stand_in.py"}" "$@"\n')
     python.chmod(0o755)
     model.mkdir()
     (model / "config.json").write_text("{}")

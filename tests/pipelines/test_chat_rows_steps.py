@@ -48,6 +48,8 @@ def test_the_same_question_goes_to_one_side_in_every_set(tmp_path):
     for side in ("held_out", "train"):
         counts, rows = run(ChatSplit(side=side, share=0.2, salt="s"), inputs, tmp_path / side)
         assert sum(c.seen for c in counts) == 400
+        other = {"held_out": "train", "train": "held_out"}[side]
+        assert all(c.dropped == {other: c.seen - c.kept} for c in counts)
         sides[side] = {row["id"] for row in rows}
         assert {n[1:] for n in sides[side] if n[0] == "a"} == {n[1:] for n in sides[side] if n[0] == "b"}
     assert not sides["held_out"] & sides["train"]
@@ -130,7 +132,7 @@ def test_no_training_row_asks_what_a_held_out_row_of_another_group_asks(tmp_path
     one = siblings(tmp_path / "one", 200)
     two = conversations(tmp_path / "two", [(f"b{g}", f"do TASK {g} to input 1", "y") for g in range(200)])
     _, held = run(ChatSplit(side="held_out", share=0.3), {"rows:one": one}, tmp_path / "held")
-    inputs = {"rows:two": two, "held_out": Artifact(tmp_path / "held")}
+    inputs = {"rows:two": two, "held_out:one": Artifact(tmp_path / "held")}
     counts, train = run(ChatSplit(side="train", share=0.3), inputs, tmp_path / "train")
     asked = {normal(row["messages"][0]["content"]) for row in held}
     assert asked and not asked & {normal(row["messages"][0]["content"]) for row in train}

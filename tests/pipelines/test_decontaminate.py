@@ -142,7 +142,8 @@ def ngrams(text: str, n: int = 13) -> list[tuple[str, ...]]:
 def test_common_phrases_are_left_alone_when_asked(tmp_path: Path) -> None:
     boiler, item = prose(1, 15), prose(2, 60)
     texts = [inside(prose(i + 10), boiler, 0, 15) for i in range(6)] + [inside(prose(90), item, 0, 30)]
-    for common, gone in ((None, list(range(7))), (5, [6])):
+    texts[0] += " " + boiler  # twice in one document is once
+    for common, gone in ((None, list(range(7))), (6, list(range(7))), (5, [6])):
         how = Decontamination(common=common)
         done, _ = run(tmp_path / str(common), how, texts, {"held_out": [boiler + " " + item]}, 2)
         assert dropped(done) == gone
@@ -152,9 +153,19 @@ def test_common_phrases_are_left_alone_when_asked(tmp_path: Path) -> None:
 
 def test_min_matches_asks_for_more_than_one_place(tmp_path: Path) -> None:
     item = prose(1)
-    texts = [inside(prose(2), item, 0, 13), inside(prose(3), item, 0, 16)]
-    done, _ = run(tmp_path, Decontamination(min_matches=3), texts, {"held_out": [item]})
+    texts = [inside(prose(2), item, 0, 14), inside(prose(3), item, 0, 15)]
+    thrice = " ".join(inside(prose(4 + i), item, 0, 13) for i in range(3))  # one place, three times
+    done, _ = run(tmp_path, Decontamination(min_matches=3), [*texts, thrice], {"held_out": [item]})
     assert dropped(done) == [1]
+
+
+def test_rows_of_a_large_shard_are_told_apart(tmp_path: Path) -> None:
+    item = prose(1, 20)
+    texts = [f"document number {i}" for i in range(1100)]  # more than are read at once
+    texts[5] = texts[1050] = item
+    done, counts = run(tmp_path, Decontamination(), texts, {"held_out": [item]})
+    assert dropped(done) == [5, 1050]
+    assert counts.seen == 1100
 
 
 def test_cutting_takes_the_place_and_its_margins_and_keeps_the_rest(tmp_path: Path) -> None:
@@ -194,6 +205,7 @@ def test_dropped_documents_are_not_looked_at(tmp_path: Path) -> None:
     table = pl.read_parquet(done.files("decisions")[0])
     assert table["reason"].to_list() == [None, "contaminated", "exact"]
     assert pl.read_parquet(done.path / "overlap.parquet")["documents"].to_list() == [1]
+    assert bench.counts["overlap:c"].seen == bench.counts["decontaminate:c"].seen == 2
 
 
 def test_an_empty_evaluation_is_an_error(tmp_path: Path) -> None:

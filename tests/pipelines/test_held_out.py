@@ -115,6 +115,10 @@ def test_near_duplicates_inside_the_set_leave_one_and_are_counted(tmp_path: Path
     assert (notes["drawn"], notes["near_duplicates"], notes["documents"]) == (22, 2, 20)
     assert len(texts(held, "documents")) == 20
     assert near["jaccard"].to_list() == pytest.approx([1.0, 116 / 117], abs=0.01)
+    first = {document_id("s", row["text"]): row["text"].split()[0].lower() for row in rows}
+    stayed = set(pl.read_parquet(held.files("documents")[0])["id"])
+    for gone, of in near.select("id", "of").iter_rows():
+        assert gone not in stayed and of in stayed and first[gone] == first[of]
 
 
 def test_caps_take_the_lowest_hashes_and_make_up_for_near_duplicates(tmp_path: Path) -> None:
@@ -123,9 +127,16 @@ def test_caps_take_the_lowest_hashes_and_make_up_for_near_duplicates(tmp_path: P
     whole, _ = do(HeldOut(share=1.0), tmp_path / "whole", corpus=source)
     few, _ = do(HeldOut(share=1.0, documents=30), tmp_path / "few", corpus=source)
     assert texts(few, "documents") == texts(whole, "documents")[:30]
-    limit = sum(map(len, texts(whole, "documents")[:12])) + 3
-    small, _ = do(HeldOut(share=1.0, bytes=limit), tmp_path / "small", corpus=source)
-    assert texts(small, "documents") == texts(whole, "documents")[:12]
+    orders = dict(pl.read_parquet(whole.path / "drawn" / "*.parquet").select("id", "order").iter_rows())
+    end = orders[pl.read_parquet(whole.files("documents")[0])["id"][30]]  # the first document beyond the cap
+    near = {held: pl.read_parquet(held.path / "near_duplicates.parquet")["id"].to_list() for held in (whole, few)}
+    assert near[few] == [name for name in near[whole] if orders[name] < end]
+    size = sum(map(len, texts(whole, "documents")[:12]))
+    for limit, fitting in ((size - 1, 11), (size, 12)):
+        small, _ = do(HeldOut(share=1.0, bytes=limit), tmp_path / f"small{limit}", corpus=source)
+        assert texts(small, "documents") == texts(whole, "documents")[:fitting]
+    with pytest.raises(InputError, match=r"no document fits into 9 bytes, the first has \d+"):
+        do(HeldOut(share=1.0, bytes=9), tmp_path / "none", corpus=source)
     for held in (whole, few, small):
         notes = json.loads((held.path / "held_out.json").read_text())
         assert notes["drawn"] == 500 == notes["near_duplicates"] + notes["beyond_limit"] + notes["documents"]
@@ -141,6 +152,16 @@ def test_where_limits_the_draw(tmp_path: Path) -> None:
         do(HeldOut(share=1.0, where="lang = de"), tmp_path / "none", corpus=source)
     with pytest.raises(ValueError, match="did you mean 'lang'"):
         HeldOut(where="lanng = de")
+
+
+def test_a_document_without_words_is_not_drawn(tmp_path: Path) -> None:
+    rows = [{"text": text, "lang": lang} for text in (prose(1), "... !", "") for lang in ("en", "fr")]
+    work = HeldOut(share=1.0, where="lang = en")
+    held, counts = do(work, tmp_path / "o", corpus=corpus(tmp_path / "c", rows))
+    assert texts(held, "documents") == [prose(1)]
+    assert counts.dropped == {"outside_where": 3, "without_words": 2}
+    few = HeldOut(share=1e-9, where="lang = en").run({"corpus": Artifact(tmp_path / "c")}, tmp_path / "few", 0)
+    assert few.check("few").dropped == {"outside_where": 3, "without_words": 2, "not_drawn": 1}
 
 
 def test_conditions_on_rows() -> None:
@@ -188,6 +209,20 @@ def test_an_edited_held_out_document_is_known_by_its_id(tmp_path: Path) -> None:
     side, counts = do(TrainSide(), tmp_path / "t", corpus=corpus(tmp_path / "c", rows), held_out=held)
     assert texts(side, "kept") == [prose(3)]
     assert counts.dropped == {"held_out": 1}
+    (dropped,) = pl.read_parquet(side.files("dropped")[0]).to_dicts()
+    assert (dropped["held_out_id"], dropped["jaccard"]) == ("same", 0)
+
+
+def test_the_same_words_are_the_same_document_and_no_words_are_none(tmp_path: Path) -> None:
+    held = corpus(tmp_path / "h", [{"text": prose(1)}, {"text": "..."}])
+    (held.path / "kept").rename(held.path / "documents")
+    near, far = prose(1) + " " + prose(8, 20), prose(1) + " " + prose(9, 60)  # Jaccard 116 / 136 and 116 / 176
+    rows = [{"text": prose(1).title() + "!"}, {"text": near}, {"text": far}, {"text": "?!"}]
+    side, counts = do(TrainSide(), tmp_path / "t", corpus=corpus(tmp_path / "c", rows), held_out=held)
+    dropped = pl.read_parquet(side.files("dropped")[0])
+    assert dropped["reason"].to_list() == ["held_out", "near_held_out"]
+    assert texts(side, "kept") == [far, "?!"]
+    assert counts.bytes == len(far) + 2
 
 
 def test_extra_columns_of_a_corpus_are_left_behind(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def index(tmp_path, monkeypatch):
         wheel.writestr("toytexts-1.0.dist-info/RECORD", "")
     for name, value in {
         "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(wheels),
+        "PIP_FIND_LINKS": wheels.as_uri(),  # pip takes a space for the end of a path
         "PIP_CONFIG_FILE": "/dev/null",
         "WINDTUNNEL_CACHE": str(tmp_path / "cache"),
     }.items():

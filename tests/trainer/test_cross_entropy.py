@@ -43,6 +43,19 @@ def test_each_token_carries_its_own_gradient(head):
         torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-5)
 
 
+def test_in_double_precision_as_in_single(head):
+    *wide, targets = head
+    hidden, weight = (one.detach().double().requires_grad_() for one in wide)
+    expected = F.cross_entropy(hidden @ weight.t(), targets, reduction="sum")
+    right = torch.autograd.grad(expected, [hidden, weight])
+    for loss in (
+        cross_entropy.summed_nats(hidden, weight, targets),
+        cross_entropy.token_nats(hidden, weight, targets).sum(),
+    ):
+        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close(torch.autograd.grad(loss, [hidden, weight]), right)
+
+
 def test_a_frozen_head_costs_no_gradient_and_changes_none(head, monkeypatch):
     hidden, weight, targets = head
     losses = (cross_entropy.summed_nats, lambda *given: cross_entropy.token_nats(*given).sum())

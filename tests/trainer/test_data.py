@@ -134,6 +134,23 @@ def test_a_shard_cut_short_is_named(tmp_path, world):
         Domain("narrow", Artifact(tmp_path / "tokens"), 0, 128)
 
 
+def test_four_byte_tokens_are_read_as_such_and_not_beside_two_byte_ones(tmp_path, world):
+    shutil.copytree(world.root / "tokens_narrow", tmp_path / "tokens")
+    files = Artifact(tmp_path / "tokens").files("tokens", ".ds")
+    for file in files[1:]:
+        (np.fromfile(file, "<u2").astype("<u4") + 100_000).tofile(file)
+    with pytest.raises(InputError, match="two-byte and of four-byte tokens together"):
+        Domain("narrow", Artifact(tmp_path / "tokens"), 0, 128)
+    (np.fromfile(files[0], "<u2").astype("<u4") + 100_000).tofile(files[0])
+    narrow, wide = domain(world, "narrow"), Domain("narrow", Artifact(tmp_path / "tokens"), 0, 128)
+    assert np.array_equal(wide.read(5, 3000), narrow.read(5, 3000) + 100_000)
+
+
+def test_no_two_epochs_of_any_seeds_share_their_order(world):
+    orders = {tuple(domain(world, "wide", seed).epoch(epoch)[0].tolist()) for seed in (1, 11) for epoch in (1, 11)}
+    assert len(orders) == 4
+
+
 def test_ids_that_are_no_hashes_are_hashed(tmp_path, world):
     shutil.copytree(world.root / "tokens_narrow", tmp_path / "tokens")
     for file in sorted((tmp_path / "tokens" / "documents").glob("*.parquet")):

@@ -233,6 +233,82 @@ def test_matrix_has_each_mix_on_each_source_and_weighs_up_to_the_whole() -> None
         assert (cells["value"] * cells["bytes"]).sum() / cells["bytes"].sum() == pytest.approx(effect.value)
 
 
+def test_a_cell_of_the_matrix_is_the_effect_on_that_source_alone() -> None:
+    table = scores(np.random.default_rng(15), {"raw": 0.0, "a": -0.02}, seeds=4)
+    table = table.with_columns(group=pl.col("document").str.slice(1).cast(pl.Int64) // 12)
+    cells = effects_by_source(panel(table, "raw")).filter(pl.col("mix") == "a")
+    for cell in cells.iter_rows(named=True):
+        part = table.filter(pl.col("source") == cell["source"])
+        (alone,) = effects(part, "raw")
+        assert [cell[name] for name in ("effect", "low", "high")] == pytest.approx(
+            [alone.effect, alone.low, alone.high], abs=1e-12
+        )
+        assert cell["seed_sd"] == pytest.approx(by_seed(part, "a").std(ddof=1))
+        assert (cell["documents"], cell["seeds"]) == (20, 4)
+
+
+def test_mixes_keep_the_order_of_the_table() -> None:
+    table = scores(np.random.default_rng(16), {"web": 0.0, "books": -0.1, "code": 0.1, "all": 0.0})
+    assert [effect.mix for effect in effects(table, "code")] == ["web", "books", "all"]
+
+
+def test_another_level_is_another_interval() -> None:
+    table = scores(np.random.default_rng(17), {"raw": 0.0, "a": -0.01}, seeds=5)
+    (wide,), (narrow,) = effects(table, "raw"), effects(table, "raw", level=0.8)
+    low, high = stats.ttest_rel(by_seed(table, "a"), by_seed(table, "raw")).confidence_interval(0.8)
+    assert (wide.interval, narrow.interval) == (0.95, 0.8)
+    assert (narrow.t_low, narrow.t_high) == (pytest.approx(low, abs=1e-12), pytest.approx(high, abs=1e-12))
+    assert wide.low < narrow.low < narrow.high < wide.high
+    assert wide.bootstrap_low < narrow.bootstrap_low < narrow.bootstrap_high < wide.bootstrap_high
+
+
+def test_another_seed_of_the_bootstrap_changes_the_interval_a_little() -> None:
+    table = scores(np.random.default_rng(18), {"raw": 0.0, "a": -0.01}, seeds=3, score_sd=0.1)
+    (one,), (again,), (other,) = (effects(table, "raw", seed=seed) for seed in (0, 0, 1))
+    assert one == again and one.effect == other.effect
+    assert one.low != other.low == pytest.approx(one.low, rel=0.2)
+    assert one.bootstrap_low != other.bootstrap_low
+
+
+def by_hand(*differences: list[float]) -> Panel:
+    """Mixes whose differences from the baseline, by seed, are the same on each of 50 documents."""
+    seeds = len(differences[0])
+    values = np.full((1 + len(differences), seeds, 50), 2.0) + np.array([[0.0] * seeds, *differences])[:, :, None]
+    return Panel(
+        BITS_PER_BYTE, ("raw", *"abcdefgh"[: len(differences)]), tuple(map(str, range(seeds))), np.arange(50), ("s",),
+        np.zeros(50, np.int32), np.full(50, 1000.0), values * 1000,
+    )  # fmt: skip
+
+
+def test_a_difference_beyond_the_margin_is_no_equivalence_on_either_side() -> None:
+    spread = np.array([-0.001, 0.0, 0.001])
+    found = panel_effects(by_hand(list(spread - 0.1), list(spread + 0.1), list(spread)), margin=0.02)
+    assert [effect.verdict for effect in found] == ["better", "worse", "equivalent"]
+    (wide,) = panel_effects(by_hand([-0.03, 0.0, 0.03]), margin=0.02)
+    assert wide.verdict == "undecided" and wide.effect == pytest.approx(0)  # near zero, but who knows
+
+
+def test_seeds_needed_count_the_mixes_and_what_the_margin_asks() -> None:
+    noisy = [-0.012, 0.008, 0.028]
+    (alone,) = panel_effects(by_hand(noisy))
+    among = panel_effects(by_hand(noisy, noisy, noisy, noisy))[0]
+    assert alone.verdict == among.verdict == "undecided"
+    assert alone.seeds_needed is not None and among.seeds_needed is not None
+    guess = [((stats.norm.ppf(1 - 0.025 / tests) + 0.84) * 0.02 / 0.008) ** 2 for tests in (1, 4)]
+    assert guess[0] <= alone.seeds_needed <= guess[0] + 4 < guess[1] <= among.seeds_needed <= guess[1] + 5
+    (margin,) = panel_effects(by_hand(noisy), margin=0.038)  # 0.03 to the margin are less far than 0.008 to zero
+    assert margin.verdict == "undecided" and margin.seeds_needed < 10 < alone.seeds_needed
+
+
+def test_a_note_says_only_what_is_so() -> None:
+    notes = [effect.note for effect in panel_effects(by_hand([-0.02, 0.01, 0.02], [-0.03, 0.01, 0.04]))]
+    assert notes == ["", ""]  # far from deciding anything: Holm has held nothing back
+    (at_look,) = panel_effects(by_hand([-0.02, 0.01, 0.02]), looks=(3, 4))
+    assert at_look.verdict == "undecided" and "next declared look" not in at_look.note
+    (last,) = panel_effects(by_hand([-0.2, -0.21, -0.19, -0.2]), looks=(3, 4))
+    assert last.verdict == "better"
+
+
 def binomial(rate: float, runs: int) -> tuple[float, float]:
     """The range in which an observed share lies 99.9 times of 100."""
     return tuple(np.array(stats.binom.interval(0.999, runs, rate)) / runs)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from trainer.intervals import CLUSTERS_FROM, degrees_of, document_variances, interval, resample
+from trainer.intervals import CLUSTERS_FROM, all_alike, degrees_of, document_variances, interval, resample
 from trainer.paired import BITS_PER_BYTE, Panel
 
 
@@ -106,6 +106,41 @@ def test_memory_does_not_grow_with_documents_and_the_spread_stays_right() -> Non
     spread = (drawn.values[1, 0] - drawn.values[0, 0]).std()
     unit = np.sqrt((table.weights**2).sum()) / table.weights.sum()
     assert spread == pytest.approx(0.3 * unit, rel=0.12)
+
+
+def test_the_parts_of_an_interval_by_hand() -> None:
+    rng = np.random.default_rng(9)
+    differences = np.array([0.030, 0.034, 0.026])
+    drawn = differences[:, None] + rng.normal(0, 0.004, 500) + rng.normal(0, 0.002, (3, 500))
+    found = interval(differences, drawn, 7.0, alpha=0.1)
+    seeds = 0.004**2 / 3
+    documents = drawn.mean(axis=0).var()
+    own = (drawn - drawn.mean(axis=0)).var(axis=1).mean() / 2
+    error = np.sqrt(seeds + documents - own)
+    degrees = error**4 / (seeds**2 / 2 + documents**2 / 7 + own**2 / 14)
+    assert 2 < degrees < 9 and documents > own
+    assert (found.effect, found.degrees) == (pytest.approx(0.03), pytest.approx(degrees))
+    assert (found.seed_error**2, found.document_error**2) == (pytest.approx(seeds), pytest.approx(documents - own))
+    reach = stats.t.ppf(0.95, degrees) * error
+    assert (found.low, found.high) == (pytest.approx(0.03 - reach), pytest.approx(0.03 + reach))
+    assert found.p == pytest.approx(2 * stats.t.sf(0.03 / error, degrees))
+    few = interval(differences, drawn, 0.5)  # fewer degrees than seeds: no fewer than those are counted
+    assert few.degrees == pytest.approx(max(0.5, error**4 / (seeds**2 / 2 + documents**2 + own**2)))
+
+
+@pytest.mark.parametrize("effect", [0.25, -0.25])
+def test_runs_that_are_alike_on_every_document_by_hand(effect: float) -> None:
+    found = all_alike(effect, documents=8, span=1.0, seeds=3, alpha=0.1)
+    unseen = 1 - 0.05 ** (1 / 8)
+    assert (found.low, found.high) == (
+        pytest.approx((1 - unseen) * effect - unseen),
+        pytest.approx((1 - unseen) * effect + unseen),
+    )
+    assert found.p == pytest.approx(2 * 0.8**8)
+    assert (found.degrees, found.seed_error) == (2, 0)
+    assert found.document_error == pytest.approx((found.high - found.low) / 4)  # as where 2 errors reach either end
+    at_zero = all_alike(effect, documents=8, span=1.0, seeds=3, alpha=found.p)
+    assert min(abs(at_zero.low), abs(at_zero.high)) == pytest.approx(0, abs=1e-12)
 
 
 def test_the_same_table_gives_the_same_interval() -> None:

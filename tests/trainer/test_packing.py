@@ -105,6 +105,7 @@ def test_micro_batches_hold_every_row_once_within_the_bound():
     groups = micro_batches(lengths, 128)
     assert sorted(k for g in groups for k in g) == list(range(50))
     assert all(sum(lengths[k] for k in g) <= 128 for g in groups)
+    assert micro_batches([64, 40, 64, 24], 128) == [[0, 2], [1, 3]]  # what fits exactly is let in
     assert micro_batches([300, 5], 128) == [[0], [1]]
     assert micro_batches([3, 5], None) == [[1, 0]]
 
@@ -113,5 +114,7 @@ def test_positions_restart_and_padding_belongs_to_no_row():
     packed = pack([pair(3, 2, 2, 1), conversation(4, 1)], 0, 12)
     assert packed.positions[0, :11].tolist() == [0, 1, 2, 3, 4, 3, 4, 0, 1, 2, 3]
     assert packed.rows[0].tolist() == [0] * 7 + [1] * 4
+    assert packed.ends.tolist() == [4, 6, 10]  # of both answers, and of the conversation
+    assert packed.ids.shape == (1, 11)  # no wider than what stands in it
     wide = pack([conversation(4, 1), conversation(6, 2)], 0)
     assert (wide.rows == PAD_ROW).sum() == 2

@@ -90,6 +90,13 @@ def test_files_that_are_no_tables_are_refused_in_words(tmp_path) -> None:
         read_scores(empty)
 
 
+def test_names_in_a_file_stay_as_they_are_written(tmp_path) -> None:
+    lines = [f"{mix},{seed},{name},10,7" for mix in ("1", "01") for seed in ("2", "2.0") for name in ("7", "007")]
+    (tmp_path / "scores.csv").write_text("\n".join(["mix,seed,document,bytes,nats", *lines]))
+    found = panel(read_scores(tmp_path / "scores.csv"), "01")
+    assert (found.mixes, found.seeds, list(found.documents)) == (("01", "1"), ("2", "2.0"), ["007", "7"])
+
+
 def test_seeds_that_only_look_like_numbers_are_names() -> None:
     rows = [(mix, seed, 1.0) for mix in "ab" for seed in ("--1", "10", "-2", "9")]
     table = pl.DataFrame([{"mix": m, "seed": s, "document": "d", "bytes": 1, "nats": n} for m, s, n in rows])

@@ -73,6 +73,13 @@ def test_too_large_a_budget_says_how_many_tokens_there_are():
         schedule(budget=2 * total + 1, epochs=2)
 
 
+def test_all_that_is_allowed_may_be_used():
+    total = schedule().total
+    plan = schedule(budget=2 * total, epochs=2, step=19)  # the largest row has 19
+    assert plan.uses().tolist() == [2] * 200
+    assert sum(part.targets for part in plan.parts(plan.steps - 1)) > 0
+
+
 def test_a_row_larger_than_a_step_is_an_error():
     with pytest.raises(InputError, match="raise batch_tokens to 19"):
         schedule(step=10)

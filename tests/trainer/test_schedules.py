@@ -36,6 +36,19 @@ def test_cosine_is_halfway_in_the_middle():
     assert factors[-1] == pytest.approx(0.1, abs=1e-3)
 
 
+def test_cosine_falls_from_where_the_warmup_ends():
+    factors = curve({"cosine": {"warmup": 0.2, "floor": 0.1}}, 50)
+    assert factors[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert factors[10] == pytest.approx(1, abs=1e-3) and factors[10] < 1
+    assert factors[29] + factors[30] == pytest.approx(2 * 0.55)  # halfway down between the two
+    assert factors[-1] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_sqrt_falls_fast_at_first():
+    factors = curve({"wsd": {"warmup": 0, "decay": 1.0, "floor": 0.2, "shape": "sqrt"}}, 2)
+    assert factors == pytest.approx([0.2 + 0.8 * (1 - 0.25**0.5), 0.2 + 0.8 * (1 - 0.75**0.5)])
+
+
 def test_constant():
     assert curve({"constant": {"warmup": 0.5}}, 4) == [0.5, 1.0, 1.0, 1.0]
 
