@@ -12,7 +12,7 @@ from pipelines.text_in.batches import Unreadable
 from pipelines.text_in.columns import documents, wanted
 from pipelines.text_in.paths import listing_digest
 from pipelines.text_in.source import RecordSource
-from schemas.errors import InputError
+from schemas.errors import InputError, nearest
 
 _ROWS = 128  # at a time: rows of a hub data set have no known size
 
@@ -61,6 +61,10 @@ class Hf(RecordSource):
         try:
             if (local / "dataset_info.json").exists() or (local / "dataset_dict.json").exists():
                 saved = datasets.load_from_disk(str(local))
+                if isinstance(saved, datasets.DatasetDict) and self.split not in saved:
+                    raise InputError(
+                        f"data set {self.path!r} has no split {self.split!r}: {nearest(self.split, saved)}"
+                    )
                 split = saved[self.split] if isinstance(saved, datasets.DatasetDict) else saved
                 return split.to_iterable_dataset(num_shards=max(1, len(split.cache_files)))
             return datasets.load_dataset(
@@ -70,6 +74,8 @@ class Hf(RecordSource):
                 revision=revision,
                 streaming=True,
             )
+        except InputError:
+            raise
         except Exception as error:
             raise InputError(
                 f"data set {self.path!r} (config {self.config}, split {self.split}) cannot be loaded: "

@@ -428,6 +428,16 @@ def test_hf_reads_a_local_directory_by_shards(tmp_path, out):
         read_work({"hf": {"path": str(tmp_path / "data"), "text": "body"}})
 
 
+def test_hf_names_the_splits_that_a_saved_data_set_has(tmp_path, out):
+    from datasets import Dataset, DatasetDict
+
+    rows = Dataset.from_list([{"text": "a b"}])
+    DatasetDict({"train": rows, "test": rows}).save_to_disk(str(tmp_path / "saved"))
+    assert run({"hf": {"path": str(tmp_path / "saved"), "split": "test"}}, out / "out")[0][0]["text"] == "a b"
+    with pytest.raises(InputError, match=r"no split 'tes': did you mean 'test'\?"):
+        read_work({"hf": {"path": str(tmp_path / "saved"), "split": "tes"}})
+
+
 @pytest.mark.parametrize(
     ("path", "origin"),
     [
