@@ -40,7 +40,7 @@ SETS = ("api_docs", "mail", "speeches", "drama", "novel", "python_docs", "sqlite
 RULES = ("gopher_repetition", "gopher_quality", "c4", "fineweb")
 CHAIN = ["gopher_repetition", "gopher_quality", {"c4": {"terminal_punctuation": False}}, "fineweb"]
 SHARD_BYTES = 4 << 20
-ROUNDS = 8
+ROUNDS, TIMES = 6, 4
 PAIRS = ("threads", "processes")
 REDECIDED = 1_000_000
 
@@ -239,16 +239,16 @@ def timed(kind: str, paths: list[Any]) -> Timing:
     """Return what the shards take on one thread, and by how much two threads and two processes are faster.
 
     The three take turns, for the machine's speed changes within minutes: a gain is of one round, and the interval is of
-    the rounds' mean. Every turn takes the shards twice over, so that the wait for the last one counts little.
+    the rounds' mean. Every turn takes the shards several times over, so that the wait for the last one counts little.
     """
-    shards, rounds = paths * 2, []
+    shards, rounds = paths * TIMES, []
     with ready(kind, 1, 1, paths[0]) as one, ready(kind, 1, 2, paths[0]) as pair, ready(kind, 2, 1, paths[0]) as two:
         for _ in range(ROUNDS + 1):
             cpu, alone = one.apply(threaded, (1, shards))
             _, together = pair.apply(threaded, (2, shards))
             begin = time.perf_counter()
             two.map(share, shards, chunksize=1)
-            rounds.append((cpu / 2, alone / together, alone / (time.perf_counter() - begin)))
+            rounds.append((cpu / TIMES, alone / together, alone / (time.perf_counter() - begin)))
     spent, threads, processes = np.array(rounds[1:]).T  # the first was for the caches
     return Timing(float(spent.min()), interval(threads), interval(processes))
 
@@ -271,7 +271,7 @@ def compare(paths: list[Path], peer_kilobytes: float) -> dict[str, Any]:
     subset = [text for text in texts[:: max(1, round(size / (peer_kilobytes * 1000)))] if text.strip()]
     subset_size = sum(len(text.encode()) for text in subset)
     found: dict[str, Any] = {"megabytes": size / 1e6, "documents": len(texts)}
-    ceiling = timed("hash", [60] * 16)
+    ceiling = timed("hash", [20] * 16)
     found["ceiling"] = {"two_threads": ceiling.threads, "two_processes": ceiling.processes}
     found |= {"peer_megabytes": subset_size / 1e6, "peer_documents": len(subset)}
     for name in ("every", "chain"):
