@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from generators.faults import POLICIES, TRANSIENT
 from schemas.artifact import canonical_json
 from schemas.errors import WindtunnelError
 
+REFUSED = "bad_request"  # by the server, for good: it knows no JSON schema, for instance
 KEY_VERSION = 1  # part of every key: change it when the same request means another question
 
 
@@ -125,6 +126,11 @@ class Usage:
     errors: Counter[str] = field(default_factory=Counter)  # final errors by code
     retries: Counter[str] = field(default_factory=Counter)  # attempts that were repeated, by code
     seconds: float = 0.0
+
+
+def refusal(replies: Sequence[Completion]) -> Completion | None:
+    """Return a reply of a server that refused them all: its fault, not that of what it was asked about."""
+    return replies[0] if replies and all(reply.error == REFUSED for reply in replies) else None
 
 
 def key_of(request: Request, model: str, revision: str) -> str:

@@ -15,6 +15,7 @@ from schemas.recipe import Corpus, Name, Recipe, Spec, Train
 from schemas.where import parse
 
 Keys = tuple[str | int, ...]
+PAIRS = "preferences"  # the kind of an objective that learns from pairs
 
 
 def check(recipe: Recipe) -> None:
@@ -155,7 +156,7 @@ def _stages(recipe: Recipe, train: Train) -> None:
     made: list[Any] = [_make("objective", spec, ("train", "stages", i)) for i, spec in enumerate(train.stages)]
     for i, stage in enumerate(made):
         here = ("train", "stages", i)
-        if stage.pairs and train.preferences is None:
+        if stage.kind == PAIRS and train.preferences is None:
             raise at(here, "this stage learns from pairs: name the generated set of them in `train.preferences:`")
         if recipe.compare is not None and i + 1 == len(train.stages) and not stage.scores:
             raise at(
@@ -163,7 +164,7 @@ def _stages(recipe: Recipe, train: Train) -> None:
                 "what this stage leaves gives no probabilities, and `compare:` needs bits per byte: leave `compare:` "
                 "out (the pairs are still scored in every run), or end with another stage",
             )
-    if recipe.compare is not None and len(recipe.mixes) > 1 and all(stage.pairs for stage in made):
+    if recipe.compare is not None and len(recipe.mixes) > 1 and all(stage.kind == PAIRS for stage in made):
         raise at(
             ("train", "stages"),
             "no stage learns from the mixes, so all of them would come out alike: put one that does, such as `sft`, "

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class ChatObjective(Objective, ABC):
     """An objective on conversations or preferences; `batch_tokens` and `budget` count learnt tokens only."""
 
-    kind: ClassVar[Literal["conversations", "preferences"]] = "conversations"
+    kind: ClassVar = "conversations"
 
     micro_tokens: int | None = Field(4096, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)

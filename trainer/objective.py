@@ -21,7 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -89,7 +89,7 @@ class Evaluation:
 class Objective(Plugin, ABC):
     """A loss with its data, its optimiser settings and its evaluation: one file in trainer/objectives."""
 
-    pairs: ClassVar[bool] = False  # True: it learns from preferences
+    kind: ClassVar[Literal["tokens", "conversations", "preferences"]] = "tokens"  # what it learns from
     scores: ClassVar[bool] = True  # False: its model says nothing of how likely the held-out rows are
     dropout: ClassVar[bool] = True  # False: a loaded model's dropout is off while it trains on this
 

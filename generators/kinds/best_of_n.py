@@ -15,6 +15,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from generators import ratings
+from generators.completion import refusal
 from generators.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
 from generators.material import Table
 from generators.prompt import load
@@ -26,7 +27,6 @@ from schemas.artifact import canonical_json
 from schemas.records import PREFERENCE
 
 TOP = 10
-REFUSED = "bad_request"  # by a server that knows no JSON schema, for instance: no fault of the answers
 
 
 class BestOfN(Generator):
@@ -106,8 +106,8 @@ class BestOfN(Generator):
             return Dropped("all_alike" if texts else "truncated", "answer", "\n".join(texts), lineage)
         asks = [self._score(session, number, asked, text, k) for k, text in enumerate(texts)]
         readings = yield [ask for each in asks for ask in each]
-        if all(reply.error == REFUSED for reply in readings):
-            return Failed(REFUSED, "score", readings[0].detail, lineage)
+        if (refused := refusal(readings)) is not None:
+            return Failed(str(refused.error), "score", refused.detail, lineage)
         read = [ratings.read_critique(reply, TOP) for reply in readings]
         scores = [ratings.mean(read[k * self.readings : (k + 1) * self.readings]) for k in range(len(texts))]
         return self._paired(session, asked, texts, scores, lineage)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from generators.completion import Completion
+from generators.completion import REFUSED, Completion
 from generators.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
 from generators.novelty import NearDuplicateGate
 from generators.prompt import load
@@ -29,7 +29,6 @@ CATEGORIES = (
     "creative writing", "advice", "brainstorming", "other",
 )  # fmt: skip
 FEWEST_CHARACTERS = 8
-REFUSED = "bad_request"  # by a tagger's server that knows no JSON schema, for instance: no fault of the instruction
 
 
 class Magpie(Generator):

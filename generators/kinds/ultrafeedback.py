@@ -15,7 +15,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from generators import judged, ratings
-from generators.completion import Completion
+from generators.completion import Completion, refusal
 from generators.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
 from generators.material import Table
 from generators.prompt import load
@@ -33,7 +33,6 @@ ASPECTS: dict[str, bool] = {  # whether "not applicable" is an answer
     "helpfulness": False,
 }
 LEVELS, TOP = 5, 10
-REFUSED = "bad_request"  # by a server that knows no JSON schema, for instance: no fault of the answers
 OK = "ok"  # status of an answer that is there
 FEWEST_CHARACTERS_A_TOKEN = 2  # a guess on the safe side: a short context must not be filled by head room
 
@@ -181,7 +180,7 @@ class _Prompt:
         self.source = str(row.get("id", number))
         self.rng = session.random("prompt", number)
         self.lineage: dict[str, Any] = {}
-        self.refusal: Completion | None = None  # what a judge's server says that takes no such questions
+        self.refused: Completion | None = None  # what a judge's server says that takes no such questions
 
     def chain(self) -> Chain[Sequence[Outcome]]:
         """Answer, rate, criticise, pair."""
@@ -207,8 +206,8 @@ class _Prompt:
         texts = [replies[i].text.strip() for i in answered]
         orders = ratings.balanced_orders(self.rng.sample(range(len(texts)), len(texts)), kind.orders)
         aspects = yield from self._rate(judge, texts, orders)
-        if self.refusal is not None:
-            return [Failed(REFUSED, "rate", self.refusal.detail, self.lineage, {"responses": asked})]
+        if self.refused is not None:
+            return [Failed(str(self.refused.error), "rate", self.refused.detail, self.lineage, {"responses": asked})]
         critiques = yield from self._criticise(judge, texts, aspects)
         answers = [
             judged.Answer(texts[k], replies[i].finish_reason == "length", aspects[k], critiques[k])
@@ -258,7 +257,7 @@ class _Prompt:
         """Return, per text, the ratings of each aspect in every order."""
         keys = [(aspect, nth) for aspect in ASPECTS for nth in range(len(orders))]
         replies = yield [self._ask_rating(judge, aspect, nth, [texts[k] for k in orders[nth]]) for aspect, nth in keys]
-        self.refusal = replies[0] if all(reply.error == REFUSED for reply in replies) else None
+        self.refused = refusal(replies)
         found: list[dict[str, list[ratings.Rating]]] = [{aspect: [] for aspect in ASPECTS} for _ in texts]
         for (aspect, nth), reply in zip(keys, replies, strict=True):
             read = ratings.read_ratings(reply, len(texts), LEVELS)

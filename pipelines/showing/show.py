@@ -109,10 +109,12 @@ def _holds_lines(path: Path) -> bool:
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of JSON lines, which need no common type; raises InputError for a line that is none."""
+    """Yield the objects of JSON lines, which need no common type; raises InputError for a line that is no JSON."""
     try:
         for line in lines(utf8_chunks(chunks(path)), DOCUMENT_BYTES):
-            if line.data is not None and line.data.strip():
+            if line.data is None:
+                yield {"": f"line {line.number} has more than {DOCUMENT_BYTES:,} bytes"}
+            elif line.data.strip():
                 record = orjson.loads(line.data)
                 yield record if isinstance(record, dict) else {"": record}
     except (BrokenStream, orjson.JSONDecodeError, OSError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,13 +90,7 @@ def _matching(pattern: str, suffixes: tuple[str, ...]) -> list[Path]:
     path = Path(pattern)
     if path.is_dir():
         endings = tuple(s + c for s in suffixes for c in ("", *COMPRESSIONS))
-        files = [
-            Path(folder) / name
-            for folder, folders, names in os.walk(path)
-            if _walk_on(folders)
-            for name in names
-            if name.lower().endswith(endings) and not name.startswith(".")
-        ]
+        files = [file for file in _below(path) if file.name.lower().endswith(endings)]
         if not files:
             there = sorted(entry.name for entry in path.iterdir())[:5]
             holds = f"it holds {', '.join(there)} ..." if there else "it is empty"
@@ -116,10 +110,11 @@ def _matching(pattern: str, suffixes: tuple[str, ...]) -> list[Path]:
     raise InputError(f"there is no {path} (seen from {Path.cwd()}): {hint[:200]}")
 
 
-def _walk_on(folders: list[str]) -> bool:
-    """Leave out hidden directories and sort the others, in place, so that a walk is in name order; always true."""
-    folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
-    return True
+def _below(directory: Path) -> Iterator[Path]:
+    """Yield the files in a directory and in those below it; what is hidden is left out."""
+    for place, folders, names in os.walk(directory):
+        folders[:] = [folder for folder in folders if not folder.startswith(".")]  # the walk goes on in these
+        yield from (Path(place) / name for name in names if not name.startswith("."))
 
 
 def _each_once(paths: Iterable[Path]) -> list[Path]:

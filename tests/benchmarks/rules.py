@@ -260,8 +260,9 @@ def interval(values: np.ndarray) -> list[float]:
 
 
 def gains(row: dict[str, Any]) -> str:
-    shown = [f"two {name} {{:.2f}}x [{{:.2f}}, {{:.2f}}]".format(*row[f"two_{name}"]) for name in PAIRS]
-    return ", ".join(shown)
+    """Return both gains with their intervals, in words."""
+    found = {name: row[f"two_{name}"] for name in PAIRS}
+    return ", ".join(f"two {name} {mean:.2f}x [{low:.2f}, {high:.2f}]" for name, (mean, low, high) in found.items())
 
 
 def compare(paths: list[Path], peer_kilobytes: float) -> dict[str, Any]:

@@ -37,6 +37,7 @@ def test_agreement(answer, gold, same):
     assert agrees(answer, gold) is same
 
 
+@pytest.mark.timeout(60)
 def test_a_reply_of_blank_lines_is_read_at_once():
     assert final_answer("\n" * 200_000) is None
     assert final_answer("So:\n\n ** Answer **: 7") == "7"

@@ -271,8 +271,8 @@ def test_one_turn_out_of_a_reply_that_plays_both_sides(text, turn):
     assert turns.one_turn(text) == turn
 
 
+@pytest.mark.timeout(60)  # minutes, when the search for a question began anew at every letter
 @pytest.mark.parametrize("text", ["A" * 300_000, "please " * 40_000, "*" * 300_000, "? " * 100_000])
 def test_a_huge_turn_takes_no_longer_than_reading_it(text):
-    """Tried from every letter, the search for a question took minutes."""
     turns.role_flip(text, [{"role": "assistant", "content": "Well."}])
     turns.without_politeness(text)

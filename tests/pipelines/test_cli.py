@@ -125,7 +125,7 @@ def test_show_prints_as_many_rows_as_were_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_show_reads_json_lines_packed_and_of_several_types(tmp_path, packed):
+def test_show_reads_json_lines_packed_and_of_several_types(tmp_path, packed, monkeypatch):
     records = [
         {"text": f"line {k}", "n": k if k else {"a": [k]}, **({"late": "x"} if k > 280 else {})} for k in range(300)
     ]
@@ -135,6 +135,9 @@ def test_show_reads_json_lines_packed_and_of_several_types(tmp_path, packed):
     for place in (path, tmp_path):
         text = told(show, place, 300, None, None)
         assert text.count("--- ") == 300 and "late: x" in text and 'n: {"a": [0]}' in text
+    monkeypatch.setattr("pipelines.showing.show.DOCUMENT_BYTES", 40)
+    path.write_bytes(json.dumps({"text": "x" * 50}).encode() + b"\n" + data)
+    assert "line 1 has more than 40 bytes" in told(show, path, 2, None, None)
     path.write_bytes(data + b"\n{broken")
     with pytest.raises(InputError, match="cannot be read"):
         told(show, path, 400, None, None)

@@ -25,7 +25,6 @@ class Dpo(ChatObjective):
 
     version: ClassVar[int] = 3
     kind: ClassVar = "preferences"
-    pairs: ClassVar[bool] = True
     dropout: ClassVar[bool] = False  # a policy with noise cannot be held against a reference without
 
     lr: float = Field(5e-7, gt=0)

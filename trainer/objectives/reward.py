@@ -22,7 +22,6 @@ class Reward(ChatObjective):
 
     version: ClassVar[int] = 3
     kind: ClassVar = "preferences"
-    pairs: ClassVar[bool] = True
     scores: ClassVar[bool] = False
     dropout: ClassVar[bool] = False  # both answers' rewards would differ by the noise alone
 
