@@ -34,7 +34,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy import stats
 
 SETS = ("api_docs", "mail", "speeches", "drama", "novel", "python_docs", "sqlite_docs", "web", "encyclopedia", "code")
 RULES = ("gopher_repetition", "gopher_quality", "c4", "fineweb")
@@ -255,6 +254,8 @@ def timed(kind: str, paths: list[Any]) -> Timing:
 
 def interval(values: np.ndarray) -> list[float]:
     """Return the mean over rounds and the ends of its 95 % interval (Student's t)."""
+    from scipy import stats  # not in the children, whose memory is measured
+
     half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
     return [float(values.mean()), float(values.mean()) - half, float(values.mean()) + half]
 
