@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from schemas.errors import RecipeError, WindtunnelError, mend_of
+from windtunnel.schemas.errors import RecipeError, WindtunnelError, mend_of
 
 app = typer.Typer(
     help="A wind tunnel for training data: from raw text to a measured answer.",
@@ -86,7 +86,7 @@ def _run(
     no_wait: bool,
     options: list[str] | None = None,
 ) -> Any:
-    from pipelines.conduct import conduct
+    from windtunnel.pipelines.run_recipe import conduct
 
     return conduct(recipe, sets or [], until, executor, workers, not no_wait, _console(), options or [])
 
@@ -110,7 +110,7 @@ def run(
 @app.command()
 def plan(recipe: RecipeArg, set_: Sets = None, json_: Json = False) -> None:
     """Show the steps, what is cached, sizes and the estimated cost; runs nothing."""
-    from pipelines.showing.preview import preview
+    from windtunnel.pipelines.views.preview import preview
 
     preview(recipe, set_ or [], json_, _console())
 
@@ -152,7 +152,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve a model on this machine with vLLM until interrupted."""
-    from pipelines.serve import serve_model
+    from windtunnel.pipelines.serve import serve_model
 
     serve_model(model, port, context, _console())
 
@@ -176,7 +176,7 @@ def compare(
     recipe: RecipeArg, set_: Sets = None, workers: Workers = None, no_wait: NoWait = False, json_: Json = False
 ) -> None:
     """Print the effects of a recipe's mixes with their intervals, and what they were measured on."""
-    from pipelines.conduct import compared
+    from windtunnel.pipelines.run_recipe import compared
 
     compared(recipe, set_ or [], workers, not no_wait, json_, _console())
 
@@ -195,7 +195,7 @@ def show(
     cluster: Annotated[int | None, typer.Option(metavar="ID", help="Show the members of a duplicate cluster.")] = None,
 ) -> None:
     """Show rows of an artifact, the documents a rule dropped, or a duplicate cluster."""
-    from pipelines.showing.show import show as show_rows
+    from windtunnel.pipelines.views.show import show as show_rows
 
     show_rows(path, number, dropped, cluster, _console())
 
@@ -205,7 +205,7 @@ def diff(
     a: Path, b: Path, out: Annotated[Path | None, typer.Option(metavar="DIR")] = None, json_: Json = False
 ) -> None:
     """Tell two corpora of a store apart: what went and came, by rule and source; --out keeps the tables as Parquet."""
-    import pipelines.showing.difference_view as view
+    import windtunnel.pipelines.views.difference_view as view
 
     view.print_difference(a, b, out, json_, _console())
 
@@ -213,7 +213,7 @@ def diff(
 @app.command()
 def why(recipe: RecipeArg, document: Annotated[str, typer.Argument(metavar="DOCUMENT_ID")], set_: Sets = None) -> None:
     """Tell what became of a document in every corpus of a recipe, with the values that decided."""
-    from pipelines.showing.why import tell
+    from windtunnel.pipelines.views.why import tell
 
     tell(recipe, set_ or [], document, _console())
 
@@ -235,8 +235,8 @@ def filter_(
     text: TextColumn = "text",
 ) -> None:
     """Apply rule sets to files of your own; nothing is lost: dropped rows keep their values and their reason."""
-    from pipelines.filter import filter_files
-    from pipelines.showing.terminal import TerminalProgress
+    from windtunnel.pipelines.files.filter import filter_files
+    from windtunnel.pipelines.views.terminal import TerminalProgress
 
     totals = filter_files(source, out, _listed(rules), exact_words, text, TerminalProgress(_console()), language)
     _summary(totals, out)
@@ -259,8 +259,8 @@ def dedup(
     ] = None,
 ) -> None:
     """Deduplicate files of your own: within themselves, and against an index of others."""
-    from pipelines.deduplicate import dedup_files
-    from pipelines.showing.terminal import TerminalProgress
+    from windtunnel.pipelines.files.dedup import dedup_files
+    from windtunnel.pipelines.views.terminal import TerminalProgress
 
     methods = _listed(kind)
     if len(methods) != 1:
@@ -301,7 +301,7 @@ def effects(
     json_: Json = False,
 ) -> None:
     """Measure effects with intervals from per-document scores of your own runs."""
-    from pipelines.showing.tables import print_effects
+    from windtunnel.pipelines.views.tables import print_effects
 
     print_effects(scores, baseline, margin, json_, _console())
 
@@ -321,8 +321,8 @@ def law(
     json_: Json = False,
 ) -> None:
     """Learn from your runs what a mix scores that was never trained, and which mix to try next."""
-    from pipelines.showing.law_view import limits, print_law, write_predictions
-    from trainer.law import law_of_file
+    from windtunnel.pipelines.views.law_view import limits, print_law, write_predictions
+    from windtunnel.trainer.stats.law import law_of_file
 
     supply = limits(propose, tokens, budget, max_epochs)
     found = law_of_file(runs, weights, target, form)
@@ -338,7 +338,7 @@ def calibrate(
     json_: Json = False,
 ) -> None:
     """Hold a judge against people's labels and against trivial baselines."""
-    from pipelines.showing.tables import print_calibration
+    from windtunnel.pipelines.views.tables import print_calibration
 
     print_calibration(pairs, judge, json_, _console())
 
@@ -348,7 +348,7 @@ def list_(
     kind: Annotated[str, typer.Argument(help="recipes, schema, or a kind: source, rule, dedup, ...")] = "kinds",
 ) -> None:
     """List what recipes can name; `list schema` prints the JSON Schema of a recipe."""
-    from pipelines.showing.listing import print_list
+    from windtunnel.pipelines.views.listing import print_list
 
     print_list(kind, _console())
 
@@ -356,7 +356,7 @@ def list_(
 @app.command()
 def samples(name: Annotated[str | None, typer.Argument(help="Fetch this set now.")] = None) -> None:
     """List the sample texts and models with licence and origin, or fetch one."""
-    from pipelines.showing.listing import print_samples
+    from windtunnel.pipelines.views.listing import print_samples
 
     print_samples(name, _console())
 
@@ -368,7 +368,7 @@ def card(
     out: Annotated[Path | None, typer.Option(help="Write them here too, as NAME.md.")] = None,
 ) -> None:
     """Write a data card in the hub's format for every corpus and generated set of a recipe, beside its data."""
-    from pipelines.showing.cards import write_cards
+    from windtunnel.pipelines.views.cards import write_cards
 
     for path in write_cards(recipe, set_ or [], out):
         _console().print(str(path))
@@ -379,10 +379,10 @@ def doctor(
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the kernels now, not in the first run.")] = False,
 ) -> None:
     """Check this machine: Python, packages, cores, memory, disk, package index, optional parts."""
-    from pipelines.showing.doctor import examine
+    from windtunnel.pipelines.views.doctor import examine
 
     if compile_:
-        from pipelines.precompile import compile_kernels
+        from windtunnel.pipelines.precompile import compile_kernels
 
         _console().print(f"kernels compiled in {compile_kernels():.0f} s")
         return

@@ -44,8 +44,9 @@ def _do(part: str) -> None:
 def _measuring() -> None:
     import pyarrow as pa
 
-    from pipelines.kernels.pass_over import rewrite_column
-    from pipelines.measuring.features import Settings, features
+    from windtunnel.pipelines.features.pass_over import rewrite_column
+    from windtunnel.pipelines.features.settings import Settings
+    from windtunnel.pipelines.features.shared import features
 
     column = pa.array(texts(), pa.large_string())
     features(column)
@@ -56,10 +57,10 @@ def _small_run() -> None:
     """Run a recipe of a few made-up documents: it calls what deduplicates, holds out, and trains."""
     import json
 
-    from pipelines.executors import Where
-    from pipelines.plan import plan
-    from pipelines.run import run
-    from schemas.recipe_file import parse
+    from windtunnel.pipelines.engine.executors import Where
+    from windtunnel.pipelines.engine.run import run
+    from windtunnel.pipelines.plan.builder import plan
+    from windtunnel.pipelines.recipe.file import parse
 
     with tempfile.TemporaryDirectory() as folder:
         lines = "".join(json.dumps({"text": text}) + "\n" for text in texts())

@@ -9,8 +9,8 @@ from rich.console import Console
 
 def serve_model(model: str, port: int | None, context: int | None, console: Console) -> None:
     """Serve until interrupted; a sample model is fetched and converted first."""
-    from generators.server import Serve, serve_until_interrupted
-    from pipelines.fetching.sample_models import fetch
+    from windtunnel.generators.serving.server import Serve, serve_until_interrupted
+    from windtunnel.pipelines.samples.models import fetch
 
     directory = Path(model) if Path(model).is_dir() else fetch(model)
     name = model if not Path(model).is_dir() else directory.name

@@ -15,20 +15,20 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from schemas.errors import RecipeError, nearest
+from windtunnel.schemas.errors import RecipeError, nearest
 
 FOLDERS = {
-    "source": "pipelines.sources",
-    "rule": "pipelines.rules",
-    "dedup": "pipelines.dedup",
-    "generator": "generators.kinds",
-    "judge": "generators.judges",
-    "objective": "trainer.objectives",
-    "delta": "trainer.deltas",
-    "model": "trainer.models",
-    "schedule": "trainer.schedules",
-    "task": "trainer.tasks",
-    "law": "trainer.laws",
+    "source": "windtunnel.pipelines.sources",
+    "rule": "windtunnel.pipelines.filters",
+    "dedup": "windtunnel.pipelines.dedup",
+    "generator": "windtunnel.generators.kinds",
+    "judge": "windtunnel.generators.judges",
+    "objective": "windtunnel.trainer.objectives",
+    "delta": "windtunnel.trainer.deltas",
+    "model": "windtunnel.trainer.models",
+    "schedule": "windtunnel.trainer.schedules",
+    "task": "windtunnel.trainer.tasks",
+    "law": "windtunnel.trainer.laws",
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from schemas.records import Record
+from windtunnel.schemas.records import Record
 
 
 class Totals(Record):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.artifact import Artifact
+from windtunnel.schemas.artifact import Artifact
 
 
 class Counts(BaseModel):

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import settings
 
-from schemas.artifact import Artifact
-from schemas.records import DOCUMENT, document_id
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.records import DOCUMENT, document_id
 
 settings.register_profile("windtunnel", deadline=None, derandomize=True)  # a slow machine is no failure
 settings.load_profile("windtunnel")
@@ -65,9 +65,9 @@ class World:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Build the little world once: `wide` holds 120 documents of two sources, `narrow` every third of them."""
-    from pipelines.steps.mix import Mix
-    from pipelines.steps.tokenizer import TrainTokenizer
-    from pipelines.steps.tokens import Tokens
+    from windtunnel.pipelines.datasets.mix import Mix
+    from windtunnel.pipelines.datasets.tokenizer import TrainTokenizer
+    from windtunnel.pipelines.datasets.tokens import Tokens
 
     root = tmp_path_factory.mktemp("world")
     documents = [("tales" if i % 4 else "notes", invented_text(i, 20 + (i * 37) % 400)) for i in range(120)]
@@ -117,7 +117,7 @@ def _tokenizer(special: list[str], **names: str):
 @pytest.fixture
 def chat_tokenizer():
     """A byte-level BPE of 320 tokens with ChatML's special tokens and template."""
-    from trainer.chat import CHATML
+    from windtunnel.trainer.data.chat import CHATML
 
     tokenizer = _tokenizer(
         ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], eos_token="<|im_end|>", pad_token="<|endoftext|>"

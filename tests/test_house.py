@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("schemas", "generators", "trainer", "data_cards", "pipelines")
+ROOMS = (
+    "schemas",
+    "generators",
+    "trainer",
+    "data_cards",
+    "pipelines",
+)
 TOP = {
     "pyproject.toml", "README.md", "pipelines", "generators", "trainer", "schemas", "tests", "data_cards",
     "LICENSE", "CONTRIBUTING.md", "Makefile",
@@ -106,7 +112,7 @@ def test_packages_load_from_this_tree_and_listing_needs_no_torch() -> None:
     code = (
         "import importlib, sys\n"
         f"for name in {ROOMS!r}:\n    print(importlib.import_module(name).__file__)\n"
-        "import pipelines.showing.listing, pipelines.conduct, schemas.recipe_file\n"
+        "import windtunnel.pipelines.views.listing, windtunnel.pipelines.run_recipe, windtunnel.pipelines.recipe.file\n"
         f"print(sorted({HEAVY!r} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")

@@ -28,7 +28,7 @@ def commands() -> list[list[str]]:
 
 
 def windtunnel(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    code = "from pipelines.cli import main; main()"
+    code = "from windtunnel.pipelines.cli import main; main()"
     return subprocess.run([sys.executable, "-c", code, *words], cwd=folder, capture_output=True, text=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from generators.judge import Judge, Pair, Verdict
+from windtunnel.generators.judges._judge import Judge, Pair, Verdict
 
 
 class Longest(Judge):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from generators.completion import Completion
-from generators.judge import Pair, Verdict
-from generators.model_judge import ModelJudge
-from generators.prompt import load
+from windtunnel.generators.client.completion import Completion
+from windtunnel.generators.core.prompt import load
+from windtunnel.generators.judges._judge import Pair, Verdict
+from windtunnel.generators.judges._model_judge import ModelJudge
 
 LABELS = ("A", "B")
 PROMPT = "judge/pairwise"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from blake3 import blake3
 
-from generators.judge import Judge, Pair, Verdict
+from windtunnel.generators.judges._judge import Judge, Pair, Verdict
 
 
 class Random(Judge):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from generators.judge import Judge, Pair, Verdict
-from generators.quoted import defused
-from schemas.errors import InputError
+from windtunnel.generators.judges._judge import Judge, Pair, Verdict
+from windtunnel.generators.text.quoted import defused
+from windtunnel.schemas.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

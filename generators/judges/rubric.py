@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import field_validator
 
-from generators.judge import Pair, Verdict
-from generators.labels import expectation, greater
-from generators.model_judge import ModelJudge
-from generators.prompt import load, names
+from windtunnel.generators.core.prompt import load, names
+from windtunnel.generators.judges._judge import Pair, Verdict
+from windtunnel.generators.judges._labels import expectation, greater
+from windtunnel.generators.judges._model_judge import ModelJudge
 
 FRAME = "judge/rubric"
 

@@ -14,16 +14,16 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from generators import instances, seed_tasks
-from generators.completion import Completion
-from generators.generator import Chain, Dropped, Example, Failed, Generator, Kept, Outcome
-from generators.groups import text_group
-from generators.instructions import sentence_case
-from generators.pool import Pool
-from generators.prompt import load
-from generators.ratings import json_object
-from generators.rows import conversation_row, message
-from generators.session import Session
+from windtunnel.generators.client.completion import Completion
+from windtunnel.generators.core.generator import Chain, Dropped, Example, Failed, Generator, Kept, Outcome
+from windtunnel.generators.core.prompt import load
+from windtunnel.generators.core.rows import conversation_row, message
+from windtunnel.generators.core.session import Session
+from windtunnel.generators.judging.ratings import json_object
+from windtunnel.generators.text import instances, seed_tasks
+from windtunnel.generators.text.groups import text_group
+from windtunnel.generators.text.instructions import sentence_case
+from windtunnel.generators.text.pool import Pool
 
 _TEXT = {"type": "string"}
 _TASK = {

@@ -14,17 +14,17 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from generators import ratings
-from generators.completion import refusal
-from generators.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
-from generators.material import Table
-from generators.prompt import load
-from generators.questions import Question, question
-from generators.quoted import defused, mark
-from generators.rows import message, preference_row
-from generators.session import Session
-from schemas.artifact import canonical_json
-from schemas.records import PREFERENCE
+from windtunnel.generators.client.completion import refusal
+from windtunnel.generators.core.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
+from windtunnel.generators.core.material import Table
+from windtunnel.generators.core.prompt import load
+from windtunnel.generators.core.rows import message, preference_row
+from windtunnel.generators.core.session import Session
+from windtunnel.generators.judging import ratings
+from windtunnel.generators.text.questions import Question, question
+from windtunnel.generators.text.quoted import defused, mark
+from windtunnel.schemas.artifact import canonical_json
+from windtunnel.schemas.records import PREFERENCE
 
 TOP = 10
 

@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from generators.completion import Completion
-from generators.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
-from generators.material import Table
-from generators.novelty import rouge_l
-from generators.prompt import load
-from generators.questions import question
-from generators.rows import conversation_row, message
-from generators.session import Session
+from windtunnel.generators.client.completion import Completion
+from windtunnel.generators.core.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
+from windtunnel.generators.core.material import Table
+from windtunnel.generators.core.prompt import load
+from windtunnel.generators.core.rows import conversation_row, message
+from windtunnel.generators.core.session import Session
+from windtunnel.generators.text.novelty import rouge_l
+from windtunnel.generators.text.questions import question
 
 DEPTH = ("constraints", "deepen", "concretise", "reasoning", "complicate_input")
 OPERATIONS = (*DEPTH, "breadth")

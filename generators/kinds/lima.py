@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from generators.generator import Dropped, Example, Generator, Kept, Outcome
-from generators.questions import question
-from generators.rows import conversation_row, message
-from generators.session import Session
+from windtunnel.generators.core.generator import Dropped, Example, Generator, Kept, Outcome
+from windtunnel.generators.core.rows import conversation_row, message
+from windtunnel.generators.core.session import Session
+from windtunnel.generators.text.questions import question
 
 _FIRST_PERSON = re.compile(r"\b(?:I|I'm|I've|I'd|my|mine|me)\b")
 _ELSEWHERE = re.compile(

@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from generators.completion import REFUSED, Completion
-from generators.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
-from generators.novelty import NearDuplicateGate
-from generators.prompt import load
-from generators.quoted import defused, mark
-from generators.ratings import json_object
-from generators.rows import conversation_row, message
-from generators.session import Session
+from windtunnel.generators.client.completion import REFUSED, Completion
+from windtunnel.generators.core.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
+from windtunnel.generators.core.prompt import load
+from windtunnel.generators.core.rows import conversation_row, message
+from windtunnel.generators.core.session import Session
+from windtunnel.generators.judging.ratings import json_object
+from windtunnel.generators.text.novelty import NearDuplicateGate
+from windtunnel.generators.text.quoted import defused, mark
 
 QUALITY = ("very poor", "poor", "average", "good", "excellent")
 DIFFICULTY = ("very easy", "easy", "medium", "hard", "very hard")

@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from generators.generator import Chain, Dropped, Example, Failed, Generator, Kept, Outcome
-from generators.gold import agrees, final_answer
-from generators.material import Table
-from generators.prompt import load
-from generators.questions import question
-from generators.rows import conversation_row, message
-from generators.session import Session
+from windtunnel.generators.core.generator import Chain, Dropped, Example, Failed, Generator, Kept, Outcome
+from windtunnel.generators.core.material import Table
+from windtunnel.generators.core.prompt import load
+from windtunnel.generators.core.rows import conversation_row, message
+from windtunnel.generators.core.session import Session
+from windtunnel.generators.text.gold import agrees, final_answer
+from windtunnel.generators.text.questions import question
 
 
 class Orca(Generator):

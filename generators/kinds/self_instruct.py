@@ -16,14 +16,14 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field
 
-from generators import instances, seed_tasks
-from generators.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
-from generators.groups import text_group
-from generators.instructions import numbered
-from generators.pool import Pool
-from generators.prompt import load
-from generators.rows import conversation_row, message
-from generators.session import Session
+from windtunnel.generators.core.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
+from windtunnel.generators.core.prompt import load
+from windtunnel.generators.core.rows import conversation_row, message
+from windtunnel.generators.core.session import Session
+from windtunnel.generators.text import instances, seed_tasks
+from windtunnel.generators.text.groups import text_group
+from windtunnel.generators.text.instructions import numbered
+from windtunnel.generators.text.pool import Pool
 
 CLASSIFICATION_SHOTS, OTHER_SHOTS = 12, 19  # as in the paper
 INSTANCE_SHOTS = 8

@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from generators import turns
-from generators.generator import Dropped, Example, Generator, Kept, Outcome
-from generators.groups import group_of
-from generators.novelty import NearDuplicateGate
-from generators.rows import conversation_row, message
-from generators.session import Session
+from windtunnel.generators.core.generator import Dropped, Example, Generator, Kept, Outcome
+from windtunnel.generators.core.rows import conversation_row, message
+from windtunnel.generators.core.session import Session
+from windtunnel.generators.text import turns
+from windtunnel.generators.text.groups import group_of
+from windtunnel.generators.text.novelty import NearDuplicateGate
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant"}
 FEWEST_CHARACTERS = 16

@@ -16,16 +16,16 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from generators import excerpts, topics, turns
-from generators.completion import Completion
-from generators.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
-from generators.groups import document_group
-from generators.instructions import numbered
-from generators.novelty import RougeGate
-from generators.prompt import load
-from generators.rows import conversation_row, message
-from generators.session import Session
-from schemas.errors import RecipeError
+from windtunnel.generators.client.completion import Completion
+from windtunnel.generators.core.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
+from windtunnel.generators.core.prompt import load
+from windtunnel.generators.core.rows import conversation_row, message
+from windtunnel.generators.core.session import Session
+from windtunnel.generators.text import excerpts, topics, turns
+from windtunnel.generators.text.groups import document_group
+from windtunnel.generators.text.instructions import numbered
+from windtunnel.generators.text.novelty import RougeGate
+from windtunnel.schemas.errors import RecipeError
 
 Sector = Literal["world", "creation", "material"]
 END = "[END]"

@@ -14,17 +14,17 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from generators import judged, ratings
-from generators.completion import Completion, refusal
-from generators.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
-from generators.material import Table
-from generators.prompt import load
-from generators.questions import Question, question
-from generators.quoted import defused, mark
-from generators.rows import message, preference_row
-from generators.session import Session
-from schemas.artifact import canonical_json
-from schemas.records import PREFERENCE
+from windtunnel.generators.client.completion import Completion, refusal
+from windtunnel.generators.core.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
+from windtunnel.generators.core.material import Table
+from windtunnel.generators.core.prompt import load
+from windtunnel.generators.core.rows import message, preference_row
+from windtunnel.generators.core.session import Session
+from windtunnel.generators.judging import judged, ratings
+from windtunnel.generators.text.questions import Question, question
+from windtunnel.generators.text.quoted import defused, mark
+from windtunnel.schemas.artifact import canonical_json
+from windtunnel.schemas.records import PREFERENCE
 
 ASPECTS: dict[str, bool] = {  # whether "not applicable" is an answer
     "instruction_following": False,

@@ -15,16 +15,16 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from generators.completion import Completion
-from generators.generator import Chain, Dropped, Example, Failed, Generator, Kept, Outcome
-from generators.gold import agrees, final_answer
-from generators.material import Table
-from generators.prompt import load
-from generators.questions import Question, question
-from generators.quoted import defused, mark
-from generators.rows import message, preference_row
-from generators.session import Session
-from schemas.records import PREFERENCE
+from windtunnel.generators.client.completion import Completion
+from windtunnel.generators.core.generator import Chain, Dropped, Example, Failed, Generator, Kept, Outcome
+from windtunnel.generators.core.material import Table
+from windtunnel.generators.core.prompt import load
+from windtunnel.generators.core.rows import message, preference_row
+from windtunnel.generators.core.session import Session
+from windtunnel.generators.text.gold import agrees, final_answer
+from windtunnel.generators.text.questions import Question, question
+from windtunnel.generators.text.quoted import defused, mark
+from windtunnel.schemas.records import PREFERENCE
 
 
 class UltraInteract(Generator):

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 from blake3 import blake3
 from pydantic import field_validator
 
-from pipelines.duplicates.dedup_method import KeyedDedup, Sign
-from pipelines.duplicates.survivors import check_column, column, text_buffers
-from pipelines.measuring.folding import FOLDING
+from windtunnel.pipelines.dedup._dedup import KeyedDedup, Sign
+from windtunnel.pipelines.features.folding import FOLDING
+from windtunnel.pipelines.shards.survivors import check_column, column, text_buffers
 
 
 class Exact(KeyedDedup):
@@ -82,8 +82,8 @@ def _byte_hashes(values: pa.Array, wanted: np.ndarray) -> np.ndarray:
 
 
 def _word_hashes(values: pa.Array, wanted: np.ndarray) -> np.ndarray:
-    from pipelines.kernels.minhash import document_hashes
-    from pipelines.measuring.folding import table
+    from windtunnel.pipelines.features.folding import table
+    from windtunnel.pipelines.features.kernels.minhash import document_hashes
 
     data, offsets = text_buffers(values)
     return document_hashes(data, offsets, wanted, *table())

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from pipelines.duplicates.bloom_dedup import BloomDedup
+from windtunnel.pipelines.dedup._bloom import BloomDedup
 
 
 class Line(BloomDedup):

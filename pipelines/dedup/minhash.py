@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from pipelines.duplicates.dedup_method import KeyedDedup, Sign
-from pipelines.duplicates.survivors import text_buffers
-from pipelines.measuring.folding import FOLDING, Normalisation
+from windtunnel.pipelines.dedup._dedup import KeyedDedup, Sign
+from windtunnel.pipelines.features.folding import FOLDING, Normalisation
+from windtunnel.pipelines.shards.survivors import text_buffers
 
 HASHES = 112  # 14 bands of 8: what FineWeb takes
 CLOSE = 0.005  # how far the midpoint of bands x rows may lie from the threshold asked for
@@ -84,7 +84,7 @@ class MinhashSign(Sign):
 
     def keys(self, rows: pa.RecordBatch, alive: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         minima, counts = signatures_of(self.minhash, rows.column("text"), alive)
-        from pipelines.kernels.minhash import band_keys
+        from windtunnel.pipelines.features.kernels.minhash import band_keys
 
         keys = np.empty((self.minhash.shape[0], rows.num_rows), np.uint64)
         band_keys(minima, *self.minhash.shape, keys)
@@ -94,11 +94,13 @@ class MinhashSign(Sign):
 def signatures_of(minhash: Minhash, texts: pa.Array, alive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (minima: u32, or u64 with `words: exact`, documents x bands*rows; number of n-grams a document)."""
     if minhash.words == "exact":
-        from pipelines.duplicates.minhash_reference import signatures as reference
+        from windtunnel.pipelines.dedup import _minhash_reference as reference
 
-        return reference(minhash, texts, alive)
-    from pipelines.kernels.minhash import signatures
-    from pipelines.measuring.folding import table
+        bands, rows = minhash.shape
+        parameters = reference.Parameters(bands * rows, minhash.ngram, minhash.seed, minhash.hash, minhash.normalise)
+        return reference.signatures(parameters, texts, alive)
+    from windtunnel.pipelines.features.folding import table
+    from windtunnel.pipelines.features.kernels.minhash import signatures
 
     data, offsets = text_buffers(texts)
     bands, rows = minhash.shape

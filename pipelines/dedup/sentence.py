@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipelines.duplicates.span_dedup import SpanDedup, Unit
+from windtunnel.pipelines.dedup._spans import SpanDedup, Unit
 
 
 class Sentence(SpanDedup):

@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from pipelines.duplicates.dedup_method import Add
-from pipelines.duplicates.join import write_removed
-from pipelines.duplicates.span_dedup import SpanDedup, Unit
-from pipelines.duplicates.survivors import survivors, text_buffers
-from schemas.artifact import Artifact
-from schemas.errors import InputError
-from schemas.work import Counts, Work
+from windtunnel.pipelines.dedup._dedup import Add
+from windtunnel.pipelines.dedup._spans import SpanDedup, Unit
+from windtunnel.pipelines.dedup.matching.join import write_removed
+from windtunnel.pipelines.shards.survivors import survivors, text_buffers
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.work import Counts, Work
 
 SUFFIXES = 1 << 29  # words a shard that fit into the suffix array's 31-bit byte positions
 
@@ -64,8 +64,8 @@ class Suffixes(Work):
         return len(inputs["documents"].files("documents"))
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        from pipelines.kernels.suffixes import all_words, repeated
-        from pipelines.measuring.folding import table
+        from windtunnel.pipelines.features.folding import table
+        from windtunnel.pipelines.features.kernels.suffixes import all_words, repeated
 
         hashes, documents, seen, size = [], [], 0, 0
         for batch in survivors(inputs, rank, ["text"]):

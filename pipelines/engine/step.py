@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from schemas.artifact import Artifact, key_of
-from schemas.work import Work
+from windtunnel.schemas.artifact import Artifact, key_of
+from windtunnel.schemas.work import Work
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +38,3 @@ class Step:
     def artifact(self, store: Path) -> Artifact:
         """Return the step's artifact in a store, finished or not."""
         return Artifact(store / self.directory)
-
-
-def work_path(work: Work) -> str:
-    """Return `module:Class` of a work, from which another process builds it again."""
-    return f"{type(work).__module__}:{type(work).__name__}"
-
-
-def work_from(path: str, config: str) -> Work:
-    """Build a work from `module:Class` and its JSON configuration."""
-    module, _, name = path.partition(":")
-    cls = getattr(importlib.import_module(module), name)
-    return cls.model_validate_json(config)

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.engine.lifeline import own
-from pipelines.engine.step import Step
-from pipelines.engine.task import COUNTS, ERRORS
-from schemas.artifact import MANIFEST, Artifact, Manifest, versions, write_text
-from schemas.errors import InputError, WindtunnelError, mend_of
-from schemas.work import Counts
+from windtunnel.pipelines.engine.step import Step
+from windtunnel.pipelines.engine.tasks.process_guard import own
+from windtunnel.pipelines.engine.tasks.task import COUNTS, ERRORS
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, versions, write_text
+from windtunnel.schemas.errors import InputError, WindtunnelError, mend_of
+from windtunnel.schemas.work import Counts
 
 LOCK = ".lock"
 
@@ -128,7 +128,7 @@ def _sweep(folder: Path) -> None:
 
 def _revision() -> str:
     """Return the git revision of the code, or an empty string outside a checkout."""
-    here = Path(__file__).parent
+    here = Path(__file__).resolve().parent
     try:
         done = subprocess.run(
             ["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5

@@ -11,15 +11,15 @@ from typing import Any
 
 from pydantic import SerializeAsAny
 
-from pipelines.report import units
-from pipelines.report.made import Made, Section
-from pipelines.showing.printable import printable
-from pipelines.showing.wording import LABEL, digits_for, headline, sentence, split_by_source
-from schemas.artifact import Artifact
-from schemas.records import Record
-from schemas.results import Comparison
+from windtunnel.pipelines.report import units
+from windtunnel.pipelines.report.made import Made, Section
+from windtunnel.pipelines.report.printable import printable
+from windtunnel.pipelines.report.wording import LABEL, digits_for, headline, sentence, split_by_source
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.records import Record
+from windtunnel.schemas.results import Comparison
 
-SECTIONS = "pipelines.report.sections"
+SECTIONS = "windtunnel.pipelines.report.sections"
 
 
 class Verdict(Record):

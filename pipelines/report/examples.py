@@ -9,11 +9,11 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
-from pipelines.measuring.rule import Reason, reasons_of
-from pipelines.report.made import Made, shown
-from pipelines.showing.printable import printable
-from schemas.artifact import Artifact
-from schemas.records import Record
+from windtunnel.pipelines.filters._rule import Reason, reasons_of
+from windtunnel.pipelines.report.made import Made, shown
+from windtunnel.pipelines.report.printable import printable
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.records import Record
 
 PER_REASON = 3
 CHARACTERS = 420

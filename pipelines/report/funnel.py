@@ -7,12 +7,12 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.measuring.rule import reasons_of
-from pipelines.report import units
-from pipelines.report.examples import Example, examples
-from pipelines.report.made import Made, shown
-from schemas.artifact import Artifact
-from schemas.records import Record
+from windtunnel.pipelines.filters._rule import reasons_of
+from windtunnel.pipelines.report import units
+from windtunnel.pipelines.report.examples import Example, examples
+from windtunnel.pipelines.report.made import Made, shown
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.records import Record
 
 
 class Drop(Record):

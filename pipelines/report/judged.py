@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.report.made import Made, shown
-from schemas.artifact import Artifact
+from windtunnel.pipelines.report.made import Made, shown
+from windtunnel.schemas.artifact import Artifact
 
 ROW = ("document", "source", "win", "probability", "first", "second", "consistent", "longer")
 

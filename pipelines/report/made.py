@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from pipelines.showing.printable import one_line
-from schemas.artifact import Artifact
-from schemas.records import Record
-from schemas.results import Comparison
+from windtunnel.pipelines.report.printable import one_line
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.records import Record
+from windtunnel.schemas.results import Comparison
 
 
 @dataclass(frozen=True)

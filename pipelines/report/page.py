@@ -10,9 +10,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from pipelines.report import units
-from pipelines.report.collect import ReportData, templates
-from schemas.artifact import write_text
+from windtunnel.pipelines.report import units
+from windtunnel.pipelines.report.collect import ReportData, templates
+from windtunnel.schemas.artifact import write_text
 
 
 def write_report(data: ReportData, path: Path) -> None:

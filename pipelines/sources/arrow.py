@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from pipelines.text_in.batches import BATCH_ROWS, Unreadable
-from pipelines.text_in.columns import documents, wanted
-from pipelines.text_in.paths import Fingerprint
-from pipelines.text_in.source import RecordSource
-from schemas.errors import InputError
+from windtunnel.pipelines.readers.batches import BATCH_ROWS, Unreadable
+from windtunnel.pipelines.readers.columns import documents, wanted
+from windtunnel.pipelines.readers.paths import Fingerprint
+from windtunnel.pipelines.sources._source import RecordSource
+from windtunnel.schemas.errors import InputError
 
 
 class Arrow(RecordSource):

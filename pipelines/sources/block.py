@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from pipelines.measuring.datatrove_block import Call, Kind, Lost, build, kind_of, parse, read_with
-from pipelines.text_in.batches import Unreadable, batches
-from pipelines.text_in.fields import Fields
-from pipelines.text_in.paths import Fingerprint, origin_of
-from pipelines.text_in.source import DOCUMENT_BYTES, Source
-from schemas.errors import InputError, RecipeError, WindtunnelError
+from windtunnel.pipelines.readers.batches import Unreadable, batches
+from windtunnel.pipelines.readers.fields import Fields
+from windtunnel.pipelines.readers.paths import Fingerprint, origin_of
+from windtunnel.pipelines.recipe.datatrove_block import Call, Kind, Lost, build, kind_of, parse, read_with
+from windtunnel.pipelines.sources._source import DOCUMENT_BYTES, Source
+from windtunnel.schemas.errors import InputError, RecipeError, WindtunnelError
 
 SILENT = {"WarcReader": "warc"}  # readers that pass over what they cannot decode without a word, and ours instead
 

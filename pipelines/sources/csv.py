@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from pipelines.text_in.batches import Row, Unreadable, batches
-from pipelines.text_in.fields import Fields
-from pipelines.text_in.paths import Fingerprint
-from pipelines.text_in.source import DecodedSource, RecordSource
-from pipelines.text_in.streams import BrokenStream, chunks, lines, utf8_chunks
-from schemas.errors import InputError
+from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
+from windtunnel.pipelines.readers.fields import Fields
+from windtunnel.pipelines.readers.paths import Fingerprint
+from windtunnel.pipelines.readers.streams import BrokenStream, chunks, lines, utf8_chunks
+from windtunnel.pipelines.sources._source import DecodedSource, RecordSource
+from windtunnel.schemas.errors import InputError
 
 _ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, as "surrogateescape" keeps them
 

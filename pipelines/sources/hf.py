@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from pipelines.text_in.batches import Unreadable
-from pipelines.text_in.columns import documents, wanted
-from pipelines.text_in.paths import listing_digest
-from pipelines.text_in.source import RecordSource
-from schemas.errors import InputError, nearest
+from windtunnel.pipelines.readers.batches import Unreadable
+from windtunnel.pipelines.readers.columns import documents, wanted
+from windtunnel.pipelines.readers.paths import listing_digest
+from windtunnel.pipelines.sources._source import RecordSource
+from windtunnel.schemas.errors import InputError, nearest
 
 _ROWS = 128  # at a time: rows of a hub data set have no known size
 

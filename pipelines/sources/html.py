@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from pipelines.text_in.batches import Row, Unreadable, batches
-from pipelines.text_in.file_groups import GroupedSource
-from pipelines.text_in.page_source import PageSource
-from pipelines.text_in.pages import Failure, PageExtractor, RawPage
-from pipelines.text_in.paths import shown
-from pipelines.text_in.streams import BrokenStream, chunks
+from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
+from windtunnel.pipelines.readers.pages import Failure, PageExtractor, RawPage
+from windtunnel.pipelines.readers.paths import shown
+from windtunnel.pipelines.readers.streams import BrokenStream, chunks
+from windtunnel.pipelines.sources._file_groups import GroupedSource
+from windtunnel.pipelines.sources._page_source import PageSource
 
 
 class Html(PageSource, GroupedSource):

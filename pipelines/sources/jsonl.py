@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import orjson
 import pyarrow as pa
 
-from pipelines.text_in.batches import Row, Unreadable, batches
-from pipelines.text_in.fields import Fields
-from pipelines.text_in.paths import Fingerprint
-from pipelines.text_in.source import SPLIT_BYTES, DecodedSource, RecordSource
-from pipelines.text_in.streams import BrokenStream, Line, chunks, compression, lines, utf8_chunks
+from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
+from windtunnel.pipelines.readers.fields import Fields
+from windtunnel.pipelines.readers.paths import Fingerprint
+from windtunnel.pipelines.readers.streams import BrokenStream, Line, chunks, compression, lines, utf8_chunks
+from windtunnel.pipelines.sources._source import SPLIT_BYTES, DecodedSource, RecordSource
 
 _PEEK_LINES = 100
 

@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.text_in.batches import BATCH_BYTES, BATCH_ROWS, Unreadable
-from pipelines.text_in.columns import documents, wanted
-from pipelines.text_in.paths import Fingerprint
-from pipelines.text_in.source import SPLIT_BYTES, RecordSource
-from schemas.errors import InputError
+from windtunnel.pipelines.readers.batches import BATCH_BYTES, BATCH_ROWS, Unreadable
+from windtunnel.pipelines.readers.columns import documents, wanted
+from windtunnel.pipelines.readers.paths import Fingerprint
+from windtunnel.pipelines.sources._source import SPLIT_BYTES, RecordSource
+from windtunnel.schemas.errors import InputError
 
 
 class Parquet(RecordSource):

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import field_validator
 
-from pipelines.fetching import samples
-from pipelines.text_in.batches import Unreadable, batches
-from pipelines.text_in.source import Source
+from windtunnel.pipelines.readers.batches import Unreadable, batches
+from windtunnel.pipelines.samples import sample_set as samples
+from windtunnel.pipelines.sources._source import Source
 
 
 class Samples(Source):

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from pipelines.text_in.batches import Row, Unreadable, batches
-from pipelines.text_in.file_groups import GroupedSource
-from pipelines.text_in.paths import shown
-from pipelines.text_in.source import DecodedSource
-from pipelines.text_in.streams import BrokenStream, chunks, utf8_chunks
+from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
+from windtunnel.pipelines.readers.paths import shown
+from windtunnel.pipelines.readers.streams import BrokenStream, chunks, utf8_chunks
+from windtunnel.pipelines.sources._file_groups import GroupedSource
+from windtunnel.pipelines.sources._source import DecodedSource
 
 
 class Text(GroupedSource, DecodedSource):

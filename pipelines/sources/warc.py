@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from pipelines.fetching.sample_pages import page_set, warc_file
-from pipelines.fetching.samples import describe
-from pipelines.text_in.batches import Row, Unreadable, batches
-from pipelines.text_in.page_source import PageSource
-from pipelines.text_in.pages import Failure, PageExtractor, RawPage
-from pipelines.text_in.paths import Fingerprint, matching
-from pipelines.text_in.warc_records import Broken, Record, records
-from schemas.errors import InputError
+from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
+from windtunnel.pipelines.readers.pages import Failure, PageExtractor, RawPage
+from windtunnel.pipelines.readers.paths import Fingerprint, matching
+from windtunnel.pipelines.readers.warc_records import Broken, Record, records
+from windtunnel.pipelines.samples.pages import page_set, warc_file
+from windtunnel.pipelines.samples.sample_set import describe
+from windtunnel.pipelines.sources._page_source import PageSource
+from windtunnel.schemas.errors import InputError
 
 _HEADER_END = re.compile(rb"\n\r?\n")
 _TYPE = re.compile(rb"^warc-type:[ \t]*([^\r\n]*)", re.I | re.M)

@@ -28,7 +28,7 @@ SETS = ("api_docs", "code", "dialogue", "drama", "encyclopedia", "mail", "novel"
 
 def unseen(name: str, count: int, longest: int) -> list[str]:
     """Return up to `count` documents of a set, evenly spread, without those that the parity test looks at."""
-    from pipelines.fetching.samples import read
+    from windtunnel.pipelines.samples.sample_set import read
 
     texts = [text for batch in read(name) for text in batch.column("text").to_pylist() if text.strip()]
     tested = set(places_read(name, len(texts)))
@@ -41,7 +41,7 @@ def compared(texts: list[str], rule: str) -> Counter[str]:
     from datatrove.data import Document
     from datatrove.pipeline import filters
 
-    from pipelines.steps.chain import chain, judge
+    from windtunnel.pipelines.filters._chain import chain, judge
 
     peer = getattr(filters, FILTERS[rule])()
     judged = judge(pa.record_batch({"text": pa.array(texts, pa.large_string())}), chain([rule]))
@@ -59,7 +59,7 @@ def compared(texts: list[str], rule: str) -> Counter[str]:
 
 
 def main() -> None:
-    from generators.calibration import wilson
+    from windtunnel.generators.judging.calibration import wilson
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=6000)

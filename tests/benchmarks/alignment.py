@@ -25,8 +25,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.artifact import MANIFEST, Artifact, Manifest, write_text
-from schemas.records import CONVERSATION, PREFERENCE
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
+from windtunnel.schemas.records import CONVERSATION, PREFERENCE
 
 ROWS_A_STEP = 16
 
@@ -67,7 +67,7 @@ def tokenizer(texts: list[str]) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    from trainer.chat import CHATML
+    from windtunnel.trainer.data.chat import CHATML
 
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
@@ -100,10 +100,10 @@ class Ours:
     """Our data, loss and optimiser, stepped as the training loop steps them."""
 
     def __init__(self, kind: str, given: Artifact, width: int, folder: Path, words: Any):
-        from trainer.objective import Setting
-        from trainer.objectives.dpo import Dpo
-        from trainer.objectives.sft import Sft
-        from trainer.optim import Optimiser
+        from windtunnel.trainer.loop.optim import Optimiser
+        from windtunnel.trainer.objectives._objective import Setting
+        from windtunnel.trainer.objectives.dpo import Dpo
+        from windtunnel.trainer.objectives.sft import Sft
 
         self.model = model(width).eval()
         setting = Setting({kind: given}, words, 1024, 0, folder / "cache")

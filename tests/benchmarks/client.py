@@ -19,8 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from generators.client import Client, Endpoint, Request
-from generators.server import Serve, Server
+from windtunnel.generators.client.client import Client, Endpoint, Request
+from windtunnel.generators.serving.server import Serve, Server
 
 
 def questions(count: int, tokens: int, salt: str) -> list[Request]:

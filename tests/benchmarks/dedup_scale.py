@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.duplicates import band_keys
-from pipelines.duplicates.clusters import Cluster
-from pipelines.duplicates.join import Join
-from schemas.artifact import Artifact
+from windtunnel.pipelines.dedup.matching import band_keys
+from windtunnel.pipelines.dedup.matching.clusters import Cluster
+from windtunnel.pipelines.dedup.matching.join import Join
+from windtunnel.schemas.artifact import Artifact
 
 BANDS, SHARD = 14, 50_000
 
@@ -41,7 +41,7 @@ def keys(root: Path, documents: int) -> Artifact:
 
 def timed(work: Join | Cluster, inputs: dict[str, str], out: str, rank: int, queue: multiprocessing.Queue) -> None:
     if isinstance(work, Cluster):
-        from pipelines.kernels import union_find
+        from windtunnel.pipelines.features.kernels import union_find
 
         union_find.flatten(np.zeros(1, np.uint32))  # compiled, or read from the cache, before the clock runs
     idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

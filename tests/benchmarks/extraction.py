@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 import trafilatura
 
-from pipelines.sample_sets.python_docs import PYTHON_DOC, PythonDocs
-from pipelines.text_in.extract import extract
+from windtunnel.pipelines.readers.extract import extract
+from windtunnel.pipelines.samples.sets.python_docs import PYTHON_DOC, PythonDocs
 
 _BLOCKS = re.compile(
     r"^\.\. (index|highlight|currentmodule|module|testsetup|_|sectionauthor|moduleauthor|include|literalinclude|toctree"

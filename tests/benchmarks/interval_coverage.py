@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 
-from trainer.intervals import interval, resample
-from trainer.paired import BITS_PER_BYTE, Panel
+from windtunnel.trainer.stats.intervals import interval, resample
+from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Panel
 
 WORLDS = {
     "seeds only": {"run": 0.01},

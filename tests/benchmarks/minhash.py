@@ -32,15 +32,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import stats
 
-from pipelines.dedup.minhash import Minhash, signatures_of
-from pipelines.duplicates.survivors import text_buffers
-from pipelines.fetching import samples
-from pipelines.kernels import shingle_sets
-from pipelines.measuring.folding import table as fold_table
-from pipelines.steps.corpus import Corpus
-from schemas.artifact import Artifact
-from schemas.records import DOCUMENT, document_id
-from schemas.work import Counts, Work
+from windtunnel.pipelines.datasets.corpus import Corpus
+from windtunnel.pipelines.dedup.minhash import Minhash, signatures_of
+from windtunnel.pipelines.features.folding import table as fold_table
+from windtunnel.pipelines.features.kernels import shingle_sets
+from windtunnel.pipelines.samples import sample_set as samples
+from windtunnel.pipelines.shards.survivors import text_buffers
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.records import DOCUMENT, document_id
+from windtunnel.schemas.work import Counts, Work
 
 SETS = ("api_docs", "encyclopedia", "drama", "code")
 RATES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2)

@@ -13,7 +13,7 @@ import sysconfig
 import time
 from pathlib import Path
 
-from generators.novelty import RougeGate, rouge_l
+from windtunnel.generators.text.novelty import RougeGate, rouge_l
 
 
 def sentences(count: int) -> list[str]:

@@ -48,7 +48,7 @@ work: Any = None  # what a process does with a shard, set by `prepare`
 
 def shards(folder: Path, megabytes: float) -> list[Path]:
     """Write the sample sets as shards of about 4 MB of text; every shard holds one kind of text."""
-    from pipelines.fetching.samples import read
+    from windtunnel.pipelines.samples.sample_set import read
 
     paths: list[Path] = []
     total = 0
@@ -88,7 +88,7 @@ def _flush(folder: Path, held: list[pa.RecordBatch], paths: list[Path]) -> int:
 
 def decided(path: Path, links: list[list[Any]]) -> int:
     """Read a shard and decide by each list of rules; return the documents dropped by at least one."""
-    from pipelines.steps.measure import batches, measured
+    from windtunnel.pipelines.filters._measure import batches, measured
 
     dropped = 0
     for batch in batches(path):
@@ -102,8 +102,8 @@ def decided(path: Path, links: list[list[Any]]) -> int:
 
 def chained(path: Path, links: list[Any]) -> int:
     """Read a shard and run the chain; return the documents dropped."""
-    from pipelines.steps.chain import judge
-    from pipelines.steps.measure import batches
+    from windtunnel.pipelines.filters._chain import judge
+    from windtunnel.pipelines.filters._measure import batches
 
     return sum(batch.num_rows - judge(batch, links).reasons.null_count() for batch in batches(path))
 
@@ -134,9 +134,9 @@ def peer(texts: list[str], every: bool) -> float:
 
 def redecide(measures: Path, folder: Path) -> float:
     """Return documents a second of deciding anew from stored columns, reading and writing included."""
-    from pipelines.measuring.rule import full_spec, rules_of
-    from pipelines.steps.decide import Decide
-    from schemas.artifact import Artifact
+    from windtunnel.pipelines.filters._decide import Decide
+    from windtunnel.pipelines.filters._rule import full_spec, rules_of
+    from windtunnel.schemas.artifact import Artifact
 
     specs = tuple(full_spec(name, rule) for name, rule in rules_of(list(RULES)))
     rows = pq.ParquetFile(measures / "measures" / "00000.parquet").metadata.num_rows
@@ -147,8 +147,8 @@ def redecide(measures: Path, folder: Path) -> float:
 
 def stored_measures(paths: list[Path], folder: Path) -> Path:
     """Write the measured columns of all shards, repeated to a million documents, as one shard."""
-    from pipelines.steps.chain import chain
-    from pipelines.steps.measure import batches, measured
+    from windtunnel.pipelines.filters._chain import chain
+    from windtunnel.pipelines.filters._measure import batches, measured
 
     (link,) = chain(["gopher_quality"])
     table = pa.concat_tables(measured(batch, link.settings, []) for path in paths for batch in batches(path))
@@ -169,7 +169,7 @@ def memory(paths: list[Path], times: int) -> float:
 
 
 def child(times: int, paths: list[Path]) -> None:
-    from pipelines.steps.chain import chain
+    from windtunnel.pipelines.filters._chain import chain
 
     links = [chain([name]) for name in RULES]
     for _ in range(times):
@@ -186,7 +186,7 @@ def prepare(kind: str, threads: int, path: Path | None) -> None:
     if kind == "hash":
         work = hashed
         return
-    from pipelines.steps.chain import chain
+    from windtunnel.pipelines.filters._chain import chain
 
     links = [chain([name]) for name in RULES] if kind == "every" else chain(CHAIN)
     work = partial(decided if kind == "every" else chained, links=links)
@@ -225,7 +225,7 @@ class Timing:
 @contextmanager
 def ready(kind: str, processes: int, threads: int, path: Any) -> Iterator[Any]:
     """Yield a pool of processes of their own, with as many threads in polars' and Arrow's pools as they are to use."""
-    from pipelines.executors.local import bounded_pools
+    from windtunnel.pipelines.engine.executors.local import bounded_pools
 
     with (
         bounded_pools(threads),

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from pipelines.kernels.tables import WEIGHT_BITS, boundary_weights
-from pipelines.kernels.unspaced import CHINESE, JAPANESE, THAI, slots
+from windtunnel.pipelines.features.kernels.tables import WEIGHT_BITS, boundary_weights
+from windtunnel.pipelines.features.kernels.unspaced import CHINESE, JAPANESE, THAI, slots
 
 RUN = re.compile(
     "[\u3005\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u3041-\u3096\u3099-\u309f\u30a1-\u30fa"
@@ -44,7 +44,7 @@ Run = tuple[str, list[int]]  # text, boundaries within it
 
 def held_out(kind: str) -> list[str]:
     """Return the distinct lines of the sample sets that measure, in one language."""
-    from pipelines.fetching.samples import read
+    from windtunnel.pipelines.samples.sample_set import read
 
     texts = (row for name in HELD_OUT for batch in read(name) for row in batch.select(["text", "lang"]).to_pylist())
     found = (line.strip() for row in texts if row["lang"] == kind for line in row["text"].split("\n"))
@@ -232,7 +232,7 @@ def speeds(lines: list[str], cut: Callable[[str], list[str]]) -> dict[str, float
     """Return MB/s of all shared columns on the lines (repeated to some MB), and of the segmenter alone."""
     import pyarrow as pa
 
-    from pipelines.measuring.features import features
+    from windtunnel.pipelines.features.shared import features
 
     page = "\n".join(lines)
     size = len(page.encode())

@@ -29,10 +29,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from schemas.artifact import Artifact
-from trainer.loop import Loop
-from trainer.numerics import numerics
-from trainer.train import Stage
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.trainer.loop.loop import Loop
+from windtunnel.trainer.loop.train import Stage
+from windtunnel.trainer.runtime.numerics import numerics
 
 BLOCK_SECONDS = 1.0
 
@@ -111,7 +111,7 @@ class PlainLoop:
 
 def invent_tokens(root: Path, options: argparse.Namespace, documents: int = 2000) -> None:
     """Write token shards, a mix and a byte tokenizer: speed does not ask what the tokens mean."""
-    from pipelines.steps.tokenizer import write_directory
+    from windtunnel.pipelines.datasets.tokenizer import write_directory
 
     rng = np.random.default_rng(0)
     lengths = rng.integers(20, 1500, documents)

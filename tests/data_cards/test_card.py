@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from data_cards.card import Card, Origin, front_matter, inert, render
+from windtunnel.data_cards.card import Card, Origin, front_matter, inert, render
 
 HOSTILE = "a | b\n---\n# big `code` <script>x</script> [l](javascript:1) \u202e\x00 & **bold**"
 

@@ -7,10 +7,10 @@ from statistics import mean
 
 import pytest
 
-from generators import seed_tasks
-from generators.calibrate_judge import CalibrateJudge, planted_pairs
-from generators.served import Served
-from schemas.errors import WindtunnelError
+from windtunnel.generators.judging.calibrate_judge import CalibrateJudge, planted_pairs
+from windtunnel.generators.serving.served import Served
+from windtunnel.generators.text import seed_tasks
+from windtunnel.schemas.errors import WindtunnelError
 
 
 def step(server, **params) -> CalibrateJudge:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators.calibration import calibrate, calibrate_file, examine, wilson
-from generators.judge import Judge, Pair, Verdict, make_judge
-from generators.pairs import read_pairs
-from schemas.errors import InputError, RecipeError, WindtunnelError
+from windtunnel.generators.judges._judge import Judge, Pair, Verdict, make_judge
+from windtunnel.generators.judging.calibration import calibrate, calibrate_file, examine, wilson
+from windtunnel.generators.judging.pairs import read_pairs
+from windtunnel.schemas.errors import InputError, RecipeError, WindtunnelError
 
 KEYS = [
     "agreement", "low", "high", "kappa", "human_ceiling", "baselines", "swap_consistency", "length_preference",

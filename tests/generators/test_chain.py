@@ -8,11 +8,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.executors import Where
-from pipelines.plan import Plan, plan
-from pipelines.run import run
-from schemas.recipe_file import parse
-from schemas.results import Comparison, RunResult
+from windtunnel.pipelines.engine.executors import Where
+from windtunnel.pipelines.engine.run import run
+from windtunnel.pipelines.plan.builder import plan
+from windtunnel.pipelines.plan.plan import Plan
+from windtunnel.pipelines.recipe.file import parse
+from windtunnel.schemas.results import Comparison, RunResult
 
 RECIPE = """
 question: Which rows make a better assistant of a tiny model?

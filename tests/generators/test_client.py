@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from generators.client import Client, Endpoint, Request
-from schemas.errors import RecipeError
+from windtunnel.generators.client.client import Client, Endpoint, Request
+from windtunnel.schemas.errors import RecipeError
 
 
 def ask(text: str, **params) -> Request:
@@ -109,7 +109,7 @@ def test_a_request_that_waits_for_its_retry_holds_no_slot(scripted, play, monkey
         while len(scripted.bodies) < 6 and time.monotonic() < end:
             await sleep(0.002)
 
-    monkeypatch.setattr("generators.lane.asyncio.sleep", until_the_others_were_sent)
+    monkeypatch.setattr("windtunnel.generators.client.endpoint_client.asyncio.sleep", until_the_others_were_sent)
 
     def script(body, before):
         late = body["messages"][0]["content"] == "late"

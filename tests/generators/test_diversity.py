@@ -2,8 +2,8 @@
 
 import pytest
 
-from generators.diversity import measure, nearest_rouge_l, openings
-from generators.novelty import rouge_l
+from windtunnel.generators.text.diversity import measure, nearest_rouge_l, openings
+from windtunnel.generators.text.novelty import rouge_l
 
 
 def test_hand_counts():

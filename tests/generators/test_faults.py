@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from generators.client import Client, Endpoint, Request
-from generators.faults import POLICIES, retry_after
-from generators.store import CompletionStore
-from schemas.errors import RecipeError, WindtunnelError
+from windtunnel.generators.client.client import Client, Endpoint, Request
+from windtunnel.generators.client.faults import POLICIES, retry_after
+from windtunnel.generators.client.store import CompletionStore
+from windtunnel.schemas.errors import RecipeError, WindtunnelError
 
 SCHEMA = {
     "type": "object",
@@ -319,7 +319,7 @@ def test_an_address_that_is_lost_ends_the_run_instead_of_failing_every_row(scrip
 RUN = """
 import json, sys
 from pathlib import Path
-from generators.client import Client, Endpoint, Request
+from windtunnel.generators.client.client import Client, Endpoint, Request
 url, store, rows = sys.argv[1:]
 requests = [Request(messages=({"role": "user", "content": f"q{i}"},)) for i in range(200)]
 with Client(Endpoint(url, "m", revision="r"), store=store, concurrency=8) as client:

@@ -15,12 +15,12 @@ import pytest
 from blake3 import blake3
 from pydantic import ValidationError
 
-from generators.generate import Generate
-from generators.rows import DROPPED
-from generators.served import Served
-from schemas.artifact import Artifact
-from schemas.errors import RecipeError, WindtunnelError
-from schemas.records import CONVERSATION, DOCUMENT, PREFERENCE
+from windtunnel.generators.core.generate import Generate
+from windtunnel.generators.core.rows import DROPPED
+from windtunnel.generators.serving.served import Served
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import RecipeError, WindtunnelError
+from windtunnel.schemas.records import CONVERSATION, DOCUMENT, PREFERENCE
 
 REPO = Path(__file__).parents[2]
 SELF_INSTRUCT = {
@@ -201,7 +201,7 @@ def test_no_opening_comes_twice_however_many_rows_there_are(scripted, play, tmp_
 RUN = """
 import sys
 from pathlib import Path
-from generators.generate import Generate
+from windtunnel.generators.core.generate import Generate
 Generate.model_validate_json(sys.argv[1]).run({}, Path(sys.argv[2]), 0)
 """
 
@@ -294,12 +294,14 @@ def test_identity_knows_what_decides_the_rows_and_nothing_else(tmp_path):
 
 
 def test_a_changed_prompt_file_is_another_step(tmp_path, monkeypatch):
-    from generators import prompt
+    from windtunnel.generators.core import prompt
 
     work = step(ULTRACHAT, "http://127.0.0.1:1/v1", tmp_path)
     before = work.identity()
     real = prompt.load
-    monkeypatch.setattr("generators.generator.load", lambda name: prompt.Prompt(name, "x", real(name).version + "x"))
+    monkeypatch.setattr(
+        "windtunnel.generators.core.generator.load", lambda name: prompt.Prompt(name, "x", real(name).version + "x")
+    )
     assert work.identity() != before
 
 

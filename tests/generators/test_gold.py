@@ -2,7 +2,7 @@
 
 import pytest
 
-from generators.gold import agrees, final_answer
+from windtunnel.generators.text.gold import agrees, final_answer
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from generators.generator import Kept
-from generators.groups import document_group, group_of, text_group
-from generators.questions import question
-from generators.scripted import session
-from schemas.plugin import find, names
+from windtunnel.generators.core.generator import Kept
+from windtunnel.generators.core.scripted import session
+from windtunnel.generators.text.groups import document_group, group_of, text_group
+from windtunnel.generators.text.questions import question
+from windtunnel.schemas.plugin import find, names
 
 
 def asks(text: str, lineage: str | None = None) -> dict:

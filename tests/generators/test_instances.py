@@ -2,7 +2,7 @@
 
 import random
 
-from generators.instances import Example, clean, input_first, output_first
+from windtunnel.generators.text.instances import Example, clean, input_first, output_first
 
 
 def parsed(examples):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from generators.instructions import Item, numbered, sentence_case, unsuitable
+from windtunnel.generators.text.instructions import Item, numbered, sentence_case, unsuitable
 
 
 def found(reply, first=9, truncated=False):

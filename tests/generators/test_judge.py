@@ -8,11 +8,11 @@ import re
 
 import pytest
 
-from generators import prompt
-from generators.completion import Completion, TokenLogprob
-from generators.judge import Pair, Verdict, make_judge, no_verdicts
-from generators.labels import greater, probabilities
-from generators.quoted import cut, defused, mark
+from windtunnel.generators.client.completion import Completion, TokenLogprob
+from windtunnel.generators.core import prompt
+from windtunnel.generators.judges._judge import Pair, Verdict, make_judge, no_verdicts
+from windtunnel.generators.judges._labels import greater, probabilities
+from windtunnel.generators.text.quoted import cut, defused, mark
 
 
 def vote(play, **logprobs):
@@ -289,7 +289,7 @@ def test_a_reward_model_scores_each_answer_whatever_the_batch(reward_model):
 
 
 def test_the_judge_gives_the_rewards_that_training_saw(reward_model):
-    from trainer.reward_model import RewardScorer
+    from windtunnel.trainer.objectives._reward_model import RewardScorer
 
     answers = [("a question", "an answer"), ("why", "because of this and that")]
     chats = [[{"role": "user", "content": p}, {"role": "assistant", "content": a}] for p, a in answers]
@@ -301,7 +301,7 @@ def test_the_judge_gives_the_rewards_that_training_saw(reward_model):
 
 
 def test_a_directory_that_holds_no_reward_model_is_named(reward_model, tmp_path):
-    from schemas.errors import InputError
+    from windtunnel.schemas.errors import InputError
 
     with pytest.raises(InputError, match=r"no config\.json"):
         make_judge(f"reward:{tmp_path}").verdicts([Pair("q", "x", "y")])

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from generators.judged import Answer, disputed, pair
-from generators.ratings import Rating
+from windtunnel.generators.judging.judged import Answer, disputed, pair
+from windtunnel.generators.judging.ratings import Rating
 
 NAMES = ("instruction_following", "truthfulness", "honesty", "helpfulness")
 

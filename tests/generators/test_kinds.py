@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from generators.prompt import names as prompt_names
-from generators.scripted import play
-from schemas import plugin
-from schemas.records import CONVERSATION, PREFERENCE
+from windtunnel.generators.core.prompt import names as prompt_names
+from windtunnel.generators.core.scripted import play
+from windtunnel.schemas import plugin
+from windtunnel.schemas.records import CONVERSATION, PREFERENCE
 
 KINDS = plugin.names("generator")
 

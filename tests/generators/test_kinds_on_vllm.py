@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from generators.client import Client
-from generators.generate import Generate
-from generators.served import Served, opened
-from pipelines.fetching.sample_models import directory
-from schemas.artifact import Artifact
-from schemas.records import CONVERSATION, DOCUMENT
+from windtunnel.generators.client.client import Client
+from windtunnel.generators.core.generate import Generate
+from windtunnel.generators.serving.served import Served, opened
+from windtunnel.pipelines.samples.models import directory
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.records import CONVERSATION, DOCUMENT
 
 URL, NAME, DIRECTORY = (os.environ.get(f"WINDTUNNEL_TEST_{word}") for word in ("URL", "MODEL", "DIRECTORY"))
 if not DIRECTORY and (sample := directory("smollm2")).is_dir():

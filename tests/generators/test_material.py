@@ -4,9 +4,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from generators.material import Table
-from schemas.artifact import Artifact
-from schemas.errors import InputError
+from windtunnel.generators.core.material import Table
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError
 
 
 @pytest.fixture

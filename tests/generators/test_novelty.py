@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from generators.novelty import NearDuplicateGate, RougeGate, rouge_l
+from windtunnel.generators.text.novelty import NearDuplicateGate, RougeGate, rouge_l
 
 
 def reference(target, prediction):
@@ -61,7 +61,9 @@ def test_nothing_is_read_that_was_never_written(monkeypatch):
         return [(gate.nearest(text), gate.add(text)) for text in some]
 
     plain = nearest()
-    monkeypatch.setattr("generators.novelty.np.empty", lambda shape, dtype: np.full(shape, 1, dtype))  # or anything
+    monkeypatch.setattr(
+        "windtunnel.generators.text.novelty.np.empty", lambda shape, dtype: np.full(shape, 1, dtype)
+    )  # or anything
     assert nearest() == plain
 
 

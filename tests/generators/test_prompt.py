@@ -3,7 +3,7 @@
 import jinja2
 import pytest
 
-from generators.prompt import Prompt, load, names
+from windtunnel.generators.core.prompt import Prompt, load, names
 
 
 def test_every_prompt_compiles_and_has_a_version_of_its_own():

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from generators.completion import Completion
-from generators.ratings import (
+from windtunnel.generators.client.completion import Completion
+from windtunnel.generators.judging.ratings import (
     Rating,
     balanced_orders,
     common_mean,

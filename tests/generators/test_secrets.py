@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from generators.client import Client, Endpoint, Request
-from generators.judge import make_judge
-from generators.served import Served
-from pipelines.plan import plan
-from pipelines.run import run
-from schemas.address import without_secrets
-from schemas.errors import RecipeError
-from schemas.recipe_file import parse
+from windtunnel.generators.client.address import without_secrets
+from windtunnel.generators.client.client import Client, Endpoint, Request
+from windtunnel.generators.judges._judge import make_judge
+from windtunnel.generators.serving.served import Served
+from windtunnel.pipelines.engine.run import run
+from windtunnel.pipelines.plan.builder import plan
+from windtunnel.pipelines.recipe.file import parse
+from windtunnel.schemas.errors import RecipeError
 
 SECRET = "S3CRETWORD"
 IN_ADDRESSES = [
@@ -68,7 +68,7 @@ def test_a_run_with_a_secret_in_its_address_leaves_it_nowhere(tmp_path: Path) ->
     file = tmp_path / "recipe" / "r.yaml"
     file.parent.mkdir()
     file.write_text(recipe(tmp_path, IN_ADDRESSES[0]))
-    words = [sys.executable, "-c", "from pipelines.cli import main; main()", "run", str(file)]
+    words = [sys.executable, "-c", "from windtunnel.pipelines.cli import main; main()", "run", str(file)]
     found = subprocess.run(words, capture_output=True, cwd=tmp_path, env=os.environ, text=True)
     assert found.returncode == 2 and SECRET not in found.stdout + found.stderr
     assert not holds_secret(tmp_path / "store")

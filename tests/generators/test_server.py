@@ -16,11 +16,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from generators import keeper, vllm_command, weights
-from generators.client import Client, Request
-from generators.server import Serve, Server
-from generators.server_record import Record, end_owned
-from schemas.errors import InputError, WindtunnelError
+from windtunnel.generators.client.client import Client, Request
+from windtunnel.generators.serving import supervisor as keeper
+from windtunnel.generators.serving import vllm_command, weights
+from windtunnel.generators.serving.server import Serve, Server
+from windtunnel.generators.serving.server_record import Record, end_owned
+from windtunnel.schemas.errors import InputError, WindtunnelError
 
 STAND_IN = """
 import json, os, subprocess, sys, threading
@@ -164,7 +165,7 @@ def test_restarts_are_bounded_and_the_log_says_why(serve, monkeypatch):
 
 RUN = """
 import sys, time
-from generators.server import Serve, Server
+from windtunnel.generators.serving.server import Serve, Server
 from pathlib import Path
 server = Server(Serve(sys.argv[1], environment=Path(sys.argv[2]), linger=float(sys.argv[3])))
 server.start()

@@ -6,9 +6,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from generators.completion import Completion
-from generators.session import Session, Share
-from schemas.errors import WindtunnelError
+from windtunnel.generators.client.completion import Completion
+from windtunnel.generators.core.session import Session, Share
+from windtunnel.schemas.errors import WindtunnelError
 
 
 class Late:

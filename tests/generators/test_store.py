@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from generators.completion import Completion, Request, TokenLogprob, key_of, question
-from generators.store import CompletionStore
-from schemas.errors import InputError
+from windtunnel.generators.client.completion import Completion, Request, TokenLogprob, key_of, question
+from windtunnel.generators.client.store import CompletionStore
+from windtunnel.schemas.errors import InputError
 
 
 def entry(i: int, text: str = "t", **params) -> tuple[Completion, dict]:
@@ -69,8 +69,8 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from generators.completion import Completion, Request, key_of, question
-from generators.store import CompletionStore
+from windtunnel.generators.client.completion import Completion, Request, key_of, question
+from windtunnel.generators.client.store import CompletionStore
 store = CompletionStore(Path(sys.argv[1]))
 who = sys.argv[2]
 for i in range(100_000 if who == "endless" else 300):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from generators import turns
+from windtunnel.generators.text import turns
 
 
 def chat(*contents, system=False):

@@ -10,11 +10,11 @@ import time
 import psutil
 import pytest
 
-from generators import vllm_command
-from generators.client import Client, Endpoint, Request
-from generators.judge import Pair, make_judge
-from generators.server import Serve, Server
-from schemas.errors import WindtunnelError
+from windtunnel.generators.client.client import Client, Endpoint, Request
+from windtunnel.generators.judges._judge import Pair, make_judge
+from windtunnel.generators.serving import vllm_command
+from windtunnel.generators.serving.server import Serve, Server
+from windtunnel.schemas.errors import WindtunnelError
 
 CONTEXT = 2048
 LABEL = {

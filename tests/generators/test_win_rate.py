@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from generators.served import Served
-from generators.win_rate import WinRate
-from schemas.artifact import Artifact
-from schemas.errors import InputError, WindtunnelError
+from windtunnel.generators.judging.win_rate import WinRate
+from windtunnel.generators.serving.served import Served
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError, WindtunnelError
 
 
 def answered(folder: Path, texts: dict[str, str]) -> Artifact:

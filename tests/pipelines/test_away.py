@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.executors import Where
-from pipelines.run import StepFailed, run
-from schemas.artifact import Artifact
-from schemas.errors import WindtunnelError
-from schemas.work import Counts, Work
 from tests.pipelines.test_run import plan, times_run
+from windtunnel.pipelines.engine.executors import Where
+from windtunnel.pipelines.engine.run import StepFailed, run
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import WindtunnelError
+from windtunnel.schemas.work import Counts, Work
 
 RECIPE = """\
 question: Does it matter where tasks run?
@@ -51,9 +51,9 @@ class Slow(Work):
 
 SLOW_RUN = """\
 from pathlib import Path
-from pipelines.executors import Where
-from pipelines.run import run
-from pipelines.engine.step import Step
+from windtunnel.pipelines.engine.executors import Where
+from windtunnel.pipelines.engine.run import run
+from windtunnel.pipelines.engine.step import Step
 from tests.pipelines.test_away import Slow
 run([Step("slow:x", Slow(marks="."))], Path("store"), Where({executor!r}, 1))
 """
@@ -116,7 +116,7 @@ def test_the_command_line_gives_the_same_corpus(tmp_path: Path, where: Where, mo
     for executor in ("local", where.executor):
         recipe = tmp_path / f"{executor}.yaml"
         recipe.write_text(RECIPE.format(store=executor))
-        command = [sys.executable, "-c", "from pipelines.cli import main; main()", "corpus", recipe.name]
+        command = [sys.executable, "-c", "from windtunnel.pipelines.cli import main; main()", "corpus", recipe.name]
         words = [*command, "--executor", executor, "--workers", "2"]
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

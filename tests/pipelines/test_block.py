@@ -13,16 +13,16 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipelines.measuring.datatrove_block import documents_of, parse
-from pipelines.plan import plan
-from pipelines.steps.chain import chain, judge
-from pipelines.text_in.batches import Unreadable
-from pipelines.text_in.source import Source
-from schemas.artifact import Artifact
-from schemas.errors import InputError, RecipeError
-from schemas.plugin import make
-from schemas.recipe import Recipe
-from schemas.work import Counts
+from windtunnel.pipelines.filters._chain import chain, judge
+from windtunnel.pipelines.plan.builder import plan
+from windtunnel.pipelines.readers.batches import Unreadable
+from windtunnel.pipelines.recipe.datatrove_block import documents_of, parse
+from windtunnel.pipelines.recipe.recipe import Recipe
+from windtunnel.pipelines.sources._source import Source
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.schemas.plugin import make
+from windtunnel.schemas.work import Counts
 
 REGEX = "datatrove.pipeline.filters.RegexFilter(regex_exp='(?i)buy (now|today)')"
 SYMBOLS = "datatrove.pipeline.formatters.SymbolLinesFormatter(symbols_to_remove=['|'])"

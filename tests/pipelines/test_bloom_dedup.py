@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.dedup.line import Line
-from pipelines.dedup.paragraph import Paragraph
-from pipelines.duplicates.dedup_method import Dedup
-from schemas.artifact import Artifact
-from schemas.errors import InputError
-from schemas.records import DOCUMENT, document_id
-from schemas.work import Counts, Work
+from windtunnel.pipelines.dedup._dedup import Dedup
+from windtunnel.pipelines.dedup.line import Line
+from windtunnel.pipelines.dedup.paragraph import Paragraph
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.records import DOCUMENT, document_id
+from windtunnel.schemas.work import Counts, Work
 
 WORDS = ["".join(chr(97 + i // 18**k % 18) for k in range(3)) for i in range(5000)]
 
@@ -110,7 +110,7 @@ def test_a_filter_that_would_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_filter_itself_forgets_nothing() -> None:
-    from pipelines.kernels.bloom import probe
+    from windtunnel.pipelines.features.kernels.bloom import probe
 
     bits, keys = np.zeros(1 << 12, np.uint64), np.random.default_rng(1).integers(0, 1 << 63, 20_000, np.uint64)
     for key in keys[:10_000]:

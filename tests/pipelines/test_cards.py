@@ -9,12 +9,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipelines.plan import plan
-from pipelines.recipes_shipped import load
-from pipelines.run import run
-from pipelines.showing.cards import _without_places, corpus_card, write_cards
-from schemas.artifact import MANIFEST, Manifest, write_text
-from schemas.errors import InputError
+from windtunnel.pipelines.engine.run import run
+from windtunnel.pipelines.plan.builder import plan
+from windtunnel.pipelines.recipe.shipped import load
+from windtunnel.pipelines.views.cards import _without_places, corpus_card, write_cards
+from windtunnel.schemas.artifact import MANIFEST, Manifest, write_text
+from windtunnel.schemas.errors import InputError
 
 
 @pytest.fixture(scope="module")

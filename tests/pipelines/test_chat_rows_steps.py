@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from generators.groups import group_of, normal, text_group
-from pipelines.steps.chat_split import ChatSplit
-from pipelines.steps.mix_rows import MixRows
-from pipelines.steps.union import Union
-from schemas.artifact import Artifact
-from schemas.records import CONVERSATION
+from windtunnel.generators.text.groups import group_of, normal, text_group
+from windtunnel.pipelines.datasets.chat_split import ChatSplit
+from windtunnel.pipelines.datasets.mix_rows import MixRows
+from windtunnel.pipelines.datasets.union import Union
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.records import CONVERSATION
 
 
 def conversations(folder: Path, rows: list[tuple[str, str, str]], shards: int = 2) -> Artifact:

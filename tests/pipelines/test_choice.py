@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.duplicates.choice import parse
+from windtunnel.pipelines.dedup.matching.choice import parse
 
 VALUES = [None, "x", float("-inf"), -2.5, -1e-300, 0, "7", 7.5, float("inf")]
 

@@ -16,15 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from pipelines.cli import app, main
-from pipelines.plan import plan, planned
-from pipelines.recipes_shipped import load
-from pipelines.showing import doctor
-from pipelines.showing.preview import preview, rows_of
-from pipelines.showing.show import show
-from pipelines.showing.why import _fate, _introduce, tell
-from pipelines.steps.tokenizer import TrainTokenizer
-from schemas.errors import InputError, RecipeError
+from windtunnel.pipelines.cli import app, main
+from windtunnel.pipelines.datasets.tokenizer import TrainTokenizer
+from windtunnel.pipelines.plan.builder import plan, planned
+from windtunnel.pipelines.recipe.shipped import load
+from windtunnel.pipelines.views import doctor
+from windtunnel.pipelines.views.preview import preview, rows_of
+from windtunnel.pipelines.views.show import show
+from windtunnel.pipelines.views.why import _fate, _introduce, tell
+from windtunnel.schemas.errors import InputError, RecipeError
 
 RECIPE = """\
 question: Does it look right?
@@ -53,7 +53,7 @@ def made(tmp_path_factory) -> SimpleNamespace:
 
 def command(*words: str) -> int:
     """Run a command as the shell does; return its exit code."""
-    code = "from pipelines.cli import main; main()"
+    code = "from windtunnel.pipelines.cli import main; main()"
     return subprocess.run([sys.executable, "-c", code, *words], capture_output=True).returncode
 
 
@@ -82,8 +82,8 @@ def test_a_plan_of_nothing_yet_costs_by_the_size_of_its_text(made, tmp_path):
 
 
 def test_a_plan_counts_a_file_of_several_parts_once_and_adds_up_a_union(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.sources.jsonl.SPLIT_BYTES", 600)
-    monkeypatch.setattr("pipelines.sources.parquet.SPLIT_BYTES", 600)
+    monkeypatch.setattr("windtunnel.pipelines.sources.jsonl.SPLIT_BYTES", 600)
+    monkeypatch.setattr("windtunnel.pipelines.sources.parquet.SPLIT_BYTES", 600)
     texts = [f"document number {k} of a file in parts" for k in range(100)]
     lines = tmp_path / "lines.jsonl"
     lines.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
@@ -135,7 +135,7 @@ def test_show_reads_json_lines_packed_and_of_several_types(tmp_path, packed, mon
     for place in (path, tmp_path):
         text = told(show, place, 300, None, None)
         assert text.count("--- ") == 300 and "late: x" in text and 'n: {"a": [0]}' in text
-    monkeypatch.setattr("pipelines.showing.show.DOCUMENT_BYTES", 40)
+    monkeypatch.setattr("windtunnel.pipelines.views.show.DOCUMENT_BYTES", 40)
     path.write_bytes(json.dumps({"text": "x" * 50}).encode() + b"\n" + data)
     assert "line 1 has more than 40 bytes" in told(show, path, 2, None, None)
     path.write_bytes(data + b"\n{broken")
@@ -180,7 +180,7 @@ def test_why_tells_the_fate_of_a_document(made):
 
 def test_why_does_not_tell_two_documents_as_one(made, monkeypatch):
     rows = [{"id": f"abcdef{n}", "text": "t", "source": "s", "reason": "r"} for n in range(2)]
-    monkeypatch.setattr("pipelines.showing.why._rows", lambda files, document: rows if files else [])
+    monkeypatch.setattr("windtunnel.pipelines.views.why._rows", lambda files, document: rows if files else [])
     with pytest.raises(InputError, match="several documents begin with 'abcdef': abcdef0, abcdef1"):
         told(tell, made.recipe, [], "abcdef")
 
@@ -278,7 +278,7 @@ def test_what_only_planning_finds_wrong_names_its_line_too(made, tmp_path, more,
 
 
 def test_a_value_that_no_earlier_check_refused_ends_with_exit_code_2(monkeypatch, capsys):
-    monkeypatch.setattr("pipelines.cli.app", lambda **_: TrainTokenizer(vocabulary=3))
+    monkeypatch.setattr("windtunnel.pipelines.cli.app", lambda **_: TrainTokenizer(vocabulary=3))
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == RecipeError.exit_code

@@ -10,8 +10,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from pipelines.showing.compare_tables import comparison_view, effects_table
-from pipelines.showing.wording import (
+from windtunnel.pipelines.report.wording import (
     digits_for,
     headline,
     more_seeds,
@@ -22,11 +21,12 @@ from pipelines.showing.wording import (
     span,
     split_by_source,
 )
-from pipelines.steps.compare import Compare, describe
-from schemas.artifact import MANIFEST, Artifact, Manifest, write_text
-from schemas.errors import InputError, RecipeError
-from schemas.results import Comparison, Effect
-from trainer.effects import effects
+from windtunnel.pipelines.views.compare_tables import comparison_view, effects_table
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
+from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.schemas.results import Comparison, Effect
+from windtunnel.trainer.stats.compare import Compare, describe
+from windtunnel.trainer.stats.effects import effects
 
 SHIFTS = {"raw": 0.0, "clean": -0.05, "same": 0.0005, "bad": 0.08}
 

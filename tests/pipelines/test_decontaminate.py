@@ -15,18 +15,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.duplicates.cutting import cut
-from pipelines.plan import Plan, plan
-from pipelines.recipes_shipped import load
-from pipelines.report import collect
-from pipelines.report.page import render
-from pipelines.run import run as run_steps
-from pipelines.showing.cards import write_cards
-from pipelines.steps.decontaminate import Decontamination
-from schemas.artifact import Artifact
-from schemas.errors import InputError, RecipeError
-from schemas.records import DOCUMENT, document_id
-from schemas.work import Counts, Work
+from windtunnel.pipelines.datasets.decontaminate import Decontamination
+from windtunnel.pipelines.dedup.matching.cutting import cut
+from windtunnel.pipelines.engine.run import run as run_steps
+from windtunnel.pipelines.plan.builder import plan
+from windtunnel.pipelines.plan.plan import Plan
+from windtunnel.pipelines.recipe.shipped import load
+from windtunnel.pipelines.report import collect
+from windtunnel.pipelines.report.page import render
+from windtunnel.pipelines.views.cards import write_cards
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.schemas.records import DOCUMENT, document_id
+from windtunnel.schemas.work import Counts, Work
 
 WORDS = ["".join(chr(97 + i // 18**k % 18) for k in range(3)) for i in range(5000)]
 
@@ -195,7 +196,7 @@ def test_cut_drops_small_pieces_and_documents_in_tatters() -> None:
 
 
 def test_dropped_documents_are_not_looked_at(tmp_path: Path) -> None:
-    from pipelines.dedup.exact import Exact
+    from windtunnel.pipelines.dedup.exact import Exact
 
     item = prose(1)
     bench = Bench(tmp_path / "steps")

@@ -15,22 +15,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.dedup.exact import Exact
-from pipelines.dedup.minhash import Minhash, midpoint, shape, signatures_of
-from pipelines.duplicates.band_keys import read, read_arrays, write, write_arrays
-from pipelines.duplicates.clusters import Cluster
-from pipelines.duplicates.dedup_method import Dedup
-from pipelines.duplicates.join import Join
-from pipelines.duplicates.key_index import check_index
-from pipelines.duplicates.survivors import measured_column
-from pipelines.plan import plan
-from pipelines.recipes_shipped import load
-from pipelines.run import run as run_steps
-from schemas import plugin
-from schemas.artifact import Artifact
-from schemas.errors import InputError, RecipeError
-from schemas.records import DOCUMENT, document_id
-from schemas.work import Counts, Work
+from windtunnel.pipelines.dedup._dedup import Dedup
+from windtunnel.pipelines.dedup.exact import Exact
+from windtunnel.pipelines.dedup.matching.band_keys import read, read_arrays, write, write_arrays
+from windtunnel.pipelines.dedup.matching.clusters import Cluster
+from windtunnel.pipelines.dedup.matching.join import Join
+from windtunnel.pipelines.dedup.matching.key_index import check_index
+from windtunnel.pipelines.dedup.minhash import Minhash, midpoint, shape, signatures_of
+from windtunnel.pipelines.engine.run import run as run_steps
+from windtunnel.pipelines.plan.builder import plan
+from windtunnel.pipelines.recipe.shipped import load
+from windtunnel.pipelines.shards.survivors import measured_column
+from windtunnel.schemas import plugin
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.schemas.records import DOCUMENT, document_id
+from windtunnel.schemas.work import Counts, Work
 
 
 class Bench:

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.deduplicate import STEPS, dedup_files
-from schemas.errors import InputError, RecipeError, WindtunnelError
-from schemas.work import Counts
+from windtunnel.pipelines.files.dedup import STEPS, dedup_files
+from windtunnel.schemas.errors import InputError, RecipeError, WindtunnelError
+from windtunnel.schemas.work import Counts
 
 WORDS = ["".join(chr(97 + i // 18**k % 18) for k in range(3)) for i in range(5000)]
 

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from pipelines.showing.difference import NOT_THERE, difference
-from pipelines.showing.difference_view import print_difference
-from schemas.errors import InputError
-from schemas.records import DOCUMENT
+from windtunnel.pipelines.views.difference import NOT_THERE, difference
+from windtunnel.pipelines.views.difference_view import print_difference
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.records import DOCUMENT
 
 WEB = "https://www.a.example/page"
 

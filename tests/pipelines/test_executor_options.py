@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.executors import Where, given, kinds
-from schemas.errors import RecipeError
+from windtunnel.pipelines.engine.executors import Where, given, kinds
+from windtunnel.schemas.errors import RecipeError
 
 
 def test_words_become_options_of_the_right_type() -> None:
@@ -49,7 +49,7 @@ def test_wrong_words_are_named(executor: str, words: list[str], message: str) ->
 
 
 def test_nothing_that_nobody_set_goes_to_slurm(tmp_path: Path) -> None:
-    from pipelines.engine.slurm_executor import WatchedSlurmExecutor
+    from windtunnel.pipelines.engine.executors._slurm_jobs import WatchedSlurmExecutor
 
     arguments = Where("slurm").checked().arguments()
     executor = WatchedSlurmExecutor([], 2, tmp_path, **arguments)

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.fetching.sample_pages import record
-from pipelines.sources.csv import Csv
-from pipelines.sources.jsonl import Jsonl
-from pipelines.sources.text import Text
-from pipelines.text_in.batches import Unreadable
-from pipelines.text_in.encoding import decode_page
-from pipelines.text_in.pages import Failure, PageExtractor, RawPage
-from pipelines.text_in.streams import BrokenStream, chunks, lines, utf8_chunks
-from pipelines.text_in.warc_records import Broken, Record, records
+from windtunnel.pipelines.readers.batches import Unreadable
+from windtunnel.pipelines.readers.encoding import decode_page
+from windtunnel.pipelines.readers.pages import Failure, PageExtractor, RawPage
+from windtunnel.pipelines.readers.streams import BrokenStream, chunks, lines, utf8_chunks
+from windtunnel.pipelines.readers.warc_records import Broken, Record, records
+from windtunnel.pipelines.samples.pages import record
+from windtunnel.pipelines.sources.csv import Csv
+from windtunnel.pipelines.sources.jsonl import Jsonl
+from windtunnel.pipelines.sources.text import Text
 
 FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PIECES = [

@@ -14,15 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.duplicates.near import NearIndex
-from pipelines.measuring.matching import mask
-from pipelines.steps.held_out import HeldOut
-from pipelines.steps.train_side import TrainSide
-from schemas.artifact import Artifact
-from schemas.errors import InputError
-from schemas.records import DOCUMENT, document_id
-from schemas.where import parse
-from schemas.work import Counts, Work
+from windtunnel.pipelines.datasets.held_out import HeldOut
+from windtunnel.pipelines.datasets.matching import mask
+from windtunnel.pipelines.datasets.near import NearIndex
+from windtunnel.pipelines.datasets.train_split import TrainSide
+from windtunnel.pipelines.recipe.where import parse
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.records import DOCUMENT, document_id
+from windtunnel.schemas.work import Counts, Work
 
 WORDS = ["".join(chr(97 + i // 18**k % 18) for k in range(3)) for i in range(5000)]
 

@@ -7,10 +7,11 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from pipelines.kernels.spans import word_spans
-from pipelines.measuring.features import Settings, features
-from pipelines.steps.chain import chain, judge
-from schemas.errors import InputError
+from windtunnel.pipelines.features.kernels.spans import word_spans
+from windtunnel.pipelines.features.settings import Settings
+from windtunnel.pipelines.features.shared import features
+from windtunnel.pipelines.filters._chain import chain, judge
+from windtunnel.schemas.errors import InputError
 
 BREAKS = (
     ["\n"] * 12 + ["\n\n"] * 4 + ["\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", " \n", "\n \n", "\n\n\n", ""]
@@ -197,7 +198,7 @@ def test_kernel_sources_are_all_part_of_the_cache_key() -> None:
     import ast
     from pathlib import Path
 
-    from pipelines.kernels import entry
+    from windtunnel.pipelines.features.kernels import entry
 
     folder = Path(entry.__file__).parent
     reached, todo = set(), ["entry"]
@@ -207,7 +208,9 @@ def test_kernel_sources_are_all_part_of_the_cache_key() -> None:
             continue
         reached.add(name)
         for node in ast.walk(ast.parse((folder / f"{name}.py").read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pipelines.kernels"):
-                module = (node.module or "").removeprefix("pipelines.kernels").lstrip(".")
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+                "windtunnel.pipelines.features.kernels"
+            ):
+                module = (node.module or "").removeprefix("windtunnel.pipelines.features.kernels").lstrip(".")
                 todo += [module] if module else [alias.name for alias in node.names]
     assert reached == set(entry.SOURCES)

@@ -48,7 +48,7 @@ def text(tmp_path: Path) -> Path:
 def command(tmp_path: Path, text: Path, name: str) -> list[str]:
     recipe = tmp_path / f"{name}.yaml"
     recipe.write_text(RECIPE.format(store=tmp_path / name, text=text), encoding="utf-8")
-    return [sys.executable, "-c", "from pipelines.cli import main; main()", "run", str(recipe)]
+    return [sys.executable, "-c", "from windtunnel.pipelines.cli import main; main()", "run", str(recipe)]
 
 
 def digests(store: Path) -> dict[str, str]:

@@ -11,13 +11,13 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipelines.filter import filter_files
-from pipelines.kernels.scripts import script_shares
-from pipelines.plan import plan
-from pipelines.rules import language as rule_file
-from pipelines.steps.chain import chain, judge
-from schemas.errors import RecipeError
-from schemas.recipe import Recipe
+from windtunnel.pipelines.features.scripts import script_shares
+from windtunnel.pipelines.files.filter import filter_files
+from windtunnel.pipelines.filters import language as rule_file
+from windtunnel.pipelines.filters._chain import chain, judge
+from windtunnel.pipelines.plan.builder import plan
+from windtunnel.pipelines.recipe.recipe import Recipe
+from windtunnel.schemas.errors import RecipeError
 
 MIXED = "Ünï 12 Привет مرحبا 漢字かなカナ नमस्ते 𝐀𐐀 ß!"
 

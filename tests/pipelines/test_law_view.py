@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from pipelines.cli import app
-from schemas.errors import InputError, RecipeError
+from windtunnel.pipelines.cli import app
+from windtunnel.schemas.errors import InputError, RecipeError
 
 NAMES = ["w_web", "w_code", "w_books"]
 

@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.measuring.rule import explain, stages
-from pipelines.steps.corpus import Corpus
-from schemas.artifact import Artifact
-from schemas.errors import RecipeError
-from schemas.records import DECISION, DOCUMENT
-from schemas.work import Counts, Work
+from windtunnel.pipelines.datasets.corpus import Corpus
+from windtunnel.pipelines.filters._rule import explain
+from windtunnel.pipelines.filters._stages import stages
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.records import DECISION, DOCUMENT
+from windtunnel.schemas.work import Counts, Work
 
 PROSE = "The ferry to {} leaves at noon, and the pilots that have to be there wait with the harbour master. "
 FRENCH = "Le bac pour {} part à midi, et les pilotes qui doivent être là attendent avec le maître du port. "
@@ -174,7 +175,7 @@ def test_a_document_of_50_mb_on_one_line_stays_within_its_memory() -> None:
     script = """
         from pathlib import Path
         import pyarrow as pa
-        from pipelines.measuring.features import features
+        from windtunnel.pipelines.features.shared import features
         def peak():
             return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
         features(pa.array(["warm up"]))
@@ -190,7 +191,7 @@ def test_a_document_of_50_mb_on_one_line_stays_within_its_memory() -> None:
 
 
 def test_nul_bytes_and_endless_words() -> None:
-    from pipelines.measuring.features import features
+    from windtunnel.pipelines.features.shared import features
 
     rows = features(pa.array(["a\x00b \x00 c", "x" * 200_000, "(" * 70_000])).to_dicts()
     assert rows[0]["words"] == 3
@@ -199,8 +200,9 @@ def test_nul_bytes_and_endless_words() -> None:
 
 
 def test_a_raised_version_of_a_rule_is_another_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.engine.step import Step
-    from pipelines.measuring.rule import find_rule, stages
+    from windtunnel.pipelines.engine.step import Step
+    from windtunnel.pipelines.filters._rule import find_rule
+    from windtunnel.pipelines.filters._stages import stages
 
     def keys() -> dict[str, str]:
         found = stages(["gopher_quality", "url", "c4"])

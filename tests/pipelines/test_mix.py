@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from pipelines.steps.mix import Mix
-from schemas.artifact import Artifact
-from schemas.errors import InputError, RecipeError
+from windtunnel.pipelines.datasets.mix import Mix
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError, RecipeError
 
 
 def tokens(world, *names):

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.deduplicate import dedup_files
-from pipelines.filter import filter_files
-from pipelines.sources import jsonl, parquet
-from pipelines.steps.measured import Beside
-from pipelines.steps.sort_rows import with_reason, with_why
-from pipelines.text_in import own_rows
-from schemas.errors import InputError
-from schemas.work import Counts
+from windtunnel.pipelines.files import user_files as own_rows
+from windtunnel.pipelines.files.dedup import dedup_files
+from windtunnel.pipelines.files.filter import filter_files
+from windtunnel.pipelines.files.sort_rows import with_reason, with_why
+from windtunnel.pipelines.shards.aligned import Beside
+from windtunnel.pipelines.sources import jsonl, parquet
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.work import Counts
 
 SHORT = [{"length": {"min_words": 3}}]
 

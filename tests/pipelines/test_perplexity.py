@@ -15,18 +15,19 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines.executors import Where
-from pipelines.measuring import causal_scorer, kenlm_scorer
-from pipelines.measuring.rule import stages
-from pipelines.plan import plan
-from pipelines.rules.perplexity import Perplexity
-from pipelines.run import run
-from schemas.artifact import Artifact
-from schemas.errors import InputError, RecipeError, WindtunnelError
-from schemas.plugin import make
-from schemas.recipe import Recipe
-from schemas.records import DOCUMENT, document_id
-from schemas.work import Counts
+from windtunnel.pipelines.engine.executors import Where
+from windtunnel.pipelines.engine.run import run
+from windtunnel.pipelines.filters._stages import stages
+from windtunnel.pipelines.filters.perplexity import Perplexity
+from windtunnel.pipelines.plan.builder import plan
+from windtunnel.pipelines.recipe.recipe import Recipe
+from windtunnel.pipelines.scorers import causal_lm as causal_scorer
+from windtunnel.pipelines.scorers import kenlm_model as kenlm_scorer
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError, RecipeError, WindtunnelError
+from windtunnel.schemas.plugin import make
+from windtunnel.schemas.records import DOCUMENT, document_id
+from windtunnel.schemas.work import Counts
 
 CONTEXT, END = 32, 256
 TEXTS = [
@@ -42,7 +43,7 @@ TEXTS = [
 @pytest.fixture(scope="module")
 def model(bigrams: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama with two layers, written as the trainer writes its own."""
-    from trainer.export import export, open_tokenizer
+    from windtunnel.trainer.modules.export import export, open_tokenizer
 
     torch.manual_seed(3)
     spec = {"llama": {"width": 32, "layers": 2, "heads": 2, "context": CONTEXT, "init_std": 0.3}}

@@ -10,9 +10,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipelines.measuring import kenlm_scorer
-from pipelines.rules.perplexity import Perplexity
-from schemas.errors import InputError
+from windtunnel.pipelines.filters.perplexity import Perplexity
+from windtunnel.pipelines.scorers import kenlm_model as kenlm_scorer
+from windtunnel.schemas.errors import InputError
 
 kenlm = pytest.importorskip("kenlm")
 

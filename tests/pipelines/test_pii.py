@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.measuring.rule import stages
-from pipelines.steps.chain import chain, judge
-from schemas.artifact import Artifact
-from schemas.errors import RecipeError
+from windtunnel.pipelines.filters._chain import chain, judge
+from windtunnel.pipelines.filters._stages import stages
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import RecipeError
 
 HEX = "9f86d081884c7d659a2feaa0c55ad015"
 BASE64 = "wJalrXUtnFEMI/K7MDENG/bPxRfiCY" + "EXAMPLEKEY"

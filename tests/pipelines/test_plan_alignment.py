@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.plan import Plan, plan
-from pipelines.recipes_shipped import load
-from schemas.errors import RecipeError
-from trainer import device
+from windtunnel.pipelines.plan.builder import plan
+from windtunnel.pipelines.plan.plan import Plan
+from windtunnel.pipelines.recipe.shipped import load
+from windtunnel.schemas.errors import RecipeError
+from windtunnel.trainer.runtime import device
 
 
 def align(*sets: str) -> Plan:

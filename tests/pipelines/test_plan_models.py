@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from generators.served import Served
-from pipelines.cli import app
-from pipelines.plan import Plan, plan
-from pipelines.recipes_shipped import load
-from schemas.errors import RecipeError
+from windtunnel.generators.serving.served import Served
+from windtunnel.pipelines.cli import app
+from windtunnel.pipelines.plan.builder import plan
+from windtunnel.pipelines.plan.plan import Plan
+from windtunnel.pipelines.recipe.shipped import load
+from windtunnel.schemas.errors import RecipeError
 
 WRITER = "models.writer"
 AT_A_URL = f"{WRITER}={{url: 'https://api.example.org/v1', model: big, key: MY_ENTRANCE}}"

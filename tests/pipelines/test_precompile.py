@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.precompile import RECIPE, texts
+from windtunnel.pipelines.precompile import RECIPE, texts
 
-CLI = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+CLI = [sys.executable, "-c", "from windtunnel.pipelines.cli import main; main()"]
 
 
 def command(cache: Path, *words: str) -> str:

@@ -12,19 +12,19 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.measuring.fasttext_model import lines, opened, probabilities
-from pipelines.measuring.features import Settings
-from pipelines.measuring.quality_scores import auc, figures
-from pipelines.measuring.rule import Stage, stages
-from pipelines.measuring.score_histogram import ScoreHistogram
-from pipelines.steps.chain import chain
-from pipelines.steps.measure import Measure
-from pipelines.steps.quality import TrainQuality
-from schemas.artifact import Artifact
-from schemas.errors import InputError, RecipeError
-from schemas.plugin import make
-from schemas.records import DOCUMENT, document_id
-from schemas.work import Counts
+from windtunnel.pipelines.features.settings import Settings
+from windtunnel.pipelines.filters._chain import chain
+from windtunnel.pipelines.filters._measure import Measure
+from windtunnel.pipelines.filters._stages import Stage, stages
+from windtunnel.pipelines.scorers.fasttext_model import lines, opened, probabilities
+from windtunnel.pipelines.scorers.metrics import auc, figures
+from windtunnel.pipelines.scorers.score_histogram import ScoreHistogram
+from windtunnel.pipelines.scorers.train_quality import TrainQuality
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.schemas.plugin import make
+from windtunnel.schemas.records import DOCUMENT, document_id
+from windtunnel.schemas.work import Counts
 
 GOOD = ["because", "therefore", "explains", "question", "answer", "step", "reason", "shows", "example", "means"]
 BAD = ["cheap", "click", "login", "cart", "sale", "menu", "cookie", "share", "follow", "price"]

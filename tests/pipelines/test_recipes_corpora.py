@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.executors import Where
-from pipelines.plan import plan
-from pipelines.recipes_shipped import load, names
-from pipelines.run import run
-from schemas.plugin import split
+from windtunnel.pipelines.engine.executors import Where
+from windtunnel.pipelines.engine.run import run
+from windtunnel.pipelines.plan.builder import plan
+from windtunnel.pipelines.recipe.shipped import load, names
+from windtunnel.schemas.plugin import split
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_every_shipped_recipe_plans_and_ends_in_a_report(name: str) -> None:
 @pytest.mark.network
 @pytest.mark.parametrize(("name", "last"), [("fineweb", "safe"), ("dclm", "deduped")])
 def test_the_recipe_runs_on_a_crawl_of_real_pages(tmp_path: Path, name: str, last: str) -> None:
-    from pipelines.fetching.sample_pages import page_set, record
+    from windtunnel.pipelines.samples.pages import page_set, record
 
     pages = page_set("sqlite_docs")
     with open(tmp_path / "crawl.warc.gz", "wb") as crawl:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.rules.refinedweb_lines import COUNTED, RefinedwebLines
-from pipelines.steps.chain import chain, judge
+from windtunnel.pipelines.filters._chain import chain, judge
+from windtunnel.pipelines.filters.refinedweb_lines import COUNTED, RefinedwebLines
 
 SPACES = " \n\r\t\v\f\0"
 MENU = (("items in cart", "any"), ("read more...", "end"), ("sign-in", "start"))
@@ -102,7 +102,7 @@ def test_the_share_decides_anew_without_a_measurement() -> None:
 @pytest.mark.slow
 @pytest.mark.network
 def test_real_documents() -> None:
-    from pipelines.fetching.samples import read
+    from windtunnel.pipelines.samples.sample_set import read
 
     texts = [
         t for name in ("web", "mail", "sqlite_docs") for batch in read(name) for t in batch.column("text").to_pylist()

@@ -5,9 +5,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines.measuring.rule import Example, Rule, find_rule
-from pipelines.steps.chain import chain, judge
-from schemas.plugin import names
+from windtunnel.pipelines.filters._chain import chain, judge
+from windtunnel.pipelines.filters._rule import Example, Rule, find_rule
+from windtunnel.schemas.plugin import names
 
 
 @pytest.fixture(autouse=True)

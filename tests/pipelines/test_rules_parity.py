@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.steps.chain import chain, judge
+from windtunnel.pipelines.filters._chain import chain, judge
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 SETS = {"api_docs": 700, "encyclopedia": 700, "dialogue": 120, "web": 400, "mail": 300}
@@ -27,7 +27,7 @@ def places_read(name: str, size: int) -> range:
 
 @pytest.fixture(scope="module")
 def documents() -> list[str]:
-    from pipelines.fetching.samples import read
+    from windtunnel.pipelines.samples.sample_set import read
 
     found = []
     for name, count in SETS.items():

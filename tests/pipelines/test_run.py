@@ -16,14 +16,14 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from pipelines.engine import store as stores
-from pipelines.engine.local_executor import _alive
-from pipelines.engine.step import Step
-from pipelines.executors import Where
-from pipelines.run import StepFailed, missing, run
-from schemas.artifact import Artifact, write_text
-from schemas.errors import InputError, WindtunnelError
-from schemas.work import Counts, Work
+from windtunnel.pipelines.engine import store as stores
+from windtunnel.pipelines.engine.executors import Where
+from windtunnel.pipelines.engine.executors._local_pool import _alive
+from windtunnel.pipelines.engine.run import StepFailed, missing, run
+from windtunnel.pipelines.engine.step import Step
+from windtunnel.schemas.artifact import Artifact, write_text
+from windtunnel.schemas.errors import InputError, WindtunnelError
+from windtunnel.schemas.work import Counts, Work
 
 
 class Letters(Work):
@@ -104,9 +104,9 @@ POOLS_ON_64_CORES = """
 import os, sys
 from pathlib import Path
 os.cpu_count = lambda: 64
-from pipelines.engine.step import Step
-from pipelines.executors import Where
-from pipelines.run import run
+from windtunnel.pipelines.engine.step import Step
+from windtunnel.pipelines.engine.executors import Where
+from windtunnel.pipelines.engine.run import run
 from tests.pipelines.test_run import Pools
 step, store = Step("pools:x", Pools()), Path(sys.argv[1])
 run([step], store, Where(workers=int(sys.argv[2])))
@@ -175,10 +175,10 @@ def test_a_full_disk_is_said_and_the_finished_shards_stay(tmp_path: Path) -> Non
 FULL = """
 import sys
 from pathlib import Path
-import pipelines.cli as cli
-from pipelines.engine.step import Step
-from pipelines.executors import Where
-from pipelines.run import run
+import windtunnel.pipelines.cli as cli
+from windtunnel.pipelines.engine.step import Step
+from windtunnel.pipelines.engine.executors import Where
+from windtunnel.pipelines.engine.run import run
 from tests.pipelines.test_run import Fills
 def app(standalone_mode):
     run([Step("letters:x", Fills(marks=sys.argv[2]))], Path(sys.argv[1]), Where(workers=int(sys.argv[3])))
@@ -247,7 +247,7 @@ def test_the_second_run_says_who_holds_the_store(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import sys,time\nfrom pathlib import Path\nfrom pipelines.engine.store import locked\n"
+            "import sys,time\nfrom pathlib import Path\nfrom windtunnel.pipelines.engine.store import locked\n"
             f"with locked(Path({str(tmp_path)!r}), True, print):\n print('held', flush=True)\n time.sleep(60)",
         ],
         stdout=subprocess.PIPE,
@@ -270,9 +270,9 @@ def test_the_second_run_says_who_holds_the_store(tmp_path: Path) -> None:
 LEADER = """
 import sys
 from pathlib import Path
-from pipelines.engine.step import Step
-from pipelines.executors import Where
-from pipelines.run import run
+from windtunnel.pipelines.engine.step import Step
+from windtunnel.pipelines.engine.executors import Where
+from windtunnel.pipelines.engine.run import run
 from tests.pipelines.test_run import Stuck
 run([Step("letters:x", Stuck(marks=sys.argv[2]))], Path(sys.argv[1]), Where(workers=int(sys.argv[3])))
 """

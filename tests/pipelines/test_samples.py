@@ -10,15 +10,17 @@ import zipfile
 
 import pytest
 
-from pipelines.fetching import package_clients, samples
-from pipelines.fetching.packages import Package, cache_directory, materialise
-from pipelines.fetching.samples import SampleSet
-from pipelines.sample_sets.api_docs import documentation
-from pipelines.sample_sets.dialogue import turns
-from pipelines.sample_sets.drama import scenes
-from pipelines.sources.samples import Samples
-from pipelines.text_in.batches import Row
-from schemas.errors import InputError, RecipeError
+from windtunnel.pipelines.readers.batches import Row
+from windtunnel.pipelines.samples import package_clients
+from windtunnel.pipelines.samples import sample_set as samples
+from windtunnel.pipelines.samples.cache import cache_directory
+from windtunnel.pipelines.samples.packages import Package, materialise
+from windtunnel.pipelines.samples.sample_set import SampleSet
+from windtunnel.pipelines.samples.sets.api_docs import documentation
+from windtunnel.pipelines.samples.sets.dialogue import turns
+from windtunnel.pipelines.samples.sets.drama import scenes
+from windtunnel.pipelines.sources.samples import Samples
+from windtunnel.schemas.errors import InputError, RecipeError
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def test_credentials_of_an_index_are_not_repeated(monkeypatch):
 def test_two_processes_at_once_fetch_one_archive(index):
     package = toy(index)
     code = (
-        "from pipelines.fetching.packages import Package; "
+        "from windtunnel.pipelines.samples.packages import Package; "
         f"p = Package('pypi', 'toytexts', '1.0', '{package.sha256}', 0.1); print(p.read('toytexts/a.txt').decode())"
     )
     racing = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]

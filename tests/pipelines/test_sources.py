@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from pipelines.steps.read import read_work
-from pipelines.text_in.paths import origin_of
-from schemas.errors import InputError, RecipeError
-from schemas.records import DOCUMENT, UNREADABLE, document_id
-from schemas.work import Counts
+from windtunnel.pipelines.readers.paths import origin_of
+from windtunnel.pipelines.sources._read import read_work
+from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.schemas.records import DOCUMENT, UNREADABLE, document_id
+from windtunnel.schemas.work import Counts
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_a_huge_line_is_read_up_to_the_cap_and_counted_above_it_in_bounded_memor
 
 
 def test_ranges_of_a_large_file_give_every_line_once(tmp_path, monkeypatch, out):
-    monkeypatch.setattr("pipelines.sources.jsonl.SPLIT_BYTES", 97)
+    monkeypatch.setattr("windtunnel.pipelines.sources.jsonl.SPLIT_BYTES", 97)
     (tmp_path / "big.jsonl").write_bytes(jsonl({"text": f"{i} " + "ä" * (i % 60)} for i in range(300)))
     assert len(read_work({"jsonl": str(tmp_path)}).parts) > 100
     documents, unreadable, _ = run({"jsonl": str(tmp_path)}, out / "out")
@@ -253,7 +253,7 @@ def test_the_same_bytes_whenever_it_is_run(tmp_path, out):
 
 
 def test_parquet_by_row_groups_with_every_string_type(tmp_path, monkeypatch, out):
-    monkeypatch.setattr("pipelines.sources.parquet.SPLIT_BYTES", 600)
+    monkeypatch.setattr("windtunnel.pipelines.sources.parquet.SPLIT_BYTES", 600)
     for name, kind in {"s": pa.string(), "l": pa.large_string(), "b": pa.binary(), "v": pa.string_view()}.items():
         table = pa.table({"text": pa.array([f"{name}{i} ü" for i in range(90)], kind), "n": range(90)})
         pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=10)
@@ -312,7 +312,7 @@ def test_the_licence_of_what_was_read_is_noted_for_the_manifest(tmp_path, out, m
     (tmp_path / "a.jsonl").write_bytes(jsonl([{"text": "a"}]))
     assert run({"jsonl": str(tmp_path / "a.jsonl")}, out / "unknown")[2].notes == {}
     known = [{"name": n, "licence": "MIT", "origin": f"package {n}", "packages": []} for n in ("one", "two")]
-    monkeypatch.setattr("pipelines.sources.jsonl.Jsonl.origins", lambda self: known)
+    monkeypatch.setattr("windtunnel.pipelines.sources.jsonl.Jsonl.origins", lambda self: known)
     notes = run({"jsonl": str(tmp_path / "a.jsonl")}, out / "known")[2].notes
     assert notes == {"licence": "one: MIT; two: MIT", "origin": "one: package one; two: package two"}
 
@@ -352,7 +352,7 @@ def test_text_files_are_documents_of_their_directory(tmp_path, out):
 
 
 def test_many_small_files_make_few_parts(tmp_path, monkeypatch, out):
-    monkeypatch.setattr("pipelines.text_in.file_groups.GROUP_FILES", 40)
+    monkeypatch.setattr("windtunnel.pipelines.sources._file_groups.GROUP_FILES", 40)
     for i in range(100):
         (tmp_path / f"{i:03}.txt").write_text(f"text {i}")
     assert len(read_work({"text": str(tmp_path)}).parts) == 3

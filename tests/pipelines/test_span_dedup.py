@@ -14,15 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.dedup.sentence import Sentence
-from pipelines.dedup.substring import Substring
-from pipelines.duplicates.dedup_method import Dedup
-from pipelines.measuring.folding import table
-from schemas import plugin
-from schemas.artifact import Artifact
-from schemas.errors import RecipeError
-from schemas.records import DOCUMENT, document_id
-from schemas.work import Counts, Work
+from windtunnel.pipelines.dedup._dedup import Dedup
+from windtunnel.pipelines.dedup.sentence import Sentence
+from windtunnel.pipelines.dedup.substring import Substring
+from windtunnel.pipelines.features.folding import table
+from windtunnel.schemas import plugin
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.records import DOCUMENT, document_id
+from windtunnel.schemas.work import Counts, Work
 
 WORDS = ["".join(chr(97 + i // 18**k % 18) for k in range(3)) for i in range(5000)]
 
@@ -74,7 +74,7 @@ def sentences(seed: int, count: int, words: int = 12) -> list[str]:
 
 def units(text: str, kind: int) -> list[str]:
     """Return the units of a text as the kernel cuts them."""
-    from pipelines.kernels.units import units_of
+    from windtunnel.pipelines.features.kernels.units import units_of
 
     data = np.frombuffer(text.encode(), np.uint8)
     size = len(data) // 2 + 2

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.steps.stats import OTHER, Statistics, bin_low
-from schemas.artifact import Artifact
+from windtunnel.pipelines.datasets.stats import OTHER, Statistics, bin_low
+from windtunnel.schemas.artifact import Artifact
 
 
 def corpus(folder: Path, rows: pl.DataFrame, shards: int = 1) -> Artifact:

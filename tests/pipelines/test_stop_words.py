@@ -7,9 +7,10 @@ import random
 import pyarrow as pa
 import pytest
 
-from pipelines.measuring.features import Settings, features
-from pipelines.steps.chain import chain, judge
-from schemas.errors import RecipeError
+from windtunnel.pipelines.features.settings import Settings
+from windtunnel.pipelines.features.shared import features
+from windtunnel.pipelines.filters._chain import chain, judge
+from windtunnel.schemas.errors import RecipeError
 
 GERMAN = ("und", "der", "die", "während", "selbstverständlich", "über")
 

@@ -12,13 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.steps import tokenizer as tokenizer_module
-from pipelines.steps.tokenizer import CHAT, END_OF_TEXT, TokenizerFromDirectory, TrainTokenizer, from_directory
-from schemas.artifact import Artifact
-from schemas.errors import InputError, RecipeError
-from schemas.records import DOCUMENT, document_id
-from trainer import encoder as encoder_module
-from trainer.encoder import open_encoder
+from windtunnel.pipelines.datasets import tokenizer as tokenizer_module
+from windtunnel.pipelines.datasets.tokenizer import (
+    CHAT,
+    END_OF_TEXT,
+    TokenizerFromDirectory,
+    TrainTokenizer,
+    from_directory,
+)
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.schemas.records import DOCUMENT, document_id
+from windtunnel.trainer.data import encoder as encoder_module
+from windtunnel.trainer.data.encoder import open_encoder
 
 
 def corpus(path: Path, *shards: list[str]) -> Artifact:

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.plan import plan
-from pipelines.recipes_shipped import load
-from pipelines.steps.tokens import Tokens, token_dtype
-from schemas.artifact import Artifact
-from schemas.errors import InputError
-from schemas.records import DOCUMENT, document_id
-from trainer.encoder import open_encoder
+from windtunnel.pipelines.datasets.tokens import Tokens, token_dtype
+from windtunnel.pipelines.plan.builder import plan
+from windtunnel.pipelines.recipe.shipped import load
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.records import DOCUMENT, document_id
+from windtunnel.trainer.data.encoder import open_encoder
 
 
 def test_datatrove_reads_the_shards(world):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.executors import Where
-from pipelines.plan import planned
-from pipelines.run import run
+from windtunnel.pipelines.engine.executors import Where
+from windtunnel.pipelines.engine.run import run
+from windtunnel.pipelines.plan.builder import planned
 
 RECIPE = """\
 question: Whose copy stays?

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.kernels import classes
-from pipelines.kernels.spans import word_spans
-from pipelines.measuring.features import Settings, features
-from pipelines.steps.chain import chain, judge
+from windtunnel.pipelines.features.kernels import classes
+from windtunnel.pipelines.features.kernels.spans import word_spans
+from windtunnel.pipelines.features.settings import Settings
+from windtunnel.pipelines.features.shared import features
+from windtunnel.pipelines.filters._chain import chain, judge
 
 JAPANESE = "今日は天気がいいので、公園へ散歩に行きました。"
 CHINESE = "我们今天去公园散步，因为天气很好。"
@@ -131,7 +132,7 @@ def test_sentences_of_text_without_spaces() -> None:
 @pytest.mark.network
 @pytest.mark.parametrize("name", ["api_docs", "encyclopedia", "dialogue"])
 def test_real_text_with_spaces_has_the_columns_of_the_reference_words(name: str) -> None:
-    from pipelines.fetching.samples import read
+    from windtunnel.pipelines.samples.sample_set import read
 
     texts = [text for batch in read(name) for text in batch.column("text").to_pylist()]
     spaced = pa.array([text[:3000] for text in texts[:: max(1, len(texts) // 60)] if not UNSPACED.search(text)])

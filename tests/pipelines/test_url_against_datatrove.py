@@ -7,8 +7,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipelines.steps.chain import chain, judge
-from schemas.errors import InputError, RecipeError
+from windtunnel.pipelines.filters._chain import chain, judge
+from windtunnel.schemas.errors import InputError, RecipeError
 
 LISTS: dict[str, list[str]] = {
     "domains": ["bad.example.com", "worse.co.uk", "hub.blogspot.com", "spam.org", "xn--bcher-kva.example.net"],

@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.fetching.sample_pages import page_set, record
-from pipelines.steps.read import read_work
-from pipelines.text_in.batches import Row
-from pipelines.text_in.encoding import decode_page
-from pipelines.text_in.extract import extract
-from pipelines.text_in.pages import Failure, PageExtractor, RawPage
-from pipelines.text_in.warc_records import Broken, Record, records
-from schemas.errors import InputError, RecipeError
-from schemas.work import Counts
+from windtunnel.pipelines.readers.batches import Row
+from windtunnel.pipelines.readers.encoding import decode_page
+from windtunnel.pipelines.readers.extract import extract
+from windtunnel.pipelines.readers.pages import Failure, PageExtractor, RawPage
+from windtunnel.pipelines.readers.warc_records import Broken, Record, records
+from windtunnel.pipelines.samples.pages import page_set, record
+from windtunnel.pipelines.sources._read import read_work
+from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.schemas.work import Counts
 
 
 def page(number, words="words about nothing in particular "):

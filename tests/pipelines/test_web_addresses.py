@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.rules.web_addresses import WebAddresses
+from windtunnel.pipelines.filters.web_addresses import WebAddresses
 
 
 def edited(text: str | None, **params: Any) -> str:

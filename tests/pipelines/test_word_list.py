@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.measuring.word_list import entries
-from schemas.errors import InputError
+from windtunnel.pipelines.filters._word_list import entries
+from windtunnel.schemas.errors import InputError
 
 
 def test_a_byte_order_mark_is_no_part_of_an_entry_and_hides_no_web_page(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.kernels import classes as kinds
-from pipelines.kernels.english import cut_into, special_words
-from pipelines.kernels.spans import word_spans
-from pipelines.kernels.tables import UNITS, hash_string
+from windtunnel.pipelines.features.kernels import classes as kinds
+from windtunnel.pipelines.features.kernels.english import cut_into, special_words
+from windtunnel.pipelines.features.kernels.spans import word_spans
+from windtunnel.pipelines.features.kernels.tables import UNITS, hash_string
 
 spacy = pytest.importorskip("spacy")
 TOKENIZER = spacy.blank("en").tokenizer
@@ -103,8 +103,8 @@ def test_running_text() -> None:
 
 
 def test_hashes_of_python_and_of_kernels_agree() -> None:
-    from pipelines.kernels.memory import pointer
-    from pipelines.kernels.utf8 import hash_bytes
+    from windtunnel.pipelines.features.kernels.memory import pointer
+    from windtunnel.pipelines.features.kernels.utf8 import hash_bytes
 
     numba = pytest.importorskip("numba")
 

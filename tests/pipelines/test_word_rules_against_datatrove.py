@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.steps.chain import chain, judge
-from schemas.errors import InputError
+from windtunnel.pipelines.filters._chain import chain, judge
+from windtunnel.schemas.errors import InputError
 
 COUNTS = {
     "the": 23_135_851,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.errors import RecipeError
-from schemas.recipe import json_schema
-from schemas.recipe_file import apply, parse
+from windtunnel.pipelines.recipe.file import apply, parse
+from windtunnel.pipelines.recipe.recipe import json_schema
+from windtunnel.schemas.errors import RecipeError
 
 GOOD = """\
 question: Does cleaning help?

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.where import Both, Compare, In, Not, columns, parse
+from windtunnel.pipelines.recipe.where import Both, Compare, In, Not, columns, parse
 
 
 def test_words_quotes_and_precedence() -> None:

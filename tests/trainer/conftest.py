@@ -14,7 +14,7 @@ def as_artifact():
 
 
 def _artifact(path, step: str = "test"):
-    from schemas.artifact import MANIFEST, Artifact, Manifest, write_text
+    from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
 
     manifest = Manifest(step=step, version=1, key=path.name.ljust(32, "0"), config={})
     write_text(path / MANIFEST, manifest.model_dump_json())
@@ -27,7 +27,7 @@ def chat_inputs(chat_tokenizer, tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from schemas.records import CONVERSATION, PREFERENCE
+    from windtunnel.schemas.records import CONVERSATION, PREFERENCE
 
     def question(k: int) -> list[dict[str, str]]:
         return [{"role": "user", "content": f"After {NUMBERS[k % 8]}{' please' * (k % 3)}?"}]

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.errors import InputError
-from schemas.records import CONVERSATION
-from trainer.answers import Answers
-from trainer.export import export
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.records import CONVERSATION
+from windtunnel.trainer.eval.answers import Answers
+from windtunnel.trainer.modules.export import export
 
 
 @pytest.fixture

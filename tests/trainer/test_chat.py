@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.errors import InputError
-from trainer.chat import CHATML, CHATML_WITH_EOS_ONLY, ChatEncoder, ChatError, prepare
+from windtunnel.schemas.errors import InputError
+from windtunnel.trainer.data.chat import CHATML, CHATML_WITH_EOS_ONLY, ChatEncoder, ChatError, prepare
 
 TALK = [
     {"role": "system", "content": "Be short."},

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.errors import InputError
-from schemas.records import CONVERSATION, PREFERENCE
-from trainer.chat import ChatEncoder
-from trainer.chat_rows import Limits, encoded_rows
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.records import CONVERSATION, PREFERENCE
+from windtunnel.trainer.data.chat import ChatEncoder
+from windtunnel.trainer.data.chat_rows import Limits, encoded_rows
 
 
 def said(*texts: str) -> list[dict[str, str]]:

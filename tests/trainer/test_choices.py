@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from schemas.artifact import Artifact
-from schemas.errors import InputError
-from schemas.plugin import make
-from schemas.records import CHOICE
-from trainer.choices import score_choices
-from trainer.encoder import open_encoder
-from trainer.evaluate import continuation_nats
-from trainer.train import Stage, train
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.plugin import make
+from windtunnel.schemas.records import CHOICE
+from windtunnel.trainer.data.encoder import open_encoder
+from windtunnel.trainer.eval.choices import score_choices
+from windtunnel.trainer.eval.evaluate import continuation_nats
+from windtunnel.trainer.loop.train import Stage, train
 
 CONTEXT = 32
 

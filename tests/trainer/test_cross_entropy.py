@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from trainer import cross_entropy
+from windtunnel.trainer.losses import cross_entropy
 
 
 @pytest.fixture

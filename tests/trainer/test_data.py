@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from schemas.artifact import Artifact
-from schemas.errors import InputError
-from trainer.data import DocumentIds, Domain, Share, Windows, apportion, read_mix
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError
+from windtunnel.trainer.data.sampler import DocumentIds, Domain, Share, Windows, apportion, read_mix
 
 CONTEXT = 32
 

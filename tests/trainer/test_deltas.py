@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from schemas.errors import InputError
-from schemas.plugin import make, names
-from trainer.deltas.sora import Sora
-from trainer.export import export
-from trainer.hooked import NAME
-from trainer.train import Stage, train
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.plugin import make, names
+from windtunnel.trainer.deltas.sora import Sora
+from windtunnel.trainer.loop.train import Stage, train
+from windtunnel.trainer.modules.export import export
+from windtunnel.trainer.modules.hooked import NAME
 
 SPECS = {
     "full": {"full": {}},

@@ -9,15 +9,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from schemas.errors import InputError
-from trainer import device
-from trainer.answers import Answers
-from trainer.export import export
-from trainer.numerics import numerics
-from trainer.optim import Optimiser
-from trainer.replies import Replier
-from trainer.run import TrainRun
-from trainer.task_scores import TaskScores
+from windtunnel.schemas.errors import InputError
+from windtunnel.trainer.eval.answers import Answers
+from windtunnel.trainer.eval.replies import Replier
+from windtunnel.trainer.eval.task_scores import TaskScores
+from windtunnel.trainer.loop.optim import Optimiser
+from windtunnel.trainer.loop.run import TrainRun
+from windtunnel.trainer.modules.export import export
+from windtunnel.trainer.runtime import device
+from windtunnel.trainer.runtime.numerics import numerics
 
 
 @pytest.fixture

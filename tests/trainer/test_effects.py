@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from schemas.errors import InputError
-from trainer.effects import contract, effects, effects_by_source, effects_of_file, holm, panel_effects
-from trainer.paired import BITS_PER_BYTE, Panel, mean_of, panel
+from windtunnel.schemas.errors import InputError
+from windtunnel.trainer.stats.effects import contract, effects, effects_by_source, effects_of_file, holm, panel_effects
+from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Panel, mean_of, panel
 
 LN2 = math.log(2)
 

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 import torch
 
-from schemas.artifact import Artifact
-from schemas.errors import InputError
-from schemas.plugin import make
-from trainer import evaluate
-from trainer.encoder import open_encoder
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.plugin import make
+from windtunnel.trainer.data.encoder import open_encoder
+from windtunnel.trainer.eval import evaluate
 
 CONTEXT = 32
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from schemas.plugin import make
-from trainer import fused_llama
-from trainer.heads import hidden_states
-from trainer.kernels import llama as kernels
+from windtunnel.schemas.plugin import make
+from windtunnel.trainer.kernels import llama as kernels
+from windtunnel.trainer.modules import fused_llama
+from windtunnel.trainer.modules.heads import hidden_states
 
 SIZES = {"width": 48, "layers": 2, "heads": 3, "ff": 80, "context": 200, "init_std": 0.2}
 

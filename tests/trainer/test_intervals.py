@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from trainer.intervals import CLUSTERS_FROM, all_alike, degrees_of, document_variances, interval, resample
-from trainer.paired import BITS_PER_BYTE, Panel
+from windtunnel.trainer.stats.intervals import (
+    CLUSTERS_FROM,
+    all_alike,
+    degrees_of,
+    document_variances,
+    interval,
+    resample,
+)
+from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Panel
 
 
 def world(

@@ -9,12 +9,12 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import approx_fprime
 from scipy.spatial.distance import cdist
 
-from schemas.errors import InputError, RecipeError
-from trainer import law
-from trainer.law_form import RIDGES, ridges
-from trainer.laws import gp
-from trainer.laws.exponential import Exponential
-from trainer.proposal import Supply, propose, within
+from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.trainer.laws import gp
+from windtunnel.trainer.laws._form import RIDGES, ridges
+from windtunnel.trainer.laws.exponential import Exponential
+from windtunnel.trainer.stats import law
+from windtunnel.trainer.stats.proposal import Supply, propose, within
 
 NAMES = ("web", "code", "books", "talk")
 SLOPES = np.array([-0.5, 1.5, -2.0, 0.3])

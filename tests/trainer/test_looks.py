@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from schemas.errors import RecipeError
-from trainer.looks import LOOKS, boundary, spent
+from windtunnel.schemas.errors import RecipeError
+from windtunnel.trainer.stats.interim_analyses import LOOKS, boundary, spent
 
 
 def crossings(looks, runs: int = 200_000, draws: int = 12) -> list[float]:

@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 import torch
 
-from schemas.errors import RecipeError
-from schemas.plugin import make
-from trainer.model import counted_parameters, flops_per_token, small_init
-from trainer.routing import routed_hidden_states
-from trainer.train import Stage, train
+from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.plugin import make
+from windtunnel.trainer.loop.train import Stage, train
+from windtunnel.trainer.models._model import counted_parameters, flops_per_token, small_init
+from windtunnel.trainer.modules.routing import routed_hidden_states
 
 SIZES = {"width": 32, "layers": 2, "heads": 2, "context": 32}
 

@@ -10,17 +10,17 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, LlamaConfig
 
-from schemas.errors import InputError
-from schemas.results import RunResult
-from trainer.dropout import no_dropout
-from trainer.export import export
-from trainer.loop import CACHE
-from trainer.objective import Setting
-from trainer.objectives.dpo import Dpo
-from trainer.objectives.reward import Reward
-from trainer.objectives.sft import Sft
-from trainer.run import TrainRun
-from trainer.train import Stage, train
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.results import RunResult
+from windtunnel.trainer.loop.loop import CACHE
+from windtunnel.trainer.loop.run import TrainRun
+from windtunnel.trainer.loop.train import Stage, train
+from windtunnel.trainer.modules.dropout import no_dropout
+from windtunnel.trainer.modules.export import export
+from windtunnel.trainer.objectives._objective import Setting
+from windtunnel.trainer.objectives.dpo import Dpo
+from windtunnel.trainer.objectives.reward import Reward
+from windtunnel.trainer.objectives.sft import Sft
 
 MODEL = {"llama": {"width": 32, "layers": 2, "heads": 2, "ff": 64, "context": 128, "init_std": 0.1}}
 SFT = {"sft": {"lr": 1e-2, "batch_tokens": 64, "epochs": 4}}
@@ -236,7 +236,7 @@ def test_reward_loss_equals_trl(chat_inputs, chat_tokenizer, tmp_path, tiny_llam
 def test_a_reference_is_computed_once_and_again_for_other_weights(
     chat_inputs, chat_tokenizer, tmp_path, tiny_llama, monkeypatch
 ):
-    import trainer.reference_logps as reference
+    import windtunnel.trainer.objectives._reference_logps as reference
 
     calls = []
     real = reference.pair_logps

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.packing import PAD_ROW, Row, fill_bins, micro_batches, pack, split_branches, tensors
-from trainer.target_logps import sum_by_owner, target_log_probs
+from windtunnel.trainer.data.packing import PAD_ROW, Row, fill_bins, micro_batches, pack, split_branches, tensors
+from windtunnel.trainer.losses.target_logps import sum_by_owner, target_log_probs
 
 
 def conversation(length: int, seed: int) -> Row:
@@ -44,7 +44,7 @@ ROWS = {
 @torch.no_grad()
 def test_a_packed_batch_scores_as_its_sequences_alone(tiny_llama, name, capacity, plain_head, monkeypatch):
     if not plain_head:
-        monkeypatch.setattr("trainer.target_logps.PLAIN_HEADS", frozenset())
+        monkeypatch.setattr("windtunnel.trainer.losses.target_logps.PLAIN_HEADS", frozenset())
     packed = pack(ROWS[name], pad_id=0, capacity=capacity)
     batch = tensors(packed)
     values = target_log_probs(tiny_llama, batch)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from schemas.errors import InputError, RecipeError
-from trainer.paired import panel, read_scores
+from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.trainer.stats.paired import panel, read_scores
 
 
 def table() -> pl.DataFrame:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.packing import Row, pack, tensors
-from trainer.preference_losses import LOSSES, Pairs, reward_loss
-from trainer.target_logps import sum_by_owner, target_log_probs
+from windtunnel.trainer.data.packing import Row, pack, tensors
+from windtunnel.trainer.losses.preference import LOSSES, Pairs, reward_loss
+from windtunnel.trainer.losses.target_logps import sum_by_owner, target_log_probs
 
 BETA = 0.3
 IDS = [  # prompt, chosen, rejected

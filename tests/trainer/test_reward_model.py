@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from schemas.errors import InputError
-from trainer.chat import ChatEncoder, ChatError
-from trainer.export import export
-from trainer.objectives.reward import Reward
-from trainer.packing import Row, pack, tensors
-from trainer.reward_model import RewardScorer, choose_padding, rewards, with_reward_head
+from windtunnel.schemas.errors import InputError
+from windtunnel.trainer.data.chat import ChatEncoder, ChatError
+from windtunnel.trainer.data.packing import Row, pack, tensors
+from windtunnel.trainer.modules.export import export
+from windtunnel.trainer.objectives._reward_model import RewardScorer, choose_padding, rewards, with_reward_head
+from windtunnel.trainer.objectives.reward import Reward
 
 
 def talk(answer: str) -> list[dict[str, str]]:
@@ -27,7 +27,7 @@ def test_a_saved_reward_model_scores_as_transformers_does(
 ):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from trainer.chat import prepare
+    from windtunnel.trainer.data.chat import prepare
 
     tokenizer = eos_tokenizer if only_eos else chat_tokenizer
     prepare(tokenizer)

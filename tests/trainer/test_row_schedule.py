@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from schemas.errors import InputError
-from trainer.row_schedule import RowSchedule
+from windtunnel.schemas.errors import InputError
+from windtunnel.trainer.data.row_schedule import RowSchedule
 
 
 def schedule(n=200, seed=0, step=64, budget=1500, epochs=4.0, first=0) -> RowSchedule:

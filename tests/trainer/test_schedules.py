@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from schemas.errors import RecipeError
-from schemas.plugin import make, names
+from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.plugin import make, names
 
 
 def curve(spec, steps):

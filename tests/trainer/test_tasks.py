@@ -12,13 +12,13 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from schemas.errors import InputError
-from schemas.plugin import find, make, names
-from schemas.records import DOCUMENT
-from trainer.export import export
-from trainer.replies import Replier
-from trainer.task import Text, sentences, tidy
-from trainer.task_scores import TaskScores
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.plugin import find, make, names
+from windtunnel.schemas.records import DOCUMENT
+from windtunnel.trainer.eval.replies import Replier
+from windtunnel.trainer.eval.task_scores import TaskScores
+from windtunnel.trainer.modules.export import export
+from windtunnel.trainer.tasks._task import Text, sentences, tidy
 
 KINDS = ("Mill", "Bridge", "Tower", "Harbour", "Market", "Garden")
 TASKS = names("task")

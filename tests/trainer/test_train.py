@@ -15,11 +15,11 @@ import polars as pl
 import pytest
 import torch
 
-from schemas.errors import InputError
-from schemas.results import RunResult
-from trainer import checkpoint
-from trainer.run import TrainRun
-from trainer.train import Stage, TrainingError, train
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.results import RunResult
+from windtunnel.trainer.loop import checkpoint
+from windtunnel.trainer.loop.run import TrainRun
+from windtunnel.trainer.loop.train import Stage, TrainingError, train
 
 MODEL = {"llama": {"width": 32, "layers": 2, "heads": 2, "context": 32}}
 WSD = {"wsd": {"warmup": 0.1, "decay": 0.2}}
@@ -116,7 +116,7 @@ def test_seeds_and_mixes_differ_and_share_their_start(world, whole, tmp_path):
 
 
 def _first_weights(world, which):
-    from trainer.numerics import numerics
+    from windtunnel.trainer.runtime.numerics import numerics
 
     with numerics(1, which.seed):
         return which.model.build(400, 0).get_input_embeddings().weight.detach().clone()
@@ -191,7 +191,7 @@ def test_stages_follow_one_another(world, tmp_path):
 def test_the_versions_of_plugins_are_part_of_a_runs_identity(world, monkeypatch):
     work = TrainRun(mix="both", seed=0, model=MODEL, schedule=WSD, stages=({"causal_lm": {}},))
     before = work.identity()
-    from trainer.objectives.causal_lm import CausalLM
+    from windtunnel.trainer.objectives.causal_lm import CausalLM
 
     monkeypatch.setattr(CausalLM, "version", 99)
     assert work.identity() != before
@@ -201,8 +201,8 @@ KILLED = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from schemas.artifact import Artifact
-from trainer.train import Stage, train
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.trainer.loop.train import Stage, train
 import json
 job = json.loads(sys.argv[2])
 inputs = {role: Artifact(Path(path)) for role, path in job["inputs"].items()}

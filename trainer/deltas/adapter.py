@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from trainer.delta import Delta
+from windtunnel.trainer.deltas._delta import Delta
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,9 +23,9 @@ class Adapter(Delta):
 
     def apply(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with frozen base and a bottleneck in every block."""
-        from trainer.blocks import blocks
-        from trainer.bottleneck import Bottleneck, after
-        from trainer.hooked import insert
+        from windtunnel.trainer.modules.blocks import blocks
+        from windtunnel.trainer.modules.bottleneck import Bottleneck, after
+        from windtunnel.trainer.modules.hooked import insert
 
         model.requires_grad_(False)
         size = model.config.hidden_size
@@ -41,7 +41,7 @@ class Adapter(Delta):
 
     def base(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with the bottlenecks taken out."""
-        from trainer.hooked import take_out
+        from windtunnel.trainer.modules.hooked import take_out
 
         take_out(model)
         return model

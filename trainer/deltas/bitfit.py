@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trainer.delta import Delta
+from windtunnel.trainer.deltas._delta import Delta
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -34,8 +34,8 @@ def _add_biases(model: Any) -> None:
     import torch
     from torch import nn
 
-    from schemas.errors import InputError
-    from trainer.blocks import linears
+    from windtunnel.schemas.errors import InputError
+    from windtunnel.trainer.modules.blocks import linears
 
     kind = model.config.model_type
     if kind not in SWITCHES:

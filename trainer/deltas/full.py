@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainer.delta import Delta
+from windtunnel.trainer.deltas._delta import Delta
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainer.peft_delta import PeftDelta
+from windtunnel.trainer.deltas._peft import PeftDelta
 
 if TYPE_CHECKING:
     from peft import PeftConfig

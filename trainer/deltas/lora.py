@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from trainer.peft_delta import PeftDelta
+from windtunnel.trainer.deltas._peft import PeftDelta
 
 if TYPE_CHECKING:
     from peft import PeftConfig

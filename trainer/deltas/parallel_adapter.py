@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from trainer.delta import Delta
+from windtunnel.trainer.deltas._delta import Delta
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,9 +23,9 @@ class ParallelAdapter(Delta):
 
     def apply(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with frozen base and a bottleneck beside every feed-forward part."""
-        from trainer.blocks import blocks
-        from trainer.bottleneck import Bottleneck, beside
-        from trainer.hooked import insert
+        from windtunnel.trainer.modules.blocks import blocks
+        from windtunnel.trainer.modules.bottleneck import Bottleneck, beside
+        from windtunnel.trainer.modules.hooked import insert
 
         model.requires_grad_(False)
         size = model.config.hidden_size
@@ -40,7 +40,7 @@ class ParallelAdapter(Delta):
 
     def base(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with the bottlenecks taken out."""
-        from trainer.hooked import take_out
+        from windtunnel.trainer.modules.hooked import take_out
 
         take_out(model)
         return model

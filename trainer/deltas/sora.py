@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from trainer.delta import Delta
+from windtunnel.trainer.deltas._delta import Delta
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,9 +32,9 @@ class Sora(Delta):
 
     def apply(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with frozen base and a gated difference at every chosen linear layer."""
-        from trainer.bottleneck import beside
-        from trainer.gated_low_rank import GatedLowRank
-        from trainer.hooked import insert
+        from windtunnel.trainer.modules.bottleneck import beside
+        from windtunnel.trainer.modules.gated_low_rank import GatedLowRank
+        from windtunnel.trainer.modules.hooked import insert
 
         model.requires_grad_(False)
         for linear in self._chosen(model).values():
@@ -54,7 +54,7 @@ class Sora(Delta):
         """Return the plain model with the differences added to its weights."""
         import torch
 
-        from trainer.hooked import take_out
+        from windtunnel.trainer.modules.hooked import take_out
 
         with torch.no_grad():
             for host, gated in _gated(model, hosts=True).items():
@@ -64,14 +64,14 @@ class Sora(Delta):
 
     def save(self, model: PreTrainedModel, out: Path) -> None:
         """Write our own files, and beside them the same as a LoRA adapter of peft in `lora/`."""
-        from trainer.sora_files import save_as_lora
+        from windtunnel.trainer.deltas._sora_files import save_as_lora
 
         super().save(model, out)
         save_as_lora(_gated(model), self.rank, self.rank * self.scale, model, out / "lora")
 
     def _chosen(self, model: PreTrainedModel) -> dict[str, Any]:
-        from schemas.errors import InputError, nearest
-        from trainer.blocks import linears
+        from windtunnel.schemas.errors import InputError, nearest
+        from windtunnel.trainer.modules.blocks import linears
 
         found = linears(model)
         known = {name.rpartition(".")[2] for name in found}
@@ -83,8 +83,8 @@ class Sora(Delta):
 
 def _gated(model: Any, hosts: bool = False) -> dict[Any, Any]:
     """Return the gated modules by their host's name, or by the host itself."""
-    from trainer.gated_low_rank import GatedLowRank
-    from trainer.hooked import NAME
+    from windtunnel.trainer.modules.gated_low_rank import GatedLowRank
+    from windtunnel.trainer.modules.hooked import NAME
 
     found = {n: m for n, m in model.named_modules() if isinstance(getattr(m, NAME, None), GatedLowRank)}
     return {m if hosts else n: getattr(m, NAME) for n, m in found.items()}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer.law_form import LawForm, Predict, Ridge, best, ridges
+from windtunnel.trainer.laws._form import LawForm, Predict, Ridge, best, ridges
 
 COARSE = np.logspace(-2, 1.5, 12)  # how far below the smallest target, in spans of the targets; the last is near linear
 FINE = 9  # floors between the neighbours of the best coarse one

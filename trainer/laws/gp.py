@@ -13,7 +13,7 @@ from scipy.linalg import cho_solve, cholesky
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 
-from trainer.law_form import LawForm, Predict
+from windtunnel.trainer.laws._form import LawForm, Predict
 
 STARTS = (np.log([1.0, 0.3, 1.0, 0.05]), np.log([0.3, 1.0, 1.0, 0.3]))
 BOUNDS = [(-9.0, 5.0), (-4.0, 3.0), (-9.0, 7.0), (-11.0, 1.0)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainer.law_form import LawForm, Predict, best, ridges
+from windtunnel.trainer.laws._form import LawForm, Predict, best, ridges
 
 
 class Linear(LawForm):

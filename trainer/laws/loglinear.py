@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from schemas.errors import InputError
-from trainer.law_form import LawForm, Predict
-from trainer.laws.exponential import above
+from windtunnel.schemas.errors import InputError
+from windtunnel.trainer.laws._form import LawForm, Predict
+from windtunnel.trainer.laws.exponential import above
 
 
 class LogLinear(LawForm):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
-from trainer.model import Model, small_init
+from windtunnel.trainer.models._model import Model, small_init
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

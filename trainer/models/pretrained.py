@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from schemas.errors import RecipeError
-from trainer.model import Model
+from windtunnel.schemas.errors import RecipeError
+from windtunnel.trainer.models._model import Model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from schemas.errors import RecipeError
-from trainer.objective import Batch, Data, Evaluation, Loss, Objective, Setting
+from windtunnel.schemas.errors import RecipeError
+from windtunnel.trainer.data.batch import Batch
+from windtunnel.trainer.objectives._objective import Data, Evaluation, Loss, Objective, Setting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from trainer.data import Windows
+    from windtunnel.trainer.data.sampler import Windows
 
 
 class CausalLM(Objective):
@@ -24,7 +25,7 @@ class CausalLM(Objective):
     piece: int = Field(4, ge=1)  # documents are cut into pieces of so many contexts, which are read in random order
 
     def open(self, setting: Setting, model: PreTrainedModel) -> Data:
-        from trainer.data import Domain, Windows, read_mix
+        from windtunnel.trainer.data.sampler import Domain, Windows, read_mix
 
         shares, budget = read_mix(setting.inputs["mix"])
         rows = max(1, self.batch_tokens // setting.context)
@@ -45,9 +46,9 @@ class CausalLM(Objective):
         return _Packed(windows, rows, micro_rows)
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
-        from trainer.cross_entropy import summed_nats
-        from trainer.heads import output_weight
-        from trainer.routing import routed_hidden_states
+        from windtunnel.trainer.losses.cross_entropy import summed_nats
+        from windtunnel.trainer.modules.heads import output_weight
+        from windtunnel.trainer.modules.routing import routed_hidden_states
 
         ids = batch.tensors["ids"]
         targets = ids[:, 1:].flatten()
@@ -58,15 +59,15 @@ class CausalLM(Objective):
         return Loss(total, len(targets), {name: value * len(targets) for name, value in routed.metrics.items()})
 
     def evaluate(self, model: PreTrainedModel, setting: Setting, out: Path) -> Evaluation:
-        from trainer.encoder import open_encoder
-        from trainer.evaluate import document_nats, read_held_out, totals, write_scores
+        from windtunnel.trainer.data.encoder import open_encoder
+        from windtunnel.trainer.eval.evaluate import document_nats, read_held_out, totals, write_scores
 
         encoder = open_encoder(setting.inputs["tokenizer"].path / "tokenizer")
         held_out = read_held_out(setting.inputs["held_out"], encoder)
         nats = document_nats(model, held_out.tokens, encoder.end_of_text, setting.context)
         metrics: dict[str, float] = {}
         if "choices" in setting.inputs:
-            from trainer.choices import score_choices
+            from windtunnel.trainer.eval.choices import score_choices
 
             choices = setting.inputs["choices"]
             metrics = score_choices(model, choices, encoder, setting.context, out / "choices.parquet")
@@ -83,7 +84,7 @@ class _Packed(Data):
     def batch(self, step: int) -> list[Batch]:
         import torch
 
-        from trainer.data import DocumentIds
+        from windtunnel.trainer.data.sampler import DocumentIds
 
         first = step * self.rows
         ids = torch.from_numpy(self.windows.tokens(first, first + self.rows))

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from trainer.chat_objective import ChatObjective
-from trainer.chat_rows import Rows
-from trainer.objective import Batch, Loss, Setting
+from windtunnel.trainer.data.batch import Batch
+from windtunnel.trainer.data.chat_rows import Rows
+from windtunnel.trainer.objectives._chat_objective import ChatObjective
+from windtunnel.trainer.objectives._objective import Loss, Setting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,8 +37,8 @@ class Dpo(ChatObjective):
         """Return the summed loss over the micro-batch's pairs."""
         import torch
 
-        from trainer.preference_losses import LOSSES, Pairs
-        from trainer.target_logps import sum_by_owner, target_log_probs
+        from windtunnel.trainer.losses.preference import LOSSES, Pairs
+        from windtunnel.trainer.losses.target_logps import sum_by_owner, target_log_probs
 
         values = target_log_probs(model, batch.tensors)
         owners, reference = (batch.tensors[name].to(values.device) for name in ("owners", "reference"))
@@ -58,7 +59,7 @@ class Dpo(ChatObjective):
 
     def extra(self, setting: Setting, model: PreTrainedModel, rows: Rows) -> dict[str, np.ndarray]:
         """Return the reference's log-probabilities, float32 [rows, 2]; those of held-out rows are kept for later."""
-        from trainer.reference_logps import keep, reference_logps
+        from windtunnel.trainer.objectives._reference_logps import keep, reference_logps
 
         share = self.shares(model, setting)
         if "held_out_preferences" in setting.inputs:
@@ -68,8 +69,8 @@ class Dpo(ChatObjective):
 
     def judge(self, model: PreTrainedModel, setting: Setting, rows: Rows, share: bool, path: Path) -> dict[str, float]:
         """Score held-out pairs by the implicit reward, beta times the log-ratio to the reference."""
-        from trainer.chat_evaluate import score_preferences
-        from trainer.reference_logps import kept
+        from windtunnel.trainer.eval.chat_evaluate import score_preferences
+        from windtunnel.trainer.objectives._reference_logps import kept
 
         reference = kept("held_out", setting.cache)
         return score_preferences(model, rows, self.micro_tokens, share, path, reference, self.beta)

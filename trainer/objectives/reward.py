@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from schemas import plugin
-from trainer.chat_objective import ChatObjective
-from trainer.chat_rows import Rows
-from trainer.objective import Batch, Data, Evaluation, Loss, Setting
+from windtunnel.schemas import plugin
+from windtunnel.trainer.data.batch import Batch
+from windtunnel.trainer.data.chat_rows import Rows
+from windtunnel.trainer.objectives._chat_objective import ChatObjective
+from windtunnel.trainer.objectives._objective import Data, Evaluation, Loss, Setting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -39,13 +40,13 @@ class Reward(ChatObjective):
 
     def adopt(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with a reward head in place of its language-model head."""
-        from trainer.reward_model import with_reward_head
+        from windtunnel.trainer.objectives._reward_model import with_reward_head
 
         return with_reward_head(model)
 
     def open(self, setting: Setting, model: PreTrainedModel) -> Data:
         """Return the stage's pairs; the padding token is chosen so that transformers reads the reward where we do."""
-        from trainer.reward_model import choose_padding
+        from windtunnel.trainer.objectives._reward_model import choose_padding
 
         data = super().open(setting, model)
         choose_padding(setting.tokenizer, model)
@@ -57,8 +58,8 @@ class Reward(ChatObjective):
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
         """Return the summed loss over the micro-batch's pairs."""
-        from trainer.preference_losses import reward_loss
-        from trainer.reward_model import rewards
+        from windtunnel.trainer.losses.preference import reward_loss
+        from windtunnel.trainer.objectives._reward_model import rewards
 
         chosen, rejected = rewards(model, batch.tensors).view(-1, 2).unbind(1)
         losses = reward_loss(chosen, rejected, batch.tensors["asked"].to(chosen.device), self.centering)
@@ -81,7 +82,7 @@ class Reward(ChatObjective):
 
     def judge(self, model: PreTrainedModel, setting: Setting, rows: Rows, share: bool, path: Path) -> dict[str, float]:
         """Score held-out pairs by the head."""
-        from trainer.chat_evaluate import write_preferences
-        from trainer.reward_model import pair_rewards
+        from windtunnel.trainer.eval.chat_evaluate import write_preferences
+        from windtunnel.trainer.objectives._reward_model import pair_rewards
 
         return write_preferences(rows, pair_rewards(model, rows, self.micro_tokens, share), "reward", path)

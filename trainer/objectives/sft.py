@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from trainer.chat_objective import ChatObjective
-from trainer.chat_rows import Rows
-from trainer.objective import Batch, Loss, Setting
+from windtunnel.trainer.data.batch import Batch
+from windtunnel.trainer.data.chat_rows import Rows
+from windtunnel.trainer.objectives._chat_objective import ChatObjective
+from windtunnel.trainer.objectives._objective import Loss, Setting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,12 +29,12 @@ class Sft(ChatObjective):
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
         """Return the summed loss over the micro-batch's learnt tokens."""
-        from trainer.target_logps import summed_target_nats
+        from windtunnel.trainer.losses.target_logps import summed_target_nats
 
         return Loss(summed_target_nats(model, batch.tensors), float(len(batch.tensors["labels"])), {})
 
     def judge(self, model: PreTrainedModel, setting: Setting, rows: Rows, share: bool, path: Path) -> dict[str, float]:
         """Say which answer of each held-out pair the model finds likelier per byte: there is no reference here."""
-        from trainer.chat_evaluate import score_preferences
+        from windtunnel.trainer.eval.chat_evaluate import score_preferences
 
         return score_preferences(model, rows, self.micro_tokens, share, path)

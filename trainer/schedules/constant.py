@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from trainer.schedule import Schedule
+from windtunnel.trainer.schedules._schedule import Schedule
 
 
 class Constant(Schedule):

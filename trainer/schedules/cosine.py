@@ -6,7 +6,7 @@ import math
 
 from pydantic import Field
 
-from trainer.schedule import Schedule
+from windtunnel.trainer.schedules._schedule import Schedule
 
 
 class Cosine(Schedule):

@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from trainer.schedule import Schedule
+from windtunnel.trainer.schedules._schedule import Schedule
 
 
 class WarmupStableDecay(Schedule):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from trainer.task import Item, Task, Text, sentences
+from windtunnel.trainer.tasks._task import Item, Task, Text, sentences
 
 
 class Copying(Task):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from trainer.task import Item, Task, Text, sentences
+from windtunnel.trainer.tasks._task import Item, Task, Text, sentences
 
 # What is asked for, and how it looks. The pattern's group is the answer.
 FIELDS = {

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from trainer.task import Item, Task, Text
+from windtunnel.trainer.tasks._task import Item, Task, Text
 
 # "Subject (more about it) is a definition."; the subject begins with a capital and holds no clause of its own.
 LEAD = re.compile(

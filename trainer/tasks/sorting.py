@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from trainer.task import Item, Task, Text, first_line, tidy
+from windtunnel.trainer.tasks._task import Item, Task, Text, first_line, tidy
 
 
 class Sorting(Task):

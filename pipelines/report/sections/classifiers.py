@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from generators.calibration import wilson
-from pipelines.report import units
-from pipelines.report.charts import Scale, Tick, line, number, ticks
-from pipelines.report.made import Made, Section, read_json, shown
-from schemas.artifact import Artifact
-from schemas.records import Record
+from windtunnel.generators.judging.calibration import wilson
+from windtunnel.pipelines.report import units
+from windtunnel.pipelines.report.charts import Scale, Tick, line, number, ticks
+from windtunnel.pipelines.report.made import Made, Section, read_json, shown
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.records import Record
 
 UNIT = Scale(0.0, 1.0)
 FEW = 100  # held-out documents of a class below which figures are called rough

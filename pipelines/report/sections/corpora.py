@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pipelines.report.funnel import Funnel, funnels
-from pipelines.report.made import Made, Section
+from windtunnel.pipelines.report.funnel import Funnel, funnels
+from windtunnel.pipelines.report.made import Made, Section
 
 
 class Corpora(Section):

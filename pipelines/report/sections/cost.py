@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pipelines.report import units
-from pipelines.report.made import Made, Section, read_json
-from schemas.artifact import Artifact
-from schemas.records import Record
+from windtunnel.pipelines.report import units
+from windtunnel.pipelines.report.made import Made, Section, read_json
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.records import Record
 
 
 class StepCost(Record):

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from pipelines.report import units
-from pipelines.report.charts import Scale, Tick, band, binned, line, series, ticks
-from pipelines.report.made import Made, Section
-from schemas.records import Record
+from windtunnel.pipelines.report import units
+from windtunnel.pipelines.report.charts import Scale, Tick, band, binned, line, series, ticks
+from windtunnel.pipelines.report.made import Made, Section
+from windtunnel.schemas.records import Record
 
 BINS = 100
 SETTLED = 0.15  # share of the tokens after which the loss sets the height of the chart: it starts at ln(vocabulary)
@@ -106,6 +106,6 @@ def _y_scale(means: list[np.ndarray]) -> Scale:
 
 
 def _result(artifact: Any) -> dict[str, Any]:
-    from pipelines.report.made import read_json
+    from windtunnel.pipelines.report.made import read_json
 
     return read_json(artifact.path / "result.json") or {}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pipelines.report import units
-from pipelines.report.charts import shade
-from pipelines.report.made import Made, Section, shown
-from pipelines.showing.wording import digits_for, plain, signed, span
-from schemas.records import Record
-from schemas.results import Comparison
+from windtunnel.pipelines.report import units
+from windtunnel.pipelines.report.charts import shade
+from windtunnel.pipelines.report.made import Made, Section, shown
+from windtunnel.pipelines.report.wording import digits_for, plain, signed, span
+from windtunnel.schemas.records import Record
+from windtunnel.schemas.results import Comparison
 
 
 class Cell(Record):

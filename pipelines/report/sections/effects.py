@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pipelines.report.charts import Tick, scale_for, ticks
-from pipelines.report.made import Made, Section
-from pipelines.showing.wording import LABEL, digits_for, percent, plain, sentence, signed, span
-from schemas.records import Record
-from schemas.results import Comparison, Effect
+from windtunnel.pipelines.report.charts import Tick, scale_for, ticks
+from windtunnel.pipelines.report.made import Made, Section
+from windtunnel.pipelines.report.wording import LABEL, digits_for, percent, plain, sentence, signed, span
+from windtunnel.schemas.records import Record
+from windtunnel.schemas.results import Comparison, Effect
 
 
 class Lane(Record):

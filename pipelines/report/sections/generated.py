@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from pipelines.report import units
-from pipelines.report.made import Made, Section, shown
-from pipelines.showing.printable import printable
-from schemas.artifact import Artifact
-from schemas.records import Record
+from windtunnel.pipelines.report import units
+from windtunnel.pipelines.report.made import Made, Section, shown
+from windtunnel.pipelines.report.printable import printable
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.records import Record
 
 SAMPLES = 5
 PER_REASON = 3

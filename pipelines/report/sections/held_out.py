@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from pipelines.report import units
-from pipelines.report.made import Made, Section, read_json, shown
-from pipelines.steps.compare import describe
-from schemas.records import Record
+from windtunnel.pipelines.report import units
+from windtunnel.pipelines.report.made import Made, Section, read_json, shown
+from windtunnel.schemas.records import Record
+from windtunnel.trainer.stats.compare import describe
 
 
 class Slice(Record):

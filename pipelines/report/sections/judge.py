@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from pipelines.report import units
-from pipelines.report.judged import Judged, Tally, judged, tally
-from pipelines.report.made import Made, Section, shown
-from pipelines.report.rated import Aspect, aspects, rated
-from schemas.artifact import Artifact
-from schemas.records import Record
+from windtunnel.pipelines.report import units
+from windtunnel.pipelines.report.judged import Judged, Tally, judged, tally
+from windtunnel.pipelines.report.made import Made, Section, shown
+from windtunnel.pipelines.report.rated import Aspect, aspects, rated
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.records import Record
 
 FILE = "calibration.json"
 COIN = 0.5

@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from pipelines.report import units
-from pipelines.report.charts import Tick, number, scale_for, ticks
-from pipelines.report.made import Made, Section, shown
-from schemas.artifact import Artifact
-from schemas.records import Record
+from windtunnel.pipelines.report import units
+from windtunnel.pipelines.report.charts import Tick, number, scale_for, ticks
+from windtunnel.pipelines.report.made import Made, Section, shown
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.records import Record
 
 BINS = 30
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from pipelines.report import units
-from pipelines.report.made import Made, Section, read_json, shown
-from pipelines.report.sections.effects import p_value
-from pipelines.showing.wording import LABEL, digits_for, further, percent, plain, signed, span, width_note
-from schemas.records import Record
-from schemas.results import Comparison, Effect
+from windtunnel.pipelines.report import units
+from windtunnel.pipelines.report.made import Made, Section, read_json, shown
+from windtunnel.pipelines.report.sections.effects import p_value
+from windtunnel.pipelines.report.wording import LABEL, digits_for, further, percent, plain, signed, span, width_note
+from windtunnel.schemas.records import Record
+from windtunnel.schemas.results import Comparison, Effect
 
 
 class Line(Record):

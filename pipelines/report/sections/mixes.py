@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from pipelines.report import units
-from pipelines.report.charts import series
-from pipelines.report.made import Made, Section, read_json, shown
-from schemas.records import Record
+from windtunnel.pipelines.report import units
+from windtunnel.pipelines.report.charts import series
+from windtunnel.pipelines.report.made import Made, Section, read_json, shown
+from windtunnel.schemas.records import Record
 
 MANY_EPOCHS = 4.0  # beyond about four repeats, more of the same text helps less and less (Muennighoff et al. 2023)
 

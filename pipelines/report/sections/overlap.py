@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from pipelines.report import units
-from pipelines.report.made import Made, Section, shown
-from schemas.artifact import Artifact
-from schemas.decontamination import HELD_OUT
-from schemas.records import Record
+from windtunnel.pipelines.recipe.decontamination import HELD_OUT
+from windtunnel.pipelines.report import units
+from windtunnel.pipelines.report.made import Made, Section, shown
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.records import Record
 
 
 class Evaluation(Record):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pipelines.report.made import Made, Section, read_json, shown
-from schemas.artifact import Artifact
-from schemas.records import Record
+from windtunnel.pipelines.report.made import Made, Section, read_json, shown
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.records import Record
 
 
 class Origin(Record):

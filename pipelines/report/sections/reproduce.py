@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import yaml
 
-from pipelines.report.made import Made, Section
+from windtunnel.pipelines.report.made import Made, Section
 
 
 class Reproduce(Section):

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import polars as pl
 
-from pipelines.report.charts import Scale, Tick, number
-from pipelines.report.made import Made, Section, shown
-from pipelines.steps.stats import STEPS
-from schemas.artifact import Artifact
-from schemas.records import Record
+from windtunnel.pipelines.datasets.stats import STEPS
+from windtunnel.pipelines.report.charts import Scale, Tick, number
+from windtunnel.pipelines.report.made import Made, Section, shown
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.records import Record
 
 PLOTS = 6  # measures drawn of a corpus
 BARS_AN_OCTAVE = 2

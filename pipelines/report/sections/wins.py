@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import polars as pl
 
-from pipelines.report import units
-from pipelines.report.judged import Judged, Tally, judged, tally, texts
-from pipelines.report.made import Made, Section
-from pipelines.showing.printable import printable
-from schemas.records import Record
+from windtunnel.pipelines.report import units
+from windtunnel.pipelines.report.judged import Judged, Tally, judged, tally, texts
+from windtunnel.pipelines.report.made import Made, Section
+from windtunnel.pipelines.report.printable import printable
+from windtunnel.schemas.records import Record
 
 EXAMPLES = 3
 CHARACTERS = 500

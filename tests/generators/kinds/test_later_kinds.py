@@ -5,17 +5,17 @@ import math
 
 import pytest
 
-from generators.completion import Completion
-from generators.generator import Failed, Kept
-from generators.kinds.alpaca import Alpaca
-from generators.kinds.best_of_n import BestOfN
-from generators.kinds.evol_instruct import EvolInstruct
-from generators.kinds.lima import Lima
-from generators.kinds.magpie import Magpie
-from generators.kinds.orca import Orca
-from generators.kinds.sharegpt import ShareGPT
-from generators.kinds.ultrainteract import UltraInteract
-from generators.scripted import contents, reasons, session
+from windtunnel.generators.client.completion import Completion
+from windtunnel.generators.core.generator import Failed, Kept
+from windtunnel.generators.core.scripted import contents, reasons, session
+from windtunnel.generators.kinds.alpaca import Alpaca
+from windtunnel.generators.kinds.best_of_n import BestOfN
+from windtunnel.generators.kinds.evol_instruct import EvolInstruct
+from windtunnel.generators.kinds.lima import Lima
+from windtunnel.generators.kinds.magpie import Magpie
+from windtunnel.generators.kinds.orca import Orca
+from windtunnel.generators.kinds.sharegpt import ShareGPT
+from windtunnel.generators.kinds.ultrainteract import UltraInteract
 
 
 def asked(number=0, text="Name a river.", answer=None, source="s"):

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from blake3 import blake3
 
-from generators import seed_tasks
-from generators.completion import Completion
-from generators.generator import Dropped, Failed, Kept
-from generators.kinds.self_instruct import SelfInstruct
-from generators.scripted import ScriptedSession, contents, reasons, session
-from schemas.errors import InputError
+from windtunnel.generators.client.completion import Completion
+from windtunnel.generators.core.generator import Dropped, Failed, Kept
+from windtunnel.generators.core.scripted import ScriptedSession, contents, reasons, session
+from windtunnel.generators.kinds.self_instruct import SelfInstruct
+from windtunnel.generators.text import seed_tasks
+from windtunnel.schemas.errors import InputError
 
 TEN = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrs"]
@@ -245,8 +245,8 @@ def test_our_seed_tasks():
     assert len(tasks) == 175 and 25 <= sum(t.is_classification for t in tasks) <= 30
     assert len({t.id for t in tasks}) == len({t.name for t in tasks}) == len({t.instruction for t in tasks}) == 175
     assert all(i.output.strip() == i.output and i.input != i.output for t in tasks for i in t.instances)
-    from generators.instructions import unsuitable
-    from generators.novelty import RougeGate
+    from windtunnel.generators.text.instructions import unsuitable
+    from windtunnel.generators.text.novelty import RougeGate
 
     gate = RougeGate()
     for task in tasks:

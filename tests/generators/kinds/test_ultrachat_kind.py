@@ -5,13 +5,13 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from generators import excerpts, topics
-from generators.completion import Completion
-from generators.generator import Dropped, Failed, Kept
-from generators.groups import document_group, group_of
-from generators.kinds.ultrachat import END, UltraChat
-from generators.scripted import reasons, session
-from schemas.errors import InputError, RecipeError
+from windtunnel.generators.client.completion import Completion
+from windtunnel.generators.core.generator import Dropped, Failed, Kept
+from windtunnel.generators.core.scripted import reasons, session
+from windtunnel.generators.kinds.ultrachat import END, UltraChat
+from windtunnel.generators.text import excerpts, topics
+from windtunnel.generators.text.groups import document_group, group_of
+from windtunnel.schemas.errors import InputError, RecipeError
 
 ONE = {"world": 1}
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]

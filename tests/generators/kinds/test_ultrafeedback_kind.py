@@ -7,13 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from generators.completion import Completion
-from generators.generator import Dropped, Failed, Kept
-from generators.kinds.ultrafeedback import ASPECTS, UltraFeedback
-from generators.material import Table
-from generators.prompt import load
-from generators.rows import Sheets
-from generators.scripted import ScriptedSession, _NoClient, reasons
+from windtunnel.generators.client.completion import Completion
+from windtunnel.generators.core.generator import Dropped, Failed, Kept
+from windtunnel.generators.core.material import Table
+from windtunnel.generators.core.prompt import load
+from windtunnel.generators.core.rows import Sheets
+from windtunnel.generators.core.scripted import ScriptedSession, _NoClient, reasons
+from windtunnel.generators.kinds.ultrafeedback import ASPECTS, UltraFeedback
 
 TEXTS = {"a": "Answer alpha.", "b": "Answer beta.", "c": "Answer gamma.", "d": "Answer delta."}
 PROMPT = {

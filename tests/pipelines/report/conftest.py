@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.duplicates.clusters import CLUSTER
-from pipelines.steps.compare import Compare
-from pipelines.steps.corpus import Corpus
-from pipelines.steps.decide import Decide
-from schemas.artifact import MANIFEST, Artifact, Manifest, canonical_json, key_of, write_text
-from schemas.records import DECISION, DOCUMENT, document_id
-from schemas.work import Counts, Work
+from windtunnel.pipelines.datasets.corpus import Corpus
+from windtunnel.pipelines.dedup.matching.clusters import CLUSTER
+from windtunnel.pipelines.filters._decide import Decide
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, canonical_json, key_of, write_text
+from windtunnel.schemas.records import DECISION, DOCUMENT, document_id
+from windtunnel.schemas.work import Counts, Work
+from windtunnel.trainer.stats.compare import Compare
 
 HOSTILE = (
     "<script>document.title = 'planted'</script>",

@@ -15,19 +15,19 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from generators.win_rate import WINS
-from pipelines.conduct import _answer
-from pipelines.report import collect
-from pipelines.report.page import render
-from pipelines.showing.compare_tables import further_line
-from pipelines.showing.wording import width_note
-from pipelines.steps.compare import Compare
-from schemas.artifact import MANIFEST, Artifact, Manifest, write_text
-from schemas.records import PREFERENCE
-from schemas.results import Comparison
-from trainer.answers import ANSWERS
-from trainer.chat_evaluate import PREFERENCES
-from trainer.task_scores import ITEMS, summary
+from windtunnel.generators.judging.win_rate import WINS
+from windtunnel.pipelines.report import collect
+from windtunnel.pipelines.report.page import render
+from windtunnel.pipelines.report.wording import width_note
+from windtunnel.pipelines.run_recipe import _answer
+from windtunnel.pipelines.views.compare_tables import further_line
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
+from windtunnel.schemas.records import PREFERENCE
+from windtunnel.schemas.results import Comparison
+from windtunnel.trainer.eval.answers import ANSWERS
+from windtunnel.trainer.eval.chat_evaluate import PREFERENCES
+from windtunnel.trainer.eval.task_scores import ITEMS, summary
+from windtunnel.trainer.stats.compare import Compare
 
 HOSTILE = "<script>document.title='planted'</script>\u202e\x00 {{ 7*7 }}"
 RECIPE: dict[str, Any] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.report import collect, write_report
+from windtunnel.pipelines.report import collect, write_report
 
 pytestmark = pytest.mark.browser
 

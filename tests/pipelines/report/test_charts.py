@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.report import units
-from pipelines.report.charts import Scale, band, binned, line, number, scale_for, series, shade, ticks
+from windtunnel.pipelines.report import units
+from windtunnel.pipelines.report.charts import Scale, band, binned, line, number, scale_for, series, shade, ticks
 
 
 @pytest.mark.parametrize(

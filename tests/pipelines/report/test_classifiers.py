@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.measuring.quality_scores import figures
-from pipelines.report import collect
-from pipelines.report.made import Made
-from pipelines.report.page import render
-from pipelines.report.sections.classifiers import Classifiers
-from schemas.artifact import MANIFEST, Artifact, Manifest, write_text
-from schemas.work import Counts
+from windtunnel.pipelines.report import collect
+from windtunnel.pipelines.report.made import Made
+from windtunnel.pipelines.report.page import render
+from windtunnel.pipelines.report.sections.classifiers import Classifiers
+from windtunnel.pipelines.scorers.metrics import figures
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
+from windtunnel.schemas.work import Counts
 
 HOSTILE = "<b>liked</b>"
 

@@ -8,12 +8,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines.report import collect
-from pipelines.report.made import Made
-from pipelines.report.page import render
-from pipelines.report.sections.overlap import Overlap
-from schemas.artifact import MANIFEST, Artifact, Manifest, write_text
-from schemas.work import Counts
+from windtunnel.pipelines.report import collect
+from windtunnel.pipelines.report.made import Made
+from windtunnel.pipelines.report.page import render
+from windtunnel.pipelines.report.sections.overlap import Overlap
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
+from windtunnel.schemas.work import Counts
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202e"
 COLUMNS = ("items", "items_too_short", "items_met", "ngrams", "ngrams_found", "ngrams_common", "documents")

@@ -12,11 +12,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipelines.report import collect, write_report
-from pipelines.report.collect import section_classes
-from pipelines.report.page import render
-from schemas.artifact import MANIFEST, Artifact, Manifest, write_text
-from schemas.results import Comparison
+from windtunnel.pipelines.report import collect, write_report
+from windtunnel.pipelines.report.collect import section_classes
+from windtunnel.pipelines.report.page import render
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
+from windtunnel.schemas.results import Comparison
 
 HOSTILE = (
     "<script>document.title = 'planted'</script>",

@@ -9,13 +9,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.report import collect
-from pipelines.report.made import Made
-from pipelines.report.page import render
-from pipelines.report.sections.statistics import Statistics, _bars, _figure, _place
-from pipelines.steps.stats import Statistics as Work
-from schemas.artifact import MANIFEST, Artifact, Manifest, write_text
-from schemas.work import Counts
+from windtunnel.pipelines.datasets.stats import Statistics as Work
+from windtunnel.pipelines.report import collect
+from windtunnel.pipelines.report.made import Made
+from windtunnel.pipelines.report.page import render
+from windtunnel.pipelines.report.sections.statistics import Statistics, _bars, _figure, _place
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
+from windtunnel.schemas.work import Counts
 
 HOSTILE = "<b>clean</b>"
 

@@ -1,0 +1,1 @@
+"""Client of OpenAI-compatible servers: concurrency, retries, and a store of every completion."""

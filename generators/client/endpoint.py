@@ -1,0 +1,47 @@
+"""Where a model answers: a URL, the model's name there, its revision, and the name of the variable with the key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit, urlunsplit
+
+from windtunnel.schemas.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An OpenAI-compatible address such as `http://127.0.0.1:8000/v1`.
+
+    `name` is what requests say in `model` (the model's id by default). `revision` is a part of every store key: the
+    content hash of the weights for a server of our own; for a foreign URL, the address, unless the caller knows better.
+    `key_variable` names the environment variable that holds the key: the key itself is read when the client connects
+    and kept nowhere else. `price` is dollars per million prompt and completion tokens. `dialect` is `vllm` where
+    vLLM's own parameters are understood. `revive` is called when the address stops answering; it returns when the
+    server is up again and raises WindtunnelError when it will not be.
+    """
+
+    url: str
+    model: str
+    name: str = ""
+    revision: str = ""
+    key_variable: str | None = None
+    price: tuple[float, float] = (0.0, 0.0)
+    dialect: str = "openai"
+    revive: Callable[[], None] | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise RecipeError(f"{self.public_url!r} is no address of a model server: write http://HOST:PORT/v1")
+        object.__setattr__(self, "name", self.name or self.model)
+        object.__setattr__(self, "revision", self.revision or self.public_url)
+
+    @property
+    def public_url(self) -> str:
+        """The URL without user, password, query and fragment: those may hold secrets."""
+        parts = urlsplit(self.url)
+        host = parts.hostname or ""
+        host = f"[{host}]" if ":" in host else host
+        netloc = f"{host}:{parts.port}" if parts.port else host
+        return urlunsplit((parts.scheme, netloc, parts.path.rstrip("/"), "", ""))

@@ -1,0 +1,186 @@
+"""One endpoint's lane: how many requests are under way, when it may be asked again, and whether it is lost.
+
+A request that waits for its next attempt gives its slot to another, so a few failing requests never idle the server.
+A server that says "slow down" is believed for the whole lane at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from windtunnel.generators.client import protocol
+from windtunnel.generators.client.completion import Completion, Request, Usage
+from windtunnel.generators.client.endpoint import Endpoint
+from windtunnel.generators.client.faults import POLICIES, Fault, from_status
+from windtunnel.schemas.errors import RecipeError, WindtunnelError
+
+log = logging.getLogger(__name__)
+LONGEST_BACKOFF_SECONDS = 30.0
+FEWEST_KEY_CHARACTERS = 8  # a shorter one ("none", "ollama") keeps no secret, and replies hold it as a word
+LOST_AFTER = 32  # requests in a row, each with all its attempts spent, before the endpoint counts as lost
+
+
+class Lane:
+    """Answers requests by one endpoint, with all the patience that the policies allow."""
+
+    def __init__(self, endpoint: Endpoint, concurrency: int, timeout: float, backoff: float, usage: Usage):
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+        self.endpoint = endpoint
+        self.concurrency = concurrency
+        self._slots = asyncio.Semaphore(concurrency)
+        self._timeout = timeout
+        self._backoff = backoff
+        self._usage = usage
+        self._resume_at = 0.0  # monotonic seconds; nobody sends before
+        self._fatal: Fault | None = None
+        self._lost_in_a_row = 0
+        self._reviving = asyncio.Lock()
+        self._key = _secret(endpoint)
+        local = (urlsplit(endpoint.url).hostname or "") in ("127.0.0.1", "localhost", "::1")
+        self._sdk = AsyncOpenAI(
+            base_url=endpoint.url,
+            api_key=self._key or "none",  # never the SDK's own choice: that key belongs to another address
+            max_retries=0,
+            timeout=timeout,
+            http_client=DefaultAsyncHttpxClient(trust_env=not local, limits=_limits(concurrency)),
+        )
+
+    async def answer(self, request: Request, key: str) -> Completion:
+        """Return the completion, whatever it takes; an error code in it is final."""
+        tries: Counter[str] = Counter()
+        attempts = reasks = 0
+        while self._fatal is None:
+            found, fault, sent = await self._attempt(request, key, reasks)
+            attempts += sent
+            if fault is None and found.error is None:
+                self._lost_in_a_row = 0
+                return self._named(found, key, attempts)
+            code = fault.code if fault else str(found.error)
+            policy = POLICIES[code]
+            tries[code] += 1
+            if policy.fatal:
+                self._fatal = fault
+            if tries[code] > policy.retry + policy.reask:
+                return self._failed(found, fault, key, attempts)
+            self._usage.retries[code] += 1
+            log.debug("%s: %s, attempt %d", self.endpoint.name, code, attempts)
+            reasks += policy.reask > 0
+            if fault is not None:
+                await self._recover(fault, tries[code])
+        return self._failed(Completion(), self._fatal, key, attempts)
+
+    async def _attempt(self, request: Request, key: str, reask: int) -> tuple[Completion, Fault | None, int]:
+        """Return (completion, fault, HTTP requests sent) of one attempt."""
+        async with self._slots:
+            while (wait := self._resume_at - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+            if self._fatal is not None:
+                return Completion(), self._fatal, 0
+            self._usage.sent += 1
+            try:
+                text = await self._post(request, key, reask)
+                found = protocol.completion(request, text)
+            except Fault as fault:
+                return Completion(), fault, 1
+        self._account(found)
+        return found, None, 1
+
+    async def _post(self, request: Request, key: str, reask: int) -> str:
+        """Return the text of a reply with status 200; everything else is a Fault."""
+        from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
+
+        sent = protocol.body(request, self.endpoint.model, self.endpoint.dialect, key, reask)
+        try:
+            async with asyncio.timeout(self._timeout):
+                text = await self._sdk.post(protocol.path(request), cast_to=str, body=sent)
+        except (APITimeoutError, TimeoutError) as error:
+            raise Fault("timeout", f"no reply within {self._timeout:g} s") from error
+        except APIConnectionError as error:
+            raise Fault("connection", _chain(error)) from error
+        except APIStatusError as error:
+            raise self._redacted(from_status(error)) from error
+        except OpenAIError as error:
+            raise self._redacted(Fault("bad_reply", str(error))) from error
+        secret = len(self._key) >= FEWEST_KEY_CHARACTERS
+        return text.replace(self._key, "[key]") if secret and self._key in text else text
+
+    async def _recover(self, fault: Fault, tries: int) -> None:
+        """Wait as long as the fault asks for, and see to it that a server of ours is alive."""
+        if fault.code == "rate_limited":
+            wait = self._pause(tries) if fault.retry_after is None else fault.retry_after
+            self._resume_at = max(self._resume_at, time.monotonic() + wait)
+            return
+        if self.endpoint.revive and fault.code in ("connection", "server_error", "timeout"):
+            async with self._reviving:
+                await asyncio.to_thread(self.endpoint.revive)
+        await asyncio.sleep(self._pause(tries) if fault.retry_after is None else fault.retry_after)
+
+    def _pause(self, tries: int) -> float:
+        """Return seconds of exponential backoff with jitter, so that failed requests do not come back as one wave."""
+        return min(self._backoff * 2 ** (tries - 1), LONGEST_BACKOFF_SECONDS) * random.uniform(0.5, 1.0)
+
+    def _account(self, found: Completion) -> None:
+        self._usage.prompt_tokens += found.prompt_tokens
+        self._usage.completion_tokens += found.completion_tokens
+        prompt, completion = self.endpoint.price
+        self._usage.cost += (found.prompt_tokens * prompt + found.completion_tokens * completion) / 1e6
+
+    def _named(self, found: Completion, key: str, attempts: int) -> Completion:
+        return replace(found, model=self.endpoint.model, revision=self.endpoint.revision, key=key, attempts=attempts)
+
+    def _failed(self, found: Completion, fault: Fault | None, key: str, attempts: int) -> Completion:
+        """Return the final failure; raise when the endpoint itself is lost, for nothing else would end any better."""
+        if fault is not None:
+            found = replace(found, error=fault.code, detail=fault.detail)
+            if fault.policy.retry:
+                self._lost_in_a_row += 1
+            if self._lost_in_a_row >= LOST_AFTER:
+                raise WindtunnelError(
+                    f"{self.endpoint.name} at {self.endpoint.public_url} does not answer: {self._lost_in_a_row} "
+                    f"requests in a row failed for good, the last with {fault.code} ({fault.detail}). What was "
+                    "answered so far is in the completion store; start the same command again when the server is back."
+                )
+        return self._named(found, key, attempts)
+
+    def _redacted(self, fault: Fault) -> Fault:
+        if self._key:
+            fault.detail = fault.detail.replace(self._key, "[key]")
+        return fault
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._sdk.close()
+
+
+def _secret(endpoint: Endpoint) -> str:
+    if endpoint.key_variable is None:
+        return ""
+    if not (key := os.environ.get(endpoint.key_variable, "")):
+        raise RecipeError(
+            f"model {endpoint.name!r} takes its key from the environment variable {endpoint.key_variable}, "
+            "which is not set"
+        )
+    return key
+
+
+def _limits(concurrency: int) -> Any:
+    """Return connection limits that never queue inside the HTTP client, where a wait would count as a time-out."""
+    from openai import DEFAULT_CONNECTION_LIMITS
+
+    return type(DEFAULT_CONNECTION_LIMITS)(max_connections=concurrency, max_keepalive_connections=concurrency)
+
+
+def _chain(error: BaseException) -> str:
+    """Return the innermost cause: the SDK's own message is only "Connection error."."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,156 @@
+"""The completion store: one SQLite file that keeps every answer, so that no question is ever paid for twice.
+
+It survives success: a second run of a finished recipe reads all its completions from here and sends nothing. Rows are
+never updated. When two runs answer the same question at once, the first to arrive stays and both runs go on with it,
+so that they produce the same data.
+
+The file is in WAL mode with `synchronous=NORMAL`: a commit survives the death of the process at any moment, kill -9
+included; a power cut may lose the last commits, never the file. WAL needs a local disk, not a network file system.
+Keys of endpoints are not part of requests, so there is nothing here to leak.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from windtunnel.generators.client.completion import Completion, TokenLogprob
+from windtunnel.schemas.errors import InputError
+
+LAYOUT = 1
+BUSY_SECONDS = 60.0  # how long a writer waits for another process's commit
+READ_BATCH = 500  # SQLite's oldest limit on parameters of one statement is 999
+
+_CREATE = """
+CREATE TABLE IF NOT EXISTS completion (
+    key BLOB NOT NULL UNIQUE,      -- 32 bytes of blake3 over the whole request
+    model TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    error TEXT,                    -- only what would fail again; failures of the moment are not kept
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    created REAL NOT NULL,         -- seconds since 1970
+    request BLOB NOT NULL,         -- JSON, so that the file explains itself
+    reply BLOB NOT NULL            -- JSON: text, finish_reason, logprobs, detail
+);
+"""
+_READ = "SELECT key, model, revision, error, prompt_tokens, completion_tokens, reply FROM completion WHERE key IN ({})"
+_WRITE = "INSERT OR IGNORE INTO completion VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class CompletionStore:
+    """Completions by key. Usable from several threads and from several processes at once."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        try:
+            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            raise InputError(
+                f"{self.path} is not a usable completion store ({error}). Move it away and run again: "
+                "the completions in it would be asked for anew."
+            ) from error
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        (layout,) = self._db.execute("PRAGMA user_version").fetchone()
+        if layout not in (0, LAYOUT):
+            raise InputError(f"{self.path} has layout {layout}, this version reads layout {LAYOUT}: use another file")
+        self._db.execute("BEGIN IMMEDIATE")  # two processes may open a new file at once
+        self._db.execute(_CREATE)
+        self._db.execute(f"PRAGMA user_version={LAYOUT}")
+        self._db.execute("COMMIT")
+
+    def read(self, keys: Iterable[str]) -> dict[str, Completion]:
+        """Return the completions that are there, by key, each marked `cached`."""
+        found: dict[str, Completion] = {}
+        wanted = [bytes.fromhex(key) for key in keys]
+        for start in range(0, len(wanted), READ_BATCH):
+            part = wanted[start : start + READ_BATCH]
+            with self._lock:
+                rows = self._db.execute(_READ.format(",".join("?" * len(part))), part).fetchall()
+            found.update((row[0].hex(), _completion(row)) for row in rows)
+        return found
+
+    def write(self, completion: Completion, request: Mapping[str, Any]) -> Completion:
+        """Keep a completion and return the one that is kept: an earlier one, when another run was faster."""
+        reply = {
+            "text": completion.text,
+            "finish_reason": completion.finish_reason,
+            "detail": completion.detail,
+            "logprobs": completion.logprobs and [[t.token, t.logprob, t.top] for t in completion.logprobs],
+        }
+        row = (
+            bytes.fromhex(completion.key),
+            completion.model,
+            completion.revision,
+            completion.error,
+            completion.prompt_tokens,
+            completion.completion_tokens,
+            time.time(),
+            orjson.dumps(request),
+            orjson.dumps(reply),
+        )
+        with self._lock:
+            written = self._db.execute(_WRITE, row).rowcount
+        if written:
+            return completion
+        return replace(self.read([completion.key])[completion.key], attempts=completion.attempts)
+
+    def __len__(self) -> int:
+        with self._lock:
+            return self._db.execute("SELECT count(*) FROM completion").fetchone()[0]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield every row as a plain dictionary, in the order of arrival."""
+        query = "SELECT key, model, revision, error, prompt_tokens, completion_tokens, created, request, reply"
+        last = 0
+        while True:
+            with self._lock:
+                batch = self._db.execute(
+                    f"{query}, rowid FROM completion WHERE rowid > ? ORDER BY rowid LIMIT {READ_BATCH}", (last,)
+                ).fetchall()
+            if not batch:
+                return
+            last = batch[-1][-1]
+            names = ("key", "model", "revision", "error", "prompt_tokens", "completion_tokens", "created")
+            for row in batch:
+                whole = dict(zip(names, row, strict=False)) | {"key": row[0].hex()}
+                yield whole | {"request": orjson.loads(row[7]), "reply": orjson.loads(row[8])}
+
+    def close(self) -> None:
+        """Close the file; the last one to leave folds the WAL into it."""
+        with self._lock:
+            self._db.close()
+
+
+def _completion(row: tuple[Any, ...]) -> Completion:
+    key, model, revision, error, prompt_tokens, completion_tokens, reply = row
+    data = orjson.loads(reply)
+    logprobs = data["logprobs"]
+    return Completion(
+        text=data["text"],
+        finish_reason=data["finish_reason"],
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        logprobs=None
+        if logprobs is None
+        else tuple(TokenLogprob(token, value, tuple((t, p) for t, p in top)) for token, value, top in logprobs),
+        error=error,
+        detail=data["detail"],
+        model=model,
+        revision=revision,
+        key=key.hex(),
+        cached=True,
+    )

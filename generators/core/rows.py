@@ -1,0 +1,133 @@
+"""Rows as they lie on disk: built with their id and lineage, written in batches, each file whole or not there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from windtunnel.generators.core.generator import Dropped, Generator, Kept, Outcome
+from windtunnel.schemas.artifact import canonical_json, writing
+from windtunnel.schemas.records import document_id
+
+DROPPED = pa.schema(
+    [
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("stage", pa.string(), nullable=False),  # the step of the kind that decided
+        pa.field("failed", pa.bool_(), nullable=False),  # true: the model gave no usable answer; false: refused
+        pa.field("raw", pa.large_string(), nullable=False),  # what the model had said, as it came
+        pa.field("lineage", pa.string()),
+    ]
+)
+
+Messages = Sequence[Mapping[str, str]]
+BATCH = 512
+
+
+def message(role: str, content: str) -> dict[str, str]:
+    """Return a chat message."""
+    return {"role": role, "content": content}
+
+
+def conversation_row(messages: Messages, source: str, lineage: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of windtunnel.schemas.records.CONVERSATION; its id is the hash of source and messages."""
+    messages = [message(m["role"], m["content"]) for m in messages]
+    return {
+        "id": document_id(source, canonical_json(messages)),
+        "messages": messages,
+        "source": source,
+        "lineage": canonical_json(lineage),
+    }
+
+
+def preference_row(
+    prompt: Messages,
+    chosen: str,
+    rejected: str,
+    ratings: tuple[float | None, float | None],
+    judge: str | None,
+    source: str,
+    lineage: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return a row of windtunnel.schemas.records.PREFERENCE with the two answers as one assistant message each."""
+    prompt = [message(m["role"], m["content"]) for m in prompt]
+    return {
+        "id": document_id(source, canonical_json([prompt, chosen, rejected])),
+        "prompt": prompt,
+        "chosen": [message("assistant", chosen)],
+        "rejected": [message("assistant", rejected)],
+        "rating_chosen": ratings[0],
+        "rating_rejected": ratings[1],
+        "judge": judge,
+        "source": source,
+        "lineage": canonical_json(lineage),
+    }
+
+
+class Sheets:
+    """The files of one shard: rows, drops and the kind's own tables; streamed, renamed into place at the end."""
+
+    def __init__(self, kind: Generator, out: Path, rank: int) -> None:
+        schemas = {"rows": kind.output, "dropped": DROPPED, **kind.tables}
+        self._schemas = schemas
+        self._stack = ExitStack()
+        self._buffers: dict[str, list[dict[str, Any]]] = {name: [] for name in schemas}
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        for name, schema in schemas.items():
+            path = self._stack.enter_context(writing(out / name / f"{rank:05d}.parquet"))
+            self._writers[name] = self._stack.enter_context(pq.ParquetWriter(path, schema, compression="zstd"))
+        self.kept = 0
+        self.bytes = 0
+        self.dropped: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
+
+    def __enter__(self) -> Sheets:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if error is None:
+            for name in self._buffers:
+                self._flush(name)
+        self._stack.__exit__(kind, error, trace)
+
+    def take(self, outcome: Outcome) -> None:
+        """Write an outcome and count it."""
+        if isinstance(outcome, Kept):
+            self.kept += 1
+            self.bytes += _content_bytes(outcome.row)
+            self._add("rows", outcome.row)
+        elif isinstance(outcome, Dropped):
+            self.dropped[outcome.reason] += 1
+            self._add("dropped", _dropped(outcome.reason, outcome.stage, False, outcome.raw, outcome.lineage))
+        else:
+            self.failed[outcome.error] += 1
+            self._add("dropped", _dropped(outcome.error, outcome.stage, True, outcome.detail, outcome.lineage))
+        for name, rows in outcome.extra.items():
+            for row in rows:
+                self._add(name, row)
+
+    def _add(self, name: str, row: dict[str, Any]) -> None:
+        self._buffers[name].append(row)
+        if len(self._buffers[name]) >= BATCH:
+            self._flush(name)
+
+    def _flush(self, name: str) -> None:
+        if self._buffers[name]:
+            self._writers[name].write_table(pa.Table.from_pylist(self._buffers[name], schema=self._schemas[name]))
+            self._buffers[name].clear()
+
+
+def _dropped(reason: str, stage: str, failed: bool, raw: str, lineage: Mapping[str, Any]) -> dict[str, Any]:
+    raw = raw.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate from a broken reply must not stop the shard
+    return {"reason": reason, "stage": stage, "failed": failed, "raw": raw, "lineage": canonical_json(lineage)}
+
+
+def _content_bytes(row: Mapping[str, Any]) -> int:
+    """Return the bytes of all message contents of a row."""
+    lists = (value for key, value in row.items() if key in ("messages", "prompt", "chosen", "rejected"))
+    return sum(len(m["content"].encode("utf-8", "replace")) for messages in lists for m in messages)

@@ -1,0 +1,52 @@
+"""What a judge means by the token it writes: probabilities over its labels, from log probabilities where there are any.
+
+The most probable label alone throws away how sure the judge is (Liu et al. 2023, G-Eval; AlpacaEval 2 weights its
+annotations in this way). The mass on the label tokens is renormalised; the rest of the vocabulary says nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from windtunnel.generators.client.completion import Completion
+
+
+def probabilities(completion: Completion, labels: Sequence[str]) -> dict[str, float] | None:
+    """Return probabilities by label that sum to 1; None when the reply gives no label at all.
+
+    Tokens count for the label that they are but for white space around it. Without log probabilities, a reply that
+    begins with a label as a word of its own is a certain vote for it.
+    """
+    mass = dict.fromkeys(labels, 0.0)
+    for token, logprob in _alternatives(completion).items():
+        if token.strip() in mass:
+            mass[token.strip()] += math.exp(logprob)
+    total = sum(mass.values())
+    if total > 0:
+        return {label: value / total for label, value in mass.items()}
+    said = re.match(r"\W*(\w+)", completion.text)
+    if said and said[1] in mass:
+        return {label: float(label == said[1]) for label in labels}
+    return None
+
+
+def expectation(probability: Mapping[str, float]) -> float:
+    """Return the mean grade of probabilities over grades written as digits."""
+    return sum(int(label) * p for label, p in probability.items())
+
+
+def greater(one: Mapping[str, float], other: Mapping[str, float]) -> float:
+    """Return the probability that a grade drawn from `one` is above one drawn from `other`; equal grades count half."""
+    return sum(
+        p * q * (1.0 if int(a) > int(b) else 0.5 if a == b else 0.0) for a, p in one.items() for b, q in other.items()
+    )
+
+
+def _alternatives(completion: Completion) -> dict[str, float]:
+    """Return log probabilities of the first token that is not white space."""
+    for token in completion.logprobs or ():
+        if token.token.strip():
+            return {token.token: token.logprob, **dict(token.top)}
+    return {}

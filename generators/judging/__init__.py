@@ -1,0 +1,1 @@
+"""Judging: ratings, pairs, win rates and the calibration of judges."""

@@ -1,0 +1,210 @@
+"""How far a judge can be trusted: its agreement with people beside theirs with each other, and its known biases.
+
+All shares are over pairs, and a pair with several labels counts once.
+
+- agreement: how often the judge's verdict (a, b or tie) equals a label, averaged over the pair's labels: what one
+  would expect against one labeller taken at random. [low, high] is Wilson's 95 % interval over pairs: it stays honest
+  for small samples and shares near 0 and 1, and is on the wide side for pairs with several labels.
+- human_ceiling: the same question for people, leaving one out: how often a label equals another label of the same
+  pair, averaged over all ways to choose the two. A judge that is as good as one more labeller reaches it in
+  expectation. null when no pair has two labels.
+- kappa: Cohen's, over a, b and tie; chance agreement from the judge's and the labels' own shares; 0 when chance
+  already agrees in full. A judge that always says the same has exactly 0.
+- baselines: agreement of the longer answer, of the answer named a, and of a fair coin between a and b (expected).
+- swap_consistency: share of pairs with the same verdict in both orders.
+- length_preference: share of verdicts for the longer answer, among pairs of unequal length that are no ties for the
+  judge; null when there are none.
+- brier, ece: of the probability that a is better (mean of both orders) against labels a = 1, b = 0, tie = 1/2:
+  the mean squared difference, and the mean gap between probability and labels over ten bins of equal width, weighted
+  by pairs (expected calibration error; Naeini et al. 2015).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from windtunnel.generators.judges._judge import Judge, Pair, Verdict, make_judge, no_verdicts
+from windtunnel.generators.judges.longest import Longest
+from windtunnel.generators.judging.pairs import Pairs, read_pairs
+
+log = logging.getLogger(__name__)
+CLASSES = ("a", "b", "tie")
+VALUE = {"a": 1.0, "b": 0.0, "tie": 0.5}
+BINS = 10
+Z95 = 1.959963984540054
+NAMED = 10  # bad lines that are written out one by one
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Pairs whose probability lies in one tenth: how many, the mean probability, the mean of the labels."""
+
+    low: float
+    high: float
+    pairs: int
+    probability: float
+    labels: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A judge held against labels: the figures of the contract, and what a report shows beside them."""
+
+    figures: dict[str, Any]
+    bins: list[Bin]
+    failed: Counter[str]  # pairs without a verdict, by error
+    findings: list[str]  # sentences on what is wrong with this judge; empty when nothing is
+    judged: list[tuple[Pair, Verdict]]
+
+
+def calibrate(pairs: Sequence[Pair], judge: Judge) -> dict[str, Any]:
+    """Return the figures of the contract's `--json`; see the module's text for what each one is.
+
+    Raises WindtunnelError when the judge gives no verdict at all.
+    """
+    return examine(pairs, judge).figures
+
+
+def calibrate_file(path: Path, spec: str | dict[str, Any], say: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """Return the figures for a file of labelled pairs; what was left out, and what is wrong, goes to `say` in words."""
+    say = say or log.warning
+    judge = make_judge(spec)
+    read = read_pairs(Path(path))
+    for line in _excuses(read, Path(path)):
+        say(line)
+    found = examine(read.good, judge)
+    if found.failed:
+        counts = ", ".join(f"{reason} {count}" for reason, count in found.failed.most_common())
+        say(f"{found.failed.total()} of {len(read.good)} pairs have no verdict and are not in the figures: {counts}")
+    for finding in found.findings:
+        say(finding)
+    return found.figures
+
+
+def examine(pairs: Sequence[Pair], judge: Judge) -> Calibration:
+    """Hold a judge against the labels of the pairs (each has at least one)."""
+    verdicts = judge.verdicts(pairs)
+    both = list(zip(pairs, verdicts, strict=True))
+    judged = [(pair, verdict) for pair, verdict in both if verdict.error is None]
+    failed = Counter(str(verdict.error) for _, verdict in both if verdict.error is not None)
+    if not judged:
+        raise no_verdicts(verdicts)
+    labels = np.array([_shares(pair) for pair, _ in judged])  # [pairs, classes], rows sum to 1
+    winners = np.array([CLASSES.index(v.winner) for _, v in judged])
+    probability = np.array([v.probability for _, v in judged])
+    agreement = _agreement(labels, winners)
+    low, high = wilson(agreement, len(judged))
+    bins = _bins(probability, labels)
+    figures = {
+        "agreement": agreement,
+        "low": low,
+        "high": high,
+        "kappa": _kappa(labels, winners),
+        "human_ceiling": _ceiling([pair.labels for pair, _ in judged]),
+        "baselines": _baselines([pair for pair, _ in judged], labels),
+        "swap_consistency": float(np.mean([v.consistent for _, v in judged])),
+        "length_preference": _length_preference(judged),
+        "brier": _brier(probability, labels),
+        "ece": sum(b.pairs * abs(b.probability - b.labels) for b in bins) / len(judged),
+        "n": len(judged),
+    }
+    return Calibration(figures, bins, failed, _findings(figures, winners), judged)
+
+
+def _shares(pair: Pair) -> list[float]:
+    return [pair.labels.count(c) / len(pair.labels) for c in CLASSES]
+
+
+def _agreement(labels: np.ndarray, winners: np.ndarray) -> float:
+    return float(labels[np.arange(len(winners)), winners].mean())
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Return the 95 % score interval of a share (Wilson 1927)."""
+    centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _kappa(labels: np.ndarray, winners: np.ndarray) -> float:
+    observed = _agreement(labels, winners)
+    judge = np.bincount(winners, minlength=len(CLASSES)) / len(winners)
+    chance = float(judge @ labels.mean(axis=0))
+    return (observed - chance) / (1 - chance) if chance < 1 - 1e-12 else 0.0
+
+
+def _ceiling(labels: Sequence[Sequence[str]]) -> float | None:
+    agreed = []
+    for given in labels:
+        k = len(given)
+        if k > 1:
+            agreed.append(sum(n * (n - 1) for n in Counter(given).values()) / (k * (k - 1)))
+    return float(np.mean(agreed)) if agreed else None
+
+
+def _baselines(pairs: Sequence[Pair], labels: np.ndarray) -> dict[str, float]:
+    longer = np.array([CLASSES.index(v.winner) for v in Longest().verdicts(pairs)])
+    return {
+        "longest": _agreement(labels, longer),
+        "first": float(labels[:, 0].mean()),
+        "random": float(labels[:, :2].mean()),
+    }
+
+
+def _length_preference(judged: Sequence[tuple[Pair, Verdict]]) -> float | None:
+    longer = [
+        (len(p.response_a) > len(p.response_b)) == (v.winner == "a")
+        for p, v in judged
+        if v.winner != "tie" and len(p.response_a) != len(p.response_b)
+    ]
+    return float(np.mean(longer)) if longer else None
+
+
+def _brier(probability: np.ndarray, labels: np.ndarray) -> float:
+    values = np.array([VALUE[c] for c in CLASSES])
+    return float((labels * (probability[:, None] - values) ** 2).sum(axis=1).mean())
+
+
+def _bins(probability: np.ndarray, labels: np.ndarray) -> list[Bin]:
+    value = labels @ np.array([VALUE[c] for c in CLASSES])
+    number = np.minimum((probability * BINS).astype(int), BINS - 1)
+    return [
+        Bin(k / BINS, (k + 1) / BINS, int(inside.sum()), float(probability[inside].mean()), float(value[inside].mean()))
+        for k in range(BINS)
+        if (inside := number == k).any()
+    ]
+
+
+def _findings(figures: dict[str, Any], winners: np.ndarray) -> list[str]:
+    """Return what a reader must know before trusting this judge."""
+    found = []
+    if len(winners) > 1 and len(set(winners.tolist())) == 1:
+        says = CLASSES[int(winners[0])]
+        found.append(f"the judge gives the same verdict ({says}) on every pair: it tells nothing about the answers")
+    if figures["swap_consistency"] < 0.5:
+        share = 1 - figures["swap_consistency"]
+        found.append(f"{share:.0%} of the verdicts change when the answers change places: the judge goes by position")
+    name, best = max(figures["baselines"].items(), key=lambda item: item[1])
+    if figures["low"] <= best:
+        found.append(
+            f"agreement {figures['agreement']:.3f} [{figures['low']:.3f}, {figures['high']:.3f}] is not "
+            f"clearly above the baseline {name!r} ({best:.3f})"
+        )
+    return found
+
+
+def _excuses(read: Pairs, path: Path) -> list[str]:
+    """Return what is wrong with the file, a line each for the first bad lines, and the totals."""
+    lines = [f"{path}, line {bad.line}: {bad.reason}: {bad.detail}" for bad in read.bad[:NAMED]]
+    if read.bad:
+        counts = ", ".join(f"{reason} {count}" for reason, count in read.reasons.most_common())
+        lines.append(f"{len(read.bad)} of {len(read.bad) + len(read.good)} lines are left out: {counts}")
+    return lines

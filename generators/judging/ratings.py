@@ -1,0 +1,144 @@
+"""Ratings and scores out of a judge's reply: read by schema, each with a status, never shifted onto a neighbour."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from windtunnel.generators.client.completion import Completion, clean
+
+Status = Literal["ok", "not_applicable", "out_of_range", "unreadable"]
+NOT_APPLICABLE = "N/A"
+_NOT_APPLICABLE = re.compile(r"n\s*/\s*a|not applicable|none", re.IGNORECASE)
+_NUMBER = re.compile(r"(?<![\w.])(-?\d+(?:\.\d+)?)(?:\s*/\s*(\d+(?:\.\d+)?)|\s+out of\s+(\d+(?:\.\d+)?))?(?![\w%])")
+_SCORE_FIELD = re.compile(r"score\W{1,4}(?:is\s+)?(n/a|-?\d+(?:\.\d+)?(?:\s*/\s*\d+)?)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Rating:
+    """A number on its scale, or why there is none; the rationale that came with it."""
+
+    value: float | None
+    status: Status = "ok"
+    rationale: str = ""
+
+
+def score(value: Any, low: float, high: float, rationale: str = "") -> Rating:
+    """Return what a reply's value says on a scale: 1 is 1, 7.5 is 7.5, "8/10" is 8, "N/A" is not applicable.
+
+    A number outside the scale is `out_of_range` and no number: it is never bent into the scale. A fraction of
+    another whole ("4/5" on a scale to 10) is taken as that share of the scale's top.
+    """
+    if isinstance(value, bool) or value is None:
+        return Rating(None, "unreadable", rationale)
+    if isinstance(value, int | float):
+        inside = low <= value <= high  # false for NaN
+        return Rating(float(value), "ok", rationale) if inside else Rating(None, "out_of_range", rationale)
+    text = str(value).strip()
+    if _NOT_APPLICABLE.fullmatch(text.rstrip(".")):
+        return Rating(None, "not_applicable", rationale)
+    numbers = _NUMBER.findall(text)
+    if len(numbers) != 1:  # none, or several of which one would have to be guessed
+        return Rating(None, "unreadable", rationale)
+    number, *wholes = numbers[0]
+    whole = float(next((w for w in wholes if w), high))
+    return score(float(number) * high / whole if whole else None, low, high, rationale)
+
+
+def schema_of_ratings(count: int, levels: int, not_applicable: bool, rationale_characters: int) -> dict[str, Any]:
+    """Return the JSON schema of exactly `count` ratings from 1 to `levels`; the rationale comes before the number."""
+    choices: list[Any] = [*range(1, levels + 1), *([NOT_APPLICABLE] if not_applicable else [])]
+    fields: dict[str, Any] = {"rating": {"enum": choices}}
+    if rationale_characters:
+        fields = {"rationale": {"type": "string", "maxLength": rationale_characters}} | fields
+    rating = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+    ratings = {"type": "array", "items": rating, "minItems": count, "maxItems": count}
+    return {
+        "type": "object",
+        "properties": {"ratings": ratings},
+        "required": ["ratings"],
+        "additionalProperties": False,
+    }
+
+
+def read_ratings(completion: Completion, count: int, levels: int) -> list[Rating]:
+    """Return `count` ratings in the order of the reply; all are unreadable when their number does not match."""
+    failed = [Rating(None, "unreadable")] * count
+    found = json_object(completion.text).get("ratings")
+    if not isinstance(found, list) or len(found) != count or not all(isinstance(one, dict) for one in found):
+        return failed
+    return [score(one.get("rating"), 1, levels, str(one.get("rationale", ""))) for one in found]
+
+
+def schema_of_critique(top: int, characters: int) -> dict[str, Any]:
+    """Return the JSON schema of a critique: feedback first, then a whole number from 1 to `top`."""
+    fields = {
+        "feedback": {"type": "string", "maxLength": characters},
+        "score": {"type": "integer", "minimum": 1, "maximum": top},
+    }
+    return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+
+
+def read_critique(completion: Completion, top: int) -> Rating:
+    """Return the score of a critique and its feedback; a reply that is no JSON is searched for a stated score."""
+    found = json_object(completion.text)
+    if "score" in found:
+        return score(found["score"], 1, top, str(found.get("feedback", "")))
+    stated = {match.lower() for match in _SCORE_FIELD.findall(completion.text)}
+    if len(stated) != 1:
+        return Rating(None, "unreadable", completion.text)
+    return score(stated.pop(), 1, top, completion.text)
+
+
+def mean(ratings: Sequence[Rating]) -> float | None:
+    """Return the mean of the numbers there are; None when there is none or most say that the aspect does not apply."""
+    values = [r.value for r in ratings if r.value is not None]
+    absent = sum(r.status == "not_applicable" for r in ratings)
+    return sum(values) / len(values) if values and len(values) >= absent else None
+
+
+def common_mean(one: Mapping[str, float | None], other: Mapping[str, float | None]) -> tuple[float, float] | None:
+    """Return the mean of each over the aspects that both have: others say nothing on which is better."""
+    shared = [(a, b) for name in one if (a := one[name]) is not None and (b := other.get(name)) is not None]
+    if not shared:
+        return None
+    return sum(a for a, _ in shared) / len(shared), sum(b for _, b in shared) / len(shared)
+
+
+def balanced_orders(first: Sequence[int], count: int) -> list[list[int]]:
+    """Return `count` (even) orders of presentation in which every text is on average in the middle.
+
+    Each order comes with its reverse; further pairs start from a rotation, so that texts also change neighbours.
+    """
+    orders: list[list[int]] = []
+    for turn in range(count // 2):
+        rotated = [*first[turn % len(first) :], *first[: turn % len(first)]]
+        orders += [rotated, rotated[::-1]]
+    return orders
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Return the JSON object of a reply, also out of a code fence or from between other words; {} without one."""
+    start, end = text.find("{"), text.rfind("}")
+    for candidate in (text, text[start : end + 1]) if 0 <= start < end else (text,):
+        try:
+            found = json.loads(candidate)
+            if isinstance(found, dict):
+                return _storable(found)
+        except (ValueError, RecursionError):
+            continue
+    return {}
+
+
+def _storable(value: Any) -> Any:
+    """Return a JSON value whose texts UTF-8 can hold: half of an escaped emoji is a lone surrogate."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [_storable(one) for one in value]
+    if isinstance(value, dict):
+        return {clean(name): _storable(one) for name, one in value.items()}
+    return value

@@ -1,0 +1,1 @@
+"""vLLM servers that a run starts, supervises and stops."""

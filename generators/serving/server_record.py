@@ -1,0 +1,133 @@
+"""What all processes of a user know about one server: its record, its lock, its log, and how to end it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from windtunnel.generators.serving import supervisor
+from windtunnel.schemas.artifact import write_text
+
+TAIL_LINES = 25
+TAIL_BYTES = 20_000
+FIELDS = {"keeper", "owner", "port"}
+
+
+def runtime_directory() -> Path:
+    """Return where records and logs of this user's servers lie; WINDTUNNEL_RUNTIME names another place."""
+    return Path(os.environ.get("WINDTUNNEL_RUNTIME") or Path.home() / ".cache" / "windtunnel" / "servers")
+
+
+@dataclass(frozen=True)
+class Record:
+    """The files of the server called `mark`: `.json` (who keeps it, whose it is, its port), `.log`, `.lock`."""
+
+    runtime: Path
+    mark: str
+
+    @property
+    def path(self) -> Path:
+        return self.runtime / f"{self.mark}.json"
+
+    @property
+    def log(self) -> Path:
+        return self.runtime / f"{self.mark}.log"
+
+    def read(self) -> dict[str, Any] | None:
+        """Return {keeper, owner, port}; None when there is no server on record."""
+        try:
+            record = json.loads(self.path.read_text())
+            return record if set(record) >= FIELDS else None
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Put a server on record."""
+        write_text(self.path, json.dumps(record))
+
+    @contextlib.contextmanager
+    def locked(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Let one process at a time start, take over or end this server; `waiting` is called if another does so now."""
+        with (self.runtime / f"{self.mark}.lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    def end(self, record: dict[str, Any] | None) -> None:
+        """End the server on record, by force if need be, and take it off the record.
+
+        Only processes that are proven to be it are touched: pids are used again.
+        """
+        if record and supervisor.alive(record["keeper"]):
+            pid = record["keeper"]["pid"]
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            if not _gone(record["keeper"], supervisor.GRACE_SECONDS + 5):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+                _gone(record["keeper"], 5)
+        elif record:
+            _end_orphans(record["keeper"])
+        self.path.unlink(missing_ok=True)
+
+    def last_lines(self, count: int = TAIL_LINES) -> list[str]:
+        """Return the last lines of the log that are not empty."""
+        try:
+            with self.log.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
+                lines = log.read().decode("utf-8", "replace").splitlines()
+        except OSError:
+            return []
+        return [line for line in lines if line.strip()][-count:]
+
+    def tail(self) -> str:
+        """Return the end of the log as a paragraph for an error message."""
+        lines = self.last_lines()
+        return f"Its log ({self.log}) " + ("ends:\n" + "\n".join(f"    {x}" for x in lines) if lines else "is empty.")
+
+
+def end_owned(owner: int | None = None, runtime: Path | None = None) -> int:
+    """End every server that belongs to a process (this one by default); return how many there were."""
+    found = 0
+    mine = supervisor.identity(owner or os.getpid())
+    for path in (runtime or runtime_directory()).glob("*.json"):
+        record = Record(path.parent, path.stem)
+        if (known := record.read()) and known["owner"] != mine:
+            continue  # another run may hold its lock for as long as a model loads
+        with record.locked():
+            known = record.read()
+            if known and known["owner"] == mine:
+                record.end(known)
+                found += 1
+    return found
+
+
+def _gone(process: dict[str, Any], seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while supervisor.alive(process):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _end_orphans(dead: dict[str, Any]) -> None:
+    """End what is left of a keeper's process group: vLLM's own processes, younger than the keeper."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+            ours = os.getpgid(process.pid) == dead["pid"] and process.create_time() >= dead["created"] - 2
+            if ours and "vllm" in " ".join(process.cmdline()).lower():
+                process.kill()

@@ -1,0 +1,1 @@
+"""Text processing of generators: instructions, dialogues, novelty and diversity."""

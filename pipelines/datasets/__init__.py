@@ -1,0 +1,1 @@
+"""Datasets: corpora, held-out set, decontamination, mixes, tokenizer and token shards."""

@@ -1,0 +1,104 @@
+"""Splits generated rows into a held-out part and a training part, by what they come from and by nothing else.
+
+A row is held out when the hash of its group falls below the share: no state, no order, and rows of one instruction,
+passage or prompt go to the same side in every set, with whatever is made from them (`generators.text.groups`). Two
+rows of different groups may still ask the same thing by chance; the training part leaves such rows out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from blake3 import blake3
+from pydantic import Field
+
+from windtunnel.generators.text.groups import first_question, group_of, text_group
+from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.schemas.work import Counts, Work
+
+GROUP = pa.field("group", pa.string(), nullable=False)
+HELD_OUT = "held_out"
+
+
+class ChatSplit(Work):
+    """Writes one side of the split to `rows/`, with the column `group`.
+
+    Inputs: generated sets, `rows` or `rows:SET`, in the order of their roles; for the training side also what is held
+    out, `held_out` and `held_out:SET`: no row stays that asks what a row there asks. Memory: about 200 bytes for each
+    row held out.
+    """
+
+    version: ClassVar[int] = 2
+    side: Literal["held_out", "train"]
+    share: float = Field(0.1, gt=0, lt=1)
+    salt: str = ""
+
+    def shards(self, inputs: Mapping[str, Artifact]) -> int:
+        return len(rows_files(inputs))
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        counts, dropped, measured = Counts(), Counter[str](), self._measured(inputs)
+        with pq.ParquetFile(rows_files(inputs)[rank]) as source, writing(out / "rows" / f"{rank:05d}.parquet") as path:
+            schema = source.schema_arrow.append(GROUP)
+            with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+                for batch in source.iter_batches(batch_size=1024):
+                    rows = list(_origins(batch))
+                    groups = [group_of(row) for row in rows]
+                    reasons = [self._reason(row, group, measured) for row, group in zip(rows, groups, strict=True)]
+                    whole = pa.record_batch([*batch.columns, pa.array(groups, GROUP.type)], schema=schema)
+                    writer.write_batch(whole.filter(pa.array([reason is None for reason in reasons], pa.bool_())))
+                    dropped.update(reason for reason in reasons if reason is not None)
+                    counts.seen += batch.num_rows
+                    counts.kept += reasons.count(None)
+        counts.dropped = dict(sorted(dropped.items()))
+        return counts.check(f"{self.side} rows, shard {rank}")
+
+    def _reason(self, row: Mapping[str, Any], group: str, measured: set[str]) -> str | None:
+        """Return why a row is not on this side, or None."""
+        held = self._held(group)
+        if held != (self.side == "held_out"):
+            return "held_out" if held else "train"
+        return "asked_in_held_out" if measured & {group, _asks(row, group)} else None
+
+    def _held(self, group: str) -> bool:
+        digest = blake3(f"{self.salt}\x00{group}".encode("utf-8", "surrogatepass")).digest()
+        return int.from_bytes(digest[:8], "big") < self.share * 2**64
+
+    def _measured(self, inputs: Mapping[str, Artifact]) -> set[str]:
+        """Return groups and questions of all held-out rows."""
+        found: set[str] = set()
+        for role in sorted(inputs):
+            for file in inputs[role].files("rows") if role.partition(":")[0] == HELD_OUT else ():
+                with pq.ParquetFile(file) as source:
+                    for batch in source.iter_batches(batch_size=1024, columns=_columns(source.schema_arrow.names)):
+                        for row in _origins(batch):
+                            group = group_of(row)
+                            found |= {group, _asks(row, group)}
+        return found
+
+
+def rows_files(inputs: Mapping[str, Artifact]) -> list[Path]:
+    """Return the files in `rows/` of all inputs that are to be split, in the order of the roles' names."""
+    return [
+        file for role in sorted(inputs) if role.partition(":")[0] != HELD_OUT for file in inputs[role].files("rows")
+    ]
+
+
+def _asks(row: Mapping[str, Any], group: str) -> str:
+    """Return the group that a row's first question alone would have; the row's own where it asks nothing."""
+    asked = first_question(row)
+    return text_group(asked) if asked else group
+
+
+def _origins(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """Yield what says where rows come from: id, first turns, lineage."""
+    yield from batch.select(_columns(batch.schema.names)).to_pylist()
+
+
+def _columns(names: Sequence[str]) -> list[str]:
+    return [name for name in ("id", "messages", "prompt", "lineage") if name in names]

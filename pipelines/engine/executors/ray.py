@@ -1,0 +1,110 @@
+"""Tasks on a Ray cluster, or on a Ray node of this run's own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from windtunnel.pipelines.engine.tasks.remote_worker import AwayRunner, last_lines, lost, unfinished
+from windtunnel.pipelines.engine.tasks.task import Task
+from windtunnel.schemas.errors import WindtunnelError
+
+OBJECT_STORE_BYTES = 80 << 20  # about the least that Ray takes: tasks hand over files, not objects
+GIB = 1 << 30
+_connections: list[str] = []  # made by `run`, ended by `leave`
+
+
+class Options(BaseModel):
+    """`address`: a running cluster (`auto`, or host:port); RAY_ADDRESS by default, without either a node is started.
+
+    The others say what one task takes: cores, memory in GB and GPUs.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    address: str | None = None
+    cpus_per_task: int = Field(default=1, ge=1)
+    mem_per_cpu_gb: float = Field(default=1, ge=0)
+    gpus_per_task: int = Field(default=0, ge=0)
+
+
+def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
+    """Run all tasks, at most `workers` at once; a Ray that was running before is left running."""
+    try:
+        import ray  # noqa: F401
+    except ImportError:
+        raise WindtunnelError("--executor ray needs Ray: pip install 'windtunnel[ray]'") from None
+    from datatrove.executor.ray import RayPipelineExecutor
+    from loguru import logger
+
+    logger.remove()
+    _connect(options, workers)
+    _check_fits(options)
+    RayPipelineExecutor(
+        pipeline=[AwayRunner(tasks)],
+        tasks=len(tasks),
+        workers=max(1, min(workers, len(tasks))),
+        logging_dir=str(logs.absolute()),
+        **options.model_dump(exclude={"address"}),
+    ).run()
+    for rank, task in unfinished(tasks):
+        log = logs / "logs" / f"task_{rank:05d}.log"
+        why = "Ray ended the task without a result (its node or its worker was lost, four times over)"
+        lost(task, f"{why}; its log: {log}{last_lines(log)}")
+
+
+def leave() -> None:
+    """Leave the cluster, or end the node, that `run` connected to; a connection of the caller's stays."""
+    if _connections:
+        import ray
+
+        _connections.clear()
+        ray.shutdown()
+
+
+def _connect(options: Options, workers: int) -> None:
+    """Connect once for all waves of a run: to start a node takes seconds."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    address = options.address or os.environ.get("RAY_ADDRESS")
+    own: dict[str, Any] = {} if address else _own_node(options, workers)
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+    except ConnectionError as error:
+        raise WindtunnelError(f"no Ray cluster answers at {address}: {error}") from None
+    _connections.append(address or "local")
+
+
+def _own_node(options: Options, workers: int) -> dict[str, Any]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone
+    cores = workers * options.cpus_per_task
+    # `_memory` is what tasks may book together; what they really use is the system's affair, as with local workers
+    return {
+        "num_cpus": cores,
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "_memory": max(1, int(cores * options.mem_per_cpu_gb * GIB)),
+    }
+
+
+def _check_fits(options: Options) -> None:
+    """Raise when no node is large enough for one task: Ray would wait for such a node for ever."""
+    import ray
+
+    memory = options.mem_per_cpu_gb * options.cpus_per_task * GIB
+    wanted = {"CPU": options.cpus_per_task, "memory": memory, "GPU": options.gpus_per_task}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
+        have = "; ".join(
+            f"{node.get('CPU', 0):.0f} cores, {node.get('memory', 0) / GIB:.1f} GB, {node.get('GPU', 0):.0f} GPUs"
+            for node in nodes
+        )
+        raise WindtunnelError(
+            f"no Ray node can take a task of {options.cpus_per_task} cores, {memory / GIB:.1f} GB and "
+            f"{options.gpus_per_task} GPUs: the nodes have {have}; lower cpus_per_task, mem_per_cpu_gb or gpus_per_task"
+        )

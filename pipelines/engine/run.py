@@ -1,0 +1,168 @@
+"""Executes a plan: waves of ready steps, shard by shard, skipping whatever is finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from windtunnel.pipelines.engine import store as stores
+from windtunnel.pipelines.engine.executors import Where, execute, leave
+from windtunnel.pipelines.engine.step import Step
+from windtunnel.pipelines.engine.tasks.task import ERRORS, Task, work_path
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import WindtunnelError
+
+WAVES = ".waves"  # logs of the executors
+CONDUCTOR = "WINDTUNNEL_CONDUCTOR"  # see windtunnel.generators.serving.served
+
+
+class Progress(Protocol):
+    """What the runner tells whoever shows progress."""
+
+    def say(self, line: str) -> None: ...
+    def wave(self, steps: Sequence[Step], tasks: Sequence[Task]) -> None: ...
+    def sealed(self, step: Step, artifact: Artifact) -> None: ...
+    def end(self) -> None: ...
+
+
+class Silent:
+    """A Progress that says nothing."""
+
+    def say(self, line: str) -> None:
+        """Say nothing."""
+
+    def wave(self, steps: Sequence[Step], tasks: Sequence[Task]) -> None:
+        """Show nothing."""
+
+    def sealed(self, step: Step, artifact: Artifact) -> None:
+        """Show nothing."""
+
+    def end(self) -> None:
+        """Show nothing."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did."""
+
+    executed: list[str]
+    seconds: float
+
+
+class StepFailed(WindtunnelError):
+    """A step failed; the text names the step, its input and the mend."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def run(
+    targets: Sequence[Step],
+    store: Path,
+    where: Where | None = None,
+    progress: Progress | None = None,
+    wait: bool = True,
+) -> Outcome:
+    """Execute what the targets need and do not yet have; finished steps and finished shards are not done again.
+
+    Raises StepFailed after the other shards of the same wave have ended, so that no finished work is lost.
+    """
+    started = time.perf_counter()
+    progress = progress or Silent()
+    executed: list[str] = []
+    if not missing(targets, store):  # nothing to do needs no lock
+        return Outcome([], time.perf_counter() - started)
+    os.environ[CONDUCTOR] = str(os.getpid())  # workers start model servers in this process's name
+    where = where or Where()
+    with stores.locked(store, wait, progress.say):
+        try:
+            while todo := missing(targets, store):
+                ready = [step for step in todo if all(s.artifact(store).done for s in step.inputs.values())]
+                now = [step for step in ready if not step.work.patient] or ready
+                _wave(now, store, where, progress)
+                executed.extend(step.name for step in now)
+        finally:
+            progress.end()
+            leave(where)
+            _end_servers()
+    return Outcome(executed, time.perf_counter() - started)
+
+
+def _end_servers() -> None:
+    """End the model servers that workers started for this run; without a model at work there are none."""
+    from windtunnel.generators.serving.server_record import end_owned
+
+    end_owned()
+
+
+def missing(targets: Iterable[Step], store: Path) -> list[Step]:
+    """Return the steps that the targets need and the store lacks, in a runnable order.
+
+    A step below a finished one is not needed, so intermediate artifacts may be deleted.
+    """
+    order: dict[int, Step] = {}
+
+    def visit(step: Step) -> None:
+        if id(step) in order or step.artifact(store).done:
+            return
+        for source in step.inputs.values():
+            visit(source)
+        order[id(step)] = step
+
+    for target in targets:
+        visit(target)
+    return list(order.values())
+
+
+def _wave(ready: list[Step], store: Path, where: Where, progress: Progress) -> None:
+    tasks = [task for step in ready for task in _pending(step, store)]
+    progress.wave(ready, tasks)
+    if tasks:
+        execute(tasks, where, store / WAVES / ready[0].directory)
+    failures = [task for task in tasks if not task.counts_file.exists()]
+    for step in ready:
+        if not any(task.step == step.name for task in failures):
+            progress.sealed(step, _finish(step, store))
+    if failures:
+        raise _failure(failures)
+    shutil.rmtree(store / WAVES, ignore_errors=True)
+
+
+def _pending(step: Step, store: Path) -> list[Task]:
+    folder = stores.partial(store, step)
+    shutil.rmtree(folder / ERRORS, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    inputs = {role: source.artifact(store) for role, source in step.inputs.items()}
+    paths = {role: str(artifact.path) for role, artifact in inputs.items()}
+    finished = stores.finished_ranks(folder)
+    config = step.work.model_dump_json(by_alias=True)
+    return [
+        Task(step.name, work_path(step.work), config, paths, str(folder), rank)
+        for rank in range(step.work.shards(inputs))
+        if rank not in finished
+    ]
+
+
+def _finish(step: Step, store: Path) -> Artifact:
+    started = time.perf_counter()
+    inputs = {role: source.artifact(store) for role, source in step.inputs.items()}
+    step.work.finish(inputs, stores.partial(store, step))
+    return stores.seal(store, step, time.perf_counter() - started)
+
+
+def _failure(failures: list[Task]) -> StepFailed:
+    first = failures[0]
+    more = f" ({len(failures) - 1} more shards failed too)" if len(failures) > 1 else ""
+    if not first.error_file.exists():
+        return StepFailed(f"step {first.step}, shard {first.rank}: no result and no error; see the logs in {first.out}")
+    report = json.loads(first.error_file.read_bytes())
+    inputs = ", ".join(Path(path).name for path in first.inputs.values()) or "its own source"
+    message = f"step {first.step}, shard {first.rank}, reading {inputs}: {report['message']}{more}"
+    return StepFailed(f"{message}\nTraceback and shard files: {first.error_file}", report.get("exit_code", 1))

@@ -1,0 +1,128 @@
+"""One shard of one step, as a task that any of datatrove's executors can run in a process of its own."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import time
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from windtunnel.schemas.artifact import Artifact, write_text
+from windtunnel.schemas.errors import WindtunnelError, mend_of
+from windtunnel.schemas.work import Work
+
+COUNTS = "counts"  # in the step's directory: one JSON file a finished shard
+ERRORS = "errors"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs to do one shard: nothing but words and paths, so that it can travel as JSON."""
+
+    step: str
+    work: str  # module:Class
+    config: str  # JSON
+    inputs: dict[str, str]  # role -> directory
+    out: str
+    rank: int
+
+    @property
+    def counts_file(self) -> Path:
+        """Written last: the shard is finished when this file exists."""
+        return Path(self.out) / COUNTS / f"{self.rank:05d}.json"
+
+    @property
+    def error_file(self) -> Path:
+        return Path(self.out) / ERRORS / f"{self.rank:05d}.json"
+
+    @property
+    def pid_file(self) -> Path:
+        """Exists while a worker is at the shard; tells a killed worker from a slow one."""
+        return Path(self.out) / ERRORS / f"{self.rank:05d}.pid"
+
+
+class TaskRunner:
+    """The callable that datatrove's executors run: task number `rank` of a list, with `threads` for Arrow."""
+
+    def __init__(self, tasks: list[Task], threads: int | None = None) -> None:
+        self.tasks = [asdict(task) for task in tasks]
+        self.threads = threads
+
+    def __call__(self, data: Iterable[Any] | None, rank: int = 0, world_size: int = 1) -> None:
+        from loguru import logger
+
+        if self.threads:
+            import pyarrow as pa
+
+            pa.set_cpu_count(self.threads)
+        try:
+            do(Task(**self.tasks[rank]))
+        finally:
+            logger.remove()  # what datatrove fails to write after this is raised, and need not be printed as well
+
+    def __repr__(self) -> str:
+        return f"TaskRunner({len(self.tasks)} tasks)"
+
+
+def do(task: Task) -> None:
+    """Run one shard; a failure becomes an error file, so that the other shards of the wave still finish.
+
+    Raises WindtunnelError where not even the error file can be written, as on a full disk.
+    """
+    try:
+        task.error_file.unlink(missing_ok=True)
+        task.error_file.parent.mkdir(parents=True, exist_ok=True)
+        task.pid_file.write_text(str(os.getpid()), encoding="utf-8")
+        _measured(task)
+    except Exception as error:
+        own = str(error) if isinstance(error, WindtunnelError) else None
+        mend = own or mend_of(error) or f"{type(error).__name__}: {error}"
+        report = {
+            "error": type(error).__name__,
+            "message": mend,
+            "exit_code": getattr(error, "exit_code", 1),
+            "traceback": traceback.format_exc(),
+        }
+        try:
+            write_text(task.error_file, json.dumps(report, indent=1))
+        except OSError:
+            raise WindtunnelError(f"step {task.step}, shard {task.rank}: {mend}") from error
+    finally:
+        task.pid_file.unlink(missing_ok=True)
+
+
+def _measured(task: Task) -> None:
+    started, used = time.perf_counter(), _cpu_seconds()
+    out = Path(task.out)
+    inputs: Mapping[str, Artifact] = {role: Artifact(Path(path)) for role, path in task.inputs.items()}
+    counts = work_from(task.work, task.config).run(inputs, out, task.rank)
+    counts.check(f"{task.step}, shard {task.rank}")
+    cost = {
+        "seconds": round(time.perf_counter() - started, 3),
+        "cpu_seconds": round(_cpu_seconds() - used, 3),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+    write_text(task.counts_file, json.dumps({"counts": counts.model_dump(), "cost": cost}, indent=1, sort_keys=True))
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def work_path(work: Work) -> str:
+    """Return `module:Class` of a work, from which another process builds it again."""
+    return f"{type(work).__module__}:{type(work).__name__}"
+
+
+def work_from(path: str, config: str) -> Work:
+    """Build a work from `module:Class` and its JSON configuration."""
+    module, _, name = path.partition(":")
+    cls = getattr(importlib.import_module(module), name)
+    return cls.model_validate_json(config)

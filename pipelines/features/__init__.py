@@ -1,0 +1,1 @@
+"""Features: everything that filters decide from, measured once per document."""

@@ -1,0 +1,121 @@
+"""Numba kernels: a Bloom filter, and the removal of lines or paragraphs that it has seen."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, uint64
+
+from windtunnel.pipelines.features.kernels.folded_words import MULTIPLIER, mix, room, words_of
+from windtunnel.pipelines.features.kernels.minhash import power
+from windtunnel.pipelines.features.kernels.units import line_end
+
+
+@njit(cache=True, nogil=True)
+def probe(bits, hashes, key, add):
+    """Return whether the filter holds a key; with `add`, put it in. `bits`: u64 words, a power of two of them."""
+    last = uint64(bits.size * 64 - 1)
+    step = mix(key ^ uint64(0x9E3779B97F4A7C15)) | uint64(1)
+    held = True
+    place = key
+    for _ in range(hashes):
+        at = place & last
+        word, bit = at >> uint64(6), uint64(1) << (at & uint64(63))
+        if bits[word] & bit == uint64(0):
+            held = False
+            if add:
+                bits[word] |= bit
+            else:
+                return False
+        place += step
+    return held
+
+
+@njit(cache=True, nogil=True)
+def unit_grams(data, start, end, folds, expansions, ngram, paragraph, words, places, grams, stops, sizes, made):
+    """For each line or paragraph write its end, its words and the number of its n-grams; return how many units.
+
+    A unit of fewer words than `ngram` is one n-gram; `ngram` 0 takes every unit whole. The n-grams of all units lie one
+    after another in `grams`.
+    """
+    count, filled, at = 0, 0, start
+    while at < end:
+        stop = line_end(data, at, end, paragraph)
+        held = words_of(data, at, stop, folds, expansions, words, places)
+        length = held if ngram == 0 or held < ngram else ngram
+        top, rolled, number = power(length), uint64(0), 0
+        for i in range(held):
+            rolled = rolled * MULTIPLIER + words[i]
+            if i >= length:
+                rolled -= words[i - length] * top
+            if i >= length - 1:
+                grams[filled + number] = mix(rolled ^ uint64(length))
+                number += 1
+        stops[count], sizes[count], made[count] = stop, held, number
+        filled += number
+        count += 1
+        at = stop
+    return count
+
+
+@njit(cache=True, nogil=True)
+def share_seen(bits, hashes, grams, first, number):
+    """Return how many of grams[first : first + number] the filter holds."""
+    found = 0
+    for i in range(first, first + number):
+        found += probe(bits, hashes, grams[i], False)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def filter_texts(data, offsets, alive, folds, expansions, ngram, paragraph, threshold, whole, shortest, bits, hashes):
+    """Remove from each living document the units of which the filter holds a share of at least `threshold`.
+
+    What stays is put into the filter at once, so a unit is judged by all that came before it. With `whole`, a document
+    of whose n-grams such a share is known goes as a whole, and nothing of it enters. Units of fewer than `shortest`
+    words are neither judged nor remembered. Return (bytes, offsets of the new texts; of each document: 0 unchanged,
+    1 changed, 2 gone; units removed; words kept).
+    """
+    documents = offsets.size - 1
+    out, new = np.empty(offsets[documents] - offsets[0], np.uint8), np.zeros(documents + 1, np.int64)
+    state, removed, kept = np.zeros(documents, np.int8), np.zeros(documents, np.int64), np.zeros(documents, np.int64)
+    words, places, grams = np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.uint64)
+    stops, sizes, made = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
+    filled = 0
+    for document in range(documents):
+        start, end = offsets[document], offsets[document + 1]
+        if not alive[document]:
+            new[document + 1] = filled
+            continue
+        if words.size < room(end - start):
+            words, places = np.empty(room(end - start), np.uint64), np.empty(room(end - start), np.int64)
+            grams = np.empty(room(end - start), np.uint64)
+        lines = 1
+        for at in range(start, end):
+            lines += data[at] == 10
+        if stops.size < lines:
+            stops, sizes, made = np.empty(lines, np.int64), np.empty(lines, np.int64), np.empty(lines, np.int64)
+        count = unit_grams(
+            data, start, end, folds, expansions, ngram, paragraph, words, places, grams, stops, sizes, made
+        )
+        total = made[:count].sum()
+        if whole and total > 0 and share_seen(bits, hashes, grams, 0, total) >= threshold * total:
+            state[document] = 2
+            count = 0
+        at, gram = start, 0
+        for unit in range(count):
+            size, judged = made[unit], sizes[unit] > 0 and sizes[unit] >= shortest
+            if judged and share_seen(bits, hashes, grams, gram, size) >= threshold * size:
+                removed[document] += 1
+                state[document] = 1
+            else:
+                length = stops[unit] - at
+                out[filled : filled + length] = data[at : stops[unit]]
+                filled += length
+                kept[document] += sizes[unit]
+                if judged:
+                    for i in range(gram, gram + size):
+                        probe(bits, hashes, grams[i], True)
+            gram += size
+            at = stops[unit]
+        new[document + 1] = filled
+    return out[:filled], new, state, removed, kept

@@ -1,0 +1,94 @@
+"""Numba kernels: where documents share word n-grams with a fixed set of them, at any number of lengths."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, uint64
+
+from windtunnel.pipelines.features.kernels.folded_words import MULTIPLIER, mix, room, words_of
+from windtunnel.pipelines.features.kernels.minhash import power
+from windtunnel.pipelines.features.kernels.shingle_sets import find_token
+
+
+@njit(cache=True, nogil=True)
+def ngrams_of(data, start, end, folds, expansions, length, shortest):
+    """Return the hashes (u64, in order) of a text's n-grams of `length` words, and their length.
+
+    A text of fewer words, but at least `shortest`, is one n-gram of its own length; of fewer still, none (length 0).
+    """
+    words, ends = np.empty(room(end - start), np.uint64), np.empty(room(end - start), np.int64)
+    count = words_of(data, start, end, folds, expansions, words, ends)
+    taken = min(length, count)
+    if taken < shortest or taken == 0:
+        return np.empty(0, np.uint64), 0
+    out = np.empty(count - taken + 1, np.uint64)
+    top = power(taken)
+    rolled = uint64(0)
+    for i in range(count):
+        rolled = rolled * MULTIPLIER + words[i]
+        if i >= taken:
+            rolled -= words[i - taken] * top
+        if i >= taken - 1:
+            out[i - taken + 1] = mix(rolled ^ uint64(taken))
+    return out, taken
+
+
+@njit(cache=True, nogil=True)
+def build_filter(tokens):
+    """Return a bitmap (u64 words) of tokens, sixteen bits or more a token: most other words fail here, in cache."""
+    bits = 1024
+    while bits < 16 * tokens.size:
+        bits *= 2
+    bitmap = np.zeros(bits // 64, np.uint64)
+    for i in range(tokens.size):
+        place = (tokens[i] >> uint64(20)) & uint64(bits - 1)
+        bitmap[place >> uint64(6)] |= uint64(1) << (place & uint64(63))
+    return bitmap
+
+
+@njit(cache=True, nogil=True)
+def scan(data, offsets, alive, folds, expansions, lengths, bitmap, table, tokens):
+    """Return (row i64, n-gram number i64, first byte, end byte) of every match, by row, then place.
+
+    The first byte is the end of the word before: a cut from there takes the space along.
+    """
+    rows, grams = np.empty(64, np.int64), np.empty(64, np.int64)
+    firsts, lasts = np.empty(64, np.int64), np.empty(64, np.int64)
+    words, ends = np.empty(0, np.uint64), np.empty(0, np.int64)
+    rolled, tops = np.zeros(lengths.size, np.uint64), np.zeros(lengths.size, np.uint64)
+    for k in range(lengths.size):
+        tops[k] = power(lengths[k])
+    bits = uint64(bitmap.size * 64 - 1)
+    found = 0
+    for document in range(offsets.size - 1):
+        start, end = offsets[document], offsets[document + 1]
+        if not alive[document]:
+            continue
+        if words.size < room(end - start):
+            words, ends = np.empty(room(end - start), np.uint64), np.empty(room(end - start), np.int64)
+        count = words_of(data, start, end, folds, expansions, words, ends)
+        rolled[:] = uint64(0)
+        for i in range(count):
+            for k in range(lengths.size):
+                length = lengths[k]
+                rolled[k] = rolled[k] * MULTIPLIER + words[i]
+                if i >= length:
+                    rolled[k] -= words[i - length] * tops[k]
+                if i < length - 1:
+                    continue
+                token = mix(rolled[k] ^ uint64(length))
+                place = (token >> uint64(20)) & bits
+                if (bitmap[place >> uint64(6)] >> (place & uint64(63))) & uint64(1) == uint64(0):
+                    continue
+                at = find_token(token, table, tokens)
+                if at < 0:
+                    continue
+                if found == rows.size:
+                    rows, grams = np.append(rows, rows), np.append(grams, grams)
+                    firsts, lasts = np.append(firsts, firsts), np.append(lasts, lasts)
+                before = i - length
+                rows[found], grams[found] = document, at
+                firsts[found] = ends[before] - start if before >= 0 else 0
+                lasts[found] = ends[i] - start
+                found += 1
+    return rows[:found], grams[:found], firsts[:found], lasts[:found]

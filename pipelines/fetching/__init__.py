@@ -1,1 +1,0 @@
-"""Sample texts and models out of packages: fetched, checked, read in place."""

@@ -1,0 +1,1 @@
+"""The filter and dedup commands on a user's own files, without a recipe."""

@@ -1,0 +1,116 @@
+"""The columns of JSON lines: types that hold every value of all files, so that what is made of them reads as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from windtunnel.pipelines.readers.batches import Unreadable
+from windtunnel.pipelines.sources.jsonl import Jsonl
+from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.schemas.work import Counts, Work
+
+RECORDS = 4096  # as Python objects at once
+DEEPEST = 32  # Parquet refuses a schema of more than 100 levels, and a list counts as several
+
+
+class OwnColumns(Work):
+    """Finds the columns of each part; writes `columns/NNNNN.arrow`, an Arrow schema. What cannot be read is skipped."""
+
+    parts: tuple[dict[str, Any], ...]
+    text: str = "text"
+
+    def shards(self, inputs: Mapping[str, Artifact]) -> int:
+        return len(self.parts)
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        schema, seen = pa.schema([pa.field(self.text, pa.large_string())]), 0
+        for records in records_of(self.parts[rank], self.text):
+            if isinstance(records, Unreadable):
+                continue
+            schema = wider(schema, found_in(records))
+            seen += len(records)
+        with writing(out / "columns" / f"{rank:05d}.arrow") as path:
+            path.write_bytes(schema.serialize())
+        return Counts(seen=seen, kept=seen)
+
+
+def columns_of(found: Artifact) -> pa.Schema:
+    """Return the columns of all parts together; JSON as text where no type holds every value."""
+    schema = pa.schema([])
+    for path in found.files("columns", ".arrow"):
+        schema = wider(schema, pa.ipc.read_schema(pa.BufferReader(path.read_bytes())))
+    return pa.schema([field if _storable(field.type) else pa.field(field.name, pa.large_string()) for field in schema])
+
+
+def records_of(part: dict[str, Any], text: str) -> Iterator[list[dict[str, Any]] | Unreadable]:
+    """Yield the records of a part, at most `RECORDS` at once, and what could not be read."""
+    for batch in Jsonl(path=part["path"], text=text, url=None, lang=None).read(part):
+        if isinstance(batch, Unreadable):
+            yield batch
+            continue
+        for first in range(0, batch.num_rows, RECORDS):
+            rows = batch.slice(first, RECORDS)
+            pairs = zip(rows.column("text").to_pylist(), rows.column("meta").to_pylist(), strict=True)
+            yield [{text: value, **(orjson.loads(meta) if meta else {})} for value, meta in pairs]
+
+
+def found_in(records: list[dict[str, Any]]) -> pa.Schema:
+    """Return the columns of some records."""
+    fields = []
+    for name in dict.fromkeys(key for record in records for key in record):
+        try:
+            found = pa.array([record.get(name) for record in records]).type
+        except (pa.ArrowException, OverflowError):
+            found = pa.large_string()
+        if _depth(found) > DEEPEST:
+            found = pa.large_string()
+        fields.append(pa.field(name, found))
+    return pa.schema(fields)
+
+
+def wider(schema: pa.Schema, more: pa.Schema) -> pa.Schema:
+    """Return the schema widened to hold the values of another one too."""
+    for field in more:
+        at = schema.get_field_index(field.name)
+        if at < 0:
+            schema = schema.append(field)
+            continue
+        try:
+            parts = [pa.schema([schema.field(at)]), pa.schema([field])]
+            wide = pa.unify_schemas(parts, promote_options="permissive").field(0)
+        except pa.ArrowException:
+            wide = pa.field(field.name, pa.large_string())
+        schema = schema.set(at, wide)
+    return schema
+
+
+def table_of(records: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Return records as a table of that schema; in a column of text, a value that is none is written as JSON."""
+    columns = {}
+    for field in schema:
+        values = [record.get(field.name) for record in records]
+        if pa.types.is_large_string(field.type):
+            values = [v if v is None or isinstance(v, str) else orjson.dumps(v).decode() for v in values]
+        elif pa.types.is_floating(field.type):
+            values = [v if v is None else float(v) for v in values]  # Arrow refuses whole numbers above 2^53
+        columns[field.name] = pa.array(values, field.type)
+    return pa.table(columns, schema=schema)
+
+
+def _depth(kind: pa.DataType) -> int:
+    """Return how many types lie inside one another."""
+    depth, level = 0, [kind]
+    while level:
+        depth, level = depth + 1, [inner.field(i).type for inner in level for i in range(inner.num_fields)]
+    return depth
+
+
+def _storable(kind: pa.DataType) -> bool:
+    """Return whether Parquet can hold a type: a struct needs a field, at every depth."""
+    children = [kind.field(i).type for i in range(kind.num_fields)]
+    return not (pa.types.is_struct(kind) and not children) and all(map(_storable, children))

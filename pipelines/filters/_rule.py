@@ -1,0 +1,204 @@
+"""Rules measure first and decide after: what a rule file holds, and how a recipe's list of rules becomes work.
+
+A rule is a class of thresholds. `reasons` turns them into polars expressions over measured columns, in the order in
+which the first true one decides. Most rules need only the columns that the shared pass of `measuring.features` fills;
+a rule with a measurement of its own (a language model's label, a count of e-mail addresses) has `measure`. A rule
+that rewrites text has `edit`; what follows it in the list is measured on the rewritten text.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.plugin import Plugin, find, make, split
+
+if TYPE_CHECKING:
+    pass
+
+
+class Reason(NamedTuple):
+    """Why a document goes: `drop` is true, or null when it could not be measured (null never drops).
+
+    `detail`, where it has a value, is put behind the name: a reason that only the measurement knows.
+    """
+
+    name: str
+    drop: pl.Expr
+    value: pl.Expr | None = None  # what is compared with the limit
+    limit: float | None = None
+    side: Literal["above", "below", "is"] = "is"
+    detail: pl.Expr | None = None
+
+
+class Example(NamedTuple):
+    """A document that a rule's file says it keeps or drops; `reason` is checked for dropped ones."""
+
+    text: str
+    reason: str = ""
+    url: str | None = None
+    params: Mapping[str, Any] = {}
+
+
+class Rule(Plugin):
+    """One rule set: thresholds as fields, reasons in order.
+
+    `keeps` and `drops` are the file's own examples; one test runs them all.
+    """
+
+    keeps: ClassVar[tuple[Example, ...]] = ()
+    drops: ClassVar[tuple[Example, ...]] = ()
+    reads_meta: ClassVar[bool] = False  # `measure` is given the column `meta` too
+    repeatable: ClassVar[bool] = False  # may stand several times in a list: its columns are named by its parameters
+
+    def reasons(self) -> list[Reason]:
+        """Return the reasons in the order in which they are asked; the first true one decides."""
+        raise NotImplementedError
+
+    def settings(self) -> dict[str, Any]:
+        """Return the fields of `features.Settings` that this rule needs set: they change measured columns."""
+        return {}
+
+    def measure_config(self) -> dict[str, Any]:
+        """Return the parameters that change this rule's own measured columns, and no thresholds."""
+        return {}
+
+    def measure(self, batch: pa.RecordBatch) -> pl.DataFrame:
+        """Return this rule's own columns, one row a document of `batch` (columns text, url, lang, source if known)."""
+        raise NotImplementedError
+
+    def edit(self, batch: pa.RecordBatch) -> tuple[pa.Array, dict[str, int]]:
+        """Return the rewritten text column of kept documents and counts of what was rewritten."""
+        raise NotImplementedError
+
+    def reads(self) -> list[Path]:
+        """Return the files that measuring reads (models, lists); their contents are part of the measurement's key."""
+        return []
+
+    def bound(self, inputs: Mapping[str, Artifact]) -> Rule:
+        """Return the rule with what the measuring step's other inputs give it, such as a model trained by the plan."""
+        return self
+
+    def scores(self) -> tuple[str, ...]:
+        """Return the own columns whose histogram over all shards measuring writes; see `as_scores`."""
+        return ()
+
+    def as_scores(self, values: np.ndarray) -> np.ndarray:
+        """Return the values of a column of `scores` as numbers from 0 to 1, best highest; nan is not counted."""
+        return values
+
+    def cuts(self) -> dict[str, tuple[str, float]]:
+        """Return what `reasons` needs to know of all shards: name -> (column of `scores`, share of the highest)."""
+        return {}
+
+    def for_words(self, words: str) -> Rule:
+        """Return the rule as it is where words are found `fast` or `exact`; most are the same."""
+        return self
+
+    @property
+    def edits(self) -> bool:
+        """Whether `edit` rewrites the text of kept documents."""
+        return False
+
+    @property
+    def measures(self) -> bool:
+        """Whether the rule has a measurement of its own."""
+        return type(self).measure is not Rule.measure
+
+
+def above(name: str, value: pl.Expr, limit: float | None) -> list[Reason]:
+    """Return a reason that drops when `value > limit`; none at all when the limit is switched off (None)."""
+    return [] if limit is None else [Reason(name, value > limit, value, float(limit), "above")]
+
+
+def below(name: str, value: pl.Expr, limit: float | None) -> list[Reason]:
+    """Return a reason that drops when `value < limit`; none at all when the limit is switched off (None)."""
+    return [] if limit is None else [Reason(name, value < limit, value, float(limit), "below")]
+
+
+def when(name: str, condition: pl.Expr, value: pl.Expr | None = None) -> list[Reason]:
+    """Return a reason that drops when the condition holds."""
+    return [Reason(name, condition, value)]
+
+
+def ratio(part: str | pl.Expr, whole: str | pl.Expr) -> pl.Expr:
+    """Return part / whole in double precision, and 0 where the whole is 0: an empty document divides nothing."""
+    numerator = pl.col(part) if isinstance(part, str) else part
+    denominator = pl.col(whole) if isinstance(whole, str) else whole
+    return numerator / denominator.clip(lower_bound=1)
+
+
+def rules_of(specs: Sequence[Any]) -> list[tuple[str, Rule]]:
+    """Return (name, rule) for each of a recipe's words; raises RecipeError with the nearest right name."""
+    built = []
+    for spec in specs:
+        rule = make("rule", spec)
+        assert isinstance(rule, Rule)
+        built.append((split("rule", spec)[0], rule))
+    return built
+
+
+def full_spec(name: str, rule: Rule) -> dict[str, Any]:
+    """Return the rule with every parameter written out, so that a default written and one left out are the same."""
+    return {name: rule.model_dump(mode="json")}
+
+
+def reasons_of(specs: Sequence[Any]) -> list[tuple[str, Reason]]:
+    """Return (full reason name, reason) of a list of rules: `rule.reason`, in deciding order."""
+    rules = rules_of(specs)
+    return [
+        (f"{name}.{r.name}", r) for name, r in itertools.chain(*([(n, r) for r in rule.reasons()] for n, rule in rules))
+    ]
+
+
+def verdict(reasons: Sequence[tuple[str, Reason]]) -> pl.Expr:
+    """Return an expression: the name of the first reason that holds, null for a document that stays."""
+    if not reasons:
+        return pl.repeat(None, pl.len(), dtype=pl.String)  # a literal would be one row where it stands alone
+    # the lowest place of those that hold: columns of small integers cost a fifth of columns of names
+    places = [pl.when(r.drop).then(pl.lit(place, dtype=pl.UInt16)) for place, (_, r) in enumerate(reasons)]
+    first = pl.min_horizontal(places)
+    found = pl.lit(pl.Series([name for name, _ in reasons])).gather(first)
+    for place, (name, reason) in enumerate(reasons):
+        if reason.detail is not None:
+            told = (first == place) & reason.detail.is_not_null()
+            found = pl.when(told).then(pl.lit(f"{name}.") + reason.detail.cast(pl.String)).otherwise(found)
+    return found
+
+
+def columns_of(reasons: Sequence[tuple[str, Reason]]) -> list[str]:
+    """Return the measured columns that the reasons read, in first-read order."""
+    read = (e for _, reason in reasons for e in (reason.drop, reason.detail) if e is not None)
+    return list(dict.fromkeys(column for expression in read for column in expression.meta.root_names()))
+
+
+def explain(specs: Sequence[Any], why: Mapping[str, Any]) -> pl.DataFrame:
+    """Return one row a reason for one document's measured values: rule, reason, value, side, limit, drops.
+
+    Reasons whose columns were not measured are left out.
+    """
+    rows = []
+    frame = pl.DataFrame([{key: value for key, value in why.items() if value is not None}])
+    for name, reason in reasons_of(specs):
+        if not set(reason.drop.meta.root_names()) <= set(frame.columns):
+            continue
+        value = frame.select((reason.value if reason.value is not None else reason.drop).cast(pl.String)).item()
+        rule, _, short = name.partition(".")
+        drops = bool(frame.select(reason.drop).item())
+        rows.append((rule, short, value, reason.side, reason.limit, drops))
+    names = ["rule", "reason", "value", "side", "limit", "drops"]
+    return pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None)
+
+
+def find_rule(name: str) -> type[Rule]:
+    """Return the rule class that a recipe's word names."""
+    cls = find("rule", name)
+    assert issubclass(cls, Rule)
+    return cls

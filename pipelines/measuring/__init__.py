@@ -1,1 +1,0 @@
-"""Measuring: what rules are, and how everything they decide from is measured once."""

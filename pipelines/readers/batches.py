@@ -1,0 +1,77 @@
+"""Rows into bounded Arrow batches: the one place where a source's text becomes documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import orjson
+import pyarrow as pa
+
+from windtunnel.schemas.records import DOCUMENT, document_id
+
+BATCH_BYTES = 16 << 20  # of text, so that a rank's memory does not grow with its input
+BATCH_ROWS = 16_384
+
+
+class Row(NamedTuple):
+    """One text as a source found it; `meta` is whatever else the source knows, JSON-able or an object of JSON."""
+
+    text: str
+    source: str
+    url: str | None = None
+    lang: str | None = None
+    meta: Mapping[str, Any] | str | None = None
+
+
+class Unreadable(NamedTuple):
+    """One thing that could not be read: where (file and line, row or record), a reason code, and a detail."""
+
+    source: str
+    where: str
+    error: str
+    detail: str | None = None
+
+
+def batches(
+    rows: Iterable[Row | Unreadable], max_bytes: int = BATCH_BYTES, max_rows: int = BATCH_ROWS
+) -> Iterator[pa.RecordBatch | Unreadable]:
+    """Yield record batches of DOCUMENT with at most about `max_bytes` of text, and the unreadable as they come.
+
+    Texts must be free of lone surrogates (UnicodeEncodeError otherwise). Equal text within one source gives equal ids.
+    """
+    held: list[Row] = []
+    size = 0
+    for row in rows:
+        if isinstance(row, Unreadable):
+            yield row
+            continue
+        held.append(row)
+        size += len(row.text)
+        if size >= max_bytes or len(held) >= max_rows:
+            yield _batch(held)
+            held, size = [], 0
+    if held:
+        yield _batch(held)
+
+
+def _batch(rows: list[Row]) -> pa.RecordBatch:
+    columns = [
+        pa.array([document_id(row.source, row.text) for row in rows], pa.string()),
+        pa.array([row.text for row in rows], pa.large_string()),
+        pa.array([row.source for row in rows], pa.string()),
+        pa.array([row.url for row in rows], pa.string()),
+        pa.array([row.lang for row in rows], pa.string()),
+        pa.array([row.meta if isinstance(row.meta, str) else meta_json(row.meta) for row in rows], pa.string()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=DOCUMENT)
+
+
+def meta_json(meta: Mapping[str, Any] | None) -> str | None:
+    """Return a JSON object with sorted keys, or None when there is nothing to say.
+
+    Raises TypeError for what JSON in UTF-8 cannot hold: a lone surrogate, an integer above 64 bits, nesting above 254.
+    """
+    if not meta:
+        return None
+    return orjson.dumps(meta, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()

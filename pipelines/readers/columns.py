@@ -1,0 +1,100 @@
+"""Arrow columns into documents: what Parquet, Arrow files and datasets have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
+from windtunnel.pipelines.readers.fields import Fields
+
+
+def documents(
+    batch: pa.RecordBatch, fields: Fields, where: str, first_row: int = 0
+) -> Iterator[pa.RecordBatch | Unreadable]:
+    """Yield the documents of a record batch, and an Unreadable for every row that has none.
+
+    Strings are checked to be UTF-8, which Arrow does not do on reading. `where` names the file and row group; the row's
+    number within it is added.
+    """
+    names = batch.schema.names
+    texts = python_values(batch.column(names.index(fields.text)))
+    known = [name for name in (fields.url, fields.lang, fields.source) if name is not None and name in names]
+    light = {name: python_values(batch.column(names.index(name))) for name in known}
+    carried = {
+        name: python_values(batch.column(names.index(name)))
+        for name in names
+        if name not in light and fields.carries(name)
+    }
+
+    def rows() -> Iterator[Row | Unreadable]:
+        for index, text in enumerate(texts):
+            record = {name: values[index] for name, values in (*light.items(), *carried.items())}
+            record[fields.text] = text
+            here = f"{where}:{first_row + index}"
+            if isinstance(text, bytes):
+                yield Unreadable(fields.origin, here, "invalid_utf8", f"column {fields.text!r}")
+            else:
+                yield fields.row(record, here)
+
+    return batches(rows())
+
+
+def wanted(names: list[str], fields: Fields) -> list[str]:
+    """Return the columns that something asks for; the others need not be read."""
+    return [
+        name for name in names if name in (fields.text, fields.url, fields.lang, fields.source) or fields.carries(name)
+    ]
+
+
+def python_values(column: pa.Array) -> list[Any]:
+    """Return Python values; bytes stay bytes where a string column or a binary one is not UTF-8."""
+    if pa.types.is_dictionary(column.type):
+        return python_values(_viewless(column.dictionary).take(column.indices))  # of views there is no cast
+    column = _viewless(column)
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            binary = pa.large_binary() if pa.types.is_large_string(kind) else pa.binary()
+            return [_text(value) for value in column.view(binary).to_pylist()]
+    values = column.to_pylist()
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return [_text(value) for value in values]
+    return values
+
+
+def without_views(kind: pa.DataType) -> pa.DataType:
+    """Return a type with plain strings in place of Arrow's views of them, which few of its functions take."""
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(without_views(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(without_views(kind.value_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(without_views(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(
+            kind.key_field.with_type(without_views(kind.key_type)),
+            kind.item_field.with_type(without_views(kind.item_type)),
+            kind.keys_sorted,
+        )
+    return kind
+
+
+def _viewless(column: pa.Array) -> pa.Array:
+    kind = without_views(column.type)
+    return column if kind == column.type else column.cast(kind)
+
+
+def _text(value: bytes | None) -> str | bytes | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return value

@@ -1,0 +1,142 @@
+"""Files by path, directory or glob; what identifies their bytes; and the origin that a file's name tells."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from blake3 import blake3
+
+from windtunnel.schemas.errors import InputError, nearest
+
+COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
+_ENDINGS = re.compile(
+    r"(\.(jsonl?|ndjson|parquet|txt|text|md|csv|tsv|arrow|feather|html?|xhtml|warc|gz|zst|bz2|xz))+$", re.I
+)
+_NUMBER = r"(\d{2,}|(part|shard|chunk|split)[-_.]?\d+)([-_.]?of[-_.]?\d+)?"
+_SHARD = re.compile(rf"(^{_NUMBER}|[-_.]{_NUMBER})+$", re.I)  # a lone digit is part of a name: c4, gpt-2
+
+
+class Fingerprint(NamedTuple):
+    """A file as it was when the plan was made; reading another file than the planned one is refused."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+    @staticmethod
+    def of(path: Path) -> Fingerprint:
+        """Raises InputError when the file cannot be read, or has a name that no JSON text can hold."""
+        if not os.access(path, os.R_OK):
+            raise InputError(f"{shown(path)} cannot be read: check its permissions (is it yours to read?)")
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{shown(path)} has a name that is not UTF-8: rename it") from None
+        found = path.stat()
+        return Fingerprint(str(path), found.st_size, found.st_mtime_ns)
+
+    def part(self, **more: Any) -> dict[str, Any]:
+        """Return the JSON-able shard of a plan."""
+        return {**self._asdict(), **more}
+
+    @staticmethod
+    def check(part: dict[str, Any]) -> Path:
+        """Return the part's path; raises InputError if the file is another than the one planned."""
+        path = Path(part["path"])
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise InputError(f"{path} is gone since the plan was made ({error.strerror}): run again") from error
+        if (found.st_size, found.st_mtime_ns) != (part["size"], part["mtime_ns"]):
+            raise InputError(f"{path} changed while the run was going: run again, and it is read anew")
+        return path
+
+
+def listing_digest(folder: Path) -> str:
+    """Return a digest over the names, sizes and times of all files below a directory."""
+    return digest_of([Fingerprint.of(path) for path in sorted(folder.rglob("*")) if path.is_file()])
+
+
+def digest_of(files: Sequence[Fingerprint]) -> str:
+    """Return a digest over the fingerprints of files, 32 hexadecimal digits of blake3."""
+    digest = blake3()
+    for file in files:
+        digest.update(f"{file.path}\x00{file.size}\x00{file.mtime_ns}\x00".encode())
+    return digest.hexdigest()[:32]
+
+
+def matching(patterns: str | Sequence[str], suffixes: tuple[str, ...]) -> list[Path]:
+    """Return the files that patterns name, each once, in name order.
+
+    A directory means every file below it whose name ends in one of `suffixes` (also compressed); hidden files and what
+    lies in hidden directories (`.git`, `.ipynb_checkpoints`: copies mostly) are left out. A glob (`*`, `?`, `[..]`,
+    `**`) means what it matches, each directory once. Raises InputError when a pattern matches nothing.
+    """
+    found: dict[str, Path] = {}
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        for path in _matching(str(Path(pattern).expanduser()), suffixes):
+            found[str(path)] = path
+    if not found:
+        raise InputError("the source names no path at all: give a file, a directory or a glob")
+    return [found[key] for key in sorted(found)]
+
+
+def _matching(pattern: str, suffixes: tuple[str, ...]) -> list[Path]:
+    path = Path(pattern)
+    if path.is_dir():
+        endings = tuple(s + c for s in suffixes for c in ("", *COMPRESSIONS))
+        files = [file for file in _below(path) if file.name.lower().endswith(endings)]
+        if not files:
+            there = sorted(entry.name for entry in path.iterdir())[:5]
+            holds = f"it holds {', '.join(there)} ..." if there else "it is empty"
+            raise InputError(f"no {' or '.join(suffixes)} file in the directory {path}: {holds}")
+        return files
+    if path.exists():
+        return [path]
+    if glob.has_magic(pattern):
+        # glob.glob, because Path.glob takes no absolute pattern
+        files = _each_once(Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file())  # noqa: PTH207
+        if not files:
+            raise InputError(f"no file matches {pattern} (seen from {Path.cwd()})")
+        return files
+    if not path.parent.is_dir():
+        raise InputError(f"there is no {path}: its directory {path.parent} does not exist (seen from {Path.cwd()})")
+    hint = nearest(path.name, [entry.name for entry in path.parent.iterdir()][:1000])
+    raise InputError(f"there is no {path} (seen from {Path.cwd()}): {hint[:200]}")
+
+
+def _below(directory: Path) -> Iterator[Path]:
+    """Yield the files in a directory and in those below it; what is hidden is left out."""
+    for place, folders, names in os.walk(directory):
+        folders[:] = [folder for folder in folders if not folder.startswith(".")]  # the walk goes on in these
+        yield from (Path(place) / name for name in names if not name.startswith("."))
+
+
+def _each_once(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths without those that lead to a directory again by a link: `**` goes round a loop 40 times."""
+    shortest = sorted(paths, key=lambda path: (len(path.parts), str(path)))
+    places = {folder: folder.resolve() for folder in {path.parent for path in shortest}}
+    found: dict[tuple[Path, str], Path] = {}
+    for path in shortest:
+        found.setdefault((places[path.parent], path.name), path)
+    return list(found.values())
+
+
+def origin_of(path: Path) -> str:
+    """Return a file's name without its endings and shard numbers, or its directory's name when nothing is left.
+
+    `news/part-00001-of-00010.jsonl.gz` is `news`, `wiki-0003.parquet` is `wiki`, `books.txt` is `books`.
+    """
+    stem = _ENDINGS.sub("", path.name)
+    name = _SHARD.sub("", stem) or path.resolve().parent.name or stem
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def shown(path: Path | str) -> str:
+    """Return a path as text that any file can hold: bytes that are not UTF-8 are replaced."""
+    return os.fsencode(path).decode("utf-8", "replace")

@@ -1,0 +1,240 @@
+"""Checks what a recipe's parts say of one another: names that must meet, plug-ins that must exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationWords
+from windtunnel.pipelines.recipe.recipe import Corpus, Name, Recipe, Spec, Train
+from windtunnel.pipelines.recipe.where import parse
+from windtunnel.schemas import plugin
+from windtunnel.schemas.errors import RecipeError, nearest
+
+Keys = tuple[str | int, ...]
+PAIRS = "preferences"  # the kind of an objective that learns from pairs
+
+
+def check(recipe: Recipe) -> None:
+    """Raise RecipeError where names do not meet or a plug-in's word or parameter is wrong.
+
+    The error carries `path`, the keys that lead to the place, so that the reader can name the line.
+    """
+    for name, corpus in recipe.corpora.items():
+        here = ("corpora", name)
+        for parent in corpus.parents:
+            _known(parent, recipe.corpora, "corpus", (*here, "from"))
+        _specs(corpus, here)
+    _acyclic(recipe)
+    _generation(recipe)
+    _mixes(recipe)
+    _training(recipe)
+    _held_out(recipe)
+    _evaluation(recipe)
+
+
+def _specs(corpus: Corpus, here: Keys) -> None:
+    if corpus.source is not None:
+        _make("source", corpus.source, (*here, "source"))
+    for i, rule in enumerate(corpus.rules):
+        _make("rule", rule, (*here, "rules", i))
+    methods = corpus.dedup if isinstance(corpus.dedup, list) else [corpus.dedup] if corpus.dedup else []
+    for method in methods:
+        _make("dedup", method, (*here, "dedup"))
+    if isinstance(corpus.decontaminate, dict):
+        _decontamination(corpus.decontaminate, (*here, "decontaminate"))
+
+
+def _decontamination(wanted: dict[str, Any], here: Keys) -> None:
+    words = {key: value for key, value in wanted.items() if key != "against"}
+    for key in words:
+        if key not in DecontaminationWords.model_fields:
+            known = ["against", *DecontaminationWords.model_fields]
+            raise at((*here, key), f"decontaminate has no parameter {key!r}: {nearest(str(key), known)}")
+    try:
+        DecontaminationWords(**words)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise at((*here, *first["loc"]), f"decontaminate, parameter {first['loc'][0]!r}: {first['msg']}") from error
+    against = wanted.get("against", {})
+    if not isinstance(against, dict):
+        raise at((*here, "against"), "`against:` names evaluation sets and their sources: {NAME: {jsonl: FILE}, ...}")
+    for name, source in against.items():
+        try:
+            TypeAdapter(Name).validate_python(name)  # becomes part of a directory's name
+        except ValidationError as error:
+            raise at((*here, "against", name), error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+        if name == HELD_OUT:
+            raise at(
+                (*here, "against", name), "the recipe's held-out set has that name: call this evaluation otherwise"
+            )
+        _make("source", source, (*here, "against", name))
+
+
+def _acyclic(recipe: Recipe) -> None:
+    for start in recipe.corpora:
+        seen, todo = set(), list(recipe.corpora[start].parents)
+        while todo:
+            name = todo.pop()
+            if name == start:
+                raise at(("corpora", start, "from"), f"corpus {start!r} is made from itself")
+            if name not in seen:
+                seen.add(name)
+                todo.extend(recipe.corpora[name].parents)
+
+
+def _generation(recipe: Recipe) -> None:
+    both = set(recipe.corpora) & set(recipe.generate)
+    if both:
+        raise at(("generate", min(both)), f"{min(both)!r} is a corpus already: give the generated rows another name")
+    earlier: set[str] = set(recipe.corpora)
+    for name, generated in recipe.generate.items():
+        here: Keys = ("generate", name)
+        made: Any = _make("generator", generated.with_, (*here, "with"))
+        for model in made.models():
+            _known(model, recipe.models, "model", (*here, "with"))
+        for role, sources in generated.from_.items():
+            for source in [sources] if isinstance(sources, str) else sources:
+                _known(source, earlier, "corpus, nor earlier generated set,", (*here, "from", role))
+        earlier.add(name)
+
+
+def _mixes(recipe: Recipe) -> None:
+    for name, weights in recipe.mixes.items():
+        here: Keys = ("mixes", name)
+        for part in weights:
+            _known(part, {*recipe.corpora, *recipe.generate}, "corpus", (*here, part))
+        used = [part for part, weight in weights.items() if weight > 0]
+        if not used:
+            raise at(here, f"mix {name!r} needs at least one weight above zero")
+        if len({part in recipe.generate for part in used}) > 1:
+            raise at(here, f"mix {name!r} takes documents and generated rows together: train on them in two stages")
+        if used[0] in recipe.corpora and recipe.tokens is None:
+            raise at(here, "a mix of corpora needs a `tokens:` part: a tokenizer and a budget")
+    if recipe.tokens is not None and recipe.tokens.tokenizer.trained_on is not None:
+        _known(recipe.tokens.tokenizer.trained_on, recipe.corpora, "corpus", ("tokens", "tokenizer", "trained_on"))
+
+
+def _training(recipe: Recipe) -> None:
+    train = recipe.train
+    if train is not None:
+        if train.model is not None:
+            _make("model", train.model, ("train", "model"))
+        if train.start is not None:
+            _known(train.start, recipe.models, "model", ("train", "start"))
+            if recipe.models[train.start].url is not None:
+                raise at(
+                    ("train", "start"),
+                    f"model {train.start!r} is at a URL: training starts from files, `sample:` or `path:`",
+                )
+        if train.preferences is not None:
+            _known(train.preferences, recipe.generate, "generated set", ("train", "preferences"))
+        _make("schedule", train.schedule, ("train", "schedule"))
+        _stages(recipe, train)
+        if not recipe.mixes:
+            raise at(("train",), "`train:` needs `mixes:` to train on")
+        if recipe.held_out is None:
+            raise at(("train",), "`train:` needs `held_out:`: what the models are measured on is part of the question")
+    if recipe.compare is not None:
+        if train is None:
+            raise at(("compare",), "`compare:` needs `train:`")
+        _known(recipe.compare.baseline, recipe.mixes, "mix", ("compare", "baseline"))
+        looks, seeds = recipe.compare.looks, len(train.seeds)
+        if looks and seeds > looks[-1]:  # all of the error is spent at the last look, and training takes hours
+            raise at(
+                ("compare", "looks"),
+                f"the looks end at {looks[-1]} seeds and there are {seeds}: declare one at {seeds} too, for example "
+                f"{[*looks, seeds]}",
+            )
+
+
+def _stages(recipe: Recipe, train: Train) -> None:
+    """Refuse stages that would fail, or find nothing, only when all rows are made and paid for."""
+    made: list[Any] = [_make("objective", spec, ("train", "stages", i)) for i, spec in enumerate(train.stages)]
+    for i, stage in enumerate(made):
+        here = ("train", "stages", i)
+        if stage.kind == PAIRS and train.preferences is None:
+            raise at(here, "this stage learns from pairs: name the generated set of them in `train.preferences:`")
+        if recipe.compare is not None and i + 1 == len(train.stages) and not stage.scores:
+            raise at(
+                here,
+                "what this stage leaves gives no probabilities, and `compare:` needs bits per byte: leave `compare:` "
+                "out (the pairs are still scored in every run), or end with another stage",
+            )
+    if recipe.compare is not None and len(recipe.mixes) > 1 and all(stage.kind == PAIRS for stage in made):
+        raise at(
+            ("train", "stages"),
+            "no stage learns from the mixes, so all of them would come out alike: put one that does, such as `sft`, "
+            "before those that learn from pairs",
+        )
+
+
+def _held_out(recipe: Recipe) -> None:
+    wanted = recipe.held_out
+    if wanted is None:
+        return
+    if wanted.files is not None:
+        if HELD_OUT in recipe.corpora:  # both would be read by one step
+            raise at(
+                ("corpora", HELD_OUT), f"{HELD_OUT!r} is the corpus of `held_out: files`: give this one another name"
+            )
+        _make("source", wanted.files, ("held_out", "files"))
+    if wanted.where is not None:
+        try:
+            parse(wanted.where)
+        except ValueError as error:
+            raise at(("held_out", "where"), str(error)) from None
+    for name in wanted.sets:
+        _known(name, {*recipe.corpora, *recipe.generate}, "corpus", ("held_out", "from"))
+    kinds = {name in recipe.generate for name in wanted.sets}
+    if len(kinds) > 1 or (kinds == {False} and len(wanted.sets) > 1):
+        raise at(("held_out", "from"), "the held-out set comes from one corpus, or from generated sets")
+
+
+def _evaluation(recipe: Recipe) -> None:
+    wanted = recipe.evaluate
+    if wanted is None:
+        return
+    if recipe.compare is None:
+        raise at(("evaluate",), "`evaluate:` needs `compare:`: its scores are effects too")
+    if wanted.tasks is not None:
+        _known(wanted.tasks.from_, recipe.corpora, "corpus", ("evaluate", "tasks", "from"))
+        for i, task in enumerate(wanted.tasks.tasks):
+            _make("task", task, ("evaluate", "tasks", "tasks", i))
+    if wanted.win_rate is not None:
+        _known(wanted.win_rate.judge, recipe.models, "model", ("evaluate", "win_rate", "judge"))
+    if wanted.calibrate is not None:
+        _known(wanted.calibrate.judge, recipe.models, "model", ("evaluate", "calibrate", "judge"))
+
+
+def _make(kind: str, spec: Spec, path: Keys) -> plugin.Plugin:
+    try:
+        return plugin.make(kind, spec)
+    except RecipeError as error:
+        raise at(path, str(error)) from error
+
+
+def _known(name: str, known: Iterable[str], kind: str, path: Keys) -> None:
+    if name not in known:
+        raise at(path, f"no {kind} is called {name!r}: {nearest(name, known)}")
+
+
+@contextmanager
+def placing(*path: str | int) -> Iterator[None]:
+    """Give a RecipeError that comes out of the block the keys of its place, unless it knows them already."""
+    try:
+        yield
+    except RecipeError as error:
+        if hasattr(error, "path"):
+            raise
+        raise at(path, str(error)) from error
+
+
+def at(path: Keys, message: str) -> RecipeError:
+    """Return a RecipeError that knows the keys leading to its place in the recipe."""
+    error = RecipeError(message)
+    error.path = path  # type: ignore[attr-defined]
+    return error

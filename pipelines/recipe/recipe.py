@@ -1,0 +1,296 @@
+"""The recipe: one YAML file from raw text to a measured answer, as nested frozen models.
+
+`read` turns text into a checked Recipe; an error names the line and the nearest right word. YAML names and
+parameterises, it never holds logic.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from windtunnel.generators.client.address import without_secrets
+
+Spec = str | dict[str, Any]  # a plug-in: its name, or {name: parameters}
+
+
+def _safe_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise ValueError(
+            f"{name!r} is no name: letters, digits, '_', '-' and '.', at most 64, starting with one of the first two"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_safe_name)]  # names become directory names
+
+
+class Part(BaseModel):
+    """A frozen piece of a recipe that refuses words it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+
+
+class Corpus(Part):
+    """Documents from a source or from other corpora, then rules, then dedup, then decontamination."""
+
+    source: Spec | None = None
+    from_: Name | list[Name] | None = Field(None, alias="from")
+    words: str = Field("fast", pattern="^(fast|exact)$")  # exact: the reference's spaCy tokens, slow
+    language: str | None = Field(None, pattern="^[a-z]{2,3}$")  # whose tokens `words: exact` takes; en when left out
+    rules: list[Spec] = Field(default_factory=list)
+    dedup: Spec | list[Spec] | None = None
+    decontaminate: bool | dict[str, Any] = False
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Corpus:
+        if (self.source is None) == (self.from_ is None):
+            raise ValueError("a corpus has either `source:` (text from outside) or `from:` (other corpora)")
+        return self
+
+    @field_validator("from_")
+    @classmethod
+    def _each_once(cls, names: str | list[str] | None) -> str | list[str] | None:
+        twice = [name for name in names if names.count(name) > 1] if isinstance(names, list) else []
+        if twice:
+            raise ValueError(
+                f"{twice[0]!r} is named twice, and a corpus holds its documents once: to repeat text give it more "
+                "weight in a mix, up to `max_epochs`"
+            )
+        return names
+
+    @model_validator(mode="after")
+    def _language_of_exact_words(self) -> Corpus:
+        if self.language is not None and self.words != "exact":
+            raise ValueError("`language:` names whose words `words: exact` finds; the fast ones need no language")
+        return self
+
+    @property
+    def parents(self) -> list[str]:
+        """Names of the corpora this one is made from."""
+        if self.from_ is None:
+            return []
+        return [self.from_] if isinstance(self.from_, str) else list(self.from_)
+
+
+class Serve(Part):
+    """How vLLM serves a model from files: options that change its answers are a part of what they are kept under."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # arguments: [--max-num-seqs, 16]
+    context: int | None = Field(None, gt=0)  # longest sequence in tokens; the model's own by default
+    kv_cache_gib: float | None = Field(None, gt=0)  # on a CPU only
+    restarts: int = Field(3, ge=0)  # how often a server that died is started again
+    arguments: list[str] = Field(default_factory=list)  # further words of vLLM's command line
+
+    @field_validator("arguments")
+    @classmethod
+    def _no_secrets(cls, words: list[str]) -> list[str]:
+        flags = {word.partition("=")[0].replace("_", "-") for word in words}
+        if secret := flags & {"--api-key", "--hf-token"}:
+            raise ValueError(f"{min(secret)} would write a secret into results; a server of ours needs none")
+        return words
+
+
+class Model(Part):
+    """A model that answers or is trained on: a sample or a directory (served by vLLM when it must answer), or a URL."""
+
+    sample: str | None = None  # see `windtunnel samples`
+    path: str | None = None  # a directory with config.json, safetensors and a tokenizer
+    url: Annotated[str, AfterValidator(without_secrets)] | None = None  # OpenAI-compatible, with `model` and `key`
+    model: str | None = None
+    key: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$")  # name of the variable that holds the key
+    revision: str | None = None  # tells models apart that answer at one `url` by one name; the address by default
+    dialect: Literal["openai", "vllm"] | None = None  # `vllm`: the `url` is a vLLM server, with its own parameters
+    price: tuple[float, float] = (0.0, 0.0)  # dollars per million prompt and completion tokens
+    serve: Serve | None = None  # how we serve it, for models from files
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Model:
+        if sum(value is not None for value in (self.sample, self.path, self.url)) != 1:
+            raise ValueError("a model has one of `sample:`, `path:` or `url:`")
+        if (self.url is None) != (self.model is None):
+            raise ValueError("a model at a `url:` has the name it goes by there: `model:`")
+        if self.url is not None and self.serve is not None:
+            raise ValueError("`serve:` is for models from files: what is at a `url:` is served already")
+        if self.url is None and (self.revision or self.dialect):
+            raise ValueError("`revision:` and `dialect:` go with `url:`: of a model from files both are known")
+        return self
+
+
+class Remarks(Part):
+    """What a person who read some rows has to say of them, for the card of those rows and of no others.
+
+    `rows` is the first 8 digits of the rows' key: their directory's name ends in them, and `plan --json` prints them.
+    """
+
+    rows: str
+    text: str = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _about_rows(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError("remarks name the rows they are about: {rows: 'FIRST 8 DIGITS OF THEIR KEY', text: ...}")
+        return value
+
+    @field_validator("rows", mode="before")
+    @classmethod
+    def _digits(cls, rows: Any) -> Any:
+        if not isinstance(rows, str) or not re.fullmatch("[0-9a-f]{8}", rows):
+            raise ValueError("8 digits 0-9a-f, in quotes: without them YAML may read a number")  # 12345678, 1234e567
+        return rows
+
+
+class Generated(Part):
+    """Rows that a generator makes, from models and, for some kinds, from documents or other rows."""
+
+    with_: Spec = Field(alias="with")
+    from_: dict[str, Name | list[Name]] = Field(default_factory=dict, alias="from")  # role -> corpora or rows
+    remarks: Remarks | None = None
+
+
+class HeldOut(Part):
+    """What the frozen evaluation set is made of: a share of a corpus's documents, or files of the user's own.
+
+    For generated rows `from` may name several sets; the share is held out of each.
+    """
+
+    from_: Name | list[Name] | None = Field(None, alias="from")
+    share: float = Field(0.02, gt=0, lt=1)
+    where: str | None = None
+    documents: int | None = Field(None, gt=0)  # at most so many
+    files: Spec | None = None  # a source, e.g. {jsonl: my_eval.jsonl}
+    threshold: float = Field(0.72, gt=0, le=1)  # Jaccard similarity from which training text counts as the same text
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> HeldOut:
+        if (self.files is None) == (self.from_ is None):
+            raise ValueError("held_out has either `from:` (a corpus) or `files:` (a source of your own)")
+        return self
+
+    @property
+    def sets(self) -> list[str]:
+        """Names of the corpora or generated sets that the share is taken from."""
+        return [self.from_] if isinstance(self.from_, str) else list(self.from_ or [])
+
+
+class Tokenizer(Part):
+    """A byte-level BPE trained on a corpus, or a tokenizer directory."""
+
+    bpe: int | None = Field(None, ge=259, le=1_000_000)  # token ids: 256 bytes, the end, two for chat
+    trained_on: Name | None = None
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Tokenizer:
+        if (self.bpe is None) == (self.path is None):
+            raise ValueError("tokenizer has either `bpe: SIZE, trained_on: CORPUS` or `path: DIRECTORY`")
+        if self.bpe is not None and self.trained_on is None:
+            raise ValueError("tokenizer `bpe:` needs `trained_on: CORPUS`")
+        return self
+
+
+class Tokens(Part):
+    """How text becomes tokens and how many of them every mix trains on."""
+
+    tokenizer: Tokenizer
+    budget: int = Field(gt=0)
+    max_epochs: float = Field(4.0, gt=0)
+
+
+class Train(Part):
+    """The model (a new small one, or one to start from), its schedule, the seeds and the stages of training."""
+
+    model: Spec | None = None
+    start: Name | None = None  # one of `models:`
+    context: int = Field(1024, ge=8)  # longest sequence in tokens, for `start:`; a new model says its own
+    schedule: Spec = Field(default_factory=lambda: {"wsd": {"warmup": 0.05, "decay": 0.2}})
+    seeds: list[int] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
+    stages: list[Spec] = Field(min_length=1)
+    threads: int = Field(1, ge=1)
+    # where models are trained, answer and do tasks; auto: on a GPU if there is one where the command is given
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    preferences: Name | None = None  # the generated pairs that preference stages train on
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Train:
+        if (self.model is None) == (self.start is None):
+            raise ValueError("train has either `model:` (a new model) or `start:` (one of `models:`)")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds must differ from one another")
+        return self
+
+
+class Tasks(Part):
+    """Checkable questions with exact answers, made from the documents of a corpus."""
+
+    from_: Name = Field(alias="from")
+    tasks: list[Spec] = Field(
+        default_factory=lambda: ["copying", "counting", "extraction", "question_answering", "sorting"], min_length=1
+    )
+
+
+class WinRate(Part):
+    """A judge that compares every model's answers to held-out questions with the baseline's, in both orders."""
+
+    judge: Name  # one of `models:`
+    questions: int = Field(40, gt=0)
+    max_tokens: int = Field(96, gt=0)
+
+
+class Calibrate(Part):
+    """A judge held against known labels: a JSONL file of labelled pairs, else planted pairs of the seed tasks."""
+
+    judge: Name  # one of `models:`
+    pairs: str | None = None
+    number: int = Field(60, gt=1)  # of planted pairs
+
+
+class Evaluate(Part):
+    """What chat models are measured on beside the loss of held-out answers, and how far the judge can be trusted."""
+
+    tasks: Tasks | None = None
+    win_rate: WinRate | None = None
+    calibrate: Calibrate | None = None
+
+
+class Compare(Part):
+    """What is compared with what, on what, and from which size on a difference matters."""
+
+    baseline: Name
+    metric: str = Field("bits_per_byte", pattern="^bits_per_byte$")
+    on: str = Field("held_out", pattern="^held_out$")
+    interval: float = Field(0.95, gt=0.5, lt=1)
+    margin: float = Field(0.005, ge=0)
+    looks: list[int] = Field(default_factory=list)  # numbers of seeds at which the answer is looked at; empty: once
+    spending: Literal["obrien_fleming", "pocock"] = "obrien_fleming"  # how the looks share the error
+
+    @field_validator("looks")
+    @classmethod
+    def _growing(cls, looks: list[int]) -> list[int]:
+        if looks != sorted(set(looks)) or (looks and looks[0] < 2):
+            raise ValueError("looks are growing numbers of seeds, from 2 on, for example [3, 5, 8]")
+        return looks
+
+
+class Recipe(Part):
+    """A question and everything that it takes to answer it."""
+
+    question: str = Field(min_length=1)
+    store: str
+    corpora: dict[Name, Corpus] = Field(min_length=1)
+    models: dict[Name, Model] = Field(default_factory=dict)
+    generate: dict[Name, Generated] = Field(default_factory=dict)
+    held_out: HeldOut | None = None
+    mixes: dict[Name, dict[Name, Annotated[float, Field(ge=0)]]] = Field(default_factory=dict)
+    tokens: Tokens | None = None
+    train: Train | None = None
+    evaluate: Evaluate | None = None
+    compare: Compare | None = None
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a recipe, for editors that complete and check YAML."""
+    return Recipe.model_json_schema(by_alias=True)

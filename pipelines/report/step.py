@@ -1,0 +1,23 @@
+"""The last step of a plan: one self-contained HTML page from everything the other steps left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.work import Counts, Work
+
+
+class Report(Work):
+    """Write `report.html`. Inputs: every other step of the plan, by name."""
+
+    version: ClassVar[int] = 6
+    recipe: dict[str, Any]
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        from windtunnel.pipelines.report import collect, write_report
+
+        write_report(collect(self.recipe, inputs), out / "report.html")
+        return Counts()

@@ -1,0 +1,92 @@
+"""Conducts a recipe from the command line: plan, run, then say the answer and where the report is."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from windtunnel.pipelines.engine.executors import Where, given
+from windtunnel.pipelines.engine.run import run
+from windtunnel.pipelines.engine.step import Step
+from windtunnel.pipelines.plan.builder import planned
+from windtunnel.pipelines.plan.plan import Plan
+from windtunnel.pipelines.views.terminal import TerminalProgress
+from windtunnel.schemas.errors import RecipeError, nearest
+
+
+def conduct(
+    recipe_name: str,
+    sets: list[str],
+    until: str | None,
+    executor: str,
+    workers: int | None,
+    wait: bool,
+    console: Console,
+    options: Sequence[str] = (),
+) -> Plan:
+    """Run a recipe (or up to the steps that `until` names) and print what came of it."""
+    made = planned(recipe_name, sets)
+    store = Path(made.recipe.store)
+    targets = named(made, until) if until else made.targets
+    where = Where(executor=executor, workers=workers or os.cpu_count() or 1, options=given(options))
+    outcome = run(targets, store, where, TerminalProgress(console), wait)
+    console.print(f"{len(outcome.executed)} steps executed in {outcome.seconds:.1f} s")
+    ends = {step.kind: step for step in targets}
+    if "compare" in ends or "report" in ends:
+        _answer(made, store, console)
+    for step in targets:
+        if step.kind == "report":
+            console.print(str(step.artifact(store).path / "report.html"))
+        elif until:
+            console.print(str(step.artifact(store).path))
+    return made
+
+
+def compared(
+    recipe_name: str, sets: list[str], workers: int | None, wait: bool, as_json: bool, console: Console
+) -> None:
+    """Run what the comparison needs, then print its table, or its JSON."""
+    made = planned(recipe_name, sets)
+    store = Path(made.recipe.store)
+    target = named(made, "compare")  # the main comparison alone is what scripts read
+    if not as_json:
+        target = [step for step in made.steps if step.kind == "compare"]
+    quiet = Console(stderr=True, highlight=False, markup=False, emoji=False) if as_json else console
+    run(target, store, Where(workers=workers or os.cpu_count() or 1), TerminalProgress(quiet), wait)
+    if as_json:
+        from windtunnel.schemas.results import Comparison
+
+        file = target[0].artifact(store).path / "comparison.json"
+        comparison = Comparison.model_validate_json(file.read_bytes())
+        console.print(json.dumps([effect.contract() for effect in comparison.effects], indent=1), soft_wrap=True)
+    else:
+        _answer(made, store, console)
+
+
+def named(made: Plan, name: str) -> list[Step]:
+    """Return the steps of a name (`decide:filtered`), or of a kind (`train`), or below a name (`train:raw`).
+
+    Raises RecipeError with the nearest right name.
+    """
+    exact = [step for step in made.steps if step.name == name]
+    found = exact or [step for step in made.steps if step.name.startswith(f"{name}:")]
+    if not found:
+        kinds = {step.kind for step in made.steps}
+        raise RecipeError(f"the plan has no step {name!r}: {nearest(name, kinds | {s.name for s in made.steps})}")
+    return found
+
+
+def _answer(made: Plan, store: Path, console: Console) -> None:
+    """Print the main comparison, then every further one (`compare:WHAT`) in a line; those that are finished."""
+    from windtunnel.pipelines.views.tables import print_comparison, print_further
+
+    steps = [step for step in made.steps if step.kind == "compare" and step.artifact(store).done]
+    for step in sorted(steps, key=lambda step: step.name != "compare"):
+        if step.name == "compare":
+            print_comparison(step.artifact(store).path, console)
+        else:
+            print_further(step.name.partition(":")[2], step.artifact(store).path, console)

@@ -1,0 +1,1 @@
+"""Sample texts and models: fetched from ordinary packages, checked by hash, read in place."""

@@ -1,0 +1,1 @@
+"""Model-based scorers of documents: fastText classifiers, KenLM and causal language models."""

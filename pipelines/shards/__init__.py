@@ -1,0 +1,1 @@
+"""Row-aligned shards: documents, decisions and measurements, read side by side in batches."""

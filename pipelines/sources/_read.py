@@ -1,0 +1,96 @@
+"""The step that reads a source: parts become shards of documents, and whatever cannot be read is written down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from windtunnel.pipelines.readers.batches import Unreadable
+from windtunnel.pipelines.sources._source import Source
+from windtunnel.schemas.artifact import Artifact, canonical_json, write_text, writing
+from windtunnel.schemas.plugin import find, make, split
+from windtunnel.schemas.records import DOCUMENT, UNREADABLE
+from windtunnel.schemas.work import Counts, Work
+
+ORIGINS = "origins.json"
+
+
+class Read(Work):
+    """Reads each part of a source into `documents/NNNNN.parquet` and `unreadable/NNNNN.parquet`.
+
+    The parts, with the fingerprints of their bytes, are part of the configuration: changed files are read anew, the
+    same files never. Within one source equal texts have equal ids; later steps are row-aligned, so that is harmless.
+    """
+
+    source: str
+    params: dict[str, Any]
+    source_version: int
+    parts: tuple[dict[str, Any], ...]
+
+    def plugin(self) -> Source:
+        return cast(Source, find("source", self.source)(**self.params))
+
+    def shards(self, inputs: Mapping[str, Artifact]) -> int:
+        return len(self.parts)
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        kept = size = 0
+        plugin = self.plugin()
+        lost: Counter[str] = Counter()
+        with (
+            writing(out / "documents" / f"{rank:05}.parquet") as documents_path,
+            writing(out / "unreadable" / f"{rank:05}.parquet") as unreadable_path,
+            pq.ParquetWriter(documents_path, DOCUMENT, compression="zstd") as documents,
+            pq.ParquetWriter(unreadable_path, UNREADABLE, compression="zstd") as unreadable,
+        ):
+            held: list[Unreadable] = []
+            for item in plugin.read(self.parts[rank]):
+                if not isinstance(item, Unreadable):
+                    documents.write_batch(item)
+                    kept += item.num_rows
+                    size += text_bytes(item)
+                    continue
+                lost[item.error] += 1
+                held.append(item)
+                if len(held) == 10_000:
+                    unreadable.write_table(_table(held))
+                    held = []
+            unreadable.write_table(_table(held))
+        seen = kept + lost.total()
+        counts = Counts(seen=seen, kept=kept, unreadable=dict(sorted(lost.items())), bytes=size)
+        for word in ("licence", "origin"):  # as notes they stand in the manifest, which goes wherever the data goes
+            if said := "; ".join(f"{about['name']}: {about[word]}" for about in plugin.origins() if about.get(word)):
+                counts.notes[word] = said
+        return counts.check(f"read {rank}")
+
+    def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        """Write all that is known of licence and origin, for cards and the report."""
+        write_text(out / ORIGINS, canonical_json(self.plugin().origins()))
+
+
+def read_work(spec: Any) -> Read:
+    """Return the step for a recipe's source: looks at the files, so InputError and RecipeError are possible."""
+    source = cast(Source, make("source", spec))
+    name, _ = split("source", spec)
+    params = source.model_dump(mode="json")
+    return Read(source=name, params=params, source_version=source.version, parts=tuple(source.parts()))
+
+
+def text_bytes(batch: pa.RecordBatch) -> int:
+    """Return the bytes of UTF-8 text in a batch of DOCUMENT."""
+    text = batch.column("text")
+    ends = np.frombuffer(text.buffers()[1], np.int64)
+    return int(ends[text.offset + len(text)] - ends[text.offset])
+
+
+def _table(rows: list[Unreadable]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) if rows else [[], [], [], []]
+    return pa.Table.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(columns, UNREADABLE, strict=True)], schema=UNREADABLE
+    )

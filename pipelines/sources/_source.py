@@ -1,0 +1,101 @@
+"""What every source is: it says its parts at plan time, and reads one part into bounded batches of documents."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+from pydantic import Field, field_validator
+
+from windtunnel.pipelines.readers.batches import Unreadable
+from windtunnel.pipelines.readers.fields import Fields
+from windtunnel.pipelines.readers.paths import Fingerprint, matching, origin_of
+from windtunnel.schemas.plugin import Plugin
+
+SPLIT_BYTES = 64 << 20
+DOCUMENT_BYTES = 64 << 20
+
+
+class Source(Plugin):
+    """Text from outside.
+
+    `parts()` runs when a recipe is planned: it returns JSON-able shards, each with a fingerprint of its bytes, and
+    raises InputError or RecipeError when there is nothing to read. `read(part)` runs in a worker and yields record
+    batches of DOCUMENT, at most about 16 MB of text each, and an Unreadable for whatever could not be read.
+    """
+
+    def parts(self) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+        raise NotImplementedError
+
+    def origins(self) -> list[dict[str, Any]]:
+        """Return what is known of licence and origin, for manifests and cards; nothing by default."""
+        return []
+
+
+class FileSource(Source):
+    """Text in files of the user's own.
+
+    path: a file, a directory (read recursively) or a glob, or a list of them. name: what the documents' `source`
+    column says; by default the file's name without its endings and shard numbers. max_document_bytes: a longer
+    document is counted as unreadable, so that one line cannot take the machine's memory.
+    """
+
+    primary: ClassVar[str | None] = "path"
+    suffixes: ClassVar[tuple[str, ...]] = ()
+
+    path: str | tuple[str, ...]
+    name: str | None = None
+    max_document_bytes: int = Field(default=DOCUMENT_BYTES, gt=0)
+
+    def files(self) -> list[Path]:
+        """Return the files in name order; raises InputError for a missing path and for an empty directory."""
+        return matching(self.path, self.suffixes)
+
+    def origin(self, path: Path) -> str:
+        return self.name or origin_of(path)
+
+    def parts(self) -> list[dict[str, Any]]:
+        return [Fingerprint.of(path).part() for path in self.files()]
+
+
+class DecodedSource(FileSource):
+    """Files of characters. errors: bytes that are not of the encoding are counted, or replaced by U+FFFD."""
+
+    encoding: str = "utf-8"
+    errors: Literal["count", "replace"] = "count"
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, encoding: str) -> str:
+        try:
+            "a".encode(encoding)  # refuses codecs that give no text, such as hex
+            codecs.getincrementaldecoder(encoding)
+        except (LookupError, ValueError):
+            raise ValueError(f"no text encoding is called {encoding!r}: utf-8, utf-16, cp1252, ...") from None
+        return encoding
+
+
+class RecordSource(FileSource):
+    """Files of records with named fields.
+
+    text, url, lang: the fields that hold them. source: the field that names each document's origin, instead of the
+    file's name. meta: true carries all other fields into the `meta` column, a list carries those, false none.
+    """
+
+    text: str = "text"
+    url: str | None = "url"
+    lang: str | None = "lang"
+    source: str | None = None
+    meta: bool | tuple[str, ...] = True
+
+    def fields(self, path: Path) -> Fields:
+        """Return how the records of one file become documents."""
+        return Fields(
+            self.text, self.url, self.lang, self.source, self.meta, self.origin(path), self.max_document_bytes
+        )

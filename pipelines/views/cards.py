@@ -1,0 +1,264 @@
+"""Gathers what data cards say from finished artifacts, and writes each beside its data, ready to be passed on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from windtunnel.data_cards.card import Card, Origin, render
+from windtunnel.pipelines.engine.step import Step
+from windtunnel.pipelines.plan.builder import planned
+from windtunnel.pipelines.plan.plan import Plan
+from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationWords
+from windtunnel.schemas.artifact import Artifact, write_text
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.plugin import make, split
+
+CARD = "README.md"
+
+
+def write_cards(recipe_name: str, sets: list[str], out: Path | None = None) -> list[Path]:
+    """Write a card into the directory of every finished corpus and generated set, and as NAME.md into `out`.
+
+    Return the paths beside the data. Files of the held-out set have a `corpus:` step too, but are no corpus of the
+    recipe and get no card. Raises InputError when nothing is finished yet.
+    """
+    made = planned(recipe_name, sets)
+    store = Path(made.recipe.store)
+    written = []
+    for step in made.steps:
+        artifact = step.artifact(store)
+        if step.kind == "corpus" and step.name.partition(":")[2] not in made.recipe.corpora:
+            continue
+        if step.kind in ("corpus", "generate") and artifact.done:
+            card = corpus_card(made, step, store) if step.kind == "corpus" else rows_card(made, step, store)
+            write_text(artifact.path / CARD, render(card))
+            if out is not None:
+                write_text(out / f"{card.name}.md", render(card))
+            written.append(artifact.path / CARD)
+    if not written:
+        raise InputError(f"nothing is finished in {store}: `windtunnel run {recipe_name}` comes first")
+    return written
+
+
+def corpus_card(made: Plan, step: Step, store: Path) -> Card:
+    """Return the card of a corpus."""
+    name = step.name.partition(":")[2]
+    settings, ancestors = _lineage(made, name)
+    reads = [s.artifact(store) for s in made.steps if s.kind == "read" and s.name.partition(":")[2] in ancestors]
+    done = [read for read in reads if read.done]
+    artifact = step.artifact(store)
+    unreadable: dict[str, int] = {}
+    for read in done:
+        for error, count in read.manifest.counts["unreadable"].items():
+            unreadable[error] = unreadable.get(error, 0) + count
+    counts = artifact.manifest.counts
+    return Card(
+        name=name,
+        question=made.recipe.question,
+        documents=counts["kept"],
+        bytes=counts["bytes"],
+        seen=counts["seen"] + sum(unreadable.values()),
+        languages=_tally(artifact, "kept", _language(artifact)),
+        sources=_tally(artifact, "kept", "source"),
+        dropped=counts["dropped"],
+        unreadable=unreadable,
+        origins=[origin for read in done for origin in _origins(read)],
+        settings=settings,
+        limits=_corpus_limits(settings),
+        **_made_by(artifact),
+    )
+
+
+def rows_card(made: Plan, step: Step, store: Path) -> Card:
+    """Return the card of a generated set."""
+    name = step.name.partition(":")[2]
+    artifact = step.artifact(store)
+    config, counts = artifact.manifest.config, artifact.manifest.counts
+    models = {model: _model(made, model) for model in config.get("models") or {}}
+    prompts = (config.get("fingerprint") or {}).get("prompts") or {}
+    remarks = _remarks(made, name, artifact)
+    return Card(
+        name=name,
+        question=made.recipe.question,
+        unit="rows",
+        folder="rows",
+        documents=counts["kept"],
+        bytes=counts["bytes"],
+        seen=counts["seen"],
+        sources=_tally(artifact, "rows", "source"),
+        dropped=counts["dropped"],
+        unreadable=counts["unreadable"],
+        settings=[config["kind"], *([{"prompts": prompts}] if prompts else [])],
+        origins=_row_origins(made, step, list(models), store),
+        models=models,
+        calibration=_calibration(made, config["kind"], store),
+        remarks=remarks,
+        limits=[
+            "Every answer was written by a model: it may be wrong, and it repeats what the model was trained on.",
+            "The terms of the models named above may limit what these rows can be used for.",
+            "The rules of the generator are not a check of facts"
+            + ("." if remarks else "; read some rows before you rely on them."),
+        ],
+        **_made_by(artifact),
+    )
+
+
+def _remarks(made: Plan, name: str, artifact: Artifact) -> str:
+    """Return what a reader said of these very rows; remarks on others, of another model say, are none on these."""
+    remarks = made.recipe.generate[name].remarks
+    return remarks.text if remarks is not None and artifact.manifest.key.startswith(remarks.rows) else ""
+
+
+def _lineage(made: Plan, name: str) -> tuple[list[dict[str, Any]], set[str]]:
+    """Return the settings of a corpus and all it is made from, oldest first, and the names of those."""
+    corpus = made.recipe.corpora[name]
+    settings: list[dict[str, Any]] = []
+    names = {name}
+    for parent in corpus.parents:
+        found, more = _lineage(made, parent)
+        settings += [s for s in found if s not in settings]
+        names |= more
+    methods = corpus.dedup if isinstance(corpus.dedup, list) else [corpus.dedup] if corpus.dedup else []
+    settings += [_full("rule", spec, corpus.words) for spec in corpus.rules]
+    settings += [_full("dedup", spec, corpus.words) for spec in methods]
+    if corpus.decontaminate:
+        words = {} if corpus.decontaminate is True else dict(corpus.decontaminate)
+        sets = [*words.pop("against", {}), *([HELD_OUT] if made.recipe.held_out is not None else [])]
+        how = DecontaminationWords(**words).model_dump(mode="json")
+        settings.append({"decontaminate": {**how, "against": sets}})
+    return settings, names
+
+
+def _full(kind: str, spec: Any, words: str) -> dict[str, Any]:
+    """Return a rule or method with every parameter written out, as used: defaults are thresholds too."""
+    plugin: Any = make(kind, spec)
+    if kind == "rule":
+        plugin = plugin.for_words(words)
+    return {split(kind, spec)[0]: _without_places(plugin.model_dump(mode="json"))}
+
+
+def _without_places(value: Any) -> Any:
+    """Return parameters with the names of files in place of where they lie on this machine."""
+    if isinstance(value, dict):
+        return {key: _without_places(held) for key, held in value.items()}
+    if isinstance(value, list):
+        return [_without_places(held) for held in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
+def _corpus_limits(settings: list[dict[str, Any]]) -> list[str]:
+    """Return what these settings do not do, in words."""
+    used = {name for setting in settings for name in setting}
+    compared = {name for setting in settings for name in setting.get("decontaminate", {}).get("against", ())}
+    limits = []
+    if "pii" not in used:
+        limits.append("Personal data, such as names, addresses and telephone numbers, were not looked for.")
+    if "badwords" not in used:
+        limits.append("Offensive text was not looked for.")
+    if not used & {"exact", "minhash", "sentence", "substring", "line", "paragraph"}:
+        limits.append("Duplicates were not looked for.")
+    if "minhash" in used:
+        limits.append("MinHash finds most near-duplicates, not all; documents of a few words are not compared.")
+    if "language" in used:
+        limits.append("The language is a classifier's guess: short, mixed and technical text is often misjudged.")
+    if not compared:
+        limits.append("It was not compared with public evaluation sets; text of theirs may be in it.")
+    elif compared == {HELD_OUT}:
+        limits.append(
+            "It was compared with the held-out set of its recipe, not with public evaluation sets; text of theirs may "
+            "be in it."
+        )
+    else:
+        limits.append("It was compared with the evaluation sets named in the settings; text of others may be in it.")
+    return [*limits, "Rules drop by form, not by truth: what is kept may be wrong, biased or out of date."]
+
+
+def _row_origins(made: Plan, step: Step, models: list[str], store: Path) -> list[Origin]:
+    """Return what generated rows come from: the sample models that wrote them and the texts that they were shown."""
+    from windtunnel.pipelines.samples.models import sample_model
+
+    names = dict.fromkeys(made.recipe.models[name].sample for name in models)
+    samples = [sample_model(name) for name in names if name is not None]
+    found = [
+        Origin(name=m.member.rpartition("/")[2], about=m.about, licence=m.licence, origin=m.origin) for m in samples
+    ]
+    for read in sorted(_reads(step), key=lambda each: each.name):
+        if read.artifact(store).done:
+            found += [origin for origin in _origins(read.artifact(store)) if origin not in found]
+    return found
+
+
+def _reads(step: Step) -> set[Step]:
+    """Return the steps that read the texts from which a step's output is made, however far back."""
+    seen, todo = {step}, [step]
+    while todo:
+        new = set(todo.pop().inputs.values()) - seen
+        seen |= new
+        todo += new
+    return {each for each in seen if each.kind == "read"}
+
+
+def _origins(read: Artifact) -> list[Origin]:
+    file = read.path / "origins.json"
+    known = json.loads(file.read_bytes()) if file.exists() else []
+    fields = ("name", "about", "licence", "origin")
+    if known:
+        return [Origin(**{key: str(origin.get(key, "")) for key in fields}) for origin in known]
+    config = read.manifest.config
+    return [Origin(name=str(config.get("source", "files")), about="files of the user's own", licence="not stated")]
+
+
+def _calibration(made: Plan, kind: dict[str, Any], store: Path) -> str:
+    """Return in a sentence what is known of the judges of a generated set; empty where nothing was judged."""
+    _, params = split("generator", kind)
+    said = []
+    for judge in (params.get("judges") or ()) if isinstance(params, dict) else ():
+        step = next((s for s in made.steps if s.name == f"calibrate:{judge}"), None)
+        file = step.artifact(store).path / "calibration.json" if step is not None else None
+        if file is None or not file.exists():
+            said.append(f"{judge} was not calibrated against known labels.")
+            continue
+        found = json.loads(file.read_bytes())
+        whose = "planted" if found["planted"] else "people's"
+        rule, chance = max(found["baselines"].items(), key=lambda item: item[1])
+        said.append(
+            f"{judge} agreed with {found['agreement']:.0%} [{found['low']:.0%}, {found['high']:.0%}] of {found['n']} "
+            f"{whose} labels ({found['pairs']}); the best plain rule, {rule}, with {chance:.0%}."
+        )
+    return " ".join(said)
+
+
+def _model(made: Plan, name: str) -> str:
+    """Return what a model is: its sample, directory name or served name; addresses and keys stay out."""
+    model = made.recipe.models[name]
+    if model.sample is not None:
+        return f"sample model {model.sample}"
+    return Path(model.path).name if model.path is not None else model.model or "a served model"
+
+
+def _language(artifact: Artifact) -> pl.Expr:
+    """Return the language that the source told, or the one that was measured where it told none."""
+    files = artifact.files("kept")
+    why = pl.read_parquet_schema(files[0]).get("why") if files else None
+    measured = isinstance(why, pl.Struct) and any(field.name == "lang" for field in why.fields)
+    return pl.coalesce("lang", pl.col("why").struct.field("lang")) if measured else pl.col("lang")
+
+
+def _tally(artifact: Artifact, folder: str, column: str | pl.Expr) -> dict[str, int]:
+    """Return how many rows have each value of a column, most frequent first, at most 20."""
+    files = artifact.files(folder)
+    if not files:
+        return {}
+    value = (pl.col(column) if isinstance(column, str) else column).alias("value")
+    frame = pl.scan_parquet(files).group_by(value).len().collect().drop_nulls()
+    rows = frame.sort("len", "value", descending=[True, False]).head(20).iter_rows()
+    return {str(value): count for value, count in rows}
+
+
+def _made_by(artifact: Artifact) -> dict[str, Any]:
+    manifest = artifact.manifest
+    return {"key": manifest.key, "versions": manifest.versions, "git": manifest.git}

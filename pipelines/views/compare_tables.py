@@ -1,0 +1,121 @@
+"""Effects and comparisons as tables for a terminal; each says what it was measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from windtunnel.pipelines.report.printable import one_line
+from windtunnel.pipelines.report.wording import (
+    LABEL,
+    digits_for,
+    further,
+    headline,
+    percent,
+    plain,
+    sentence,
+    signed,
+    span,
+    split_by_source,
+    target,
+)
+from windtunnel.schemas.results import Comparison, Effect
+
+STYLE = {"better": "bold blue", "worse": "bold dark_orange", "equivalent": "bold", "undecided": "dim"}
+
+
+def effects_table(effects: Sequence[Effect], digits: int = 4) -> Table:
+    """Return one row per mix: effect, interval, p after Holm, seeds (`3 of 12`: 12 would probably do), verdict."""
+    interval = f"{percent(effects[0].interval)} interval" if effects else "interval"
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("mix", overflow="fold", min_width=5)
+    for name in ("value", "effect", interval, "p", "seeds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", min_width=15)  # "not distinguishable" may take two lines, never lose a letter
+    for e in effects:
+        table.add_row(
+            _text(e.mix),
+            plain(e.value, digits),
+            signed(e.effect, digits),
+            span(e.low, e.high, digits),
+            "–" if e.p_holm is None else f"{e.p_holm:.2g}" if e.p_holm >= 1e-4 else "<0.0001",
+            f"{e.seeds} of {e.seeds_needed}" if e.seeds_needed else str(e.seeds),
+            Text(LABEL[e.verdict], style=STYLE[e.verdict]),
+        )
+    return table
+
+
+def matrix_table(matrix: pl.DataFrame, comparison: Comparison, digits: int = 4) -> Table:
+    """Return source x mix: the value, and below it the difference to the baseline with half the interval's width."""
+    cells: dict[tuple[str, str], dict[str, Any]] = {(r["mix"], r["source"]): r for r in matrix.iter_rows(named=True)}
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("source")
+    table.add_column("documents", justify="right")
+    for mix in comparison.values:
+        table.add_column(_text(mix), justify="right", no_wrap=True)
+    for domain in comparison.on.domains:
+        row: list[RenderableType] = [_text(domain.name), f"{domain.documents:,}"]
+        row += [_cell(cells[mix, domain.name], mix == comparison.baseline, digits) for mix in comparison.values]
+        table.add_row(*row)
+    return table
+
+
+def _cell(cell: dict[str, Any], baseline: bool, digits: int) -> Text:
+    text = Text(plain(cell["value"], digits))
+    if not baseline:
+        half = "" if cell["low"] is None else f" \u00b1{(cell['high'] - cell['low']) / 2:.{digits}f}"
+        sure = cell["low"] is not None and (cell["low"] > 0 or cell["high"] < 0)
+        text.append(f"\n{signed(cell['effect'], digits)}{half}", style="" if sure else "dim")
+    return text
+
+
+def comparison_view(comparison: Comparison, matrix: pl.DataFrame) -> Group:
+    """Return the answer: the sentence, what it was measured on, the effects, and every source by itself."""
+    digits = digits_for(comparison)
+    better = "lower is better" if comparison.direction == "lower" else "higher is better"
+    lines: list[RenderableType] = [
+        Text(headline(comparison), style="bold"),
+        Text(f"measured on: {one_line(target(comparison), 1000)}"),
+        Text(f"effect = mix minus {comparison.baseline}, in {comparison.unit}; {better}" + _margin(comparison)),
+        Text(""),
+        effects_table(comparison.effects, digits),
+    ]
+    notes = [Text(sentence(e, comparison.unit, digits), style="dim") for e in comparison.effects if e.note]
+    rows = list(matrix.iter_rows(named=True))
+    for effect in comparison.effects:
+        if words := split_by_source(effect.mix, comparison, rows):
+            notes.append(_text(effect.mix).append(f": {words}"))
+    if notes:
+        lines += [Text(""), *notes]
+    lines += [
+        Text(""),
+        Text("by source (\u00b1 is the interval of the single cell, not corrected for their number)"),
+        matrix_table(matrix, comparison, digits),
+    ]
+    return Group(*lines)
+
+
+def further_line(what: str, comparison: Comparison) -> Text:
+    """Return a comparison beside the main one in a line: every mix's value, effect, interval and verdict."""
+    digits = min(digits_for(comparison), 4)
+    words = further(what, comparison)
+    line = Text().append(f"{words.name} ({words.value}): ", style="bold")
+    line.append_text(_text(comparison.baseline).append(f" {plain(comparison.values.get(comparison.baseline), digits)}"))
+    for e in comparison.effects:
+        line.append("; ").append_text(_text(e.mix))
+        effect = f"{signed(e.effect, digits)} {span(e.low, e.high, digits)}"
+        line.append(f" {plain(e.value, digits)}, {effect} ").append(LABEL[e.verdict], style=STYLE[e.verdict])
+    return line
+
+
+def _margin(comparison: Comparison) -> str:
+    return f"; less than {comparison.margin:g} does not matter" if comparison.margin else ""
+
+
+def _text(name: str) -> Text:
+    return Text(one_line(name, 60))

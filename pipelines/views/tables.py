@@ -1,0 +1,66 @@
+"""What the command line prints of effects, comparisons and judge calibrations: a table, or JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+
+def print_effects(scores: Path, baseline: str, margin: float | None, as_json: bool, console: Console) -> None:
+    """Print the effects of a scores file (CSV or Parquet) as a table, or as the contract's JSON list."""
+    from windtunnel.pipelines.views.compare_tables import effects_table
+    from windtunnel.trainer.stats.effects import contract, effects_of_file
+
+    found = effects_of_file(scores, baseline, margin)
+    if as_json:
+        console.print(json.dumps(contract(found), indent=1), soft_wrap=True)
+        return
+    console.print(effects_table(found))
+    for effect in found:
+        if effect.note:
+            console.print(f"{effect.mix}: {effect.note}")
+
+
+def print_comparison(artifact: Path, console: Console) -> None:
+    """Print a finished comparison: the verdicts, what they were measured on, and every domain."""
+    from windtunnel.pipelines.views.compare_tables import comparison_view
+    from windtunnel.schemas.results import Comparison
+
+    comparison = Comparison.model_validate_json((artifact / "comparison.json").read_bytes())
+    console.print(comparison_view(comparison, pl.read_parquet(artifact / "loss_matrix.parquet")))
+
+
+def print_further(what: str, artifact: Path, console: Console) -> None:
+    """Print a finished comparison `compare:WHAT` in a line."""
+    from windtunnel.pipelines.views.compare_tables import further_line
+    from windtunnel.schemas.results import Comparison
+
+    found = Comparison.model_validate_json((artifact / "comparison.json").read_bytes())
+    console.print(further_line(what, found), soft_wrap=True)
+
+
+def print_calibration(pairs: Path, judge: str, as_json: bool, console: Console) -> None:
+    """Hold a judge against the labels of a file and print how far it can be trusted."""
+    from windtunnel.generators.judging.calibration import calibrate_file
+
+    found = calibrate_file(pairs, judge)
+    if as_json:
+        console.print(json.dumps(found, indent=1), soft_wrap=True)
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for key, value in found.items():
+        table.add_row(key.replace("_", " "), _shown(value))
+    console.print(table)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_shown(v)}" for k, v in value.items())
+    return "not known" if value is None else str(value)

@@ -1,0 +1,85 @@
+"""What the command line shows while work runs: a bar with rate and time left, or plain lines without a terminal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from windtunnel.pipelines.engine.step import Step
+from windtunnel.pipelines.engine.tasks.task import Task
+from windtunnel.schemas.artifact import Artifact
+
+POLL_SECONDS = 0.3
+
+
+class TerminalProgress:
+    """Shows waves of shards; reads the finished ones off the disk, so that it works for every executor."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bar: Progress | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def say(self, line: str) -> None:
+        """Print a line as it is."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def wave(self, steps: Sequence[Step], tasks: Sequence[Task]) -> None:
+        """Begin to show a wave of tasks."""
+        self.end()
+        if not tasks:
+            return
+        names = ", ".join(step.name for step in steps)
+        if not self.console.is_terminal:
+            self.say(f"running {names} ({len(tasks)} shards)")
+            return
+        shown = names if len(names) <= 48 else f"{steps[0].name} and {len(steps) - 1} more"
+        self._bar = Progress(
+            SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+            TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, transient=True,
+        )  # fmt: skip
+        bar = self._bar.add_task(shown, total=len(tasks))
+        self._bar.start()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, args=(self._bar, bar, list(tasks)), daemon=True)
+        self._thread.start()
+
+    def _follow(self, progress: Progress, bar: int, tasks: list[Task]) -> None:
+        while not self._stop.wait(POLL_SECONDS):
+            done = sum(task.counts_file.exists() or task.error_file.exists() for task in tasks)
+            progress.update(bar, completed=done)  # type: ignore[arg-type]
+
+    def sealed(self, step: Step, artifact: Artifact) -> None:
+        """Say that a step is finished, with what went through it."""
+        self.end()
+        manifest = artifact.manifest
+        counts = manifest.counts
+        dropped = sum(counts["dropped"].values())
+        parts = [f"{counts['kept']:,} kept"] if counts["seen"] else []
+        parts += [f"{dropped:,} dropped"] if dropped else []
+        unreadable = sum(counts["unreadable"].values())
+        parts += [f"{unreadable:,} unreadable"] if unreadable else []
+        parts += [f"{counts['tokens']:,} tokens"] if counts["tokens"] else []
+        self.say(f"  {step.name:<28} {manifest.seconds:>8.1f} s   {', '.join(parts)}")
+
+    def end(self) -> None:
+        """Take the bar away."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

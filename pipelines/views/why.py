@@ -1,0 +1,67 @@
+"""Tells what became of one document in every corpus of a recipe, with the values that decided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+
+from windtunnel.pipelines.plan.builder import planned
+from windtunnel.pipelines.report.printable import one_line
+from windtunnel.schemas.errors import InputError
+
+
+def tell(recipe_name: str, sets: list[str], document: str, console: Console) -> None:
+    """Print the fate of a document (a whole id, or its unique beginning of 6 digits and more).
+
+    Raises InputError where no document, or more than one, has an id that begins so.
+    """
+    made = planned(recipe_name, sets)
+    store = Path(made.recipe.store)
+    found: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
+    for step in made.steps:
+        artifact = step.artifact(store)
+        if step.kind not in ("corpus", "train_side", "held_out") or not artifact.done:
+            continue
+        for folder in ("kept", "documents", "dropped"):
+            for row in _rows(artifact.files(folder), document):
+                found.setdefault(row["id"], []).append((step.name, folder, row))
+    if not found:
+        raise InputError(
+            f"no document {document!r} in the finished corpora of {recipe_name}: ids are shown by `windtunnel show`; "
+            "`windtunnel run` may have to come first"
+        )
+    if len(found) > 1:
+        some = ", ".join(one_line(name) for name in sorted(found)[:3])
+        raise InputError(f"ids of several documents begin with {document!r}: {some}; give more of the one you mean")
+    (fates,) = found.values()
+    _introduce(fates[0][2], console)
+    for step_name, folder, row in fates:
+        _fate(step_name, folder, row, console)
+
+
+def _rows(files: list[Path], document: str) -> list[dict[str, Any]]:
+    if not files or len(document) < 6:
+        return []
+    frame = pl.scan_parquet(files, missing_columns="insert", extra_columns="ignore")
+    return frame.filter(pl.col("id").str.starts_with(document)).head(3).collect().to_dicts()
+
+
+def _introduce(row: dict[str, Any], console: Console) -> None:
+    lang = f"  lang {one_line(row['lang'])}" if row.get("lang") else ""
+    console.print(f"{one_line(row['id'])}  source {one_line(row['source'])}{lang}")
+    console.print(f"  {one_line(row['text'])}")
+
+
+def _fate(step: str, folder: str, row: dict[str, Any], console: Console) -> None:
+    if folder == "dropped":
+        by = f" in {row['step']}" if row.get("step") else ""
+        console.print(f"{step}: dropped by {row['reason']}{by}")
+    else:
+        console.print(f"{step}: {'held out for evaluation' if step.startswith('held_out') else 'kept'}")
+    values = {k: v for k, v in (row.get("why") or {}).items() if v is not None}
+    if values:
+        shown = [f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {one_line(str(v))}" for k, v in values.items()]
+        console.print(f"  {', '.join(shown)}")

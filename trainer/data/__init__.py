@@ -1,0 +1,1 @@
+"""Training data: the sampler, chat templates, encoded rows and packing."""

@@ -1,0 +1,253 @@
+"""Conversations and preferences as token ids on disk: encoded once, in batches, and read by memory map.
+
+A folder holds `tokens.u4`, `target.u1`, `branch.u1` (one entry per token, rows one after the other), `index.parquet`
+(one line per row), `dropped.parquet` (id and reason of every row left out) and, written last, `counts.json`. Resident
+are about 80 bytes a row when reading and 100 when writing, whatever its length.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from blake3 import blake3
+
+from windtunnel.schemas.artifact import write_text
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.work import Counts
+from windtunnel.trainer.data.chat import ChatEncoder, ChatError
+from windtunnel.trainer.data.chat_check import conversation_problem, preference_problem
+from windtunnel.trainer.data.packing import Row
+
+BATCH = 512
+INDEX = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        pa.field("source", pa.string()),
+        pa.field("group", pa.string()),  # rows of one origin share it; a row that states none is its own
+        pa.field("begin", pa.int64()),  # first token's place in the flat files
+        pa.field("tokens", pa.int32()),
+        pa.field("targets", pa.int32()),  # learnt tokens
+        pa.field("bytes", pa.int32()),  # UTF-8 bytes of the learnt turns' text (of both answers, in a preference)
+        pa.field("bytes_rejected", pa.int32()),  # of the rejected answer alone; 0 in a conversation
+        pa.field("margin", pa.float64()),  # difference of the ratings, where there are two
+    ]
+)
+DROPPED = pa.schema([pa.field("id", pa.string()), pa.field("reason", pa.string())])
+FLAT = {"tokens": np.dtype("<u4"), "target": np.dtype("u1"), "branch": np.dtype("u1")}
+
+
+class EncodedRow(NamedTuple):
+    """A row ready to be written."""
+
+    row: Row
+    bytes: int
+    bytes_rejected: int = 0
+    margin: float | None = None
+    truncated: bool = False
+
+
+Encode = Callable[[Mapping[str, Any]], EncodedRow]
+
+
+class Limits(NamedTuple):
+    """What a row may be."""
+
+    context: int  # positions of the model
+    truncate: bool  # a longer conversation loses its last rounds; False: it is dropped
+
+
+def encode_conversation(encoder: ChatEncoder, limits: Limits, record: Mapping[str, Any]) -> EncodedRow:
+    """Encode a row of windtunnel.schemas.records.CONVERSATION. Raises ChatError with the reason to drop it."""
+    messages = record["messages"]
+    problem = conversation_problem(messages)
+    if problem:
+        raise ChatError(problem)
+    ids, target = encoder.encode(messages)
+    ends = [k + 1 for k in range(len(ids)) if target[k] and (k + 1 == len(ids) or not target[k + 1])]
+    answers = [m["content"] for m in messages if m["role"] == "assistant"]
+    fitting = [end for end in ends if end <= limits.context]
+    truncated = len(fitting) < len(ends)
+    if truncated and (not limits.truncate or not fitting):
+        raise ChatError("too_long")
+    end = fitting[-1]
+    said = sum(len(text.encode()) for text in answers[: len(fitting)])
+    row = Row(np.asarray(ids[:end]), np.asarray(target[:end]), np.zeros(end, np.uint8))
+    return EncodedRow(row, said, truncated=truncated)
+
+
+def encode_preference(encoder: ChatEncoder, limits: Limits, record: Mapping[str, Any]) -> EncodedRow:
+    """Encode a row of windtunnel.schemas.records.PREFERENCE: the shared prompt, then what differs. Raises ChatError."""
+    problem = preference_problem(record)
+    if problem:
+        raise ChatError(problem)
+    prompt = record["prompt"]
+    answers = [record["chosen"], record["rejected"]]
+    encoded = [encoder.encode([*prompt, *answer], learn_from=len(prompt)) for answer in answers]
+    shared = min(e.target.index(True) for e in encoded)
+    same = np.asarray(encoded[0].ids[:shared]) == np.asarray(encoded[1].ids[:shared])
+    shared = shared if same.all() else int(np.argmin(same))
+    if not shared:
+        raise ChatError("no_prompt", "the answers share no token")
+    if max(len(e.ids) for e in encoded) > limits.context:
+        raise ChatError("too_long")
+    tails = [len(e.ids) - shared for e in encoded]
+    ids = encoded[0].ids + encoded[1].ids[shared:]
+    target = encoded[0].target + encoded[1].target[shared:]
+    branch = np.repeat(np.array([0, 1, 2], np.uint8), [shared, *tails])
+    said = [sum(len(m["content"].encode()) for m in answer if m["role"] == "assistant") for answer in answers]
+    ratings = record.get("rating_chosen"), record.get("rating_rejected")
+    margin = None if ratings[0] is None or ratings[1] is None else float(ratings[0] - ratings[1])
+    return EncodedRow(Row(np.asarray(ids), np.asarray(target), branch), sum(said), said[1], margin)
+
+
+ENCODERS = {"conversations": encode_conversation, "preferences": encode_preference}
+
+
+class Rows:
+    """A finished folder of encoded rows."""
+
+    def __init__(self, path: Path):
+        index = pq.read_table(path / "index.parquet")
+        self.counts = Counts.model_validate_json((path / "counts.json").read_bytes())
+        self.ids: pa.ChunkedArray = index["id"]
+        self.sources: pa.ChunkedArray = index["source"]
+        self.groups: pa.ChunkedArray = index["group"]
+        columns = ("begin", "tokens", "targets", "bytes", "bytes_rejected", "margin")
+        self.begins, self.lengths, self.targets, self.bytes, self.bytes_rejected, self.margins = (
+            index[name].to_numpy() for name in columns
+        )
+        self.keys = row_keys(self.ids)
+        self._flat = {name: np.memmap(path / _file(name), dtype=kind, mode="r") for name, kind in FLAT.items()}
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    def __getitem__(self, k: int) -> Row:
+        span = slice(int(self.begins[k]), int(self.begins[k] + self.lengths[k]))
+        tokens, target, branch = (self._flat[name][span] for name in FLAT)
+        return Row(tokens.astype(np.int64), target.astype(bool), np.array(branch))
+
+    def digest(self) -> str:
+        """Return a hash of all tokens, masks and ids: equal rows in equal order, equal digest."""
+        whole = blake3()
+        for k in range(len(self)):
+            row = self[k]
+            whole.update(f"{self.ids[k].as_py()}\0{len(row.ids)}\0".encode())
+            for part in (row.ids, row.target, row.branch):
+                whole.update(part.tobytes())
+        return whole.hexdigest()[:32]
+
+
+def row_keys(ids: pa.ChunkedArray) -> np.ndarray:
+    """Return 64 bits of blake3 per id, uint64: what the order of training hangs on."""
+    keys = (blake3(str(i).encode()).digest(length=8) for batch in ids.chunks for i in batch.to_pylist())
+    return np.fromiter((int.from_bytes(key, "little") for key in keys), np.uint64, len(ids))
+
+
+def encoded_rows(
+    kind: str, files: Sequence[Path], encoder: ChatEncoder, limits: Limits, cache: Path, content: str
+) -> Rows:
+    """Return the rows of Parquet files, encoded now or before.
+
+    `content` names the input (its artifact's key); with the encoder's key and the limits it names the folder in
+    `cache`. Raises InputError when no row is fit to learn from.
+    """
+    name = blake3(f"{kind}\0{content}\0{encoder.key}\0{tuple(limits)}".encode()).hexdigest()[:16]
+    folder = cache / f"{kind}-{name}"
+    if not (folder / "counts.json").exists():
+        write_rows(kind, files, partial(ENCODERS[kind], encoder, limits), folder)
+    counts = Counts.model_validate_json((folder / "counts.json").read_bytes())
+    if not counts.kept:
+        why = ", ".join(f"{reason}: {n}" for reason, n in counts.dropped.items()) or "there are none"
+        raise InputError(f"none of {counts.seen} {kind} can be learnt from ({why})")
+    return Rows(folder)
+
+
+def write_rows(kind: str, files: Sequence[Path], encode: Encode, folder: Path) -> Counts:
+    """Encode the rows of Parquet files into a new folder; it appears whole or not at all."""
+    building = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    with ExitStack() as stack:
+        flats = {name: stack.enter_context(open(building / _file(name), "wb")) for name in FLAT}
+        index = stack.enter_context(pq.ParquetWriter(building / "index.parquet", INDEX, compression="zstd"))
+        dropped = stack.enter_context(pq.ParquetWriter(building / "dropped.parquet", DROPPED, compression="zstd"))
+        counts = _write_batches(files, encode, flats, index, dropped)
+    write_text(building / "counts.json", counts.check(f"encode {kind}").model_dump_json())
+    try:
+        building.rename(folder)
+    except OSError:  # another run has made the same folder in the meantime
+        shutil.rmtree(building)
+    return counts
+
+
+def _write_batches(
+    files: Sequence[Path], encode: Encode, flats: Mapping[str, Any], index: pq.ParquetWriter, dropped: pq.ParquetWriter
+) -> Counts:
+    counts, reasons, begin, truncated = Counts(), Counter[str](), 0, 0
+    seen_keys: set[bytes] = set()
+    for records in _batches(files):
+        lines, drops = [], []
+        for record in records:
+            key = blake3(str(record["id"]).encode()).digest(length=8)
+            try:
+                if key in seen_keys:  # scores are told apart by id, and the order of training hangs on it
+                    raise ChatError("duplicate_id")
+                made = encode(record)
+            except ChatError as error:
+                drops.append({"id": record["id"], "reason": error.reason})
+                continue
+            seen_keys.add(key)
+            truncated += made.truncated
+            for name, values in zip(FLAT, made.row, strict=True):
+                flats[name].write(values.astype(FLAT[name]).tobytes())
+            lines.append(_line(record, made, begin))
+            begin += len(made.row.ids)
+        index.write_table(pa.Table.from_pylist(lines, INDEX))
+        dropped.write_table(pa.Table.from_pylist(drops, DROPPED))
+        reasons.update(drop["reason"] for drop in drops)
+        counts.seen += len(records)
+        counts.kept += len(lines)
+        counts.tokens += sum(line["targets"] for line in lines)
+        counts.bytes += sum(line["bytes"] for line in lines)
+    counts.dropped = dict(sorted(reasons.items()))
+    counts.notes = {"truncated": truncated, "tokens_with_prompts": begin}
+    return counts
+
+
+def _line(record: Mapping[str, Any], made: EncodedRow, begin: int) -> dict[str, Any]:
+    return {
+        "id": record["id"],
+        "source": record["source"],
+        "group": record.get("group") or record["id"],
+        "begin": begin,
+        "tokens": len(made.row.ids),
+        "targets": int(made.row.target.sum()),
+        "bytes": made.bytes,
+        "bytes_rejected": made.bytes_rejected,
+        "margin": made.margin,
+    }
+
+
+def _batches(files: Sequence[Path]) -> Iterator[list[dict[str, Any]]]:
+    for path in files:
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(BATCH):
+                    yield batch.to_pylist()
+        except (OSError, pa.ArrowInvalid) as error:
+            raise InputError(f"{path} cannot be read as Parquet ({error}); make it again") from error
+
+
+def _file(name: str) -> str:
+    return f"{name}.u4" if name == "tokens" else f"{name}.u1"

@@ -1,0 +1,1 @@
+"""Evaluation: held-out loss, choices, replies and checkable tasks."""

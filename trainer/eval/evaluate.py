@@ -1,0 +1,166 @@
+"""The frozen held-out set under a model: nats and UTF-8 bytes of every document, every byte scored once.
+
+A document is read as end-of-text followed by its tokens, cut into consecutive windows of `context` predictions: the
+first window begins at end-of-text, a later one at the last token of the window before, so each token of the document
+is predicted exactly once (what lm-eval calls rolling log-likelihood, with one token of carried context). Training cuts
+its stream the same way. The end-of-text token itself holds no byte and is not scored.
+
+bits per byte = nats / ln 2 / bytes: the same unit for any tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+
+from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.schemas.errors import InputError
+from windtunnel.trainer.losses.cross_entropy import token_nats
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from windtunnel.trainer.data.encoder import Encoder
+
+BATCH_TOKENS = 8192  # padded tokens of one forward pass
+
+
+class HeldOut(NamedTuple):
+    """The evaluation documents as tokens."""
+
+    documents: list[str]
+    sources: list[str]
+    bytes: np.ndarray  # int64 [documents]
+    tokens: list[np.ndarray]  # int64, without end-of-text
+
+
+def read_held_out(artifact: Artifact, encoder: Encoder) -> HeldOut:
+    """Return the held-out documents of an artifact in file order; raises InputError when there are none."""
+    files = artifact.files("documents")
+    if not files:
+        raise InputError(f"{artifact.path.name}: no held-out documents in documents/")
+    table = pl.concat([pl.read_parquet(f, columns=["id", "text", "source"]) for f in files])
+    table = table.with_columns(pl.col("text").str.len_bytes().cast(pl.Int64).alias("bytes")).filter(pl.col("bytes") > 0)
+    if table.is_empty():
+        raise InputError(f"{artifact.path.name}: the held-out set is empty")
+    tokens = list(encoder.encode(table["text"].to_list()))
+    return HeldOut(table["id"].to_list(), table["source"].to_list(), table["bytes"].to_numpy(), tokens)
+
+
+def document_nats(
+    model: PreTrainedModel, documents: Sequence[np.ndarray], end_of_text: int, context: int, stride: int | None = None
+) -> np.ndarray:
+    """Return each document's negative log-likelihood in nats, float64 [documents].
+
+    A later window begins `stride` predictions after the one before, `context` by default. With a smaller stride its
+    first `context - stride` tokens are read again and not scored again: more context for more work.
+    """
+    windows = [
+        window for number, tokens in enumerate(documents) for window in _rolling(number, len(tokens), context, stride)
+    ]
+    streams = [np.concatenate([[end_of_text], tokens]) for tokens in documents]
+    return _summed(model, streams, windows)
+
+
+def continuation_nats(
+    model: PreTrainedModel, prompts: Sequence[np.ndarray], texts: Sequence[np.ndarray], end_of_text: int, context: int
+) -> np.ndarray:
+    """Return the nats of each text's tokens after its prompt, float64 [texts].
+
+    Prompt and text follow an end-of-text token; what exceeds the context is cut from the prompt's beginning. A text
+    longer than the context is cut into windows as documents are.
+    """
+    streams, windows = [], []
+    for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+        room = max(0, context - len(text))
+        before = np.concatenate([[end_of_text], prompt])[-(room + 1) :]
+        streams.append(np.concatenate([before, text]))
+        end = len(before) + len(text) - 1
+        windows += [Window(number, start, min(start + context, end)) for start in range(0, end, context)]
+        if len(before) > 1:  # then all of it fits into one window
+            windows[-1] = windows[-1]._replace(unscored=len(before) - 1)
+    return _summed(model, streams, windows)
+
+
+def write_scores(held_out: HeldOut, nats: np.ndarray, path: Path) -> pl.DataFrame:
+    """Write and return the scores: document, source, bytes int64, nats float64, one row a held-out document."""
+    table = pl.DataFrame(
+        {"document": held_out.documents, "source": held_out.sources, "bytes": held_out.bytes, "nats": nats}
+    )
+    with writing(path) as partial:
+        table.write_parquet(partial)
+    return table
+
+
+def totals(scores: pl.DataFrame) -> dict[str, dict[str, float]]:
+    """Return nats, bytes and documents by source."""
+    sums = scores.group_by("source").agg(pl.col("nats", "bytes").sum(), pl.len().alias("documents")).sort("source")
+    return {row.pop("source"): row for row in sums.iter_rows(named=True)}
+
+
+class Window(NamedTuple):
+    """A stretch of a stream that is read at once: tokens [start, stop) predict tokens [start + 1, stop + 1)."""
+
+    stream: int
+    start: int
+    stop: int
+    unscored: int = 0  # predictions at the beginning that do not count: those of a prompt
+
+
+def _rolling(stream: int, predictions: int, context: int, stride: int | None) -> list[Window]:
+    """Return the windows of a stream in which every prediction counts once."""
+    found: list[Window] = []
+    for start in range(0, predictions, stride or context):
+        stop, scored = min(start + context, predictions), found[-1].stop if found else 0
+        if stop > scored:
+            found.append(Window(stream, start, stop, scored - start))
+    return found
+
+
+def _summed(model: PreTrainedModel, streams: Sequence[np.ndarray], windows: list[Window]) -> np.ndarray:
+    """Return the nats of all scored predictions by stream, float64 [streams]."""
+    windows = sorted(windows, key=lambda w: (w.stop - w.start, w))  # batches of like length: little padding
+    nats = np.zeros(len(streams))
+    with torch.inference_mode():
+        for batch in _batches(windows):
+            ids, targets, owners = _pad(batch, streams)
+            np.add.at(nats, owners, _scores(model, ids, targets))
+    return nats
+
+
+def _batches(windows: Sequence[Window]) -> list[Sequence[Window]]:
+    """Cut windows, in order of length, into runs of at most BATCH_TOKENS padded tokens."""
+    batches, first = [], 0
+    for place, window in enumerate(windows):
+        if place > first and (place - first + 1) * (window.stop - window.start) > BATCH_TOKENS:
+            batches.append(windows[first:place])
+            first = place
+    return [*batches, windows[first:]] if windows else []
+
+
+def _pad(batch: Sequence[Window], streams: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """Return (ids [windows, longest], targets with -1 where nothing counts, the stream of each target that counts)."""
+    longest = max(w.stop - w.start for w in batch)
+    ids = np.zeros((len(batch), longest), np.int64)
+    targets = np.full((len(batch), longest), -1, np.int64)
+    for row, window in enumerate(batch):
+        stream, length = streams[window.stream], window.stop - window.start
+        ids[row, :length] = stream[window.start : window.stop]
+        targets[row, window.unscored : length] = stream[window.start + 1 + window.unscored : window.stop + 1]
+    owners = np.repeat([w.stream for w in batch], [w.stop - w.start - w.unscored for w in batch])
+    return torch.from_numpy(ids), torch.from_numpy(targets), owners
+
+
+def _scores(model: PreTrainedModel, ids: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
+    """Return the nats of the targets that count, float64, in row order. Padding is on the right: nothing sees it."""
+    from windtunnel.trainer.modules.heads import hidden_states, output_weight
+
+    hidden = hidden_states(model, ids.to(model.device))
+    counts = targets.to(model.device) >= 0
+    nats = token_nats(hidden[counts], output_weight(model), targets.to(model.device)[counts])
+    return nats.double().cpu().numpy()

@@ -1,0 +1,1 @@
+"""The training loop: stages, optimiser, checkpoints and the train step of a plan."""

@@ -1,0 +1,208 @@
+"""The loop of a running stage: model, data, optimiser and log; one step after another, from wherever it stood."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.schemas.errors import InputError, WindtunnelError
+from windtunnel.schemas.plugin import make
+from windtunnel.schemas.results import RunResult, Totals
+from windtunnel.trainer.deltas._delta import Delta
+from windtunnel.trainer.loop import checkpoint
+from windtunnel.trainer.loop.optim import Optimiser
+from windtunnel.trainer.loop.stage import Stage
+from windtunnel.trainer.models._model import context_of, counted_parameters, flops_per_token, load
+from windtunnel.trainer.modules.dropout import no_dropout
+from windtunnel.trainer.modules.export import export, open_tokenizer
+from windtunnel.trainer.objectives._objective import Data, Evaluation, Setting
+from windtunnel.trainer.runtime.numerics import seed_step
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+CACHE = "cache"  # folder of what is costly to compute again, kept until the stage is finished
+Report = Callable[[int, int, float, float], None]  # step, steps, loss, tokens per second
+
+
+class TrainingError(WindtunnelError):
+    """Training cannot go on: says at which step, with which learning rate and on which documents."""
+
+
+class Loop:
+    """The state of a running stage: model, data, optimiser and log."""
+
+    def __init__(
+        self, stage: Stage, inputs: Mapping[str, Artifact], out: Path, digest: str, start: Path | None
+    ) -> None:
+        self.stage, self.out, self.digest = stage, out, digest
+        directory = start or inputs["tokenizer"].path / "tokenizer"
+        tokenizer = open_tokenizer(directory)
+        objective = stage.objective
+        model: Any = self._starting_model(start, tokenizer)
+        self.setting = Setting(inputs, tokenizer, context_of(model, stage.model), stage.seed, out / CACHE)
+        model = objective.adopt(model)
+        model = model.to(stage.device).eval()
+        self.data: Data = objective.open(self.setting, model)
+        self.delta: Delta | None = None
+        if objective.delta is not None:
+            delta: Any = make("delta", objective.delta)
+            self.delta, model = delta, delta.apply(model)
+        self.model: PreTrainedModel = model.train()
+        parameters = (
+            self.delta.trainable(model)
+            if self.delta
+            else {name: p for name, p in model.named_parameters() if p.requires_grad}
+        )
+        self.optimiser = Optimiser(parameters, objective)
+        self.log: dict[str, list[float]] = {}
+        self.step, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
+
+    def _starting_model(self, start: Path | None, tokenizer: Any) -> PreTrainedModel:
+        if start is not None:
+            return load(start)
+        if self.stage.model is None:
+            raise InputError("a stage has either a `model` to build or a directory to start from, and this has neither")
+        vocabulary = max(tokenizer.get_vocab().values()) + 1
+        return self.stage.model.build(vocabulary, int(tokenizer.eos_token_id))  # type: ignore[arg-type]
+
+    def resume(self) -> None:
+        """Take up the checkpoint in `out`, if there is one."""
+        import torch
+
+        saved = checkpoint.load(self.out, self.digest)
+        if saved is None:
+            return
+        with torch.no_grad():
+            for name, parameter in self.optimiser.parameters.items():
+                parameter.copy_(saved.weights[name])
+        self.optimiser.load(dict(saved.optimiser))
+        self.log = {name: values.tolist() for name, values in saved.log.items()}
+        self.step, self.seconds, self.cpu_seconds = saved.step, saved.seconds, saved.cpu_seconds
+
+    def go(self, report: Report | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
+        """Take the remaining steps."""
+        with nullcontext() if self.stage.objective.dropout else no_dropout(self.model):
+            self._steps(report, checkpoint_seconds, checkpoint_steps)
+
+    def _steps(self, report: Report | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
+        started, cpu_started = time.perf_counter() - self.seconds, time.process_time() - self.cpu_seconds
+        saved = time.perf_counter()
+        while self.step < self.data.steps:
+            self.take(self.step)
+            self.step += 1
+            now = time.perf_counter()
+            self.seconds, self.cpu_seconds = now - started, time.process_time() - cpu_started
+            if report is not None:
+                report(self.step, self.data.steps, self.log["loss"][-1], self.log["tokens"][-1] / self.seconds)
+            due = now - saved >= checkpoint_seconds if checkpoint_steps is None else self.step % checkpoint_steps == 0
+            if due and self.step < self.data.steps:
+                self._save()
+                saved = time.perf_counter()
+
+    def take(self, step: int) -> None:
+        """Take one optimiser step: accumulate the sums of its micro-batches, divide, clip, move."""
+        stage, batches = self.stage, self.data.batch(step)
+        seed_step(stage.seed, step)
+        total, normaliser, tokens = 0.0, 0.0, 0
+        metrics: dict[str, float] = {}
+        for batch in batches:
+            moved = batch._replace(tensors={k: v.to(stage.device) for k, v in batch.tensors.items()})
+            loss = stage.objective.loss(self.model, moved)
+            loss.total.backward()
+            total += loss.total.item()
+            normaliser += loss.normaliser
+            tokens += batch.tokens
+            for name, value in loss.metrics.items():
+                metrics[name] = metrics.get(name, 0.0) + float(value)
+        lr = stage.objective.lr * stage.schedule.scale(step, self.data.steps)
+        norm = self.optimiser.step(lr, normaliser) if math.isfinite(total) else math.nan
+        if not (math.isfinite(total) and math.isfinite(norm)):
+            raise self._diverged(step, lr, total / normaliser, norm)
+        if self.delta is not None:
+            self.delta.after_step(self.model, step)
+        seen = self.log["tokens"][-1] if self.log else 0.0
+        row = {"step": step, "tokens": seen + tokens, "loss": total / normaliser, "lr": lr, "grad_norm": norm}
+        for name, value in {**row, **{name: value / normaliser for name, value in metrics.items()}}.items():
+            self.log.setdefault(name, []).append(float(value))
+
+    def _diverged(self, step: int, lr: float, loss: float, norm: float) -> TrainingError:
+        what = (
+            f"the loss is {loss}" if not math.isfinite(loss) else f"the loss is {loss:.4g}, its gradient's norm {norm}"
+        )
+        ids = [key for batch in self.data.batch(step) for key in batch.documents]
+        named = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+        return TrainingError(
+            f"mix {self.stage.mix!r}, seed {self.stage.seed}: at step {step} of {self.data.steps} {what}, "
+            f"learning rate {lr:.3g}. Lower `lr` or lengthen the warm-up; the step's documents are {named}"
+        )
+
+    def _save(self) -> None:
+        log = {name: np.array(values) for name, values in self.log.items()}
+        weights = dict(self.optimiser.parameters)
+        state = checkpoint.Checkpoint(
+            self.step, self.digest, weights, self.optimiser.state(), log, self.seconds, self.cpu_seconds
+        )
+        checkpoint.save(state, self.out)
+        self._write_log()
+
+    def _write_log(self) -> None:
+        whole = [pl.col("step", "tokens").cast(pl.Int64)] if self.log else []
+        with writing(self.out / "log.parquet") as partial:
+            pl.DataFrame(self.log).select(sorted(self.log, key=_log_order)).with_columns(whole).write_parquet(partial)
+
+    def finish(self) -> RunResult:
+        """Evaluate, export, and say what the stage came to."""
+        self._write_log()
+        realised = self.data.realised()
+        with writing(self.out / "realised.parquet") as partial:
+            pl.DataFrame(realised).write_parquet(partial)
+        self.model.eval()
+        evaluation = self.stage.objective.evaluate(self.model, self.setting, self.out)
+        result = self._result(evaluation, sum(row.get("bytes", 0) for row in realised))
+        plain = self.model
+        if self.delta:
+            self.delta.save(self.model, self.out / "delta")  # merging takes the delta's own layers away
+            plain = self.delta.merge(self.model) if self.delta.mergeable else self.delta.base(self.model)
+        export(plain, self.setting.tokenizer, self.out / "model")
+        return result
+
+    def _result(self, evaluation: Evaluation, bytes_trained: int) -> RunResult:
+        tokens = int(self.log["tokens"][-1])
+        domains = {
+            name: Totals(nats=sums["nats"], bytes=int(sums["bytes"]), documents=int(sums["documents"]))
+            for name, sums in evaluation.totals.items()
+        }
+        tail = self.log["loss"][-max(1, len(self.log["loss"]) // 10) :]
+        return RunResult(
+            mix=self.stage.mix,
+            seed=self.stage.seed,
+            config=self.digest,
+            objective=type(self.stage.objective).__module__.rpartition(".")[2],
+            parameters=counted_parameters(self.model)[0],
+            tokens=tokens,
+            steps=self.data.steps,
+            bytes_trained=bytes_trained,
+            flops=flops_per_token(self.model, self.data.window or self.setting.context) * tokens,
+            seconds=round(self.seconds, 3),
+            cpu_seconds=round(self.cpu_seconds, 3),
+            tokens_per_second=round(tokens / max(self.seconds, 1e-9), 1),
+            final_loss=math.fsum(tail) / len(tail),
+            held_out=Totals.of(domains.values()) if domains else None,
+            domains=domains,
+            metrics=evaluation.metrics,
+        )
+
+
+def _log_order(column: str) -> tuple[int, str]:
+    """Return a sort key: the loop's own columns first, an objective's after them, resumed or not."""
+    own = ("step", "tokens", "loss", "lr", "grad_norm")
+    return (own.index(column) if column in own else len(own), column)

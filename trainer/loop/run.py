@@ -1,0 +1,64 @@
+"""The train step of a plan: one mix and one seed through all stages, each stage starting from the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.plugin import make
+from windtunnel.schemas.work import Counts, Work
+
+
+class TrainRun(Work):
+    """Train one model. The stages' objectives name its inputs: `mix`, `tokens:<corpus>`, `held_out`, ...
+
+    A `start` input holds the model to go on from, with its tokenizer; without one there is a `tokenizer` input.
+
+    Writes model/, log.parquet, scores.parquet, realised.parquet, result.json; earlier stages the same under stage<n>/.
+    """
+
+    version: ClassVar[int] = 1
+    patient: ClassVar[bool] = True  # runs of all mixes and seeds go side by side
+    mix: str
+    seed: int
+    model: Any = None
+    schedule: Any = Field(default_factory=lambda: {"wsd": {"warmup": 0.05, "decay": 0.2}})
+    stages: tuple[Any, ...] = Field(min_length=1)
+    threads: int = Field(1, ge=1)  # part of the configuration: another number gives other bits
+    device: Literal["cpu", "cuda"] = "cpu"  # part of the configuration, as `threads` is
+
+    def identity(self) -> dict[str, Any]:
+        """Return every field, with the versions of the plug-ins that they name."""
+        versions = {
+            "model": make("model", self.model).version if self.model is not None else 0,
+            "schedule": make("schedule", self.schedule).version,
+            "stages": [make("objective", stage).version for stage in self.stages],
+        }
+        return {**super().identity(), "versions": versions}
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        from windtunnel.trainer.loop.train import Stage, train
+
+        counts = Counts()
+        start: Path | None = inputs["start"].path / "model" if "start" in inputs else None
+        for number, spec in enumerate(self.stages):
+            last = number == len(self.stages) - 1
+            stage = Stage.from_specs(
+                self.mix, self.seed, self.model, self.schedule, spec, threads=self.threads, device=self.device
+            )
+            where = out if last else out / f"stage{number}"
+            result = train(stage, inputs, where, start=start)
+            counts.tokens += result.tokens
+            counts.bytes += result.bytes_trained
+            counts.flops += result.flops
+            counts.notes["tokens_per_second"] = round(result.tokens_per_second)
+            start = where / "model"
+        if self.device == "cuda":
+            import torch
+
+            counts.notes["gpu"] = torch.cuda.get_device_name()  # goes into the manifest: the key says `cuda` alone
+        return counts

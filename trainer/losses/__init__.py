@@ -1,0 +1,1 @@
+"""Losses: cross-entropy, target log-probabilities and preference losses."""

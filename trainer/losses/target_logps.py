@@ -1,0 +1,95 @@
+"""Log-probabilities of the learnt tokens alone, for any transformers causal language model, with or without a delta.
+
+Only the hidden states that predict a learnt token meet the head: in a chat with long prompts that saves most of the
+vocabulary product. Where the head is one matrix and nothing follows it, its logits are never written out either.
+Elsewhere (soft-capped or scaled logits, learnt positions before the text) a hook in front of the head picks the same
+hidden states out, and the model's own forward does the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from windtunnel.trainer.losses.cross_entropy import summed_nats, token_nats
+from windtunnel.trainer.modules.heads import body, output_weight
+
+MODEL_INPUTS = ("input_ids", "position_ids", "attention_mask")
+
+# Architectures whose logits are the last hidden state times one matrix, and nothing else.
+PLAIN_HEADS = frozenset({"llama", "gpt2", "mistral", "mixtral", "qwen2", "qwen3", "smollm3", "olmo2", "gpt_neox"})
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+def summed_target_nats(model: Any, batch: Tensors) -> torch.Tensor:
+    """Return the summed negative log-likelihood of all labels of the batch in nats, a scalar."""
+    if not has_plain_head(model):
+        return -_by_logits(model, batch).sum()
+    return summed_nats(_picked(model, batch), output_weight(model), batch["labels"].to(model.device))
+
+
+def target_log_probs(model: Any, batch: Tensors) -> torch.Tensor:
+    """Return the log-probability of every label of the batch, [targets] in nats.
+
+    `batch` is what `windtunnel.trainer.data.packing.tensors` gives.
+    """
+    if not has_plain_head(model):
+        return _by_logits(model, batch)
+    return -token_nats(_picked(model, batch), output_weight(model), batch["labels"].to(model.device))
+
+
+def sum_by_owner(values: torch.Tensor, owners: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the sums of `values` by sequence, [count]."""
+    return torch.zeros(count, dtype=values.dtype, device=values.device).index_add(0, owners.to(values.device), values)
+
+
+def has_plain_head(model: Any) -> bool:
+    """Return whether logits are hidden states times one matrix, and the body alone gives those hidden states."""
+    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+        return False  # the learnt positions are put in by the wrapper's own forward
+    head = model.get_output_embeddings()
+    return model.config.model_type in PLAIN_HEADS and type(head) is torch.nn.Linear and head.bias is None
+
+
+def model_inputs(model: Any, batch: Tensors) -> dict[str, torch.Tensor]:
+    """Return what the model's forward takes out of a batch, on its device, the mask in its type."""
+    inputs = {name: batch[name].to(model.device) for name in MODEL_INPUTS if name in batch}
+    if "attention_mask" in inputs:
+        inputs["attention_mask"] = inputs["attention_mask"].to(model.dtype)
+    return inputs
+
+
+def _picked(model: Any, batch: Tensors) -> torch.Tensor:
+    """Return the hidden states that predict the labels, [targets, width]."""
+    hidden = body(model)(**model_inputs(model, batch), use_cache=False).last_hidden_state
+    return hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch["sources"].to(model.device))
+
+
+def _by_logits(model: Any, batch: Tensors) -> torch.Tensor:
+    width = batch["input_ids"].shape[1]
+    with _only_at(model.get_output_embeddings(), batch["sources"].to(model.device), width):
+        logits = model(**model_inputs(model, batch), use_cache=False).logits[0]
+    return -F.cross_entropy(logits.float(), batch["labels"].to(model.device), reduction="none")
+
+
+@contextlib.contextmanager
+def _only_at(head: torch.nn.Module, sources: torch.Tensor, width: int) -> Iterator[None]:
+    """Let `head` see only the flat places `sources` of its [bins, width, hidden] input, as [1, sources, hidden].
+
+    Learnt positions that a delta puts before the text make the input wider; the last `width` columns are the text's.
+    """
+
+    def pick(_module: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden = args[0][:, -width:]
+        return (hidden.reshape(-1, hidden.shape[-1]).index_select(0, sources)[None], *args[1:])
+
+    handle = head.register_forward_pre_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,1 @@
+"""Parts of models: heads, blocks, adapters' modules, routing and the fused Llama body."""

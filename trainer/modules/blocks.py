@@ -1,0 +1,43 @@
+"""The repeated blocks of a transformer, and in each the attention and the feed-forward part, by their usual names."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from windtunnel.schemas.errors import InputError
+from windtunnel.trainer.modules.heads import body
+
+STACKS = ("layers", "h", "layer", "block")
+ATTENTION = ("self_attn", "attn", "attention")
+FEED_FORWARD = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
+
+
+class Block(NamedTuple):
+    """One layer's two parts."""
+
+    attention: nn.Module
+    feed_forward: nn.Module
+
+
+def blocks(model: Any) -> list[Block]:
+    """Return the model's blocks in order. Raises InputError for an architecture with other names."""
+    inside = body(model)
+    stack = next((m for name in STACKS if isinstance(m := getattr(inside, name, None), nn.ModuleList)), None)
+    if stack is None:
+        raise InputError(f"no stack of blocks was found in {type(model).__name__}; this delta cannot be put into it")
+    return [Block(_part(block, ATTENTION), _part(block, FEED_FORWARD)) for block in stack]
+
+
+def _part(block: nn.Module, names: tuple[str, ...]) -> nn.Module:
+    found = next((m for name in names if isinstance(m := getattr(block, name, None), nn.Module)), None)
+    if found is None:
+        raise InputError(f"{type(block).__name__} has none of {', '.join(names)}; this delta cannot be put into it")
+    return found
+
+
+def linears(model: Any) -> dict[str, nn.Linear]:
+    """Return the linear layers inside the blocks, by name; the head and the embeddings are not among them."""
+    inside = body(model)
+    return {name: m for name, m in inside.named_modules() if type(m) is nn.Linear}

@@ -1,0 +1,32 @@
+"""The finished model as a Hugging Face directory: safetensors, configuration and tokenizer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.trainer.runtime.quiet import quiet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+def open_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
+    """Return a directory's fast tokenizer; nothing is fetched and no code of the directory runs."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False, use_fast=True)
+
+
+def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+    """Write model and tokenizer to the directory `out`, whole or not at all."""
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    plain: Any = model
+    with quiet():
+        plain.save_pretrained(str(partial), safe_serialization=True)
+        tokenizer.save_pretrained(str(partial))
+    shutil.rmtree(out, ignore_errors=True)
+    partial.rename(out)

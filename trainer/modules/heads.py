@@ -1,0 +1,36 @@
+"""A causal language model cut in two: the body that gives hidden states, and the matrix that turns them into logits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+def hidden_states(model: PreTrainedModel, ids: torch.Tensor, **more: torch.Tensor) -> torch.Tensor:
+    """Return the last hidden states [rows, positions, width] of token ids [rows, positions].
+
+    Causal attention over the whole row; pass `attention_mask` and `position_ids` through `more` for packed rows.
+    """
+    from windtunnel.trainer.modules import fused_llama
+
+    if not more and fused_llama.fits(model, ids.shape[1]):
+        return fused_llama.hidden_states(model, ids)
+    return body(model)(input_ids=ids, use_cache=False, **more).last_hidden_state
+
+
+def output_weight(model: PreTrainedModel) -> torch.Tensor:
+    """Return the head's matrix [vocabulary, width]; raises TypeError for a head that is more than a matrix."""
+    head = model.get_output_embeddings()
+    if getattr(head, "bias", None) is not None or type(head).__name__ != "Linear":
+        raise TypeError(f"the head of {type(model).__name__} is not one matrix: use its logits instead")
+    return head.weight  # type: ignore[return-value]
+
+
+def body(model: PreTrainedModel) -> torch.nn.Module:
+    """Return the module below the head, of a plain model or of one that carries a delta."""
+    unwrap: Any = getattr(model, "get_base_model", None)  # peft wraps the model
+    plain = model if unwrap is None else unwrap()
+    return getattr(plain, plain.base_model_prefix)

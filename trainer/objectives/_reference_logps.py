@@ -1,0 +1,91 @@
+"""Log-probabilities of both answers under the frozen starting model: computed once, kept by content.
+
+The key hashes the reference's weights, every token and mask, and how rows are batched (float sums depend on it). So
+whoever shares a `cache` (a sweep over beta or losses, a run that was killed) computes them once, and nothing stale is
+ever read. Kept in parts of `PART` pairs, so that a killed computation goes on where it stood; numpy files, loaded with
+pickling off.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from blake3 import blake3
+
+from windtunnel.schemas.artifact import writing
+from windtunnel.trainer.data.chat_batches import batches
+from windtunnel.trainer.data.chat_rows import Rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PART = 512
+
+
+def reference_logps(
+    model: PreTrainedModel, rows: Rows, micro_tokens: int | None, share: bool, cache: Path
+) -> np.ndarray:
+    """Return summed log-probabilities of (chosen, rejected) in nats, float32 [rows, 2]; from `cache` where it can."""
+    key = blake3(f"{model_digest(model)}\0{rows.digest()}\0{micro_tokens}\0{share}".encode()).hexdigest()[:16]
+    folder = cache / f"reference-{key}"
+    parts = []
+    for number, begin in enumerate(range(0, len(rows), PART)):
+        path = folder / f"{number:05d}.npy"
+        if not path.exists():
+            values = pair_logps(model, rows, range(begin, min(begin + PART, len(rows))), micro_tokens, share)
+            save(path, values)
+        parts.append(load(path))
+    return np.concatenate(parts)
+
+
+def pair_logps(model: PreTrainedModel, rows: Rows, numbers: range, micro_tokens: int | None, share: bool) -> np.ndarray:
+    """Return summed log-probabilities of (chosen, rejected) in nats for rows by number, float32 [numbers, 2]."""
+    import torch
+
+    from windtunnel.trainer.losses.target_logps import sum_by_owner, target_log_probs
+
+    place = np.full((len(rows), 1), -1, np.int64)
+    place[numbers.start : numbers.stop, 0] = np.arange(len(numbers))
+    out = np.empty((len(numbers), 2), np.float32)
+    loaded = [rows[k] for k in numbers]
+    with torch.no_grad():
+        for batch in batches(rows, list(numbers), loaded, micro_tokens, share, {"place": place}):
+            values = target_log_probs(model, batch.tensors).cpu()
+            where = batch.tensors["place"][:, 0].numpy()
+            out[where] = sum_by_owner(values, batch.tensors["owners"], 2 * len(where)).view(-1, 2).numpy()
+    return out
+
+
+def model_digest(model: PreTrainedModel) -> str:
+    """Return a hash of all weights, by name, shape and bytes."""
+    import torch
+
+    whole = blake3(max_threads=blake3.AUTO)
+    for name, value in sorted(model.state_dict().items()):
+        value = value.detach().cpu().contiguous()
+        whole.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        whole.update(value.reshape(-1).view(torch.uint8).numpy())
+    return whole.hexdigest()[:32]
+
+
+def keep(name: str, values: np.ndarray, cache: Path) -> None:
+    """Keep an array under a name of the stage's own."""
+    save(cache / f"{name}.npy", values)
+
+
+def kept(name: str, cache: Path) -> np.ndarray:
+    """Return what `keep` kept."""
+    return load(cache / f"{name}.npy")
+
+
+def save(path: Path, values: np.ndarray) -> None:
+    """Write an array atomically."""
+    with writing(path) as partial, open(partial, "wb") as handle:
+        np.save(handle, values, allow_pickle=False)
+
+
+def load(path: Path) -> np.ndarray:
+    """Read an array; a pickle in its place is refused."""
+    return np.load(path, allow_pickle=False)

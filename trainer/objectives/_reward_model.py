@@ -1,0 +1,115 @@
+"""Reward models: a language model's body with a head of one number, read at the end of the answer.
+
+The directory that is saved is transformers' own sequence classification: `AutoModelForSequenceClassification` on a
+padded batch gives the numbers that training saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from windtunnel.schemas.errors import InputError
+from windtunnel.trainer.data.chat import ChatEncoder
+from windtunnel.trainer.data.chat_batches import in_micro_batches
+from windtunnel.trainer.data.chat_rows import Rows
+from windtunnel.trainer.data.packing import Row, micro_batches, pack, tensors
+from windtunnel.trainer.losses.target_logps import model_inputs
+from windtunnel.trainer.modules.heads import body
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+def with_reward_head(model: PreTrainedModel) -> PreTrainedModel:
+    """Return the sequence-classification model around the same body; a model that has the head already is returned.
+
+    The head's weights are drawn with standard deviation 1/sqrt(width + 1) (Stiennon et al. 2020), so that rewards
+    begin near zero. Raises InputError for an architecture of which transformers has no such model.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    if isinstance(getattr(model, "score", None), nn.Module):
+        return model
+    config = type(model.config).from_dict(model.config.to_dict())
+    config.num_labels = 1
+    try:
+        with torch.device("meta"):  # the body is there already; nothing is drawn for it again
+            out: Any = AutoModelForSequenceClassification.from_config(config)
+    except ValueError as error:
+        raise InputError(f"transformers has no sequence classification for {config.model_type!r}") from error
+    if not isinstance(getattr(out, "score", None), nn.Linear):
+        raise InputError(f"the sequence classification of {config.model_type!r} has no single linear `score` head")
+    setattr(out, out.base_model_prefix, getattr(model, model.base_model_prefix))
+    out.score = nn.Linear(out.score.in_features, 1, bias=False, dtype=model.dtype, device=model.device)
+    nn.init.normal_(out.score.weight, std=(out.score.in_features + 1) ** -0.5)
+    return out.train(model.training)
+
+
+def choose_padding(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
+    """Make a token that never ends an answer the padding, where there is one, in tokenizer and model alike.
+
+    transformers reads the reward at the last token that is not padding: were the end of a turn the padding too, as
+    in many chat models, the reward would be read one token early. It is, where no other special token exists.
+    """
+    end = ChatEncoder(tokenizer).end_id
+    named = [tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id]
+    others = sorted(k for k, token in tokenizer.added_tokens_decoder.items() if token.special)
+    free = [k for k in [*named, *others] if k is not None and k != end]
+    padding = free[0] if free else end
+    if padding is None:
+        raise InputError("the tokenizer has no special token to pad with; a reward model needs one")
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding)
+    model.config.pad_token_id = padding
+
+
+def rewards(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return the reward of every sequence of a packed batch, float32 [sequences]."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model  # a delta's layers are in the body
+    hidden = body(model)(**model_inputs(model, batch), use_cache=False).last_hidden_state
+    ends = batch["ends"].to(model.device)
+    padding = batch["input_ids"].to(model.device).view(-1)[ends] == plain.config.pad_token_id
+    last = hidden.reshape(-1, hidden.shape[-1]).index_select(0, ends - padding.long())
+    return plain.score(last)[:, 0].float()
+
+
+@torch.no_grad()
+def pair_rewards(model: PreTrainedModel, rows: Rows, micro_tokens: int | None, share: bool) -> np.ndarray:
+    """Return the rewards of (chosen, rejected) for every row, float64 [rows, 2]."""
+
+    out = np.empty((len(rows), 2))
+    for batch, numbers in in_micro_batches(rows, micro_tokens, share):
+        out[numbers] = rewards(model, batch.tensors).view(-1, 2).cpu().numpy()
+    return out
+
+
+class RewardScorer:
+    """A saved reward model that scores conversations by their last answer; what a judge `reward:DIR` calls."""
+
+    def __init__(self, path: Path, micro_tokens: int = 8192):
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        options: Any = {"local_files_only": True, "trust_remote_code": False}
+        self.model = AutoModelForSequenceClassification.from_pretrained(
+            str(path), dtype=torch.float32, use_safetensors=True, **options
+        ).eval()
+        self.encoder = ChatEncoder(AutoTokenizer.from_pretrained(str(path), **options))
+        self.micro_tokens = micro_tokens
+
+    @torch.no_grad()
+    def score(self, conversations: Sequence[Sequence[dict[str, str]]]) -> list[float]:
+        """Return one reward per conversation; each ends with the answer to score. Raises ChatError for unfit text."""
+        rows = []
+        for messages in conversations:
+            ids, target = self.encoder.encode(messages, learn_from=len(messages) - 1)
+            rows.append(Row(np.asarray(ids), np.asarray(target), np.zeros(len(ids), np.uint8)))
+        out = np.empty(len(rows))
+        for group in micro_batches([len(row.ids) for row in rows], self.micro_tokens):
+            packed = pack([rows[k] for k in group], pad_id=0, one_per_bin=True)
+            out[group] = rewards(self.model, tensors(packed)).numpy()
+        return out.tolist()

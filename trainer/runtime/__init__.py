@@ -1,0 +1,1 @@
+"""Torch's global state: device, threads, determinism and logging."""

@@ -1,0 +1,1 @@
+"""Statistics: paired effects, intervals, interim analyses, mixing laws and proposals."""

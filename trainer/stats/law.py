@@ -1,0 +1,187 @@
+"""A mixing law: what a mix that was never trained would score, learnt from the runs of other mixes.
+
+Forms are trainer/laws. Each is judged by the mixes left out one at a time, fitted anew without them; `auto` takes the
+one with the smallest error. Intervals are jackknife+ (Barber et al. 2021, arXiv 1905.02928): they are made of those
+same left-out errors, hold for any form, and are meant for mixes like those that were run.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.stats import spearmanr
+
+from windtunnel.schemas import plugin
+from windtunnel.schemas.errors import InputError, RecipeError, nearest
+from windtunnel.trainer.laws._form import LawForm, Predict
+from windtunnel.trainer.stats.paired import read_table
+
+FEWEST_MIXES = 5
+MOST_FOLDS = 512  # above so many mixes, a few are left out at a time instead of one
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One form on the runs: the whole fit, the folds, and how well the folds predict what they did not see."""
+
+    form: str
+    whole: Predict
+    folds: tuple[Predict, ...]
+    left_out: np.ndarray  # the target of each mix, predicted without it
+    fold: np.ndarray  # of each mix
+    rmse: float
+    rank_correlation: float  # Spearman's, between left-out predictions and targets
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Law:
+    """A fitted law. Weights of a mix are in the order of `domains` and sum to one."""
+
+    domains: tuple[str, ...]
+    weights: np.ndarray  # [mixes, domains] that were run
+    target: np.ndarray  # [mixes], the mean of the runs of a mix
+    fits: tuple[Fit, ...]  # the best one first
+
+    @property
+    def best(self) -> Fit:
+        return self.fits[0]
+
+    def predict(self, weights: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return (predicted, low, high) of mixes [mixes, domains], each [mixes].
+
+        Between low and high lies what one more run of such a mix measures, in `level` of the cases; NaN when there are
+        too few runs to say: 19 for 95 %.
+        """
+        fit, n = self.best, len(self.target)
+        errors = np.abs(self.target - fit.left_out)
+        without = np.stack([predict(weights) for predict in fit.folds])[fit.fold]  # [runs left out, mixes]
+        rank = math.ceil(level * (n + 1))
+        middle = fit.whole(weights)
+        if rank > n:
+            return middle, np.full(len(middle), np.nan), np.full(len(middle), np.nan)
+        high = np.sort(without + errors[:, None], axis=0)[rank - 1]
+        low = np.sort(without - errors[:, None], axis=0)[n - rank]
+        return middle, np.minimum(low, middle), np.maximum(high, middle)
+
+
+def fit(weights: np.ndarray, target: np.ndarray, domains: Sequence[str], form: str = "auto") -> Law:
+    """Return the law of runs: weights [runs, domains], which are scaled to sum to one, and target [runs].
+
+    Runs of the same mix count as one, by their mean. Raises InputError for values that are missing, negative weights
+    or too few mixes, RecipeError for an unknown form. Keeps one fit a mix: the cube of the mixes in time for `gp`.
+    """
+    mixes, means = _mixes(np.asarray(weights, float), np.asarray(target, float), domains)
+    names = plugin.names("law") if form == "auto" else (form,)
+    fits = []
+    for name in names:
+        made: Any = plugin.make("law", name)
+        try:
+            fits.append(_judged(name, made, mixes, means))
+        except InputError:
+            if form != "auto":
+                raise
+    return Law(tuple(domains), mixes, means, tuple(sorted(fits, key=lambda f: f.rmse)))
+
+
+def _mixes(weights: np.ndarray, target: np.ndarray, domains: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return distinct mixes and the mean target of each."""
+    scaled = scale(weights, domains)
+    if not np.isfinite(target).all():
+        raise InputError(f"row {int(np.flatnonzero(~np.isfinite(target))[0]) + 1}: the target is missing or not finite")
+    mixes, of = np.unique(np.round(scaled, 12), axis=0, return_inverse=True)
+    if len(mixes) < FEWEST_MIXES:
+        raise InputError(f"a law needs {FEWEST_MIXES} different mixes at least, there are {len(mixes)}")
+    of = of.ravel()
+    return mixes, np.bincount(of, target) / np.bincount(of)
+
+
+def scale(weights: np.ndarray, domains: Sequence[str]) -> np.ndarray:
+    """Return the weights of each mix divided by their sum; InputError names a row and a domain that make no mix."""
+    bad = ~np.isfinite(weights) | (weights < 0)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise InputError(f"row {row + 1}: the weight of {domains[column]!r} is {weights[row, column]}")
+    sums = weights.sum(axis=1)
+    if (sums <= 0).any():
+        raise InputError(f"row {int(np.flatnonzero(sums <= 0)[0]) + 1}: all weights are zero")
+    return weights / sums[:, None]
+
+
+def _judged(name: str, form: LawForm, weights: np.ndarray, target: np.ndarray) -> Fit:
+    started = time.perf_counter()
+    whole = form.fit(weights, target)
+    n = len(target)
+    fold = np.random.default_rng(0).permutation(n) % MOST_FOLDS if n > MOST_FOLDS else np.arange(n)
+    folds, left_out = [], np.empty(n)
+    for k in range(int(fold.max()) + 1):
+        away = fold == k
+        folds.append(form.fit(weights[~away], target[~away], whole))
+        left_out[away] = folds[-1](weights[away])
+    rank = float(spearmanr(left_out, target).statistic) if np.ptp(left_out) and np.ptp(target) else 0.0
+    rmse = float(np.sqrt(np.square(left_out - target).mean()))
+    return Fit(name, whole, tuple(folds), left_out, fold, rmse, rank, time.perf_counter() - started)
+
+
+def law_of_file(path: Path, weights: str, target: str, form: str = "auto") -> Law:
+    """Return the law of a table of runs (CSV, Parquet or JSON lines), one row a run.
+
+    `weights` names the columns of the weights: a pattern such as 'weight_*', or names with commas between them.
+    """
+    table = read_table(path, "runs")
+    domains = columns_of(table, weights, path)
+    if target not in table.columns:
+        raise RecipeError(f"{path}: no column is called {target!r}: {nearest(target, table.columns)}")
+    if target in domains:
+        raise RecipeError(f"{target!r} is both the target and a weight")
+    return fit(numbers(table, domains, path), numbers(table, [target], path)[:, 0], domains, form)
+
+
+def columns_of(table: pl.DataFrame, wanted: str, path: Path) -> list[str]:
+    """Return the columns that a pattern or a list of names means; RecipeError when one is missing."""
+    found: list[str] = []
+    for part in (part.strip() for part in wanted.split(",")):
+        matching = [name for name in table.columns if name == part or fnmatch.fnmatchcase(name, part)]
+        if not matching:
+            raise RecipeError(f"{path}: no column is called {part!r}: {nearest(part, table.columns)}")
+        found.extend(name for name in matching if name not in found)
+    if len(found) < 2:
+        raise RecipeError(f"{path}: a mix has two domains at least, {wanted!r} means {', '.join(found)}")
+    return found
+
+
+def weights_of(table: pl.DataFrame, domains: Sequence[str], path: Path) -> np.ndarray:
+    """Return the weights of a table of mixes, [mixes, domains], each row divided by its sum."""
+    if missing := [name for name in domains if name not in table.columns]:
+        raise RecipeError(f"{path}: no column is called {missing[0]!r}: {nearest(missing[0], table.columns)}")
+    return scale(numbers(table, domains, path), domains)
+
+
+def numbers(table: pl.DataFrame, columns: Sequence[str], path: Path) -> np.ndarray:
+    """Return columns as float64 [rows, columns], a missing value as NaN; InputError for text."""
+    for name in columns:
+        if not (table[name].dtype.is_numeric() or table[name].dtype == pl.Null):
+            raise InputError(f"{path}: column {name!r} holds {table[name].dtype}, not numbers")
+    return table.select(pl.col(name).cast(pl.Float64).fill_null(np.nan) for name in columns).to_numpy()
+
+
+def contract(law: Law, proposal: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the JSON form that scripts read."""
+    return {
+        "form": law.best.form,
+        "loo_rank_correlation": law.best.rank_correlation,
+        "loo_rmse": law.best.rmse,
+        "fit_seconds": sum(fit.seconds for fit in law.fits),
+        "proposal": proposal,
+        "mixes": len(law.target),
+        "forms": {f.form: {"loo_rank_correlation": f.rank_correlation, "loo_rmse": f.rmse} for f in law.fits},
+    }

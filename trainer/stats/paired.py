@@ -1,0 +1,245 @@
+"""Scores as they come from training runs, checked and laid out so that every difference is a paired one.
+
+A row is one document scored by one run: `mix, seed, document`, optionally `source` and `group`, and the columns of the
+metric (`bytes, nats` for bits per byte). All runs must have scored the same documents: only then is mix minus baseline
+at one seed a difference between data and not between evaluation sets.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from windtunnel.schemas.errors import InputError, RecipeError, nearest
+
+ALL = "all"  # the source of every document when the table has no such column
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A ratio of sums over documents: scale * sum(value) / sum(weight); without a weight, a mean over documents.
+
+    `span` is the most that two runs can differ by on one document, where there is a bound (1 for right or wrong).
+    """
+
+    name: str
+    value: str
+    weight: str | None
+    scale: float
+    direction: Literal["lower", "higher"]
+    unit: str
+    span: float | None = None
+
+
+BITS_PER_BYTE = Metric("bits_per_byte", "nats", "bytes", 1 / math.log(2), "lower", "bits per byte")
+
+
+def mean_of(
+    column: str, direction: Literal["lower", "higher"] = "higher", unit: str = "", span: float | None = None
+) -> Metric:
+    """Return the metric that averages a column over documents: an accuracy, a win rate, a reward margin."""
+    return Metric(column, column, None, 1.0, direction, unit or column.replace("_", " "), span)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Scores in dense form: 8 bytes per mix, seed and document.
+
+    `values` is (mixes, seeds, documents), already scaled; `weights` is (documents,); `source` gives each document's
+    place in `sources`, `group` a number that documents of one origin share (None: none do). Mixes keep the
+    order of the table, the baseline first; documents are in the order of their ids.
+    """
+
+    metric: Metric
+    mixes: tuple[str, ...]
+    seeds: tuple[str, ...]
+    documents: np.ndarray
+    sources: tuple[str, ...]
+    source: np.ndarray
+    weights: np.ndarray
+    values: np.ndarray
+    group: np.ndarray | None = None
+
+    def by_run(self) -> np.ndarray:
+        """Return the metric of every run, (mixes, seeds)."""
+        return self.values.sum(axis=2) / self.weights.sum()
+
+    def groups(self) -> np.ndarray:
+        """Return the group of each document, (documents,): what is drawn together when documents are drawn anew."""
+        return np.arange(len(self.documents)) if self.group is None else self.group
+
+    def only(self, source: str) -> Panel:
+        """Return the same runs on the documents of one source."""
+        at = np.flatnonzero(self.source == self.sources.index(source))
+        return Panel(
+            metric=self.metric,
+            mixes=self.mixes,
+            seeds=self.seeds,
+            documents=self.documents[at],
+            sources=(source,),
+            source=np.zeros(len(at), dtype=np.int32),
+            weights=self.weights[at],
+            values=self.values[:, :, at],
+            group=self.groups()[at],
+        )
+
+
+def read_scores(path: Path) -> pl.DataFrame:
+    """Read a table of scores; names stay text whatever they look like."""
+    names: dict[str, Any] = dict.fromkeys(("mix", "seed", "document", "source", "group"), pl.String)
+    return read_table(path, "scores", names)
+
+
+def read_table(path: Path, what: str, types: Mapping[str, Any] | None = None) -> pl.DataFrame:
+    """Read a table of `what` from CSV, Parquet or JSON lines; InputError says why it cannot be read."""
+    try:
+        if path.suffix == ".parquet":
+            return pl.read_parquet(path)
+        if path.suffix in (".jsonl", ".ndjson"):
+            return pl.read_ndjson(path)
+        return pl.read_csv(path, infer_schema_length=10_000, schema_overrides=types)
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: cannot be read as a table of {what} ({first})") from error
+
+
+def panel(scores: pl.DataFrame, baseline: str, metric: Metric = BITS_PER_BYTE) -> Panel:
+    """Check a table of scores and lay it out.
+
+    Raises InputError for missing columns, missing or infinite values, repeated rows, runs without a partner, runs that
+    scored other documents; RecipeError when no mix is called `baseline`.
+    """
+    table = _columns(scores, metric)
+    names = table["mix"].unique(maintain_order=True).to_list()
+    if baseline not in names:
+        raise RecipeError(f"no mix is called {baseline!r} in the scores: {nearest(baseline, names)}")
+    mixes = (baseline, *(name for name in names if name != baseline))
+    seeds = tuple(sorted(table["seed"].unique().to_list(), key=_seed_order))
+    table = table.with_columns(
+        mix_code=pl.col("mix").replace_strict({name: i for i, name in enumerate(mixes)}, return_dtype=pl.Int64),
+        seed_code=pl.col("seed").replace_strict({name: i for i, name in enumerate(seeds)}, return_dtype=pl.Int64),
+        document_code=pl.col("document").rank("dense").cast(pl.Int64) - 1,
+        source_code=pl.col("source").rank("dense").cast(pl.Int32) - 1,
+        group_code=pl.col("group").rank("dense").cast(pl.Int64) - 1,
+    )
+    documents = table["document"].unique().sort().to_numpy()
+    shape = (len(mixes), len(seeds), len(documents))
+    codes = table.select("mix_code", "seed_code", "document_code").to_numpy().T
+    place = np.asarray(np.ravel_multi_index(tuple(codes), shape))
+    _complete(place, shape, mixes, seeds, documents)
+    values = np.empty(math.prod(shape))
+    values[place] = table["value"].to_numpy() * metric.scale
+    return Panel(
+        metric=metric,
+        mixes=mixes,
+        seeds=seeds,
+        documents=documents,
+        sources=tuple(table["source"].unique().sort().to_list()),
+        source=_agreed(table["source_code"].to_numpy(), place, shape, documents, "source"),
+        weights=_agreed(table["weight"].to_numpy(), place, shape, documents, metric.weight or "weight"),
+        values=values.reshape(shape),
+        group=_agreed(table["group_code"].to_numpy(), place, shape, documents, "group"),
+    )
+
+
+def _columns(scores: pl.DataFrame, metric: Metric) -> pl.DataFrame:
+    """Return mix, seed, document, source, group, value, weight with types fixed and every cell checked."""
+    needed = ["mix", "seed", "document", metric.value, *([metric.weight] if metric.weight else [])]
+    missing = [name for name in needed if name not in scores.columns]
+    if missing:
+        there = ", ".join(scores.columns) or "no column at all"
+        raise InputError(f"the scores lack the column {', '.join(map(repr, missing))}; there is {there}")
+    if scores.height == 0:
+        raise InputError("the scores hold no rows")
+    source = pl.col("source").cast(pl.String) if "source" in scores.columns else pl.lit(ALL)
+    weight = pl.col(metric.weight).cast(pl.Float64, strict=False) if metric.weight else pl.lit(1.0)
+    table = scores.select(
+        pl.col("mix").cast(pl.String),
+        pl.col("seed").cast(pl.String),
+        pl.col("document").cast(pl.String),
+        source.alias("source"),
+        pl.col("group" if "group" in scores.columns else "document").cast(pl.String).alias("group"),
+        pl.col(metric.value).cast(pl.Float64, strict=False).alias("value"),
+        weight.alias("weight"),
+    )
+    for name in ("mix", "seed", "document", "source", "group"):
+        if table[name].null_count():
+            raise InputError(f"row {_first(table[name].is_null())}: the column {name!r} is empty")
+    for name, column in (("value", metric.value), ("weight", metric.weight)):
+        bad = ~table[name].is_finite().fill_null(False)
+        if name == "weight":
+            bad = bad | (table[name] <= 0)
+        if bad.any():
+            row = table.row(_first(bad) - 1, named=True)
+            what = "empty, not a number or infinite" if name == "value" else "not a number above zero"
+            raise InputError(f"{column!r} is {what} for {_run(row['mix'], row['seed'])}, document {row['document']!r}")
+    return table
+
+
+def _complete(
+    place: np.ndarray, shape: tuple[int, int, int], mixes: tuple[str, ...], seeds: tuple[str, ...], ids: np.ndarray
+) -> None:
+    """Raise unless every mix has every seed, and every run every document, exactly once."""
+    seen = np.bincount(place, minlength=math.prod(shape)).reshape(shape)
+    if (seen > 1).any():
+        mix, seed, document = np.argwhere(seen > 1)[0]
+        count = int((seen > 1).sum())
+        raise InputError(
+            f"{count} score(s) are given more than once, the first for {_run(mixes[mix], seeds[seed])}, "
+            f"document {str(ids[document])!r}: keep one row per mix, seed and document"
+        )
+    scored = seen.sum(axis=2)
+    if (scored == 0).any():
+        lost = [_run(mixes[mix], seeds[seed]) for mix, seed in np.argwhere(scored == 0)]
+        raise InputError(
+            f"no scores for {_few(lost)}: effects are paired, so every mix needs the same seeds; "
+            "run what is missing, or leave the seed out of the table"
+        )
+    if (seen == 0).any():
+        mix, seed, document = np.argwhere(seen == 0)[0]
+        raise InputError(
+            f"{_run(mixes[mix], seeds[seed])} scored {scored[mix, seed]} of {shape[2]} documents, for example not "
+            f"{str(ids[document])!r}: all runs must be measured on the same documents"
+        )
+
+
+def _agreed(
+    column: np.ndarray, place: np.ndarray, shape: tuple[int, int, int], ids: np.ndarray, name: str
+) -> np.ndarray:
+    """Return what all runs say of each document, or raise where they differ."""
+    full = np.empty(math.prod(shape), dtype=column.dtype)
+    full[place] = column
+    runs = full.reshape(-1, shape[2])
+    odd = np.flatnonzero((runs != runs[0]).any(axis=0))
+    if len(odd):
+        raise InputError(
+            f"{name!r} of document {str(ids[odd[0]])!r} differs between runs ({len(odd)} such document(s)): "
+            "all runs must be measured on the same documents"
+        )
+    return runs[0].copy()
+
+
+def _seed_order(seed: str) -> tuple[int, int, str]:
+    return (0, int(seed), "") if re.fullmatch(r"-?[0-9]{1,4000}", seed) else (1, 0, seed)
+
+
+def _first(mask: pl.Series) -> int:
+    """Return the number of the first true row, counted from one."""
+    return int(mask.arg_true()[0]) + 1
+
+
+def _run(mix: str, seed: str) -> str:
+    return f"mix {mix!r} seed {seed}"
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,110 @@
+"""The mix that a law likes best, among those that the text there is can make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+
+from windtunnel.schemas.errors import RecipeError, nearest
+from windtunnel.trainer.stats.law import Law
+
+DRAWS = 20_000
+REFINED = 12
+
+
+@dataclass(frozen=True)
+class Supply:
+    """What limits a mix: tokens there are by domain, the budget in tokens, and how often text may be repeated."""
+
+    tokens: Mapping[str, float]
+    budget: float
+    max_epochs: float
+
+    def most(self, domains: tuple[str, ...]) -> np.ndarray:
+        """Return the largest weight of each domain; RecipeError for a domain without a number of tokens."""
+        for name in self.tokens:
+            if name not in domains:
+                raise RecipeError(f"no domain is called {name!r}: {nearest(name, domains)}")
+        if missing := [name for name in domains if name not in self.tokens]:
+            raise RecipeError(f"how many tokens are there of {', '.join(missing)}? Every domain needs a number")
+        most = np.array([self.max_epochs * self.tokens[name] / self.budget for name in domains])
+        if most.sum() < 1:
+            there = sum(self.tokens.values())
+            raise RecipeError(
+                f"a budget of {self.budget:,.0f} tokens needs {self.budget / there:.2f} epochs of the {there:,.0f} "
+                f"that there are, above the cap of {self.max_epochs:g}; {int(self.max_epochs * there):,} would do"
+            )
+        return np.minimum(most, 1.0)
+
+
+def propose(law: Law, supply: Supply | None = None, seed: int = 0) -> dict[str, Any]:
+    """Return the mix with the lowest prediction: weights, predicted, low, high, epochs, and the best mix that was run.
+
+    No domain gets more than the largest weight that a run gave it, since a law knows nothing beyond, nor more than
+    `supply` allows. The search draws mixes near those that were run and refines the best of them; same seed, same mix.
+    """
+    cap = law.weights.max(axis=0)
+    if supply is not None:
+        cap = np.minimum(cap, supply.most(law.domains))
+        if cap.sum() < 1:
+            raise RecipeError("the caps on epochs and the largest weights that were run leave no mix: run wider mixes")
+    drawn = _draws(law, cap, np.random.default_rng(seed))
+    predict = law.best.whole
+    order = np.argsort(predict(drawn), kind="stable")[:REFINED]
+    refined = np.stack([_refined(predict, start, cap) for start in drawn[order]] + [drawn[order[0]]])
+    weights = refined[int(np.argmin(predict(refined)))]
+    middle, low, high = (float(value[0]) for value in law.predict(weights[None]))
+    best = int(np.argmin(law.target))
+    found: dict[str, Any] = {
+        "weights": dict(zip(law.domains, weights.tolist(), strict=True)),
+        "predicted": middle,
+        "low": None if np.isnan(low) else low,
+        "high": None if np.isnan(high) else high,
+        "best_run": {
+            "weights": dict(zip(law.domains, law.weights[best].tolist(), strict=True)),
+            "target": float(law.target[best]),
+            "left_out": float(law.best.left_out[best]),
+        },
+    }
+    if supply is not None:
+        epochs = {name: weight * supply.budget / supply.tokens[name] for name, weight in found["weights"].items()}
+        found["epochs"] = epochs
+    return found
+
+
+def _draws(law: Law, cap: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return mixes within the caps: those that were run, and mixtures of them at several distances."""
+    n = len(law.weights)
+    share = rng.dirichlet(np.full(n, 2.0 / n), DRAWS // 2) @ law.weights
+    spread = rng.exponential(1.0, (DRAWS - DRAWS // 2, len(cap))) * cap
+    return within(np.concatenate([law.weights, share, spread]), cap)
+
+
+def within(mixes: np.ndarray, cap: np.ndarray) -> np.ndarray:
+    """Return mixes [n, domains] within the caps, rows sum to one: what is cut goes to the others in proportion."""
+    mixes = mixes / mixes.sum(axis=1, keepdims=True) + 1e-9 * cap  # a domain without weight takes some at the very last
+    factors = np.divide(cap, mixes, out=np.ones_like(mixes), where=mixes > 0)
+    low, high = np.ones(len(mixes)), np.maximum(factors.max(axis=1), 1.0)
+    for _ in range(64):  # the factor at which the capped row sums to one lies between; halves its logarithm
+        middle = np.sqrt(low * high)
+        enough = np.minimum(cap, middle[:, None] * mixes).sum(axis=1) >= 1
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    capped = np.minimum(cap, high[:, None] * mixes)
+    return capped / capped.sum(axis=1, keepdims=True)
+
+
+def _refined(predict: Any, start: np.ndarray, cap: np.ndarray) -> np.ndarray:
+    found = minimize(
+        lambda mix: float(predict(mix[None])[0]),
+        start,
+        method="SLSQP",
+        bounds=[(0.0, float(c)) for c in cap],
+        constraints={"type": "eq", "fun": lambda mix: mix.sum() - 1},
+        options={"maxiter": 100},
+    )
+    mix = np.clip(found.x, 0, cap)
+    return within(mix[None], cap)[0] if np.isfinite(mix).all() and mix.sum() > 0 else start
