@@ -86,9 +86,9 @@ def _run(
     no_wait: bool,
     options: list[str] | None = None,
 ) -> Any:
-    from windtunnel.pipelines.run_recipe import conduct
+    from windtunnel.pipelines.run_recipe import run_recipe
 
-    return conduct(recipe, sets or [], until, executor, workers, not no_wait, _console(), options or [])
+    return run_recipe(recipe, sets or [], until, executor, workers, not no_wait, _console(), options or [])
 
 
 @app.command()

@@ -18,7 +18,7 @@ from windtunnel.pipelines.views.terminal import TerminalProgress
 from windtunnel.schemas.errors import RecipeError, nearest
 
 
-def conduct(
+def run_recipe(
     recipe_name: str,
     sets: list[str],
     until: str | None,

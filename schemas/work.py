@@ -69,7 +69,7 @@ class Work(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     version: ClassVar[int] = 1
     aids: ClassVar[frozenset[str]] = frozenset()  # input roles that only save work: no part of the key
-    patient: ClassVar[bool] = False  # long single tasks: waits until nothing else can run, to share one wave
+    run_last: ClassVar[bool] = False  # long single tasks: waits until nothing else can run, to share one stage
 
     def identity(self) -> dict[str, Any]:
         """Return what is hashed into the key: every field. Works that hold plug-in specs add the plug-ins' versions."""

@@ -20,7 +20,7 @@ from typing import Any
 from windtunnel.generators.client.background import Background
 from windtunnel.generators.client.completion import Completion, Request, TokenLogprob, Usage, key_of, question
 from windtunnel.generators.client.endpoint import Endpoint
-from windtunnel.generators.client.endpoint_client import Lane
+from windtunnel.generators.client.endpoint_client import EndpointClient
 from windtunnel.generators.client.store import CompletionStore
 from windtunnel.schemas.errors import RecipeError, nearest
 
@@ -56,7 +56,7 @@ class Client:
         self._timeout, self._deadline, self._backoff = timeout, deadline, backoff
         self._store = CompletionStore(Path(store)) if store is not None else None
         self._background = Background()
-        self._lanes: dict[str, Lane] = {}
+        self._lanes: dict[str, EndpointClient] = {}
         self._flights: dict[str, asyncio.Future[Completion]] = {}
         self._batches = 0
         self._busy_since = 0.0
@@ -91,10 +91,12 @@ class Client:
             raise RecipeError(f"no endpoint is called {request.model!r}: {nearest(request.model, self._by_name)}")
         return self._by_name[request.model]
 
-    def lane(self, endpoint: Endpoint) -> Lane:
+    def lane(self, endpoint: Endpoint) -> EndpointClient:
         """Return the endpoint's lane; called on the loop's thread only, where its connections belong."""
         if endpoint.name not in self._lanes:
-            self._lanes[endpoint.name] = Lane(endpoint, self.concurrency, self._timeout, self._backoff, self.usage)
+            self._lanes[endpoint.name] = EndpointClient(
+                endpoint, self.concurrency, self._timeout, self._backoff, self.usage
+            )
         return self._lanes[endpoint.name]
 
     @contextlib.contextmanager
@@ -114,7 +116,7 @@ class Client:
         """Return the completions that the store has, by key."""
         return self._store.read(keys) if self._store else {}
 
-    async def answer(self, lane: Lane, request: Request, key: str) -> Completion:
+    async def answer(self, lane: EndpointClient, request: Request, key: str) -> Completion:
         """Return the completion of a request that the store does not have; joins an equal one under way."""
         while (flight := self._flights.get(key)) is not None:
             await asyncio.wait([flight])
@@ -130,7 +132,7 @@ class Client:
             del self._flights[key]
             flight.cancel()  # no effect on a result; sends those who wait on their own way otherwise
 
-    async def _ask(self, lane: Lane, request: Request, key: str) -> Completion:
+    async def _ask(self, lane: EndpointClient, request: Request, key: str) -> Completion:
         try:
             async with asyncio.timeout(self._deadline):
                 found = await lane.answer(request, key)
@@ -196,7 +198,7 @@ class _Batch:
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
 
-    async def _work(self, lane: Lane, queue: Iterator[tuple[str, Request]]) -> None:
+    async def _work(self, lane: EndpointClient, queue: Iterator[tuple[str, Request]]) -> None:
         for key, request in queue:
             found = self.found[key] = await self.client.answer(lane, request, key)
             if found.error is not None:
@@ -207,5 +209,5 @@ class _Batch:
         return progress and (lambda: progress(len(self.found), len(self.unique), self.client.usage))
 
 
-async def _close(lanes: list[Lane]) -> None:
+async def _close(lanes: list[EndpointClient]) -> None:
     await asyncio.gather(*(lane.close() for lane in lanes))

@@ -28,7 +28,7 @@ FEWEST_KEY_CHARACTERS = 8  # a shorter one ("none", "ollama") keeps no secret, a
 LOST_AFTER = 32  # requests in a row, each with all its attempts spent, before the endpoint counts as lost
 
 
-class Lane:
+class EndpointClient:
     """Answers requests by one endpoint, with all the patience that the policies allow."""
 
     def __init__(self, endpoint: Endpoint, concurrency: int, timeout: float, backoff: float, usage: Usage):

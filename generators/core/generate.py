@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from windtunnel.generators.core.generator import Failed, Generator, Outcome
 from windtunnel.generators.core.material import Table
-from windtunnel.generators.core.rows import Sheets
+from windtunnel.generators.core.rows import RowWriter
 from windtunnel.generators.core.session import Answers, Session, Share
 from windtunnel.generators.serving.served import MODEL_ROLE, Served, opened
 from windtunnel.schemas import plugin
@@ -89,7 +89,7 @@ class Generate(Work):
         tables = {role: Table.of(artifact) for role, artifact in inputs.items() if not role.startswith(MODEL_ROLE)}
         share = Share(rank, self.shards(inputs))
         session = Session(name, kind.seed, client, tables, share, window=2 * self.concurrency)
-        with Sheets(kind, out, rank) as sheets:
+        with RowWriter(kind, out, rank) as sheets:
             for outcome in kind.generate(session):
                 sheets.take(outcome)
                 _stuck(sheets, outcome)
@@ -107,7 +107,7 @@ def _roles(kind: Generator, name: str, inputs: Mapping[str, Artifact]) -> None:
         raise RecipeError(f"generator {name!r} takes no input called {', '.join(unknown)}")
 
 
-def _stuck(sheets: Sheets, outcome: Outcome) -> None:
+def _stuck(sheets: RowWriter, outcome: Outcome) -> None:
     """End a step in which nothing but one error happens: thousands of equal failures help nobody."""
     only = len(sheets.failed) == 1 and not sheets.dropped and not sheets.kept
     if isinstance(outcome, Failed) and only and sheets.failed.total() >= STUCK_AFTER:
@@ -116,7 +116,7 @@ def _stuck(sheets: Sheets, outcome: Outcome) -> None:
         )
 
 
-def _counts(sheets: Sheets, session: Session, kind: Generator) -> Counts:
+def _counts(sheets: RowWriter, session: Session, kind: Generator) -> Counts:
     """Return the shard's books; the notes hold requests by purpose and what the kind noted in its journal."""
     notes: dict[str, float | int | str] = {f"requests_{name}": n for name, n in sorted(session.asked.items())}
     notes |= {f"tokens_{name}": n for name, n in sorted(session.tokens.items())}

@@ -69,7 +69,7 @@ def preference_row(
     }
 
 
-class Sheets:
+class RowWriter:
     """The files of one shard: rows, drops and the kind's own tables; streamed, renamed into place at the end."""
 
     def __init__(self, kind: Generator, out: Path, rank: int) -> None:
@@ -86,7 +86,7 @@ class Sheets:
         self.dropped: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
 
-    def __enter__(self) -> Sheets:
+    def __enter__(self) -> RowWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:

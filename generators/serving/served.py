@@ -14,7 +14,7 @@ from windtunnel.generators.client.address import without_secrets
 from windtunnel.generators.client.endpoint import Endpoint
 from windtunnel.schemas.artifact import Artifact
 
-CONDUCTOR = "WINDTUNNEL_CONDUCTOR"  # pid of the process that conducts the run: servers live as long as it does
+RUN_PROCESS = "WINDTUNNEL_RUN_PROCESS"  # pid of the process that conducts the run: servers live as long as it does
 MODEL_ROLE = "model:"  # input roles that hold a model of our own begin so
 
 
@@ -104,5 +104,5 @@ def _endpoint(name: str, served: Served, inputs: Mapping[str, Artifact], stack: 
         restarts=served.restarts,
         withheld=served.withheld,
     )
-    owner = os.environ.get(CONDUCTOR)
+    owner = os.environ.get(RUN_PROCESS)
     return replace(stack.enter_context(Server(serve, owner=int(owner) if owner else None)), name=name)

@@ -76,7 +76,7 @@ class Server:
         self._owner = supervisor.identity(owner or os.getpid())
         self._started = 0
         self._port = serve.port or 0
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self._supervisor: subprocess.Popen[bytes] | None = None
 
     @cached_property
     def directory(self) -> Path:
@@ -122,7 +122,7 @@ class Server:
             return
         with self.record.locked():
             record = self.record.read()
-            if record and supervisor.alive(record["keeper"]) and self._recovers(record):
+            if record and supervisor.alive(record["supervisor"]) and self._recovers(record):
                 return
             if self._started > self.serve.restarts:
                 self.record.end(record)
@@ -143,8 +143,8 @@ class Server:
             record = self.record.read()
             if record and record["owner"] == self._owner:
                 self.record.end(record)
-        if self._keeper is not None:
-            self._keeper.wait()
+        if self._supervisor is not None:
+            self._supervisor.wait()
 
     def __enter__(self) -> Endpoint:
         return self.start()
@@ -158,7 +158,7 @@ class Server:
         if record is None:
             return False
         self._port = record["port"]
-        if not supervisor.alive(record["keeper"]) or not self._healthy():
+        if not supervisor.alive(record["supervisor"]) or not self._healthy():
             self.record.end(record)
             return False
         if not supervisor.alive(record["owner"]):
@@ -178,7 +178,7 @@ class Server:
             "owner": self._owner,
             "linger": self.serve.linger,
         }
-        self._keeper = subprocess.Popen(
+        self._supervisor = subprocess.Popen(
             [sys.executable, supervisor.__file__, json.dumps(order)],
             env=vllm_command.variables(python, self.serve.kv_cache_gib, os.environ, self.serve.withheld),
             stdin=subprocess.DEVNULL,
@@ -187,9 +187,9 @@ class Server:
             start_new_session=True,  # a group of its own: an interrupt at the terminal is ours to handle
         )
         self._started += 1
-        self._own({"keeper": supervisor.identity(self._keeper.pid), "port": self._port})
+        self._own({"supervisor": supervisor.identity(self._supervisor.pid), "port": self._port})
         try:
-            self._wait(self._keeper)
+            self._wait(self._supervisor)
         except BaseException:
             self.record.end(self.record.read())
             raise
@@ -218,7 +218,7 @@ class Server:
     def _recovers(self, record: dict[str, Any]) -> bool:
         """Wait for a living server to answer again; whether it did."""
         until = time.monotonic() + SICK_SECONDS
-        while supervisor.alive(record["keeper"]) and time.monotonic() < until:
+        while supervisor.alive(record["supervisor"]) and time.monotonic() < until:
             if self._healthy():
                 return True
             time.sleep(0.2)

@@ -20,7 +20,7 @@ from windtunnel.schemas.artifact import write_text
 
 TAIL_LINES = 25
 TAIL_BYTES = 20_000
-FIELDS = {"keeper", "owner", "port"}
+FIELDS = {"supervisor", "owner", "port"}
 
 
 def runtime_directory() -> Path:
@@ -44,7 +44,7 @@ class Record:
         return self.runtime / f"{self.mark}.log"
 
     def read(self) -> dict[str, Any] | None:
-        """Return {keeper, owner, port}; None when there is no server on record."""
+        """Return {supervisor, owner, port}; None when there is no server on record."""
         try:
             record = json.loads(self.path.read_text())
             return record if set(record) >= FIELDS else None
@@ -71,16 +71,16 @@ class Record:
 
         Only processes that are proven to be it are touched: pids are used again.
         """
-        if record and supervisor.alive(record["keeper"]):
-            pid = record["keeper"]["pid"]
+        if record and supervisor.alive(record["supervisor"]):
+            pid = record["supervisor"]["pid"]
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-            if not _gone(record["keeper"], supervisor.GRACE_SECONDS + 5):
+            if not _gone(record["supervisor"], supervisor.GRACE_SECONDS + 5):
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)
-                _gone(record["keeper"], 5)
+                _gone(record["supervisor"], 5)
         elif record:
-            _end_orphans(record["keeper"])
+            _end_orphans(record["supervisor"])
         self.path.unlink(missing_ok=True)
 
     def last_lines(self, count: int = TAIL_LINES) -> list[str]:
@@ -125,7 +125,7 @@ def _gone(process: dict[str, Any], seconds: float) -> bool:
 
 
 def _end_orphans(dead: dict[str, Any]) -> None:
-    """End what is left of a keeper's process group: vLLM's own processes, younger than the keeper."""
+    """End what is left of a supervisor's process group: vLLM's own processes, younger than the supervisor."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
             ours = os.getpgid(process.pid) == dead["pid"] and process.create_time() >= dead["created"] - 2

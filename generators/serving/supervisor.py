@@ -46,7 +46,7 @@ def main(order: dict[str, Any]) -> int:
         if time.monotonic() - missing_since > order["linger"]:
             break
     code = end(child)
-    if (_record(order) or {}).get("keeper", {}).get("pid") == os.getpid():
+    if (_record(order) or {}).get("supervisor", {}).get("pid") == os.getpid():
         Path(order["record"]).unlink(missing_ok=True)  # nothing answers there any more
     return code
 
@@ -84,15 +84,15 @@ def identity(pid: int) -> dict[str, Any]:
 
 
 def _owner(order: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the run that the server belongs to now: the record says, once it is about this keeper."""
+    """Return the run that the server belongs to now: the record says, once it is about this supervisor."""
     record = _record(order)
-    return record["owner"] if record and record["keeper"]["pid"] == os.getpid() else order["owner"]
+    return record["owner"] if record and record["supervisor"]["pid"] == os.getpid() else order["owner"]
 
 
 def _record(order: dict[str, Any]) -> dict[str, Any] | None:
     try:
         record = json.loads(Path(order["record"]).read_text())
-        return record if {"keeper", "owner"} <= set(record) else None
+        return record if {"supervisor", "owner"} <= set(record) else None
     except (OSError, ValueError, TypeError):
         return None
 
@@ -111,7 +111,7 @@ def _family() -> set[psutil.Process]:
 
 
 def _die_with_parent() -> Callable[[], None]:
-    """Return a hook that asks the kernel to end the server when the keeper dies (Linux; a no-op elsewhere).
+    """Return a hook that asks the kernel to end the server when the supervisor dies (Linux; a no-op elsewhere).
 
     The library is looked up here, before the fork: after it, only the bare call is safe.
     """

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from windtunnel.pipelines.filters._edit import whole_rows
-from windtunnel.pipelines.shards.aligned import Beside, Measured
+from windtunnel.pipelines.shards.aligned import AlignedReader, Measured
 from windtunnel.schemas.artifact import Artifact, writing
 from windtunnel.schemas.records import DOCUMENT
 from windtunnel.schemas.work import Counts, Work
@@ -38,7 +38,7 @@ class Corpus(Work):
             measured = Measured(inputs, rank, stack)
             decided = None
             if "decisions" in inputs:
-                decided = Beside(inputs["decisions"].files("decisions")[rank], stack, ["reason", "step"])
+                decided = AlignedReader(inputs["decisions"].files("decisions")[rank], stack, ["reason", "step"])
             kept, dropped = writers(stack, out, rank, measured.empty)
             for batch in whole_rows(source):
                 rows = with_why(batch, measured.take(batch.num_rows))

@@ -28,7 +28,7 @@ DROPPED = pa.schema(
 )
 
 
-class TrainSide(Work):
+class TrainSplit(Work):
     """Keeps evaluation text apart from every mix.
 
     Drops `held_out` (same id, or same words, as a held-out document) and `near_held_out` (Jaccard of word 5-grams with
@@ -61,7 +61,7 @@ class TrainSide(Work):
                 gone = pa.array(~stays)
                 met = guard.ids.take(pa.array(near, mask=near < 0)).filter(gone)
                 found = pa.array(similarity, mask=near < 0).filter(gone)
-                step = pa.repeat("train_side", len(met))
+                step = pa.repeat("train_split", len(met))
                 columns = [*rows.filter(gone).columns, reasons.filter(gone), step, met, found]
                 dropper.write_batch(pa.RecordBatch.from_arrays(columns, schema=DROPPED))
                 seen, kept = seen + rows.num_rows, kept + int(stays.sum())

@@ -1,4 +1,4 @@
-"""Executes a plan: waves of ready steps, shard by shard, skipping whatever is finished."""
+"""Executes a plan: stages of ready steps, shard by shard, skipping whatever is finished."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from windtunnel.pipelines.engine.tasks.task import ERRORS, Task, work_path
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import WindtunnelError
 
-WAVES = ".waves"  # logs of the executors
-CONDUCTOR = "WINDTUNNEL_CONDUCTOR"  # see windtunnel.generators.serving.served
+STAGES = ".stages"  # logs of the executors
+RUN_PROCESS = "WINDTUNNEL_RUN_PROCESS"  # see windtunnel.generators.serving.served
 
 
 class Progress(Protocol):
     """What the runner tells whoever shows progress."""
 
     def say(self, line: str) -> None: ...
-    def wave(self, steps: Sequence[Step], tasks: Sequence[Task]) -> None: ...
-    def sealed(self, step: Step, artifact: Artifact) -> None: ...
+    def stage(self, steps: Sequence[Step], tasks: Sequence[Task]) -> None: ...
+    def committed(self, step: Step, artifact: Artifact) -> None: ...
     def end(self) -> None: ...
 
 
@@ -37,10 +37,10 @@ class Silent:
     def say(self, line: str) -> None:
         """Say nothing."""
 
-    def wave(self, steps: Sequence[Step], tasks: Sequence[Task]) -> None:
+    def stage(self, steps: Sequence[Step], tasks: Sequence[Task]) -> None:
         """Show nothing."""
 
-    def sealed(self, step: Step, artifact: Artifact) -> None:
+    def committed(self, step: Step, artifact: Artifact) -> None:
         """Show nothing."""
 
     def end(self) -> None:
@@ -72,21 +72,21 @@ def run(
 ) -> Outcome:
     """Execute what the targets need and do not yet have; finished steps and finished shards are not done again.
 
-    Raises StepFailed after the other shards of the same wave have ended, so that no finished work is lost.
+    Raises StepFailed after the other shards of the same stage have ended, so that no finished work is lost.
     """
     started = time.perf_counter()
     progress = progress or Silent()
     executed: list[str] = []
     if not missing(targets, store):  # nothing to do needs no lock
         return Outcome([], time.perf_counter() - started)
-    os.environ[CONDUCTOR] = str(os.getpid())  # workers start model servers in this process's name
+    os.environ[RUN_PROCESS] = str(os.getpid())  # workers start model servers in this process's name
     where = where or Where()
     with stores.locked(store, wait, progress.say):
         try:
             while todo := missing(targets, store):
                 ready = [step for step in todo if all(s.artifact(store).done for s in step.inputs.values())]
-                now = [step for step in ready if not step.work.patient] or ready
-                _wave(now, store, where, progress)
+                now = [step for step in ready if not step.work.run_last] or ready
+                _stage(now, store, where, progress)
                 executed.extend(step.name for step in now)
         finally:
             progress.end()
@@ -121,18 +121,18 @@ def missing(targets: Iterable[Step], store: Path) -> list[Step]:
     return list(order.values())
 
 
-def _wave(ready: list[Step], store: Path, where: Where, progress: Progress) -> None:
+def _stage(ready: list[Step], store: Path, where: Where, progress: Progress) -> None:
     tasks = [task for step in ready for task in _pending(step, store)]
-    progress.wave(ready, tasks)
+    progress.stage(ready, tasks)
     if tasks:
-        execute(tasks, where, store / WAVES / ready[0].directory)
+        execute(tasks, where, store / STAGES / ready[0].directory)
     failures = [task for task in tasks if not task.counts_file.exists()]
     for step in ready:
         if not any(task.step == step.name for task in failures):
-            progress.sealed(step, _finish(step, store))
+            progress.committed(step, _finish(step, store))
     if failures:
         raise _failure(failures)
-    shutil.rmtree(store / WAVES, ignore_errors=True)
+    shutil.rmtree(store / STAGES, ignore_errors=True)
 
 
 def _pending(step: Step, store: Path) -> list[Task]:
@@ -154,7 +154,7 @@ def _finish(step: Step, store: Path) -> Artifact:
     started = time.perf_counter()
     inputs = {role: source.artifact(store) for role, source in step.inputs.items()}
     step.work.finish(inputs, stores.partial(store, step))
-    return stores.seal(store, step, time.perf_counter() - started)
+    return stores.commit(store, step, time.perf_counter() - started)
 
 
 def _failure(failures: list[Task]) -> StepFailed:

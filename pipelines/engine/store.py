@@ -88,7 +88,7 @@ def shard_notes(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(file.read_bytes()) for file in sorted((folder / COUNTS).glob("[0-9]*.json"))]
 
 
-def seal(store: Path, step: Step, finish_seconds: float) -> Artifact:
+def commit(store: Path, step: Step, finish_seconds: float) -> Artifact:
     """Turn a step's complete partial directory into its artifact: rename, then the manifest."""
     folder, final = partial(store, step), store / step.directory
     notes = shard_notes(folder)

@@ -16,7 +16,7 @@ from windtunnel.pipelines.engine.executors import Where
 from windtunnel.pipelines.engine.run import Progress, run
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.files.sort_rows import SortRows
-from windtunnel.pipelines.files.user_files import own_rows, workers_for
+from windtunnel.pipelines.files.user_files import user_rows, workers_for
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.plugin import make
@@ -54,7 +54,7 @@ def dedup_files(
         return steps[name]
 
     alone = getattr(method, "scope", "corpus") == "shard"  # such a method compares within a shard: a file is one then
-    rows = steps["rows"] = own_rows(source, text, _columns(kind), whole=alone)
+    rows = steps["rows"] = user_rows(source, text, _columns(kind), whole=alone)
     decided = method.steps(add, "files", rows, None)
     signed = steps.get(f"{method.name}_sign:files")
     if save_index is not None and signed is None:

@@ -11,7 +11,7 @@ from windtunnel.pipelines.engine.executors import Where
 from windtunnel.pipelines.engine.run import Progress, run
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.files.sort_rows import SortRows
-from windtunnel.pipelines.files.user_files import own_rows, workers_for
+from windtunnel.pipelines.files.user_files import user_rows, workers_for
 from windtunnel.pipelines.filters._stages import stages
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.work import Counts
@@ -41,7 +41,7 @@ def filter_files(
         raise RecipeError(f"{out} is not empty: name a new directory")
     if language and not exact_words:
         raise RecipeError("--language names whose words --exact-words finds; the fast ones need no language")
-    rows = own_rows(source, text)
+    rows = user_rows(source, text)
     last = _chain(rows, rules, "exact" if exact_words else "fast", language or "en", text)
     store = out / STEPS
     run([last], store, Where(workers=workers_for(rows)), progress)

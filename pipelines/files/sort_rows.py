@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from windtunnel.pipelines.filters._edit import whole_rows
-from windtunnel.pipelines.shards.aligned import Beside, Measured
+from windtunnel.pipelines.shards.aligned import AlignedReader, Measured
 from windtunnel.schemas.artifact import Artifact, writing
 from windtunnel.schemas.work import Counts, Work
 
@@ -22,7 +22,7 @@ WHY, REASON = "why", "reason"
 
 
 class SortRows(Work):
-    """Inputs: `rows` (OwnRows), `decided` (the last decisions), `measures1`, ... and, where text was cut, `edited`.
+    """Inputs: `rows` (UserRows), `decided` (the last decisions), `measures1`, ... and, where text was cut, `edited`.
 
     Rows have the file's columns, `why` (a struct) where something was measured, and in `dropped/` the `reason`;
     edited text takes the place of the old in the column `text`. A struct `why` that the file brings, from an earlier
@@ -39,9 +39,13 @@ class SortRows(Work):
         counts, dropped = Counts(), Counter[str]()
         with ExitStack() as stack:
             source = stack.enter_context(pq.ParquetFile(inputs["rows"].files("rows")[rank]))
-            decided = Beside(inputs["decided"].files("decisions")[rank], stack, [REASON])
+            decided = AlignedReader(inputs["decided"].files("decisions")[rank], stack, [REASON])
             measured = Measured(inputs, rank, stack)
-            edited = Beside(inputs["edited"].files("documents")[rank], stack, ["text"]) if "edited" in inputs else None
+            edited = (
+                AlignedReader(inputs["edited"].files("documents")[rank], stack, ["text"])
+                if "edited" in inputs
+                else None
+            )
             none = source.schema_arrow.empty_table()
             keeper, dropper = _writers(with_why(none, measured.empty), out, rank, stack)
             for batch in whole_rows(source, self.text):
@@ -61,7 +65,7 @@ class SortRows(Work):
         counts.dropped = dict(sorted(dropped.items()))
         return counts.check(f"sort, shard {rank}")
 
-    def _edited(self, rows: pa.Table, edited: Beside) -> pa.Table:
+    def _edited(self, rows: pa.Table, edited: AlignedReader) -> pa.Table:
         place = rows.schema.get_field_index(self.text)
         field = rows.schema.field(place)
         return rows.set_column(place, field, edited.take(rows.num_rows)["text"].cast(field.type))

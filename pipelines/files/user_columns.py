@@ -18,7 +18,7 @@ RECORDS = 4096  # as Python objects at once
 DEEPEST = 32  # Parquet refuses a schema of more than 100 levels, and a list counts as several
 
 
-class OwnColumns(Work):
+class UserColumns(Work):
     """Finds the columns of each part; writes `columns/NNNNN.arrow`, an Arrow schema. What cannot be read is skipped."""
 
     parts: tuple[dict[str, Any], ...]

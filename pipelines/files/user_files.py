@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from windtunnel.pipelines.engine.step import Step
-from windtunnel.pipelines.files.user_columns import OwnColumns, columns_of, records_of, table_of
+from windtunnel.pipelines.files.user_columns import UserColumns, columns_of, records_of, table_of
 from windtunnel.pipelines.readers.batches import Unreadable
 from windtunnel.pipelines.readers.columns import python_values, without_views
 from windtunnel.pipelines.readers.paths import COMPRESSIONS, Fingerprint, matching
@@ -42,13 +42,13 @@ class Lost(NamedTuple):
     rows: int = 1
 
 
-class OwnRows(Work):
+class UserRows(Work):
     """Reads each part into `documents/` (DOCUMENT) and `rows/` (its own columns), row-aligned, and `unreadable/`.
 
     Parts are row groups or byte ranges of files. A part is written in shards of bounded size, `PART-SHARD.parquet`, or
     in one where `whole` is true. `meta` names the columns that go into the documents' `meta`, for methods that look at
-    them. Input: `columns` (OwnColumns), where there are JSON lines. A row without readable text is unreadable; the rows
-    of a damaged row group all count, and have one line in `unreadable/`.
+    them. Input: `columns` (UserColumns), where there are JSON lines. A row without readable text is unreadable; the
+    rows of a damaged row group all count, and have one line in `unreadable/`.
     """
 
     version: ClassVar[int] = 3
@@ -176,7 +176,7 @@ class _Shards:
             self._writers[folder] = self._stack.enter_context(pq.ParquetWriter(partial, schema, compression="zstd"))
 
 
-def own_rows(source: Path, text: str = "text", meta: Iterable[str] = (), whole: bool = False) -> Step:
+def user_rows(source: Path, text: str = "text", meta: Iterable[str] = (), whole: bool = False) -> Step:
     """Return the step that reads a file or directory, in parts, or each file as one shard where `whole` is true.
 
     Raises InputError when there is nothing to read, a file is neither Parquet nor JSON lines, or a column is missing.
@@ -198,14 +198,14 @@ def own_rows(source: Path, text: str = "text", meta: Iterable[str] = (), whole: 
         parts["parquet" if _is_parquet(path) else "lines"] += found
     places = {str(path): number for number, path in enumerate(paths)}
     ordered = sorted([*parts["parquet"], *parts["lines"]], key=lambda part: places[part["path"]])
-    work = OwnRows(parts=tuple(ordered), text=text, meta=tuple(meta), whole=whole)
+    work = UserRows(parts=tuple(ordered), text=text, meta=tuple(meta), whole=whole)
     lines = tuple(parts["lines"])
-    return Step("rows", work, {"columns": Step("columns", OwnColumns(parts=lines, text=text))} if lines else {})
+    return Step("rows", work, {"columns": Step("columns", UserColumns(parts=lines, text=text))} if lines else {})
 
 
 def workers_for(rows: Step) -> int:
-    """Return how many workers pay for the parts that a step of `own_rows` reads: starting them takes seconds."""
-    assert isinstance(rows.work, OwnRows)
+    """Return how many workers pay for the parts that a step of `user_rows` reads: starting them takes seconds."""
+    assert isinstance(rows.work, UserRows)
     return max(1, min(os.cpu_count() or 1, len(rows.work.parts)))
 
 

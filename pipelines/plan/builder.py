@@ -67,7 +67,7 @@ def _mixes(made: Plan, corpora: Mapping[str, Step], held_out: Step | None) -> di
 
     def tokens_of(name: str) -> Step:
         if name not in tokens:
-            inputs = {"corpus": _train_side(made, name, corpora, held_out), "tokenizer": tokenizer}
+            inputs = {"corpus": _train_split(made, name, corpora, held_out), "tokenizer": tokenizer}
             if (parent := _parent_among(recipe, name, used)) is not None:
                 inputs["known"] = tokens_of(parent)
             tokens[name] = made.add(f"tokens:{name}", Tokens(), inputs)
@@ -95,18 +95,18 @@ def _parent_among(recipe: Recipe, name: str, corpora: set[str]) -> str | None:
     return None
 
 
-def _train_side(made: Plan, name: str, corpora: Mapping[str, Step], held_out: Step | None) -> Step:
+def _train_split(made: Plan, name: str, corpora: Mapping[str, Step], held_out: Step | None) -> Step:
     """The corpus without the held-out documents and what is near them: no mix sees what it is measured on."""
     if held_out is None:
         return corpora[name]
-    label = f"train_side:{name}"
+    label = f"train_split:{name}"
     known = next((step for step in made.steps if step.name == label), None)
     if known is not None:
         return known
-    from windtunnel.pipelines.datasets.train_split import TrainSide
+    from windtunnel.pipelines.datasets.train_split import TrainSplit
 
     threshold = made.recipe.held_out.threshold if made.recipe.held_out else 0.72
-    return made.add(label, TrainSide(threshold=threshold), {"corpus": corpora[name], "held_out": held_out})
+    return made.add(label, TrainSplit(threshold=threshold), {"corpus": corpora[name], "held_out": held_out})
 
 
 def _tokenizer(made: Plan, corpora: Mapping[str, Step], held_out: Step | None) -> Step:
@@ -117,7 +117,7 @@ def _tokenizer(made: Plan, corpora: Mapping[str, Step], held_out: Step | None) -
     if wanted.path is not None:
         with placing("tokens", "tokenizer", "path"):
             return made.add("tokenizer", from_directory(wanted.path))
-    corpus = _train_side(made, str(wanted.trained_on), corpora, held_out)
+    corpus = _train_split(made, str(wanted.trained_on), corpora, held_out)
     return made.add("tokenizer", TrainTokenizer(vocabulary=int(wanted.bpe or 0), max_bytes=None), {"corpus": corpus})
 
 

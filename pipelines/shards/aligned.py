@@ -17,7 +17,7 @@ _READ_ROWS = 8192
 _BUFFER_BYTES = 1 << 20  # with a buffer and no reading ahead, no column of a row group is in memory whole
 
 
-class Beside:
+class AlignedReader:
     """A row-aligned file, read by as many rows as the batch beside it has: memory does not follow the file's size."""
 
     def __init__(self, path: Path, stack: ExitStack, columns: list[str] | None = None) -> None:
@@ -48,7 +48,7 @@ class Measured:
     """What the inputs whose roles begin with `measures` measured on a shard, in the order of the roles."""
 
     def __init__(self, inputs: Mapping[str, Artifact], rank: int, stack: ExitStack) -> None:
-        self._files = [Beside(path, stack) for path in measures_of(inputs, rank)]
+        self._files = [AlignedReader(path, stack) for path in measures_of(inputs, rank)]
 
     @property
     def empty(self) -> pl.DataFrame | None:

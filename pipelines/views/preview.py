@@ -18,7 +18,7 @@ from windtunnel.schemas.plugin import make
 # compiles its kernels once on a machine; a store's own history replaces them.
 SECONDS_PER_MEGABYTE = {
     "read": 0.26, "measure": 0.05, "decide": 0.015, "edit": 0.05, "corpus": 0.045, "minhash_sign": 0.05,
-    "held_out": 0.3, "train_side": 0.11, "tokenizer": 0.28, "tokens": 0.37,
+    "held_out": 0.3, "train_split": 0.11, "tokenizer": 0.28, "tokens": 0.37,
 }  # fmt: skip
 NO_TEXT = {
     "mix", "train", "compare", "report", "tasks", "answers", "wins", "model", "generate", "train_rows", "calibrate",

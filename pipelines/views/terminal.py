@@ -24,7 +24,7 @@ POLL_SECONDS = 0.3
 
 
 class TerminalProgress:
-    """Shows waves of shards; reads the finished ones off the disk, so that it works for every executor."""
+    """Shows stages of shards; reads the finished ones off the disk, so that it works for every executor."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -36,8 +36,8 @@ class TerminalProgress:
         """Print a line as it is."""
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def wave(self, steps: Sequence[Step], tasks: Sequence[Task]) -> None:
-        """Begin to show a wave of tasks."""
+    def stage(self, steps: Sequence[Step], tasks: Sequence[Task]) -> None:
+        """Begin to show a stage of tasks."""
         self.end()
         if not tasks:
             return
@@ -61,7 +61,7 @@ class TerminalProgress:
             done = sum(task.counts_file.exists() or task.error_file.exists() for task in tasks)
             progress.update(bar, completed=done)  # type: ignore[arg-type]
 
-    def sealed(self, step: Step, artifact: Artifact) -> None:
+    def committed(self, step: Step, artifact: Artifact) -> None:
         """Say that a step is finished, with what went through it."""
         self.end()
         manifest = artifact.manifest

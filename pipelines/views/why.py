@@ -23,7 +23,7 @@ def tell(recipe_name: str, sets: list[str], document: str, console: Console) -> 
     found: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
     for step in made.steps:
         artifact = step.artifact(store)
-        if step.kind not in ("corpus", "train_side", "held_out") or not artifact.done:
+        if step.kind not in ("corpus", "train_split", "held_out") or not artifact.done:
             continue
         for folder in ("kept", "documents", "dropped"):
             for row in _rows(artifact.files(folder), document):

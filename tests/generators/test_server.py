@@ -17,8 +17,7 @@ import psutil
 import pytest
 
 from windtunnel.generators.client.client import Client, Request
-from windtunnel.generators.serving import supervisor as keeper
-from windtunnel.generators.serving import vllm_command, weights
+from windtunnel.generators.serving import supervisor, vllm_command, weights
 from windtunnel.generators.serving.server import Serve, Server
 from windtunnel.generators.serving.server_record import Record, end_owned
 from windtunnel.schemas.errors import InputError, WindtunnelError
@@ -79,8 +78,8 @@ def serve(tmp_path, monkeypatch):
 def family(server: Server) -> list[psutil.Process]:
     record = server.record.read()
     assert record
-    found = psutil.Process(record["keeper"]["pid"]).children(recursive=True)
-    return [psutil.Process(record["keeper"]["pid"]), *found]
+    found = psutil.Process(record["supervisor"]["pid"]).children(recursive=True)
+    return [psutil.Process(record["supervisor"]["pid"]), *found]
 
 
 def running(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -104,7 +103,7 @@ def test_a_server_starts_answers_and_leaves_nothing_behind(serve):
     with server as endpoint, Client(endpoint) as client:
         assert client.complete([ask("hello")])[0].text.startswith("hello ")
         processes = family(server)
-        assert len(processes) == 3  # keeper, server, its worker
+        assert len(processes) == 3  # supervisor, server, its worker
         assert (endpoint.model, endpoint.dialect) == ("tiny", "vllm")
     assert not running(processes)
     assert not server.record.path.exists()
@@ -207,7 +206,7 @@ def test_after_kill_9_of_the_run_the_next_one_takes_the_server_over(serve):
     assert gone(processes)
 
 
-def test_orphans_of_a_killed_keeper_are_found_and_ended(serve):
+def test_orphans_of_a_killed_supervisor_are_found_and_ended(serve):
     run, _ = run_of(serve(), linger=30)
     server = Server(serve())
     processes = family(server)
@@ -252,7 +251,11 @@ def test_a_worker_that_names_the_conductor_as_owner_leaves_the_server_running(se
 def test_another_program_on_the_port_is_not_taken_for_our_model(serve, scripted):
     server = Server(serve())
     Record(server.runtime, server.record.mark).write(
-        {"keeper": keeper.identity(os.getpid()), "owner": keeper.identity(os.getpid()), "port": scripted.server_port}
+        {
+            "supervisor": supervisor.identity(os.getpid()),
+            "owner": supervisor.identity(os.getpid()),
+            "port": scripted.server_port,
+        }
     )
     server._port = scripted.server_port
     assert not server._healthy()
@@ -268,13 +271,13 @@ def test_a_fixed_port_that_is_taken_is_an_error(serve):
 
 
 def test_a_pid_that_is_used_again_is_not_the_old_process():
-    mine = keeper.identity(os.getpid())
-    assert keeper.alive(mine)
-    assert not keeper.alive({**mine, "created": mine["created"] - 100})
-    assert not keeper.alive(None)
+    mine = supervisor.identity(os.getpid())
+    assert supervisor.alive(mine)
+    assert not supervisor.alive({**mine, "created": mine["created"] - 100})
+    assert not supervisor.alive(None)
 
 
-def test_the_keeper_ends_on_a_signal_too(serve):
+def test_the_supervisor_ends_on_a_signal_too(serve):
     server = Server(serve())
     server.start()
     processes = family(server)

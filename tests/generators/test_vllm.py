@@ -138,7 +138,7 @@ def test_a_killed_vllm_is_started_again_and_nothing_is_lost(server, tmp_path):
     """Last in the file: it costs a second start."""
     requests = [ask(f"question {i}", max_tokens=64, extra={"ignore_eos": True}) for i in range(200)]
     record = server.record.read()
-    (process, *_) = psutil.Process(record["keeper"]["pid"]).children()
+    (process, *_) = psutil.Process(record["supervisor"]["pid"]).children()
 
     def kill() -> None:
         while client.usage.completion_tokens == 0:

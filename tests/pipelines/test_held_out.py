@@ -17,7 +17,7 @@ import pytest
 from windtunnel.pipelines.datasets.held_out import HeldOut
 from windtunnel.pipelines.datasets.matching import mask
 from windtunnel.pipelines.datasets.near import NearIndex
-from windtunnel.pipelines.datasets.train_split import TrainSide
+from windtunnel.pipelines.datasets.train_split import TrainSplit
 from windtunnel.pipelines.recipe.where import parse
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import InputError
@@ -189,7 +189,7 @@ def test_training_side_holds_nothing_near_the_held_out_set(tmp_path: Path) -> No
     rows = [{"text": edited(prose(i % 120), (0.0, 0.01, 0.05, 0.2)[i // 120], i)} for i in range(480)]
     source = corpus(tmp_path / "c", rows, 4)
     held, _ = do(HeldOut(share=0.2), tmp_path / "h", corpus=source)
-    side, counts = do(TrainSide(threshold=0.7), tmp_path / "t", corpus=source, held_out=held)
+    side, counts = do(TrainSplit(threshold=0.7), tmp_path / "t", corpus=source, held_out=held)
     kept, gone = texts(side, "kept"), texts(side, "dropped")
     assert sorted(kept + gone) == sorted(r["text"] for r in rows)
     assert [t for t in (r["text"] for r in rows) if t in set(kept)] == kept
@@ -206,7 +206,7 @@ def test_an_edited_held_out_document_is_known_by_its_id(tmp_path: Path) -> None:
     held = corpus(tmp_path / "h", [{"text": prose(1), "id": "same"}])
     (held.path / "kept").rename(held.path / "documents")
     rows = [{"text": prose(2), "id": "same"}, {"text": prose(3), "id": "other"}]
-    side, counts = do(TrainSide(), tmp_path / "t", corpus=corpus(tmp_path / "c", rows), held_out=held)
+    side, counts = do(TrainSplit(), tmp_path / "t", corpus=corpus(tmp_path / "c", rows), held_out=held)
     assert texts(side, "kept") == [prose(3)]
     assert counts.dropped == {"held_out": 1}
     (dropped,) = pl.read_parquet(side.files("dropped")[0]).to_dicts()
@@ -218,7 +218,7 @@ def test_the_same_words_are_the_same_document_and_no_words_are_none(tmp_path: Pa
     (held.path / "kept").rename(held.path / "documents")
     near, far = prose(1) + " " + prose(8, 20), prose(1) + " " + prose(9, 60)  # Jaccard 116 / 136 and 116 / 176
     rows = [{"text": prose(1).title() + "!"}, {"text": near}, {"text": far}, {"text": "?!"}]
-    side, counts = do(TrainSide(), tmp_path / "t", corpus=corpus(tmp_path / "c", rows), held_out=held)
+    side, counts = do(TrainSplit(), tmp_path / "t", corpus=corpus(tmp_path / "c", rows), held_out=held)
     dropped = pl.read_parquet(side.files("dropped")[0])
     assert dropped["reason"].to_list() == ["held_out", "near_held_out"]
     assert texts(side, "kept") == [far, "?!"]
@@ -231,6 +231,6 @@ def test_extra_columns_of_a_corpus_are_left_behind(tmp_path: Path) -> None:
     table = pq.read_table(file)
     pq.write_table(table.append_column("why", pa.array([{"words": 3}] * 9)), file)
     held, _ = do(HeldOut(share=0.5), tmp_path / "h", corpus=source)
-    side, _ = do(TrainSide(), tmp_path / "t", corpus=source, held_out=held)
+    side, _ = do(TrainSplit(), tmp_path / "t", corpus=source, held_out=held)
     for name, artifact in (("documents", held), ("kept", side)):
         assert pq.read_schema(artifact.files(name)[0]).names == DOCUMENT.names

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from windtunnel.pipelines.files import user_files as own_rows
+from windtunnel.pipelines.files import user_files as user_rows
 from windtunnel.pipelines.files.dedup import dedup_files
 from windtunnel.pipelines.files.filter import filter_files
 from windtunnel.pipelines.files.sort_rows import with_reason, with_why
-from windtunnel.pipelines.shards.aligned import Beside
+from windtunnel.pipelines.shards.aligned import AlignedReader
 from windtunnel.pipelines.sources import jsonl, parquet
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.work import Counts
@@ -171,7 +171,7 @@ def test_a_large_file_is_read_in_parts_and_comes_out_the_same(tmp_path: Path, na
         rows.write_parquet(tmp_path / name, row_group_size=250)
     else:
         rows.write_ndjson(tmp_path / name)
-    assert own_rows.own_rows(tmp_path / name).work.shards({}) > 1
+    assert user_rows.user_rows(tmp_path / name).work.shards({}) > 1
     totals = filter_files(tmp_path / name, tmp_path / "out", SHORT)
     assert totals == Counts(seen=600, kept=514, dropped={"length.too_few_words": 86})
     files = sorted((tmp_path / "out" / "kept").glob("*.parquet"))
@@ -184,9 +184,9 @@ def test_a_large_file_is_read_in_parts_and_comes_out_the_same(tmp_path: Path, na
 
 def test_one_row_group_becomes_several_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "BATCH_ROWS", 50)
-    monkeypatch.setattr(own_rows, "SHARD_ROWS", 100)
+    monkeypatch.setattr(user_rows, "SHARD_ROWS", 100)
     pl.DataFrame({"text": [f"row {i}" for i in range(230)]}).write_parquet(tmp_path / "in.parquet")
-    step = own_rows.own_rows(tmp_path / "in.parquet")
+    step = user_rows.user_rows(tmp_path / "in.parquet")
     assert step.work.run({}, tmp_path / "out", 0).kept == 230
     for folder in ("rows", "documents"):
         files = sorted((tmp_path / "out" / folder).iterdir())
@@ -207,7 +207,7 @@ def test_values_that_do_not_stand_beside_their_rows_are_an_error(tmp_path: Path)
     pl.DataFrame({"words": list(range(5))}).write_parquet(tmp_path / "measures.parquet")
     for taken, left in (([2, 3], 0), ([2, 2], 1), ([5, 1], None)):
         with ExitStack() as stack:
-            beside = Beside(tmp_path / "measures.parquet", stack)
+            beside = AlignedReader(tmp_path / "measures.parquet", stack)
             if left is None:
                 beside.take(taken[0])
                 with pytest.raises(RuntimeError, match="not row-aligned"):

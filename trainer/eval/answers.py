@@ -35,7 +35,7 @@ class Answers(Work):
     """
 
     version: ClassVar[int] = 3
-    patient: ClassVar[bool] = True
+    run_last: ClassVar[bool] = True
     questions: int = Field(default=40, gt=0)
     max_tokens: int = Field(default=96, gt=0)
     batch_tokens: int = Field(default=2048, gt=0)

@@ -22,7 +22,7 @@ class TrainRun(Work):
     """
 
     version: ClassVar[int] = 1
-    patient: ClassVar[bool] = True  # runs of all mixes and seeds go side by side
+    run_last: ClassVar[bool] = True  # runs of all mixes and seeds go side by side
     mix: str
     seed: int
     model: Any = None

@@ -1,4 +1,4 @@
-"""Hands a wave of tasks to one of datatrove's executors, one file a kind: this machine, a Ray cluster or Slurm."""
+"""Hands a stage of tasks to one of datatrove's executors, one file a kind: this machine, a Ray cluster or Slurm."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _of_the_shell() -> dict[str, Any]:
 
 def execute(tasks: list[Task], where: Where, logs: Path) -> None:
     """Run tasks to their end; each leaves a counts file or an error file. Logs of the tasks go below `logs`."""
-    shutil.rmtree(logs, ignore_errors=True)  # datatrove would take an earlier wave's marks for this one's
+    shutil.rmtree(logs, ignore_errors=True)  # datatrove would take an earlier stage's marks for this one's
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     _kind(where.executor).run(tasks, where.workers, where.checked(), logs)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from datatrove.executor.slurm import SlurmPipelineExecutor
 
-from windtunnel.pipelines.engine.tasks.remote_worker import AwayRunner, last_lines, lost, unfinished
+from windtunnel.pipelines.engine.tasks.remote_worker import RemoteRunner, last_lines, lost, unfinished
 from windtunnel.pipelines.engine.tasks.task import Task
 from windtunnel.schemas.errors import WindtunnelError
 
@@ -37,19 +37,19 @@ class JobIds(list[str]):
 class WatchedSlurmExecutor(SlurmPipelineExecutor):
     """Sends one array of jobs, waits until it has left the queue, and takes it back when the run is interrupted.
 
-    The job's name comes from the wave's directory: after a crash the same run finds and cancels its old jobs.
+    The job's name comes from the stage's directory: after a crash the same run finds and cancels its old jobs.
     """
 
     def __init__(self, tasks: list[Task], workers: int, logs: Path, **options: Any) -> None:
-        wave = hashlib.sha256(f"{socket.gethostname()}:{logs}".encode()).hexdigest()[:12]
+        stage = hashlib.sha256(f"{socket.gethostname()}:{logs}".encode()).hexdigest()[:12]
         self.job_ids = JobIds()
         super().__init__(
             job_id_retriever=self.job_ids,
-            pipeline=[AwayRunner(tasks)],
+            pipeline=[RemoteRunner(tasks)],
             tasks=len(tasks),
             workers=workers,
             logging_dir=str(logs),
-            job_name=f"windtunnel-{wave}",
+            job_name=f"windtunnel-{stage}",
             **options,
         )
 
@@ -78,13 +78,13 @@ class WatchedSlurmExecutor(SlurmPipelineExecutor):
         self._tell_of_lost(tasks)
 
     def _cancel(self) -> None:
-        """Cancel the jobs of an earlier, crashed run of the same wave, and wait until they are gone."""
+        """Cancel the jobs of an earlier, crashed run of the same stage, and wait until they are gone."""
         while self._queue():
             _command("scancel", "--name", self.job_name)
             time.sleep(POLL_SECONDS)
 
     def _queue(self) -> list[list[str]]:
-        """Return [state, reason] of every job of this wave that waits or runs."""
+        """Return [state, reason] of every job of this stage that waits or runs."""
         silent_since = time.monotonic()
         while True:
             asked = _command("squeue", "--noheader", "--name", self.job_name, "--format", "%T|%r")

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from windtunnel.pipelines.engine.tasks.remote_worker import AwayRunner, last_lines, lost, unfinished
+from windtunnel.pipelines.engine.tasks.remote_worker import RemoteRunner, last_lines, lost, unfinished
 from windtunnel.pipelines.engine.tasks.task import Task
 from windtunnel.schemas.errors import WindtunnelError
 
@@ -44,7 +44,7 @@ def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
     _connect(options, workers)
     _check_fits(options)
     RayPipelineExecutor(
-        pipeline=[AwayRunner(tasks)],
+        pipeline=[RemoteRunner(tasks)],
         tasks=len(tasks),
         workers=max(1, min(workers, len(tasks))),
         logging_dir=str(logs.absolute()),
@@ -66,7 +66,7 @@ def leave() -> None:
 
 
 def _connect(options: Options, workers: int) -> None:
-    """Connect once for all waves of a run: to start a node takes seconds."""
+    """Connect once for all stages of a run: to start a node takes seconds."""
     import ray
 
     if ray.is_initialized():

@@ -18,7 +18,7 @@ from windtunnel.schemas.artifact import write_text
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-class AwayRunner(TaskRunner):
+class RemoteRunner(TaskRunner):
     """Runs tasks in the directory and with the import paths of the run, each in a child that may die.
 
     The parent stays small and waits, so that what the system kills for want of memory is the child, and the parent

@@ -71,7 +71,7 @@ class TaskRunner:
 
 
 def do(task: Task) -> None:
-    """Run one shard; a failure becomes an error file, so that the other shards of the wave still finish.
+    """Run one shard; a failure becomes an error file, so that the other shards of the stage still finish.
 
     Raises WindtunnelError where not even the error file can be written, as on a full disk.
     """

@@ -11,7 +11,7 @@ from windtunnel.schemas.records import Record
 from windtunnel.schemas.results import Comparison, Effect
 
 
-class Lane(Record):
+class EndpointClient(Record):
     """One mix: positions in per cent and the words beside them."""
 
     mix: str
@@ -37,7 +37,7 @@ class Effects(Section):
     order: ClassVar[int] = 10
 
     comparison: Comparison
-    lanes: list[Lane]
+    lanes: list[EndpointClient]
     ticks: list[Tick]
     zero: float
     band: tuple[float, float] | None  # the margin: where it starts, how wide it is
@@ -57,7 +57,7 @@ class Effects(Section):
         digits = digits_for(found)
         lower = found.direction == "lower"
         lanes = [
-            Lane(
+            EndpointClient(
                 mix=e.mix,
                 verdict=e.verdict,
                 label=LABEL[e.verdict],

@@ -84,7 +84,7 @@ class HeldOut(Section):
             size=units.size(total),
             slices=slices,
             drawn={key: int(notes.get(key) or 0) for key in ("drawn", "near_duplicates", "beyond_limit")},
-            train_sides=[_kept(name, a.manifest.counts) for name, a in made.of_kind("train_side").items()],
+            train_sides=[_kept(name, a.manifest.counts) for name, a in made.of_kind("train_split").items()],
         )
 
 

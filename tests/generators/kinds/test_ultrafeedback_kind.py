@@ -11,7 +11,7 @@ from windtunnel.generators.client.completion import Completion
 from windtunnel.generators.core.generator import Dropped, Failed, Kept
 from windtunnel.generators.core.material import Table
 from windtunnel.generators.core.prompt import load
-from windtunnel.generators.core.rows import Sheets
+from windtunnel.generators.core.rows import RowWriter
 from windtunnel.generators.core.scripted import ScriptedSession, _NoClient, reasons
 from windtunnel.generators.kinds.ultrafeedback import ASPECTS, UltraFeedback
 
@@ -252,7 +252,7 @@ def test_too_few_answers_are_a_failure_and_what_there_is_stands_in_the_table(tmp
     (failed,), talk = run(members=dict.fromkeys("abc", broken) | {"d": TEXTS["d"]})
     assert isinstance(failed, Failed) and failed.error == "context_too_long"
     assert {a.purpose.partition(":")[0] for a in talk.heard} == {"response"}
-    with Sheets(UltraFeedback(pool=[{"model": m} for m in "abc"], judges=["j"]), tmp_path, 0) as sheets:
+    with RowWriter(UltraFeedback(pool=[{"model": m} for m in "abc"], judges=["j"]), tmp_path, 0) as sheets:
         sheets.take(failed)
     rows = pq.read_table(tmp_path / "responses/00000.parquet").to_pylist()
     assert sorted((r["member"], r["status"], r["text"]) for r in rows) == [

@@ -224,8 +224,8 @@ def store(tmp_path_factory) -> Store:
     held = made["held_out"] = write_held_out(root, made["corpus:raw"])
     for name, (kept, same, near) in {"raw": (100, 15, 5), "filtered": (50, 4, 2)}.items():
         counts = Counts(seen=kept + same + near, kept=kept, dropped={"held_out": same, "near_held_out": near})
-        (folder_of(root, f"train_side:{name}")).mkdir(exist_ok=True)
-        made[f"train_side:{name}"] = seal(root, f"train_side:{name}", counts, {}, {"held_out": held})
+        (folder_of(root, f"train_split:{name}")).mkdir(exist_ok=True)
+        made[f"train_split:{name}"] = seal(root, f"train_split:{name}", counts, {}, {"held_out": held})
     made["mix:raw"] = write_mix(root, "raw", [("raw", s, 20_000, 0.5) for s in SOURCES])
     made["mix:filtered"] = write_mix(root, "filtered", [("filtered", s, 20_000, 6.5) for s in SOURCES])
     made["mix:deduped"] = write_mix(root, "deduped", [("deduped", "docs", 30_000, 1.0), ("raw", "plays", 30_000, 1.0)])
