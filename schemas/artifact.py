@@ -24,6 +24,16 @@ from pydantic import BaseModel, ConfigDict, Field
 MANIFEST = "manifest.json"
 
 
+class Part(BaseModel):
+    """A plug-in that took part in making an artifact."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: str
+    reference: str
+    version: int
+    digest: str  # blake3 of the file that holds its class
+
+
 class Manifest(BaseModel):
     """What made an artifact, what went through it and what it cost."""
 
@@ -40,6 +50,7 @@ class Manifest(BaseModel):
     peak_memory_bytes: int = 0
     bytes: int = 0  # size of the artifact's files
     versions: dict[str, str] = Field(default_factory=dict)
+    parts: list[Part] = Field(default_factory=list)
     git: str = ""
 
 

@@ -1,7 +1,9 @@
-"""Plug-ins found by module name: a recipe's word is a file, and the file holds one class.
+"""Plug-ins: parts that a recipe names, each one class in one file.
 
-A new rule, source, generator, objective or delta is one new file in its folder; nothing is registered anywhere.
-Plug-in modules must not import torch, vllm or ray at module level: recipes are checked and planned without them.
+A part's name in a recipe is one of three references: the name of a built-in file (`gopher_quality`), the name of an
+entry point that an installed package declares in the group of its kind (`windtunnel.rules`), or a class in a file
+beside the recipe (`./my_rule.py:MyRule`). Nothing is registered anywhere. Built-in plug-in files import torch, vllm and
+ray inside functions only, because recipes are checked and planned without them.
 """
 
 from __future__ import annotations
@@ -9,104 +11,184 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import re
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from windtunnel.schemas import plugin_files
 from windtunnel.schemas.errors import RecipeError, nearest
 
-FOLDERS = {
-    "source": "windtunnel.pipelines.sources",
-    "rule": "windtunnel.pipelines.filters",
-    "dedup": "windtunnel.pipelines.dedup",
-    "generator": "windtunnel.generators.kinds",
-    "judge": "windtunnel.generators.judges",
-    "objective": "windtunnel.trainer.objectives",
-    "delta": "windtunnel.trainer.deltas",
-    "model": "windtunnel.trainer.models",
-    "schedule": "windtunnel.trainer.schedules",
-    "task": "windtunnel.trainer.tasks",
-    "law": "windtunnel.trainer.laws",
+
+class Kind(NamedTuple):
+    """Where the parts of one kind come from."""
+
+    package: str  # the built-in ones: every module that does not begin with `_`
+    base: str  # module:Class
+    group: str  # entry points of installed packages
+
+
+KINDS = {
+    "source": Kind("pipelines.sources", "pipelines.sources._source:Source", "sources"),
+    "rule": Kind("pipelines.filters", "pipelines.filters._rule:Rule", "rules"),
+    "dedup": Kind("pipelines.dedup", "pipelines.dedup._dedup:Dedup", "dedup"),
+    "generator": Kind("generators.kinds", "generators.core.generator:Generator", "generators"),
+    "judge": Kind("generators.judges", "generators.judges._judge:Judge", "judges"),
+    "objective": Kind("trainer.objectives", "trainer.objectives._objective:Objective", "objectives"),
+    "delta": Kind("trainer.deltas", "trainer.deltas._delta:Delta", "deltas"),
+    "model": Kind("trainer.models", "trainer.models._model:Model", "models"),
+    "schedule": Kind("trainer.schedules", "trainer.schedules._schedule:Schedule", "schedules"),
+    "task": Kind("trainer.tasks", "trainer.tasks._task:Task", "tasks"),
+    "law": Kind("trainer.laws", "trainer.laws._form:LawForm", "laws"),
 }
 
 
 class Plugin(BaseModel):
-    """A frozen, strictly checked set of parameters with behaviour; what recipes name.
+    """A frozen, strictly checked set of parameters with behaviour; the base of every kind of part.
 
-    `primary` names the field that a bare value in the recipe fills: `{jsonl: corpus/*.jsonl}` is
-    `{jsonl: {path: corpus/*.jsonl}}`. `version` changes whenever the same parameters give other results.
+    `primary` names the field that a bare value fills: `{jsonl: corpus/*.jsonl}` is `{jsonl: {path: corpus/*.jsonl}}`.
+    `version` is raised whenever the same parameters give other results: it is part of the key of every step that uses
+    the part.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     primary: ClassVar[str | None] = None
     version: ClassVar[int] = 1
+    external: ClassVar[plugin_files.External | None] = None  # None: built in
+
+    def nested(self) -> Iterable[Plugin]:
+        """Return the plug-ins that this one names in its parameters, such as the delta of an objective."""
+        return ()
+
+
+P = TypeVar("P", bound=Plugin)
+
+
+def reference(part: Plugin | type[Plugin]) -> str:
+    """Return the name by which recipes refer to a part."""
+    return part.external.reference if part.external else part.__module__.rpartition(".")[2]
+
+
+def label(part: Plugin | type[Plugin]) -> str:
+    """Return a short name for reasons, step names and tables: the reference, or the class name in snake case."""
+    if part.external is None or part.external.path is None:
+        return reference(part)
+    cls = part if isinstance(part, type) else type(part)
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+
+
+def digest(part: Plugin | type[Plugin]) -> str:
+    """Return the blake3 digest (32 hexadecimal digits) of the file that holds the part's class."""
+    return part.external.digest if part.external else plugin_files.module_digest(part.__module__)
+
+
+def with_parts(plugins: Iterable[Plugin]) -> Iterator[Plugin]:
+    """Yield plug-ins and, after each, those that it names in turn."""
+    for plugin in plugins:
+        yield plugin
+        yield from with_parts(plugin.nested())
 
 
 def kinds() -> list[str]:
     """Return the kinds of plug-in."""
-    return sorted(FOLDERS)
+    return sorted(KINDS)
 
 
 @cache
+def base(kind: str) -> type[Plugin]:
+    """Return the base class of a kind."""
+    module, _, name = _kind(kind).base.partition(":")
+    return getattr(importlib.import_module(f"windtunnel.{module}"), name)
+
+
+def kind_of(cls: type[Plugin]) -> str:
+    """Return the kind of a base class or of one of its subclasses."""
+    known = {f"windtunnel.{kind.base}": name for name, kind in KINDS.items()}
+    for ancestor in cls.__mro__:
+        if name := known.get(f"{ancestor.__module__}:{ancestor.__qualname__}"):
+            return name
+    raise TypeError(f"{cls.__name__} belongs to no kind of plug-in: {', '.join(kinds())}")
+
+
 def names(kind: str) -> tuple[str, ...]:
-    """Return the plug-in names of a kind in alphabetical order, importing none of them."""
-    if kind not in FOLDERS:
-        raise RecipeError(f"no kind of plug-in is called {kind!r}: {nearest(kind, FOLDERS)}")
-    folder = _folder(kind)
-    return tuple(sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_")))
+    """Return the names of a kind in alphabetical order, built in and from installed packages, importing none."""
+    return tuple(sorted({*built_in(kind), *entry_points(kind)}))
+
+
+@cache
+def built_in(kind: str) -> tuple[str, ...]:
+    """Return the names of the built-in parts of a kind in alphabetical order, importing none of them."""
+    modules = pkgutil.iter_modules([str(_folder(kind))])
+    return tuple(sorted(m.name for m in modules if not m.ispkg and not m.name.startswith("_")))
+
+
+def entry_points(kind: str) -> dict[str, Any]:
+    """Return the entry points of installed packages for a kind, by name; a built-in part keeps its name."""
+    points = plugin_files.entry_points(f"windtunnel.{_kind(kind).group}")
+    return {name: point for name, point in points.items() if name not in built_in(kind)}
 
 
 def summary(kind: str, name: str) -> str:
-    """Return the first sentence of a plug-in file's docstring, read without importing it."""
-    tree = ast.parse((_folder(kind) / f"{name}.py").read_text(encoding="utf-8"))
-    return (ast.get_docstring(tree) or "").partition("\n")[0]
+    """Return the first line of a part's docstring; built-in files are read without importing them."""
+    if name in built_in(kind):
+        tree = ast.parse((_folder(kind) / f"{name}.py").read_text(encoding="utf-8"))
+        return (ast.get_docstring(tree) or "").partition("\n")[0]
+    return f"from the installed package {plugin_files.package_of(entry_points(kind)[name])}"
 
 
-def find(kind: str, name: str) -> type[Plugin]:
-    """Return the one public plug-in class of the module that `name` names."""
-    if name not in names(kind):
-        raise RecipeError(f"no {kind} is called {name!r}: {nearest(name, names(kind))}")
-    module = importlib.import_module(f"{FOLDERS[kind]}.{name}")
-    classes = [
-        value
-        for key, value in vars(module).items()
-        if isinstance(value, type)
-        and issubclass(value, Plugin)
-        and value.__module__ == module.__name__
-        and not key.startswith("_")
-    ]
-    if len(classes) != 1:
-        raise RecipeError(f"{module.__name__} must hold one public plug-in class, it holds {len(classes)}")
-    return classes[0]
+def find(kind: type[P], name: str) -> type[P]:
+    """Return the class that a reference names; `kind` is the base class of its kind.
 
-
-def make(kind: str, spec: Any) -> Plugin:
-    """Build a plug-in from a recipe's words: `name`, `{name: value}` or `{name: {parameter: value}}`.
-
-    Raises RecipeError with the nearest right name for an unknown plug-in or parameter.
+    Raises RecipeError for an unknown name (with the nearest one), a file that cannot be loaded, or a class of another
+    kind.
     """
-    name, params = split(kind, spec)
+    word = kind_of(kind)
+    if plugin_files.is_file_reference(name):
+        cls = plugin_files.from_file(word, name, Plugin)
+    elif name in built_in(word):
+        module = importlib.import_module(f"windtunnel.{KINDS[word].package}.{name}")
+        cls = plugin_files.only_class(module, f"{word} {name!r}", Plugin)
+    elif name in entry_points(word):
+        cls = plugin_files.from_entry_point(word, name, entry_points(word)[name])
+    else:
+        raise RecipeError(f"no {word} is called {name!r}: {nearest(name, names(word))}")
+    if not (isinstance(cls, type) and issubclass(cls, kind)):
+        raise RecipeError(f"{word} {name!r}: {getattr(cls, '__name__', cls)} is not a subclass of {kind.__name__}")
+    return cls
+
+
+def make(kind: type[P], spec: Any) -> P:
+    """Build a plug-in from its spec: `name`, `{name: value}` or `{name: {parameter: value}}`.
+
+    `kind` is the base class; an instance of it is returned as it is. Raises RecipeError with the nearest right name for
+    an unknown plug-in or parameter.
+    """
+    if isinstance(spec, kind):
+        return spec
+    word = kind_of(kind)
+    name, params = split(word, spec)
     cls = find(kind, name)
     if not isinstance(params, dict):
         if cls.primary is None:
-            raise RecipeError(f"{kind} {name!r} takes named parameters: {', '.join(cls.model_fields) or 'none'}")
+            raise RecipeError(f"{word} {name!r} takes named parameters: {', '.join(cls.model_fields) or 'none'}")
         params = {cls.primary: params}
     for key in params:
         if key not in cls.model_fields:
-            raise RecipeError(f"{kind} {name!r} has no parameter {key!r}: {nearest(str(key), cls.model_fields)}")
+            raise RecipeError(f"{word} {name!r} has no parameter {key!r}: {nearest(str(key), cls.model_fields)}")
     try:
         return cls(**params)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        raise RecipeError(f"{kind} {name!r}, parameter {where!r}: {said}") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise RecipeError(f"{word} {name!r}, parameter {where!r}: {reason}") from error
 
 
 def split(kind: str, spec: Any) -> tuple[str, Any]:
-    """Return (name, parameters) of a recipe's words."""
+    """Return (name, parameters) of a spec."""
     if isinstance(spec, str):
         return spec, {}
     if isinstance(spec, dict) and len(spec) == 1:
@@ -115,7 +197,18 @@ def split(kind: str, spec: Any) -> tuple[str, Any]:
     raise RecipeError(f"a {kind} is written as a name or as {{name: parameters}}, not as {spec!r}")
 
 
+def full_spec(part: Plugin) -> dict[str, Any]:
+    """Return the spec of a plug-in with every parameter, so that a default written out and one left out are equal."""
+    return {reference(part): part.model_dump(mode="json")}
+
+
+def _kind(name: str) -> Kind:
+    if name not in KINDS:
+        raise RecipeError(f"no kind of plug-in is called {name!r}: {nearest(name, KINDS)}")
+    return KINDS[name]
+
+
 def _folder(kind: str) -> Path:
-    parent, _, child = FOLDERS[kind].rpartition(".")
-    package = importlib.import_module(parent)
+    parent, _, child = _kind(kind).package.rpartition(".")
+    package = importlib.import_module(f"windtunnel.{parent}")
     return Path(str(package.__file__)).parent / child

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.artifact import Artifact, Part
+from windtunnel.schemas.plugin import Plugin, digest, kind_of, reference, with_parts
 
 
 class Counts(BaseModel):
@@ -57,6 +58,22 @@ class Counts(BaseModel):
         )
 
 
+def versions_of(plugins: Iterable[Plugin]) -> list[list[Any]]:
+    """Return what a key holds of plug-ins beside their parameters: reference, version, and the digest if external.
+
+    The digest of a built-in part is left out: its version says when results change.
+    """
+    return [[reference(part), part.version, *([digest(part)] if part.external else [])] for part in with_parts(plugins)]
+
+
+def parts_of(plugins: Iterable[Plugin]) -> list[Part]:
+    """Return what a manifest says of plug-ins."""
+    return [
+        Part(kind=kind_of(type(part)), reference=reference(part), version=part.version, digest=digest(part))
+        for part in with_parts(plugins)
+    ]
+
+
 class Work(BaseModel):
     """One step: its fields are hashed whole into the artifact's key.
 
@@ -71,9 +88,14 @@ class Work(BaseModel):
     aids: ClassVar[frozenset[str]] = frozenset()  # input roles that only save work: no part of the key
     run_last: ClassVar[bool] = False  # long single tasks: waits until nothing else can run, to share one stage
 
+    def plugins(self) -> Sequence[Plugin]:
+        """Return the plug-ins that the fields name; those that these name in turn are found from them."""
+        return ()
+
     def identity(self) -> dict[str, Any]:
-        """Return what is hashed into the key: every field. Works that hold plug-in specs add the plug-ins' versions."""
-        return self.model_dump(mode="json")
+        """Return what is hashed into the key: every field, and the plug-ins' versions (see `versions_of`)."""
+        versions = versions_of(self.plugins())
+        return self.model_dump(mode="json") | ({"plugin_versions": versions} if versions else {})
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         """Return the number of tasks."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -17,7 +17,7 @@ from windtunnel.generators.serving.served import MODEL_ROLE, Served, opened
 from windtunnel.schemas import plugin
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_text
 from windtunnel.schemas.errors import RecipeError, WindtunnelError
-from windtunnel.schemas.work import Counts, Work
+from windtunnel.schemas.work import Counts, Work, versions_of
 
 STUCK_AFTER = 32  # outcomes that all failed with one error, before anything was kept, end the step
 
@@ -44,7 +44,7 @@ class Generate(Work):
 
     def made(self) -> Generator:
         """Return the kind with its parameters checked, and settled for the models it asks."""
-        kind = cast(Generator, plugin.make("generator", self.kind))
+        kind = plugin.make(Generator, self.kind)
         return kind.on({name for name, served in self.models.items() if served.raw})
 
     def identity(self) -> dict[str, Any]:
@@ -52,11 +52,16 @@ class Generate(Work):
         kind = self.made()
         models = {name: self.models[name] for name in kind.models()}
         return {
-            "kind": {plugin.split("generator", self.kind)[0]: kind.model_dump(mode="json")},
+            "kind": plugin.full_spec(kind),
             "fingerprint": kind.fingerprint(),
             "models": {name: served.identity() for name, served in models.items()},
             "rows_per_shard": self.rows_per_shard,
+            "plugin_versions": versions_of(self.plugins()),
         }
+
+    def plugins(self) -> list[Generator]:
+        """Return the generator."""
+        return [self.made()]
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         """Return the number of tasks: one for a sequential kind, else one per `rows_per_shard` rows."""
@@ -84,7 +89,7 @@ class Generate(Work):
     def make(self, inputs: Mapping[str, Artifact], out: Path, rank: int, client: Answers | None) -> Counts:
         """Make share `rank` of the rows with a client that is already open; None for kinds that ask no model."""
         kind = self.made()
-        name, _ = plugin.split("generator", self.kind)
+        name = plugin.label(self.made())
         _roles(kind, name, inputs)
         tables = {role: Table.of(artifact) for role, artifact in inputs.items() if not role.startswith(MODEL_ROLE)}
         share = Share(rank, self.shards(inputs))

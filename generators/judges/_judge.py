@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 from blake3 import blake3
 
@@ -18,6 +18,7 @@ from windtunnel.schemas import plugin
 from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.errors import WindtunnelError
 from windtunnel.schemas.plugin import Plugin
+from windtunnel.schemas.plugin_files import is_file_reference
 
 Winner = Literal["a", "b", "tie"]
 
@@ -86,10 +87,10 @@ class Judge(Plugin):
 
 def make_judge(spec: str | dict[str, Any]) -> Judge:
     """Return the judge that a recipe or a command line names: `longest`, `openai:MODEL@URL`, {openai: {at: ...}}."""
-    if isinstance(spec, str) and ":" in spec:
+    if isinstance(spec, str) and ":" in spec and not is_file_reference(spec):
         kind, _, value = spec.partition(":")
         spec = {kind: value}
-    return cast(Judge, plugin.make("judge", spec))
+    return plugin.make(Judge, spec)
 
 
 def no_verdicts(verdicts: Sequence[Verdict]) -> WindtunnelError:

@@ -18,6 +18,7 @@ from windtunnel.pipelines.dedup.matching.clusters import write_decisions
 from windtunnel.pipelines.shards.survivors import alive_rows, batches, text_buffers
 from windtunnel.schemas.artifact import Artifact, writing
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.plugin import make
 from windtunnel.schemas.work import Counts, Work
 
 
@@ -67,13 +68,10 @@ class BloomFilter(Work):
 
     @property
     def plugin(self) -> BloomDedup:
-        from windtunnel.schemas.plugin import make
+        return make(BloomDedup, self.method)
 
-        made: Any = make("dedup", self.method)
-        return made
-
-    def identity(self) -> dict[str, Any]:
-        return {**super().identity(), "plugin_version": self.plugin.version}
+    def plugins(self) -> list[BloomDedup]:
+        return [self.plugin]
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return max(1, min(self.plugin.filters, len(inputs["documents"].files("documents"))))

@@ -22,7 +22,7 @@ from windtunnel.pipelines.dedup.matching.key_index import INDEX, as_folders, che
 from windtunnel.pipelines.shards.survivors import check_column, column, measured_column, stored_columns, survivors
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_text
 from windtunnel.schemas.errors import RecipeError
-from windtunnel.schemas.plugin import Plugin
+from windtunnel.schemas.plugin import Plugin, label
 from windtunnel.schemas.work import Counts, Work
 
 Add = Callable[[str, Work, Mapping[str, Any]], Any]
@@ -39,8 +39,8 @@ class Dedup(Plugin):
 
     @property
     def name(self) -> str:
-        """The method's name in recipes, which is also the reason of its drops."""
-        return type(self).__module__.rpartition(".")[2]
+        """The method's label, which is also the reason of its drops."""
+        return label(self)
 
     @abstractmethod
     def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None, measures: Sequence[Any] = ()) -> Any:
@@ -131,8 +131,8 @@ class Sign(Work):
     def method(self) -> KeyedDedup:
         """The method whose keys these are."""
 
-    def identity(self) -> dict[str, Any]:
-        return {**super().identity(), "plugin_version": self.method.version}
+    def plugins(self) -> list[Plugin]:
+        return [self.method]
 
     @property
     @abstractmethod

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from windtunnel.pipelines.engine import store as stores
+from windtunnel.pipelines.engine.changed_parts import changed_parts
 from windtunnel.pipelines.engine.executors import Where, execute, leave
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.engine.tasks.task import ERRORS, Task, work_path
@@ -77,6 +78,8 @@ def run(
     started = time.perf_counter()
     progress = progress or Silent()
     executed: list[str] = []
+    for message in changed_parts(targets, store):
+        progress.say(message)
     if not missing(targets, store):  # nothing to do needs no lock
         return Outcome([], time.perf_counter() - started)
     os.environ[RUN_PROCESS] = str(os.getpid())  # workers start model servers in this process's name
@@ -143,9 +146,12 @@ def _pending(step: Step, store: Path) -> list[Task]:
     paths = {role: str(artifact.path) for role, artifact in inputs.items()}
     finished = stores.finished_ranks(folder)
     config = step.work.model_dump_json(by_alias=True)
+    with step.resolving_plugins():
+        path, shards = work_path(step.work), step.work.shards(inputs)
+    plugins = (str(step.plugin_directory), step.pins)
     return [
-        Task(step.name, work_path(step.work), config, paths, str(folder), rank)
-        for rank in range(step.work.shards(inputs))
+        Task(step.name, path, config, paths, str(folder), rank, *plugins)
+        for rank in range(shards)
         if rank not in finished
     ]
 
@@ -153,7 +159,8 @@ def _pending(step: Step, store: Path) -> list[Task]:
 def _finish(step: Step, store: Path) -> Artifact:
     started = time.perf_counter()
     inputs = {role: source.artifact(store) for role, source in step.inputs.items()}
-    step.work.finish(inputs, stores.partial(store, step))
+    with step.resolving_plugins():
+        step.work.finish(inputs, stores.partial(store, step))
     return stores.commit(store, step, time.perf_counter() - started)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from windtunnel.schemas.artifact import Artifact, key_of
-from windtunnel.schemas.work import Work
+from windtunnel.schemas import plugin_files
+from windtunnel.schemas.artifact import Artifact, Part, key_of
+from windtunnel.schemas.work import Work, parts_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,12 +21,41 @@ class Step:
     name: str
     work: Work
     inputs: Mapping[str, Step] = field(default_factory=dict)
+    plugin_directory: Path = field(default_factory=plugin_files.directory)  # of plug-in files that the work names
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """The plug-ins of the work, with the digests that their files have when this is first asked."""
+        with plugin_files.relative_to(self.plugin_directory):
+            return parts_of(self.work.plugins())
+
+    @property
+    def pins(self) -> dict[str, str]:
+        """Digests that plug-in files beside the recipe must keep while the run goes on."""
+        return {
+            part.reference.rpartition(":")[0].removeprefix("./"): part.digest
+            for part in self.parts
+            if plugin_files.is_file_reference(part.reference)
+        }
+
+    @contextmanager
+    def resolving_plugins(self) -> Iterator[None]:
+        """Resolve the plug-in files that the work names, within the block."""
+        with plugin_files.relative_to(self.plugin_directory, self.pins):
+            yield
 
     @cached_property
     def key(self) -> str:
         """Content key: step name, version, whole configuration and input keys, all that can change the result."""
         inputs = {role: step.key for role, step in self.inputs.items() if role not in self.work.aids}
-        return key_of(self.name, self.work.version, self.work.identity(), inputs)
+        return key_of(self.name, self.work.version, self.identity, inputs)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """The configuration that is part of the key."""
+        with self.resolving_plugins():
+            own = plugin_files.digest_of_work(type(self.work))  # of a work that stands in a plug-in file itself
+            return self.work.identity() | ({"work_digest": own} if own else {})
 
     @property
     def kind(self) -> str:

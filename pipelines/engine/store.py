@@ -99,7 +99,7 @@ def commit(store: Path, step: Step, finish_seconds: float) -> Artifact:
         step=step.name,
         version=step.work.version,
         key=step.key,
-        config=step.work.identity(),
+        config=step.identity,
         inputs={role: source.directory for role, source in sorted(step.inputs.items())},
         counts=counts.check(step.name).model_dump(),
         shards=len(notes),
@@ -108,6 +108,7 @@ def commit(store: Path, step: Step, finish_seconds: float) -> Artifact:
         peak_memory_bytes=max((note["cost"]["peak_memory_bytes"] for note in notes), default=0),
         bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         versions=versions(),
+        parts=step.parts,
         git=_revision(),
     )
     if final.exists():  # a crash fell between the rename and the manifest

@@ -40,9 +40,7 @@ def dedup_files(
     Raises RecipeError for a wrong kind, a method that makes no index, or when `out` or `save_index` holds something
     else, InputError for files that are none; all of it before the work.
     """
-    method: Any = make("dedup", _with_meta(kind))
-    if not isinstance(method, Dedup):
-        raise RecipeError(f"{kind!r} is no deduplication method")
+    method = make(Dedup, _with_meta(kind))
     if out.exists() and any(entry.name != STEPS for entry in out.iterdir()):
         raise RecipeError(f"{out} is not empty: name a new directory")
     if save_index is not None:

@@ -13,10 +13,11 @@ import pyarrow as pa
 from windtunnel.pipelines.features.settings import Settings
 from windtunnel.pipelines.filters._edit import rewritten
 from windtunnel.pipelines.filters._measure import built, measured
-from windtunnel.pipelines.filters._rule import Rule, full_spec, reasons_of, rules_of, verdict
+from windtunnel.pipelines.filters._rule import Rule, reasons_of, rules_of, verdict
 from windtunnel.pipelines.filters._stages import own_measures, pieces, shared_settings
 from windtunnel.pipelines.shards.aligned import merged
 from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.plugin import full_spec
 
 
 class Link(NamedTuple):
@@ -46,7 +47,7 @@ def chain(specs: Sequence[Any], words: str = "fast", language: str = "en") -> li
         Link(
             shared_settings(piece.rules, words, language),
             [built(spec) for spec in own_measures(piece.rules)],
-            verdict(reasons_of([full_spec(name, rule) for name, rule in piece.rules])),
+            verdict(reasons_of([full_spec(rule) for _, rule in piece.rules])),
             piece.editor,
         )
         for piece in pieces(specs, words)

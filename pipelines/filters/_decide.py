@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from windtunnel.pipelines.filters._rule import columns_of, reasons_of, rules_of, verdict
+from windtunnel.pipelines.filters._rule import Rule, columns_of, reasons_of, rules_of, verdict
 from windtunnel.pipelines.scorers.score_histogram import ScoreHistogram
 from windtunnel.schemas.artifact import Artifact, writing
 from windtunnel.schemas.records import DECISION
@@ -29,8 +29,8 @@ class Decide(Work):
     rules: tuple[dict[str, Any], ...]
     step: str = "rules"
 
-    def identity(self) -> dict[str, Any]:
-        return {**super().identity(), "plugin_versions": [rule.version for _, rule in rules_of(self.rules)]}
+    def plugins(self) -> list[Rule]:
+        return [rule for _, rule in rules_of(self.rules)]
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return len(inputs["measures"].files("measures"))

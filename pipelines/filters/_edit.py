@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from windtunnel.pipelines.filters._measure import alive, bounded, rows_at_once
 from windtunnel.pipelines.filters._rule import Rule, rules_of
 from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.schemas.plugin import make
 from windtunnel.schemas.work import Counts, Work
 
 
@@ -26,8 +27,8 @@ class Edit(Work):
 
     rule: dict[str, Any]
 
-    def identity(self) -> dict[str, Any]:
-        return {**super().identity(), "plugin_versions": [rule.version for _, rule in rules_of([self.rule])]}
+    def plugins(self) -> list[Rule]:
+        return [make(Rule, self.rule)]
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return len(inputs["documents"].files("documents"))

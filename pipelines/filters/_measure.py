@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 
 from windtunnel.pipelines.features.settings import Settings
 from windtunnel.pipelines.features.shared import features
-from windtunnel.pipelines.filters._rule import Rule, find_rule
+from windtunnel.pipelines.filters._rule import Rule
 from windtunnel.pipelines.scorers.score_histogram import ScoreHistogram
 from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.schemas.plugin import make
 from windtunnel.schemas.work import Counts, Work
 
 BATCH_BYTES = 8 << 20  # about so much text is read and measured at once: memory does not follow the shard's size
@@ -35,8 +36,8 @@ class Measure(Work):
     rules: tuple[dict[str, Any], ...] = ()
     files: dict[str, str] = {}  # noqa: RUF012 (pydantic copies it) - path and blake3 of what the rules read
 
-    def identity(self) -> dict[str, Any]:
-        return {**super().identity(), "plugin_versions": [built(spec).version for spec in self.rules]}
+    def plugins(self) -> list[Rule]:
+        return [built(spec) for spec in self.rules]
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return len(inputs["documents"].files("documents"))
@@ -87,8 +88,7 @@ EMPTY = pa.schema(
 
 def built(spec: Mapping[str, Any]) -> Rule:
     """Return the rule of a measurement spec `{name: parameters}`."""
-    ((name, config),) = spec.items()
-    return find_rule(name)(**config)
+    return make(Rule, spec)
 
 
 def batches(path: Path, wanted: tuple[str, ...] = READ) -> Iterator[pa.RecordBatch]:

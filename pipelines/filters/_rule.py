@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from windtunnel.schemas.artifact import Artifact
-from windtunnel.schemas.plugin import Plugin, find, make, split
+from windtunnel.schemas.plugin import Plugin, label, make
 
 if TYPE_CHECKING:
     pass
@@ -136,18 +136,9 @@ def ratio(part: str | pl.Expr, whole: str | pl.Expr) -> pl.Expr:
 
 
 def rules_of(specs: Sequence[Any]) -> list[tuple[str, Rule]]:
-    """Return (name, rule) for each of a recipe's words; raises RecipeError with the nearest right name."""
-    built = []
-    for spec in specs:
-        rule = make("rule", spec)
-        assert isinstance(rule, Rule)
-        built.append((split("rule", spec)[0], rule))
-    return built
-
-
-def full_spec(name: str, rule: Rule) -> dict[str, Any]:
-    """Return the rule with every parameter written out, so that a default written and one left out are the same."""
-    return {name: rule.model_dump(mode="json")}
+    """Return (label, rule) for each spec; raises RecipeError with the nearest right name."""
+    rules = [make(Rule, spec) for spec in specs]
+    return [(label(rule), rule) for rule in rules]
 
 
 def reasons_of(specs: Sequence[Any]) -> list[tuple[str, Reason]]:
@@ -195,10 +186,3 @@ def explain(specs: Sequence[Any], why: Mapping[str, Any]) -> pl.DataFrame:
         rows.append((rule, short, value, reason.side, reason.limit, drops))
     names = ["rule", "reason", "value", "side", "limit", "drops"]
     return pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None)
-
-
-def find_rule(name: str) -> type[Rule]:
-    """Return the rule class that a recipe's word names."""
-    cls = find("rule", name)
-    assert issubclass(cls, Rule)
-    return cls

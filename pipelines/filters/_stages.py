@@ -12,9 +12,10 @@ from windtunnel.pipelines.features.settings import Settings
 from windtunnel.pipelines.filters._decide import Decide
 from windtunnel.pipelines.filters._edit import Edit
 from windtunnel.pipelines.filters._measure import Measure
-from windtunnel.pipelines.filters._rule import Rule, full_spec, rules_of
+from windtunnel.pipelines.filters._rule import Rule, rules_of
 from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.schemas.plugin import full_spec, reference
 from windtunnel.schemas.work import Work
 
 
@@ -74,13 +75,13 @@ def shared_settings(rules: Sequence[tuple[str, Rule]], words: str, language: str
 
 def own_measures(rules: Sequence[tuple[str, Rule]]) -> tuple[dict[str, Any], ...]:
     """Return the specs of the rules that have measurements of their own, thresholds left out, each once."""
-    specs: dict[tuple[str, str], dict[str, Any]] = {}
+    specs: dict[tuple[str, str], dict[str, Any]] = {}  # (reference, columns)
     for name, rule in rules:
         if not rule.measures:
             continue
         config = rule.measure_config()
         columns = canonical_json(config) if rule.repeatable else ""
-        if specs.setdefault((name, columns), config) != config:
+        if specs.setdefault((reference(rule), columns), config) != config:
             raise RecipeError(f"rule {name!r} stands twice in one list and measures differently: make it two corpora")
     return tuple({name: config} for (name, _), config in sorted(specs.items(), key=lambda item: item[0]))
 
@@ -108,8 +109,8 @@ def stages(specs: Sequence[Any], words: str = "fast", language: str = "en", step
         settings = shared_settings(piece.rules, words, language)
         measure = Measure(settings=settings, rules=own_measures(piece.rules), files=digests(piece.rules))
         chain.append(Stage("measure", measure))
-        full = tuple(full_spec(name, rule) for name, rule in piece.rules)
+        full = tuple(full_spec(rule) for _, rule in piece.rules)
         chain.append(Stage("decide", Decide(rules=full, step=step if number == 1 else f"{step}-{number}")))
         if piece.editor:
-            chain.append(Stage("edit", Edit(rule=full_spec(*piece.editor))))
+            chain.append(Stage("edit", Edit(rule=full_spec(piece.editor[1]))))
     return chain

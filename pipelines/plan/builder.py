@@ -7,7 +7,6 @@ leaves that open: both are part of a step's key.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.corpora import Texts
@@ -18,15 +17,18 @@ from windtunnel.pipelines.recipe.check import placing
 from windtunnel.pipelines.recipe.file import placed
 from windtunnel.pipelines.recipe.recipe import Recipe
 from windtunnel.pipelines.recipe.shipped import load, locate
+from windtunnel.schemas import plugin_files
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.plugin import make
+from windtunnel.trainer.models._model import Model
 
 
 def planned(recipe_name: str, sets: list[str]) -> Plan:
     """Return the steps of a recipe file or a shipped recipe, with `--set` changes; a RecipeError names the line."""
     recipe = load(recipe_name, sets)
     try:
-        return plan(recipe)
+        with plugin_files.relative_to(locate(recipe_name).parent):
+            return plan(recipe)
     except RecipeError as error:
         raise placed(locate(recipe_name), error) from error
 
@@ -124,8 +126,7 @@ def _tokenizer(made: Plan, corpora: Mapping[str, Step], held_out: Step | None) -
 def _context(recipe: Recipe) -> int:
     if recipe.train is None or recipe.train.model is None:
         return 256
-    model: Any = make("model", recipe.train.model)
-    return model.context
+    return make(Model, recipe.train.model).context
 
 
 def _runs(made: Plan, reads: Mapping[str, Mapping[str, Step]], rows: Generation) -> dict[tuple[str, int], Step]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from windtunnel.pipelines.dedup._dedup import Dedup
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import at, placing
@@ -144,7 +145,7 @@ class Texts:
     def _deduplicated(self, name: str, corpus: Corpus, view: View) -> View:
         methods = corpus.dedup if isinstance(corpus.dedup, list) else [corpus.dedup] if corpus.dedup else []
         for number, spec in enumerate(methods, start=1):
-            method: Any = make("dedup", spec)
+            method = make(Dedup, spec)
             label = name if number == 1 else f"{name}:{number}"
             decided = method.steps(self.made.add, label, view.documents, view.decisions, view.measures)
             documents = decided if method.edits else view.documents  # methods that cut spans write the text anew

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.generators.core.generator import Generator
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.plan import Plan
 
@@ -64,7 +65,7 @@ def _generate(made: Plan, name: str, kind: Any, inputs: dict[str, Step], found: 
     from windtunnel.generators.core.generate import Generate
     from windtunnel.schemas.plugin import make
 
-    generator: Any = make("generator", kind)
+    generator = make(Generator, kind)
     models = {}
     for model in generator.models():
         models[model], reads = served(made, model, found)

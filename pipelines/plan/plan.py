@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.recipe.recipe import Recipe
+from windtunnel.schemas import plugin_files
+from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.work import Work
 
 
@@ -18,11 +21,15 @@ class Plan:
     recipe: Recipe
     steps: list[Step] = field(default_factory=list)
     targets: list[Step] = field(default_factory=list)
+    directory: Path = field(default_factory=plugin_files.directory)  # of the recipe: plug-in files are relative to it
 
     def add(self, name: str, work: Work, inputs: Mapping[str, Step] | None = None) -> Step:
         """Add a step and return it; names are unique."""
         if any(step.name == name for step in self.steps):
-            raise ValueError(f"the plan has two steps called {name!r}")
+            raise RecipeError(
+                f"the plan has two steps called {name!r}: give the parts of one corpus different names (of "
+                "plug-in files, the class name counts)"
+            )
         step = Step(name, work, dict(inputs or {}))
         self.steps.append(step)
         return step

@@ -212,7 +212,7 @@ def _evaluation(recipe: Recipe) -> None:
 
 def _make(kind: str, spec: Spec, path: Keys) -> plugin.Plugin:
     try:
-        return plugin.make(kind, spec)
+        return plugin.make(plugin.base(kind), spec)
     except RecipeError as error:
         raise at(path, str(error)) from error
 

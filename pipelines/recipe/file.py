@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from windtunnel.pipelines.recipe import recipe as shape
 from windtunnel.pipelines.recipe.check import check
 from windtunnel.pipelines.recipe.yaml_loader import RecipeLoader, load
+from windtunnel.schemas import plugin_files
 from windtunnel.schemas.errors import RecipeError, nearest
 
 Keys = tuple[str | int, ...]
@@ -28,7 +29,8 @@ def read(path: Path, sets: list[str] | None = None) -> shape.Recipe:
         raise RecipeError(f"there is no recipe file {path}") from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
-    return parse(text, sets or [], origin=str(path), stem=path.stem)
+    with plugin_files.relative_to(path.parent):
+        return parse(text, sets or [], origin=str(path), stem=path.stem)
 
 
 def parse(text: str, sets: list[str], origin: str = "recipe", stem: str = "recipe") -> shape.Recipe:

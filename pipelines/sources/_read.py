@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from windtunnel.pipelines.readers.batches import Unreadable
 from windtunnel.pipelines.sources._source import Source
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_text, writing
-from windtunnel.schemas.plugin import find, make, split
+from windtunnel.schemas.plugin import full_spec, make
 from windtunnel.schemas.records import DOCUMENT, UNREADABLE
 from windtunnel.schemas.work import Counts, Work
 
@@ -30,11 +30,13 @@ class Read(Work):
 
     source: str
     params: dict[str, Any]
-    source_version: int
     parts: tuple[dict[str, Any], ...]
 
     def plugin(self) -> Source:
-        return cast(Source, find("source", self.source)(**self.params))
+        return make(Source, {self.source: self.params})
+
+    def plugins(self) -> list[Source]:
+        return [self.plugin()]
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return len(self.parts)
@@ -76,10 +78,9 @@ class Read(Work):
 
 def read_work(spec: Any) -> Read:
     """Return the step for a recipe's source: looks at the files, so InputError and RecipeError are possible."""
-    source = cast(Source, make("source", spec))
-    name, _ = split("source", spec)
-    params = source.model_dump(mode="json")
-    return Read(source=name, params=params, source_version=source.version, parts=tuple(source.parts()))
+    source = make(Source, spec)
+    ((name, params),) = full_spec(source).items()
+    return Read(source=name, params=params, parts=tuple(source.parts()))
 
 
 def text_bytes(batch: pa.RecordBatch) -> int:

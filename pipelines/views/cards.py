@@ -13,9 +13,10 @@ from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.builder import planned
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationWords
+from windtunnel.schemas import plugin_files
 from windtunnel.schemas.artifact import Artifact, write_text
 from windtunnel.schemas.errors import InputError
-from windtunnel.schemas.plugin import make, split
+from windtunnel.schemas.plugin import base, label, make, split
 
 CARD = "README.md"
 
@@ -34,7 +35,8 @@ def write_cards(recipe_name: str, sets: list[str], out: Path | None = None) -> l
         if step.kind == "corpus" and step.name.partition(":")[2] not in made.recipe.corpora:
             continue
         if step.kind in ("corpus", "generate") and artifact.done:
-            card = corpus_card(made, step, store) if step.kind == "corpus" else rows_card(made, step, store)
+            with plugin_files.relative_to(made.directory):
+                card = corpus_card(made, step, store) if step.kind == "corpus" else rows_card(made, step, store)
             write_text(artifact.path / CARD, render(card))
             if out is not None:
                 write_text(out / f"{card.name}.md", render(card))
@@ -135,10 +137,10 @@ def _lineage(made: Plan, name: str) -> tuple[list[dict[str, Any]], set[str]]:
 
 def _full(kind: str, spec: Any, words: str) -> dict[str, Any]:
     """Return a rule or method with every parameter written out, as used: defaults are thresholds too."""
-    plugin: Any = make(kind, spec)
+    plugin: Any = make(base(kind), spec)
     if kind == "rule":
         plugin = plugin.for_words(words)
-    return {split(kind, spec)[0]: _without_places(plugin.model_dump(mode="json"))}
+    return {label(plugin): _without_places(plugin.model_dump(mode="json"))}
 
 
 def _without_places(value: Any) -> Any:

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.builder import planned
-from windtunnel.schemas.plugin import make
+from windtunnel.schemas import plugin_files
+from windtunnel.schemas.plugin import base, make
 
 # Worker-seconds on one core of about 3 GHz, measured with the quickstart, without the half minute in which every worker
 # compiles its kernels once on a machine; a store's own history replaces them.
@@ -42,7 +43,8 @@ def preview(recipe_name: str, sets: list[str], as_json: bool, console: Console) 
     """Print the plan of a recipe; runs nothing and writes nothing."""
     made = planned(recipe_name, sets)
     store = Path(made.recipe.store)
-    rows = rows_of(made.steps, store)
+    with plugin_files.relative_to(made.directory):
+        rows = rows_of(made.steps, store)
     if as_json:
         console.print(json.dumps([asdict(row) for row in rows], indent=1), soft_wrap=True)
         return
@@ -138,13 +140,13 @@ def _cost(step: Step, size: int | None, history: dict[str, float]) -> tuple[floa
 def _rows_wanted(step: Step) -> int | None:
     """Return how many rows a generator is asked for."""
     work: Any = step.work
-    return getattr(make("generator", work.kind), "rows", None)
+    return getattr(make(base("generator"), work.kind), "rows", None)
 
 
 def _training_flops(step: Step) -> float | None:
     """Return the FLOPs of pretraining a new model of known sizes: 6 a parameter and token, and attention."""
     work: Any = step.work
-    model: Any = make("model", work.model)
+    model: Any = make(base("model"), work.model)
     budget = getattr(step.inputs["mix"].work, "token_budget", None) if "mix" in step.inputs else None
     vocabulary = getattr(step.inputs["tokenizer"].work, "vocabulary", None) if "tokenizer" in step.inputs else None
     width, layers = getattr(model, "width", None), getattr(model, "layers", None)

@@ -135,10 +135,11 @@ def peer(texts: list[str], every: bool) -> float:
 def redecide(measures: Path, folder: Path) -> float:
     """Return documents a second of deciding anew from stored columns, reading and writing included."""
     from windtunnel.pipelines.filters._decide import Decide
-    from windtunnel.pipelines.filters._rule import full_spec, rules_of
+    from windtunnel.pipelines.filters._rule import rules_of
     from windtunnel.schemas.artifact import Artifact
+    from windtunnel.schemas.plugin import full_spec
 
-    specs = tuple(full_spec(name, rule) for name, rule in rules_of(list(RULES)))
+    specs = tuple(full_spec(rule) for _, rule in rules_of(list(RULES)))
     rows = pq.ParquetFile(measures / "measures" / "00000.parquet").metadata.num_rows
     begin = time.perf_counter()
     Decide(rules=specs).run({"measures": Artifact(measures)}, folder, 0)
@@ -163,7 +164,7 @@ def memory(paths: list[Path], times: int) -> float:
     """Return peak megabytes of a process of its own that measures the shards `times` times."""
     words = [sys.executable, __file__, "--child", str(times), *map(str, paths)]
     done = subprocess.run(
-        words, check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())}
+        words, check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(Path.cwd() / ".src")}
     )
     return float(done.stdout)
 

@@ -335,7 +335,7 @@ def test_kill_9_of_the_run_loses_nothing_and_sends_nothing_twice(scripted, play,
         play.hangs(0.01) if len(scripted.bodies) <= limit else play.held(lambda: limit == 200)
     )
     command = [sys.executable, "-c", RUN, scripted.url, str(tmp_path / "s.db"), str(tmp_path / "rows.json")]
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / ".src")}
     for limit in (30, 90):
         run = subprocess.Popen(command, env=env)
         while len(scripted.bodies) <= limit:

@@ -219,7 +219,7 @@ def test_kill_minus_nine_then_the_same_bytes_with_nothing_asked_twice(served, pl
     command = [sys.executable, "-c", RUN, work.model_dump_json(), str(tmp_path / "out")]
     for part in (0.3, 0.7):
         limit = part * whole
-        process = subprocess.Popen(command, cwd=REPO, env=os.environ | {"PYTHONPATH": str(REPO)})
+        process = subprocess.Popen(command, cwd=REPO, env=os.environ | {"PYTHONPATH": str(REPO / ".src")})
         until = time.monotonic() + 60
         while len(served.bodies) <= limit and process.poll() is None and time.monotonic() < until:
             time.sleep(0.002)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from windtunnel.generators.core.generator import Kept
+from windtunnel.generators.core.generator import Generator, Kept
 from windtunnel.generators.core.scripted import session
 from windtunnel.generators.text.groups import document_group, group_of, text_group
 from windtunnel.generators.text.questions import question
@@ -52,7 +52,7 @@ def test_a_preference_inherits_the_group_of_its_prompt():
 
 @pytest.mark.parametrize("name", names("generator"))
 def test_every_kind_that_makes_rows_from_rows_keeps_their_group(name):
-    cls = find("generator", name)
+    cls = find(Generator, name)
     for example in cls.examples:
         if not example.inputs:
             continue
@@ -79,7 +79,7 @@ def test_inputs_of_one_instruction_are_one_group_in_both_layouts_and_in_alpaca()
     }
     groups = []
     for name, params in (("self_instruct", {"rows": 2, "lag": 1}), ("alpaca", {"rows": 1, "lag": 1})):
-        kind = find("generator", name)(model="m", **params)
+        kind = find(Generator, name)(model="m", **params)
         made = [o.row for o in kind.generate(session(name, kind, replies)) if isinstance(o, Kept)]
         assert len(made) == params["rows"]
         groups += [group_of(row) for row in made]

@@ -174,7 +174,7 @@ time.sleep(600)
 
 
 def run_of(how: Serve, linger: float) -> tuple[subprocess.Popen, str]:
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / ".src")}
     command = [sys.executable, "-c", RUN, str(how.model), str(how.environment), str(linger)]
     run = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
     assert run.stdout

@@ -81,7 +81,7 @@ for i in range(100_000 if who == "endless" else 300):
 
 
 def writer(path: Path, who: str) -> subprocess.Popen:
-    command = [sys.executable, "-c", WRITER, str(path), who, str(Path(__file__).parents[2])]
+    command = [sys.executable, "-c", WRITER, str(path), who, str(Path(__file__).parents[2] / ".src")]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
 
 

@@ -227,7 +227,7 @@ def test_a_page_that_takes_too_long_is_counted(monkeypatch: pytest.MonkeyPatch) 
 
 
 def read_all(call: str) -> tuple[list[dict[str, Any]], list[Unreadable]]:
-    source = make("source", {"block": call})
+    source = make(Source, {"block": call})
     assert isinstance(source, Source)
     items = [item for part in source.parts() for item in source.read(part)]
     rows = [row for item in items if not isinstance(item, Unreadable) for row in item.to_pylist()]
@@ -282,7 +282,7 @@ def test_a_reader_reads_other_file_systems_and_a_changed_file_is_refused(tmp_pat
 
     with fsspec.open("memory://corpus/x.jsonl", "w") as file:
         file.write('{"text": "from memory"}\n')
-    source = make("source", {"block": "datatrove.pipeline.readers.JsonlReader('memory://corpus')"})
+    source = make(Source, {"block": "datatrove.pipeline.readers.JsonlReader('memory://corpus')"})
     assert isinstance(source, Source)
     (part,) = source.parts()
     (batch,) = source.read(part)
@@ -308,11 +308,11 @@ def test_a_reader_reads_other_file_systems_and_a_changed_file_is_refused(tmp_pat
 )
 def test_wrong_readers_are_told(call: str, word: str) -> None:
     with pytest.raises(RecipeError, match=word):
-        make("source", {"block": call})
+        make(Source, {"block": call})
 
 
 def test_an_empty_folder_is_told(tmp_path: Path) -> None:
-    source = make("source", {"block": f"datatrove.pipeline.readers.JsonlReader({str(tmp_path)!r})"})
+    source = make(Source, {"block": f"datatrove.pipeline.readers.JsonlReader({str(tmp_path)!r})"})
     assert isinstance(source, Source)
     with pytest.raises(InputError, match="finds no file"):
         source.parts()

@@ -136,7 +136,7 @@ def test_exact_by_url_and_meta_leaves_rows_without_a_value_alone(tmp_path: Path)
     rows = [{"text": str(i), "meta": m} for i, m in enumerate(['{"k": 1}', None, '{"k": 1}', "broken", '{"k": "1"}'])]
     assert dropped(run(tmp_path / "2", Exact(by="meta.k"), rows)[0]) == [2, 4]
     with pytest.raises(RecipeError, match="no column 'texd': did you mean 'text'"):
-        plugin.make("dedup", {"exact": "texd"})
+        plugin.make(Dedup, {"exact": "texd"})
 
 
 @pytest.mark.parametrize("by", ["url", "lang", "meta.key"])
@@ -259,7 +259,7 @@ def test_several_indexes_are_asked_and_one_that_is_not_whole_is_refused(tmp_path
         kept.append(str(tmp_path / f"old_{name}" / "minhash_sign.c"))
     rows = [{"text": prose(i)} for i in (1, 2, 9)]
     for number, (index, gone) in enumerate([(kept, [0, 1]), (kept[:1], [0]), (kept[1], [1]), ([], [])]):
-        method = plugin.make("dedup", {"minhash": {"index": index}})
+        method = plugin.make(Dedup, {"minhash": {"index": index}})
         assert isinstance(method, Minhash)
         assert dropped(run(tmp_path / f"new{number}", method, rows)[0]) == gone
     method = Minhash(index=tuple(kept))
@@ -305,7 +305,7 @@ def test_a_value_that_nobody_measured_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"`keep: highest why\.quality` asks for a measured value"):
         run(tmp_path / "a", method, [{"text": "a"}])
     with pytest.raises(RecipeError, match=r"no column 'quality'.*written why\.NAME"):
-        plugin.make("dedup", {"exact": {"keep": "highest quality"}})
+        plugin.make(Dedup, {"exact": {"keep": "highest quality"}})
     bench = Bench(tmp_path / "steps")
     source = documents(tmp_path / "in", [{"text": t} for t in "abab"], 2)
     first = Exact().steps(bench, "one", source, None)
@@ -365,12 +365,12 @@ def test_threshold_chooses_bands_and_rows() -> None:
         assert bands * rows <= 112
         assert abs(midpoint(bands, rows) - threshold) < 0.02
     with pytest.raises(RecipeError, match=r"have their threshold at 0\.719, not at 0.9"):
-        plugin.make("dedup", {"minhash": {"threshold": 0.9, "bands": 14, "rows": 8}})
+        plugin.make(Dedup, {"minhash": {"threshold": 0.9, "bands": 14, "rows": 8}})
     with pytest.raises(RecipeError, match="both `bands` and `rows`"):
-        plugin.make("dedup", {"minhash": {"bands": 14}})
+        plugin.make(Dedup, {"minhash": {"bands": 14}})
     with pytest.raises(RecipeError, match="keep is `first`"):
-        plugin.make("dedup", {"exact": {"keep": "newest"}})
-    assert plugin.make("dedup", {"minhash": 0.8}) == Minhash(threshold=0.8)
+        plugin.make(Dedup, {"exact": {"keep": "newest"}})
+    assert plugin.make(Dedup, {"minhash": 0.8}) == Minhash(threshold=0.8)
 
 
 def test_signatures_estimate_jaccard_without_bias() -> None:

@@ -201,17 +201,18 @@ def test_nul_bytes_and_endless_words() -> None:
 
 def test_a_raised_version_of_a_rule_is_another_step(monkeypatch: pytest.MonkeyPatch) -> None:
     from windtunnel.pipelines.engine.step import Step
-    from windtunnel.pipelines.filters._rule import find_rule
+    from windtunnel.pipelines.filters._rule import Rule
     from windtunnel.pipelines.filters._stages import stages
+    from windtunnel.schemas.plugin import find
 
     def keys() -> dict[str, str]:
         found = stages(["gopher_quality", "url", "c4"])
         return {stage.kind: Step(f"{stage.kind}:x", stage.work).key for stage in found[:3]}
 
     before = keys()
-    monkeypatch.setattr(find_rule("c4"), "version", find_rule("c4").version + 1)
+    monkeypatch.setattr(find(Rule, "c4"), "version", find(Rule, "c4").version + 1)
     after = keys()
     assert after["measure"] == before["measure"], "it has no measurement of its own"
     assert after["decide"] != before["decide"] and after["edit"] != before["edit"]
-    monkeypatch.setattr(find_rule("url"), "version", find_rule("url").version + 1)
+    monkeypatch.setattr(find(Rule, "url"), "version", find(Rule, "url").version + 1)
     assert keys()["measure"] != before["measure"], "it measures for itself"

@@ -17,6 +17,7 @@ import torch
 
 from windtunnel.pipelines.engine.executors import Where
 from windtunnel.pipelines.engine.run import run
+from windtunnel.pipelines.filters._rule import Rule
 from windtunnel.pipelines.filters._stages import stages
 from windtunnel.pipelines.filters.perplexity import Perplexity
 from windtunnel.pipelines.plan.builder import plan
@@ -28,6 +29,7 @@ from windtunnel.schemas.errors import InputError, RecipeError, WindtunnelError
 from windtunnel.schemas.plugin import make
 from windtunnel.schemas.records import DOCUMENT, document_id
 from windtunnel.schemas.work import Counts
+from windtunnel.trainer.models._model import Model
 
 CONTEXT, END = 32, 256
 TEXTS = [
@@ -47,7 +49,7 @@ def model(bigrams: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(3)
     spec = {"llama": {"width": 32, "layers": 2, "heads": 2, "context": CONTEXT, "init_std": 0.3}}
-    built: Any = make("model", spec)
+    built: Any = make(Model, spec)
     out = tmp_path_factory.mktemp("run") / "model"
     export(built.build(END + 1, END), open_tokenizer(bigrams), out)
     return out
@@ -218,7 +220,7 @@ def test_a_recipe_with_no_model_there_is_refused_before_any_work(bigrams: Path, 
 )
 def test_half_a_rule_is_refused(words: dict[str, Any], told: str) -> None:
     with pytest.raises(RecipeError, match=told):
-        make("rule", {"perplexity": words})
+        make(Rule, {"perplexity": words})
 
 
 def test_without_kenlm_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ CLI = [sys.executable, "-c", "from windtunnel.pipelines.cli import main; main()"
 
 
 def command(cache: Path, *words: str) -> str:
-    env = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(Path(__file__).resolve().parents[2] / ".src")}
     return subprocess.run([*CLI, *words], check=True, capture_output=True, text=True, env=env).stdout
 
 

@@ -15,6 +15,7 @@ import pytest
 from windtunnel.pipelines.features.settings import Settings
 from windtunnel.pipelines.filters._chain import chain
 from windtunnel.pipelines.filters._measure import Measure
+from windtunnel.pipelines.filters._rule import Rule
 from windtunnel.pipelines.filters._stages import Stage, stages
 from windtunnel.pipelines.scorers.fasttext_model import lines, opened, probabilities
 from windtunnel.pipelines.scorers.metrics import auc, figures
@@ -146,7 +147,7 @@ def test_a_threshold_needs_no_other_shard_and_a_changed_share_no_new_measurement
 def test_a_model_of_the_plan_reaches_the_measurement(trained: tuple[Artifact, Counts], tmp_path: Path) -> None:
     documents = corpus(tmp_path / "d", [*texts(GOOD, 5, 5), *texts(BAD, 5, 6), ""], folder="documents")
     spec = {"quality": {"positive": "good", "negative": "bad", "threshold": 0.5}}
-    rule: Any = make("rule", spec)
+    rule: Any = make(Rule, spec)
     assert rule.corpora == {"positive": "good", "negative": "bad"}
     reasons, _ = decided(stages([spec]), documents, tmp_path / "out", quality=trained[0])
     assert reasons[:5] == [None] * 5 and reasons[5:10] == ["quality.low"] * 5
@@ -161,7 +162,7 @@ def test_a_model_of_the_plan_reaches_the_measurement(trained: tuple[Artifact, Co
 )
 def test_half_a_rule_is_refused(words: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match="quality has either"):
-        make("rule", {"quality": words})
+        make(Rule, {"quality": words})
 
 
 def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:

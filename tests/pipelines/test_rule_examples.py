@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 from windtunnel.pipelines.filters._chain import chain, judge
-from windtunnel.pipelines.filters._rule import Example, Rule, find_rule
-from windtunnel.schemas.plugin import names
+from windtunnel.pipelines.filters._rule import Example, Rule
+from windtunnel.schemas.plugin import find, names
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def _beside_a_model(bigrams: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _cases(kind: str) -> list[tuple[str, Example]]:
-    return [(name, example) for name in names("rule") for example in getattr(find_rule(name), kind)]
+    return [(name, example) for name in names("rule") for example in getattr(find(Rule, name), kind)]
 
 
 def _judged(name: str, example: Example) -> str | None:
@@ -29,7 +29,7 @@ def _judged(name: str, example: Example) -> str | None:
 
 @pytest.mark.parametrize("name", names("rule"))
 def test_every_rule_shows_what_it_keeps_and_drops(name: str) -> None:
-    rule = find_rule(name)
+    rule = find(Rule, name)
     assert issubclass(rule, Rule)
     assert rule.keeps, f"{name} has no example of what it keeps"
     assert rule.drops or rule().edits, f"{name} has no example of what it drops"

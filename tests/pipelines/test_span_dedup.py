@@ -228,7 +228,7 @@ def test_substring_takes_fifty_words_and_leaves_forty_nine(tmp_path: Path) -> No
 
 def test_scope_of_a_shard_needs_no_index(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="need `scope: corpus`"):
-        plugin.make("dedup", {"substring": {"within": "source"}})
+        plugin.make(Dedup, {"substring": {"within": "source"}})
 
 
 def test_empty_documents_pass(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from windtunnel.trainer.data.encoder import open_encoder
 from windtunnel.trainer.eval.choices import score_choices
 from windtunnel.trainer.eval.evaluate import continuation_nats
 from windtunnel.trainer.loop.train import Stage, train
+from windtunnel.trainer.models._model import Model
 
 CONTEXT = 32
 
@@ -27,7 +28,7 @@ CONTEXT = 32
 def model():
     torch.manual_seed(1)
     sizes = {"width": 32, "layers": 2, "heads": 2, "context": CONTEXT, "init_std": 0.3}
-    return make("model", {"llama": sizes}).build(400, 0).eval()
+    return make(Model, {"llama": sizes}).build(400, 0).eval()
 
 
 def artifact(path, *items):

@@ -11,6 +11,7 @@ from torch import nn
 
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.plugin import make, names
+from windtunnel.trainer.deltas._delta import Delta
 from windtunnel.trainer.deltas.sora import Sora
 from windtunnel.trainer.loop.train import Stage, train
 from windtunnel.trainer.modules.export import export
@@ -54,14 +55,14 @@ def test_every_delta_is_tried_here():
 @pytest.mark.parametrize("name", FROM_BASE)
 def test_training_begins_at_the_base(name, tiny_llama):
     before = logits(tiny_llama)
-    delta = make("delta", SPECS[name])
+    delta = make(Delta, SPECS[name])
     torch.testing.assert_close(logits(delta.apply(tiny_llama)), before)
 
 
 @pytest.mark.parametrize("name", sorted(set(SPECS) - {"full"}))
 def test_few_weights_train_and_no_gradient_reaches_the_base(name, tiny_llama):
     base = {id(p): p.clone() for p in tiny_llama.parameters()}
-    delta = make("delta", SPECS[name])
+    delta = make(Delta, SPECS[name])
     model = delta.apply(tiny_llama)
     trained = delta.trainable(model)
     assert 0 < sum(p.numel() for p in trained.values()) < 0.25 * sum(p.numel() for p in base.values())
@@ -75,7 +76,7 @@ def test_few_weights_train_and_no_gradient_reaches_the_base(name, tiny_llama):
 def test_a_saved_delta_comes_back_on_its_base(name, tiny_llama, tmp_path):
     base = copy.deepcopy(tiny_llama)
     plain = logits(base)
-    delta = make("delta", SPECS[name])
+    delta = make(Delta, SPECS[name])
     model = shaken(delta, tiny_llama)
     delta.save(model, tmp_path)
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix not in (".json", ".safetensors")]
@@ -90,7 +91,7 @@ def test_the_export_is_a_plain_model(name, tiny_llama, chat_tokenizer, tmp_path)
     from transformers import AutoModelForCausalLM
 
     plain = logits(tiny_llama)
-    delta = make("delta", SPECS[name])
+    delta = make(Delta, SPECS[name])
     model = shaken(delta, tiny_llama)
     expected = logits(model) if delta.mergeable else plain
     export(delta.merge(model) if delta.mergeable else delta.base(model), chat_tokenizer, tmp_path / "model")

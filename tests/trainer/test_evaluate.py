@@ -14,6 +14,7 @@ from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.plugin import make
 from windtunnel.trainer.data.encoder import open_encoder
 from windtunnel.trainer.eval import evaluate
+from windtunnel.trainer.models._model import Model
 
 CONTEXT = 32
 
@@ -22,7 +23,7 @@ CONTEXT = 32
 def model(world):
     torch.manual_seed(1)
     return (
-        make("model", {"llama": {"width": 32, "layers": 2, "heads": 2, "context": CONTEXT, "init_std": 0.3}})
+        make(Model, {"llama": {"width": 32, "layers": 2, "heads": 2, "context": CONTEXT, "init_std": 0.3}})
         .build(400, 0)
         .eval()
     )
@@ -74,7 +75,7 @@ def test_bytes_are_those_of_the_text_and_totals_are_sums(tmp_path, world, model)
 
 
 def test_a_uniform_model_needs_log2_vocabulary_bits_a_token(world):
-    flat = make("model", {"llama": {"width": 32, "layers": 1, "heads": 2, "context": CONTEXT, "init_std": 1e-9}})
+    flat = make(Model, {"llama": {"width": 32, "layers": 1, "heads": 2, "context": CONTEXT, "init_std": 1e-9}})
     held_out = evaluate.read_held_out(world.artifact("held_out"), open_encoder(world.root / "tokenizer" / "tokenizer"))
     nats = evaluate.document_nats(flat.build(400, 0).eval(), held_out.tokens, 0, CONTEXT)
     assert nats == pytest.approx([len(tokens) * math.log(400) for tokens in held_out.tokens], rel=1e-5)

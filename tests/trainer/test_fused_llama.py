@@ -8,6 +8,7 @@ import torch
 
 from windtunnel.schemas.plugin import make
 from windtunnel.trainer.kernels import llama as kernels
+from windtunnel.trainer.models._model import Model
 from windtunnel.trainer.modules import fused_llama
 from windtunnel.trainer.modules.heads import hidden_states
 
@@ -16,7 +17,7 @@ SIZES = {"width": 48, "layers": 2, "heads": 3, "ff": 80, "context": 200, "init_s
 
 def llama(**sizes):
     torch.manual_seed(0)
-    model = make("model", {"llama": {**SIZES, **sizes}}).build(120, 0)
+    model = make(Model, {"llama": {**SIZES, **sizes}}).build(120, 0)
     for name, parameter in model.named_parameters():
         if "norm" in name:  # ones would hide a missing factor
             torch.nn.init.uniform_(parameter, 0.5, 1.5)
@@ -85,7 +86,7 @@ def test_it_stands_aside_for_a_changed_model(change):
 def test_it_stands_aside_for_long_rows_shared_keys_and_other_models():
     assert not fused_llama.fits(llama(context=1024), 513)
     assert not fused_llama.fits(llama(heads=6, kv_heads=3), 64)
-    assert not fused_llama.fits(make("model", {"gpt2": {"width": 48, "heads": 3}}).build(120, 0), 64)
+    assert not fused_llama.fits(make(Model, {"gpt2": {"width": 48, "heads": 3}}).build(120, 0), 64)
 
 
 def test_a_nan_comes_out_again():

@@ -11,7 +11,7 @@ import torch
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.plugin import make
 from windtunnel.trainer.loop.train import Stage, train
-from windtunnel.trainer.models._model import counted_parameters, flops_per_token, small_init
+from windtunnel.trainer.models._model import Model, counted_parameters, flops_per_token, small_init
 from windtunnel.trainer.modules.routing import routed_hidden_states
 
 SIZES = {"width": 32, "layers": 2, "heads": 2, "context": 32}
@@ -20,7 +20,7 @@ SIZES = {"width": 32, "layers": 2, "heads": 2, "context": 32}
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mixtral"])
 def test_sizes_and_spread(name):
     torch.manual_seed(0)
-    model = make("model", {name: SIZES}).build(400, 7)
+    model = make(Model, {name: SIZES}).build(400, 7)
     assert model.config.hidden_size == 32 and model.config.num_hidden_layers == 2
     assert model.config.max_position_embeddings == 32
     assert model.config.eos_token_id == 7
@@ -38,7 +38,7 @@ def test_the_spread_is_the_customary_one_at_a_thousand():
 
 def test_a_token_meets_some_experts_only():
     sizes = {**SIZES, "experts": 8, "experts_per_token": 2, "ff": 48}
-    model = make("model", {"mixtral": sizes}).build(400, 0)
+    model = make(Model, {"mixtral": sizes}).build(400, 0)
     total, met = counted_parameters(model)
     experts = 2 * 8 * 3 * 32 * 48
     assert total - met == experts * 6 // 8
@@ -46,13 +46,13 @@ def test_a_token_meets_some_experts_only():
 
 
 def test_an_untied_input_embedding_multiplies_nothing():
-    total, met = counted_parameters(make("model", {"llama": {**SIZES, "tied": False}}).build(400, 0))
+    total, met = counted_parameters(make(Model, {"llama": {**SIZES, "tied": False}}).build(400, 0))
     assert total - met == 400 * 32
 
 
 def test_balance_is_transformers_own():
     torch.manual_seed(0)
-    model = make("model", {"mixtral": SIZES}).build(400, 0)
+    model = make(Model, {"mixtral": SIZES}).build(400, 0)
     ids = torch.randint(0, 400, (2, 20))
     routed = routed_hidden_states(model, ids)
     theirs = model(input_ids=ids, labels=ids, output_router_logits=True)
@@ -73,6 +73,6 @@ def test_they_train(world, tmp_path, name):
 
 def test_sizes_that_do_not_fit():
     with pytest.raises(RecipeError, match="3 heads"):
-        make("model", {"llama": {**SIZES, "heads": 3}})
+        make(Model, {"llama": {**SIZES, "heads": 3}})
     with pytest.raises(RecipeError, match="9 of 8 experts"):
-        make("model", {"mixtral": {**SIZES, "experts_per_token": 9}})
+        make(Model, {"mixtral": {**SIZES, "experts_per_token": 9}})

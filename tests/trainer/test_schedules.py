@@ -8,10 +8,11 @@ import pytest
 
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.plugin import make, names
+from windtunnel.trainer.schedules._schedule import Schedule
 
 
 def curve(spec, steps):
-    schedule = make("schedule", spec)
+    schedule = make(Schedule, spec)
     return [schedule.scale(step, steps) for step in range(steps)]
 
 
@@ -63,4 +64,4 @@ def test_every_step_moves(name, steps):
 
 def test_shares_that_do_not_fit():
     with pytest.raises(RecipeError, match="together at most 1"):
-        make("schedule", {"wsd": {"warmup": 0.6, "decay": 0.6}})
+        make(Schedule, {"wsd": {"warmup": 0.6, "decay": 0.6}})

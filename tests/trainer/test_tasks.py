@@ -18,7 +18,7 @@ from windtunnel.schemas.records import DOCUMENT
 from windtunnel.trainer.eval.replies import Replier
 from windtunnel.trainer.eval.task_scores import TaskScores
 from windtunnel.trainer.modules.export import export
-from windtunnel.trainer.tasks._task import Text, sentences, tidy
+from windtunnel.trainer.tasks._task import Task, Text, sentences, tidy
 
 KINDS = ("Mill", "Bridge", "Tower", "Harbour", "Market", "Garden")
 TASKS = names("task")
@@ -39,7 +39,7 @@ def documents(n: int = 60) -> list[Text]:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_the_examples_hold(name):
-    cls = find("task", name)
+    cls = find(Task, name)
     others = [Text(f"o{k}", f"The Thing {k} is a made thing of the kind {k}. It exists.") for k in range(5)]
     rng = random.Random(0)
     item = cls().item([Text("a", cls.gives), *others], rng)
@@ -49,19 +49,19 @@ def test_the_examples_hold(name):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_items_depend_on_the_documents_and_the_seed_alone(name):
-    task = make("task", {name: {"items": 12}})
+    task = make(Task, {name: {"items": 12}})
     items = task.make(documents())
     assert len(items) == 12 and len({item.id for item in items}) == 12
     shuffled = documents()
     random.Random(5).shuffle(shuffled)
     assert task.make(shuffled) == items
-    assert make("task", {name: {"items": 12, "seed": 1}}).make(documents()) != items
-    assert make("task", {name: {"items": 5}}).make(documents()) == items[:5]
+    assert make(Task, {name: {"items": 12, "seed": 1}}).make(documents()) != items
+    assert make(Task, {name: {"items": 5}}).make(documents()) == items[:5]
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_the_right_answer_is_right_and_another_is_not(name):
-    task = make("task", {name: {"items": 20}})
+    task = make(Task, {name: {"items": 20}})
     for item in task.make(documents()):
         assert task.score(item, item.answer) == 1.0
         assert task.score(item, "") == 0.0
@@ -71,7 +71,7 @@ def test_the_right_answer_is_right_and_another_is_not(name):
 
 
 def test_scores_forgive_form_and_nothing_else():
-    by_name = {name: make("task", name) for name in TASKS}
+    by_name = {name: make(Task, name) for name in TASKS}
     items = {name: task.make(documents())[0] for name, task in by_name.items()}
     assert by_name["extraction"].score(items["extraction"], f"\n {items['extraction'].answer.upper()}.\nBecause") == 1
     assert by_name["copying"].score(items["copying"], items["copying"].answer.lower()) == 0
@@ -82,7 +82,7 @@ def test_scores_forgive_form_and_nothing_else():
 
 
 def test_a_year_is_asked_for_only_where_it_is_the_only_one():
-    task = make("task", "extraction")
+    task = make(Task, "extraction")
     one = "The mill was built in 1843 by two brothers. It cost 12.1843 pounds at the time of building."
     two = "The mill was built in 1843 by two brothers. It was burnt down in the winter of 1902 by nobody."
     found = task.item([Text("a", one)], random.Random(0))
@@ -91,7 +91,7 @@ def test_a_year_is_asked_for_only_where_it_is_the_only_one():
 
 
 def test_counting_asks_for_words_that_repeat_and_for_words_that_do_not():
-    answers = [item.answer for item in make("task", {"counting": {"items": 40}}).make(documents())]
+    answers = [item.answer for item in make(Task, {"counting": {"items": 40}}).make(documents())]
     assert 5 < sum(answer != "1" for answer in answers) < 35
 
 

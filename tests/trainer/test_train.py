@@ -223,7 +223,7 @@ def test_kill_9_and_the_same_bits(world, whole, tmp_path, wait):
         "objective": {"causal_lm": {"lr": 1e-2, "batch_tokens": 256}},
         "out": str(tmp_path),
     }
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[2] / ".src")
     child = subprocess.Popen([sys.executable, "-c", KILLED, root, json.dumps(job)])
     deadline = time.monotonic() + 120
     while not (tmp_path / checkpoint.NAME).exists() and child.poll() is None and time.monotonic() < deadline:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from windtunnel.schemas.artifact import canonical_json, write_text, writing
 from windtunnel.schemas.errors import InputError
-from windtunnel.schemas.plugin import Plugin
+from windtunnel.schemas.plugin import Plugin, full_spec
 
 if TYPE_CHECKING:
     import torch
@@ -58,8 +58,7 @@ class Delta(Plugin, ABC):
         tensors = {name: p.detach().cpu().contiguous() for name, p in self.trainable(model).items()}
         with writing(out / WEIGHTS) as partial:
             save_file(tensors, partial)
-        name = type(self).__module__.rpartition(".")[2]
-        write_text(out / CONFIG, canonical_json({name: self.model_dump(mode="json")}))
+        write_text(out / CONFIG, canonical_json(full_spec(self)))
 
     def attach(self, model: PreTrainedModel, path: Path) -> PreTrainedModel:
         """Return the base model with the delta that `save` wrote into `path`, to be run.

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from windtunnel.schemas import plugin
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_text, writing
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.plugin import label, make
 from windtunnel.schemas.work import Counts, Work
 from windtunnel.trainer.tasks._task import Item, Task, Text
 
@@ -52,7 +52,11 @@ class TaskScores(Work):
 
     def made(self) -> list[tuple[str, Task]]:
         """Return the tasks by name, their parameters checked."""
-        return [(plugin.split("task", spec)[0], cast(Task, plugin.make("task", spec))) for spec in self.tasks]
+        return [(label(task), task) for task in (make(Task, spec) for spec in self.tasks)]
+
+    def plugins(self) -> list[Task]:
+        """Return the tasks."""
+        return [task for _, task in self.made()]
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         from windtunnel.trainer.eval.replies import Replier

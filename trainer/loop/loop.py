@@ -14,7 +14,7 @@ import polars as pl
 
 from windtunnel.schemas.artifact import Artifact, writing
 from windtunnel.schemas.errors import InputError, WindtunnelError
-from windtunnel.schemas.plugin import make
+from windtunnel.schemas.plugin import label, make
 from windtunnel.schemas.results import RunResult, Totals
 from windtunnel.trainer.deltas._delta import Delta
 from windtunnel.trainer.loop import checkpoint
@@ -54,8 +54,8 @@ class Loop:
         self.data: Data = objective.open(self.setting, model)
         self.delta: Delta | None = None
         if objective.delta is not None:
-            delta: Any = make("delta", objective.delta)
-            self.delta, model = delta, delta.apply(model)
+            self.delta = make(Delta, objective.delta)
+            model = self.delta.apply(model)
         self.model: PreTrainedModel = model.train()
         parameters = (
             self.delta.trainable(model)
@@ -186,7 +186,7 @@ class Loop:
             mix=self.stage.mix,
             seed=self.stage.seed,
             config=self.digest,
-            objective=type(self.stage.objective).__module__.rpartition(".")[2],
+            objective=label(self.stage.objective),
             parameters=counted_parameters(self.model)[0],
             tokens=tokens,
             steps=self.data.steps,

@@ -9,8 +9,11 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.schemas.artifact import Artifact
-from windtunnel.schemas.plugin import make
+from windtunnel.schemas.plugin import Plugin, make
 from windtunnel.schemas.work import Counts, Work
+from windtunnel.trainer.models._model import Model
+from windtunnel.trainer.objectives._objective import Objective
+from windtunnel.trainer.schedules._schedule import Schedule
 
 
 class TrainRun(Work):
@@ -31,14 +34,10 @@ class TrainRun(Work):
     threads: int = Field(1, ge=1)  # part of the configuration: another number gives other bits
     device: Literal["cpu", "cuda"] = "cpu"  # part of the configuration, as `threads` is
 
-    def identity(self) -> dict[str, Any]:
-        """Return every field, with the versions of the plug-ins that they name."""
-        versions = {
-            "model": make("model", self.model).version if self.model is not None else 0,
-            "schedule": make("schedule", self.schedule).version,
-            "stages": [make("objective", stage).version for stage in self.stages],
-        }
-        return {**super().identity(), "versions": versions}
+    def plugins(self) -> list[Plugin]:
+        """Return the model, the schedule and the objectives."""
+        model = [make(Model, self.model)] if self.model is not None else []
+        return [*model, make(Schedule, self.schedule), *(make(Objective, stage) for stage in self.stages)]
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         from windtunnel.trainer.loop.train import Stage, train

@@ -9,7 +9,8 @@ from typing import Any
 from blake3 import blake3
 
 from windtunnel.schemas.artifact import Artifact, canonical_json
-from windtunnel.schemas.plugin import make
+from windtunnel.schemas.plugin import full_spec, make
+from windtunnel.schemas.work import versions_of
 from windtunnel.trainer.models._model import Model
 from windtunnel.trainer.objectives._objective import Objective
 from windtunnel.trainer.schedules._schedule import Schedule
@@ -32,15 +33,22 @@ class Stage:
         cls, mix: str, seed: int, model: Any, schedule: Any, objective: Any, threads: int = 1, device: str = "cpu"
     ) -> Stage:
         """Build a stage from a recipe's words; raises RecipeError with the nearest right one."""
-        made: list[Any] = [make("schedule", schedule), make("objective", objective)]
-        wanted: Any = make("model", model) if model is not None else None
-        return cls(mix, seed, wanted, *made, threads=threads, device=device)
+        return cls(
+            mix,
+            seed,
+            make(Model, model) if model is not None else None,
+            make(Schedule, schedule),
+            make(Objective, objective),
+            threads=threads,
+            device=device,
+        )
 
     def digest(self, inputs: Mapping[str, Artifact]) -> str:
         """Return the hash of the configuration and of the inputs' names, which hold their content keys."""
-        parts = {name: getattr(self, name) for name in ("model", "schedule", "objective")}
+        parts = [part for part in (self.model, self.schedule, self.objective) if part]
         whole = {
-            "plugins": {k: [type(v).__name__, v.version, v.model_dump(mode="json")] for k, v in parts.items() if v},
+            "plugins": [full_spec(part) for part in parts],
+            "versions": versions_of(parts),
             "run": [self.mix, self.seed, self.threads, self.device],
             "inputs": {role: artifact.path.name for role, artifact in inputs.items()},
         }

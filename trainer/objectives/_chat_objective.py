@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from windtunnel.schemas import plugin
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.plugin import make
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.chat import ChatEncoder, prepare
 from windtunnel.trainer.data.chat_batches import batches
 from windtunnel.trainer.data.chat_rows import Limits, Rows, encoded_rows
 from windtunnel.trainer.data.packing import Row
 from windtunnel.trainer.data.row_schedule import RowSchedule
+from windtunnel.trainer.deltas._delta import Delta
 from windtunnel.trainer.eval.chat_evaluate import score_conversations
 from windtunnel.trainer.objectives._objective import Data, Evaluation, Objective, Setting
 
@@ -70,7 +71,7 @@ class ChatObjective(Objective, ABC):
 
     def shares(self, model: PreTrainedModel, setting: Setting) -> bool:
         """Return whether rows may share a bin: the model's attention takes our mask, and the delta allows it."""
-        delta: Any = plugin.make("delta", self.delta) if self.delta is not None else None
+        delta = make(Delta, self.delta) if self.delta is not None else None
         return takes_block_mask(model, setting.context) and (delta is None or delta.shares_bins)
 
     def extra(self, setting: Setting, model: PreTrainedModel, rows: Rows) -> dict[str, np.ndarray]:

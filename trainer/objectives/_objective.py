@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from windtunnel.schemas.artifact import Artifact
-from windtunnel.schemas.plugin import Plugin
+from windtunnel.schemas.plugin import Plugin, make
 from windtunnel.trainer.data.batch import Batch
+from windtunnel.trainer.deltas._delta import Delta
 
 if TYPE_CHECKING:
     import torch
@@ -94,6 +95,10 @@ class Objective(Plugin, ABC):
     weight_decay: float = Field(0.1, ge=0)  # on matrices only
     clip: float = Field(1.0, gt=0)  # bound on the gradient's norm, after division by the normaliser
     delta: Any = None  # a delta in the recipe's words, e.g. {lora: {rank: 8}}; None trains the full model
+
+    def nested(self) -> list[Plugin]:
+        """Return the delta, if there is one."""
+        return [make(Delta, self.delta)] if self.delta is not None else []
 
     def adopt(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model in the class that this objective trains; new weights draw from torch's global generator.

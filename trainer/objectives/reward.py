@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from windtunnel.schemas import plugin
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.chat_rows import Rows
+from windtunnel.trainer.deltas._delta import Delta
 from windtunnel.trainer.objectives._chat_objective import ChatObjective
 from windtunnel.trainer.objectives._objective import Data, Evaluation, Loss, Setting
 
@@ -32,10 +33,11 @@ class Reward(ChatObjective):
 
     @model_validator(mode="after")
     def _reads_the_body(self) -> Reward:
-        delta: Any = plugin.make("delta", self.delta) if self.delta is not None else None
+        delta = plugin.make(Delta, self.delta) if self.delta is not None else None
         if delta is not None and not delta.shares_bins:
-            name, _ = plugin.split("delta", self.delta)
-            raise ValueError(f"a reward head reads the body's states, and {name!r} works outside the body; use lora")
+            raise ValueError(
+                f"a reward head reads the body's states, and {plugin.label(delta)!r} works outside the body; use lora"
+            )
         return self
 
     def adopt(self, model: PreTrainedModel) -> PreTrainedModel:

@@ -84,9 +84,9 @@ def fit(weights: np.ndarray, target: np.ndarray, domains: Sequence[str], form: s
     names = plugin.names("law") if form == "auto" else (form,)
     fits = []
     for name in names:
-        made: Any = plugin.make("law", name)
+        law_form = plugin.make(LawForm, name)
         try:
-            fits.append(_judged(name, made, mixes, means))
+            fits.append(_judged(name, law_form, mixes, means))
         except InputError:
             if form != "auto":
                 raise

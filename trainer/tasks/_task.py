@@ -17,7 +17,7 @@ from typing import ClassVar, NamedTuple
 from blake3 import blake3
 from pydantic import Field
 
-from windtunnel.schemas.plugin import Plugin
+from windtunnel.schemas.plugin import Plugin, label
 
 TEXT_LIMIT = 4000  # characters of a document that a task looks at
 SPARES = 20  # documents kept per wanted item: most documents give no item of some tasks
@@ -75,8 +75,7 @@ class Task(Plugin, ABC):
         return [text for _, _, text in heapq.nsmallest(SPARES * self.items, keyed)]
 
     def _key(self, document: str) -> int:
-        name = type(self).__module__.rpartition(".")[2]
-        return int.from_bytes(blake3(f"{self.seed}\0{name}\0{document}".encode()).digest(8), "big")
+        return int.from_bytes(blake3(f"{self.seed}\0{label(self)}\0{document}".encode()).digest(8), "big")
 
 
 def sentences(text: str, shortest: int, longest: int) -> list[str]:

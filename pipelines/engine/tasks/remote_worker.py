@@ -83,7 +83,8 @@ def last_lines(log: Path, lines: int = 5) -> str:
 
 def _absolute(task: Task) -> Task:
     inputs = {role: str(Path(path).absolute()) for role, path in task.inputs.items()}
-    return replace(task, out=str(Path(task.out).absolute()), inputs=inputs)
+    directory = str(Path(task.plugin_directory).absolute())
+    return replace(task, out=str(Path(task.out).absolute()), inputs=inputs, plugin_directory=directory)
 
 
 def _die_with(parent: int) -> None:

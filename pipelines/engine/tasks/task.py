@@ -9,10 +9,11 @@ import resource
 import time
 import traceback
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from windtunnel.schemas import plugin_files
 from windtunnel.schemas.artifact import Artifact, write_text
 from windtunnel.schemas.errors import WindtunnelError, mend_of
 from windtunnel.schemas.work import Work
@@ -31,6 +32,8 @@ class Task:
     inputs: dict[str, str]  # role -> directory
     out: str
     rank: int
+    plugin_directory: str = "."  # what plug-in files named in the configuration are relative to
+    pins: dict[str, str] = field(default_factory=dict)  # plug-in file -> digest
 
     @property
     def counts_file(self) -> Path:
@@ -101,7 +104,8 @@ def _measured(task: Task) -> None:
     started, used = time.perf_counter(), _cpu_seconds()
     out = Path(task.out)
     inputs: Mapping[str, Artifact] = {role: Artifact(Path(path)) for role, path in task.inputs.items()}
-    counts = work_from(task.work, task.config).run(inputs, out, task.rank)
+    with plugin_files.relative_to(Path(task.plugin_directory), task.pins):
+        counts = work_from(task.work, task.config).run(inputs, out, task.rank)
     counts.check(f"{task.step}, shard {task.rank}")
     cost = {
         "seconds": round(time.perf_counter() - started, 3),
@@ -118,11 +122,12 @@ def _cpu_seconds() -> float:
 
 def work_path(work: Work) -> str:
     """Return `module:Class` of a work, from which another process builds it again."""
-    return f"{type(work).__module__}:{type(work).__name__}"
+    cls = type(work)
+    return plugin_files.file_reference(cls) or f"{cls.__module__}:{cls.__name__}"
 
 
 def work_from(path: str, config: str) -> Work:
     """Build a work from `module:Class` and its JSON configuration."""
     module, _, name = path.partition(":")
-    cls = getattr(importlib.import_module(module), name)
+    cls: Any = plugin_files.file_class(path) or getattr(importlib.import_module(module), name)
     return cls.model_validate_json(config)

@@ -1,0 +1,226 @@
+"""Plug-in classes from outside the package: files beside a recipe, and entry points of installed packages.
+
+A file is read once, and the bytes that were hashed are the bytes that are executed. Its digest is part of the key of
+every step that uses it. Within a run the digests are pinned: a worker that finds another file refuses it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any, NamedTuple
+
+from blake3 import blake3
+
+from windtunnel.schemas.errors import InputError, RecipeError, nearest
+
+PACKAGE = "windtunnel_parts"  # prefix of the module names of loaded files
+
+
+class External(NamedTuple):
+    """Where a class from outside the package comes from."""
+
+    reference: str
+    digest: str  # blake3 of the file, 32 hexadecimal digits
+    path: str | None  # relative to the recipe's directory; None: an entry point
+
+
+class Place(NamedTuple):
+    """The directory that file references are relative to, and the digests that they must have."""
+
+    directory: Path
+    pins: Mapping[str, str]  # path of a file, relative to the directory -> digest
+
+
+_place: ContextVar[Place | None] = ContextVar("plugin_place", default=None)
+
+
+@contextmanager
+def relative_to(directory: Path, pins: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
+    """Resolve file references against `directory` within the block; `pins` maps relative paths to required digests."""
+    token = _place.set(Place(Path(directory), pins))
+    try:
+        yield
+    finally:
+        _place.reset(token)
+
+
+def directory() -> Path:
+    """Return the directory of file references: that of the open recipe, else the working directory."""
+    place = _place.get()
+    return place.directory if place else Path.cwd()
+
+
+def file_class(name: str) -> type | None:
+    """Return any class of a file by `PATH.py:Class`, for a work that a plug-in's file defines; None for other names."""
+    if not is_file_reference(name):
+        return None
+    module, _ = _module("work", name)
+    return getattr(module, name.partition(".py:")[2])
+
+
+def file_reference(cls: type) -> str | None:
+    """Return `./PATH.py:Class` of a class that a plug-in file defines; None for other classes."""
+    if not cls.__module__.startswith(f"{PACKAGE}."):
+        return None
+    path = Path(str(sys.modules[cls.__module__].__file__)).relative_to(directory().resolve())
+    return f"./{path.as_posix()}:{cls.__name__}"
+
+
+def digest_of_work(cls: type) -> str:
+    """Return the digest of the plug-in file that defines a class; empty for other classes."""
+    return module_digest(cls.__module__) if cls.__module__.startswith(f"{PACKAGE}.") else ""
+
+
+def is_file_reference(name: str) -> bool:
+    """Return whether a reference names a file: `PATH.py:Class` or `PATH.py`."""
+    return re.fullmatch(r"[^:\n]+\.py(:\w+)?", name) is not None
+
+
+def from_file(kind: str, reference: str, base: type) -> Any:
+    """Return the class that `PATH.py:Class` names, or the only plug-in class of `PATH.py`.
+
+    Raises RecipeError for a path outside the recipe's directory, a missing file, one that fails to execute, and a
+    missing or ambiguous class; InputError when the file is not the one that the run began with.
+    """
+    where = f"{kind} {reference!r}"
+    module, relative = _module(kind, reference)
+    name = reference.partition(".py:")[2]
+    cls = _named_class(module, name, where, base) if name else only_class(module, where, base)
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", cls.__name__):
+        raise RecipeError(
+            f"{where}: the class name {cls.__name__!r} must be of ASCII letters, digits and '_', at most 64"
+        )
+    cls.external = External(f"./{relative}:{cls.__name__}", module_digest(module.__name__), relative)
+    return cls
+
+
+@cache
+def entry_points(group: str) -> dict[str, metadata.EntryPoint]:
+    """Return the entry points of a group by name; of two with one name, that of the first package in the path."""
+    found: dict[str, metadata.EntryPoint] = {}
+    for point in metadata.entry_points(group=group):
+        found.setdefault(point.name, point)
+    return found
+
+
+def from_entry_point(kind: str, name: str, point: metadata.EntryPoint) -> Any:
+    """Return the class that an entry point names; raises RecipeError when it cannot be imported."""
+    where = f"{kind} {name!r} of the installed package {package_of(point)}"
+    try:
+        cls = point.load()
+        digest = module_digest(cls.__module__)
+    except Exception as error:
+        raise RecipeError(f"{where} ({point.value}) cannot be imported: {type(error).__name__}: {error}") from error
+    if not cls.__module__.startswith("windtunnel."):  # a built-in class under another name stays built in
+        cls.external = External(name, digest, None)
+    return cls
+
+
+def package_of(point: metadata.EntryPoint) -> str:
+    """Return `NAME VERSION` of the distribution that declares an entry point."""
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "of unknown name"
+
+
+def only_class(module: ModuleType, where: str, base: type) -> Any:
+    """Return the one public subclass of `base` that a module defines; raises RecipeError for none or several."""
+    classes = _classes(module, base)
+    if len(classes) != 1:
+        names = f": {', '.join(sorted(classes))}; name one as FILE.py:CLASS" if classes else ""
+        raise RecipeError(
+            f"{where}: the file must hold one public plug-in class, it holds {len(classes) or 'none'}{names}"
+        )
+    return next(iter(classes.values()))
+
+
+@cache
+def module_digest(name: str) -> str:
+    """Return the blake3 digest (32 hexadecimal digits) of an imported module's file."""
+    module = sys.modules.get(name) or importlib.import_module(name)
+    if executed := getattr(module, "__windtunnel_digest__", None):
+        return executed
+    file = getattr(module, "__file__", None)
+    return blake3(Path(file).read_bytes()).hexdigest()[:32] if file else ""
+
+
+def _module(kind: str, reference: str) -> tuple[ModuleType, str]:
+    """Return the executed file of a reference, and its path relative to the recipe's directory."""
+    where = f"{kind} {reference!r}"
+    path = _resolved(where, reference.partition(".py:")[0].removesuffix(".py") + ".py")
+    content = path.read_bytes()
+    digest = blake3(content).hexdigest()[:32]
+    place = _place.get()
+    relative = path.relative_to(directory().resolve()).as_posix()
+    if place and place.pins.get(relative, digest) != digest:
+        raise InputError(f"{where}: {path} was changed while the run was going on: run again to use the new file")
+    return _executed(path, content, digest, where), relative
+
+
+def _resolved(where: str, given: str) -> Path:
+    root = directory().resolve()
+    path = (root / given).resolve()
+    if Path(given).is_absolute() or not path.is_relative_to(root):
+        raise RecipeError(f"{where}: the file must lie in the recipe's directory ({root}) or below it")
+    if not path.is_file():
+        there = [str(file.relative_to(root)) for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise RecipeError(f"{where}: there is no file {given} in {root}: {nearest(given.removeprefix('./'), there)}")
+    return path
+
+
+_modules: dict[tuple[Path, str], ModuleType] = {}
+
+
+def _executed(path: Path, content: bytes, digest: str, where: str) -> ModuleType:
+    """Return the module that a file's bytes make, executed once per process and content."""
+    if module := _modules.get((path, digest)):
+        return module
+    module = ModuleType(f"{PACKAGE}.{path.stem}_{digest[:12]}")
+    module.__file__ = str(path)
+    module.__dict__["__windtunnel_digest__"] = digest
+    sys.modules[module.__name__] = module  # pydantic resolves annotations through it
+    try:
+        exec(compile(content, str(path), "exec"), module.__dict__)
+    except (Exception, SystemExit) as error:
+        del sys.modules[module.__name__]
+        raise RecipeError(
+            f"{where} cannot be loaded: {_line_of(error, path)}{type(error).__name__}: {error}"
+        ) from error
+    _modules[path, digest] = module
+    return module
+
+
+def _line_of(error: BaseException, path: Path) -> str:
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}: "
+    line, trace = None, error.__traceback__
+    while trace:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f"line {line}: " if line else ""
+
+
+def _classes(module: ModuleType, base: type) -> dict[str, type]:
+    return {
+        key: value
+        for key, value in vars(module).items()
+        if isinstance(value, type)
+        and issubclass(value, base)
+        and value.__module__ == module.__name__
+        and not key.startswith("_")
+    }
+
+
+def _named_class(module: ModuleType, name: str, where: str, base: type) -> Any:
+    classes = _classes(module, base)
+    if name not in classes:
+        raise RecipeError(f"{where}: the file holds no plug-in class {name!r}: {nearest(name, classes)}")
+    return classes[name]
