@@ -3,55 +3,137 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from windtunnel.schemas.plugin import KINDS
+
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = (
-    "schemas",
-    "generators",
-    "trainer",
-    "data_cards",
-    "pipelines",
-)
+SOURCE = ROOT / ".src"
+FOLDERS = ("schemas", "generators", "trainer", "data_cards", "pipelines")
 TOP = {
     "pyproject.toml", "README.md", "pipelines", "generators", "trainer", "schemas", "tests", "data_cards",
     "LICENSE", "CONTRIBUTING.md", "Makefile",
 }  # fmt: skip
-MAY_IMPORT = {
-    "schemas": {"schemas"},
-    "generators": {"schemas", "generators"},
-    "trainer": {"schemas", "trainer"},
-    "data_cards": {"schemas", "data_cards"},
-    "pipelines": set(ROOMS),
+# Floors: a room may import itself, its own sub-rooms and what is named here, in function bodies and for types too.
+# A room stands below all that may import it, so there are no circles of rooms (tested).
+FLOORS = {
+    "schemas": "",
+    "data_cards": "schemas",
+    "generators": "",
+    "trainer": "",
+    "generators.text": "schemas",
+    "generators.client": "schemas",
+    "generators.serving": "schemas generators.client",
+    "generators.core": "schemas generators.client generators.serving generators.text",
+    "generators.judges": "schemas generators.client generators.core generators.text",
+    "generators.judging": "schemas generators.client generators.serving generators.text generators.core "
+    "generators.judges",
+    "generators.kinds": "schemas generators.client generators.text generators.core generators.judging",
+    "trainer.kernels": "",
+    "trainer.runtime": "schemas",
+    "trainer.schedules": "schemas",
+    "trainer.laws": "schemas",
+    "trainer.tasks": "schemas",
+    "trainer.data": "schemas",
+    "trainer.models": "schemas trainer.runtime",
+    "trainer.modules": "schemas trainer.kernels trainer.runtime",
+    "trainer.losses": "trainer.kernels trainer.modules",
+    "trainer.deltas": "schemas trainer.modules trainer.runtime",
+    "trainer.stats": "schemas trainer.laws",
+    "trainer.eval": "schemas trainer.data trainer.losses trainer.models trainer.modules trainer.runtime trainer.tasks",
+    "trainer.objectives": "schemas trainer.data trainer.deltas trainer.eval trainer.losses trainer.modules",
+    "trainer.loop": "schemas trainer.data trainer.deltas trainer.eval trainer.models trainer.modules "
+    "trainer.objectives trainer.runtime trainer.schedules",
+    "pipelines.recipe": "schemas generators.client",
+    "pipelines.shards": "schemas",
+    "pipelines.readers": "schemas",
+    "pipelines.engine.tasks": "schemas",
+    "pipelines.engine.executors": "schemas pipelines.engine.tasks",
+    "pipelines.engine": "schemas generators.serving",
+    "pipelines.features.kernels": "schemas",
+    "pipelines.features": "schemas",
+    "pipelines.samples": "schemas pipelines.readers trainer.runtime",
+    "pipelines.samples.sets": "schemas pipelines.readers pipelines.samples",
+    "pipelines.sources": "schemas pipelines.readers pipelines.recipe pipelines.samples",
+    "pipelines.scorers": "schemas pipelines.samples trainer.data trainer.eval trainer.models trainer.runtime",
+    "pipelines.filters": "schemas pipelines.features pipelines.recipe pipelines.samples pipelines.scorers "
+    "pipelines.shards",
+    "pipelines.dedup.matching": "schemas pipelines.features pipelines.shards",
+    "pipelines.dedup": "schemas pipelines.features pipelines.shards",
+    "pipelines.datasets": "schemas pipelines.dedup pipelines.features pipelines.filters pipelines.recipe "
+    "pipelines.shards generators.text trainer.data",
+    "pipelines.files": "schemas pipelines.dedup pipelines.engine pipelines.filters pipelines.readers pipelines.shards "
+    "pipelines.sources",
+    "pipelines.report": "schemas pipelines.filters",
+    "pipelines.report.sections": "schemas pipelines.report pipelines.datasets pipelines.recipe generators.judging "
+    "trainer.stats",
+    "pipelines.plan": "schemas pipelines.datasets pipelines.dedup pipelines.engine pipelines.filters pipelines.recipe "
+    "pipelines.report pipelines.samples pipelines.scorers pipelines.sources generators trainer",
+    "pipelines.views": "schemas data_cards pipelines.engine pipelines.plan pipelines.readers pipelines.recipe "
+    "pipelines.report pipelines.samples pipelines.sources generators.judging trainer.stats",
+    "pipelines": "schemas data_cards generators trainer",
 }
-PLUGIN_FOLDERS = (
-    "trainer/objectives", "trainer/deltas", "trainer/models", "trainer/schedules", "trainer/tasks",
-    "generators/kinds", "generators/judges",
-    "pipelines/rules",
-    "pipelines/sources", "pipelines/dedup",
-)  # fmt: skip
+PLUGIN_FOLDERS = tuple(kind.package.replace(".", "/") for kind in KINDS.values())
 HEAVY = {"torch", "transformers", "vllm", "ray", "datatrove", "spacy", "fasttext", "numba"}
 
 
 def sources() -> list[Path]:
-    return [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
+    return [file for room in FOLDERS for file in sorted((ROOT / room).rglob("*.py"))]
 
 
-def imports(tree: ast.Module, top_level_only: bool = False) -> set[str]:
+def module_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str:
+    """Return the most specific room of FLOORS that holds a module, by its name without `windtunnel.`."""
+    parts = module.split(".")
+    return next(room for n in range(len(parts), 0, -1) if (room := ".".join(parts[:n])) in FLOORS)
+
+
+@cache
+def graph() -> dict[str, set[str]]:
+    """Return the imports of every module: at its top, inside functions and for types."""
+    modules = {module_of(file): file for file in sources()}
+    edges: dict[str, set[str]] = {}
+    for module, file in modules.items():
+        names = imports(ast.parse(file.read_text(encoding="utf-8")), members=True)
+        own = {name.removeprefix("windtunnel.") for name in names if name.startswith("windtunnel.")}
+        targets = {name if name in modules else name.rpartition(".")[0] for name in own}
+        edges[module] = targets & modules.keys() - {module}
+    return edges
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Return the groups of nodes that reach one another."""
+    order = TopologicalSorter(edges)
+    try:
+        order.prepare()
+    except CycleError as error:
+        return [error.args[1]]
+    return []
+
+
+def imports(tree: ast.Module, top_level_only: bool = False, members: bool = False) -> set[str]:
+    """Return the imported modules; with `members`, `module.name` for every imported name."""
     nodes = ast.iter_child_nodes(tree) if top_level_only else ast.walk(tree)
-    found: set[str] = set()
+    names: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found.add(node.module)
+            names.update([f"{node.module}.{alias.name}" for alias in node.names] if members else [node.module])
         elif isinstance(node, ast.ImportFrom) and node.level:
-            found.add("." * node.level)
-    return found
+            names.add("." * node.level)
+    return names
 
 
 def test_nothing_at_top_level_that_the_house_does_not_name() -> None:
@@ -62,21 +144,45 @@ def test_nothing_at_top_level_that_the_house_does_not_name() -> None:
     assert {top for top in tops if not top.startswith(".")} <= TOP
 
 
-def test_imports_point_one_way() -> None:
+def test_every_import_is_absolute_and_by_the_one_name() -> None:
     wrong = []
-    for file in sources():
-        room = file.relative_to(ROOT).parts[0]
+    for file in [*sources(), *sorted((ROOT / "tests").rglob("*.py"))]:
         for name in imports(ast.parse(file.read_text(encoding="utf-8"))):
-            assert not name.startswith("."), f"{file}: relative import"
-            if (top := name.partition(".")[0]) in ROOMS and top not in MAY_IMPORT[room]:
+            if name.startswith(".") or name.partition(".")[0] in FOLDERS:
                 wrong.append(f"{file.relative_to(ROOT)} imports {name}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_imports_follow_the_floors() -> None:
+    wrong = []
+    for module, targets in graph().items():
+        room = room_of(module)
+        allowed = (room, *FLOORS[room].split())
+        wrong += [
+            f"{module} imports {target}"
+            for target in sorted(targets)
+            if not any(target == floor or target.startswith(f"{floor}.") for floor in allowed)
+        ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_there_are_no_circles_of_modules_nor_of_rooms() -> None:
+    assert not circles(graph())
+    rooms: dict[str, set[str]] = {}
+    for module, targets in graph().items():
+        file = ROOT / Path(*module.split("."))
+        room = module if file.is_dir() else module.rpartition(".")[0]
+        for target in targets:
+            other = target if (ROOT / Path(*target.split("."))).is_dir() else target.rpartition(".")[0]
+            if other != room:
+                rooms.setdefault(room, set()).add(other)
+    assert not circles(rooms)
 
 
 def test_plugins_import_without_heavy_packages() -> None:
     wrong = []
     for folder in PLUGIN_FOLDERS:
-        for file in sorted((ROOT / folder).glob("*.py")):
+        for file in sorted((ROOT / folder).glob("[!_]*.py")):
             heavy = {
                 n.partition(".")[0] for n in imports(ast.parse(file.read_text("utf-8")), top_level_only=True)
             } & HEAVY
@@ -108,18 +214,25 @@ def test_files_and_functions_can_be_read_in_one_sitting() -> None:
     assert not long_functions, "\n".join(long_functions)
 
 
+def test_the_links_of_the_one_import_name_lead_to_the_folders() -> None:
+    package = SOURCE / "windtunnel"
+    assert {entry.name for entry in package.iterdir() if entry.is_symlink()} == set(FOLDERS)
+    for folder in FOLDERS:
+        assert (package / folder).readlink() == Path("..", "..", folder)
+    assert (package / "py.typed").is_file()
+
+
 def test_packages_load_from_this_tree_and_listing_needs_no_torch() -> None:
     code = (
-        "import importlib, sys\n"
-        f"for name in {ROOMS!r}:\n    print(importlib.import_module(name).__file__)\n"
+        "import sys, windtunnel\nprint(windtunnel.__file__)\n"
         "import windtunnel.pipelines.views.listing, windtunnel.pipelines.run_recipe, windtunnel.pipelines.recipe.file\n"
         f"print(sorted({HEAVY!r} & set(sys.modules)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", env=environment)
     assert done.returncode == 0, done.stderr
-    *files, heavy = done.stdout.splitlines()
-    for room, file in zip(ROOMS, files, strict=True):
-        assert Path(file) == ROOT / room / "__init__.py"
+    file, heavy = done.stdout.splitlines()
+    assert Path(file) == SOURCE / "windtunnel" / "__init__.py"
     assert heavy == "[]"
 
 

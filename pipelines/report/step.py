@@ -17,7 +17,8 @@ class Report(Work):
     recipe: dict[str, Any]
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        from windtunnel.pipelines.report import collect, write_report
+        from windtunnel.pipelines.report.collect import collect
+        from windtunnel.pipelines.report.page import write_report
 
         write_report(collect(self.recipe, inputs), out / "report.html")
         return Counts()
