@@ -11,6 +11,8 @@ from rich.console import Console
 
 from windtunnel.schemas.errors import RecipeError, WindtunnelError, mend_of
 
+INTERRUPTED = 130  # exit code
+
 app = typer.Typer(
     help="A wind tunnel for training data: from raw text to a measured answer.",
     no_args_is_help=True,
@@ -41,13 +43,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 def main() -> None:
     """Run the command line; errors for people go to standard error with exit code 1 or 2."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # the code of a typer.Exit; None where the command returned
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt  # typer makes an exit code of it
+        sys.exit(code)
     except WindtunnelError as error:
         _fail(str(error), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        _fail("interrupted; finished shards are kept", 130)
-    except typer.Exit as leave:
-        sys.exit(leave.exit_code)
+        _fail("interrupted; finished shards are kept", INTERRUPTED)
     except Exception as error:
         if mend := mend_of(error):  # where no worker could say it, and outside the workers
             _fail(mend, 1)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from windtunnel.pipelines.engine import store as stores
 from windtunnel.pipelines.engine.changed_parts import changed_parts
@@ -23,29 +22,20 @@ STAGES = ".stages"  # logs of the executors
 RUN_PROCESS = "WINDTUNNEL_RUN_PROCESS"  # see windtunnel.generators.serving.served
 
 
-class Progress(Protocol):
-    """What the runner tells whoever shows progress."""
-
-    def say(self, line: str) -> None: ...
-    def stage(self, steps: Sequence[Step], tasks: Sequence[Task]) -> None: ...
-    def committed(self, step: Step, artifact: Artifact) -> None: ...
-    def end(self) -> None: ...
-
-
-class Silent:
-    """A Progress that says nothing."""
+class Progress:
+    """Receives what happens during a run; this one shows nothing."""
 
     def say(self, line: str) -> None:
-        """Say nothing."""
+        """Show a line of text."""
 
     def stage(self, steps: Sequence[Step], tasks: Sequence[Task]) -> None:
-        """Show nothing."""
+        """Show that a stage begins: the tasks of several ready steps run together."""
 
     def committed(self, step: Step, artifact: Artifact) -> None:
-        """Show nothing."""
+        """Show that a step is finished."""
 
     def end(self) -> None:
-        """Show nothing."""
+        """Show that no stage is running."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +66,7 @@ def run(
     Raises StepFailed after the other shards of the same stage have ended, so that no finished work is lost.
     """
     started = time.perf_counter()
-    progress = progress or Silent()
+    progress = progress or Progress()
     executed: list[str] = []
     for message in changed_parts(targets, store):
         progress.say(message)

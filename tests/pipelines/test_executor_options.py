@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -49,13 +50,11 @@ def test_wrong_words_are_named(executor: str, words: list[str], message: str) ->
 
 
 def test_nothing_that_nobody_set_goes_to_slurm(tmp_path: Path) -> None:
-    from windtunnel.pipelines.engine.executors._slurm_jobs import WatchedSlurmExecutor
-
-    arguments = Where("slurm").checked().arguments()
-    executor = WatchedSlurmExecutor([], 2, tmp_path, **arguments)
-    sent = executor.get_sbatch_args(3)
-    assert not sent.keys() & {"partition", "time", "qos", "gpus"} and sent["array"] == "0-2%2"
-    assert str(Path(sys.executable).parent) in arguments["env_command"]
+    script = Where("slurm").checked().script("name", tmp_path, jobs=3, workers=2, first=0, after=None)
+    directives = dict(re.findall(r"^#SBATCH --([a-z-]+)=?(.*)$", script, re.MULTILINE))
+    assert not directives.keys() & {"partition", "time", "qos", "gpus", "dependency"}
+    assert directives["array"] == "0-2%2"
+    assert f"export PATH={Path(sys.executable).parent}:$PATH" in script
 
 
 def test_kinds_are_the_files() -> None:

@@ -18,7 +18,6 @@ import pytest
 
 from windtunnel.pipelines.engine import store as stores
 from windtunnel.pipelines.engine.executors import Where
-from windtunnel.pipelines.engine.executors._local_pool import _alive
 from windtunnel.pipelines.engine.run import StepFailed, missing, run
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.schemas.artifact import Artifact, write_text
@@ -71,10 +70,13 @@ class Fills(Letters):
 
 
 class Stuck(Letters):
-    """Never ends while the file `broken` exists."""
+    """Never ends while the file `broken` exists; forks a process, as data loaders do, if there is a file `fork`."""
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         counts = super().run(inputs, out, rank)
+        if (Path(self.marks) / "fork").exists() and os.fork() == 0:
+            time.sleep(120)
+            os._exit(0)
         while (Path(self.marks) / "broken").exists():
             time.sleep(0.05)
         return counts
@@ -267,6 +269,13 @@ def test_the_second_run_says_who_holds_the_store(tmp_path: Path) -> None:
         holder.wait()
 
 
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 LEADER = """
 import sys
 from pathlib import Path
@@ -284,20 +293,22 @@ def test_the_lock_and_the_workers_go_with_the_leader(tmp_path: Path, number: sig
     marks, store = tmp_path / "marks", tmp_path / "store"
     marks.mkdir()
     (marks / "broken").touch()
+    if workers == 1:
+        (marks / "fork").touch()
     words = [sys.executable, "-c", LEADER, str(store), str(marks), str(workers)]
     leader = subprocess.Popen(words, cwd=Path(__file__).parents[2], start_new_session=True)
     try:
         until = time.monotonic() + 120
-        while len(list(marks.glob("ran_*"))) < workers:
+        left: list[int] = []
+        while len(list(marks.glob("ran_*"))) < workers or not left:
             assert leader.poll() is None and time.monotonic() < until, "the leader never came to its shards"
             time.sleep(0.05)
-        left = [process.pid for process in psutil.Process(leader.pid).children(recursive=True)]
-        assert left
+            left = [process.pid for process in psutil.Process(leader.pid).children(recursive=True)]
         leader.send_signal(number)
         leader.wait()
         with stores.locked(store, False, print):
             pass
-        while any(_alive(pid) for pid in left):
+        while any(alive(pid) for pid in left):
             assert time.monotonic() < until, "processes of the killed run are still there"
             time.sleep(0.05)
     finally:

@@ -1,4 +1,4 @@
-"""Hands a stage of tasks to one of datatrove's executors, one file a kind: this machine, a Ray cluster or Slurm."""
+"""Runs a stage of tasks, one file per executor: this machine, a Ray cluster or Slurm."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def _of_the_shell() -> dict[str, Any]:
 
 
 def execute(tasks: list[Task], where: Where, logs: Path) -> None:
-    """Run tasks to their end; each leaves a counts file or an error file. Logs of the tasks go below `logs`."""
-    shutil.rmtree(logs, ignore_errors=True)  # datatrove would take an earlier stage's marks for this one's
+    """Run a stage of tasks; each leaves a counts file or an error file. Logs of the tasks go below `logs`."""
+    shutil.rmtree(logs, ignore_errors=True)  # those of an earlier attempt
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     _kind(where.executor).run(tasks, where.workers, where.checked(), logs)
 

@@ -1,17 +1,43 @@
-"""Tasks as job arrays of Slurm, sent from a login node; the store lies on a shared file system."""
+"""Tasks as job arrays of Slurm, sent from a login node; the store lies on a shared file system.
+
+submitit is not used: it learns of the end of a job from sacct alone, which needs an accounting database, and not of a
+job that can never start. It also neither splits arrays that are too large for the cluster nor finds the jobs of a
+killed run by their name, and it exchanges pickles through the store.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 import shutil
+import socket
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from windtunnel.pipelines.engine.tasks.task import Task
+from windtunnel.pipelines.engine.executors import _slurm_jobs
+from windtunnel.pipelines.engine.tasks import remote_worker
+from windtunnel.pipelines.engine.tasks.task import Task, unfinished
 from windtunnel.schemas.errors import WindtunnelError
+
+TASKS = "tasks.jsonl"
+LATE_FILES_SECONDS = 10.0  # a shared file system may show the last files late
+ADVICE = {
+    "TIMEOUT": "; give it more time (option time=...)",
+    "OUT_OF_MEMORY": "; give it more memory (option mem_per_cpu_gb=...)",
+}
+SCRIPT = """\
+#!/bin/bash
+{directives}
+#SBATCH --requeue
+{env_command}
+set -xe
+export PYTHONUNBUFFERED=TRUE
+srun --cpus-per-task={cores} --ntasks=1 python -m {module} {tasks} $(({first} + SLURM_ARRAY_TASK_ID))
+"""
 
 
 class Options(BaseModel):
@@ -32,25 +58,74 @@ class Options(BaseModel):
     sbatch_args: dict[str, str] = Field(default_factory=dict)
     max_array_size: int = Field(default=1001, ge=1)
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of datatrove's executor."""
-        here = shlex.quote(str(Path(sys.executable).parent))  # not resolved: a link names its environment
-        found = self.model_dump()
-        found["env_command"] = self.env_command or f"export PATH={here}:$PATH"
-        # srun does not take this over from sbatch
-        found["srun_args"] = {"cpus-per-task": self.cpus_per_task}
-        return found
+    def script(self, name: str, logs: Path, jobs: int, workers: int, first: int, after: str | None) -> str:
+        """Return the batch script of an array of jobs, for the tasks from `first` on; it begins after job `after`."""
+        arguments = {
+            "job-name": name,
+            "output": str(logs / "%A_%a.out"),
+            "array": f"0-{jobs - 1}%{workers}",
+            "dependency": f"afterany:{after}" if after else "",
+            "nodes": "1",
+            "cpus-per-task": str(self.cpus_per_task),
+            "mem-per-cpu": f"{self.mem_per_cpu_gb}G",
+            "partition": self.partition,
+            "time": self.time,
+            "qos": self.qos,
+            "gpus": str(self.gpus_per_task or ""),
+            **self.sbatch_args,
+        }
+        # without what nobody set: the cluster has defaults of its own
+        directives = [f"#SBATCH --{key}={shlex.quote(value)}" for key, value in arguments.items() if value]
+        python = shlex.quote(str(Path(sys.executable).parent))  # not resolved: a link names its environment
+        return SCRIPT.format(
+            directives="\n".join(directives),
+            env_command=self.env_command or f"export PATH={python}:$PATH",
+            cores=self.cpus_per_task,  # srun does not take this over from sbatch
+            module=remote_worker.__name__,
+            tasks=shlex.quote(str(logs / TASKS)),
+            first=first,
+        )
 
 
-def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
-    """Send all tasks as one array of jobs, at most `workers` at once, and wait for its end."""
+def run(tasks: Sequence[Task], workers: int, options: Options, logs: Path) -> None:
+    """Send all tasks as arrays of jobs, at most `workers` jobs at once, and wait for their end.
+
+    The name of the jobs comes from the directory of the stage: after a crash the same run finds and cancels its old
+    jobs. When the run is interrupted it cancels them too.
+    """
     if shutil.which("sbatch") is None:
         raise WindtunnelError(
             "--executor slurm needs Slurm's commands (sbatch, squeue, scancel): is this a login node?"
         )
-    from loguru import logger
+    logs = logs.absolute()
+    name = f"windtunnel-{hashlib.sha256(f'{socket.gethostname()}:{logs}'.encode()).hexdigest()[:12]}"
+    _slurm_jobs.cancel_and_wait(name)
+    remote_worker.write_tasks(logs / TASKS, tasks)
+    arrays: list[str] = []
+    try:
+        for first in range(0, len(tasks), options.max_array_size):
+            jobs = min(options.max_array_size, len(tasks) - first)
+            after = arrays[-1] if arrays else None
+            arrays.append(_slurm_jobs.submit(options.script(name, logs, jobs, workers, first, after)))
+        _slurm_jobs.wait(name)
+    except BaseException:
+        _slurm_jobs.cancel(name)
+        raise
+    _report_lost(tasks, name, logs, arrays, options.max_array_size)
 
-    from windtunnel.pipelines.engine.executors._slurm_jobs import WatchedSlurmExecutor
 
-    logger.remove()
-    WatchedSlurmExecutor(tasks, workers, logs.absolute(), **options.arguments()).run_watched(tasks)
+def _report_lost(tasks: Sequence[Task], name: str, logs: Path, arrays: list[str], array_size: int) -> None:
+    """Write the error files of tasks whose jobs ended without a result."""
+    waited_since = time.monotonic()
+    while unfinished(tasks) and time.monotonic() - waited_since < LATE_FILES_SECONDS:
+        time.sleep(0.5)
+    if not (lost := unfinished(tasks)):
+        return
+    states = _slurm_jobs.end_states(name)
+    for place, task in lost:
+        array, index = divmod(place, array_size)
+        job = f"{arrays[array]}_{index}"
+        state = states.get(job, "an unknown state")
+        log = logs / f"{job}.out"
+        message = f"Slurm ended the job in {state} without a result{ADVICE.get(state, '')}; its log: {log}"
+        remote_worker.write_lost(task, message + remote_worker.last_lines(log))

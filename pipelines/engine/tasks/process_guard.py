@@ -10,6 +10,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -21,7 +24,7 @@ _forking: list[bool] = []  # the last fork, whether it is the main thread's
 def own(handle: int) -> Iterator[None]:
     """Keep a descriptor to this process: what forks meanwhile closes it, and ends when this process ends (on Linux).
 
-    A kernel's lock would otherwise outlive its holder in any forked process, datatrove's manager of queues say.
+    A kernel's lock would otherwise outlive its holder in any forked process, the workers of a data loader say.
     """
     _watch_forks()
     _own[handle] = os.getpid()
@@ -33,8 +36,7 @@ def own(handle: int) -> Iterator[None]:
 
 @functools.cache
 def _watch_forks() -> None:
-    # the library is looked up here: between a fork and the child's first lines only the bare call is safe
-    prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
+    _prctl()  # looked up here: between a fork and the child's first lines only the bare call is safe
 
     def before() -> None:
         _forking[:] = [threading.current_thread() is threading.main_thread()]
@@ -46,29 +48,44 @@ def _watch_forks() -> None:
                 os.close(handle)
         _own.clear()
         # the kernel sends the signal when the forking thread ends: only the main thread's end is that of the run
-        if parents and prctl and _forking == [True]:
-            prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() not in parents:
-                os._exit(1)
+        if parents and _forking == [True]:
+            die_with_parent(parents)
 
     os.register_at_fork(before=before, after_in_child=in_child)
 
 
 @functools.cache
-def end_with_pool() -> None:
-    """End this worker of a process pool at once when the process that has the pool is gone, even after kill -9.
+def _prctl() -> Any:
+    return getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
 
-    Without it a killed run's workers would go on with their shards beside those of the next run. Does nothing in a
-    process that is no worker.
+
+def die_with_parent(parents: set[int]) -> None:
+    """Have the kernel kill this process when its parent, one of `parents`, ends; does nothing but on Linux."""
+    if prctl := _prctl():
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() not in parents:
+            os._exit(1)
+
+
+def end_with(guard: Connection) -> None:
+    """Kill this process when the other side of a pipe is closed, as the kernel does after kill -9 of its holder.
+
+    Without it a killed run's workers would go on with their shards beside those of the next run.
     """
-    from multiprocess import connection, parent_process
-
-    parent = parent_process()
-    if parent is None:
-        return
 
     def watch() -> None:
-        connection.wait([parent.sentinel])
+        guard.poll(None)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def log_to(file: Path) -> None:
+    """Send what this process prints from now on to a file; where that cannot be written, leave it as it was."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with open(file, "ab") as log:
+            for output in {1, 2, sys.stdout.fileno(), sys.stderr.fileno()}:
+                os.dup2(log.fileno(), output)

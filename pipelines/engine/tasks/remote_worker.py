@@ -2,72 +2,78 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
 import sys
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from windtunnel.pipelines.engine.tasks.task import Task, TaskRunner, do
+from windtunnel.pipelines.engine.tasks.process_guard import die_with_parent, log_to
+from windtunnel.pipelines.engine.tasks.task import Task, do
 from windtunnel.schemas.artifact import write_text
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+@dataclass(frozen=True)
+class RemoteTask:
+    """A task with the directory and the import paths of the run; all paths are absolute."""
+
+    task: dict[str, Any]
+    directory: str
+    import_paths: list[str]
+
+    @classmethod
+    def of(cls, task: Task) -> RemoteTask:
+        """Describe a task of this process for another machine."""
+        inputs = {role: str(Path(path).absolute()) for role, path in task.inputs.items()}
+        plugins = str(Path(task.plugin_directory).absolute())
+        task = replace(task, out=str(Path(task.out).absolute()), inputs=inputs, plugin_directory=plugins)
+        return cls(asdict(task), str(Path.cwd()), [str(Path(path or ".").absolute()) for path in sys.path])
 
 
-class RemoteRunner(TaskRunner):
-    """Runs tasks in the directory and with the import paths of the run, each in a child that may die.
+def write_tasks(file: Path, tasks: Sequence[Task]) -> None:
+    """Write tasks as JSON lines, which this module runs as a script: `remote_worker.py FILE PLACE`."""
+    write_text(file, "".join(json.dumps(asdict(RemoteTask.of(task))) + "\n" for task in tasks))
 
-    The parent stays small and waits, so that what the system kills for want of memory is the child, and the parent
-    can tell of it: datatrove's Ray worker would wait for a killed process for ever.
+
+def run_in_child(remote: RemoteTask, log: Path | None = None) -> None:
+    """Run a task in a forked process; what it prints goes to `log`. Raises only where the run's files are not there.
+
+    The parent stays small and waits: what the system kills for want of memory is the child, and the parent writes the
+    error file.
     """
-
-    def __init__(self, tasks: list[Task]) -> None:
-        super().__init__([_absolute(task) for task in tasks])
-        self.directory = str(Path.cwd())
-        self.import_paths = [str(Path(path or ".").absolute()) for path in sys.path]
-
-    def __call__(self, data: Iterable[Any] | None, rank: int = 0, world_size: int = 1) -> None:
-        """Do task `rank`; raises only where the file system of the run is not there."""
-        task = Task(**self.tasks[rank])
-        if not Path(task.out).is_dir():
-            raise FileNotFoundError(f"{task.out} is not on this machine: the store must lie on a shared file system")
-        os.chdir(self.directory)
-        sys.path.extend(path for path in self.import_paths if path not in sys.path)
-        here = os.getpid()
-        child = os.fork()
-        if child == 0:
-            try:
-                _die_with(here)
-                do(task)
-            finally:
-                os._exit(0)  # without the exit hooks of the process that was forked
-        _, status = os.waitpid(child, 0)
-        if os.WIFSIGNALED(status):
-            lost(
-                task,
-                f"the worker process was killed ({signal.Signals(os.WTERMSIG(status)).name}), mostly for want of "
-                "memory; run again with more memory a task (option mem_per_cpu_gb); finished shards are kept",
-            )
+    task = Task(**remote.task)
+    if not Path(task.out).is_dir():
+        raise FileNotFoundError(f"{task.out} is not on this machine: the store must lie on a shared file system")
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        try:
+            die_with_parent({parent})  # an interrupted run leaves nothing at work
+            if log:
+                log_to(log)
+            os.chdir(remote.directory)
+            sys.path.extend(path for path in remote.import_paths if path not in sys.path)
+            do(task)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)  # without the exit hooks of the process that was forked
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        write_lost(
+            task,
+            f"the worker process was killed ({signal.Signals(os.WTERMSIG(status)).name}), mostly for want of "
+            "memory; run again with more memory a task (option mem_per_cpu_gb); finished shards are kept",
+        )
 
 
-def lost(task: Task, message: str) -> None:
-    """Leave an error file for a task that cannot tell of its end itself."""
-    task.error_file.parent.mkdir(parents=True, exist_ok=True)
-    task.pid_file.unlink(missing_ok=True)
+def write_lost(task: Task, message: str) -> None:
+    """Write the error file of a task whose process could not."""
     write_text(task.error_file, json.dumps({"error": "TaskLost", "message": message, "exit_code": 1}, indent=1))
-
-
-def unfinished(tasks: list[Task]) -> list[tuple[int, Task]]:
-    """Return the tasks that left neither counts nor an error, each with its place in the list."""
-    return [
-        (place, task)
-        for place, task in enumerate(tasks)
-        if not task.counts_file.exists() and not task.error_file.exists()
-    ]
 
 
 def last_lines(log: Path, lines: int = 5) -> str:
@@ -75,21 +81,17 @@ def last_lines(log: Path, lines: int = 5) -> str:
     try:
         with open(log, "rb") as file:
             file.seek(max(0, log.stat().st_size - 4096))
-            found = file.read().decode("utf-8", "replace").strip().splitlines()
+            ending = file.read().decode("utf-8", "replace").strip().splitlines()
     except OSError:
         return ""
-    return "".join(f"\n    {line}" for line in found[-lines:])
+    return "".join(f"\n    {line}" for line in ending[-lines:])
 
 
-def _absolute(task: Task) -> Task:
-    inputs = {role: str(Path(path).absolute()) for role, path in task.inputs.items()}
-    directory = str(Path(task.plugin_directory).absolute())
-    return replace(task, out=str(Path(task.out).absolute()), inputs=inputs, plugin_directory=directory)
+def main(file: str, place: int) -> None:
+    """Run the task on line `place`, from 0 on, of a file of `write_tasks`."""
+    with open(file, encoding="utf-8") as lines:
+        run_in_child(RemoteTask(**json.loads(next(islice(lines, place, None)))))
 
 
-def _die_with(parent: int) -> None:
-    """End this process when its parent ends: an interrupted run leaves nothing at work."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,15 +1,14 @@
-"""One shard of one step, as a task that any of datatrove's executors can run in a process of its own."""
+"""One shard of one step, as a task that any executor can run in a process of its own."""
 
 from __future__ import annotations
 
 import importlib
 import json
-import os
 import resource
 import time
 import traceback
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,32 +44,9 @@ class Task:
         return Path(self.out) / ERRORS / f"{self.rank:05d}.json"
 
     @property
-    def pid_file(self) -> Path:
-        """Exists while a worker is at the shard; tells a killed worker from a slow one."""
-        return Path(self.out) / ERRORS / f"{self.rank:05d}.pid"
-
-
-class TaskRunner:
-    """The callable that datatrove's executors run: task number `rank` of a list, with `threads` for Arrow."""
-
-    def __init__(self, tasks: list[Task], threads: int | None = None) -> None:
-        self.tasks = [asdict(task) for task in tasks]
-        self.threads = threads
-
-    def __call__(self, data: Iterable[Any] | None, rank: int = 0, world_size: int = 1) -> None:
-        from loguru import logger
-
-        if self.threads:
-            import pyarrow as pa
-
-            pa.set_cpu_count(self.threads)
-        try:
-            do(Task(**self.tasks[rank]))
-        finally:
-            logger.remove()  # what datatrove fails to write after this is raised, and need not be printed as well
-
-    def __repr__(self) -> str:
-        return f"TaskRunner({len(self.tasks)} tasks)"
+    def log_name(self) -> str:
+        """What the worker prints goes to a file of this name, below the logs of its stage."""
+        return f"{self.step.replace(':', '.')}-{self.rank:05d}.log"
 
 
 def do(task: Task) -> None:
@@ -80,10 +56,8 @@ def do(task: Task) -> None:
     """
     try:
         task.error_file.unlink(missing_ok=True)
-        task.error_file.parent.mkdir(parents=True, exist_ok=True)
-        task.pid_file.write_text(str(os.getpid()), encoding="utf-8")
         _measured(task)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a library that exits would end the run, or its worker
         own = str(error) if isinstance(error, WindtunnelError) else None
         mend = own or mend_of(error) or f"{type(error).__name__}: {error}"
         report = {
@@ -96,8 +70,15 @@ def do(task: Task) -> None:
             write_text(task.error_file, json.dumps(report, indent=1))
         except OSError:
             raise WindtunnelError(f"step {task.step}, shard {task.rank}: {mend}") from error
-    finally:
-        task.pid_file.unlink(missing_ok=True)
+
+
+def unfinished(tasks: Sequence[Task]) -> list[tuple[int, Task]]:
+    """Return the tasks that left neither counts nor an error, each with its place in the list."""
+    return [
+        (place, task)
+        for place, task in enumerate(tasks)
+        if not task.counts_file.exists() and not task.error_file.exists()
+    ]
 
 
 def _measured(task: Task) -> None:

@@ -35,9 +35,6 @@ AWAY = [
 ]
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:placement_group:DeprecationWarning")  # datatrove's call of Ray
-
-
 class Slow(Work):
     """Leaves its process number in `marks` and works for longer than anyone waits."""
 
@@ -54,7 +51,7 @@ from pathlib import Path
 from windtunnel.pipelines.engine.executors import Where
 from windtunnel.pipelines.engine.run import run
 from windtunnel.pipelines.engine.step import Step
-from tests.pipelines.test_away import Slow
+from tests.pipelines.test_remote_worker import Slow
 run([Step("slow:x", Slow(marks="."))], Path("store"), Where({executor!r}, 1))
 """
 

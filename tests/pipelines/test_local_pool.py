@@ -1,0 +1,185 @@
+"""The local executor when its processes are killed or interrupted: an error within seconds, and nothing left at work."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+
+from windtunnel.pipelines.engine.executors import Where
+from windtunnel.pipelines.engine.run import run
+from windtunnel.pipelines.engine.step import Step
+from windtunnel.schemas.artifact import Artifact, write_text
+from windtunnel.schemas.errors import WindtunnelError
+from windtunnel.schemas.work import Counts, Work
+
+# the first shard is finished at once, the second never; the file `broken` makes it so
+MAIN = """
+import os, signal, sys
+from pathlib import Path
+import typer
+import windtunnel.pipelines.cli as cli
+from windtunnel.pipelines.engine.step import Step
+from windtunnel.pipelines.engine.executors import Where
+from windtunnel.pipelines.engine.run import run
+from tests.pipelines.test_local_pool import Pair
+marks, store = Path("marks"), Path("store")
+if __name__ == "__mp_main__" and (marks / "broken").exists() and (marks / "import").exists():
+    os.kill(os.getpid(), signal.SIGKILL)  # a worker, which imports the main module before it begins
+@cli.app.command()
+def pair(workers: int) -> None:
+    run([Step("pair:x", Pair(marks=str(marks)))], store, Where(workers=workers))
+@cli.app.command()
+def leave(code: int) -> None:
+    raise typer.Exit(code)
+if __name__ == "__main__":
+    cli.main()
+"""
+
+
+class Pair(Work):
+    """Two shards: the second waits while the file `broken` exists, and kills what the file `kill` names."""
+
+    marks: str
+
+    def shards(self, inputs: Mapping[str, Artifact]) -> int:
+        return 2
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        marks = Path(self.marks)
+        with open(marks / f"ran_{rank}", "a") as mark:
+            mark.write(f"{os.getpid()}\n")
+        if (marks / "broken").exists():
+            print(f"shard {rank} prints this")
+            if rank == 0 and (marks / "idle").exists():
+                subprocess.Popen(["sh", "-c", f"sleep 0.5; touch {marks}/killed; kill -9 {os.getpid()}"])
+            while rank == 1 and (marks / "broken").exists():
+                if (marks / "forkserver").exists() and len(list(out.glob("counts/*"))) == 1:
+                    (marks / "killed").touch()
+                    os.kill(os.getppid(), signal.SIGKILL)
+                    time.sleep(60)
+                time.sleep(0.02)
+        write_text(out / f"{rank}.txt", str(rank))
+        return Counts(seen=1, kept=1)
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> Path:
+    (tmp_path / "main.py").write_text(MAIN)
+    (tmp_path / "marks").mkdir()
+    (tmp_path / "marks" / "broken").touch()
+    return tmp_path / "marks"
+
+
+def command(marks: Path, *words: str) -> subprocess.Popen[str]:
+    root = Path(__file__).parents[2]
+    paths = [str(root), str(root / ".src"), os.environ.get("PYTHONPATH", "")]
+    return subprocess.Popen(
+        [sys.executable, "main.py", *words],
+        cwd=marks.parent,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def none_left(pids: list[int]) -> bool:
+    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+
+
+def times_run(marks: Path) -> list[int]:
+    return [len((marks / f"ran_{rank}").read_text().splitlines()) for rank in (0, 1)]
+
+
+def resume(marks: Path) -> None:
+    (marks / "broken").unlink()
+    done = command(marks, "pair", "2")
+    _, error = done.communicate(timeout=120)
+    assert done.returncode == 0, error
+
+
+@pytest.mark.parametrize("victim", ["idle", "forkserver"])
+def test_a_worker_between_tasks_or_the_fork_server_is_killed(marks: Path, victim: str) -> None:
+    (marks / victim).touch()
+    ended = command(marks, "pair", "2")
+    wait_for((marks / "killed").exists)
+    killed = time.monotonic()
+    _, error = ended.communicate(timeout=60)
+    assert time.monotonic() - killed < 5
+    assert ended.returncode == 1
+    assert error.startswith("error: pair:x (shard 1): the worker process was killed from outside")
+    assert "run again with fewer --workers; finished shards are kept" in error and len(error.splitlines()) == 1
+    pids = [int(pid) for rank in (0, 1) for pid in (marks / f"ran_{rank}").read_text().split()]
+    wait_for(lambda: none_left(pids), 5)
+    resume(marks)
+    assert times_run(marks) == [1, 2]
+
+
+def test_a_worker_that_is_killed_while_it_imports(marks: Path) -> None:
+    (marks / "import").touch()
+    started = time.monotonic()
+    ended = command(marks, "pair", "2")
+    _, error = ended.communicate(timeout=60)
+    assert ended.returncode == 1
+    assert error.startswith("error: pair:x (shard 0), pair:x (shard 1): the worker process was killed from outside")
+    print(time.monotonic() - started)
+    assert not list(marks.glob("ran_*"))
+    resume(marks)
+    assert times_run(marks) == [1, 1]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("group", [True, False])  # a terminal sends the signal to all processes of the run
+def test_the_first_interrupt_ends_the_run(marks: Path, workers: int, group: bool) -> None:
+    run_ = command(marks, "pair", str(workers))
+    counts = marks.parent / "store"
+    wait_for(lambda: list(counts.glob("*.partial/counts/00000.json")) and (marks / "ran_1").exists())
+    processes = [run_.pid, *(child.pid for child in psutil.Process(run_.pid).children(recursive=True))]
+    (os.killpg if group else os.kill)(run_.pid, signal.SIGINT)
+    interrupted = time.monotonic()
+    out, error = run_.communicate(timeout=60)
+    assert time.monotonic() - interrupted < 3
+    assert run_.returncode == 130
+    assert error == "error: interrupted; finished shards are kept\n"
+    wait_for(lambda: none_left(processes), 5)
+    resume(marks)
+    assert times_run(marks) == [1, 2]
+
+
+def test_an_interrupt_while_the_workers_start_is_quiet_too(marks: Path) -> None:
+    run_ = command(marks, "pair", "2")
+    wait_for((marks.parent / "store" / ".lock").exists)
+    for _ in range(40):
+        if len(psutil.Process(run_.pid).children(recursive=True)) >= 2:
+            break
+        time.sleep(0.01)
+    os.killpg(run_.pid, signal.SIGINT)
+    _, error = run_.communicate(timeout=60)
+    assert (run_.returncode, error) == (130, "error: interrupted; finished shards are kept\n")
+
+
+def test_what_a_worker_prints_is_in_its_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pass
+
+
+@pytest.mark.parametrize("code", [0, 3, 130])
+def test_exit_codes_reach_the_shell(marks: Path, code: int) -> None:
+    ended = command(marks, "leave", str(code))
+    ended.communicate(timeout=60)
+    assert ended.returncode == code
