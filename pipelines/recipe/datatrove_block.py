@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
 import re
 from collections.abc import Iterator
 from enum import StrEnum
@@ -99,6 +100,7 @@ def build(call: Call) -> Any:
 
 
 def _class(call: Call) -> tuple[type, Kind]:
+    os.environ.setdefault("LOGURU_LEVEL", "ERROR")  # datatrove logs to standard error from its import on
     from datatrove.pipeline.extractors.base import BaseExtractor
     from datatrove.pipeline.filters.base_filter import BaseFilter
     from datatrove.pipeline.formatters.base import BaseFormatter

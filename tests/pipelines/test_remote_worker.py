@@ -46,6 +46,7 @@ class Slow(Work):
         return Counts(seen=1, kept=1)
 
 
+ROOT = Path(__file__).parents[2]
 SLOW_RUN = """\
 from pathlib import Path
 from windtunnel.pipelines.engine.executors import Where
@@ -54,6 +55,11 @@ from windtunnel.pipelines.engine.step import Step
 from tests.pipelines.test_remote_worker import Slow
 run([Step("slow:x", Slow(marks="."))], Path("store"), Where({executor!r}, 1))
 """
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a process that imports this file; SLURM_CONF may have been set meanwhile."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / ".src")])}
 
 
 @pytest.fixture
@@ -125,13 +131,16 @@ def test_the_command_line_gives_the_same_corpus(tmp_path: Path, where: Where, mo
 
 @pytest.mark.parametrize("where", AWAY, indirect=True)
 def test_an_interrupted_run_leaves_nothing_at_work(tmp_path: Path, where: Where) -> None:
-    conductor = subprocess.Popen(
-        [sys.executable, "-c", SLOW_RUN.format(executor=where.executor)], cwd=tmp_path, stderr=subprocess.PIPE
+    run_process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_RUN.format(executor=where.executor)],
+        cwd=tmp_path,
+        env=environment(),
+        stderr=subprocess.PIPE,
     )
     pid = _number(tmp_path / "pid")
     assert psutil.pid_exists(pid)
-    conductor.send_signal(signal.SIGINT)
-    _, error = conductor.communicate(timeout=180)
+    run_process.send_signal(signal.SIGINT)
+    _, error = run_process.communicate(timeout=180)
     assert b"KeyboardInterrupt" in error
     until = time.monotonic() + 60
     while psutil.pid_exists(pid) and time.monotonic() < until:
@@ -142,13 +151,13 @@ def test_an_interrupted_run_leaves_nothing_at_work(tmp_path: Path, where: Where)
 @pytest.mark.slurm
 def test_after_kill_9_the_same_run_takes_back_its_old_jobs(tmp_path: Path, slurm: Path) -> None:
     words = [sys.executable, "-c", SLOW_RUN.format(executor="slurm")]
-    first = subprocess.Popen(words, cwd=tmp_path)
+    first = subprocess.Popen(words, cwd=tmp_path, env=environment())
     pid = _number(tmp_path / "pid")
     first.kill()
     first.wait()
     assert psutil.pid_exists(pid)
     (tmp_path / "pid").unlink()
-    second = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    second = subprocess.Popen(words, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     try:
         assert _number(tmp_path / "pid") != pid and not psutil.pid_exists(pid)
     finally:

@@ -86,6 +86,7 @@ def execute(tasks: list[Task], where: Where, logs: Path) -> None:
     """Run a stage of tasks; each leaves a counts file or an error file. Logs of the tasks go below `logs`."""
     shutil.rmtree(logs, ignore_errors=True)  # those of an earlier attempt
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("LOGURU_LEVEL", "ERROR")  # what datatrove's parts log from their import on
     _kind(where.executor).run(tasks, where.workers, where.checked(), logs)
 
 
