@@ -1,4 +1,4 @@
-"""The word n-grams of evaluation sets, as a table that corpora are searched with."""
+"""The word n-grams of evaluation sets, as a table for searching corpora."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from windtunnel.pipelines.dedup.matching.band_keys import write_arrays
-from windtunnel.pipelines.shards.survivors import text_buffers
-from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.pipelines.features.buffers import text_buffers
+from windtunnel.pipelines.features.folding import table
+from windtunnel.pipelines.shards.reader import batches
+from windtunnel.pipelines.shards.writer import write_table
+from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.work import Counts, Work
 
@@ -28,11 +30,11 @@ ITEM = pa.schema(
 
 
 class EvaluationNgrams(Work):
-    """Collects the distinct n-grams of every input's `documents/`; the role of an input is the evaluation's name.
+    """Collect the distinct n-grams of every input's `documents/`; the role of an input is the evaluation's name.
 
-    An item of fewer than `ngram` words, but at least `shortest`, is searched for as a whole; a shorter one cannot be
-    told from chance and is counted as `too_short`. Writes `ngrams.arrow` (u64 `hash`, sorted, and `length`),
-    `pairs.arrow` (n-gram number, item number) and `items.parquet` (ITEM).
+    An item of fewer than `ngram` words, but at least `shortest`, is searched for as a whole; a shorter one would match
+    by chance and is counted as `too_short`. Writes `ngrams.arrow` (u64 `hash`, sorted, and `length`), `pairs.arrow`
+    (n-gram number, item number) and `items.parquet` (ITEM).
     """
 
     version: ClassVar[int] = 2
@@ -40,53 +42,49 @@ class EvaluationNgrams(Work):
     shortest: int = Field(8, ge=1)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        from windtunnel.pipelines.features.folding import table
         from windtunnel.pipelines.features.kernels.ngram_scan import ngrams_of
 
         folds, expansions = table()
         hashes, lengths, items, rows = [], [], [], []
         for evaluation in sorted(inputs):
             before = len(rows)
-            for file in inputs[evaluation].files("documents"):
-                texts = pq.read_table(file, columns=["id", "text"]).combine_chunks()
-                for batch in texts.to_batches():
-                    data, offsets = text_buffers(batch.column("text"))
-                    for name, start, end in zip(batch.column("id").to_pylist(), offsets[:-1], offsets[1:], strict=True):
-                        found, length = ngrams_of(data, start, end, folds, expansions, self.ngram, self.shortest)
-                        found = np.unique(found)
-                        hashes.append(found)
-                        lengths.append(np.full(len(found), length, np.uint16))
-                        items.append(np.full(len(found), len(rows), np.int64))
-                        rows.append({"evaluation": evaluation, "id": name, "ngrams": len(found)})
+            for batch in (b for file in inputs[evaluation].files("documents") for b in batches(file, ["id", "text"])):
+                data, offsets = text_buffers(batch.column("text"))
+                for name, start, end in zip(batch.column("id").to_pylist(), offsets[:-1], offsets[1:], strict=True):
+                    grams, length = ngrams_of(data, start, end, folds, expansions, self.ngram, self.shortest)
+                    grams = np.unique(grams)
+                    hashes.append(grams)
+                    lengths.append(np.full(len(grams), length, np.uint16))
+                    items.append(np.full(len(grams), len(rows), np.int64))
+                    rows.append({"evaluation": evaluation, "id": name, "ngrams": len(grams)})
             if len(rows) == before:
                 raise InputError(
-                    f"decontaminate: the evaluation set {evaluation!r} holds no text at all, so nothing can be "
-                    "compared with it: look at its source in the recipe, or leave it out"
+                    f"decontaminate: the evaluation set {evaluation!r} holds no text, so nothing can be compared with "
+                    "it: look at its source in the recipe, or leave it out"
                 )
         unique, first, which = np.unique(np.concatenate(hashes), return_index=True, return_inverse=True)
         write_arrays(out / "ngrams.arrow", {"hash": unique, "length": np.concatenate(lengths)[first]}, {})
         write_arrays(out / "pairs.arrow", {"ngram": which.astype(np.int64), "item": np.concatenate(items)}, {})
-        with writing(out / "items.parquet") as partial:
-            pq.write_table(pa.Table.from_pylist(rows, ITEM), partial, compression="zstd")
+        write_table(out / "items.parquet", pa.Table.from_pylist(rows, ITEM))
         short = sum(row["ngrams"] == 0 for row in rows)
         return Counts(seen=len(rows), kept=len(rows) - short, dropped={"too_short": short} if short else {})
 
 
 def overlap(folder: Path, pairs: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:
-    """Return a row an evaluation: how much of it the corpus holds, and how many documents hold some of it.
+    """Return a row an evaluation: how much of it the corpus contains, and how many documents contain some of it.
 
     `pairs`: columns `ngram`, `found` (bool), `common` (bool), `item`. `documents`: columns `item`, `document`, one row
     for each document and item that share an n-gram which counts.
     """
     items = pl.read_parquet(folder / "items.parquet").with_row_index("item").with_columns(pl.col("item").cast(pl.Int64))
-    joined = pairs.join(items.select("item", "evaluation"), on="item")
-    touched = documents.join(items.select("item", "evaluation"), on="item")
+    ngrams = pairs.join(items.select("item", "evaluation"), on="item").group_by("evaluation")
+    shared = documents.join(items.select("item", "evaluation"), on="item").group_by("evaluation")
     return (
         items.group_by("evaluation")
         .agg(pl.len().alias("items"), (pl.col("ngrams") == 0).sum().alias("items_too_short"))
-        .join(touched.group_by("evaluation").agg(pl.col("item").n_unique().alias("items_met")), "evaluation", "left")
+        .join(shared.agg(pl.col("item").n_unique().alias("items_met")), "evaluation", "left")
         .join(
-            joined.group_by("evaluation").agg(
+            ngrams.agg(
                 pl.col("ngram").n_unique().alias("ngrams"),
                 pl.col("ngram").filter("found").n_unique().alias("ngrams_found"),
                 pl.col("ngram").filter("common").n_unique().alias("ngrams_common"),
@@ -94,9 +92,7 @@ def overlap(folder: Path, pairs: pl.DataFrame, documents: pl.DataFrame) -> pl.Da
             "evaluation",
             "left",
         )
-        .join(
-            touched.group_by("evaluation").agg(pl.col("document").n_unique().alias("documents")), "evaluation", "left"
-        )
+        .join(shared.agg(pl.col("document").n_unique().alias("documents")), "evaluation", "left")
         .with_columns(pl.exclude("evaluation").fill_null(0).cast(pl.Int64))
         .sort("evaluation")
     )

@@ -1,8 +1,9 @@
-"""The frozen evaluation set: documents drawn by the hash of their words, near-duplicates among them taken out."""
+"""The frozen evaluation set: documents drawn by the hash of their words, without near-duplicates among them."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,30 +17,33 @@ from pydantic import Field, field_validator
 
 from windtunnel.pipelines.datasets.matching import mask
 from windtunnel.pipelines.datasets.near import NearIndex
+from windtunnel.pipelines.features.word_hashes import word_hashes
 from windtunnel.pipelines.recipe.where import Condition, parse
-from windtunnel.pipelines.shards.survivors import batches, text_buffers
-from windtunnel.schemas.artifact import Artifact, write_text, writing
+from windtunnel.pipelines.shards.reader import BATCH_ROWS, ShardWork, batches
+from windtunnel.pipelines.shards.writer import shard_writer, text_bytes, write_table
+from windtunnel.schemas.artifact import Artifact, write_text
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.records import DOCUMENT
-from windtunnel.schemas.work import Counts, Work
+from windtunnel.schemas.work import Counts
 
 DRAWN = DOCUMENT.append(pa.field("order", pa.uint64(), nullable=False))
 NEAR = pa.schema([pa.field("id", pa.string()), pa.field("of", pa.string()), pa.field("jaccard", pa.float64())])
 
 
-class HeldOut(Work):
-    """Draws a share of a corpus for measuring, never for training.
+class HeldOut(ShardWork):
+    """Draw a share of a corpus for measuring, never for training.
 
-    A document is drawn by the hash of its normalised words and `salt`: no state, no order, and texts that differ only
-    in case, punctuation or numbers go together. `where` (`pipelines.recipe.where`) limits the draw. `documents` and
-    `bytes` cap the set, lowest hash first. Of drawn documents that are near one another (Jaccard of word 5-grams >=
-    `threshold`, compared exactly) the one with the lowest hash stays.
+    A document is drawn by the hash of its normalised words and `salt`: without state and in any order; texts that
+    differ only in case, punctuation or numbers are drawn together. `where` (`pipelines.recipe.where`) limits the draw.
+    `documents` and `bytes` cap the set, lowest hash first. Of drawn documents that are near one another (Jaccard
+    similarity of word 5-grams >= `threshold`, compared exactly) the one with the lowest hash stays.
 
-    Input: `corpus` (its `kept/`). Writes `documents/00000.parquet`, `near_duplicates.parquet` (what was taken out, and
+    Input: `corpus` (its `kept/`). Writes `documents/00000.parquet`, `near_duplicates.parquet` (what was left out, and
     for which document) and `held_out.json` (counts). A task's counts are those of its draw.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
+    shards_of: ClassVar[tuple[str, str]] = ("corpus", "kept")
     share: float = Field(0.02, gt=0, le=1)
     where: str | None = None
     documents: int | None = Field(None, gt=0)
@@ -54,25 +58,20 @@ class HeldOut(Work):
             parse(where)
         return where
 
-    def shards(self, inputs: Mapping[str, Artifact]) -> int:
-        return len(inputs["corpus"].files("kept"))
-
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         condition = parse(self.where) if self.where else None
-        seen, dropped, kept = 0, {"outside_where": 0, "without_words": 0, "not_drawn": 0}, 0
-        with (
-            writing(out / "drawn" / f"{rank:05d}.parquet") as partial,
-            pq.ParquetWriter(partial, DRAWN, compression="zstd") as writer,
-        ):
-            for rows in batches(inputs["corpus"].files("kept")[rank], DOCUMENT.names):
-                drawn, order, why = self._draw(rows.select(DOCUMENT.names), condition)
-                seen += rows.num_rows
-                kept += int(drawn.sum())
-                for reason, count in why.items():
-                    dropped[reason] += count
-                columns = [*rows.select(DOCUMENT.names).columns, pa.array(order)]
+        counts, dropped = Counts(), Counter[str]()
+        with shard_writer(out, "drawn", rank, DRAWN) as writer:
+            for batch in batches(inputs["corpus"].files("kept")[rank], DOCUMENT.names, BATCH_ROWS):
+                rows = batch.select(DOCUMENT.names)
+                drawn, order, reasons = self._draw(rows, condition)
+                counts.seen += rows.num_rows
+                counts.kept += int(drawn.sum())
+                dropped.update(reasons)
+                columns = [*rows.columns, pa.array(order)]
                 writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=DRAWN).filter(pa.array(drawn)))
-        return Counts(seen=seen, kept=kept, dropped={k: v for k, v in dropped.items() if v})
+        counts.dropped = {reason: number for reason, number in dropped.items() if number}
+        return counts
 
     def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         files = sorted((out / "drawn").glob("*.parquet"))
@@ -82,78 +81,70 @@ class HeldOut(Work):
             raise InputError(
                 f"held_out: no document{fits} was drawn with share {self.share}: raise `share`, or widen `where`"
             )
-        taken = self.documents or len(orders)
+        number = self.documents or len(orders)
         while True:  # texts beyond the cap are not read, unless near-duplicates make room for them
-            drawn = _lowest(files, orders[min(2 * taken, len(orders)) - 1])
+            drawn = _lowest(files, orders[min(2 * number, len(orders)) - 1])
             near, similarity = NearIndex(drawn["text"].combine_chunks(), self.threshold).thin_out()
             stay = np.flatnonzero(near < 0)
-            if len(drawn) == len(orders) or len(stay) >= taken:
+            if len(drawn) == len(orders) or len(stay) >= number:
                 break
-            taken *= 2
+            number *= 2
         fitting = self._fitting(drawn, stay)
         end = stay[fitting] if fitting < len(stay) else len(drawn)
-        gone = np.flatnonzero(near[:end] >= 0)
-        self._write(out, drawn.take(pa.array(stay[:fitting])), _near_table(drawn, gone, near, similarity), len(orders))
+        left_out = np.flatnonzero(near[:end] >= 0)
+        ids = drawn["id"]
+        columns = {"id": ids.take(left_out), "of": ids.take(near[left_out]), "jaccard": similarity[left_out]}
+        self._write(out, drawn.take(stay[:fitting]), pa.table(columns, schema=NEAR), len(orders))
 
     def _draw(self, rows: pa.RecordBatch, condition: Condition | None) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-        from windtunnel.pipelines.features.folding import table
-        from windtunnel.pipelines.features.kernels.minhash import document_hashes
-
+        """Return (bool, is drawn; u64, order of the draw; documents not drawn by reason)."""
         fits = np.ones(rows.num_rows, bool) if condition is None else mask(condition, rows)
-        data, offsets = text_buffers(rows.column("text"))
-        hashes = document_hashes(data, offsets, fits, *table())
+        hashes = word_hashes(rows.column("text"), fits)
         worded = hashes[:, 1] != 0
         order = _salted(hashes[:, 0], self.salt)
-        below = (
-            order <= np.uint64(min(self.share * 2.0**64, 2**64 - 2048)) if self.share < 1 else np.ones(len(order), bool)
-        )
-        drawn = fits & worded & below
-        why = {"outside_where": int((~fits).sum()), "without_words": int((fits & ~worded).sum())}
-        return drawn, order, why | {"not_drawn": int((fits & worded & ~below).sum())}
+        limit = 2**64 - 1 if self.share == 1 else min(self.share * 2.0**64, 2**64 - 2048)
+        below = order <= np.uint64(limit)
+        reasons = {
+            "outside_where": int((~fits).sum()),
+            "without_words": int((fits & ~worded).sum()),
+            "not_drawn": int((fits & worded & ~below).sum()),
+        }
+        return fits & worded & below, order, reasons
 
     def _fitting(self, drawn: pa.Table, stay: np.ndarray) -> int:
         """Return how many of the staying documents fit into `documents` and `bytes`."""
         count = min(len(stay), self.documents or len(stay))
         if self.bytes is None:
             return count
-        sizes = pc.binary_length(drawn["text"].take(pa.array(stay[:count])))  # type: ignore[attr-defined]
+        sizes = pc.binary_length(drawn["text"].take(stay[:count]))
         fitting = int(np.searchsorted(np.cumsum(np.asarray(sizes)), self.bytes, side="right"))
         if fitting == 0:
             raise InputError(f"held_out: no document fits into {self.bytes} bytes, the first has {sizes[0]}")
         return fitting
 
     def _write(self, out: Path, chosen: pa.Table, near: pa.Table, total: int) -> None:
-        """Write the set, what was taken out of it, and the counts."""
-        size = pc.sum(pc.binary_length(chosen["text"])).as_py()  # type: ignore[attr-defined]
+        """Write the set, its near-duplicates, and the counts."""
         notes: dict[str, Any] = {
             "drawn": total,
             "near_duplicates": near.num_rows,
             "beyond_limit": total - near.num_rows - chosen.num_rows,
             "documents": chosen.num_rows,
-            "bytes": size,
+            "bytes": text_bytes(chosen),
         }
-        with writing(out / "documents" / "00000.parquet") as partial:
-            pq.write_table(chosen.drop_columns("order").cast(DOCUMENT), partial, compression="zstd")
-        with writing(out / "near_duplicates.parquet") as partial:
-            pq.write_table(near, partial, compression="zstd")
+        write_table(out / "documents" / "00000.parquet", chosen.drop_columns("order").cast(DOCUMENT))
+        write_table(out / "near_duplicates.parquet", near)
         write_text(out / "held_out.json", json.dumps(notes, indent=1))
-
-
-def _near_table(drawn: pa.Table, gone: np.ndarray, near: np.ndarray, similarity: np.ndarray) -> pa.Table:
-    ids = drawn["id"]
-    columns = {"id": ids.take(pa.array(gone)), "of": ids.take(pa.array(near[gone])), "jaccard": similarity[gone]}
-    return pa.table(columns, schema=NEAR)
 
 
 def _lowest(files: list[Path], limit: np.uint64) -> pa.Table:
     """Return the drawn documents up to a limit of `order`, sorted by it, then by id."""
-    wanted = pc.field("order") <= pa.scalar(int(limit), pa.uint64())
-    parts = [pq.read_table(file, filters=wanted) for file in files]
+    below = pc.field("order") <= pa.scalar(int(limit), pa.uint64())
+    parts = [pq.read_table(file, filters=below) for file in files]
     return pa.concat_tables(parts).sort_by([("order", "ascending"), ("id", "ascending")])
 
 
 def _salted(hashes: np.ndarray, salt: str) -> np.ndarray:
-    """Return the hashes, spread anew for each salt."""
+    """Return the hashes mixed with a salt."""
     seed = np.uint64(int.from_bytes(blake3(salt.encode()).digest(8), "little"))
     mixed = hashes ^ seed
     for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):

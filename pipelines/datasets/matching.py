@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 
 from windtunnel.pipelines.recipe.where import Both, Compare, Condition, In, Not, columns
-from windtunnel.pipelines.shards.survivors import column
+from windtunnel.pipelines.shards.columns import column
 
 
 def mask(condition: Condition, rows: pa.RecordBatch) -> np.ndarray:
@@ -25,16 +25,17 @@ def _expression(condition: Condition) -> pl.Expr:
         left, right = _expression(condition.left), _expression(condition.right)
         return left & right if condition.joiner == "and" else left | right
     if isinstance(condition, In):
-        found = pl.lit(False)
-        for value in condition.values:
-            found |= pl.col(condition.column).eq_missing(pl.lit(value, dtype=pl.String))
-        return found
+        return pl.any_horizontal(pl.lit(False), *(_equal(condition.column, value) for value in condition.values))
     return _comparison(condition)
+
+
+def _equal(column: str, value: str) -> pl.Expr:
+    return pl.col(column).eq_missing(pl.lit(value, dtype=pl.String))
 
 
 def _comparison(condition: Compare) -> pl.Expr:
     if condition.op in ("=", "!="):
-        equal = pl.col(condition.column).eq_missing(pl.lit(condition.value))
+        equal = _equal(condition.column, condition.value)
         return equal if condition.op == "=" else ~equal
     number, limit = pl.col(condition.column).cast(pl.Float64, strict=False), float(condition.value)
     chosen = {"<": number < limit, "<=": number <= limit, ">": number > limit, ">=": number >= limit}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from windtunnel.pipelines.features.folding import table as fold_table
-from windtunnel.pipelines.shards.survivors import text_buffers
+from windtunnel.pipelines.features.buffers import text_buffers
+from windtunnel.pipelines.features.folding import table
 
 
 class NearIndex:
-    """The word n-gram sets of some documents, searchable by similarity without a miss.
+    """The word n-gram sets of some documents, searched exactly by Jaccard similarity.
 
-    Resident: 8 bytes a distinct n-gram of each document and about 40 bytes an indexed one (the rarest 1 - threshold).
+    Memory: 8 bytes a distinct n-gram of each document and about 40 bytes an indexed one (the rarest 1 - threshold).
     A document of fewer than `ngram` words matches only documents of the same words; one without words matches none.
     """
 
@@ -21,7 +21,7 @@ class NearIndex:
 
         data, offsets = text_buffers(texts)
         self.threshold, self.ngram = threshold, ngram
-        self.sets, self.starts = shingle_sets.shingle_sets(data, offsets, *fold_table(), ngram)
+        self.sets, self.starts = shingle_sets.shingle_sets(data, offsets, *table(), ngram)
         token, document = _prefixes(self.sets, self.starts, threshold)
         order = np.lexsort((document, token))
         self.postings = document[order]
@@ -35,7 +35,7 @@ class NearIndex:
 
         data, offsets = text_buffers(texts)
         alive = np.ones(len(texts), bool) if alive is None else alive
-        return match_texts(data, offsets, alive, *fold_table(), self.ngram, *self._index(), self.threshold)
+        return match_texts(data, offsets, alive, *table(), self.ngram, *self._index(), self.threshold)
 
     def thin_out(self) -> tuple[np.ndarray, np.ndarray]:
         """Return (-1 for each document that stays, else the earlier staying document it is near to; similarity)."""
@@ -48,12 +48,12 @@ class NearIndex:
 
 
 def _prefixes(sets: np.ndarray, starts: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return (token, document) of the rarest n-grams of each set, one of which every similar set must hold."""
+    """Return (token, document) of the rarest n-grams of each set, one of which every similar set must contain."""
     sizes = np.diff(starts)
     document = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
     _, which, counts = np.unique(sets, return_inverse=True, return_counts=True)
     order = np.lexsort((sets, counts[which], document))
     rank = np.arange(len(sets)) - np.repeat(starts[:-1], sizes)
-    wanted = rank < np.repeat(sizes - np.ceil(threshold * sizes - 1e-9).astype(np.int64) + 1, sizes)
-    chosen = order[wanted]
+    indexed = rank < np.repeat(sizes - np.ceil(threshold * sizes - 1e-9).astype(np.int64) + 1, sizes)
+    chosen = order[indexed]
     return sets[chosen], document[chosen]

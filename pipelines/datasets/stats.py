@@ -1,7 +1,7 @@
 """Statistics of a corpus by source and by domain: histograms and summaries of everything that was measured.
 
 Histogram bins are an eighth of an octave wide (lower edges 2^(k/8), negative values mirrored, zero a bin of its own),
-so that one rule fits counts and shares alike, shards and corpora can be added up, and any quantile is known within 9 %.
+so that the same bins fit counts and shares, shards and corpora can be added up, and any quantile is known within 9 %.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import polars as pl
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from windtunnel.pipelines.shards.reader import ShardWork, batches
 from windtunnel.schemas.artifact import Artifact, writing
-from windtunnel.schemas.work import Counts, Work
+from windtunnel.schemas.work import Counts
 
 STEPS = 8  # bins an octave
 OTHER = "(other)"
@@ -29,20 +30,17 @@ _MOMENTS = dict.fromkeys(("sum", "squares", "low", "high"), pl.Float64())
 SUMMARY = pl.Schema({**_NAMES, "documents": pl.Int64(), "missing": pl.Int64(), **_MOMENTS})
 
 
-class Statistics(Work):
-    """Writes `histograms.parquet` and `summary.parquet` of a corpus, one shard a task. Input: `corpus`.
+class Statistics(ShardWork):
+    """Write `histograms.parquet` and `summary.parquet` of a corpus, one shard a task. Input: `corpus`.
 
     histograms: group (`source` or `domain`), key (its name), fate (`kept` or `dropped`), measure, low (the bin's edge
     nearer to zero), documents. summary: the same keys with documents, missing, mean, deviation, low, high. The domain
     is the address's host without `www.`; beyond the `domains` with the most documents they are one, `(other)`.
-    Resident: one batch, the histograms of one shard, and in the end those of all shards, about 50 bytes a bin.
+    Memory: one batch, the histograms of one shard, and at the end those of all shards, about 50 bytes a bin.
     """
 
-    version: ClassVar[int] = 1
+    shards_of: ClassVar[tuple[str, str]] = ("corpus", "kept")
     domains: int = Field(default=1000, gt=0)
-
-    def shards(self, inputs: Mapping[str, Artifact]) -> int:
-        return len(inputs["corpus"].files("kept"))
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         histogram, summary, seen = HISTOGRAM.to_frame(), SUMMARY.to_frame(), 0
@@ -76,14 +74,13 @@ class Statistics(Work):
 
     def _few(self, summaries: pl.DataFrame) -> list[str]:
         """Return the domains with the most documents; equal ones by name."""
-        first = summaries.filter(pl.col("group") == "domain").with_columns(
-            whole=pl.col("documents") + pl.col("missing")
-        )
-        by_measure = first.group_by("key", "measure").agg(pl.sum("whole"))
         return (
-            by_measure.group_by("key")
-            .agg(pl.max("whole"))
-            .sort("whole", "key", descending=[True, False])
+            summaries.filter(pl.col("group") == "domain")
+            .group_by("key", "measure")
+            .agg(documents=pl.sum("documents") + pl.sum("missing"))
+            .group_by("key")
+            .agg(pl.max("documents"))
+            .sort("documents", "key", descending=[True, False])
             .head(self.domains)["key"]
             .to_list()
         )
@@ -99,18 +96,16 @@ def bin_low() -> pl.Expr:
 def _batches(file: Path) -> Iterator[pl.DataFrame]:
     """Yield source, domain and the measured numbers of a shard's documents, as float64 (truth as 0 and 1)."""
     host = pl.col("url").str.extract(r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^/@?#]*@)?([^/:?#]+)").str.to_lowercase()
-    with pq.ParquetFile(file) as source:
-        names = [name for name in ("source", "url", "why") if name in source.schema_arrow.names]
-        for batch in source.iter_batches(batch_size=ROWS, columns=names):
-            frame = pl.from_arrow(batch)
-            assert isinstance(frame, pl.DataFrame)
-            why = frame.schema.get("why")
-            measured = [
-                pl.col("why").struct.field(field.name).cast(pl.Float64).alias(PREFIX + field.name)
-                for field in (why.fields if isinstance(why, pl.Struct) else ())
-                if (field.dtype.is_numeric() or field.dtype == pl.Boolean) and not field.name.endswith("_cluster")
-            ]
-            yield frame.select("source", host.str.strip_prefix("www.").alias("domain"), *measured)
+    names = [name for name in ("source", "url", "why") if name in pq.read_schema(file).names]
+    for batch in batches(file, names, ROWS):
+        frame = pl.DataFrame(batch)
+        why = frame.schema.get("why")
+        measured = [
+            pl.col("why").struct.field(field.name).cast(pl.Float64).alias(PREFIX + field.name)
+            for field in (why.fields if isinstance(why, pl.Struct) else ())
+            if (field.dtype.is_numeric() or field.dtype == pl.Boolean) and not field.name.endswith("_cluster")
+        ]
+        yield frame.select("source", host.str.strip_prefix("www.").alias("domain"), *measured)
 
 
 def _long(frame: pl.DataFrame, fate: str) -> pl.DataFrame:

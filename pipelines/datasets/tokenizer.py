@@ -1,6 +1,6 @@
-"""The tokenizer step: a byte-level BPE trained on a corpus, or a directory of the user's own.
+"""The tokenizer step: a byte-level BPE trained on a corpus, or a directory that the user names.
 
-Byte-level: every text, of any language, broken or not, becomes tokens and comes back unchanged, and there is no
+Byte-level: every text, in any language and however broken, is encoded and decoded without a change, and there is no
 unknown token. The result is a directory that transformers, vLLM and TRL load as they load any fast tokenizer.
 """
 
@@ -12,18 +12,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-import pyarrow.parquet as pq
 from pydantic import Field
 
+from windtunnel.pipelines.shards.reader import batches, stored_text_bytes
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_text, writing
 from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.schemas.work import Counts, Work
 
 END_OF_TEXT = "<|endoftext|>"
-CHAT = ("<|im_start|>", "<|im_end|>")  # so that a model trained here can be tuned to talk in ChatML
+CHAT = ("<|im_start|>", "<|im_end|>")  # so that a model trained here can be tuned for chat in ChatML
 FOLDER = "tokenizer"
 SMALLEST = 256 + 1 + len(CHAT)
 PIECE = 1 << 16  # characters; a document of 50 MB taken whole needs gigabytes, and may be many times `max_bytes`
+BATCH_DOCUMENTS = 256
 BYTES_PER_ID = 5_000  # the last merge of a vocabulary of 4,096 still counts hundreds of times in 20 MB
 
 # Words with their leading space, digits in ones and twos (small vocabularies do not waste tokens on numbers), runs of
@@ -83,16 +84,15 @@ class TrainTokenizer(Work):
 
     def _texts(self, corpus: Artifact, counts: Counts) -> Iterator[list[str]]:
         files = corpus.files("kept")
-        below = _share(files, self.max_bytes or BYTES_PER_ID * self.vocabulary) * 2**32
-        for file in files:
-            with pq.ParquetFile(file) as parquet:
-                for batch in parquet.iter_batches(batch_size=256, columns=["id", "text"]):
-                    counts.seen += len(batch)
-                    for key, text in zip(batch["id"].to_pylist(), batch["text"], strict=True):
-                        chosen = [p for i, p in enumerate(_pieces(text.as_py())) if _draw(key, i) < below]
-                        counts.kept += bool(chosen)
-                        counts.bytes += sum(len(piece.encode("utf-8", "surrogatepass")) for piece in chosen)
-                        yield chosen
+        max_bytes = self.max_bytes or BYTES_PER_ID * self.vocabulary
+        below = min(1.0, max_bytes / max(1, sum(map(stored_text_bytes, files)))) * 2**32
+        for batch in (batch for file in files for batch in batches(file, ["id", "text"], BATCH_DOCUMENTS)):
+            counts.seen += len(batch)
+            for key, text in zip(batch["id"].to_pylist(), batch["text"], strict=True):
+                chosen = [p for i, p in enumerate(_pieces(text.as_py())) if _draw(key, i) < below]
+                counts.kept += bool(chosen)
+                counts.bytes += sum(len(piece.encode("utf-8", "surrogatepass")) for piece in chosen)
+                yield chosen
         if left_out := counts.seen - counts.kept:
             counts.dropped["beyond_max_bytes"] = left_out
 
@@ -144,9 +144,9 @@ def read_config(directory: Path) -> dict[str, object]:
 
 
 def write_directory(tokenizer_json: str, out: Path) -> None:
-    """Write a transformers fast tokenizer directory around a tokenizer of ours.
+    """Write a fast tokenizer directory of transformers around a trained tokenizer.
 
-    By hand, as JSON: importing transformers takes longer than training the tokenizer does.
+    The files are written as JSON: importing transformers takes longer than training the tokenizer.
     """
     special = {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT, "pad_token": END_OF_TEXT}
     config = {
@@ -183,13 +183,3 @@ def _draw(key: str, place: int) -> int:
     from blake3 import blake3
 
     return int((blake3(f"{key} {place}".encode()).hexdigest() if place else key)[:8], 16)
-
-
-def _share(files: list[Path], max_bytes: int) -> float:
-    """Return the share of documents whose text comes to about `max_bytes`, from Parquet footers alone."""
-    total = 0
-    for file in files:
-        footer = pq.read_metadata(file)
-        column = footer.schema.to_arrow_schema().names.index("text")
-        total += sum(footer.row_group(g).column(column).total_uncompressed_size for g in range(footer.num_row_groups))
-    return min(1.0, max_bytes / max(total, 1))

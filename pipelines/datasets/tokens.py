@@ -5,13 +5,13 @@ tokens/NNNNN.ds.index  u64 a document: the cumulative end of its tokens
 documents/NNNNN.parquet  id, source, lang, bytes, tokens, text_hash; row i is entry i of the index
 
 The end-of-text token follows each document and is counted in its tokens. datatrove's DatatroveFolderDataset reads the
-`tokens` folder as it is. Corpora made from one another hold the same texts for the most part: a text that the tokens of
-the larger corpus hold already is copied from there.
+`tokens` folder as it is. Corpora made from one another share most of their texts: the tokens of a text that was encoded
+for the larger corpus are copied from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
@@ -22,9 +22,11 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 
 from windtunnel.pipelines.datasets.tokenizer import FOLDER
+from windtunnel.pipelines.shards.reader import ShardWork, batches
+from windtunnel.pipelines.shards.writer import shard_writer
 from windtunnel.schemas.artifact import Artifact, writing
 from windtunnel.schemas.errors import InputError
-from windtunnel.schemas.work import Counts, Work
+from windtunnel.schemas.work import Counts
 
 if TYPE_CHECKING:
     from windtunnel.trainer.data.encoder import Encoder
@@ -44,22 +46,22 @@ BATCH_DOCUMENTS = 512
 LARGEST_U16 = 1 << 16
 
 
-class Tokens(Work):
+class Tokens(ShardWork):
     """Encode a corpus (input role `corpus`) with a tokenizer (role `tokenizer`), one task a shard of the corpus.
 
-    Role `known`, if given: the tokens, by the same tokenizer, of a corpus that this one was made from. A text that the
-    shard of the same number holds is copied from it; the bytes written are the same with and without. 32 bytes a
-    document of that shard stay in memory for it.
+    Role `known`, if given: the tokens, by the same tokenizer, of a corpus that this one was made from. Tokens of texts
+    in its shard of the same number are copied; the bytes written are the same with and without it. Memory: 32 bytes a
+    document of that shard.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
+    shards_of: ClassVar[tuple[str, str]] = ("corpus", "kept")
     aids: ClassVar[frozenset[str]] = frozenset({"known"})
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
-        files = inputs["corpus"].files("kept")
-        if not files:
-            raise InputError(f"{inputs['corpus'].path.name}: the corpus has no shard in kept/")
-        return len(files)
+        if number := super().shards(inputs):
+            return number
+        raise InputError(f"{inputs['corpus'].path.name}: the corpus has no shard in kept/")
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         from windtunnel.trainer.data.encoder import open_encoder
@@ -73,25 +75,21 @@ class Tokens(Work):
         ends: list[np.ndarray] = []
         with (
             writing(out / "tokens" / f"{name}.ds") as tokens_file,
-            writing(out / "documents" / f"{name}.parquet") as sidecar_file,
+            tokens_file.open("wb") as handle,
+            shard_writer(out, "documents", rank, SIDECAR) as sidecar,
         ):
-            with (
-                tokens_file.open("wb") as handle,
-                pq.ParquetWriter(sidecar_file, SIDECAR, compression="zstd") as sidecar,
-            ):
-                for batch in _batches(corpus):
-                    hashes = b"".join(blake3(text.as_buffer()).digest(HASH_BYTES) for text in batch["text"])
-                    old = known.find(hashes) if known else [None] * len(batch)
-                    lengths = _write_tokens(batch, old, encoder, dtype, handle)
-                    table = _rows(batch, lengths, hashes)
-                    copied += sum(ids is not None for ids in old)
-                    counts.seen += len(batch)
-                    kept = table.filter(pa.array(lengths > 1))  # nothing but end-of-text: an empty document
-                    counts.kept += len(kept)
-                    counts.bytes += int(kept["bytes"].to_numpy().sum())
-                    counts.tokens += int(lengths[lengths > 1].sum())
-                    ends.append(lengths[lengths > 1])
-                    sidecar.write_table(kept)
+            for batch in batches(corpus, ["id", "text", "source", "lang"], BATCH_DOCUMENTS):
+                hashes = b"".join(blake3(text.as_buffer()).digest(HASH_BYTES) for text in batch["text"])
+                old = known.find(hashes) if known else [None] * len(batch)
+                lengths = _write_tokens(batch, old, encoder, dtype, handle)
+                copied += sum(ids is not None for ids in old)
+                counts.seen += len(batch)
+                kept = _rows(batch, lengths, hashes).filter(pa.array(lengths > 1))  # 1: end-of-text of an empty text
+                counts.kept += len(kept)
+                counts.bytes += int(kept["bytes"].to_numpy().sum())
+                counts.tokens += int(lengths[lengths > 1].sum())
+                ends.append(lengths[lengths > 1])
+                sidecar.write_table(kept)
         if empty := counts.seen - counts.kept:
             counts.dropped["empty"] = empty
         if known:
@@ -139,12 +137,6 @@ def _whole(hashes: pa.FixedSizeBinaryArray) -> pa.Buffer:
 def _halves(hashes: bytes) -> tuple[np.ndarray, np.ndarray]:
     high, low = np.frombuffer(hashes, "<u8").reshape(-1, 2).T
     return np.ascontiguousarray(high), np.ascontiguousarray(low)
-
-
-def _batches(file: Path) -> Iterator[pa.RecordBatch]:
-    columns = ["id", "text", "source", "lang"]
-    with pq.ParquetFile(file) as parquet:
-        yield from parquet.iter_batches(batch_size=BATCH_DOCUMENTS, columns=columns)
 
 
 def _write_tokens(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pyarrow.parquet as pq
 
-from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.pipelines.shards.reader import BATCH_ROWS, batches
+from windtunnel.pipelines.shards.writer import shard_writer
+from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.records import DOCUMENT
 from windtunnel.schemas.work import Counts, Work
 
@@ -16,9 +18,10 @@ from windtunnel.schemas.work import Counts, Work
 class Union(Work):
     """Copy `kept/` of every input into `documents/`, or `rows/` into `rows/`, one task a shard.
 
-    `order`: the roles as they follow one another, since the first of duplicates stays; by name where it is empty.
+    `order`: the roles in the order of their shards, by name where it is empty; the first of duplicates stays.
     """
 
+    version: ClassVar[int] = 2
     folder: Literal["kept", "rows"] = "kept"
     order: tuple[str, ...] = ()
 
@@ -32,17 +35,12 @@ class Union(Work):
         return [file for role in self.order or sorted(inputs) for file in inputs[role].files(self.folder)]
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        counts = Counts()
-        with pq.ParquetFile(self._files(inputs)[rank]) as source:
-            schema = DOCUMENT if self.folder == "kept" else source.schema_arrow  # documents lose their `why`
-            target = "documents" if self.folder == "kept" else self.folder
-            with (
-                writing(out / target / f"{rank:05d}.parquet") as path,
-                pq.ParquetWriter(path, schema, compression="zstd") as writer,
-            ):
-                for batch in source.iter_batches(batch_size=1024, columns=schema.names):
-                    writer.write_batch(batch.cast(schema))
-                    counts.seen += batch.num_rows
-                    counts.kept += batch.num_rows
-                    counts.bytes += batch.nbytes
+        counts, path = Counts(), self._files(inputs)[rank]
+        schema = DOCUMENT if self.folder == "kept" else pq.read_schema(path)  # documents lose their `why`
+        with shard_writer(out, "documents" if self.folder == "kept" else "rows", rank, schema) as writer:
+            for batch in batches(path, schema.names, BATCH_ROWS):
+                writer.write_batch(batch.cast(schema))
+                counts.seen += batch.num_rows
+                counts.bytes += batch.nbytes
+        counts.kept = counts.seen
         return counts

@@ -1,35 +1,36 @@
-"""Lines and paragraphs that a Bloom filter has seen are taken out: one pass, memory fixed beforehand."""
+"""Repeated lines and paragraphs found by a Bloom filter: one pass, memory fixed beforehand."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 
-from windtunnel.pipelines.dedup._dedup import Add, Dedup
-from windtunnel.pipelines.dedup.matching.clusters import write_decisions
-from windtunnel.pipelines.shards.survivors import alive_rows, batches, text_buffers
-from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.pipelines.dedup._dedup import Add, Dedup, inputs_of
+from windtunnel.pipelines.features.buffers import text_buffers
+from windtunnel.pipelines.features.folding import table
+from windtunnel.pipelines.shards.reader import BATCH_ROWS, Shard, stored_text_bytes
+from windtunnel.pipelines.shards.writer import replaced, shard_writer, write_drops
+from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.plugin import make
 from windtunnel.schemas.work import Counts, Work
 
 
 class BloomDedup(Dedup):
-    """Removes units of text seen before, as Dolma and DCLM (BFF) do.
+    """Removes units of text that occurred before, as Dolma and DCLM (BFF) do.
 
-    `false_positives`: the chance that new text is taken for seen, at most, once all is in the filter. `filters`: into
-    how many runs of shards the corpus is cut; each has a filter of its own and is one task, so that several tell less
-    and run side by side (DCLM took up to 32). `megabytes`: what a filter may take; needing more is an error.
-    `expected`: keys a filter will hold; by default the most that the text's bytes can make.
-    What is left of a document must hold `min_words` words.
+    `false_positives`: probability that new text is removed, at most, once all keys are in the filter. `filters`: number
+    of runs of shards that the corpus is cut into; each has its own filter and is one task: several run in parallel
+    and find less (DCLM took up to 32). `megabytes`: limit for a filter; needing more is an error. `expected`: number of
+    keys of a filter; by default the most that the text's bytes can make. What is left of a document must have
+    `min_words` words.
     """
 
     edits: ClassVar[bool] = True
@@ -45,23 +46,22 @@ class BloomDedup(Dedup):
 
     @abstractmethod
     def keys_of(self, size: int) -> int:
-        """Return how many keys text of so many bytes makes at most, in practice."""
+        """Return how many keys text of `size` bytes makes at most, in practice."""
 
     def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None, measures: Sequence[Any] = ()) -> Any:
-        read = {"documents": documents} if decisions is None else {"documents": documents, "decisions": decisions}
         name = f"{self.name}:{corpus}"
         work = BloomFilter(method={self.name: self.model_dump(mode="json")}, reason=self.name, step=name)
-        return add(name, work, read)
+        return add(name, work, inputs_of(documents, decisions))
 
 
 class BloomFilter(Work):
-    """Runs the documents of a run of shards through one filter, in order.
+    """Pass the documents of a run of shards through one filter, in order.
 
-    Writes `documents/`, `decisions/` (a document with nothing left, or too little, is dropped with its text whole).
-    State: the filter, whatever the number of documents.
+    Writes `documents/` and `decisions/`; a document of which too little is left is dropped and keeps its whole text.
+    Memory: the filter, whatever the number of documents.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     method: dict[str, Any]
     reason: str
     step: str
@@ -79,20 +79,19 @@ class BloomFilter(Work):
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         files = inputs["documents"].files("documents")
         tasks = self.shards(inputs)
-        mine = range(len(files) * rank // tasks, len(files) * (rank + 1) // tasks)
-        bits, hashes = self._filter([files[shard] for shard in mine])
-        parts = [self._shard(inputs, out, shard, bits, hashes) for shard in mine]
-        whole = Counts.total(parts)
+        shards = range(len(files) * rank // tasks, len(files) * (rank + 1) // tasks)
+        bits, hashes = self._filter([files[shard] for shard in shards])
+        counts = Counts.total([self._shard(inputs, out, shard, bits, hashes) for shard in shards])
         share = float(np.bitwise_count(bits).sum()) / (64 * len(bits))  # numpy 2
-        whole.notes["most_false_positives_ppm"] = round(1e6 * share**hashes)
-        return whole
+        counts.notes["most_false_positives_ppm"] = round(1e6 * share**hashes)
+        return counts
 
     def _filter(self, files: list[Path]) -> tuple[np.ndarray, int]:
         """Return an empty filter (u64 words) for the text of some files, and how many bits a key sets."""
         method = self.plugin
-        keys = method.expected or max(1024, method.keys_of(sum(map(_text_bytes, files))))
-        wanted = -keys * math.log(method.false_positives) / math.log(2) ** 2
-        words = 1 << max(4, math.ceil(math.log2(wanted / 64)))
+        keys = method.expected or max(1024, method.keys_of(sum(map(stored_text_bytes, files))))
+        size = -keys * math.log(method.false_positives) / math.log(2) ** 2  # bits
+        words = 1 << max(4, math.ceil(math.log2(size / 64)))
         if words * 8 > method.megabytes << 20:
             raise InputError(
                 f"{method.name}: a filter for {keys} keys takes {words * 8 >> 20} MB, {method.megabytes} are allowed: "
@@ -100,36 +99,28 @@ class BloomFilter(Work):
             )
         return np.zeros(words, np.uint64), max(1, round(-math.log2(method.false_positives)))
 
-    def _shard(self, inputs: Mapping[str, Artifact], out: Path, shard: int, bits: np.ndarray, hashes: int) -> Counts:
-        source, alive = inputs["documents"].files("documents")[shard], alive_rows(inputs, shard)
-        schema, gone, notes, first = pq.read_schema(source), [np.empty(0, bool)], [0, 0, 0], 0
-        with (
-            writing(out / "documents" / f"{shard:05d}.parquet") as partial,
-            pq.ParquetWriter(partial, schema, compression="zstd") as writer,
-        ):
-            for rows in batches(source, schema.names):
-                living = np.ones(rows.num_rows, bool) if alive is None else alive[first : first + rows.num_rows]
-                edited, dropped, found = self._batch(rows, living, bits, hashes)
-                writer.write_batch(edited.cast(schema))
-                gone.append(dropped)
-                notes = [a + b for a, b in zip(notes, found, strict=True)]
-                first += rows.num_rows
-        ids = pq.read_table(source, columns=["id"])["id"]
-        counts = write_decisions(inputs, out, shard, ids, np.concatenate(gone), self.reason, self.step)
-        names = ("documents_cut", "units_cut", "bytes_cut")
-        return counts.model_copy(update={"notes": dict(zip(names, notes, strict=True))})
+    def _shard(self, inputs: Mapping[str, Artifact], out: Path, rank: int, bits: np.ndarray, hashes: int) -> Counts:
+        shard, drop, cuts = Shard(inputs, rank), [np.empty(0, bool)], np.zeros(3, np.int64)
+        with shard_writer(out, "documents", rank, shard.schema) as writer:
+            for batch in shard.batches(rows=BATCH_ROWS):
+                edited, dropped, batch_cuts = self._batch(batch.rows, batch.alive, bits, hashes)
+                writer.write_batch(edited.cast(shard.schema))
+                drop.append(dropped)
+                cuts += batch_cuts
+        counts = write_drops(shard, out, rank, np.concatenate(drop), self.reason, self.step)
+        notes = dict(zip(("documents_cut", "units_cut", "bytes_cut"), cuts.tolist(), strict=True))
+        return counts.model_copy(update={"notes": notes})
 
     def _batch(
-        self, rows: pa.RecordBatch, living: np.ndarray, bits: np.ndarray, hashes: int
+        self, rows: pa.RecordBatch, alive: np.ndarray, bits: np.ndarray, hashes: int
     ) -> tuple[pa.RecordBatch, np.ndarray, tuple[int, int, int]]:
-        """Return (rows with units taken out, bool a row to drop, documents, units and bytes cut)."""
-        from windtunnel.pipelines.features.folding import table
+        """Return (rows with units cut out, bool a row to drop, documents, units and bytes cut)."""
         from windtunnel.pipelines.features.kernels.bloom import filter_texts
 
         how = self.plugin.filtering()
         data, offsets = text_buffers(rows.column("text"))
-        given = (how["ngram"], how["paragraph"], how["threshold"], how["whole"], how["shortest"])
-        held, new, state, removed, kept = filter_texts(data, offsets, living, *table(), *given, bits, hashes)
+        parameters = (how["ngram"], how["paragraph"], how["threshold"], how["whole"], how["shortest"])
+        text, new, state, removed, kept = filter_texts(data, offsets, alive, *table(), *parameters, bits, hashes)
         changed = np.flatnonzero(state == 1)
         dropped = state == 2
         if not len(changed):
@@ -139,23 +130,8 @@ class BloomFilter(Work):
             if kept[row] < max(1, self.plugin.min_words):
                 dropped[row] = True
             else:
-                texts[row] = bytes(held[new[row] : new[row + 1]]).decode("utf-8", "replace").strip()
+                texts[row] = bytes(text[new[row] : new[row + 1]]).decode("utf-8", "replace").strip()
         cut = changed[~dropped[changed]]
-        place = rows.schema.get_field_index("text")
-        field = rows.schema.field(place)
-        edited = rows.set_column(place, field, pa.array(texts, field.type))
         before = int(np.diff(offsets)[cut].sum())
         after = sum(len(texts[row].encode()) for row in cut)
-        return edited, dropped, (len(cut), int(removed[cut].sum()), before - after)
-
-
-def _text_bytes(path: Path) -> int:
-    """Return the uncompressed bytes of the text column, from the file's footer."""
-    footer = pq.read_metadata(path)
-    place = next(_text_columns(footer))
-    groups = (footer.row_group(group).column(place) for group in range(footer.num_row_groups))
-    return sum(column.total_uncompressed_size for column in groups)
-
-
-def _text_columns(footer: Any) -> Iterator[int]:
-    return (i for i in range(footer.num_columns) if footer.schema.column(i).path == "text")
+        return replaced(rows, "text", texts), dropped, (len(cut), int(removed[cut].sum()), before - after)

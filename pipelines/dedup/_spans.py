@@ -1,60 +1,44 @@
-"""Repeated spans of text: runs of units whose keys meet are found by the same sort-and-join, and cut out.
+"""Repeated spans of text: runs of units with equal keys are joined by sorting, as documents are, and cut out.
 
-A span that stands in several places stays in the first one, in corpus order; with an index, in none.
+The first occurrence of a span in the corpus stays; with an index, no occurrence of a span that the index has.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from windtunnel.pipelines.dedup._dedup import Add, Dedup, apart
-from windtunnel.pipelines.dedup.matching import band_keys
+from windtunnel.pipelines.dedup._dedup import Add, IndexedDedup, KeyWork, Signed, apart, inputs_of
 from windtunnel.pipelines.dedup.matching.band_keys import read_arrays
-from windtunnel.pipelines.dedup.matching.clusters import write_decisions
 from windtunnel.pipelines.dedup.matching.join import SpanJoin
-from windtunnel.pipelines.dedup.matching.key_index import INDEX, as_folders, check_indexes, index_notes
-from windtunnel.pipelines.features.folding import FOLDING
-from windtunnel.pipelines.shards.survivors import (
-    alive_rows,
-    batches,
-    check_column,
-    column,
-    stored_columns,
-    survivors,
-    text_buffers,
-)
-from windtunnel.schemas.artifact import Artifact, canonical_json, write_text, writing
-from windtunnel.schemas.work import Counts, Work
+from windtunnel.pipelines.features.buffers import text_buffers
+from windtunnel.pipelines.features.folding import FOLDING, table
+from windtunnel.pipelines.shards.columns import column
+from windtunnel.pipelines.shards.reader import BATCH_ROWS, Batch, Shard, ShardWork
+from windtunnel.pipelines.shards.writer import replaced, shard_writer, write_drops, write_table
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.work import Counts
 
 Unit = Literal["sentence", "line", "paragraph", "word"]
 _KINDS = {"sentence": 0, "line": 1, "paragraph": 2, "word": 3}  # as in windtunnel.pipelines.features.kernels.units
 
 
-class SpanDedup(Dedup):
-    """Cuts out what stands elsewhere. What is left of a document must hold `min_words` words and `min_units` units.
+class SpanDedup(IndexedDedup):
+    """Cut repeated spans out. What is left of a document must have `min_words` words and `min_units` units.
 
-    `min_span_words`: a cut of fewer words is not made. `within` and `index`: as for other methods.
+    `min_span_words`: a cut of fewer words is not made.
     """
 
     edits: ClassVar[bool] = True
     min_words: int = Field(50, ge=0)
     min_units: int = Field(3, ge=0)
     min_span_words: int = Field(0, ge=0)
-    within: str | None = None
-    index: str | tuple[str, ...] | None = None
-
-    @field_validator("within")
-    @classmethod
-    def _known_column(cls, name: str | None) -> str | None:
-        return None if name is None else check_column(name)
 
     @property
     @abstractmethod
@@ -62,21 +46,16 @@ class SpanDedup(Dedup):
         """Return (what a unit is, how many make a span)."""
 
     def comparable(self) -> dict[str, Any]:
-        """Return the parameters that keys of an index must share with ours."""
-        return _parameters(*self.shape, self.within)
+        return _comparable(*self.shape, self.within)
 
     def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None, measures: Sequence[Any] = ()) -> Any:
-        read = {"documents": documents} if decisions is None else {"documents": documents, "decisions": decisions}
-        fingerprint = check_indexes(as_folders(self.index), self.comparable())
+        read, join = inputs_of(documents, decisions), SpanJoin(**self.joining())
         unit, span = self.shape
-        sign = SpanSign(unit=unit, span=span, within=self.within)
-        keys = add(f"{self.name}_sign:{corpus}", sign, read)
-        join = SpanJoin(index=self.index, index_fingerprint=fingerprint)
-        found = add(f"{self.name}_join:{corpus}", join, {"keys": keys})
-        return self.cut_step(add, corpus, read, found)
+        keys = add(f"{self.name}_sign:{corpus}", SpanSign(unit=unit, span=span, within=self.within), read)
+        return self.cut_step(add, corpus, read, add(f"{self.name}_join:{corpus}", join, {"keys": keys}))
 
-    def cut_step(self, add: Add, corpus: str, read: Mapping[str, Any], found: Any) -> Any:
-        """Add the step that cuts what `found` names out of the documents."""
+    def cut_step(self, add: Add, corpus: str, read: Mapping[str, Any], repeated: Any) -> Any:
+        """Add the step that cuts the spans of `repeated` (an artifact with `removed/`) out of the documents."""
         unit, span = self.shape
         cut = Cut(
             reason=self.name,
@@ -87,63 +66,50 @@ class SpanDedup(Dedup):
             min_units=self.min_units,
             min_span_words=self.min_span_words,
         )
-        return add(f"{self.name}:{corpus}", cut, {**read, "found": found})
+        return add(f"{self.name}:{corpus}", cut, {**read, "found": repeated})
 
 
-def _parameters(unit: Unit, span: int, within: str | None) -> dict[str, Any]:
-    """Return what an index of spans was made with, and what one must have been made with to be of use."""
+def _comparable(unit: Unit, span: int, within: str | None) -> dict[str, Any]:
+    """Return the parameters that keys of spans must share."""
     return {"method": "spans", "unit": unit, "span": span, "within": within, "folding": FOLDING}
 
 
-class SpanSign(Work):
-    """Makes the keys of all spans of a shard's living documents; the artifact can serve as an index."""
+class SpanSign(KeyWork):
+    """The keys of all spans of documents."""
 
     version: ClassVar[int] = 3
     unit: Unit
     span: int
     within: str | None = None
 
-    def shards(self, inputs: Mapping[str, Artifact]) -> int:
-        return len(inputs["documents"].files("documents"))
+    def comparable(self) -> dict[str, Any]:
+        return _comparable(self.unit, self.span, self.within)
 
-    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        parts, documents, seen, size = [], 0, 0, 0
-        for key, row, unit, rows, alive, held in self._batches(inputs, rank):
-            parts.append((key, row, unit))
-            documents, seen, size = documents + rows, seen + alive, size + held
-        empty = (np.empty(0, np.uint64), np.empty(0, np.uint32), np.empty(0, np.uint32))
-        key, row, unit = (np.concatenate([empty[i], *(part[i] for part in parts)]) for i in range(3))
-        path = out / band_keys.FOLDER / f"{rank:05d}.arrow"
-        band_keys.write(path, key[np.newaxis], row, None, documents, unit=unit)
-        return Counts(seen=seen, kept=seen, bytes=size, notes={"spans": len(key)})
+    def reads(self) -> tuple[list[str], list[str]]:
+        return ["text", *([self.within] if self.within else [])], []
 
-    def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        parameters = _parameters(self.unit, self.span, self.within)
-        write_text(out / INDEX, canonical_json(index_notes(out, parameters)))
-
-    def _batches(self, inputs: Mapping[str, Artifact], rank: int) -> Iterator[tuple[Any, ...]]:
-        from windtunnel.pipelines.features.folding import table
+    def sign(self, batch: Batch) -> Signed:
         from windtunnel.pipelines.features.kernels.units import span_keys
 
-        kind = _KINDS[self.unit]
-        for batch in survivors(inputs, rank, stored_columns(["text", *([self.within] if self.within else [])])):
-            data, offsets = text_buffers(batch.rows.column("text"))
-            key, row, unit = span_keys(data, offsets, batch.alive, kind, self.span, *table())
-            if self.within:
-                values = column(batch.rows, self.within).take(pa.array(row))
-                key = apart(key[np.newaxis], values)[0]
-            rows, alive = batch.rows.num_rows, int(batch.alive.sum())
-            yield key, (row + batch.first).astype(np.uint32), unit, rows, alive, batch.rows.nbytes
+        data, offsets = text_buffers(batch.rows.column("text"))
+        key, row, unit = span_keys(data, offsets, batch.alive, _KINDS[self.unit], self.span, *table())
+        key = key[np.newaxis]
+        if self.within:
+            key = apart(key, column(batch.rows, self.within).take(pa.array(row)))
+        return Signed(key, (row + batch.first).astype(np.uint32), unit=unit)
+
+    def notes(self, documents: int, keys: int) -> dict[str, float | int | str]:
+        return {"spans": keys}
 
 
-class Cut(Work):
-    """Cuts the named spans out of the documents of a shard, and drops documents of which too little is left.
+class Cut(ShardWork):
+    """Cut spans out of the documents of a shard, and drop documents of which too little is left.
 
     Inputs: `documents`, `decisions` if any, `found` (`removed/*.arrow`: document number, first unit). Writes
     `documents/` (all rows, ids as they were), `decisions/` and `cuts/` (id, bytes before and after).
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reason: str
     step: str
     unit: Unit
@@ -152,87 +118,62 @@ class Cut(Work):
     min_units: int
     min_span_words: int
 
-    def shards(self, inputs: Mapping[str, Artifact]) -> int:
-        return len(inputs["documents"].files("documents"))
-
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        files = inputs["documents"].files("documents")
-        starts = np.cumsum([0, *(pq.read_metadata(file).num_rows for file in files)])
-        spans = _spans_between(inputs["found"], int(starts[rank]), int(starts[rank + 1]))
-        alive = alive_rows(inputs, rank)
-        count = int(starts[rank + 1] - starts[rank])
-        gone, cuts = np.zeros(count, bool), {}
-        schema = pq.read_schema(files[rank])
-        with (
-            writing(out / "documents" / f"{rank:05d}.parquet") as partial,
-            pq.ParquetWriter(partial, schema, compression="zstd") as writer,
-        ):
-            first = 0
-            for rows in batches(files[rank], schema.names):
-                writer.write_batch(self._mended(rows, first, spans, gone, cuts))
-                first += rows.num_rows
-        ids = pq.read_table(files[rank], columns=["id"])["id"]
-        self._write_cuts(out, rank, ids, cuts)
-        counts = write_decisions(
-            inputs, out, rank, ids, gone if alive is None else gone & alive, self.reason, self.step
-        )
+        shard = Shard(inputs, rank)
+        spans = _spans_between(inputs["found"], shard.start, shard.start + shard.rows)
+        drop, cuts = np.zeros(shard.rows, bool), dict[int, tuple[int, int]]()
+        with shard_writer(out, "documents", rank, shard.schema) as writer:
+            for batch in shard.batches(rows=BATCH_ROWS):
+                writer.write_batch(self._without(batch, spans, drop, cuts))
+        rows = sorted(cuts)
+        columns = {
+            "id": shard.ids().take(pa.array(rows, pa.int64())),
+            "bytes_before": pa.array([cuts[row][0] for row in rows], pa.int64()),
+            "bytes_after": pa.array([cuts[row][1] for row in rows], pa.int64()),
+        }
+        write_table(out / "cuts" / f"{rank:05d}.parquet", pa.table(columns))
+        counts = write_drops(shard, out, rank, drop, self.reason, self.step)
         removed = sum(before - after for before, after in cuts.values())
         return counts.model_copy(update={"notes": {"documents_cut": len(cuts), "bytes_cut": removed}})
 
-    def _mended(
-        self, rows: pa.RecordBatch, first: int, spans: dict[int, np.ndarray], gone: np.ndarray, cuts: dict[int, Any]
+    def _without(
+        self, batch: Batch, spans: dict[int, np.ndarray], drop: np.ndarray, cuts: dict[int, tuple[int, int]]
     ) -> pa.RecordBatch:
-        """Return the batch with spans cut out; mark rows of which too little is left, and note what was cut."""
-        here = [row for row in range(rows.num_rows) if first + row in spans]
-        if not here:
+        """Return the rows with spans cut out; mark rows of which too little is left in `drop`, note cuts in `cuts`."""
+        first, rows = batch.first, batch.rows
+        affected = [row for row in range(rows.num_rows) if first + row in spans]
+        if not affected:
             return rows
-        from windtunnel.pipelines.features.folding import table
         from windtunnel.pipelines.features.kernels.units import without_spans
 
         texts = rows.column("text").to_pylist()
         data, offsets = text_buffers(rows.column("text"))
-        for row in here:
+        kind = _KINDS[self.unit]
+        for row in affected:
             start, end = int(offsets[row]), int(offsets[row + 1])
             out = np.empty(end - start, np.uint8)
-            kind, wanted = _KINDS[self.unit], spans[first + row]
             written, left_out, words, units = without_spans(
-                data, start, end, kind, self.span, wanted, self.min_span_words, *table(), out
+                data, start, end, kind, self.span, spans[first + row], self.min_span_words, *table(), out
             )
             if left_out == 0:
                 continue
             if words < max(1, self.min_words) or units < self.min_units:
-                gone[first + row] = True  # the text stays whole in what was dropped
+                drop[first + row] = True  # dropped documents keep their whole text
                 continue
             texts[row] = bytes(out[:written]).decode("utf-8", "replace").strip()
             cuts[first + row] = (end - start, len(texts[row].encode()))
-        place = rows.schema.get_field_index("text")
-        field = rows.schema.field(place)
-        return rows.set_column(place, field, pa.array(texts, field.type))
-
-    def _write_cuts(self, out: Path, rank: int, ids: pa.ChunkedArray, cuts: dict[int, tuple[int, int]]) -> None:
-        where = sorted(cuts)
-        columns = {
-            "id": ids.take(pa.array(where, pa.int64())),
-            "bytes_before": pa.array([cuts[row][0] for row in where], pa.int64()),
-            "bytes_after": pa.array([cuts[row][1] for row in where], pa.int64()),
-        }
-        with writing(out / "cuts" / f"{rank:05d}.parquet") as partial:
-            pq.write_table(pa.table(columns), partial, compression="zstd")
+        return replaced(rows, "text", texts)
 
 
-def _spans_between(found: Artifact, low: int, high: int) -> dict[int, np.ndarray]:
+def _spans_between(removed: Artifact, low: int, high: int) -> dict[int, np.ndarray]:
     """Return the first units of spans to cut, sorted, by row of the shard whose documents are numbered low to high."""
-    documents, units = [], []
-    for file in found.files("removed", ".arrow"):
+    documents, units = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for file in removed.files("removed", ".arrow"):
         arrays, _ = read_arrays(file)
-        cut = slice(*np.searchsorted(arrays["document"], [low, high]))
-        documents.append(arrays["document"][cut].astype(np.int64))
-        units.append(arrays["unit"][cut])
-    document, unit = (
-        np.concatenate([np.empty(0, np.int64), *documents]),
-        np.concatenate([np.empty(0, np.uint32), *units]),
-    )
+        part = slice(*np.searchsorted(arrays["document"], [low, high]))
+        documents.append(arrays["document"][part].astype(np.int64))
+        units.append(arrays["unit"][part].astype(np.int64))
+    document, unit = np.concatenate(documents), np.concatenate(units)
     order = np.lexsort((unit, document))
-    document, unit = document[order], unit[order].astype(np.int64)
-    rows, at = np.unique(document, return_index=True)
-    return dict(zip((rows - low).tolist(), np.split(unit, at[1:]), strict=True)) if len(rows) else {}
+    rows, at = np.unique(document[order], return_index=True)
+    return dict(zip((rows - low).tolist(), np.split(unit[order], at[1:]), strict=True)) if len(rows) else {}

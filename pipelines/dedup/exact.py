@@ -10,16 +10,18 @@ import pyarrow.compute as pc
 from blake3 import blake3
 from pydantic import field_validator
 
-from windtunnel.pipelines.dedup._dedup import KeyedDedup, Sign
+from windtunnel.pipelines.dedup._keyed import KeyedDedup, Sign
+from windtunnel.pipelines.features.buffers import text_buffers
 from windtunnel.pipelines.features.folding import FOLDING
-from windtunnel.pipelines.shards.survivors import check_column, column, text_buffers
+from windtunnel.pipelines.features.word_hashes import word_hashes
+from windtunnel.pipelines.shards.columns import check_column, column
 
 
 class Exact(KeyedDedup):
     """Documents with the same value of `by` are duplicates, compared by 128 bits of BLAKE3.
 
-    `by` is `text`, `url`, any other column or `meta.KEY`; documents without a value have no duplicates; an empty
-    one, as CSV files write what is missing, is no value.
+    `by` is `text`, `url`, any other column or `meta.KEY`. Documents without a value have no duplicates; an empty
+    string counts as no value, since CSV files write missing values so.
     `normalise` compares text by its words (lower case, numbers as 0, without punctuation and diacritics).
     """
 
@@ -54,36 +56,26 @@ class ExactSign(Sign):
     def columns(self) -> list[str]:
         return [self.exact.by]
 
-    def nothing(self) -> tuple[np.ndarray, np.ndarray | None]:
-        return np.empty((1, 0), np.uint64), np.empty(0, np.uint64)
-
     def keys(self, rows: pa.RecordBatch, alive: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         values = column(rows, self.exact.by)
         if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
             values = values.cast(pa.string())
         present = np.asarray(values.is_valid())
         if self.exact.by != "text":
-            present = present & np.asarray(pc.binary_length(values).fill_null(0)).astype(bool)  # type: ignore[attr-defined]
+            present = present & np.asarray(pc.binary_length(values).fill_null(0)).astype(bool)
         if self.exact.normalise:
-            halves = _word_hashes(values, alive & present)
+            halves = word_hashes(values, alive & present)
             present = present & halves.any(axis=1)  # text without a word has no duplicates
         else:
             halves = _byte_hashes(values, alive & present)
         return halves[:, 0][np.newaxis], halves[:, 1], present
 
 
-def _byte_hashes(values: pa.Array, wanted: np.ndarray) -> np.ndarray:
+def _byte_hashes(values: pa.Array, alive: np.ndarray) -> np.ndarray:
+    """Return 128 bits of BLAKE3 (u64[n, 2]) of each value; zero where `alive` is false."""
     data, offsets = text_buffers(values)
-    held = memoryview(data)  # type: ignore[arg-type]
+    text = memoryview(data)  # type: ignore[arg-type]
     digests = bytearray(16 * len(values))
-    for i in np.flatnonzero(wanted):
-        digests[16 * i : 16 * i + 16] = blake3(held[offsets[i] : offsets[i + 1]]).digest(16)
+    for i in np.flatnonzero(alive):
+        digests[16 * i : 16 * i + 16] = blake3(text[offsets[i] : offsets[i + 1]]).digest(16)
     return np.frombuffer(bytes(digests), np.uint64).reshape(-1, 2)
-
-
-def _word_hashes(values: pa.Array, wanted: np.ndarray) -> np.ndarray:
-    from windtunnel.pipelines.features.folding import table
-    from windtunnel.pipelines.features.kernels.minhash import document_hashes
-
-    data, offsets = text_buffers(values)
-    return document_hashes(data, offsets, wanted, *table())

@@ -8,21 +8,21 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from windtunnel.pipelines.dedup._dedup import KeyedDedup, Sign
-from windtunnel.pipelines.features.folding import FOLDING, Normalisation
-from windtunnel.pipelines.shards.survivors import text_buffers
+from windtunnel.pipelines.dedup._keyed import KeyedDedup, Sign
+from windtunnel.pipelines.features.buffers import text_buffers
+from windtunnel.pipelines.features.folding import FOLDING, Normalisation, table
 
-HASHES = 112  # 14 bands of 8: what FineWeb takes
-CLOSE = 0.005  # how far the midpoint of bands x rows may lie from the threshold asked for
+HASHES = 112  # 14 bands of 8, as in FineWeb
+CLOSE = 0.005  # how far the midpoint of bands x rows may lie from the threshold
 
 
 class Minhash(KeyedDedup):
     """Documents whose signatures agree in a band are near-duplicates (Broder 1997; defaults as in FineWeb).
 
     `threshold` is the Jaccard similarity of word `ngram` sets at which the chance of being found rises,
-    (1/bands)^(1/rows): it chooses bands and rows when those are not given, and is checked against them when they are.
+    (1/bands)^(1/rows): it determines bands and rows when they are not given, and is checked against them when they are.
     A document with fewer than `ngram` words has no signature and is kept; it is counted as `without_key`.
-    `words: exact` takes datatrove's tokens and 64-bit hash family: signatures equal datatrove's bit for bit.
+    `words: exact` uses datatrove's tokens and 64-bit hash family: signatures equal datatrove's bit for bit.
     """
 
     version: ClassVar[int] = 2
@@ -62,8 +62,8 @@ class Minhash(KeyedDedup):
         chosen = self.model_dump(mode="json", include={"ngram", "seed", "words", "normalise", "within"})
         bands, rows = self.shape
         exact = self.words == "exact"
-        made = {"hash": self.hash, "folding": 0} if exact else {"hash": "multiply-add 32", "folding": FOLDING}
-        return {"method": "minhash", "bands": bands, "rows": rows, **made, **chosen}
+        family = {"hash": self.hash, "folding": 0} if exact else {"hash": "multiply-add 32", "folding": FOLDING}
+        return {"method": "minhash", "bands": bands, "rows": rows, **family, **chosen}
 
 
 class MinhashSign(Sign):
@@ -78,9 +78,6 @@ class MinhashSign(Sign):
     @property
     def columns(self) -> list[str]:
         return ["text"]
-
-    def nothing(self) -> tuple[np.ndarray, np.ndarray | None]:
-        return np.empty((self.minhash.shape[0], 0), np.uint64), None
 
     def keys(self, rows: pa.RecordBatch, alive: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         minima, counts = signatures_of(self.minhash, rows.column("text"), alive)
@@ -99,7 +96,6 @@ def signatures_of(minhash: Minhash, texts: pa.Array, alive: np.ndarray) -> tuple
         bands, rows = minhash.shape
         parameters = reference.Parameters(bands * rows, minhash.ngram, minhash.seed, minhash.hash, minhash.normalise)
         return reference.signatures(parameters, texts, alive)
-    from windtunnel.pipelines.features.folding import table
     from windtunnel.pipelines.features.kernels.minhash import signatures
 
     data, offsets = text_buffers(texts)

@@ -1,4 +1,4 @@
-"""Long repeated substrings: runs of words that stand elsewhere too, found by suffix array or by hashed windows."""
+"""Long repeated substrings: runs of words that occur several times, found by suffix array or by hashed windows."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from windtunnel.pipelines.dedup._dedup import Add
+from windtunnel.pipelines.dedup._dedup import Add, inputs_of
 from windtunnel.pipelines.dedup._spans import SpanDedup, Unit
 from windtunnel.pipelines.dedup.matching.join import write_removed
-from windtunnel.pipelines.shards.survivors import survivors, text_buffers
+from windtunnel.pipelines.features.buffers import text_buffers
+from windtunnel.pipelines.features.folding import table
+from windtunnel.pipelines.shards.reader import BATCH_ROWS, Shard, ShardWork
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import InputError
-from windtunnel.schemas.work import Counts, Work
+from windtunnel.schemas.work import Counts
 
 SUFFIXES = 1 << 29  # words a shard that fit into the suffix array's 31-bit byte positions
 
 
 class Substring(SpanDedup):
-    """Every run of `tokens` words that stands at an earlier place is cut out (Lee et al. 2022, 50 tokens).
+    """Every run of `tokens` words that occurs at an earlier place is cut out (Lee et al. 2022, 50 tokens).
 
     Words are compared normalised. `scope: shard` searches each shard by itself with a suffix array, which compares
     words and not hashes; `scope: corpus` joins the 64-bit hashes of all windows, at 16 bytes of disk a word.
@@ -45,13 +47,14 @@ class Substring(SpanDedup):
     def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None, measures: Sequence[Any] = ()) -> Any:
         if self.scope == "corpus":
             return super().steps(add, corpus, documents, decisions, measures)
-        read = {"documents": documents} if decisions is None else {"documents": documents, "decisions": decisions}
-        found = add(f"{self.name}_suffixes:{corpus}", Suffixes(tokens=self.tokens), read)
-        return self.cut_step(add, corpus, read, found)
+        read = inputs_of(documents, decisions)
+        return self.cut_step(
+            add, corpus, read, add(f"{self.name}_suffixes:{corpus}", Suffixes(tokens=self.tokens), read)
+        )
 
 
-class Suffixes(Work):
-    """Finds the repeated runs of words of each shard.
+class Suffixes(ShardWork):
+    """Find the repeated runs of words of each shard.
 
     Memory: about 25 bytes a word of the shard (its words as 4-byte numbers, and their suffix array). Writes
     `removed/NNNNN.arrow` as SpanJoin does.
@@ -60,15 +63,11 @@ class Suffixes(Work):
     version: ClassVar[int] = 2
     tokens: int
 
-    def shards(self, inputs: Mapping[str, Artifact]) -> int:
-        return len(inputs["documents"].files("documents"))
-
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        from windtunnel.pipelines.features.folding import table
         from windtunnel.pipelines.features.kernels.suffixes import all_words, repeated
 
-        hashes, documents, seen, size = [], [], 0, 0
-        for batch in survivors(inputs, rank, ["text"]):
+        shard, hashes, documents, seen, size = Shard(inputs, rank), [], [], 0, 0
+        for batch in shard.batches(["text"], BATCH_ROWS):
             data, offsets = text_buffers(batch.rows.column("text"))
             words, counts = all_words(data, offsets, batch.alive, *table())
             hashes.append(words)
@@ -77,18 +76,17 @@ class Suffixes(Work):
         counts = np.concatenate([np.empty(0, np.int64), *documents])
         words, ends = _numbered(np.concatenate([np.empty(0, np.uint64), *hashes]), counts)
         if len(words) > SUFFIXES:
-            raise InputError(f"shard {rank} has {len(words)} words, {SUFFIXES} at most: use `scope: corpus`")
+            raise InputError(f"shard {rank} has {len(words)} words, more than {SUFFIXES}: use `scope: corpus`")
         order = _suffix_array(words)
-        again = repeated(words, order, self.tokens)
-        document = np.searchsorted(ends, again, side="right")
+        places = repeated(words, order, self.tokens)
+        document = np.searchsorted(ends, places, side="right")
         first = np.concatenate([[0], ends[:-1]])[document] if len(ends) else document
-        start = _rows_before(inputs, rank)
-        write_removed(out / "removed" / f"{rank:05d}.arrow", document + start, again - first)
-        return Counts(seen=seen, kept=seen, bytes=size, notes={"repeated_places": len(again)})
+        write_removed(out / "removed" / f"{rank:05d}.arrow", document + shard.start, places - first)
+        return Counts(seen=seen, kept=seen, bytes=size, notes={"repeated_places": len(places)})
 
 
 def _numbered(hashes: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (words as u32 with a number of its own after each document, the end of each document in it)."""
+    """Return (words as u32, each document followed by a number that occurs nowhere else; the end of each document)."""
     distinct, words = np.unique(hashes, return_inverse=True)
     if len(distinct) + len(counts) >= 1 << 32:
         raise InputError("a shard has more than 4 billion different words: use `scope: corpus`")
@@ -113,9 +111,3 @@ def _suffix_array(words: np.ndarray) -> np.ndarray:
         return np.empty(0, np.int32)
     positions = divsufsort(words.astype(">u4").view(np.uint8))
     return (positions[positions % 4 == 0] // 4).astype(np.int32)
-
-
-def _rows_before(inputs: Mapping[str, Artifact], rank: int) -> int:
-    import pyarrow.parquet as pq
-
-    return sum(pq.read_metadata(file).num_rows for file in inputs["documents"].files("documents")[:rank])

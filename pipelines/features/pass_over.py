@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from windtunnel.pipelines.features.buffers import padded_buffers
 from windtunnel.pipelines.features.kernels.columns import COLUMNS
 from windtunnel.pipelines.features.kernels.entry import measure, rewrite_c4
 from windtunnel.pipelines.features.kernels.scratch import FIRST_WORDS, Scratch, make_scratch
 from windtunnel.pipelines.features.kernels.state import C4_UNSPACED, RULE_FIELDS, RULES
 from windtunnel.pipelines.features.kernels.tables import word_table, word_table_with
 from windtunnel.pipelines.features.settings import Settings
-from windtunnel.schemas.errors import InputError
 
 _local = threading.local()  # scratch per thread; it is dropped after a long document
 KEEP_WORDS = 1 << 18
@@ -23,7 +23,7 @@ NO_SPANS, NO_OFFSETS = np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=np.in
 
 def measure_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pl.DataFrame:
     """Return the shared columns (i64) of a text column; raises InputError when it is not UTF-8."""
-    data, offsets = bytes_of(text)
+    data, offsets = padded_buffers(text)
     documents = len(offsets) - 1
     out = np.empty((len(COLUMNS), documents), dtype=np.int64)
     spans, span_offsets = NO_SPANS, NO_OFFSETS
@@ -46,7 +46,7 @@ def measure_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pl.D
 
 def rewrite_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pa.Array:
     """Return the text that C4's line rules leave of every document, as large_string; null becomes empty."""
-    data, offsets = bytes_of(text)
+    data, offsets = padded_buffers(text)
     target = np.zeros(int(offsets[-1] - offsets[0]) + 8, dtype=np.uint8)
     ends = np.zeros(len(offsets), dtype=np.int64)
     rewrite_c4(data, offsets, word_table(), _scratch(settings), _line_buffer(offsets), target, ends[1:])
@@ -66,28 +66,3 @@ def _scratch(settings: Settings, words: int = 0) -> Scratch:
 def _line_buffer(offsets: np.ndarray) -> np.ndarray:
     """Return room for the longest document's longest line; untouched pages of it cost nothing."""
     return np.empty(int(np.diff(offsets).max(initial=0)) + 8, dtype=np.uint8)
-
-
-def bytes_of(text: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (bytes u8, offsets i64[n + 1]) of a text column; null is empty, eight bytes follow the last document."""
-    array = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], pa.large_string())
-    if array.null_count:
-        array = array.fill_null("")
-    if array.type != pa.large_string():
-        array = array.cast(pa.large_string())
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"the text column is not valid UTF-8: {error}") from error
-    if len(array) == 0:
-        return np.zeros(8, dtype=np.uint8), np.zeros(1, dtype=np.int64)
-    _, offsets, data = array.buffers()
-    places = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
-    raw = np.frombuffer(data, dtype=np.uint8) if data is not None and data.size else np.zeros(0, dtype=np.uint8)
-    if len(raw) - places[-1] < 8:  # kernels read eight bytes at a time
-        first = places[0]
-        raw = np.concatenate([raw[first : places[-1]], np.zeros(8, dtype=np.uint8)])
-        places = places - first
-    return raw, places

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 from numba import njit
 
-from windtunnel.pipelines.features.pass_over import bytes_of
+from windtunnel.pipelines.features.buffers import padded_buffers
 from windtunnel.pipelines.features.script_names import script_class
 
 LETTER, WANTED = 1, 2
@@ -21,7 +21,7 @@ def script_shares(text: pa.Array | pa.ChunkedArray, scripts: tuple[str, ...]) ->
 
     Letters are Unicode's category L; marks and digits count on neither side. Scripts are named as in `script_class`.
     """
-    data, offsets = bytes_of(text)
+    data, offsets = padded_buffers(text)
     letters = np.zeros((2, len(offsets) - 1), dtype=np.int64)
     _count(data, offsets, _table(scripts), letters)
     with np.errstate(invalid="ignore"):

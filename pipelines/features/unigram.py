@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 
+from windtunnel.pipelines.features.buffers import padded_buffers
 from windtunnel.pipelines.features.kernels.classes import SPACE
 from windtunnel.pipelines.features.kernels.entry import source_stamp
 from windtunnel.pipelines.features.kernels.memory import pointer
@@ -16,7 +17,6 @@ from windtunnel.pipelines.features.kernels.sentences import split_run
 from windtunnel.pipelines.features.kernels.tables import hash_string, word_table
 from windtunnel.pipelines.features.kernels.unspaced import document_language
 from windtunnel.pipelines.features.kernels.utf8 import ZERO, class_at, hash_bytes
-from windtunnel.pipelines.features.pass_over import bytes_of
 from windtunnel.pipelines.features.word_frequencies import word_counts
 from windtunnel.schemas.errors import InputError
 
@@ -25,7 +25,7 @@ UNSEEN = float(np.log(1e-9))
 
 def mean_log_probability(text: pa.Array, source: str | tuple[tuple[str, int], ...]) -> np.ndarray:
     """Return the mean log-probability of each document's words (f64), 0 for one without words."""
-    data, offsets = bytes_of(text)
+    data, offsets = padded_buffers(text)
     keys, values = _table(source)
     out = np.zeros(len(offsets) - 1, dtype=np.float64)
     longest = int(np.diff(offsets).max(initial=0)) + 8

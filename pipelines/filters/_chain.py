@@ -1,4 +1,4 @@
-"""A list of rules run over batches in memory: the same measure, decide and edit as the steps of a recipe."""
+"""Runs a list of rules over batches in memory, with the measure, decide and edit of a recipe's steps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -30,7 +29,11 @@ class Link(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What a chain made of a batch: its text rewritten where a rule does, a reason or null a row, measured values."""
+    """The result of a chain for one batch.
+
+    `batch`: the rows, with rewritten text. `reasons`: null for rows that stay. `why`: measured values. `edits`: counts
+    of changes by rule.
+    """
 
     batch: pa.RecordBatch
     reasons: pl.Series
@@ -39,10 +42,10 @@ class Judged(NamedTuple):
 
 
 def chain(specs: Sequence[Any], words: str = "fast", language: str = "en") -> list[Link]:
-    """Return a recipe's list of rules as links; raises RecipeError for a wrong one, or one that must see all first."""
+    """Return a list of rules as links; raises RecipeError for a wrong rule, or one that needs all documents first."""
     for name, rule in rules_of(specs):
         if rule.cuts():
-            raise RecipeError(f"rule {name!r} cuts a share of all documents, which batches one by one cannot tell")
+            raise RecipeError(f"rule {name!r} keeps a share of all documents, which is not known from single batches")
     return [
         Link(
             shared_settings(piece.rules, words, language),
@@ -60,17 +63,14 @@ def judge(batch: pa.RecordBatch, links: Sequence[Link], text: str = "text") -> J
     frames: list[pl.DataFrame] = []
     edits: Counter[str] = Counter()
     for link in links:
-        keep = reasons.is_null().to_numpy()
+        alive = reasons.is_null()
         view = batch if text == "text" else batch.append_column("text", batch.column(text))
-        frame = pl.from_arrow(measured(view, link.settings, link.own, keep))
-        assert isinstance(frame, pl.DataFrame)
-        fresh = frame.select(reason=link.verdict).to_series()
-        reasons = reasons.zip_with(~pl.Series(keep), fresh) if not keep.all() else fresh
+        frame = pl.DataFrame(measured(view, link.settings, link.own, alive.to_numpy()))
+        reasons = frame.select(reason=link.verdict).to_series().zip_with(alive, reasons)
         frames.append(frame)
-        keep = reasons.is_null().to_numpy()
-        if link.editor and np.any(keep):
+        if link.editor:
             name, rule = link.editor
-            batch, found = rewritten(batch, rule, keep, text)
-            edits.update({f"{name}.{key}": value for key, value in found.items()})
+            batch, changes = rewritten(batch, rule, reasons.is_null().to_numpy(), text)
+            edits.update({f"{name}.{key}": value for key, value in changes.items()})
     why = merged(frames)
     return Judged(batch, reasons, pl.DataFrame() if why is None else why, dict(edits))

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from windtunnel.pipelines.filters._measure import alive, bounded, rows_at_once
-from windtunnel.pipelines.filters._rule import Rule, rules_of
-from windtunnel.schemas.artifact import Artifact, writing
-from windtunnel.schemas.plugin import make
-from windtunnel.schemas.work import Counts, Work
+from windtunnel.pipelines.filters._rule import Rule
+from windtunnel.pipelines.shards.reader import Shard, ShardWork
+from windtunnel.pipelines.shards.writer import replaced, shard_writer
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.plugin import label, make
+from windtunnel.schemas.work import Counts
 
 
-class Edit(Work):
+class Edit(ShardWork):
     """Rewrite the text of the documents that are still kept; ids stay, dropped documents stay as they were.
 
-    Inputs: documents and decisions. Output: `documents/NNNNN.parquet`, row-aligned. Every rewritten document is counted
-    in the notes, with what the rule says it rewrote.
+    Inputs: documents and decisions. Output: `documents/NNNNN.parquet`, row-aligned. The notes count the rewritten
+    documents and what the rule reports about its changes.
     """
 
     rule: dict[str, Any]
@@ -30,51 +30,33 @@ class Edit(Work):
     def plugins(self) -> list[Rule]:
         return [make(Rule, self.rule)]
 
-    def shards(self, inputs: Mapping[str, Artifact]) -> int:
-        return len(inputs["documents"].files("documents"))
-
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        ((name, rule),) = rules_of([self.rule])
-        keep = alive(inputs["decisions"].files("decisions")[rank])
-        notes: Counter[str] = Counter()
-        start = size = 0
-        with (
-            pq.ParquetFile(inputs["documents"].files("documents")[rank]) as source,
-            writing(out / "documents" / f"{rank:05d}.parquet") as path,
-            pq.ParquetWriter(path, source.schema_arrow, compression="zstd") as writer,
-        ):
-            for batch in whole_rows(source):
-                edited, found = rewritten(batch, rule, keep[start : start + batch.num_rows])
-                start += batch.num_rows
-                size += edited.column("text").nbytes
-                notes.update(found)
-                writer.write_batch(edited.cast(source.schema_arrow))
-        seen = int(keep.sum())
-        counts = Counts(seen=seen, kept=seen, bytes=size, notes={f"{name}.{k}": v for k, v in sorted(notes.items())})
-        return counts.check(f"{name} edits, shard {rank}")
-
-
-def whole_rows(source: pq.ParquetFile, column: str = "text") -> Iterator[pa.RecordBatch]:
-    """Yield all columns in bounded batches; `column` is the one that holds the text."""
-    for group in range(source.metadata.num_row_groups):
-        rows = rows_at_once(source.metadata.row_group(group))
-        for batch in source.iter_batches(batch_size=rows, row_groups=[group]):
-            yield from bounded(batch, column)
+        (rule,) = self.plugins()
+        shard = Shard(inputs, rank)
+        counts, changes = Counts(), Counter[str]()
+        with shard_writer(out, "documents", rank, shard.schema) as writer:
+            for batch in shard.batches():
+                edited, changed = rewritten(batch.rows, rule, batch.alive)
+                writer.write_batch(edited.cast(shard.schema))
+                changes.update(changed)
+                counts.seen += int(batch.alive.sum())
+                counts.bytes += edited.column("text").nbytes
+        counts.kept = counts.seen
+        counts.notes = {f"{label(rule)}.{name}": number for name, number in sorted(changes.items())}
+        return counts.check(f"{label(rule)} edits, shard {rank}")
 
 
 def rewritten(
-    batch: pa.RecordBatch, rule: Rule, keep: np.ndarray | None = None, column: str = "text"
+    batch: pa.RecordBatch, rule: Rule, keep: np.ndarray, column: str = "text"
 ) -> tuple[pa.RecordBatch, dict[str, int]]:
-    """Return the batch with the text of kept rows rewritten, and counts of what was rewritten."""
-    old = batch.column(column)
-    mask = np.ones(batch.num_rows, dtype=bool) if keep is None else keep
-    if not mask.any():
+    """Return the batch with the text of rows where `keep` is true rewritten, and the rule's counts of changes."""
+    if not keep.any():
         return batch, {}
-    part = batch if mask.all() else batch.filter(pa.array(mask))
-    new, found = rule.edit(part)
+    old = batch.column(column)
+    part = batch if keep.all() else batch.filter(pa.array(keep))
+    new, changes = rule.edit(part)
     new = new.cast(old.type)
     if part.num_rows != batch.num_rows:
-        places = np.where(mask, np.cumsum(mask) - 1, len(new) + np.arange(batch.num_rows))
+        places = np.where(keep, np.cumsum(keep) - 1, len(new) + np.arange(batch.num_rows))
         new = pa.concat_arrays([new, old]).take(pa.array(places))
-    place = batch.schema.get_field_index(column)
-    return batch.set_column(place, batch.schema.field(place), new), found
+    return replaced(batch, column, new), changes

@@ -1,1 +1,1 @@
-"""Row-aligned shards: documents, decisions and measurements, read side by side in batches."""
+"""Row-aligned Parquet files of documents, decisions and measured values, read and written in bounded batches."""

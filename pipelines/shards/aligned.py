@@ -1,9 +1,8 @@
-"""Measured values beside the rows they were measured on, a batch at a time."""
+"""Row-aligned files: the rows that belong to a batch of another file, and measured values of several steps in one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import polars as pl
@@ -11,78 +10,73 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError
 
-LATER = "later:"
-_READ_ROWS = 8192
-_BUFFER_BYTES = 1 << 20  # with a buffer and no reading ahead, no column of a row group is in memory whole
+READ_ROWS = 8192
+BUFFER_BYTES = 1 << 20  # a buffered stream without read-ahead never holds a whole column chunk of a row group
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Open a Parquet file for reading in batches; memory does not grow with its row groups."""
+    return pq.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False)
 
 
 class AlignedReader:
-    """A row-aligned file, read by as many rows as the batch beside it has: memory does not follow the file's size."""
+    """Reads a file in step with another file of as many rows; a context manager.
 
-    def __init__(self, path: Path, stack: ExitStack, columns: list[str] | None = None) -> None:
-        file = stack.enter_context(pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False))
-        names = [name for name in file.schema_arrow.names if columns is None or name in columns]
-        self.empty = file.schema_arrow.empty_table().select(names)
-        self._batches = file.iter_batches(batch_size=_READ_ROWS, columns=names)
-        self._held = self.empty
+    Raises InputError when the file does not have `rows` rows.
+    """
+
+    def __init__(self, path: Path, rows: int, columns: Sequence[str] | None = None) -> None:
+        self._file = open_parquet(path)
+        if self._file.metadata.num_rows != rows:
+            self._file.close()
+            raise InputError(
+                f"{path} has {self._file.metadata.num_rows} rows and is not row-aligned with its shard of {rows} "
+                "documents: remove its artifact from the store and run again"
+            )
+        names = self._file.schema_arrow.names if columns is None else list(columns)
+        self._rest = self._file.schema_arrow.empty_table().select(names)
+        self._batches = self._file.iter_batches(READ_ROWS, columns=names, use_threads=False)
+
+    def __enter__(self) -> AlignedReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
 
     def take(self, rows: int) -> pa.Table:
-        """Return the next `rows` rows; fewer are an error, since a row would stand beside another's values."""
-        while self._held.num_rows < rows:
-            batch = next(self._batches, None)
-            if batch is None:
-                raise RuntimeError(f"{rows} rows stand beside {self._held.num_rows}: the files are not row-aligned")
-            self._held = pa.concat_tables([self._held, pa.Table.from_batches([batch], self.empty.schema)])
-        found, self._held = self._held.slice(0, rows), self._held.slice(rows)
-        return found
-
-    def end(self) -> None:
-        """Raise when rows are left over: those before them may have stood beside another's values."""
-        left = self._held.num_rows + sum(batch.num_rows for batch in self._batches)
-        if left:
-            raise RuntimeError(f"{left} rows stand beside none: the files are not row-aligned")
-
-
-class Measured:
-    """What the inputs whose roles begin with `measures` measured on a shard, in the order of the roles."""
-
-    def __init__(self, inputs: Mapping[str, Artifact], rank: int, stack: ExitStack) -> None:
-        self._files = [AlignedReader(path, stack) for path in measures_of(inputs, rank)]
-
-    @property
-    def empty(self) -> pl.DataFrame | None:
-        """The columns without rows; None where nothing was measured."""
-        return merged([pl.DataFrame(file.empty) for file in self._files])
-
-    def take(self, rows: int) -> pl.DataFrame | None:
-        """Return the values of the next `rows` rows."""
-        return merged([pl.DataFrame(file.take(rows)) for file in self._files])
-
-    def end(self) -> None:
-        """Raise when values are left over."""
-        for file in self._files:
-            file.end()
+        """Return the next `rows` rows."""
+        while self._rest.num_rows < rows:
+            batch = next(self._batches)
+            self._rest = pa.concat_tables([self._rest, pa.Table.from_batches([batch], self._rest.schema)])
+        table, self._rest = self._rest.slice(0, rows), self._rest.slice(rows)
+        return table
 
 
 def measures_of(inputs: Mapping[str, Artifact], rank: int) -> list[Path]:
-    """Return the files of measured values of a shard; a later one goes over an earlier one where it has a value."""
+    """Return a shard's files of measured values, those of earlier steps first.
+
+    Their roles begin with `measures`. Steps that cut text may measure nothing.
+    """
     roles = sorted((role for role in inputs if role.startswith("measures")), key=lambda role: (len(role), role))
-    return [files[rank] for role in roles if (files := inputs[role].files("measures"))]  # cutting measures nothing
+    return [files[rank] for role in roles if (files := inputs[role].files("measures"))]
 
 
 def merged(frames: Sequence[pl.DataFrame]) -> pl.DataFrame | None:
-    """Return one frame of measured values: later frames go over earlier ones where they have a value."""
-    whole: pl.DataFrame | None = None
+    """Return measured values of the same rows as one frame without `id`; None when there are no columns.
+
+    Where several frames have a column, the last value that is not null counts.
+    """
+    merged: pl.DataFrame | None = None
     for frame in frames:
         values = frame.drop("id", strict=False)
-        if whole is None:
-            whole = values
-            continue
-        both = pl.concat([whole, values.select(pl.all().name.prefix(LATER))], how="horizontal")
-        again = [name for name in values.columns if name in whole.columns]
-        whole = both.select(
-            *(pl.coalesce(LATER + name, name).alias(name) if name in again else name for name in whole.columns),
-            *(pl.col(LATER + name).alias(name) for name in values.columns if name not in again),
+        merged = (
+            values
+            if merged is None
+            else merged.with_columns(
+                pl.coalesce(pl.lit(column), column.name).alias(column.name) if column.name in merged.columns else column
+                for column in values
+            )
         )
-    return whole if whole is not None and whole.width else None
+    return merged if merged is not None and merged.width else None

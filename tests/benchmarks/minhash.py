@@ -34,10 +34,10 @@ from scipy import stats
 
 from windtunnel.pipelines.datasets.corpus import Corpus
 from windtunnel.pipelines.dedup.minhash import Minhash, signatures_of
+from windtunnel.pipelines.features.buffers import text_buffers
 from windtunnel.pipelines.features.folding import table as fold_table
 from windtunnel.pipelines.features.kernels import shingle_sets
 from windtunnel.pipelines.samples import sample_set as samples
-from windtunnel.pipelines.shards.survivors import text_buffers
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.records import DOCUMENT, document_id
 from windtunnel.schemas.work import Counts, Work

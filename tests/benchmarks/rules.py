@@ -88,10 +88,11 @@ def _flush(folder: Path, held: list[pa.RecordBatch], paths: list[Path]) -> int:
 
 def decided(path: Path, links: list[list[Any]]) -> int:
     """Read a shard and decide by each list of rules; return the documents dropped by at least one."""
-    from windtunnel.pipelines.filters._measure import batches, measured
+    from windtunnel.pipelines.filters._measure import READ, measured
+    from windtunnel.pipelines.shards.reader import batches
 
     dropped = 0
-    for batch in batches(path):
+    for batch in batches(path, READ):
         (link,) = links[0]
         frame = pl.from_arrow(measured(batch, link.settings, []))
         assert isinstance(frame, pl.DataFrame)
@@ -103,9 +104,10 @@ def decided(path: Path, links: list[list[Any]]) -> int:
 def chained(path: Path, links: list[Any]) -> int:
     """Read a shard and run the chain; return the documents dropped."""
     from windtunnel.pipelines.filters._chain import judge
-    from windtunnel.pipelines.filters._measure import batches
+    from windtunnel.pipelines.filters._measure import READ
+    from windtunnel.pipelines.shards.reader import batches
 
-    return sum(batch.num_rows - judge(batch, links).reasons.null_count() for batch in batches(path))
+    return sum(batch.num_rows - judge(batch, links).reasons.null_count() for batch in batches(path, READ))
 
 
 def peer(texts: list[str], every: bool) -> float:
@@ -149,10 +151,11 @@ def redecide(measures: Path, folder: Path) -> float:
 def stored_measures(paths: list[Path], folder: Path) -> Path:
     """Write the measured columns of all shards, repeated to a million documents, as one shard."""
     from windtunnel.pipelines.filters._chain import chain
-    from windtunnel.pipelines.filters._measure import batches, measured
+    from windtunnel.pipelines.filters._measure import READ, measured
+    from windtunnel.pipelines.shards.reader import batches
 
     (link,) = chain(["gopher_quality"])
-    table = pa.concat_tables(measured(batch, link.settings, []) for path in paths for batch in batches(path))
+    table = pa.concat_tables(measured(batch, link.settings, []) for path in paths for batch in batches(path, READ))
     times = -(-REDECIDED // table.num_rows)
     target = folder / "measures" / "00000.parquet"
     target.parent.mkdir(parents=True)

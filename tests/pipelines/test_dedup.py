@@ -25,7 +25,7 @@ from windtunnel.pipelines.dedup.minhash import Minhash, midpoint, shape, signatu
 from windtunnel.pipelines.engine.run import run as run_steps
 from windtunnel.pipelines.plan.builder import plan
 from windtunnel.pipelines.recipe.shipped import load
-from windtunnel.pipelines.shards.survivors import measured_column
+from windtunnel.pipelines.shards.reader import Shard
 from windtunnel.schemas import plugin
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import InputError, RecipeError
@@ -322,11 +322,13 @@ def test_measured_values_of_several_steps_are_one_column(tmp_path: Path) -> None
         if values is not None:
             pl.DataFrame({"id": list("abcd"), "q": values}).write_parquet(folder / "00000.parquet")
         inputs[f"measures{number}"] = Artifact(tmp_path / f"m{number}")
-    assert measured_column(inputs, 0, "q").to_pylist() == [1.0, 5.0, 6.0, None]
+    (batch,) = Shard(inputs, 0).batches(["id"], measured=["q"])
+    assert batch.measured is not None
+    assert batch.measured["q"].to_list() == [1.0, 5.0, 6.0, None]
     pl.DataFrame({"id": ["a"], "q": [1.0]}).write_parquet(tmp_path / "m3" / "measures" / "00000.parquet")
     del inputs["measures1"]
-    with pytest.raises(InputError, match="4 documents, but 1 measured values"):
-        measured_column(inputs, 0, "q")
+    with pytest.raises(InputError, match="has 1 rows and is not row-aligned with its shard of 4 documents"):
+        list(Shard(inputs, 0).batches(["id"], measured=["q"]))
 
 
 def test_empty_corpora_and_empty_shards_pass(tmp_path: Path) -> None:

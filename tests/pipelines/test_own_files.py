@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ import pytest
 from windtunnel.pipelines.files import user_files as user_rows
 from windtunnel.pipelines.files.dedup import dedup_files
 from windtunnel.pipelines.files.filter import filter_files
-from windtunnel.pipelines.files.sort_rows import with_reason, with_why
-from windtunnel.pipelines.shards.aligned import AlignedReader
+from windtunnel.pipelines.shards.split import with_columns, with_why
 from windtunnel.pipelines.sources import jsonl, parquet
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.work import Counts
@@ -53,7 +51,7 @@ def test_a_why_of_ones_own_that_is_no_struct_goes_on_under_another_name(tmp_path
 
 
 def test_a_reason_from_before_has_a_name_that_is_free() -> None:
-    rows = with_reason(pa.table({"reason": ["b"], "reason_before": ["a"]}), pa.array(["c"]))
+    rows = with_columns(pa.table({"reason": ["b"], "reason_before": ["a"]}), pa.table({"reason": ["c"]}))
     assert rows.to_pylist() == [{"reason": "c", "reason_before": "a", "reason_before_before": "b"}]
 
 
@@ -201,21 +199,3 @@ def test_a_method_that_compares_within_a_shard_gets_a_file_as_one(tmp_path: Path
     pl.DataFrame({"text": texts}).write_parquet(tmp_path / "in.parquet", row_group_size=50)
     dedup_files(tmp_path / "in.parquet", tmp_path / "out", {"substring": {"min_words": 1}})
     assert rows_of(tmp_path / "out")["text"][-1] == "first this"
-
-
-def test_values_that_do_not_stand_beside_their_rows_are_an_error(tmp_path: Path) -> None:
-    pl.DataFrame({"words": list(range(5))}).write_parquet(tmp_path / "measures.parquet")
-    for taken, left in (([2, 3], 0), ([2, 2], 1), ([5, 1], None)):
-        with ExitStack() as stack:
-            beside = AlignedReader(tmp_path / "measures.parquet", stack)
-            if left is None:
-                beside.take(taken[0])
-                with pytest.raises(RuntimeError, match="not row-aligned"):
-                    beside.take(taken[1])
-                continue
-            assert [beside.take(rows)["words"].to_pylist() for rows in taken] == [[0, 1], [2, 3, 4][: taken[1]]]
-            if left:
-                with pytest.raises(RuntimeError, match="1 rows stand beside none"):
-                    beside.end()
-            else:
-                beside.end()

@@ -6,17 +6,19 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from windtunnel.pipelines.shards.survivors import check_column, column, text_buffers
+from windtunnel.pipelines.shards.columns import check_column, column
 
 PRIORITY_BITS = 16
-MEASURED = "why."  # as in the struct `why` of a corpus, which holds everything that was measured
+MEASURED = "why."  # as in the struct `why` of a corpus, which has everything that was measured
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A rule for who stays.
+    """Which member of a cluster stays.
 
     `by` is None for the first one, "text" for the longest text, else a numeric column, `why.NAME` for a measured one.
     """
@@ -33,7 +35,7 @@ class Choice:
 
     @property
     def measured(self) -> str | None:
-        """Name of the measured value that counts, if one does."""
+        """Name of the measured column that counts, if one does."""
         return self.by.removeprefix(MEASURED) if self.by and self.by.startswith(MEASURED) else None
 
     @property
@@ -41,24 +43,24 @@ class Choice:
         """Columns of the documents that scores are made from."""
         return [name for name in (None if self.measured else self.by, self.priority_column) if name]
 
-    def scores(self, rows: pa.RecordBatch, measured: pa.Array | None = None) -> np.ndarray | None:
+    def scores(self, rows: pa.RecordBatch, measured: pl.DataFrame | None = None) -> np.ndarray | None:
         """Return a u64 a row, higher is better: rank of the priority column first, then the value; None for `first`.
 
-        `measured`: the rows' values of the measured column, where one counts.
+        `measured`: measured columns of the rows, where one counts.
         """
         if not self.scored:
             return None
         values = np.zeros(rows.num_rows, np.uint64)
         if self.by == "text":
-            _, ends = text_buffers(rows.column("text"))
-            values = np.diff(ends).astype(np.uint64)
+            values = np.asarray(pc.binary_length(rows.column("text"))).astype(np.uint64)
         elif self.by:
-            held = column(rows, self.by) if measured is None else measured
-            values = _ordered(held, self.lowest) >> np.uint64(PRIORITY_BITS)
+            chosen = column(rows, self.by) if self.measured is None or measured is None else measured[self.measured]
+            values = _ordered(chosen.to_pylist() if isinstance(chosen, pa.Array) else chosen.to_list(), self.lowest)
+            values >>= np.uint64(PRIORITY_BITS)
         if self.priority_column:
             ranks = {name: len(self.priority) - i for i, name in enumerate(self.priority)}
-            found = [ranks.get(str(v), 0) for v in column(rows, self.priority_column).to_pylist()]
-            values |= np.array(found, np.uint64) << np.uint64(64 - PRIORITY_BITS)
+            names = column(rows, self.priority_column).to_pylist()
+            values |= np.array([ranks.get(str(name), 0) for name in names], np.uint64) << np.uint64(64 - PRIORITY_BITS)
         return values
 
 
@@ -82,20 +84,18 @@ def _known(name: str) -> str:
         raise ValueError(f"{error}; what a rule has measured is written {MEASURED}NAME, as in why.quality") from None
 
 
-def _ordered(values: pa.Array, lowest: bool) -> np.ndarray:
+def _ordered(values: list[object], lowest: bool) -> np.ndarray:
     """Return u64s in the order of the values as 64-bit floats; a value that is no number comes last either way."""
-    numbers = pa.array([_number(v) for v in values.to_pylist()], pa.float64())
-    floats = np.asarray(numbers.fill_null(0.0), np.float64) + 0.0  # -0.0 becomes 0.0
-    bits = floats.view(np.uint64)
+    floats = np.array([_number(value) for value in values], np.float64)
+    missing = np.isnan(floats)
+    bits = np.where(missing, 0.0, floats + 0.0).view(np.uint64)  # -0.0 becomes 0.0
     top = np.uint64(1 << 63)
     ordered = np.where(bits & top, ~bits, bits | top)
-    ordered = ~ordered if lowest else ordered
-    return np.where(np.asarray(numbers.is_null()), np.uint64(0), ordered)
+    return np.where(missing, np.uint64(0), ~ordered if lowest else ordered)
 
 
-def _number(value: object) -> float | None:
+def _number(value: object) -> float:
     try:
-        number = float(value)  # type: ignore[arg-type]
+        return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        return None
-    return number if number == number else None
+        return float("nan")

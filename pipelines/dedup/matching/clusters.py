@@ -1,7 +1,7 @@
-"""Turns edges between documents into clusters and chooses who stays: union-find arrays, at most 16 bytes a document.
+"""Turns edges between documents into clusters and chooses one member: union-find arrays, at most 16 bytes a document.
 
-Resident a document: parent 4, whether the index knows its cluster 1 and size 4, in all 9. Where scores choose, first
-parent 4, the best member 4 and its score 8, in all 16; then 13, without the scores. (Twice the 4s beyond 4.29 * 10^9
+Memory a document: parent 4 bytes, whether its cluster is in the index 1 and size 4, in all 9. With scores, first
+parent 4, best member 4 and its score 8, in all 16; then 13, without the scores. (Twice the 4s beyond 4.29 * 10^9
 documents: 25 at most.) Edges and scores are read from mapped files, a file at a time.
 """
 
@@ -12,14 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from windtunnel.pipelines.dedup.matching.band_keys import FOLDER, offsets, read, read_arrays, write_arrays
-from windtunnel.pipelines.shards.survivors import alive_rows
-from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.pipelines.dedup.matching.band_keys import offsets, read_all, read_arrays, write_arrays
+from windtunnel.pipelines.shards.reader import Shard, ShardWork
+from windtunnel.pipelines.shards.writer import write_drops, write_table
+from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import InputError
-from windtunnel.schemas.records import DECISION
 from windtunnel.schemas.work import Counts, Work
 
 CLUSTER = pa.schema(
@@ -28,23 +26,23 @@ CLUSTER = pa.schema(
         pa.field("cluster", pa.int64(), nullable=False),  # number in the corpus of its first member
         pa.field("size", pa.int64(), nullable=False),
         pa.field("kept", pa.bool_(), nullable=False),
-        pa.field("in_index", pa.bool_(), nullable=False),  # the cluster touches the index: all of it goes
+        pa.field("in_index", pa.bool_(), nullable=False),  # the index has a key of the cluster: all of it is dropped
     ]
 )
 
 
 class Cluster(Work):
-    """Unites the documents that edges join. One task, which streams the edges and holds the arrays above.
+    """Unite the documents that edges join, in one task that streams the edges.
 
     Inputs: `keys` (for the sizes of shards, and scores) and `edges`. Writes `members/NNNNN.arrow`, a file a shard:
-    `row`, `cluster`, `winner`, `size`, `in_index` of the documents that are in a cluster of two or more, or in one that
-    touches the index.
+    `row`, `cluster`, `winner`, `size`, `in_index` of the documents that are in a cluster of two or more, or in one with
+    a key of the index.
     """
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         from windtunnel.pipelines.features.kernels import union_find
 
-        shards = [read(path) for path in inputs["keys"].files(FOLDER, ".arrow")]
+        shards = read_all(inputs["keys"])
         starts = offsets(shards)
         total = int(starts[-1])
         parent = np.arange(total, dtype=np.uint32 if total < 1 << 32 else np.uint64)
@@ -52,7 +50,7 @@ class Cluster(Work):
             arrays, _ = read_arrays(path)
             union_find.unite(parent, arrays["first"].astype(parent.dtype), arrays["other"].astype(parent.dtype))
         union_find.flatten(parent)
-        best = _winners(inputs["keys"], parent, starts)  # before what comes next: its scores are gone by then
+        best = _winners(inputs["keys"], parent, starts)  # first: its scores are freed before the next arrays
         touched = _touching_index(inputs["edges"], parent)
         size = np.zeros(total, parent.dtype)
         union_find.sizes(parent, size)
@@ -70,30 +68,27 @@ class Cluster(Work):
         return Counts(seen=total, kept=total, notes={"clusters": clusters, "documents_in_clusters": in_clusters})
 
 
-class Decide(Work):
-    """Writes the decision for every document of a shard: in each cluster the winner stays.
+class Decide(ShardWork):
+    """Decide for every document of a shard: in each cluster the winner stays.
 
     Inputs: `documents`, `decisions` (prior ones, if any) and `clusters`. Writes `decisions/NNNNN.parquet`,
-    `clusters/NNNNN.parquet` (CLUSTER), which holds the members of clusters only, and `measures/NNNNN.parquet`: the
-    number and size of each row's cluster.
+    `clusters/NNNNN.parquet` (CLUSTER, members of clusters only), and `measures/NNNNN.parquet`: the number and size of
+    each document's cluster.
     """
 
     reason: str
     step: str
 
-    def shards(self, inputs: Mapping[str, Artifact]) -> int:
-        return len(inputs["documents"].files("documents"))
-
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        ids = pq.read_table(inputs["documents"].files("documents")[rank], columns=["id"])["id"]
+        shard = Shard(inputs, rank)
+        ids = shard.ids()
         members, notes = read_arrays(inputs["clusters"].files("members", ".arrow")[rank])
         kept = (members["winner"] == members["row"] + notes["start"]) & (members["in_index"] == 0)
-        gone = np.zeros(len(ids), bool)
-        gone[members["row"][~kept]] = True
-        alive = alive_rows(inputs, rank)
-        counts = write_decisions(inputs, out, rank, ids, gone, self.reason, self.step)
-        if alive is not None and (gone & ~alive).any():
-            raise InputError(f"shard {rank}: a dropped document is in a cluster; run again from a fresh store")
+        drop = np.zeros(len(ids), bool)
+        drop[members["row"][~kept]] = True
+        counts = write_drops(shard, out, rank, drop, self.reason, self.step)
+        if counts.dropped.get(self.reason, 0) != int(drop.sum()):
+            raise InputError(f"shard {rank}: a dropped document is in a cluster: run again from a new store")
         table = pa.table(
             {
                 "id": ids.take(pa.array(members["row"])).combine_chunks(),
@@ -104,13 +99,12 @@ class Decide(Work):
             },
             schema=CLUSTER,
         )
-        with writing(out / "clusters" / f"{rank:05d}.parquet") as partial:
-            pq.write_table(table, partial, compression="zstd")
+        write_table(out / "clusters" / f"{rank:05d}.parquet", table)
         self._write_measures(out, rank, ids, members)
         return counts
 
     def _write_measures(self, out: Path, rank: int, ids: pa.ChunkedArray, members: Mapping[str, np.ndarray]) -> None:
-        """Write cluster and size of every row as measured values, so that `why` can tell them; alone: null and 1."""
+        """Write cluster and size of every row as measured values; null and 1 for documents in no cluster."""
         cluster, size = np.full(len(ids), -1, np.int64), np.ones(len(ids), np.int64)
         cluster[members["row"]], size[members["row"]] = members["cluster"], members["size"]
         columns = {
@@ -118,44 +112,11 @@ class Decide(Work):
             f"{self.reason}_cluster": pa.array(cluster, mask=cluster < 0),
             f"{self.reason}_cluster_size": size,
         }
-        with writing(out / "measures" / f"{rank:05d}.parquet") as partial:
-            pq.write_table(pa.table(columns), partial, compression="zstd")
-
-
-def write_decisions(
-    inputs: Mapping[str, Artifact], out: Path, rank: int, ids: pa.ChunkedArray, gone: np.ndarray, reason: str, step: str
-) -> Counts:
-    """Write `decisions/NNNNN.parquet`: prior decisions stay as they are, living rows marked `gone` get `reason`.
-
-    `gone` is a bool a document of the shard; a row that was dropped before is not counted.
-    """
-    count = len(ids)
-    if "decisions" in inputs:
-        prior = pq.read_table(inputs["decisions"].files("decisions")[rank])
-        alive = np.asarray(prior["reason"].is_null())
-        reasons, steps = prior["reason"].combine_chunks(), prior["step"].combine_chunks()
-    else:
-        alive = np.ones(count, bool)
-        reasons = steps = pa.nulls(count, pa.string())
-    if len(alive) != count:
-        raise InputError(f"shard {rank}: {count} documents, but {len(alive)} decisions came with them")
-    now = pa.array(gone & alive)
-    table = pa.table(
-        {
-            "id": ids,
-            "reason": pc.if_else(now, reason, reasons),  # type: ignore[attr-defined]
-            "step": pc.if_else(now, step, steps),  # type: ignore[attr-defined]
-        },
-        schema=DECISION,
-    )
-    with writing(out / "decisions" / f"{rank:05d}.parquet") as partial:  # ids do not compress
-        pq.write_table(table, partial, compression="lz4", use_dictionary=["reason", "step"])
-    seen, dropped = int(alive.sum()), int((gone & alive).sum())
-    return Counts(seen=seen, kept=seen - dropped, dropped={reason: dropped} if dropped else {})
+        write_table(out / "measures" / f"{rank:05d}.parquet", pa.table(columns))
 
 
 def _touching_index(edges: Artifact, parent: np.ndarray) -> np.ndarray:
-    """Return a bool a document number: it is the root of a cluster with a member that the index knows."""
+    """Return a bool a document number: it is the root of a cluster with a key of the index."""
     touched = np.zeros(len(parent), bool)
     for path in edges.files("matched", ".arrow"):
         touched[parent[read_arrays(path)[0]["document"]]] = True

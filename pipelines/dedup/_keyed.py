@@ -1,0 +1,122 @@
+"""Whole documents that share a key: keys are joined by sorting, joined documents form clusters, one member stays."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from pydantic import field_validator, model_validator
+
+from windtunnel.pipelines.dedup._dedup import Add, IndexedDedup, KeyWork, Signed, apart, inputs_of
+from windtunnel.pipelines.dedup.matching import choice
+from windtunnel.pipelines.dedup.matching.clusters import Cluster, Decide
+from windtunnel.pipelines.dedup.matching.join import Join
+from windtunnel.pipelines.shards.columns import check_column, column
+from windtunnel.pipelines.shards.reader import Batch
+from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.plugin import Plugin
+
+
+class KeyedDedup(IndexedDedup):
+    """Duplicates are documents that share a key: sign -> join -> cluster -> decide.
+
+    `keep` says which member of a cluster stays: `first`, `longest`, `highest COLUMN` or `lowest COLUMN` (a column of
+    the documents, `meta.KEY`, or `why.NAME`: a value that a rule measured before, as in `highest why.quality`).
+    With `priority`, members whose `priority_column` has an earlier value of the list win first.
+    A cluster with a document of the `index` is dropped as a whole.
+    """
+
+    keep: str = "first"
+    priority: tuple[str, ...] = ()
+    priority_column: str = "source"
+
+    @field_validator("priority_column")
+    @classmethod
+    def _known_column(cls, name: str) -> str:
+        return check_column(name)
+
+    @field_validator("keep")
+    @classmethod
+    def _known_choice(cls, keep: str) -> str:
+        choice.parse(keep)
+        return keep
+
+    @model_validator(mode="after")
+    def _short_priority(self) -> KeyedDedup:
+        choice.parse(self.keep, self.priority_column, self.priority)
+        return self
+
+    @property
+    def choice(self) -> choice.Choice:
+        """The parsed `keep` and `priority`."""
+        return choice.parse(self.keep, self.priority_column, self.priority)
+
+    @abstractmethod
+    def signing(self) -> Sign:
+        """Return the work that makes this method's keys."""
+
+    def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None, measures: Sequence[Any] = ()) -> Any:
+        read, join = inputs_of(documents, decisions), Join(**self.joining())
+        keys = add(f"{self.name}_sign:{corpus}", self.signing(), read | self._measured(measures))
+        edges = add(f"{self.name}_join:{corpus}", join, {"keys": keys})
+        clusters = add(f"{self.name}_cluster:{corpus}", Cluster(), {"keys": keys, "edges": edges})
+        name = f"{self.name}:{corpus}"
+        return add(name, Decide(reason=self.name, step=name), {**read, "clusters": clusters})
+
+    def _measured(self, measures: Sequence[Any]) -> dict[str, Any]:
+        """Return the measuring steps by role where `keep` needs them; otherwise no key depends on them."""
+        if self.choice.measured is None:
+            return {}
+        if not measures:
+            raise RecipeError(
+                f"{self.name}: `keep: {self.keep}` asks for a measured value, but nothing is measured before it: give "
+                "the corpus `rules:` that measure it (a union does not keep what its corpora measured)"
+            )
+        return {f"measures{i}": step for i, step in enumerate(measures, start=1)}
+
+
+class Sign(KeyWork):
+    """The keys of documents, and their scores where one is needed to choose."""
+
+    version: ClassVar[int] = 2
+
+    @property
+    @abstractmethod
+    def method(self) -> KeyedDedup:
+        """The method whose keys these are."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> list[str]:
+        """Columns that keys are made from."""
+
+    @abstractmethod
+    def keys(self, rows: pa.RecordBatch, alive: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Return (u64 keys, bands x rows; u64 checks or None; bool, which rows have keys) of a batch."""
+
+    def plugins(self) -> list[Plugin]:
+        return [self.method]
+
+    def comparable(self) -> dict[str, Any]:
+        return self.method.comparable()
+
+    def reads(self) -> tuple[list[str], list[str]]:
+        choice, within = self.method.choice, self.method.within
+        columns = [*self.columns, *choice.columns, *([within] if within else [])]
+        return columns, [choice.measured] if choice.measured else []
+
+    def sign(self, batch: Batch) -> Signed:
+        key, check, keyed = self.keys(batch.rows, batch.alive)
+        keyed &= batch.alive
+        key = key[:, keyed]
+        if self.method.within:
+            key = apart(key, column(batch.rows, self.method.within).filter(pa.array(keyed)))
+        row = (np.flatnonzero(keyed) + batch.first).astype(np.uint32)
+        scores = self.method.choice.scores(batch.rows, batch.measured)
+        return Signed(key, row, None if check is None else check[keyed], scores=scores)
+
+    def notes(self, documents: int, keys: int) -> dict[str, float | int | str]:
+        return {"without_key": documents - keys}
