@@ -6,10 +6,14 @@ import json
 
 import pytest
 
+<<<<<<< HEAD
 from windtunnel.generators.core.generator import Generator, Kept
+=======
+from windtunnel.generators.core.generator import Kept
+from windtunnel.generators.core.origin import Record
+>>>>>>> 33c6a1d (Generators: the base class sets group and licence of a row from its parents and counts every attempt)
 from windtunnel.generators.core.scripted import session
 from windtunnel.generators.text.groups import document_group, group_of, text_group
-from windtunnel.generators.text.questions import question
 from windtunnel.schemas.plugin import find, names
 
 
@@ -41,13 +45,12 @@ def test_what_asks_nothing_is_alone():
 
 def test_a_document_is_one_group_with_the_dialogues_about_it():
     assert group_of({"id": "d", "text": "Fog."}) == document_group("d")
-    asked = question({"id": "d", "text": "Fog."})
-    assert asked is not None and asked.group == document_group("d")
+    assert Record({"id": "d", "text": "Fog."}, 0).origin.groups == (document_group("d"),)
 
 
 def test_a_preference_inherits_the_group_of_its_prompt():
-    asked = question(asks("a", json.dumps({"group": "g", "licence": "CC0"})))
-    assert asked is not None and (asked.group, asked.licence) == ("g", "CC0")
+    origin = Record(asks("a", json.dumps({"group": "g", "licence": "CC0"})), 0).origin
+    assert (origin.groups, origin.licences) == (("g",), ("CC0",))
 
 
 @pytest.mark.parametrize("name", names("generator"))
