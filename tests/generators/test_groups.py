@@ -6,12 +6,8 @@ import json
 
 import pytest
 
-<<<<<<< HEAD
 from windtunnel.generators.core.generator import Generator, Kept
-=======
-from windtunnel.generators.core.generator import Kept
 from windtunnel.generators.core.origin import Record
->>>>>>> 33c6a1d (Generators: the base class sets group and licence of a row from its parents and counts every attempt)
 from windtunnel.generators.core.scripted import session
 from windtunnel.generators.text.groups import document_group, group_of, text_group
 from windtunnel.schemas.plugin import find, names
@@ -60,13 +56,14 @@ def test_every_kind_that_makes_rows_from_rows_keeps_their_group(name):
         if not example.inputs:
             continue
         marked = {
-            role: [row | {"lineage": json.dumps({"group": f"g{k}"})} for k, row in enumerate(rows)]
+            role: [row | {"lineage": json.dumps({"group": f"g{k}", "licence": f"l{k}"})} for k, row in enumerate(rows)]
             for role, rows in example.inputs.items()
         }
         kind = cls(**example.params)
         outcomes = list(kind.generate(session(name, kind, example.replies, marked)))
-        kept = [group_of(outcome.row) for outcome in outcomes if isinstance(outcome, Kept)]
-        assert kept and set(kept) <= {f"g{k}" for rows in example.inputs.values() for k in range(len(rows))}
+        kept = [json.loads(outcome.row["lineage"]) for outcome in outcomes if isinstance(outcome, Kept)]
+        known = {(f"g{k}", f"l{k}") for rows in example.inputs.values() for k in range(len(rows))}
+        assert kept and {(lineage["group"], lineage["licence"]) for lineage in kept} <= known
 
 
 def test_inputs_of_one_instruction_are_one_group_in_both_layouts_and_in_alpaca():
