@@ -86,6 +86,11 @@ class Completion:
         return self.error is None
 
     @property
+    def truncated(self) -> bool:
+        """Whether the text ends at the limit of tokens."""
+        return self.finish_reason == "length"
+
+    @property
     def transient(self) -> bool:
         """Whether the failure says nothing about the request: run again, and it may succeed. No row may rest on it."""
         return self.error in TRANSIENT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -25,12 +25,15 @@ STUCK_AFTER = 32  # outcomes that all failed with one error, before anything was
 class Generate(Work):
     """Runs the kind `kind` (its name and parameters) on models by name; writes `rows/`, `dropped/`, `journal/`.
 
-    `completions` is the file that keeps every completion: with it, a second run sends nothing, and a run that was
-    killed goes on where it stood. Rows do not depend on `concurrency`, on the addresses or on the store.
+    `licences` maps a `source` of input rows to its licence, for rows that state none. `completions` is the file that
+    stores every completion: a second run then sends nothing, and a run that was killed continues where it stopped.
+    Rows do not depend on `concurrency`, on the addresses or on the store.
     """
 
+    version: ClassVar[int] = 2
     kind: dict[str, Any] | str
     models: dict[str, Served] = Field(default_factory=dict)
+    licences: dict[str, str] = Field(default_factory=dict)
     completions: str | None = None
     concurrency: int = Field(default=64, gt=0)
     rows_per_shard: int = Field(default=5000, gt=0)
@@ -43,21 +46,22 @@ class Generate(Work):
         return self
 
     def made(self) -> Generator:
-        """Return the kind with its parameters checked, and settled for the models it asks."""
+        """Return the kind with its parameters checked, settled for the models it asks."""
         kind = plugin.make(Generator, self.kind)
         return kind.on({name for name, served in self.models.items() if served.raw})
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the rows: the kind whole, its prompts and seed files, and which models answer."""
+        """Return what decides the rows: the kind with its prompts and seed files, the models, the licences."""
         kind = self.made()
         models = {name: self.models[name] for name in kind.models()}
+        known = {name: served.licence for name, served in models.items() if served.licence}
         return {
             "kind": plugin.full_spec(kind),
             "fingerprint": kind.fingerprint(),
             "models": {name: served.identity() for name, served in models.items()},
             "rows_per_shard": self.rows_per_shard,
             "plugin_versions": versions_of(self.plugins()),
-        }
+        } | ({"licences": [self.licences, known]} if self.licences or known else {})
 
     def plugins(self) -> list[Generator]:
         """Return the generator."""
@@ -69,13 +73,12 @@ class Generate(Work):
         if kind.sequential:
             return 1
         tables = {role: Table.of(inputs[role]) for role in kind.reads if role in inputs}
-        total = kind.total(tables)
-        return max(1, math.ceil(total / self.rows_per_shard))
+        return max(1, math.ceil(kind.total(tables) / self.rows_per_shard))
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         """Make share `rank` of the rows.
 
-        Raises WindtunnelError when a model cannot be reached: what was answered so far is kept, run again to go on.
+        Raises WindtunnelError when a model cannot be reached; stored completions are kept, so run again to continue.
         """
         from windtunnel.generators.client.client import Client
 
@@ -87,24 +90,27 @@ class Generate(Work):
             return self.make(inputs, out, rank, client)
 
     def make(self, inputs: Mapping[str, Artifact], out: Path, rank: int, client: Answers | None) -> Counts:
-        """Make share `rank` of the rows with a client that is already open; None for kinds that ask no model."""
+        """Make share `rank` of the rows with an open client; None for kinds that ask no model."""
         kind = self.made()
-        name = plugin.label(self.made())
+        name = plugin.label(kind)
         _roles(kind, name, inputs)
-        tables = {role: Table.of(artifact) for role, artifact in inputs.items() if not role.startswith(MODEL_ROLE)}
-        share = Share(rank, self.shards(inputs))
-        session = Session(name, kind.seed, client, tables, share, window=2 * self.concurrency)
-        with RowWriter(kind, out, rank) as sheets:
+        materials = {role: artifact for role, artifact in inputs.items() if not role.startswith(MODEL_ROLE)}
+        session = Session(
+            name, kind.seed, client, {role: Table.of(each, self.licences) for role, each in materials.items()},
+            Share(rank, self.shards(inputs)), window=2 * self.concurrency,
+            licences={served.model or model: served.licence for model, served in self.models.items() if served.licence},
+        )  # fmt: skip
+        with RowWriter(kind, out, rank) as writer:
             for outcome in kind.generate(session):
-                sheets.take(outcome)
-                _stuck(sheets, outcome)
-        counts = _counts(sheets, session, kind)
+                writer.take(outcome)
+                _stuck(writer, outcome)
+            counts = _counts(writer, session, kind)
         write_text(out / "journal" / f"{rank:05d}.json", canonical_json(counts.model_dump()))
         return counts
 
 
 def _roles(kind: Generator, name: str, inputs: Mapping[str, Artifact]) -> None:
-    """Raise RecipeError for an input that the kind needs and has not, or has and does not know."""
+    """Raise RecipeError for an input that the kind needs and lacks, or does not know."""
     if missing := [role for role in kind.reads if role not in inputs]:
         raise RecipeError(f"generator {name!r} needs {' and '.join(missing)} as input")
     known = (*kind.reads, *kind.optional)
@@ -112,27 +118,30 @@ def _roles(kind: Generator, name: str, inputs: Mapping[str, Artifact]) -> None:
         raise RecipeError(f"generator {name!r} takes no input called {', '.join(unknown)}")
 
 
-def _stuck(sheets: RowWriter, outcome: Outcome) -> None:
-    """End a step in which nothing but one error happens: thousands of equal failures help nobody."""
-    only = len(sheets.failed) == 1 and not sheets.dropped and not sheets.kept
-    if isinstance(outcome, Failed) and only and sheets.failed.total() >= STUCK_AFTER:
+def _stuck(writer: RowWriter, outcome: Outcome) -> None:
+    """Raise WindtunnelError when the first outcomes all failed with one error: the rest would fail as well."""
+    only = len(writer.failed) == 1 and not writer.dropped and not writer.kept
+    if isinstance(outcome, Failed) and only and writer.failed.total() >= STUCK_AFTER:
         raise WindtunnelError(
             f"the first {STUCK_AFTER} rows all failed with {outcome.error!r} at {outcome.stage}: {outcome.detail}"
         )
 
 
-def _counts(sheets: RowWriter, session: Session, kind: Generator) -> Counts:
-    """Return the shard's books; the notes hold requests by purpose and what the kind noted in its journal."""
+def _counts(writer: RowWriter, session: Session, kind: Generator) -> Counts:
+    """Return the shard's counts, checked: attempts as the session started them, outcomes as the writer took them.
+
+    The notes hold requests by purpose and the counts of the kind's journal.
+    """
     notes: dict[str, float | int | str] = {f"requests_{name}": n for name, n in sorted(session.asked.items())}
     notes |= {f"tokens_{name}": n for name, n in sorted(session.tokens.items())}
     notes |= dict(sorted(session.journal.items()))
     notes |= kind.notes()
     return Counts(
-        seen=sheets.kept + sheets.dropped.total() + sheets.failed.total(),
-        kept=sheets.kept,
-        dropped=dict(sorted(sheets.dropped.items())),
-        unreadable=dict(sorted(sheets.failed.items())),
-        bytes=sheets.bytes,
+        seen=session.attempts.started,
+        kept=writer.kept,
+        dropped=dict(sorted(writer.dropped.items())),
+        unreadable=dict(sorted(writer.failed.items())),
+        bytes=writer.bytes,
         tokens=session.tokens["completion"],
         notes=notes,
     ).check(f"generate {session.kind}")

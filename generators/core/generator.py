@@ -1,75 +1,39 @@
-"""What all kinds of generator share: records in, records out, with a lineage for every row and a reason for every drop.
+"""Base class of all kinds of generator: records in, rows with group, licence and lineage out, every attempt counted.
 
-A kind writes down what happens to one row as a chain: a Python generator that yields the questions it has and is sent
-the answers. The session runs many chains at once and hands back their outcomes in the order of the chains, so that
-what a row becomes depends on the row alone, never on how many requests were in flight or which came back first.
+A kind describes an attempt as a chain: a Python generator that yields requests and is sent the answers. The session
+runs many chains at once and delivers their results in the order of the chains, so that a row depends neither on the
+number of requests in flight nor on which answer came first.
 """
 
 from __future__ import annotations
 
-from collections import abc
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 from pydantic import Field
 
-from windtunnel.generators.client.completion import Completion, Request
+from windtunnel.generators.client.completion import Completion
 from windtunnel.generators.core.material import Table
+from windtunnel.generators.core.origin import Origin, Record
+from windtunnel.generators.core.outcome import Ask, Chain, Dropped, Failed, Kept, Outcome, models_of
 from windtunnel.generators.core.prompt import load
+from windtunnel.generators.core.session import Session
+from windtunnel.generators.text.groups import groups_of
+from windtunnel.schemas.artifact import canonical_json
+from windtunnel.schemas.errors import WindtunnelError
 from windtunnel.schemas.plugin import Plugin
 from windtunnel.schemas.records import CONVERSATION
 
-
-@dataclass(frozen=True)
-class Ask:
-    """A request and what it is for; `purpose` tells the steps of a kind apart (`opening`, `reply`, `judge`)."""
-
-    purpose: str
-    request: Request
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A row of the kind's schema; `extra` holds rows for further tables, by folder name."""
-
-    row: dict[str, Any]
-    extra: Mapping[str, Sequence[dict[str, Any]]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """A candidate that was refused: where, why, what the model had said, and where the candidate came from."""
-
-    reason: str
-    stage: str
-    raw: str
-    lineage: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, Sequence[dict[str, Any]]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A candidate that the model could not answer for; `error` is the client's code, such as `context_too_long`."""
-
-    error: str
-    stage: str
-    detail: str
-    lineage: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, Sequence[dict[str, Any]]] = field(default_factory=dict)
-
-
-Outcome = Kept | Dropped | Failed
-Result = TypeVar("Result")
-Chain = abc.Generator[Sequence[Ask], list[Completion], Result]  # most end in a Sequence[Outcome]
+__all__ = ["Ask", "Chain", "Dropped", "Example", "Failed", "Generator", "Kept", "Outcome"]
 
 
 @dataclass(frozen=True)
 class Example:
-    """A tiny script: what the models answer, by purpose and in order, and what must come out of it.
+    """A small script: the answers of the models, by purpose and in order, and the result they lead to.
 
-    `kept` holds, per row, the contents of its messages (for preferences: prompt, then chosen, then rejected).
+    `kept` holds, per row, the contents of its messages (of a preference: prompt, then chosen, then rejected).
     """
 
     params: Mapping[str, Any]
@@ -80,14 +44,22 @@ class Example:
 
 
 class Generator(Plugin):
-    """A kind of synthetic data. `rows` is how many rows are wanted, `seed` the root of every random choice.
+    """A kind of synthetic data. `rows` is the number of rows wanted, `seed` the root of every random choice.
 
-    `reads` names the input roles it takes, `tables` the further folders it writes with their schemas, `prompts` the
-    prompt files whose versions belong to its identity. `sequential` kinds cannot be cut into shards, since a row
-    depends on the rows before.
+    `asks` names the parameters that hold a model's name, `reads` the input roles, `optional` those that may be left
+    out, `tables` the further folders with their schemas, `prompts` the prompt files, whose versions belong to the
+    identity. A `sequential` kind is not cut into shards, since a row depends on the rows before.
+
+    A kind implements `attempt`, for one chain per row of its input, or `outcomes`. Provenance is written here, never
+    by a kind: `generate` sets `group` and `licence` of a row from the parents of its outcome. A row has the groups and
+    licences of all its parents, and the licences of the models that answered where they are known. A kept row of a
+    kind that `reads` an input without a record among its parents is an error, and so is one that states no `parents`
+    where an optional input is given. Without parents, a row has the group of its own question. What cannot be
+    detected: a parent that a kind leaves out beside another one, and `parents=()` on a row that used an optional input.
     """
 
     output: ClassVar[pa.Schema] = CONVERSATION
+    asks: ClassVar[tuple[str, ...]] = ("model",)
     reads: ClassVar[tuple[str, ...]] = ()
     optional: ClassVar[tuple[str, ...]] = ()
     tables: ClassVar[Mapping[str, pa.Schema]] = {}
@@ -98,36 +70,91 @@ class Generator(Plugin):
     rows: int = Field(100, gt=0)
     seed: int = 0
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if cls.generate is not Generator.generate:
+            raise TypeError(f"{cls.__name__} overrides `generate`, which sets group and licence: define `outcomes`")
+
     def models(self) -> tuple[str, ...]:
         """Return the names of the models that the recipe must give an address for."""
-        raise NotImplementedError
+        return tuple(dict.fromkeys(name for field in self.asks if (name := getattr(self, field, None))))
 
     def on(self, raw: Collection[str]) -> Self:
-        """Return the kind as it works on these models: those named in `raw` complete text, the others may only chat.
+        """Return the kind settled for its models: those in `raw` complete text, the others take chats only.
 
-        What a recipe leaves open about the way to ask is settled here, before anything is asked or hashed.
+        Called before anything is asked or hashed.
         """
         return self
 
-    def generate(self, session: Any) -> Iterator[Outcome]:
-        """Yield the outcomes of this share of the rows, in a fixed order (session: generators.core.session.Session)."""
+    def generate(self, session: Session) -> Iterator[Outcome]:
+        """Yield the outcomes of this share of the rows in a fixed order, with provenance, every attempt once.
+
+        Raises WindtunnelError for a row without parents and for an attempt without exactly one outcome
+        (`windtunnel.generators.core.attempts`).
+        """
+        for outcome in self.outcomes(session):
+            session.attempts.settle(session.kind, outcome)
+            yield self._with_provenance(session, outcome)
+        session.attempts.check(session.kind)
+
+    def outcomes(self, session: Session) -> Iterator[Outcome]:
+        """Yield one outcome per attempt; by default, those of one chain per record of the first input."""
+        records = session.records(self.reads[0], self.total(session.inputs))
+        yield from session.each(records, lambda number, record: self.attempt(session, number, record))
+
+    def attempt(self, session: Session, number: int, record: Record) -> Chain[Outcome] | Chain[Sequence[Outcome]]:
+        """Return the chain of record `number`, which ends in one outcome or several."""
         raise NotImplementedError
 
     def total(self, inputs: Mapping[str, Table]) -> int:
-        """Return how many rows there are to make in all, over all shards."""
-        return self.rows
+        """Return the number of rows to make over all shards, at most one per row of the inputs that are read."""
+        return min([self.rows, *(len(inputs[role]) for role in self.reads)])
 
-    def lineage(self, session: Any, completions: Mapping[str, Completion], **facts: Any) -> dict[str, Any]:
-        """Return where a row comes from: the kind, its seed, prompt versions, models by purpose, and `facts`."""
-        models = {purpose: [c.model, c.revision] for purpose, c in completions.items()}
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The parameters `temperature`, `top_p` and `max_tokens` of the kind."""
+        return {name: getattr(self, name) for name in ("temperature", "top_p", "max_tokens")}
+
+    def lineage(self, session: Session, completions: Mapping[str, Completion], **facts: Any) -> dict[str, Any]:
+        """Return the lineage of a row: kind, seed, prompt versions, models by purpose, and `facts`."""
         prompts = {name: load(name).version for name in self.prompts}
-        about = {"kind": session.kind, "version": self.version, "seed": self.seed, "prompts": prompts, "models": models}
-        return about | facts
+        about = {"kind": session.kind, "version": self.version, "seed": self.seed, "prompts": prompts}
+        return about | {"models": models_of(completions)} | facts
 
     def notes(self) -> dict[str, float | int | str]:
         """Return facts of the configuration that the report shows beside the counts."""
         return {}
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what changes the rows beside the parameters: the class's version, prompt versions, seed files."""
+        """Return what changes the rows besides the parameters: the version, prompt versions, seed files."""
         return {"version": self.version, "prompts": {name: load(name).version for name in self.prompts}}
+
+    def _with_provenance(self, session: Session, outcome: Outcome) -> Outcome:
+        """Return the outcome with group and licence in its lineage, and a row with its lineage written out."""
+        if own := sorted({"group", "licence"} & set(outcome.lineage)):
+            raise WindtunnelError(
+                f"generator {session.kind!r} writes {' and '.join(own)} into a lineage: name the parents instead, "
+                "Kept(row, lineage, parents=[record])"
+            )
+        if not isinstance(outcome, Kept):
+            if not outcome.parents:
+                return outcome
+            return replace(outcome, lineage={**outcome.lineage, **self._origin(session, outcome).facts()})
+        read = any(isinstance(parent, Record) for parent in outcome.parents or ())
+        if (self.reads and not read) or (session.inputs and outcome.parents is None):
+            raise WindtunnelError(
+                f"generator {session.kind!r} keeps a row without parents although it reads "
+                f"{' and '.join(self.reads or session.inputs)}: name the records it is made from, "
+                "Kept(row, lineage, parents=[record])"
+            )
+        lineage = {**outcome.lineage, **self._origin(session, outcome).facts()}
+        return replace(outcome, lineage=lineage, row={**outcome.row, "lineage": canonical_json(lineage)})
+
+    def _origin(self, session: Session, outcome: Outcome) -> Origin:
+        parents = [parent.origin if isinstance(parent, Record) else parent for parent in outcome.parents or ()]
+        if not parents and isinstance(outcome, Kept):
+            parents = [Origin(groups_of(outcome.row))]
+        names = {name for name, _ in outcome.lineage.get("models", {}).values()}
+        known = tuple(session.licences[name] for name in names if name in session.licences)
+        return Origin.union([*parents, Origin((), known)])

@@ -1,4 +1,4 @@
-"""Rows as they lie on disk: built with their id and lineage, written in batches, each file whole or not there."""
+"""Generated rows: built with their id, written in batches, each file complete or absent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from windtunnel.generators.core.generator import Dropped, Generator, Kept, Outcome
+from windtunnel.generators.core.generator import Dropped, Failed, Generator, Kept, Outcome
 from windtunnel.schemas.artifact import canonical_json, writing
 from windtunnel.schemas.records import document_id
 
@@ -20,7 +20,7 @@ DROPPED = pa.schema(
         pa.field("reason", pa.string(), nullable=False),
         pa.field("stage", pa.string(), nullable=False),  # the step of the kind that decided
         pa.field("failed", pa.bool_(), nullable=False),  # true: the model gave no usable answer; false: refused
-        pa.field("raw", pa.large_string(), nullable=False),  # what the model had said, as it came
+        pa.field("raw", pa.large_string(), nullable=False),  # the model's text as it came
         pa.field("lineage", pa.string()),
     ]
 )
@@ -34,15 +34,16 @@ def message(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
-def conversation_row(messages: Messages, source: str, lineage: Mapping[str, Any]) -> dict[str, Any]:
+def dialogue(*contents: str, name: str = "p", roles: Sequence[str] = ("user", "assistant")) -> dict[str, Any]:
+    """Return a small input row with these messages, for examples."""
+    messages = [message(roles[i % len(roles)], content) for i, content in enumerate(contents)]
+    return {"id": name, "source": "s", "messages": messages}
+
+
+def conversation_row(messages: Messages, source: str) -> dict[str, Any]:
     """Return a row of windtunnel.schemas.records.CONVERSATION; its id is the hash of source and messages."""
     messages = [message(m["role"], m["content"]) for m in messages]
-    return {
-        "id": document_id(source, canonical_json(messages)),
-        "messages": messages,
-        "source": source,
-        "lineage": canonical_json(lineage),
-    }
+    return {"id": document_id(source, canonical_json(messages)), "messages": messages, "source": source}
 
 
 def preference_row(
@@ -52,7 +53,6 @@ def preference_row(
     ratings: tuple[float | None, float | None],
     judge: str | None,
     source: str,
-    lineage: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return a row of windtunnel.schemas.records.PREFERENCE with the two answers as one assistant message each."""
     prompt = [message(m["role"], m["content"]) for m in prompt]
@@ -65,12 +65,11 @@ def preference_row(
         "rating_rejected": ratings[1],
         "judge": judge,
         "source": source,
-        "lineage": canonical_json(lineage),
     }
 
 
 class RowWriter:
-    """The files of one shard: rows, drops and the kind's own tables; streamed, renamed into place at the end."""
+    """The files of one shard: rows, drops and the kind's further tables; streamed, then renamed into place."""
 
     def __init__(self, kind: Generator, out: Path, rank: int) -> None:
         schemas = {"rows": kind.output, "dropped": DROPPED, **kind.tables}
@@ -103,10 +102,10 @@ class RowWriter:
             self._add("rows", outcome.row)
         elif isinstance(outcome, Dropped):
             self.dropped[outcome.reason] += 1
-            self._add("dropped", _dropped(outcome.reason, outcome.stage, False, outcome.raw, outcome.lineage))
+            self._add("dropped", _dropped(outcome.reason, outcome.raw, outcome))
         else:
             self.failed[outcome.error] += 1
-            self._add("dropped", _dropped(outcome.error, outcome.stage, True, outcome.detail, outcome.lineage))
+            self._add("dropped", _dropped(outcome.error, outcome.detail, outcome))
         for name, rows in outcome.extra.items():
             for row in rows:
                 self._add(name, row)
@@ -122,9 +121,14 @@ class RowWriter:
             self._buffers[name].clear()
 
 
-def _dropped(reason: str, stage: str, failed: bool, raw: str, lineage: Mapping[str, Any]) -> dict[str, Any]:
-    raw = raw.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate from a broken reply must not stop the shard
-    return {"reason": reason, "stage": stage, "failed": failed, "raw": raw, "lineage": canonical_json(lineage)}
+def _dropped(reason: str, raw: str, outcome: Dropped | Failed) -> dict[str, Any]:
+    return {
+        "reason": reason,
+        "stage": outcome.stage,
+        "failed": isinstance(outcome, Failed),
+        "raw": raw.encode("utf-8", "replace").decode("utf-8"),  # a broken reply may hold a lone surrogate
+        "lineage": canonical_json(outcome.lineage),
+    }
 
 
 def _content_bytes(row: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""Answers from a script instead of a model: how the kinds' own examples are run, and how a new kind is tried out."""
+"""Sessions whose answers come from a script: to run the examples of a kind, and to try a new kind."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ Reply = str | Completion
 
 class _NoClient:
     def submit(self, requests: Sequence[Request]) -> Future[list[Completion]]:
-        """Refuse: a script answers before any client is asked."""
+        """Raise: a script answers before any client is asked."""
         raise AssertionError("a scripted session sends nothing")
 
 
 @dataclass
 class ScriptedSession(Session):
-    """A session whose answers come from `replies`: by purpose, one after the other; the last one is repeated.
+    """A session whose answers come from `replies`, by purpose and in order; the last one is repeated.
 
-    A `Completion` is given back as it is: that is how errors and cut replies are played. `heard` keeps what was asked.
+    A `Completion` is returned as it is, which plays errors and truncated replies. `heard` lists the requests.
     """
 
     replies: Mapping[str, Sequence[Reply]] = field(default_factory=dict)
     heard: list[Ask] = field(default_factory=list)
 
     def submit(self, asks: Sequence[Ask]) -> Future[list[Completion]]:
-        """Answer with the next line of the script for each question."""
+        """Answer each request with the next line of the script."""
         future: Future[list[Completion]] = Future()
         future.set_result([self._reply(ask) for ask in asks])
         return future
@@ -54,13 +54,13 @@ def session(
     inputs: Mapping[str, Iterable[dict[str, Any]]] | None = None,
     window: int = 64,
 ) -> ScriptedSession:
-    """Return a session for `kind` with a script and with small inputs from memory."""
+    """Return a session for `kind` with a script and small inputs in memory."""
     tables = {role: Table(memory=tuple(rows)) for role, rows in (inputs or {}).items()}
     return ScriptedSession(name, kind.seed, _NoClient(), tables, window=window, replies=replies)
 
 
 def play(name: str, cls: type[Generator], example: Example) -> tuple[list[list[str]], dict[str, int]]:
-    """Run an example and return what came out, in the form in which the example says what must."""
+    """Run an example and return (contents of the rows, number of refusals by reason)."""
     kind = cls(**example.params)
     outcomes = list(kind.generate(session(name, kind, example.replies, example.inputs)))
     kept = [contents(outcome.row) for outcome in outcomes if isinstance(outcome, Kept)]
@@ -74,6 +74,6 @@ def contents(row: Mapping[str, Any]) -> list[str]:
 
 
 def reasons(outcomes: Iterable[Outcome]) -> dict[str, int]:
-    """Return how many were refused or failed, by reason."""
+    """Return the number of dropped and failed outcomes by reason."""
     refused = (o for o in outcomes if isinstance(o, Dropped | Failed))
     return dict(Counter(o.reason if isinstance(o, Dropped) else o.error for o in refused))

@@ -6,14 +6,16 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, cast
 
 from blake3 import blake3
 
 from windtunnel.generators.client.completion import Completion, Request
-from windtunnel.generators.core.generator import Ask, Chain, Result
+from windtunnel.generators.core.attempts import Attempts
 from windtunnel.generators.core.material import Table
+from windtunnel.generators.core.origin import Record
+from windtunnel.generators.core.outcome import Ask, Chain, Outcome, Result
 from windtunnel.schemas.artifact import canonical_json
 
 SEED_BITS = 31  # servers take a signed 32-bit or 64-bit seed
@@ -29,7 +31,7 @@ class Answers(Protocol):
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of the rows a shard makes: shard `rank` of `shards`."""
+    """The part of the rows that a shard makes: shard `rank` of `shards`."""
 
     rank: int = 0
     shards: int = 1
@@ -51,7 +53,7 @@ class _Running(Generic[Result]):
 
 @dataclass
 class Session:
-    """What a kind has to work with. `window` is how many chains run at once; it changes nothing but the speed."""
+    """The surroundings of a kind. `window` is the number of chains that run at once; it only changes the speed."""
 
     kind: str
     seed: int
@@ -59,21 +61,28 @@ class Session:
     inputs: Mapping[str, Table] = field(default_factory=dict)
     share: Share = Share()
     window: int = 64
+    licences: Mapping[str, str] = field(default_factory=dict)  # of models, by the name that completions carry
     asked: Counter[str] = field(default_factory=Counter)  # requests by purpose
     tokens: Counter[str] = field(default_factory=Counter)  # prompt and completion tokens
-    journal: Counter[str] = field(default_factory=Counter)  # facts that a kind counts for the report
+    journal: Counter[str] = field(default_factory=Counter)  # counts of the kind's own, for the report
+    attempts: Attempts = field(default_factory=Attempts)
+
+    @property
+    def kept(self) -> int:
+        """The number of rows kept so far."""
+        return self.attempts.kept
 
     def number(self, *parts: Any) -> int:
-        """Return a number of 31 bits that depends on the recipe's seed, the kind and `parts`, and on nothing else."""
+        """Return a number of 31 bits that depends only on the recipe's seed, the kind and `parts`."""
         text = canonical_json([self.seed, self.kind, *parts])
         return int.from_bytes(blake3(text.encode("utf-8", "surrogatepass")).digest()[:4], "big") >> (32 - SEED_BITS)
 
     def random(self, *parts: Any) -> random.Random:
-        """Return a random stream of its own for `parts`."""
+        """Return a separate random stream for `parts`."""
         return random.Random(self.number(*parts))
 
     def ask(self, purpose: str, index: int, text: str | Sequence[Mapping[str, str]], **params: Any) -> Ask:
-        """Return a question to a model: a string is completed as it is, messages go through the chat template.
+        """Return a request to a model: a string is completed as raw text, messages go through the chat template.
 
         The seed sent is derived from (recipe seed, kind, row index, purpose).
         """
@@ -82,43 +91,82 @@ class Session:
             return Ask(purpose, Request(prompt=text, **params))
         return Ask(purpose, Request(messages=tuple(text), **params))
 
+    def chat(self, purpose: str, index: int, text: str, **params: Any) -> Ask:
+        """Return a request whose only message is a user's."""
+        return self.ask(purpose, index, [{"role": "user", "content": text}], **params)
+
+    def greedy(self, purpose: str, index: int, text: str, **params: Any) -> Ask:
+        """Return a chat request with temperature 0 and no seed."""
+        return self.chat(purpose, index, text, temperature=0.0, seed=None, **params)
+
     def submit(self, asks: Sequence[Ask]) -> Future[list[Completion]]:
-        """Send questions and return at once."""
+        """Send requests and return at once."""
         if self.client is None:
-            raise RuntimeError(f"{self.kind} asks a model and names none in models()")
+            raise RuntimeError(f"generator {self.kind!r} asks a model but names none in models()")
         return self.client.submit([ask.request for ask in asks])
+
+    def records(self, role: str, total: int | None = None, spread: bool = True) -> Iterator[tuple[int, Record]]:
+        """Yield (number, record) of this share of `total` rows of an input (default: all); each is an attempt.
+
+        The rows are spread evenly over the input, or are its first ones.
+        """
+        table = self.inputs[role]
+        numbers = self.share.of(len(table) if total is None else total)
+        records = table.spread(numbers, len(table) if total is None else total) if spread else table.rows(numbers)
+        for number, record in zip(numbers, records, strict=True):
+            yield number, self.attempts.take(role, record, len(table))
+
+    def each(
+        self,
+        records: Iterable[tuple[int, Record]],
+        attempt: Callable[[int, Record], Chain[Outcome] | Chain[Sequence[Outcome]]],
+        wanted: Callable[[], int] | None = None,
+    ) -> Iterator[Outcome]:
+        """Run `attempt(number, record)` for every record and yield the outcomes, with the record as their parent."""
+
+        def chain(number: int, record: Record) -> Chain[Sequence[Outcome]]:
+            result = yield from attempt(number, record)
+            outcomes = [result] if isinstance(result, Outcome) else result
+            return [replace(outcome, parents=(record, *(outcome.parents or ()))) for outcome in outcomes]
+
+        for outcomes in self.drive((chain(*each) for each in records), wanted):
+            yield from outcomes
 
     def drive(
         self, chains: Iterable[Chain[Result]], wanted: Callable[[], int] | None = None, window: int | None = None
     ) -> Iterator[Result]:
-        """Run the chains and yield what each ends in, in the order of the chains.
+        """Run the chains and yield their results, in the order of the chains.
 
-        A chain is started only when fewer than `window` chains are undecided (default: the session's), so what chain k
-        can know of earlier results is the results up to k - window, whatever the timing. No more chains are
-        started than `wanted()` says are still wanted, so none is started in vain. A slow chain holds up the delivery
-        of later ones, never their work.
+        A chain starts only while fewer than `window` chains (default: the session's) are undecided. So chain k can
+        depend on the results up to k - window, whatever the timing. No more chains are started than `wanted()`
+        returns. A slow chain delays the delivery of later results but not their work.
         """
         waiting = iter(chains)
         running: deque[_Running[Result]] = deque()
         asked: dict[Future[list[Completion]], _Running[Result]] = {}
         limit = window or self.window
         exhausted = False
-        while True:
-            while not exhausted and len(running) < min(limit, wanted() if wanted else limit):
-                chain = next(waiting, None)
-                if chain is None:
-                    exhausted = True
-                else:
-                    running.append(_Running(chain))
-                    self._resume(running[-1], None, asked)
-            if not running:
-                return
-            if running[0].done:
-                yield cast(Result, running.popleft().result)
-                continue
-            wait(asked, return_when=FIRST_COMPLETED)
-            for future in [future for future in asked if future.done()]:
-                self._resume(asked[future], future, asked)
+        try:
+            while True:
+                while not exhausted and len(running) < min(limit, wanted() if wanted else limit):
+                    chain = next(waiting, None)
+                    if chain is None:
+                        exhausted = True
+                    else:
+                        running.append(_Running(chain))
+                        self._resume(running[-1], None, asked)
+                if not running:
+                    return
+                if running[0].done:
+                    result = cast(Result, running.popleft().result)
+                    self.attempts.returned(result)
+                    yield result
+                    continue
+                wait(asked, return_when=FIRST_COMPLETED)
+                for future in [future for future in asked if future.done()]:
+                    self._resume(asked[future], future, asked)
+        finally:
+            self.attempts.abandoned += len(running)
 
     def _resume(
         self,
@@ -126,20 +174,20 @@ class Session:
         future: Future[list[Completion]] | None,
         asked: dict[Future[list[Completion]], _Running[Result]],
     ) -> None:
-        """Let a chain go on with its answers until it ends or asks again."""
+        """Let a chain continue with its answers until it ends or asks again."""
         try:
             if future is None:
                 slot.asks = next(slot.chain)
             else:
                 del asked[future]
-                slot.asks = slot.chain.send(self._booked(slot.asks, future.result()))
+                slot.asks = slot.chain.send(self._counted(slot.asks, future.result()))
         except StopIteration as stop:
             slot.asks, slot.done, slot.result = (), True, stop.value
         else:
             asked[self.submit(slot.asks)] = slot
 
-    def _booked(self, asks: Sequence[Ask], completions: list[Completion]) -> list[Completion]:
-        """Return the answers after they are in the books; what is no answer but a broken line ends the step."""
+    def _counted(self, asks: Sequence[Ask], completions: list[Completion]) -> list[Completion]:
+        """Return the answers after counting them. Raises WindtunnelError for a transient failure."""
         for ask, completion in zip(asks, completions, strict=True):
             completion.settled()
             self.asked[ask.purpose] += 1

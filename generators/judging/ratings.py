@@ -48,20 +48,19 @@ def score(value: Any, low: float, high: float, rationale: str = "") -> Rating:
     return score(float(number) * high / whole if whole else None, low, high, rationale)
 
 
+def object_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON schema of an object with exactly these fields."""
+    return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+
+
 def schema_of_ratings(count: int, levels: int, not_applicable: bool, rationale_characters: int) -> dict[str, Any]:
     """Return the JSON schema of exactly `count` ratings from 1 to `levels`; the rationale comes before the number."""
     choices: list[Any] = [*range(1, levels + 1), *([NOT_APPLICABLE] if not_applicable else [])]
     fields: dict[str, Any] = {"rating": {"enum": choices}}
     if rationale_characters:
         fields = {"rationale": {"type": "string", "maxLength": rationale_characters}} | fields
-    rating = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
-    ratings = {"type": "array", "items": rating, "minItems": count, "maxItems": count}
-    return {
-        "type": "object",
-        "properties": {"ratings": ratings},
-        "required": ["ratings"],
-        "additionalProperties": False,
-    }
+    items = {"type": "array", "items": object_schema(fields), "minItems": count, "maxItems": count}
+    return object_schema({"ratings": items})
 
 
 def read_ratings(completion: Completion, count: int, levels: int) -> list[Rating]:
@@ -79,7 +78,7 @@ def schema_of_critique(top: int, characters: int) -> dict[str, Any]:
         "feedback": {"type": "string", "maxLength": characters},
         "score": {"type": "integer", "minimum": 1, "maximum": top},
     }
-    return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+    return object_schema(fields)
 
 
 def read_critique(completion: Completion, top: int) -> Rating:

@@ -1,14 +1,13 @@
-"""The best of n answers and the worst, by a judge's mean score: rejection sampling that keeps its losers.
+"""The best of n answers and the worst, by a judge's mean score: rejection sampling that also keeps the rejected.
 
-Scores are means over several readings of one answer at a time, so no answer's place or neighbours enter, and the
-verdict always names the answer that it was given on. The expected divergence from the model, log n - (n - 1) / n nats,
-goes into the lineage.
+A score is the mean over several readings of one answer at a time, so position and neighbours have no effect. The
+expected divergence from the model, log n - (n - 1) / n nats, is part of the lineage.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -16,9 +15,9 @@ from pydantic import Field
 
 from windtunnel.generators.client.completion import refusal
 from windtunnel.generators.core.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
-from windtunnel.generators.core.material import Table
+from windtunnel.generators.core.origin import Record
 from windtunnel.generators.core.prompt import load
-from windtunnel.generators.core.rows import message, preference_row
+from windtunnel.generators.core.rows import dialogue, preference_row
 from windtunnel.generators.core.session import Session
 from windtunnel.generators.judging import ratings
 from windtunnel.generators.text.questions import Question, question
@@ -32,19 +31,20 @@ TOP = 10
 class BestOfN(Generator):
     """Draws `n` answers of `model` to every question of the input `prompts` and pairs the best with the worst.
 
-    `readings` scores are taken of every answer; `margin` is in points of their mean (1 to 10). `with_reference` lets
-    the answer that the row holds take part.
+    Every answer is scored `readings` times; `margin` is in points of the mean score (1 to 10). `with_reference` adds
+    the answer that the row holds.
     """
 
     version: ClassVar[int] = 4
     primary: ClassVar[str | None] = "model"
+    asks: ClassVar[tuple[str, ...]] = ("model", "judge")
     output: ClassVar[pa.Schema] = PREFERENCE
     reads: ClassVar[tuple[str, ...]] = ("prompts",)
     prompts: ClassVar[tuple[str, ...]] = ("ultrafeedback/critique",)
     examples: ClassVar[tuple[Example, ...]] = (
         Example(
             params={"model": "m", "judge": "j", "n": 3, "readings": 1},
-            inputs={"prompts": [{"id": "p", "messages": [{"role": "user", "content": "Name a river."}]}]},
+            inputs={"prompts": [dialogue("Name a river.")]},
             replies={
                 "answer": ["A hill.", "The Nile.", "Water."],
                 "score": [f'{{"feedback": "", "score": {n}}}' for n in (1, 9, 4)],
@@ -65,49 +65,27 @@ class BestOfN(Generator):
     judge_tokens: int = Field(512, gt=0)
     feedback_characters: int = Field(400, gt=0)
 
-    def models(self) -> tuple[str, ...]:
-        """Return the model and its judge."""
-        return tuple(dict.fromkeys([self.model, self.judge]))
-
-    def total(self, inputs: Mapping[str, Table]) -> int:
-        """Return the number of questions to take."""
-        return min(self.rows, len(inputs["prompts"]))
-
-    def generate(self, session: Session) -> Iterator[Outcome]:
-        """Yield one outcome per question."""
-        table = session.inputs["prompts"]
-        total = self.total(session.inputs)
-        numbers = session.share.of(total)
-        rows = table.spread(numbers, total)
-        yield from session.drive(self._compare(session, n, row) for n, row in zip(numbers, rows, strict=True))
-
-    def _compare(self, session: Session, number: int, row: Mapping[str, Any]) -> Chain[Outcome]:
-        asked = question(row)
+    def attempt(self, session: Session, number: int, record: Record) -> Chain[Outcome]:
+        """Answer a question, score the answers and pair them."""
+        asked = question(record)
         if asked is None:
-            return Dropped("no_prompt", "prompt", "", {"prompt": row.get("id")})
-        params = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
+            return Dropped("no_prompt", "prompt", "", {"prompt": record.get("id")})
         replies = yield [
-            session.ask("answer", number, asked.messages, model=self.model, draw=draw, **params)
+            session.ask("answer", number, asked.messages, model=self.model, draw=draw, **self.sampling)
             for draw in range(self.n)
         ]
-        whole = [r.text.strip() for r in replies if r.ok and r.finish_reason != "length"]
-        about = {
-            "prompt": row.get("id"),
-            "licence": asked.licence,
-            "group": asked.group,
-            "n": self.n,
-            "self_judged": self.judge == self.model,
-        }
+        whole = [r.text.strip() for r in replies if r.ok and not r.truncated]
+        about = {"prompt": record.get("id"), "n": self.n, "self_judged": self.judge == self.model}
         lineage = self.lineage(session, {"answer": replies[0]}, **about, nats=math.log(self.n) - (self.n - 1) / self.n)
         texts = list(dict.fromkeys(whole + ([asked.reference] if self.with_reference and asked.reference else [])))
         if not whole and (broken := next((r for r in replies if not r.ok), None)) is not None:
-            return Failed(str(broken.error), "answer", broken.detail, lineage)
+            return Failed.of(broken, "answer", lineage)
         if len(texts) < 2:
             return Dropped("all_alike" if texts else "truncated", "answer", "\n".join(texts), lineage)
         asks = [self._score(session, number, asked, text, k) for k, text in enumerate(texts)]
         readings = yield [ask for each in asks for ask in each]
         if (refused := refusal(readings)) is not None:
-            return Failed(str(refused.error), "score", refused.detail, lineage)
+            return Failed.of(refused, "score", lineage)
         read = [ratings.read_critique(reply, TOP) for reply in readings]
         scores = [ratings.mean(read[k * self.readings : (k + 1) * self.readings]) for k in range(len(texts))]
         return self._paired(session, asked, texts, scores, lineage)
@@ -117,27 +95,17 @@ class BestOfN(Generator):
         prompt = load("ultrafeedback/critique").render(mark=mark([asked.text, text]), **shown)
         schema = ratings.schema_of_critique(TOP, self.feedback_characters)
         params: dict[str, Any] = {"model": self.judge, "schema": schema, "max_tokens": self.judge_tokens}
+        first = k * self.readings
         return [
-            session.ask(
-                "score",
-                number,
-                [message("user", prompt)],
-                draw=k * self.readings + turn,
-                temperature=0.7 * (turn > 0),
-                **params,
-            )
+            session.chat("score", number, prompt, draw=first + turn, temperature=0.7 * (turn > 0), **params)
             for turn in range(self.readings)
         ]
 
     def _paired(
-        self,
-        session: Session,
-        asked: Question,
-        texts: Sequence[str],
-        scores: Sequence[float | None],
-        lineage: dict[str, Any],
-    ) -> Outcome:
-        lineage = lineage | {"scores": scores}
+        self, session: Session, asked: Question, texts: Sequence[str], scores: Sequence[float | None],
+        lineage: Mapping[str, Any],
+    ) -> Outcome:  # fmt: skip
+        lineage = {**lineage, "scores": scores}
         ranked = sorted(((s, -k) for k, s in enumerate(scores) if s is not None), reverse=True)
         if len(ranked) < 2:
             return Dropped("unrated", "pair", canonical_json(list(texts)), lineage)
@@ -146,4 +114,4 @@ class BestOfN(Generator):
             reason = "below_margin" if high > low else "tie"
             return Dropped(reason, "pair", canonical_json(list(texts)), lineage)
         chosen, rejected = texts[-best], texts[-worst]
-        return Kept(preference_row(asked.messages, chosen, rejected, (high, low), self.judge, session.kind, lineage))
+        return Kept(preference_row(asked.messages, chosen, rejected, (high, low), self.judge, session.kind), lineage)

@@ -1,7 +1,7 @@
-"""Picks few good rows out of many by plain rules and balance over sources, after LIMA (Zhou et al. 2023).
+"""Selects few good rows out of many by rules and by balance over sources, after LIMA (Zhou et al. 2023).
 
-Taking the longest answers, or any at all, are rivals that such a choice has to beat (Zhao et al. 2024): they are
-settings of the same kind, so that a recipe can compare the three. Nothing is asked of any model.
+Selecting the longest answers, or random ones, are baselines (Zhao et al. 2024): they are settings of the same kind, so
+that a recipe can compare the three. No model is asked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from windtunnel.generators.core.generator import Dropped, Example, Generator, Kept, Outcome
-from windtunnel.generators.core.rows import conversation_row, message
+from windtunnel.generators.core.rows import conversation_row, dialogue, message
 from windtunnel.generators.core.session import Session
 from windtunnel.generators.text.questions import question
 
@@ -27,15 +27,16 @@ _LINK = re.compile(r"https?://\S+|<(?:a|img)\b[^>]*>|!?\[[^\]]*\]\([^)]*\)", re.
 
 
 class Lima(Generator):
-    """Picks `rows` first rounds of the input `conversations`.
+    """Selects the first round of `rows` rows of the input `conversations`.
 
-    `by`: `rules` (length of the answer, no first person, no word of other answers, no links), then at random;
+    `by`: `rules` (length of the answer, no first person, no reference to other answers, no links), then at random;
     `longest` or `random` of all. Sources share the rows in proportion to their size to the power 1 / `temperature`
-    (3, as in the paper: small sources get more than their part). Memory: 24 bytes per row of the input.
+    (3 as in the paper, which favours small sources). Memory: 25 bytes per row of the input.
     """
 
     version: ClassVar[int] = 2
     primary: ClassVar[str | None] = "rows"
+    asks: ClassVar[tuple[str, ...]] = ()
     reads: ClassVar[tuple[str, ...]] = ("conversations",)
     sequential: ClassVar[bool] = True
     examples: ClassVar[tuple[Example, ...]] = (
@@ -43,12 +44,8 @@ class Lima(Generator):
             params={"rows": 1, "fewest_characters": 10},
             inputs={
                 "conversations": [
-                    {
-                        "id": str(i),
-                        "source": "s",
-                        "messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": a}],
-                    }
-                    for i, a in enumerate(("Because.", "I think that it is cold.", "Cold air holds less water."))
+                    dialogue("Why?", answer)
+                    for answer in ("Because.", "I think that it is cold.", "Cold air holds less water.")
                 ]
             },
             replies={},
@@ -63,36 +60,32 @@ class Lima(Generator):
     fewest_characters: int = Field(1200, ge=0)
     most_characters: int = Field(4096, gt=0)
 
-    def models(self) -> tuple[str, ...]:
-        """Return none: nothing is asked."""
-        return ()
-
-    def generate(self, session: Session) -> Iterator[Outcome]:
-        """Yield one outcome per row of the input: refused by a rule, left over, or kept."""
-        table = session.inputs["conversations"]
+    def outcomes(self, session: Session) -> Iterator[Outcome]:
+        """Yield one outcome per row of the input: refused by a rule, not chosen, or kept."""
         sources: dict[str, int] = {}
-        source = np.full(len(table), -1, np.int32)
-        rank = np.zeros(len(table), np.int64)  # the lower, the sooner taken
-        for number, row in enumerate(table.rows()):
-            reason, answer = self._refused(row)
+        source = np.full(len(session.inputs["conversations"]), -1, np.int32)
+        rank = np.zeros(len(source), np.int64)  # the lower, the sooner taken
+        for number, record in session.records("conversations"):
+            reason, answer = self._refused(record)
             if reason is not None:
-                yield Dropped(reason, "rules", answer, {"parents": [row.get("id")]})
+                yield Dropped(reason, "rules", answer, {"parents": [record.get("id")]}, parents=[record])
                 continue
-            source[number] = sources.setdefault(str(row.get("source", "")), len(sources))
+            source[number] = sources.setdefault(str(record.get("source", "")), len(sources))
             rank[number] = -len(answer) if self.by == "longest" else session.number("rank", number)
         chosen = self._chosen(source, rank, len(sources))
-        for number, row in enumerate(table.rows()):
+        for number, record in session.records("conversations"):
             if source[number] < 0:
                 continue
-            asked = question(row)
+            asked = question(record)
             assert asked is not None and asked.reference is not None
-            about = {"kind": session.kind, "version": self.version, "by": self.by, "parents": [row.get("id")]}
-            about |= {"parent": row.get("lineage"), "group": asked.group}
+            about = {"kind": session.kind, "version": self.version, "by": self.by, "parents": [record.get("id")]}
+            about["parent"] = record.get("lineage")
             if number in chosen:
                 chat = [*asked.messages, message("assistant", asked.reference)]
-                yield Kept(conversation_row(chat, str(row.get("source") or session.kind), about))
+                row = conversation_row(chat, str(record.get("source") or session.kind))
+                yield Kept(row, about, parents=[record])
             else:
-                yield Dropped("not_chosen", "choice", asked.reference, about)
+                yield Dropped("not_chosen", "choice", asked.reference, about, parents=[record])
 
     def _refused(self, row: Mapping[str, Any]) -> tuple[str | None, str]:
         """Return (reason or None, the answer)."""
@@ -112,7 +105,7 @@ class Lima(Generator):
         return None, answer
 
     def _chosen(self, source: np.ndarray, rank: np.ndarray, count: int) -> set[int]:
-        """Return row numbers: each source's share of the rows, filled up from all when a source has too few."""
+        """Return row numbers: the share of each source, filled up from all sources where one has too few."""
         if count == 0:
             return set()
         sizes = np.bincount(source[source >= 0], minlength=count)
@@ -120,8 +113,6 @@ class Lima(Generator):
         quotas = np.minimum(sizes, np.floor(self.rows * weights / weights.sum())).astype(np.int64)
         order = np.lexsort((np.arange(len(rank)), rank))
         order = order[source[order] >= 0]
-        picked: list[int] = []
-        for one in range(count):
-            picked += order[source[order] == one][: quotas[one]].tolist()
+        picked = [row for one in range(count) for row in order[source[order] == one][: quotas[one]].tolist()]
         rest = order[~np.isin(order, picked)]
-        return set(picked) | set(rest[: max(0, self.rows - len(picked))].tolist())
+        return {*picked, *rest[: max(0, self.rows - len(picked))].tolist()}

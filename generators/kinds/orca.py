@@ -1,22 +1,22 @@
 """Explained answers under varied system messages, checked against known answers, after Orca (Mukherjee et al. 2023).
 
-The original trusted its teacher although its questions came with gold answers; here an explanation whose final answer
-is not the known one costs the row. No source may give more than its share of the rows.
+The original kept every explanation although its questions had known answers. Here an explanation with another final
+answer is dropped. No source gives more than its share of the rows.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from windtunnel.generators.core.generator import Chain, Dropped, Example, Failed, Generator, Kept, Outcome
-from windtunnel.generators.core.material import Table
+from windtunnel.generators.core.origin import Record
 from windtunnel.generators.core.prompt import load
-from windtunnel.generators.core.rows import conversation_row, message
+from windtunnel.generators.core.rows import conversation_row, dialogue, message
 from windtunnel.generators.core.session import Session
 from windtunnel.generators.text.gold import agrees, final_answer
 from windtunnel.generators.text.questions import question
@@ -25,8 +25,8 @@ from windtunnel.generators.text.questions import question
 class Orca(Generator):
     """Asks `model` each question of the input `prompts`, whose rows hold the known answer as the assistant's turn.
 
-    `verify` compares; without it, rows are kept as they come. `draws` answers are tried until one agrees.
-    `per_source` is the largest share of `rows` that one source may have.
+    With `verify`, up to `draws` answers are drawn until one agrees with the known answer; without it, every answer is
+    kept. `per_source` is the largest share of `rows` that one source may have.
     """
 
     version: ClassVar[int] = 2
@@ -37,16 +37,7 @@ class Orca(Generator):
     examples: ClassVar[tuple[Example, ...]] = (
         Example(
             params={"model": "m", "draws": 2, "keep_system": False},
-            inputs={
-                "prompts": [
-                    {
-                        "id": "p",
-                        "source": "sums",
-                        "messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}],
-                    }
-                    for q, a in (("What is 2 + 3?", "5"), ("What is 2 + 9?", "11"))
-                ]
-            },
+            inputs={"prompts": [dialogue("What is 2 + 3?", "5"), dialogue("What is 2 + 9?", "11")]},
             replies={
                 "explain": ["Two and three.\nAnswer: 6", "Eleven.\nAnswer: 12", "Count on.\nAnswer: 5", "Answer: 13"]
             },
@@ -64,53 +55,41 @@ class Orca(Generator):
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(1024, gt=0)
 
-    def models(self) -> tuple[str, ...]:
-        """Return the one model."""
-        return (self.model,)
+    def outcomes(self, session: Session) -> Iterator[Outcome]:
+        """Yield one outcome per question, in their order; a question beyond the share of its source is dropped."""
+        most, taken = math.ceil(self.per_source * self.rows), Counter[str]()
 
-    def generate(self, session: Session) -> Iterator[Outcome]:
-        """Yield one outcome per question taken, in their order; a question beyond its source's share is dropped."""
-        table: Table = session.inputs["prompts"]
-        most, taken, kept = math.ceil(self.per_source * self.rows), Counter[str](), [0]
+        def attempt(number: int, record: Record) -> Chain[Outcome]:
+            source = str(record.get("source", ""))
+            taken[source] += 1
+            if taken[source] > most:
+                about = {"prompt": record.get("id"), "source": record.get("source")}
+                return Dropped("source_full", "prompt", "", about)
+            return (yield from self.attempt(session, number, record))
 
-        def chains() -> Iterator[Chain[Outcome]]:
-            for number, row in enumerate(table.rows()):
-                source = str(row.get("source", ""))
-                taken[source] += 1
-                yield self._beyond(row) if taken[source] > most else self._explain(session, number, row)
+        yield from session.each(session.records("prompts"), attempt, wanted=lambda: self.rows - session.kept)
 
-        for outcome in session.drive(chains(), wanted=lambda: self.rows - kept[0]):
-            kept[0] += isinstance(outcome, Kept)
-            yield outcome
-
-    def _beyond(self, row: Mapping[str, Any]) -> Chain[Outcome]:
-        return Dropped("source_full", "prompt", "", {"prompt": row.get("id"), "source": row.get("source")})
-        yield
-
-    def _explain(self, session: Session, number: int, row: Mapping[str, Any]) -> Chain[Outcome]:
-        asked = question(row)
-        about: dict[str, Any] = {"prompt": row.get("id"), "prompt_source": row.get("source")}
+    def attempt(self, session: Session, number: int, record: Record) -> Chain[Outcome]:
+        """Draw explanations of a question until one agrees with the known answer."""
+        asked = question(record)
+        about: dict[str, Any] = {"prompt": record.get("id"), "prompt_source": record.get("source")}
         if asked is None or (self.verify and not asked.reference):
             return Dropped("no_prompt" if asked is None else "no_known_answer", "prompt", "", about)
         variants = load("orca/system").variants()
         chosen = session.random("system", number).randrange(len(variants))
         text = load("orca/question").render(instruction=asked.text) if self.verify else asked.text
         chat = [message("system", variants[chosen]), message("user", text)]
-        params = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
-        said = ""
+        reason, lineage, explanation = "wrong_answer", {}, ""
         for draw in range(self.draws):
-            (reply,) = yield [session.ask("explain", number, chat, model=self.model, draw=draw, **params)]
+            (reply,) = yield [session.ask("explain", number, chat, model=self.model, draw=draw, **self.sampling)]
             facts = {"system": chosen, "draw": draw, "known_answer": asked.reference}
-            facts |= {"licence": asked.licence, "group": asked.group}
             lineage = self.lineage(session, {"explain": reply}, **about, **facts, answer=final_answer(reply.text))
             if not reply.ok:
-                return Failed(str(reply.error), "explain", reply.detail, lineage)
-            said = reply.text.strip()
-            if reply.finish_reason == "length":
-                continue
-            if not self.verify or agrees(final_answer(said), str(asked.reference)):
-                turns = [message("user", asked.text), message("assistant", said)]
+                return Failed.of(reply, "explain", lineage)
+            explanation = reply.text.strip()
+            reason = "truncated" if reply.truncated else "wrong_answer"
+            if not reply.truncated and (not self.verify or agrees(final_answer(explanation), str(asked.reference))):
+                turns = [message("user", asked.text), message("assistant", explanation)]
                 head = [chat[0]] if self.keep_system else []
-                return Kept(conversation_row([*head, *turns], session.kind, lineage))
-        reason = "truncated" if reply.finish_reason == "length" else "wrong_answer"  # pyright: ignore[reportPossiblyUnbound]
-        return Dropped(reason, "explain", said, lineage)  # pyright: ignore[reportPossiblyUnbound]
+                return Kept(conversation_row([*head, *turns], session.kind), lineage)
+        return Dropped(reason, "explain", explanation, lineage)

@@ -1,46 +1,43 @@
 """Instructions and examples bootstrapped from seed tasks, as Self-Instruct (Wang et al. 2022) makes them.
 
-Each request shows 6 human tasks and 2 of the model's own (8 human ones at first) and lets the model go on with the
-list. What passes the filters and is new by ROUGE-L joins the pool. Accepted instructions are told apart into
-classification (label first, then an input for it: otherwise one label takes over) and the rest (input first).
+Each request shows 6 human tasks and 2 of the model (8 human ones at first) and lets the model continue the list.
+Entries that pass the filters and are new by ROUGE-L join the pool. Accepted instructions are classified: for
+classification tasks the label comes first and then an input for it, otherwise one label dominates; for the rest the
+input comes first.
 """
 
 from __future__ import annotations
 
-import math
 import random
-from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from dataclasses import replace
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from windtunnel.generators.core.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
+from windtunnel.generators.core.origin import Origin
+from windtunnel.generators.core.outcome import models_of
 from windtunnel.generators.core.prompt import load
 from windtunnel.generators.core.rows import conversation_row, message
 from windtunnel.generators.core.session import Session
+from windtunnel.generators.core.two_stages import Candidate, Candidates, TwoStages
 from windtunnel.generators.text import instances, seed_tasks
-from windtunnel.generators.text.groups import text_group
 from windtunnel.generators.text.instructions import numbered
 from windtunnel.generators.text.pool import Pool
 
 CLASSIFICATION_SHOTS, OTHER_SHOTS = 12, 19  # as in the paper
 INSTANCE_SHOTS = 8
-PRIOR_PROMPTS, PRIOR_ACCEPTED = 1, 4  # what is expected of a prompt before the first answer
-PRIOR_INSTRUCTIONS = 4  # taken to have brought a row each before the first: one lost at once must not double the work
-WINDOW = 256  # chains under way at once: bounds what waits in memory
+PRIOR_ACCEPTED = 4  # instructions expected of a request before the first answer
 
 
 class SelfInstruct(Generator):
     """Self-Instruct on one model. A row is one worked example; `rows` of them end the run, if no bound does before.
 
-    `lag`: so many prompts are undecided at once at most; what a prompt knows of the earlier ones depends on the order
-    of the results and never on timing.
-    `requests_at_most` (default 4 per row wanted, 64 at least) and `patience` (requests in a row without anything new)
-    keep a model that has nothing to say from being asked for ever.
-    `interface`: whether the model goes on with a list or is asked in a chat; left out, it goes on wherever raw text can
-    be completed (a server of ours, or a `url:` with `dialect: vllm`) and is asked elsewhere.
+    `lag` is the most prompts in flight; what a prompt knows of earlier ones depends on the order of the results, not
+    on timing. `requests_at_most` (default: 4 per row wanted, at least 64) and `patience` (requests in a row without a
+    new instruction) bound the run. `interface`: `completion` continues a list, `chat` asks for one; by default,
+    completion where the model completes raw text (a server started here, or a `url:` with `dialect: vllm`).
     """
 
     version: ClassVar[int] = 3
@@ -67,14 +64,14 @@ class SelfInstruct(Generator):
                 ["Name the metal that each coin is made of.\n\na brown coin", "Copper"],
                 ["Name the metal that each coin is made of.\n\na white coin", "Silver"],
             ],
-            # a second list is asked for while the examples are on their way: it comes when there are rows enough
+            # a second list is requested while the examples are in flight, and arrives after the last row wanted
             dropped={"too_short": 1, "not_for_text": 1, "output_is_input": 1, "surplus": 3},
         ),
     )
 
     model: str
     interface: Literal["completion", "chat"] | None = None
-    seeds: str | None = None  # a JSON Lines file of seed tasks; None: the 175 of our own
+    seeds: str | None = None  # a JSON Lines file of seed tasks; None: the 175 that are shipped
     human_examples: int = Field(6, ge=0)
     machine_examples: int = Field(2, ge=0)
     lag: int = Field(16, gt=0)
@@ -92,161 +89,110 @@ class SelfInstruct(Generator):
     max_tokens: int = Field(1024, gt=0)
     example_tokens: int = Field(350, gt=0)
 
-    def models(self) -> tuple[str, ...]:
-        """Return the one model."""
-        return (self.model,)
-
     def on(self, raw: Collection[str]) -> Self:
-        """Settle the interface by what the model can do."""
+        """Settle the interface by what the model accepts."""
         by_model: Literal["completion", "chat"] = "completion" if self.model in raw else "chat"
         return self if self.interface else self.model_copy(update={"interface": by_model})
 
     def fingerprint(self) -> dict[str, Any]:
-        """Add the seed file's content."""
+        """Add the hash of the seed file."""
         return super().fingerprint() | {"seeds": seed_tasks.digest(self.seeds)}
 
-    def generate(self, session: Session) -> Iterator[Outcome]:
+    def outcomes(self, session: Session) -> Iterator[Outcome]:
         """Yield one outcome per candidate: a refused instruction, or each example of an accepted one."""
         yield from _Run(self, session).outcomes()
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    text: str
-    lineage: dict[str, Any]
+class _Run(TwoStages):
+    """One run: the pool with its gates, and the number of requests in a row without a new instruction."""
 
-
-class _Prompted(NamedTuple):
-    """What a prompt brought: candidates, and what was lost on the way."""
-
-    found: Sequence[Outcome | _Candidate]
-
-
-class _Run:
-    """The state of one run: the pool with its gates, which accepted instructions wait for examples, the counts."""
+    stage = "instruction"
 
     def __init__(self, kind: SelfInstruct, session: Session) -> None:
-        self.kind, self.session = kind, session
+        bound = kind.requests_at_most or max(64, 4 * kind.rows)
+        super().__init__(session, kind.rows, bound, PRIOR_ACCEPTED, kind.lag)
+        self.kind = kind
         self.tasks = seed_tasks.read(kind.seeds)
         self.pool = Pool(self.tasks, kind.similarity, kind.near_duplicate, kind.words, kind.ascii_start)
-        self.waiting: deque[tuple[int, str, dict[str, Any]]] = deque()
-        self.requests = self.answered = self.idle = 0  # prompts sent and back, those in a row without anything new
-        self.instructions = self.ended = self.rows = 0  # asked for examples, back with them, and the rows of these
-        self.bound = kind.requests_at_most or max(64, 4 * kind.rows)
+        self.idle = 0
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Bootstrap until there are rows enough or a bound is met; say in the journal which it was.
+        """Yield all outcomes, and note in the journal what ended the run."""
+        yield from super().outcomes()
+        reason = "rows" if self.kept >= self.target else "requests" if self.requests >= self.bound else "patience"
+        self.session.journal[f"stopped_by_{reason}"] += 1
+        self.session.journal["instructions_accepted"] = self.accepted
 
-        Prompts and requests for examples run beside each other, so that neither waits for the slowest of the other.
-        """
-        kind, journal = self.kind, self.session.journal
-        for found in self.session.drive(self._chains(), lambda: WINDOW if self._next() else 0, WINDOW):
-            if isinstance(found, _Prompted):
-                fresh = len(self.pool.own)
-                yield from self._judged(found.found)
-                self.answered += 1
-                self.idle = 0 if len(self.pool.own) > fresh else self.idle + 1
-            else:
-                self.ended += 1
-                yield from self._counted(found)
-        for _, text, lineage in self.waiting:
-            yield Dropped("surplus", "instruction", text, lineage)
-        reason = "rows" if self.rows >= kind.rows else "requests" if self.requests >= self.bound else "patience"
-        journal[f"stopped_by_{reason}"] += 1
-        journal["instructions_accepted"] = len(self.pool.own)
+    def patient(self) -> bool:
+        return self.idle < self.kind.patience
 
-    def _next(self) -> Literal["examples", "prompt"] | None:
-        """Return what to start: examples for as many instructions as the missing rows take, and prompts for more."""
-        rate = (self.rows + PRIOR_INSTRUCTIONS) / (self.ended + PRIOR_INSTRUCTIONS)
-        missing = math.ceil((self.kind.rows - self.rows) / rate) - (self.instructions - self.ended)
-        if missing <= 0:
-            return None
-        if self.waiting:
-            return "examples"
-        under_way = self.requests - self.answered
-        if self.requests >= self.bound or self.idle >= self.kind.patience or under_way >= self.kind.lag:
-            return None
-        each = (len(self.pool.own) + PRIOR_ACCEPTED) / (self.answered + PRIOR_PROMPTS)
-        return "prompt" if under_way * each < missing else None
-
-    def _chains(self) -> Iterator[Chain[_Prompted | Sequence[Outcome]]]:
-        """Yield prompts and requests for examples as they are wanted."""
-        while (what := self._next()) is not None:
-            if what == "examples":
-                self.instructions += 1
-                yield self._instruction(*self.waiting.popleft())
-            else:
-                self.requests += 1
-                yield self._prompt(self.requests - 1)
-
-    def _prompt(self, number: int) -> Chain[_Prompted]:
-        """Ask for more instructions and return candidates in the order of the list, the cut one as dropped."""
+    def request(self, number: int) -> Chain[Candidates]:
+        """Ask for more instructions; return candidates in the order of the list, a truncated one as dropped."""
         kind, rng = self.kind, self.session.random("prompt", number)
         mine = self.pool.own
         own = rng.sample(range(len(mine)), min(kind.machine_examples, len(mine)))
         human = rng.sample(self.tasks, min(kind.human_examples + kind.machine_examples - len(own), len(self.tasks)))
         shown = [mine[i] for i in own] + [task.instruction for task in human]
         rng.shuffle(shown)
-        (completion,) = yield [self._ask_more(number, shown)]
-        parents = {"request": number, "human": sorted(task.id for task in human), "own": sorted(own)}
-        lineage = kind.lineage(self.session, {"bootstrap": completion}, **parents)
-        if not completion.ok:
-            return _Prompted([Failed(str(completion.error), "bootstrap", completion.detail, lineage)])
-        items = numbered(completion.text, len(shown) + 1, completion.finish_reason == "length")
+        (reply,) = yield [self._ask_more(number, shown)]
+        facts = {"request": number, "human": sorted(task.id for task in human), "own": sorted(own)}
+        lineage = kind.lineage(self.session, {"bootstrap": reply}, **facts)
+        if not reply.ok:
+            return Candidates([Failed.of(reply, "bootstrap", lineage)])
+        items = numbered(reply.text, len(shown) + 1, reply.truncated)
         if not items:
-            return _Prompted([Dropped("no_instruction", "bootstrap", completion.text, lineage)])
-        return _Prompted(
+            return Candidates([Dropped("no_instruction", "bootstrap", reply.text, lineage)])
+        return Candidates(
             [
-                _Candidate(i.text, lineage) if i.complete else Dropped("truncated", "bootstrap", i.text, lineage)
-                for i in items
+                Candidate(item.text, lineage, [Origin.of_text(item.text)])
+                if item.complete
+                else Dropped("truncated", "bootstrap", item.text, lineage)
+                for item in items
             ]
         )
 
     def _ask_more(self, number: int, shown: list[str]) -> Ask:
         kind = self.kind
-        params: dict[str, Any] = {
-            "model": kind.model, "temperature": kind.temperature, "top_p": kind.top_p,
-            "presence_penalty": kind.presence_penalty, "max_tokens": kind.max_tokens,
-        }  # fmt: skip
+        params = {"model": kind.model, "presence_penalty": kind.presence_penalty, **kind.sampling}
         if kind.interface == "chat":
             text = load("self_instruct/bootstrap_chat").render(instructions=shown)
-            return self.session.ask("bootstrap", number, [message("user", text)], **params)
-        # a stop such as "16." would also end the reply inside "2016.": only a number that opens a line may stop it
+            return self.session.chat("bootstrap", number, text, **params)
+        # a stop such as "16." would also match inside "2016.": only a number at the start of a line may stop the reply
         stop = ("\n\n", f"\n{len(shown) + 9}.")
         text = load("self_instruct/bootstrap").render(instructions=shown)
         return self.session.ask("bootstrap", number, text, stop=stop, **params)
 
-    def _judged(self, found: Sequence[Outcome | _Candidate]) -> Iterator[Outcome]:
-        """Let candidates into the pool or yield the reason why not."""
-        for candidate in found:
-            if not isinstance(candidate, _Candidate):
-                yield candidate
+    def judged(self, entries: Sequence[Outcome | Candidate]) -> Iterator[Outcome]:
+        """Accept new instructions into the pool and yield the others with the reason."""
+        before = self.accepted
+        for entry in entries:
+            if isinstance(entry, Outcome):
+                yield entry
                 continue
-            text, nearest = candidate.text, None
-            reason: str | None = "surplus"
-            if self.rows < self.kind.rows:
-                reason, nearest = self.pool.refusal(text)
-            lineage = {**candidate.lineage, **self.pool.about(nearest)}
+            full = self.kept >= self.target
+            reason, nearest = ("surplus", None) if full else self.pool.refusal(entry.text)
+            lineage = {**entry.lineage, **self.pool.about(nearest)}
             if reason is not None:
-                yield Dropped(reason, "instruction", text, lineage)
+                yield Dropped(reason, "instruction", entry.text, lineage)
                 continue
-            self.waiting.append((len(self.pool.own), text, lineage))
-            self.pool.accept(text)
+            self.accept(replace(entry, lineage=lineage))
+            self.pool.accept(entry.text)
+        self.idle = 0 if self.accepted > before else self.idle + 1
 
-    def _counted(self, found: Sequence[Outcome]) -> Iterator[Outcome]:
-        """Yield the outcomes of an instruction, rows above the number wanted as surplus."""
-        for outcome in found:
-            if isinstance(outcome, Kept) and self.rows >= self.kind.rows:
+    def counted(self, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+        """Yield the outcomes of an instruction, with rows beyond the number wanted as surplus."""
+        for outcome in outcomes:
+            if isinstance(outcome, Kept) and self.kept >= self.target:
                 row = outcome.row
-                outcome = Dropped("surplus", "example", row["messages"][-1]["content"], {"id": row["id"]})
-            self.rows += isinstance(outcome, Kept)
+                yield outcome.refused("surplus", "example", row["messages"][-1]["content"], {"id": row["id"]})
+                continue
+            self.kept += isinstance(outcome, Kept)
             yield outcome
 
-    def _instruction(self, index: int, text: str, lineage: dict[str, Any]) -> Chain[Sequence[Outcome]]:
-        """Classification or not, then examples by the approach that fits, then the rules that throw some away."""
-        kind, session = self.kind, self.session
-        shots = _classify_shots(self.tasks)
-        prompt = load("self_instruct/classify").render(examples=shots, instruction=text)
+    def develop(self, index: int, candidate: Candidate) -> Chain[Sequence[Outcome]]:
+        """Classify an instruction, ask for examples in the order that fits, and drop the unfit ones."""
+        kind, session, text = self.kind, self.session, candidate.text
+        prompt = load("self_instruct/classify").render(examples=_classify_shots(self.tasks), instruction=text)
         (verdict,) = yield [self._answer("classify", index, prompt, 3, ("\n", "Task"))]
         word = verdict.text.strip().strip(".'\"").lower()
         label = word.startswith("yes")
@@ -256,43 +202,38 @@ class _Run:
         prompt = load(f"self_instruct/{name}").render(examples=_shots(self.tasks, label), instruction=text)
         stop = ("\nTask:", f"\nExample {kind.examples_at_most + 1}")
         (reply,) = yield [self._answer("example", index, prompt, kind.example_tokens, stop, presence_penalty=1.5)]
-        models = lineage["models"] | {p: [c.model, c.revision] for p, c in (("classify", verdict), ("example", reply))}
-        lineage = lineage | {"instruction": index, "classification": label, "models": models}
-        lineage["group"] = text_group(text)  # one instruction with several inputs is one thing to learn
+        models = candidate.lineage["models"] | models_of({"classify": verdict, "example": reply})
+        lineage = candidate.lineage | {"instruction": index, "classification": label, "models": models}
         if not reply.ok:
-            return [Failed(str(reply.error), name, reply.detail, lineage)]
-        parse = instances.output_first if label else instances.input_first
-        found = parse(reply.text, reply.finish_reason == "length")
-        if not found:
-            return [Dropped("no_example", name, reply.text, lineage | {"text": text})]
+            return [Failed.of(reply, name, lineage, parents=candidate.parents)]
+        examples = (instances.output_first if label else instances.input_first)(reply.text, reply.truncated)
+        if not examples:
+            return [Dropped("no_example", name, reply.text, lineage | {"text": text}, parents=candidate.parents)]
         rng = session.random("example", index)
         return [
-            self._row(text, example, rng, lineage | {"example": i})
-            for i, example in enumerate(instances.clean(found, kind.examples_at_most, rng))
+            self._row(replace(candidate, lineage=lineage | {"example": i}), example, rng)
+            for i, example in enumerate(instances.clean(examples, kind.examples_at_most, rng))
         ]
 
-    def _answer(
-        self, purpose: str, index: int, prompt: str, tokens: int, stop: tuple[str, ...], presence_penalty: float = 0.0
-    ) -> Ask:
-        """Return a question that is answered greedily."""
+    def _answer(self, purpose: str, index: int, prompt: str, tokens: int, stop: tuple[str, ...], **params: Any) -> Ask:
+        """Return a request that is answered greedily."""
         text: Any = prompt if self.kind.interface != "chat" else [message("user", prompt)]
-        params: dict[str, Any] = {"temperature": 0.0, "max_tokens": tokens, "stop": stop, "seed": None}
-        return self.session.ask(
-            purpose, index, text, model=self.kind.model, presence_penalty=presence_penalty, **params
-        )
+        params |= {"temperature": 0.0, "max_tokens": tokens, "stop": stop, "seed": None}
+        return self.session.ask(purpose, index, text, model=self.kind.model, **params)
 
-    def _row(self, text: str, example: instances.Example, rng: random.Random, lineage: dict[str, Any]) -> Outcome:
+    def _row(self, candidate: Candidate, example: instances.Example, rng: random.Random) -> Outcome:
+        text, lineage, parents = candidate.text, candidate.lineage, candidate.parents
         if example.reason is not None:
             raw = f"{text}\n{example.input}\n{example.output}"
-            return Dropped(example.reason, "example", raw, lineage)
+            return Dropped(example.reason, "example", raw, lineage, parents=parents)
         layout = rng.randrange(4) if self.kind.layouts == "varied" else 0
         turn = load("self_instruct/user_turn").render(instruction=text, input=example.input, layout=layout)
         chat = [message("user", turn), message("assistant", example.output)]
-        return Kept(conversation_row(chat, self.session.kind, lineage))
+        return Kept(conversation_row(chat, self.session.kind), lineage, parents=parents)
 
 
 def _classify_shots(tasks: tuple[seed_tasks.SeedTask, ...]) -> list[seed_tasks.SeedTask]:
-    """Return 12 classification tasks among 19 others, the first of each, spread evenly."""
+    """Return 12 classification tasks spread evenly among 19 others."""
     labels = [t for t in tasks if t.is_classification][:CLASSIFICATION_SHOTS]
     others = [t for t in tasks if not t.is_classification][:: max(1, len(tasks) // 24)][:OTHER_SHOTS]
     ranked = [((i + 0.5) / len(group), task) for group in (labels, others) for i, task in enumerate(group)]
@@ -300,7 +241,7 @@ def _classify_shots(tasks: tuple[seed_tasks.SeedTask, ...]) -> list[seed_tasks.S
 
 
 def _shots(tasks: tuple[seed_tasks.SeedTask, ...], label: bool) -> list[seed_tasks.SeedTask]:
-    """Return tasks that show how examples are written; those with several come first, then every n-th."""
+    """Return tasks with their examples: those with several examples first, then every n-th of the rest."""
     group = [t for t in tasks if t.is_classification == label]
     several = [t for t in group if len(t.instances) > 1][: INSTANCE_SHOTS // 2]
     rest = [t for t in group if t not in several]

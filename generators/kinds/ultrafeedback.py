@@ -1,14 +1,14 @@
 """Preferences from four answers a prompt and a rating per aspect, as UltraFeedback (Cui et al. 2023) makes them.
 
 Answers come from distinct members of a pool under one principle, so that a preference measures the answers and not
-which principle was drawn. Each aspect is judged on its own, in an even number of orders that put every text in the
-middle on average; then each answer gets a critique and a score by itself. A pair is made only where the aspects are
-apart by a margin, in every order, and the critiques do not say the contrary.
+the principle. Each aspect is judged separately, in an even number of orders in which the mean position of every text is
+the middle. Then each answer gets a critique and a score by itself. A pair requires a margin between the ratings, in
+every order, that the critiques do not contradict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from windtunnel.generators.client.completion import Completion, refusal
 from windtunnel.generators.core.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
-from windtunnel.generators.core.material import Table
+from windtunnel.generators.core.origin import Record
 from windtunnel.generators.core.prompt import load
-from windtunnel.generators.core.rows import message, preference_row
+from windtunnel.generators.core.rows import dialogue, message, preference_row
 from windtunnel.generators.core.session import Session
 from windtunnel.generators.judging import judged, ratings
 from windtunnel.generators.text.questions import Question, question
@@ -26,15 +26,13 @@ from windtunnel.generators.text.quoted import defused, mark
 from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.records import PREFERENCE
 
-ASPECTS: dict[str, bool] = {  # whether "not applicable" is an answer
-    "instruction_following": False,
-    "truthfulness": True,
-    "honesty": True,
-    "helpfulness": False,
-}
+# aspect -> whether "not applicable" is an answer
+ASPECTS = {"instruction_following": False, "truthfulness": True, "honesty": True, "helpfulness": False}
+PRINCIPLES = ("calibration", "helpfulness", "honesty", "truthfulness")
+Principle = Literal["helpfulness", "truthfulness", "honesty", "calibration"]
 LEVELS, TOP = 5, 10
-OK = "ok"  # status of an answer that is there
-FEWEST_CHARACTERS_A_TOKEN = 2  # a guess on the safe side: a short context must not be filled by head room
+OK = "ok"  # status of a usable answer
+FEWEST_CHARACTERS_A_TOKEN = 2  # a low estimate: the judge's limit of tokens must not fill a short context
 
 RESPONSE = pa.schema(
     [
@@ -42,11 +40,11 @@ RESPONSE = pa.schema(
         pa.field("member", pa.string(), nullable=False),
         pa.field("model", pa.string(), nullable=False),
         pa.field("principle", pa.string()),
-        pa.field("draw", pa.int32(), nullable=False),  # above 0: the member answered more than once
-        pa.field("status", pa.string(), nullable=False),  # ok, or why there is no answer, such as context_too_long
+        pa.field("draw", pa.int32(), nullable=False),  # above 0: a further answer of the same member
+        pa.field("status", pa.string(), nullable=False),  # ok or an error code such as context_too_long
         pa.field("text", pa.large_string(), nullable=False),
         pa.field("truncated", pa.bool_(), nullable=False),
-        pa.field("ratings", pa.string(), nullable=False),  # JSON: aspect -> a number or status per order; {}: not rated
+        pa.field("ratings", pa.string(), nullable=False),  # JSON: aspect -> number or status per order
         pa.field("overall", pa.float64()),
         pa.field("score", pa.float64()),
         pa.field("score_status", pa.string(), nullable=False),
@@ -60,7 +58,7 @@ def _ratings(*values: int) -> str:
 
 
 class Member(BaseModel):
-    """One of the pool: a model with its decoding and, where it is to differ from the others, a principle of its own."""
+    """A member of the pool: a model with its decoding and, optionally, its own principle."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     model: str
@@ -72,17 +70,17 @@ class Member(BaseModel):
 
     @property
     def label(self) -> str:
-        """Name under which it stands in rows."""
+        """The name in rows."""
         return self.name or self.model
 
 
 class UltraFeedback(Generator):
-    """Pairs for the prompts of the input `prompts` (conversations: their first user turn), `rows` prompts at most.
+    """Pairs for at most `rows` rows of the input `prompts` (of a conversation: its first user turn).
 
-    `judges`: the first whose family is not among the answers judges; when there is none, the first of all does, and
-    the row says so. `rejected` picks the worse answer: at random among those that are far enough below (as in the
-    original's binarised sets), the lowest, or the nearest. `margin` is in levels of the mean rating (1 to 5). The table
-    `responses/` holds every answer that was asked for, with its ratings or with why there is none.
+    `judges`: the first whose family is not among the answers; when there is none, the first of all, and the row says
+    so. `rejected` selects the worse answer: at random among those that are far enough below (as in the original's
+    binarised sets), the lowest, or the nearest. `margin` is in levels of the mean rating (1 to 5). The table
+    `responses/` holds every answer with its ratings, or with the reason why there are none.
     """
 
     version: ClassVar[int] = 3
@@ -90,48 +88,40 @@ class UltraFeedback(Generator):
     reads: ClassVar[tuple[str, ...]] = ("prompts",)
     tables: ClassVar[Mapping[str, pa.Schema]] = {"responses": RESPONSE}
     prompts: ClassVar[tuple[str, ...]] = tuple(
-        f"ultrafeedback/{name}"
-        for name in (
-            *ASPECTS,
-            "critique",
-            *(f"principle_{p}" for p in ("calibration", "helpfulness", "honesty", "truthfulness")),
-        )
+        f"ultrafeedback/{name}" for name in (*ASPECTS, "critique", *(f"principle_{p}" for p in PRINCIPLES))
     )
 
     examples: ClassVar[tuple[Example, ...]] = (
         Example(
             params={
-                "pool": [{"model": m} for m in "abc"],
-                "judges": ["j"],
-                "responses": 3,
-                "critique": False,
+                "pool": [{"model": m} for m in "abc"], "judges": ["j"], "responses": 3, "critique": False,
                 "rejected": "lowest",
             },
-            inputs={"prompts": [{"id": "p", "messages": [{"role": "user", "content": "Name a river."}]}]},
+            inputs={"prompts": [dialogue("Name a river.")]},
             replies={
                 **{f"response:{m}": [text] for m, text in (("a", "The Nile."), ("b", "A hill."), ("c", "No."))},
-                # the same text keeps its rating in both orders: the second is the first one reversed
+                # a text keeps its rating in both orders: the second order is the first one reversed
                 **{f"rate:{aspect}": [_ratings(5, 3, 1), _ratings(1, 3, 5)] for aspect in ASPECTS},
             },
             kept=[["Name a river.", "No.", "A hill."]],
         ),
-    )
+    )  # fmt: skip
 
     pool: tuple[Member, ...] = Field(min_length=3)
     judges: tuple[str, ...] = Field(min_length=1)
     families: dict[str, str] = Field(default_factory=dict)  # of judges: name -> family
     responses: int = Field(4, ge=2)
-    principles: dict[Literal["helpfulness", "truthfulness", "honesty", "calibration"], float] = Field(
+    principles: dict[Principle, float] = Field(
         {"helpfulness": 0.6, "truthfulness": 0.2, "honesty": 0.18, "calibration": 0.02}
     )
     orders: int = Field(2, ge=2, multiple_of=2)
     margin: float = Field(0.5, gt=0)
     rejected: Literal["random", "lowest", "nearest"] = "random"
     critique: bool = True
-    dispute: float = Field(4.0, gt=0)  # points between score and ratings from which a critique is asked for again
-    reference: bool = False  # show the judge the answer that the prompt's row holds
+    dispute: float = Field(4.0, gt=0)  # points between score and ratings from which a critique is asked again
+    reference: bool = False  # show the judge the answer in the prompt's row
     max_tokens: int = Field(1024, gt=0)
-    judge_tokens: int | None = Field(None, gt=0)  # default: what the longest reply of the schema can take
+    judge_tokens: int | None = Field(None, gt=0)  # default: enough for the longest reply of the schema
     rationale_characters: int = Field(240, ge=0)
     feedback_characters: int = Field(1200, gt=0)
 
@@ -139,111 +129,93 @@ class UltraFeedback(Generator):
     def _sound(self) -> UltraFeedback:
         labels = [member.label for member in self.pool]
         if len(set(labels)) != len(labels):
-            raise ValueError("members of the pool need names that differ from one another")
-        unknown = {m.principle for m in self.pool if m.principle} - {
-            "helpfulness",
-            "truthfulness",
-            "honesty",
-            "calibration",
-        }
-        if unknown:
+            raise ValueError("members of the pool need different names")
+        if unknown := {m.principle for m in self.pool if m.principle} - set(PRINCIPLES):
             raise ValueError(f"no principle is called {', '.join(sorted(unknown))}")
         if not sum(self.principles.values()) > 0 or min(self.principles.values()) < 0:
-            raise ValueError("principle weights are not negative, and one is above zero")
+            raise ValueError("principle weights must not be negative, and one must be above zero")
         return self
 
     def models(self) -> tuple[str, ...]:
         """Return the models of the pool and the judges."""
         return tuple(dict.fromkeys([*(member.model for member in self.pool), *self.judges]))
 
-    def total(self, inputs: Mapping[str, Table]) -> int:
-        """Return the number of prompts to take."""
-        return min(self.rows, len(inputs["prompts"]))
-
-    def generate(self, session: Session) -> Iterator[Outcome]:
-        """Yield one outcome per prompt."""
-        table = session.inputs["prompts"]
-        total = self.total(session.inputs)
-        numbers = session.share.of(total)
-        rows = table.spread(numbers, total)
-        chains = (_Prompt(self, session, n, row).chain() for n, row in zip(numbers, rows, strict=True))
-        for found in session.drive(chains):
-            yield from found
+    def attempt(self, session: Session, number: int, record: Record) -> Chain[Outcome]:
+        """Make the pair of one prompt."""
+        asked = question(record)
+        if asked is None:
+            return Dropped("no_prompt", "prompt", "", {"prompt": str(record.get("id", number))})
+        outcome = yield from _Prompt(self, session, number, asked, str(record.get("id", number))).pair()
+        return outcome
 
 
 class _Prompt:
-    """One prompt on its way to a pair."""
+    """One prompt: its answers, their ratings and critiques, and the pair."""
 
-    def __init__(self, kind: UltraFeedback, session: Session, number: int, row: dict[str, Any]) -> None:
+    def __init__(self, kind: UltraFeedback, session: Session, number: int, asked: Question, name: str) -> None:
         self.kind, self.session, self.number = kind, session, number
-        self.question: Question | None = question(row)
-        self.source = str(row.get("id", number))
+        self.question, self.name = asked, name
         self.rng = session.random("prompt", number)
-        self.lineage: dict[str, Any] = {}
-        self.refused: Completion | None = None  # what a judge's server says that takes no such questions
+        self.refused: Completion | None = None  # a reply of a judge's server that accepts no such requests
 
-    def chain(self) -> Chain[Sequence[Outcome]]:
+    def pair(self) -> Chain[Outcome]:
         """Answer, rate, criticise, pair."""
         kind = self.kind
-        if self.question is None:
-            return [Dropped("no_prompt", "prompt", "", {"prompt": self.source})]
         members, draws = self._contestants()
         principles = self._principles(members)
         replies = yield [self._respond(*each) for each in zip(members, draws, principles, strict=True)]
         judge, own = self._judge(members)
         statuses = [_status(reply) for reply in replies]
-        self.lineage = kind.lineage(
+        lineage = kind.lineage(
             self.session, {m.label: r for m, r in zip(members, replies, strict=True)},
-            prompt=self.source, licence=self.question.licence, group=self.question.group, judge=judge, self_judged=own,
-            principles=[name for name, _ in principles], draws=draws, members=[m.label for m in members],
-            statuses=statuses,
+            prompt=self.name, judge=judge, self_judged=own, principles=[name for name, _ in principles], draws=draws,
+            members=[m.label for m in members], statuses=statuses,
         )  # fmt: skip
-        asked = [self._asked(*each) for each in zip(members, principles, draws, statuses, replies, strict=True)]
+        responses = [self._response(*each) for each in zip(members, principles, draws, statuses, replies, strict=True)]
+        extra = {"responses": responses}
         answered = [i for i, status in enumerate(statuses) if status == OK]
         if len(answered) < 2:
             bad = next(i for i, status in enumerate(statuses) if status != OK)
-            return [Failed(statuses[bad], "response", replies[bad].detail, self.lineage, {"responses": asked})]
+            return Failed(statuses[bad], "response", replies[bad].detail, lineage, extra=extra)
         texts = [replies[i].text.strip() for i in answered]
         orders = ratings.balanced_orders(self.rng.sample(range(len(texts)), len(texts)), kind.orders)
         aspects = yield from self._rate(judge, texts, orders)
         if self.refused is not None:
-            return [Failed(str(self.refused.error), "rate", self.refused.detail, self.lineage, {"responses": asked})]
+            return Failed.of(self.refused, "rate", lineage, extra=extra)
         critiques = yield from self._criticise(judge, texts, aspects)
         answers = [
-            judged.Answer(texts[k], replies[i].finish_reason == "length", aspects[k], critiques[k])
-            for k, i in enumerate(answered)
+            judged.Answer(texts[k], replies[i].truncated, aspects[k], critiques[k]) for k, i in enumerate(answered)
         ]
         for i, answer in zip(answered, answers, strict=True):
-            asked[i] |= _judged(answer)
-        return [self._paired(answers, [members[i].label for i in answered], judge, {"responses": asked})]
+            responses[i] |= _judged(answer)
+        return self._paired(answers, [members[i].label for i in answered], lineage, extra)
 
     def _contestants(self) -> tuple[list[Member], list[int]]:
-        """Return who answers, and the how-manieth answer of that member it is: members repeat only when they must."""
-        pool, wanted = self.kind.pool, self.kind.responses
+        """Return the answering members and the number of each one's earlier answers; they repeat only when needed."""
+        pool, count = self.kind.pool, self.kind.responses
         members: list[Member] = []
-        while len(members) < wanted:
-            members += self.rng.sample(pool, min(len(pool), wanted - len(members)))
+        while len(members) < count:
+            members += self.rng.sample(pool, min(len(pool), count - len(members)))
         return members, [members[:i].count(member) for i, member in enumerate(members)]
 
     def _principles(self, members: Sequence[Member]) -> list[tuple[str, str]]:
-        """Return (name, text) per answer: one for all, except for members with a principle of their own."""
-        weights = self.kind.principles
-        (shared,) = self.rng.choices(sorted(weights), [weights[name] for name in sorted(weights)])
-        texts = {name: self.rng.choice(load(f"ultrafeedback/principle_{name}").variants()) for name in sorted(
-            {shared, *(m.principle for m in members if m.principle)})}  # fmt: skip
+        """Return (name, text) per answer: one for all, except for members with their own principle."""
+        weights: Mapping[str, float] = {name: self.kind.principles[name] for name in sorted(self.kind.principles)}
+        (shared,) = self.rng.choices(list(weights), list(weights.values()))
+        names = sorted({shared, *(m.principle for m in members if m.principle)})
+        texts = {name: self.rng.choice(load(f"ultrafeedback/principle_{name}").variants()) for name in names}
         return [(name := member.principle or shared, texts[name]) for member in members]
 
     def _respond(self, member: Member, draw: int, principle: tuple[str, str]) -> Ask:
-        assert self.question is not None
         system = "\n\n".join(m["content"] for m in self.question.messages if m["role"] == "system")
-        told = f"{system}\n\n{principle[1]}" if system else principle[1]  # templates take one system message at most
-        chat = [message("system", told), self.question.messages[-1]]
+        system = f"{system}\n\n{principle[1]}" if system else principle[1]  # templates take at most one system message
+        chat = [message("system", system), self.question.messages[-1]]
         params = {"temperature": member.temperature, "top_p": member.top_p, "max_tokens": self.kind.max_tokens}
         purpose = f"response:{member.label}"
         return self.session.ask(purpose, self.number, chat, model=member.model, draw=draw, **params)
 
     def _judge(self, members: Sequence[Member]) -> tuple[str, bool]:
-        """Return the judge, and whether it is of a contestant's family for want of another."""
+        """Return the judge, and whether it is of the family of an answering member because no other is left."""
         families = {member.family or member.model for member in members}
         for name in self.kind.judges:
             if self.kind.families.get(name, name) not in families:
@@ -254,17 +226,17 @@ class _Prompt:
     def _rate(
         self, judge: str, texts: Sequence[str], orders: Sequence[Sequence[int]]
     ) -> Chain[list[dict[str, list[ratings.Rating]]]]:
-        """Return, per text, the ratings of each aspect in every order."""
+        """Return, per text, the ratings of each aspect in all orders."""
         keys = [(aspect, nth) for aspect in ASPECTS for nth in range(len(orders))]
         replies = yield [self._ask_rating(judge, aspect, nth, [texts[k] for k in orders[nth]]) for aspect, nth in keys]
         self.refused = refusal(replies)
-        found: list[dict[str, list[ratings.Rating]]] = [{aspect: [] for aspect in ASPECTS} for _ in texts]
+        by_text: list[dict[str, list[ratings.Rating]]] = [{aspect: [] for aspect in ASPECTS} for _ in texts]
         for (aspect, nth), reply in zip(keys, replies, strict=True):
             read = ratings.read_ratings(reply, len(texts), LEVELS)
             self.session.journal["ratings_unreadable"] += any(r.status == "unreadable" for r in read)
             for place, k in enumerate(orders[nth]):
-                found[k][aspect].append(read[place])
-        return found
+                by_text[k][aspect].append(read[place])
+        return by_text
 
     def _ask_rating(self, judge: str, aspect: str, nth: int, texts: Sequence[str]) -> Ask:
         kind = self.kind
@@ -279,18 +251,18 @@ class _Prompt:
     def _criticise(
         self, judge: str, texts: Sequence[str], aspects: Sequence[Mapping[str, Sequence[ratings.Rating]]]
     ) -> Chain[list[ratings.Rating]]:
-        """Return a score with feedback per text; one that lies far off the ratings is asked for once more."""
+        """Return a score with feedback per text; one far from the ratings is asked once more."""
         if not self.kind.critique:
             return [ratings.Rating(None, "not_applicable")] * len(texts)
         asks = [self._ask_critique(judge, text, 2 * k) for k, text in enumerate(texts)]
-        found = [ratings.read_critique(reply, TOP) for reply in (yield asks)]
-        again = [k for k, rating in enumerate(found) if judged.disputed(rating, aspects[k], self.kind.dispute)]
+        critiques = [ratings.read_critique(reply, TOP) for reply in (yield asks)]
+        again = [k for k, rating in enumerate(critiques) if judged.disputed(rating, aspects[k], self.kind.dispute)]
         if again:
             self.session.journal["scores_disputed"] += len(again)
             replies = yield [self._ask_critique(judge, texts[k], 2 * k + 1) for k in again]
             for k, reply in zip(again, replies, strict=True):
-                found[k] = ratings.read_critique(reply, TOP)
-        return found
+                critiques[k] = ratings.read_critique(reply, TOP)
+        return critiques
 
     def _ask_critique(self, judge: str, text: str, draw: int) -> Ask:
         rendered = load("ultrafeedback/critique").render(answer=defused(text), **self._shown([text], True))
@@ -298,11 +270,10 @@ class _Prompt:
         return self._ask_judge("critique", judge, rendered, schema, draw, temperature=0.7 * (draw % 2))
 
     def _shown(self, texts: Sequence[str], reference: bool) -> dict[str, Any]:
-        """Return what the judge sees beside the texts; the mark is one that none of them contains.
+        """Return what the judge sees besides the texts, with a mark that none of them contains.
 
-        The mark is the same for every aspect: their prompts begin alike, and a server computes the texts once for all.
+        The mark is the same for all aspects, so that their prompts share a prefix, which a server computes once.
         """
-        assert self.question is not None
         known = self.question.reference if self.kind.reference else None
         instruction = self.question.text
         return {
@@ -311,68 +282,57 @@ class _Prompt:
             "mark": mark([instruction, known or "", *texts]),
         }
 
-    def _ask_judge(
-        self, purpose: str, judge: str, text: str, schema: Mapping[str, Any], draw: int, temperature: float = 0.0
-    ) -> Ask:
+    def _ask_judge(self, purpose: str, judge: str, text: str, schema: Any, draw: int, temperature: float = 0.0) -> Ask:
         kind = self.kind
-        characters = (
-            kind.feedback_characters if purpose == "critique" else kind.responses * (kind.rationale_characters + 32)
-        )
+        characters = kind.responses * (kind.rationale_characters + 32)
+        if purpose == "critique":
+            characters = kind.feedback_characters
         tokens = kind.judge_tokens or characters // FEWEST_CHARACTERS_A_TOKEN + 32
-        params: dict[str, Any] = {"temperature": temperature, "max_tokens": tokens, "schema": schema}
-        return self.session.ask(purpose, self.number, [message("user", text)], model=judge, draw=draw, **params)
+        params = {"temperature": temperature, "max_tokens": tokens, "schema": schema, "draw": draw}
+        return self.session.chat(purpose, self.number, text, model=judge, **params)
 
-    def _asked(
+    def _response(
         self, member: Member, principle: tuple[str, str], draw: int, status: str, reply: Completion
     ) -> dict[str, Any]:
-        """Return an answer's row as it is before anybody judged it."""
+        """Return the row of an answer before it is judged."""
         return {
-            "prompt": self.source,
-            "member": member.label,
-            "model": member.model,
-            "principle": principle[0],
-            "draw": draw,
-            "status": status,
+            "prompt": self.name, "member": member.label, "model": member.model, "principle": principle[0],
+            "draw": draw, "status": status,
             "text": reply.text.strip().encode("utf-8", "replace").decode("utf-8"),  # a failed reply may be broken text
-            "truncated": reply.finish_reason == "length",
-            "ratings": "{}",
-            "overall": None,
-            "score": None,
-            "score_status": "not_applicable",
-            "feedback": "",
-        }
+            "truncated": reply.truncated, "ratings": "{}", "overall": None, "score": None,
+            "score_status": "not_applicable", "feedback": "",
+        }  # fmt: skip
 
     def _paired(
-        self, answers: Sequence[judged.Answer], labels: Sequence[str], judge: str, extra: Mapping[str, Any]
+        self, answers: Sequence[judged.Answer], labels: Sequence[str], lineage: dict[str, Any], extra: Mapping[str, Any]
     ) -> Outcome:
         """Return the pair, or why there is none."""
-        assert self.question is not None
         pair = judged.pair(answers, self.kind.margin, self.kind.rejected, self.rng)
         if isinstance(pair, str):
             raw = canonical_json([{"member": m, "text": a.text} for m, a in zip(labels, answers, strict=True)])
-            return Dropped(pair, "pair", raw, self.lineage, extra)
+            return Dropped(pair, "pair", raw, lineage, extra=extra)
         best, worse = (answers[k] for k in (pair.chosen, pair.rejected))
-        lineage = self.lineage | {
+        row = preference_row(
+            self.question.messages, best.text, worse.text, pair.ratings, lineage["judge"], self.session.kind
+        )
+        lineage |= {
             "chosen": labels[pair.chosen], "rejected": labels[pair.rejected], "margin": round(pair.margin, 4),
             "scores": [best.critique.value, worse.critique.value],
             "aspects": {a: [ratings.mean(best.aspects[a]), ratings.mean(worse.aspects[a])] for a in ASPECTS},
             "characters": [len(best.text), len(worse.text)],
         }  # fmt: skip
-        row = preference_row(
-            self.question.messages, best.text, worse.text, pair.ratings, judge, self.session.kind, lineage
-        )
-        return Kept(row, extra)
+        return Kept(row, lineage, extra=extra)
 
 
 def _status(reply: Completion) -> str:
-    """Return `ok`, or the code of what went wrong with an answer."""
+    """Return `ok`, or the error code of an answer."""
     if not reply.ok:
         return str(reply.error)
     return OK if reply.text.strip() else "empty_reply"
 
 
 def _judged(answer: judged.Answer) -> dict[str, Any]:
-    """Return what the judge said of an answer, for its row."""
+    """Return the judge's fields of an answer's row."""
     return {
         "ratings": canonical_json({a: [r.value or r.status for r in rs] for a, rs in answer.aspects.items()}),
         "overall": answer.overall,

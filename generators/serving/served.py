@@ -35,6 +35,7 @@ class Served(BaseModel):
     revision: str = ""
     key_variable: str | None = None
     price: tuple[float, float] = (0.0, 0.0)
+    licence: str = ""
     dialect: str = "openai"
     context: int | None = None
     kv_cache_gib: float | None = None

@@ -1,30 +1,28 @@
-"""Passages of documents as material for a dialogue, with what must be known about where they come from."""
+"""Passages of documents as material for a dialogue, with the facts about the document that lineage records."""
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Mapping
 from typing import Any
 
-FEWEST_CHARACTERS = 120  # nothing can be asked about less
-_LICENCE = ("licence", "license")
+FEWEST_CHARACTERS = 120  # of a passage
 
 
 def cut(document: Mapping[str, Any], characters: int, rng: random.Random) -> dict[str, Any]:
-    """Return `material` (a passage of at most `characters`, or "" when there is none), document id and licence.
+    """Return `material` (a passage of at most `characters`, or "" when there is none), document id, source and URL.
 
-    The passage starts at a paragraph and ends at one, or at a sentence or word where a paragraph alone is too long.
+    The passage starts and ends at a paragraph, or ends at a sentence or word where one paragraph alone is too long.
     """
-    about = {"document": document["id"], "document_source": document["source"], "licence": licence(document)}
+    about = {"document": document["id"], "document_source": document["source"]}
     if document.get("url"):
         about["url"] = document["url"]
     return about | {"material": passage(document["text"], characters, rng)}
 
 
 def passage(text: str, characters: int, rng: random.Random) -> str:
-    """Return a passage of whole paragraphs; a random start among those that leave enough text behind them."""
+    """Return a passage of whole paragraphs that starts at random where enough text follows, "" when nowhere does."""
     paragraphs = [p for part in re.split(r"\n\s*\n", text) if (p := part.strip())]
     left, starts = 0, []
     for i in range(len(paragraphs) - 1, -1, -1):
@@ -43,7 +41,7 @@ def passage(text: str, characters: int, rng: random.Random) -> str:
 
 
 def shortened(text: str, characters: int) -> str:
-    """Return the start of a text, cut after a sentence if one ends in its second half, else after a word."""
+    """Return the start of a text, cut after a sentence that ends in its second half, else after a word."""
     if len(text) <= characters:
         return text
     head = text[:characters]
@@ -51,12 +49,3 @@ def shortened(text: str, characters: int) -> str:
     if ends and ends[-1] > characters // 2:
         return head[: ends[-1]]
     return head.rsplit(None, 1)[0] if len(head.split()) > 1 else head
-
-
-def licence(document: Mapping[str, Any]) -> str | None:
-    """Return the licence that a document's `meta` states, if it does."""
-    try:
-        meta = json.loads(document.get("meta") or "{}")
-    except ValueError:
-        return None
-    return next((str(meta[key]) for key in _LICENCE if isinstance(meta, dict) and meta.get(key)), None)

@@ -1,7 +1,7 @@
-"""Which rows belong together: what comes from one instruction, one passage or one prompt is one thing to measure on.
+"""Groups and licences of rows: which rows belong together, so that a split never separates them.
 
-A kind that makes several rows from one origin states their `group` in the lineage; rows made from another row take over
-that row's group; any other row is of the group of its own question. So the group needs no other row to be known.
+A generated row states its groups in the lineage: those of every row or document that it is made from. A row that
+states none belongs to the group of its own question, a document to its own. No other row is needed to know a group.
 """
 
 from __future__ import annotations
@@ -16,15 +16,26 @@ from blake3 import blake3
 HEX_DIGITS = 32
 
 
-def group_of(row: Mapping[str, Any]) -> str:
-    """Return the group of a conversation, a preference or a document: equal for rows that belong together."""
+def groups_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the groups of a conversation, a preference or a document, at least one."""
     stated = lineage_of(row).get("group")
-    if isinstance(stated, str) and stated:
-        return stated
+    if names := [name for name in (stated if isinstance(stated, list) else [stated]) if isinstance(name, str) and name]:
+        return tuple(names)
     if not (row.get("messages") or row.get("prompt")) and row.get("text"):
-        return document_group(str(row["id"]))
+        return (document_group(str(row["id"])),)
     asked = first_question(row)
-    return text_group(asked) if asked else f"row:{row.get('id')}"
+    return (text_group(asked) if asked else f"row:{row.get('id')}",)
+
+
+def group_of(row: Mapping[str, Any]) -> str:
+    """Return the group of a row, the first in sorted order where it has several."""
+    return min(groups_of(row))
+
+
+def licences_of(row: Mapping[str, Any]) -> tuple[str | None, ...]:
+    """Return the licences that the lineage of a row or the `meta` of a document states; (None,) for none."""
+    stated = lineage_of(row).get("licence") or _stated(_object(row.get("meta")))
+    return tuple(each if each is None else str(each) for each in (stated if isinstance(stated, list) else [stated]))
 
 
 def document_group(name: str) -> str:
@@ -33,7 +44,7 @@ def document_group(name: str) -> str:
 
 
 def text_group(text: str) -> str:
-    """Return the group of an instruction or a question: texts that differ in case, marks and spacing only share it."""
+    """Return the group of a question; questions that differ only in case, punctuation and spacing share it."""
     return blake3((normal(text) or text).encode("utf-8", "surrogatepass")).hexdigest()[:HEX_DIGITS]
 
 
@@ -44,15 +55,23 @@ def first_question(row: Mapping[str, Any]) -> str:
 
 
 def normal(text: str) -> str:
-    """Return a text without case, punctuation and spacing: what is left says whether two questions are one."""
+    """Return a text without case, punctuation and spacing (NFKD, letters and digits only)."""
     folded = unicodedata.normalize("NFKD", text).casefold()
     return "".join(c for c in folded if c.isalnum())
 
 
 def lineage_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row's lineage as an object, empty when it has none that can be read."""
+    return _object(row.get("lineage"))
+
+
+def _object(text: Any) -> dict[str, Any]:
     try:
-        lineage = json.loads(row.get("lineage") or "{}")
+        value = json.loads(text or "{}")
     except ValueError:
         return {}
-    return lineage if isinstance(lineage, dict) else {}
+    return value if isinstance(value, dict) else {}
+
+
+def _stated(meta: Mapping[str, Any]) -> str | None:
+    return next((str(meta[key]) for key in ("licence", "license") if meta.get(key)), None)

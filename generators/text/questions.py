@@ -1,4 +1,4 @@
-"""Prompts out of rows: what was asked, and what the row itself answers."""
+"""Questions of rows: the user's first turn, and the answer that the row itself holds."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from windtunnel.generators.text.groups import group_of, lineage_of
-
 
 @dataclass(frozen=True)
 class Question:
-    """A user's first turn (with a system message before it, if the row has one) and the answer in the row, if any."""
+    """A user's first turn, after the system message of the row if it has one, and the row's answer, if any."""
 
     messages: tuple[dict[str, str], ...]
     reference: str | None = None
-    licence: str | None = None
-    group: str = ""  # of the row, see windtunnel.generators.text.groups: whatever is made from it stays in it
 
     @property
     def text(self) -> str:
-        """What the user says."""
+        """The user's message."""
         return self.messages[-1]["content"]
 
 
@@ -36,7 +32,5 @@ def question(row: Mapping[str, Any]) -> Question | None:
         head.append({"role": message["role"], "content": message["content"]})
         if message["role"] == "user":
             after = messages[i + 1] if i + 1 < len(messages) else None
-            answer = after["content"] if after and after["role"] == "assistant" else None
-            # the licence of a row, too, stays with whatever is made from it
-            return Question(tuple(head), answer, lineage_of(row).get("licence"), group_of(row))
+            return Question(tuple(head), after["content"] if after and after["role"] == "assistant" else None)
     return None

@@ -1,8 +1,10 @@
 """Splits generated rows into a held-out part and a training part, by what they come from and by nothing else.
 
 A row is held out when the hash of its group falls below the share: no state, no order, and rows of one instruction,
-passage or prompt go to the same side in every set, with whatever is made from them (`generators.text.groups`). Two
-rows of different groups may still ask the same thing by chance; the training part leaves such rows out.
+passage or prompt go to the same side in every set, with whatever is made from them (`generators.text.groups`). A row
+that is made from parents of several groups is on a side only if all of them are, and on neither otherwise: so rows that
+share a parent are never on different sides, whatever else they are made from. Two rows of different groups may still
+ask the same thing by chance; the training part leaves such rows out.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 from pydantic import Field
 
-from windtunnel.generators.text.groups import first_question, group_of, text_group
+from windtunnel.generators.text.groups import first_question, groups_of, text_group
 from windtunnel.schemas.artifact import Artifact, writing
 from windtunnel.schemas.work import Counts, Work
 
@@ -26,7 +28,7 @@ HELD_OUT = "held_out"
 
 
 class ChatSplit(Work):
-    """Writes one side of the split to `rows/`, with the column `group`.
+    """Writes one side of the split to `rows/`, with the column `group` (the first one of a row that has several).
 
     Inputs: generated sets, `rows` or `rows:SET`, in the order of their roles; for the training side also what is held
     out, `held_out` and `held_out:SET`: no row stays that asks what a row there asks. Memory: about 200 bytes for each
@@ -48,9 +50,9 @@ class ChatSplit(Work):
             with pq.ParquetWriter(path, schema, compression="zstd") as writer:
                 for batch in source.iter_batches(batch_size=1024):
                     rows = list(_origins(batch))
-                    groups = [group_of(row) for row in rows]
-                    reasons = [self._reason(row, group, measured) for row, group in zip(rows, groups, strict=True)]
-                    whole = pa.record_batch([*batch.columns, pa.array(groups, GROUP.type)], schema=schema)
+                    groups = [groups_of(row) for row in rows]
+                    reasons = [self._reason(row, names, measured) for row, names in zip(rows, groups, strict=True)]
+                    whole = pa.record_batch([*batch.columns, pa.array(map(min, groups), GROUP.type)], schema=schema)
                     writer.write_batch(whole.filter(pa.array([reason is None for reason in reasons], pa.bool_())))
                     dropped.update(reason for reason in reasons if reason is not None)
                     counts.seen += batch.num_rows
@@ -58,12 +60,14 @@ class ChatSplit(Work):
         counts.dropped = dict(sorted(dropped.items()))
         return counts.check(f"{self.side} rows, shard {rank}")
 
-    def _reason(self, row: Mapping[str, Any], group: str, measured: set[str]) -> str | None:
+    def _reason(self, row: Mapping[str, Any], groups: Sequence[str], measured: set[str]) -> str | None:
         """Return why a row is not on this side, or None."""
-        held = self._held(group)
-        if held != (self.side == "held_out"):
-            return "held_out" if held else "train"
-        return "asked_in_held_out" if measured & {group, _asks(row, group)} else None
+        sides = {"held_out" if self._held(group) else "train" for group in groups}
+        if len(sides) > 1:
+            return "groups_on_both_sides"
+        if sides != {self.side}:
+            return sides.pop()
+        return "asked_in_held_out" if not measured.isdisjoint({*groups, _asks(row, groups)}) else None
 
     def _held(self, group: str) -> bool:
         digest = blake3(f"{self.salt}\x00{group}".encode("utf-8", "surrogatepass")).digest()
@@ -77,8 +81,8 @@ class ChatSplit(Work):
                 with pq.ParquetFile(file) as source:
                     for batch in source.iter_batches(batch_size=1024, columns=_columns(source.schema_arrow.names)):
                         for row in _origins(batch):
-                            group = group_of(row)
-                            found |= {group, _asks(row, group)}
+                            groups = groups_of(row)
+                            found |= {*groups, _asks(row, groups)}
         return found
 
 
@@ -89,10 +93,10 @@ def rows_files(inputs: Mapping[str, Artifact]) -> list[Path]:
     ]
 
 
-def _asks(row: Mapping[str, Any], group: str) -> str:
+def _asks(row: Mapping[str, Any], groups: Sequence[str]) -> str:
     """Return the group that a row's first question alone would have; the row's own where it asks nothing."""
     asked = first_question(row)
-    return text_group(asked) if asked else group
+    return text_group(asked) if asked else groups[0]
 
 
 def _origins(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:

@@ -67,6 +67,15 @@ class Step:
         """Name of the artifact's directory in the store."""
         return f"{self.name.replace(':', '.')}-{self.key[:8]}"
 
+    def reads(self) -> list[Step]:
+        """Return the steps that read the texts from which this step is made, however far back, by name."""
+        steps, todo = {self}, [self]
+        while todo:
+            new = set(todo.pop().inputs.values()) - steps
+            steps |= new
+            todo += new
+        return sorted((step for step in steps if step.kind == "read"), key=lambda step: step.name)
+
     def artifact(self, store: Path) -> Artifact:
         """Return the step's artifact in a store, finished or not."""
         return Artifact(store / self.directory)

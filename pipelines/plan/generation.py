@@ -66,17 +66,30 @@ def _generate(made: Plan, name: str, kind: Any, inputs: dict[str, Step], found: 
     from windtunnel.schemas.plugin import make
 
     generator = make(Generator, kind)
-    models = {}
+    licences, models = _licences(inputs), {}
     for model in generator.models():
         models[model], reads = served(made, model, found)
         inputs = {**inputs, **reads}
-    completions = completions_of(made)
-    return made.add(f"generate:{name}", Generate(kind=kind, models=models, completions=completions), inputs)
+    work = Generate(kind=kind, models=models, licences=licences, completions=completions_of(made))
+    return made.add(f"generate:{name}", work, inputs)
+
+
+def _licences(inputs: Mapping[str, Step]) -> dict[str, str]:
+    """Return the licences of the sources that inputs are read from, by source; one with several licences has none."""
+    from windtunnel.pipelines.sources._read import Read
+
+    known: dict[str, set[str]] = {}
+    works = [read.work for step in inputs.values() for read in step.reads()]
+    for origin in (origin for work in works if isinstance(work, Read) for origin in work.plugin().origins()):
+        if origin.get("licence"):
+            known.setdefault(str(origin["name"]), set()).add(str(origin["licence"]))
+    return {name: licences.pop() for name, licences in sorted(known.items()) if len(licences) == 1}
 
 
 def served(made: Plan, name: str, found: Generation) -> tuple[Served, dict[str, Step]]:
     """Return where a model of the recipe answers, and the input that holds it when we serve it ourselves."""
     from windtunnel.generators.serving.served import Served
+    from windtunnel.pipelines.samples.models import sample_model
 
     wanted = made.recipe.models[name]
     if wanted.url is not None:
@@ -91,7 +104,8 @@ def served(made: Plan, name: str, found: Generation) -> tuple[Served, dict[str, 
         return address, {}
     options = wanted.serve.model_dump() if wanted.serve else {}
     keys = sorted({model.key for model in made.recipe.models.values() if model.key})
-    ours = Served(role=f"model:{name}", model=name, withheld=tuple(keys), **options)
+    licence = sample_model(wanted.sample).licence if wanted.sample is not None else ""
+    ours = Served(role=f"model:{name}", model=name, licence=licence, withheld=tuple(keys), **options)
     return ours, {f"model:{name}": found.models[name]}
 
 

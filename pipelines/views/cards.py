@@ -188,20 +188,10 @@ def _row_origins(made: Plan, step: Step, models: list[str], store: Path) -> list
     found = [
         Origin(name=m.member.rpartition("/")[2], about=m.about, licence=m.licence, origin=m.origin) for m in samples
     ]
-    for read in sorted(_reads(step), key=lambda each: each.name):
+    for read in step.reads():
         if read.artifact(store).done:
             found += [origin for origin in _origins(read.artifact(store)) if origin not in found]
     return found
-
-
-def _reads(step: Step) -> set[Step]:
-    """Return the steps that read the texts from which a step's output is made, however far back."""
-    seen, todo = {step}, [step]
-    while todo:
-        new = set(todo.pop().inputs.values()) - seen
-        seen |= new
-        todo += new
-    return {each for each in seen if each.kind == "read"}
 
 
 def _origins(read: Artifact) -> list[Origin]:

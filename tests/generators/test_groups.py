@@ -7,9 +7,9 @@ import json
 import pytest
 
 from windtunnel.generators.core.generator import Generator, Kept
+from windtunnel.generators.core.origin import Record
 from windtunnel.generators.core.scripted import session
 from windtunnel.generators.text.groups import document_group, group_of, text_group
-from windtunnel.generators.text.questions import question
 from windtunnel.schemas.plugin import find, names
 
 
@@ -41,13 +41,12 @@ def test_what_asks_nothing_is_alone():
 
 def test_a_document_is_one_group_with_the_dialogues_about_it():
     assert group_of({"id": "d", "text": "Fog."}) == document_group("d")
-    asked = question({"id": "d", "text": "Fog."})
-    assert asked is not None and asked.group == document_group("d")
+    assert Record({"id": "d", "text": "Fog."}, 0).origin.groups == (document_group("d"),)
 
 
 def test_a_preference_inherits_the_group_of_its_prompt():
-    asked = question(asks("a", json.dumps({"group": "g", "licence": "CC0"})))
-    assert asked is not None and (asked.group, asked.licence) == ("g", "CC0")
+    origin = Record(asks("a", json.dumps({"group": "g", "licence": "CC0"})), 0).origin
+    assert (origin.groups, origin.licences) == (("g",), ("CC0",))
 
 
 @pytest.mark.parametrize("name", names("generator"))
@@ -57,13 +56,14 @@ def test_every_kind_that_makes_rows_from_rows_keeps_their_group(name):
         if not example.inputs:
             continue
         marked = {
-            role: [row | {"lineage": json.dumps({"group": f"g{k}"})} for k, row in enumerate(rows)]
+            role: [row | {"lineage": json.dumps({"group": f"g{k}", "licence": f"l{k}"})} for k, row in enumerate(rows)]
             for role, rows in example.inputs.items()
         }
         kind = cls(**example.params)
         outcomes = list(kind.generate(session(name, kind, example.replies, marked)))
-        kept = [group_of(outcome.row) for outcome in outcomes if isinstance(outcome, Kept)]
-        assert kept and set(kept) <= {f"g{k}" for rows in example.inputs.values() for k in range(len(rows))}
+        kept = [json.loads(outcome.row["lineage"]) for outcome in outcomes if isinstance(outcome, Kept)]
+        known = {(f"g{k}", f"l{k}") for rows in example.inputs.values() for k in range(len(rows))}
+        assert kept and {(lineage["group"], lineage["licence"]) for lineage in kept} <= known
 
 
 def test_inputs_of_one_instruction_are_one_group_in_both_layouts_and_in_alpaca():

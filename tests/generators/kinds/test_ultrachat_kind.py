@@ -10,7 +10,7 @@ from windtunnel.generators.core.generator import Dropped, Failed, Kept
 from windtunnel.generators.core.scripted import reasons, session
 from windtunnel.generators.kinds.ultrachat import END, UltraChat
 from windtunnel.generators.text import excerpts, topics
-from windtunnel.generators.text.groups import document_group, group_of
+from windtunnel.generators.text.groups import document_group, group_of, licences_of
 from windtunnel.schemas.errors import InputError, RecipeError
 
 ONE = {"world": 1}
@@ -287,6 +287,6 @@ def test_a_long_paragraph_is_cut_after_a_sentence_or_a_word():
 
 
 def test_a_broken_meta_has_no_licence():
-    assert excerpts.licence({"meta": "{"}) is None
-    assert excerpts.licence({"meta": "[1]"}) is None
-    assert excerpts.licence({"meta": '{"license": "MIT"}'}) == "MIT"
+    assert licences_of({"meta": "{"}) == (None,)
+    assert licences_of({"meta": "[1]"}) == (None,)
+    assert licences_of({"meta": '{"license": "MIT"}'}) == ("MIT",)
