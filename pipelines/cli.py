@@ -46,7 +46,8 @@ def main() -> None:
         code = app(standalone_mode=False)  # the code of a typer.Exit; None where the command returned
         if code == INTERRUPTED:
             raise KeyboardInterrupt  # typer makes an exit code of it
-        sys.exit(code)
+        if code:
+            sys.exit(code)
     except WindtunnelError as error:
         _fail(str(error), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):

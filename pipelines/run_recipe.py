@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from windtunnel.pipelines.engine.executors import Where, given
+from windtunnel.pipelines.engine.executors import Where, parse_options
 from windtunnel.pipelines.engine.run import run
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.builder import planned
@@ -32,7 +32,7 @@ def run_recipe(
     made = planned(recipe_name, sets)
     store = Path(made.recipe.store)
     targets = named(made, until) if until else made.targets
-    where = Where(executor=executor, workers=workers or os.cpu_count() or 1, options=given(options))
+    where = Where(executor=executor, workers=workers or os.cpu_count() or 1, options=parse_options(options))
     outcome = run(targets, store, where, TerminalProgress(console), wait)
     console.print(f"{len(outcome.executed)} steps executed in {outcome.seconds:.1f} s")
     ends = {step.kind: step for step in targets}

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from windtunnel.generators.serving.server_record import end_owned  # the model servers that workers started
 from windtunnel.pipelines.engine import store as stores
 from windtunnel.pipelines.engine.changed_parts import changed_parts
 from windtunnel.pipelines.engine.executors import Where, execute, leave
@@ -47,7 +48,7 @@ class Outcome:
 
 
 class StepFailed(WindtunnelError):
-    """A step failed; the text names the step, its input and the mend."""
+    """A step failed; the text names the step, its input and what to do."""
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
@@ -84,15 +85,8 @@ def run(
         finally:
             progress.end()
             leave(where)
-            _end_servers()
+            end_owned()
     return Outcome(executed, time.perf_counter() - started)
-
-
-def _end_servers() -> None:
-    """End the model servers that workers started for this run; without a model at work there are none."""
-    from windtunnel.generators.serving.server_record import end_owned
-
-    end_owned()
 
 
 def missing(targets: Iterable[Step], store: Path) -> list[Step]:
@@ -117,14 +111,15 @@ def missing(targets: Iterable[Step], store: Path) -> list[Step]:
 def _stage(ready: list[Step], store: Path, where: Where, progress: Progress) -> None:
     tasks = [task for step in ready for task in _pending(step, store)]
     progress.stage(ready, tasks)
+    logs = store / STAGES / ready[0].directory
     if tasks:
-        execute(tasks, where, store / STAGES / ready[0].directory)
+        execute(tasks, where, logs)
     failures = [task for task in tasks if not task.counts_file.exists()]
     for step in ready:
         if not any(task.step == step.name for task in failures):
             progress.committed(step, _finish(step, store))
     if failures:
-        raise _failure(failures)
+        raise _failure(failures, logs)
     shutil.rmtree(store / STAGES, ignore_errors=True)
 
 
@@ -154,11 +149,11 @@ def _finish(step: Step, store: Path) -> Artifact:
     return stores.commit(store, step, time.perf_counter() - started)
 
 
-def _failure(failures: list[Task]) -> StepFailed:
+def _failure(failures: list[Task], logs: Path) -> StepFailed:
     first = failures[0]
     more = f" ({len(failures) - 1} more shards failed too)" if len(failures) > 1 else ""
     if not first.error_file.exists():
-        return StepFailed(f"step {first.step}, shard {first.rank}: no result and no error; see the logs in {first.out}")
+        return StepFailed(f"step {first.step}, shard {first.rank}: no result and no error; see the logs in {logs}")
     report = json.loads(first.error_file.read_bytes())
     inputs = ", ".join(Path(path).name for path in first.inputs.values()) or "its own source"
     message = f"step {first.step}, shard {first.rank}, reading {inputs}: {report['message']}{more}"

@@ -5,17 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from rich import progress as rich
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from windtunnel.pipelines.engine.run import Progress
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.engine.tasks.task import Task
 from windtunnel.schemas.artifact import Artifact
@@ -23,12 +16,12 @@ from windtunnel.schemas.artifact import Artifact
 POLL_SECONDS = 0.3
 
 
-class TerminalProgress:
+class TerminalProgress(Progress):
     """Shows stages of shards; reads the finished ones off the disk, so that it works for every executor."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._bar: Progress | None = None
+        self._bar: rich.Progress | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -46,20 +39,22 @@ class TerminalProgress:
             self.say(f"running {names} ({len(tasks)} shards)")
             return
         shown = names if len(names) <= 48 else f"{steps[0].name} and {len(steps) - 1} more"
-        self._bar = Progress(
-            SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-            TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, transient=True,
+        self._bar = rich.Progress(
+            rich.SpinnerColumn(), rich.TextColumn("{task.description}", markup=False), rich.BarColumn(),
+            rich.MofNCompleteColumn(), rich.TimeElapsedColumn(), rich.TimeRemainingColumn(),
+            console=self.console, transient=True,
         )  # fmt: skip
-        bar = self._bar.add_task(shown, total=len(tasks))
+        row = self._bar.add_task(shown, total=len(tasks))
         self._bar.start()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, args=(self._bar, bar, list(tasks)), daemon=True)
+        self._thread = threading.Thread(target=self._follow, args=(self._bar, row, tasks), daemon=True)
         self._thread.start()
 
-    def _follow(self, progress: Progress, bar: int, tasks: list[Task]) -> None:
+    def _follow(self, bar: rich.Progress, row: rich.TaskID, tasks: Sequence[Task]) -> None:
+        left = tasks
         while not self._stop.wait(POLL_SECONDS):
-            done = sum(task.counts_file.exists() or task.error_file.exists() for task in tasks)
-            progress.update(bar, completed=done)  # type: ignore[arg-type]
+            left = [task for task in left if not task.ended]
+            bar.update(row, completed=len(tasks) - len(left))
 
     def committed(self, step: Step, artifact: Artifact) -> None:
         """Say that a step is finished, with what went through it."""

@@ -201,6 +201,15 @@ def test_exit_codes_tell_the_kind_of_failure(made, tmp_path, monkeypatch):
     assert command("doctor") == 0
 
 
+def test_a_broken_part_of_the_machine_is_the_exit_code_of_doctor(monkeypatch, capsys):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setattr(doctor, "_python", lambda: [(False, "too old")])
+    monkeypatch.setattr(sys, "argv", ["windtunnel", "doctor"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1 and "BROKEN too old" in capsys.readouterr().out
+
+
 def test_doctor_asks_the_package_index_that_pip_has(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")

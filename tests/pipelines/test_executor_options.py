@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from windtunnel.pipelines.engine.executors import Where, given, kinds
+from windtunnel.pipelines.engine.executors import Where, kinds, parse_options
 from windtunnel.schemas.errors import RecipeError
 
 
 def test_words_become_options_of_the_right_type() -> None:
     words = ["partition=cpu", "time=2:00:00", "mem_per_cpu_gb=8", "sbatch_args.account=nlp", "sbatch_args.exclude=n1=x"]
-    options = Where("slurm", 4, given(words)).checked()
+    options = Where("slurm", 4, parse_options(words)).checked()
     assert (options.partition, options.time, options.mem_per_cpu_gb) == ("cpu", "2:00:00", 8)
     assert options.sbatch_args == {"account": "nlp", "exclude": "n1=x"}
-    assert Where("ray", 4, given(["mem_per_cpu_gb=0.5"])).checked().mem_per_cpu_gb == 0.5
+    assert Where("ray", 4, parse_options(["mem_per_cpu_gb=0.5"])).checked().mem_per_cpu_gb == 0.5
 
 
 def test_the_shells_options_yield_to_given_ones_and_to_other_executors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def test_the_shells_options_yield_to_given_ones_and_to_other_executors(monkeypat
 )
 def test_wrong_words_are_named(executor: str, words: list[str], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        Where(executor, 2, given(words))
+        Where(executor, 2, parse_options(words))
 
 
 def test_nothing_that_nobody_set_goes_to_slurm(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from tests.pipelines.test_run import plan, times_run
 from windtunnel.pipelines.engine.executors import Where
 from windtunnel.pipelines.engine.run import StepFailed, run
+from windtunnel.pipelines.engine.step import Step
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import WindtunnelError
 from windtunnel.schemas.work import Counts, Work
@@ -44,6 +45,20 @@ class Slow(Work):
         (Path(self.marks) / "pid").write_text(str(os.getpid()))
         time.sleep(120)
         return Counts(seen=1, kept=1)
+
+
+class Lost(Work):
+    """Kills the parent of its process, which is Ray's worker; leaves a mark."""
+
+    marks: str
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        with open(Path(self.marks) / "tries", "a") as mark:
+            mark.write("x")
+        print("a line of the log", flush=True)
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+        return Counts()
 
 
 ROOT = Path(__file__).parents[2]
@@ -188,6 +203,14 @@ def test_a_ray_of_the_callers_is_left_running_and_too_large_a_task_is_refused(
             run([plan(tmp_path, letters="xy")], tmp_path / "store", Where("ray", 2, {"cpus_per_task": "64"}))
     finally:
         ray.shutdown()
+
+
+@pytest.mark.ray
+def test_a_task_whose_ray_worker_dies_is_tried_again_and_then_told_with_its_log(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(StepFailed, match=r"Ray lost the task's .* 4 times(?s:.*)a line of the log"):
+        run([Step("lost:x", Lost(marks=str(tmp_path)))], tmp_path / "store", Where("ray", 2))
+    assert (tmp_path / "tries").read_text() == "xxxx"
 
 
 @pytest.mark.slurm

@@ -40,9 +40,9 @@ class Where:
         """Return the executor's `Options`."""
         options = _kind(self.executor).Options
         known = set(options.model_fields)
-        mine = {key: value for key, value in _of_the_shell().items() if key in known}
+        shell = {key: value for key, value in _of_the_shell().items() if key in known}
         try:
-            return options.model_validate({**mine, **self.options})
+            return options.model_validate({**shell, **self.options})
         except ValidationError as wrong:
             first = wrong.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
@@ -55,31 +55,30 @@ def kinds() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
-def given(pairs: Iterable[str]) -> dict[str, Any]:
+def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
     """Return `key=value` words as options; `sbatch_args.account=nlp` fills a mapping."""
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not key or not equals:
             raise RecipeError(f"an executor's option is written key=value, and {pair!r} is not")
         outer, _, inner = key.partition(".")
-        if inner:
-            mapping = found.setdefault(outer, {})
-            if not isinstance(mapping, dict):
-                raise RecipeError(f"the executor's option {outer!r} is given both as a word and as a mapping")
+        if not inner:
+            options[outer] = value
+        elif isinstance(mapping := options.setdefault(outer, {}), dict):
             mapping[inner] = value
         else:
-            found[outer] = value
-    return found
+            raise RecipeError(f"the executor's option {outer!r} is given both as a word and as a mapping")
+    return options
 
 
 def _of_the_shell() -> dict[str, Any]:
     """Return the options of the environment; they may be those of another executor than the one at work."""
-    found = given(os.environ.get(OPTIONS_VARIABLE, "").split())
+    options = parse_options(os.environ.get(OPTIONS_VARIABLE, "").split())
     known = {name for kind in kinds() for name in _kind(kind).Options.model_fields}
-    for wrong in set(found) - known:
+    for wrong in set(options) - known:
         raise RecipeError(f"{OPTIONS_VARIABLE}: no executor has an option {wrong!r}: {nearest(wrong, known)}")
-    return found
+    return options
 
 
 def execute(tasks: list[Task], where: Where, logs: Path) -> None:

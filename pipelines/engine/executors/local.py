@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -11,14 +10,17 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import connection, forkserver
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from windtunnel.pipelines.engine.tasks.process_guard import end_with, log_to
-from windtunnel.pipelines.engine.tasks.task import Task, do, unfinished
+from windtunnel.pipelines.engine.tasks.task import Task, do
 from windtunnel.schemas.errors import WindtunnelError
 
 PRELOAD = ["numpy", "pyarrow.parquet", "polars", __name__]  # imported once, then forked into every worker
@@ -34,15 +36,14 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+@dataclass(frozen=True)
 class _Stage:
-    """What a worker process gets when it starts.
+    """What a worker process gets when it starts."""
 
-    `at_work` has one number per task, in shared memory: the process at the task, or 0.
-    """
-
-    def __init__(self, tasks: Sequence[Task], logs: Path, threads: int) -> None:
-        self.tasks, self.logs, self.threads = tasks, logs, threads
-        self.at_work = multiprocessing.get_context("forkserver").RawArray(ctypes.c_int, len(tasks))
+    tasks: Sequence[Task]
+    logs: Path
+    threads: int  # for Arrow
+    at_work: Any  # in shared memory, one number per task: the process at the task, or 0
 
 
 @contextlib.contextmanager
@@ -52,14 +53,13 @@ def bounded_pools(threads: int) -> Iterator[None]:
     Each would take every core otherwise. It is read when polars is imported, which the fork server does beforehand.
     """
     name = "POLARS_MAX_THREADS"
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = str(threads)
+    bounded = name in os.environ
+    os.environ.setdefault(name, str(threads))
     try:
         yield
     finally:
-        del os.environ[name]
+        if not bounded:
+            del os.environ[name]
 
 
 def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
@@ -74,26 +74,28 @@ def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
             do(task)
         return
     threads = max(2, (os.cpu_count() or 1) // workers)  # two: one computes while the other waits for the disk
+    logs = logs.absolute()
     with bounded_pools(threads):
-        _start_fork_server()
-    _run_pool(_Stage(tasks, logs.absolute(), threads), processes)
+        _start_fork_server(logs / "workers.log")
+    context = multiprocessing.get_context("forkserver")
+    _run_pool(context, _Stage(tasks, logs, threads, context.RawArray("i", len(tasks))), processes)
 
 
-def _start_fork_server() -> None:
-    """Start it while interrupts are ignored, which its workers inherit: a Ctrl-C is for the run alone to handle."""
+def _start_fork_server(log: Path) -> None:
+    """Start it with standard error in a file: until its workers ignore interrupts, a Ctrl-C gives tracebacks there."""
     forkserver.set_forkserver_preload(PRELOAD)
-    handler = signal.getsignal(signal.SIGINT)
-    if handler is None or threading.current_thread() is not threading.main_thread():
-        forkserver.ensure_running()
-        return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    terminal = os.dup(2)
     try:
+        with open(log, "ab") as file:
+            os.dup2(file.fileno(), 2)
         forkserver.ensure_running()
     finally:
-        signal.signal(signal.SIGINT, handler)
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
-def _run_pool(stage: _Stage, processes: int) -> None:
+def _run_pool(context: ForkServerContext, stage: _Stage, processes: int) -> None:
     others = set(multiprocessing.active_children())
     workers: set[BaseProcess] = set()
 
@@ -101,7 +103,6 @@ def _run_pool(stage: _Stage, processes: int) -> None:
         for worker in {*workers, *multiprocessing.active_children()} - others:
             worker.kill()
 
-    context = multiprocessing.get_context("forkserver")
     guard, run_end = context.Pipe(duplex=False)  # closed by the kernel when this process is killed
     pool = ProcessPoolExecutor(processes, context, _begin, (stage, guard))
     try:
@@ -129,11 +130,11 @@ def _killed(stage: _Stage, workers: Iterable[BaseProcess]) -> str:
 
     It names the tasks of the workers that ended otherwise; where they had none, those at work, or those not yet begun.
     """
-    codes = {worker.pid: worker.exitcode for worker in workers if worker.exitcode != -signal.SIGTERM}
+    killed = {worker.pid for worker in workers if worker.exitcode != -signal.SIGTERM}
     at_work = [(task, pid) for task, pid in zip(stage.tasks, stage.at_work, strict=True) if pid]
-    tasks = [task for task, pid in at_work if pid in codes] or [task for task, _ in at_work]
-    tasks = tasks or [task for _, task in unfinished(stage.tasks)]
-    names = ", ".join(sorted({f"{task.step} (shard {task.rank})" for task in tasks[:NAMED]}))
+    tasks = [task for task, pid in at_work if pid in killed] or [task for task, _ in at_work]
+    tasks = tasks or [task for task in stage.tasks if not task.ended]
+    names = ", ".join(f"{task.step} (shard {task.rank})" for task in tasks[:NAMED])
     more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
     return (
         f"{names}{more}: the worker process was killed from outside, mostly for want of memory; "
@@ -142,7 +143,8 @@ def _killed(stage: _Stage, workers: Iterable[BaseProcess]) -> str:
 
 
 def _begin(stage: _Stage, guard: connection.Connection) -> None:
-    """Prepare a worker process: it ends when the run closes the other side of `guard`, or dies."""
+    """Prepare a worker process: it ends when the run closes the other side of `guard`, or dies, and not by Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(guard)
     import pyarrow as pa
 

@@ -95,23 +95,20 @@ def _connect(options: Options, workers: int) -> None:
     if ray.is_initialized():
         return
     address = options.address or os.environ.get("RAY_ADDRESS")
-    own: dict[str, Any] = {} if address else _own_node(options, workers)
-    try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
-    except ConnectionError as error:
-        raise WindtunnelError(f"no Ray cluster answers at {address}: {error}") from None
-    _connections.append(address or "local")
-
-
-def _own_node(options: Options, workers: int) -> dict[str, Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone
-    # `_memory` is what tasks may book together; what they really use is the system's affair, as with local workers
-    return {
+    own_node: dict[str, Any] = {
         "num_cpus": workers * options.cpus_per_task,
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
+        # what tasks may book together; what they really use is the system's affair, as with local workers
         "_memory": max(1, workers * options.memory_bytes),
     }
+    node = {} if address else own_node
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **node)
+    except ConnectionError as error:
+        raise WindtunnelError(f"no Ray cluster answers at {address}: {error}") from None
+    _connections.append(address or "local")
 
 
 def _check_fits(options: Options) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import shlex
 import shutil
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -18,12 +19,18 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from windtunnel.pipelines.engine.executors import _slurm_jobs
 from windtunnel.pipelines.engine.tasks import remote_worker
-from windtunnel.pipelines.engine.tasks.task import Task, unfinished
+from windtunnel.pipelines.engine.tasks.task import Task
 from windtunnel.schemas.errors import WindtunnelError
 
 TASKS = "tasks.jsonl"
+POLL_SECONDS = 2.0
+SILENCE_SECONDS = 600.0  # how long squeue may fail before the run gives up
+# reasons for which a waiting job waits for ever; see squeue(1), JOB REASON CODES
+HOPELESS = {
+    "AccountNotAllowed", "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS",
+    "PartitionNodeLimit", "PartitionTimeLimit",
+}  # fmt: skip
 LATE_FILES_SECONDS = 10.0  # a shared file system may show the last files late
 ADVICE = {
     "TIMEOUT": "; give it more time (option time=...)",
@@ -99,17 +106,19 @@ def run(tasks: Sequence[Task], workers: int, options: Options, logs: Path) -> No
         )
     logs = logs.absolute()
     name = f"windtunnel-{hashlib.sha256(f'{socket.gethostname()}:{logs}'.encode()).hexdigest()[:12]}"
-    _slurm_jobs.cancel_and_wait(name)
+    while _queue(name):
+        _command("scancel", "--name", name)
+        time.sleep(POLL_SECONDS)
     remote_worker.write_tasks(logs / TASKS, tasks)
     arrays: list[str] = []
     try:
         for first in range(0, len(tasks), options.max_array_size):
             jobs = min(options.max_array_size, len(tasks) - first)
             after = arrays[-1] if arrays else None
-            arrays.append(_slurm_jobs.submit(options.script(name, logs, jobs, workers, first, after)))
-        _slurm_jobs.wait(name)
+            arrays.append(_submit(options.script(name, logs, jobs, workers, first, after)))
+        _wait(name)
     except BaseException:
-        _slurm_jobs.cancel(name)
+        _command("scancel", "--name", name)
         raise
     _report_lost(tasks, name, logs, arrays, options.max_array_size)
 
@@ -117,11 +126,10 @@ def run(tasks: Sequence[Task], workers: int, options: Options, logs: Path) -> No
 def _report_lost(tasks: Sequence[Task], name: str, logs: Path, arrays: list[str], array_size: int) -> None:
     """Write the error files of tasks whose jobs ended without a result."""
     waited_since = time.monotonic()
-    while unfinished(tasks) and time.monotonic() - waited_since < LATE_FILES_SECONDS:
+    while not all(task.ended for task in tasks) and time.monotonic() - waited_since < LATE_FILES_SECONDS:
         time.sleep(0.5)
-    if not (lost := unfinished(tasks)):
-        return
-    states = _slurm_jobs.end_states(name)
+    lost = [(place, task) for place, task in enumerate(tasks) if not task.ended]
+    states = _end_states(name) if lost else {}
     for place, task in lost:
         array, index = divmod(place, array_size)
         job = f"{arrays[array]}_{index}"
@@ -129,3 +137,48 @@ def _report_lost(tasks: Sequence[Task], name: str, logs: Path, arrays: list[str]
         log = logs / f"{job}.out"
         message = f"Slurm ended the job in {state} without a result{ADVICE.get(state, '')}; its log: {log}"
         remote_worker.write_lost(task, message + remote_worker.last_lines(log))
+
+
+def _submit(script: str) -> str:
+    """Send a batch script and return the number of its job; what sbatch says of an error goes to standard error."""
+    sent = subprocess.run(["sbatch", "--parsable"], input=script, stdout=subprocess.PIPE, text=True)
+    if sent.returncode:
+        raise WindtunnelError(
+            f"Slurm refused the job (sbatch ended with {sent.returncode}; its message is above): change the "
+            "executor's options, such as partition, time or mem_per_cpu_gb"
+        )
+    return sent.stdout.strip().partition(";")[0]  # ;CLUSTER may follow
+
+
+def _wait(name: str) -> None:
+    """Wait until the jobs of a name have left the queue; raise WindtunnelError when one can never start."""
+    while queue := _queue(name):
+        hopeless = [reason for state, reason in queue if state == "PENDING" and reason in HOPELESS]
+        if hopeless:
+            raise WindtunnelError(
+                f"Slurm will never start the job: {hopeless[0]}; change the executor's options, such as partition, "
+                "time or qos"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _end_states(name: str) -> dict[str, str]:
+    """Return the end state by `array_index`, as long as Slurm remembers it (MinJobAge, five minutes by default)."""
+    asked = _command("squeue", "--noheader", "--array", "--states", "all", "--name", name, "--format", "%F_%K|%T")
+    return dict(line.split("|", 1) for line in asked.stdout.split() if "|" in line)
+
+
+def _queue(name: str) -> list[list[str]]:
+    """Return [state, reason] of every job of a name that waits or runs."""
+    silent_since = time.monotonic()
+    while True:
+        asked = _command("squeue", "--noheader", "--name", name, "--format", "%T|%r")
+        if asked.returncode == 0:
+            return [line.split("|", 1) for line in asked.stdout.splitlines() if "|" in line]
+        if time.monotonic() - silent_since > SILENCE_SECONDS:
+            raise WindtunnelError(f"squeue fails: {asked.stderr.strip()}; finished shards are kept")
+        time.sleep(POLL_SECONDS)
+
+
+def _command(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True)

@@ -17,7 +17,6 @@ from typing import Any
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _own: dict[int, int] = {}  # open descriptors that no forked process may keep -> the process that opened them
-_forking: list[bool] = []  # the last fork, whether it is the main thread's
 
 
 @contextlib.contextmanager
@@ -37,9 +36,11 @@ def own(handle: int) -> Iterator[None]:
 @functools.cache
 def _watch_forks() -> None:
     _prctl()  # looked up here: between a fork and the child's first lines only the bare call is safe
+    in_main_thread = False
 
     def before() -> None:
-        _forking[:] = [threading.current_thread() is threading.main_thread()]
+        nonlocal in_main_thread
+        in_main_thread = threading.current_thread() is threading.main_thread()
 
     def in_child() -> None:
         parents = set(_own.values())
@@ -48,7 +49,7 @@ def _watch_forks() -> None:
                 os.close(handle)
         _own.clear()
         # the kernel sends the signal when the forking thread ends: only the main thread's end is that of the run
-        if parents and _forking == [True]:
+        if parents and in_main_thread:
             die_with_parent(parents)
 
     os.register_at_fork(before=before, after_in_child=in_child)

@@ -7,7 +7,7 @@ import json
 import resource
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,11 @@ class Task:
         return Path(self.out) / ERRORS / f"{self.rank:05d}.json"
 
     @property
+    def ended(self) -> bool:
+        """Whether the task left its counts or an error."""
+        return self.counts_file.exists() or self.error_file.exists()
+
+    @property
     def log_name(self) -> str:
         """What the worker prints goes to a file of this name, below the logs of its stage."""
         return f"{self.step.replace(':', '.')}-{self.rank:05d}.log"
@@ -59,30 +64,21 @@ def do(task: Task) -> None:
         _measured(task)
     except (Exception, SystemExit) as error:  # a library that exits would end the run, or its worker
         own = str(error) if isinstance(error, WindtunnelError) else None
-        mend = own or mend_of(error) or f"{type(error).__name__}: {error}"
+        message = own or mend_of(error) or f"{type(error).__name__}: {error}"
         report = {
             "error": type(error).__name__,
-            "message": mend,
+            "message": message,
             "exit_code": getattr(error, "exit_code", 1),
             "traceback": traceback.format_exc(),
         }
         try:
             write_text(task.error_file, json.dumps(report, indent=1))
         except OSError:
-            raise WindtunnelError(f"step {task.step}, shard {task.rank}: {mend}") from error
-
-
-def unfinished(tasks: Sequence[Task]) -> list[tuple[int, Task]]:
-    """Return the tasks that left neither counts nor an error, each with its place in the list."""
-    return [
-        (place, task)
-        for place, task in enumerate(tasks)
-        if not task.counts_file.exists() and not task.error_file.exists()
-    ]
+            raise WindtunnelError(f"step {task.step}, shard {task.rank}: {message}") from error
 
 
 def _measured(task: Task) -> None:
-    started, used = time.perf_counter(), _cpu_seconds()
+    started, used = time.perf_counter(), time.process_time()
     out = Path(task.out)
     inputs: Mapping[str, Artifact] = {role: Artifact(Path(path)) for role, path in task.inputs.items()}
     with plugin_files.relative_to(Path(task.plugin_directory), task.pins):
@@ -90,15 +86,10 @@ def _measured(task: Task) -> None:
     counts.check(f"{task.step}, shard {task.rank}")
     cost = {
         "seconds": round(time.perf_counter() - started, 3),
-        "cpu_seconds": round(_cpu_seconds() - used, 3),
+        "cpu_seconds": round(time.process_time() - used, 3),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
     write_text(task.counts_file, json.dumps({"counts": counts.model_dump(), "cost": cost}, indent=1, sort_keys=True))
-
-
-def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def work_path(work: Work) -> str:
