@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -79,7 +79,8 @@ class _Reader(io.RawIOBase):
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._handle.seek(offset, whence)
+        with explained(f"{self._url} cannot be read"):  # a server without ranges gives a stream
+            return self._handle.seek(offset, whence)
 
     def tell(self) -> int:
         return self._handle.tell()
@@ -139,27 +140,26 @@ def matching(pattern: str, suffixes: tuple[str, ...], compressions: tuple[str, .
         if info is not None and info["type"] != "directory":
             return [_file(url, info)]
         if info is not None:
-            infos = _visible(fs.find(path, detail=True).values(), path)
             endings = tuple(suffix + packed for suffix in suffixes for packed in ("", *compressions))
-            infos = [info for info in infos if info["name"].lower().endswith(endings)]
+            infos = [i for i in _visible(fs.find(path, detail=True), path) if i["name"].lower().endswith(endings)]
             none = f"no {' or '.join(suffixes)} file below {url}"
         elif glob.has_magic(path):
-            infos = fs.glob(path, detail=True).values()
-            if "/." not in path:  # as a shell: only a pattern that says so matches what is hidden
-                infos = _visible(infos, "")
+            found = fs.glob(path, detail=True)
+            # as in a shell: only a pattern that says so matches what is hidden
+            infos = list(found.values() if "/." in path else _visible(found, ""))
             none = f"no file matches {url}"
         else:
             infos, none = [], f"there is no {url}"
-        found = [_file(_address(fs, url, path, info["name"]), info) for info in infos if info["type"] == "file"]
-        if not found:
+        files = [_file(_address(fs, url, path, i["name"]), _whole(fs, i)) for i in infos if i["type"] == "file"]
+        if not files:
             raise InputError(f"{none}: {_around(fs, path)}")
-        return found
+        return files
 
 
-def _visible(infos: Iterable[dict[str, Any]], base: str) -> Iterator[dict[str, Any]]:
-    """Yield what is not hidden: no part of the path below `base` begins with a dot."""
-    for info in infos:
-        if not any(part.startswith(".") for part in info["name"].removeprefix(base).split("/")):
+def _visible(found: dict[str, dict[str, Any]], base: str) -> Iterator[dict[str, Any]]:
+    """Yield what is not hidden: no part of its path below `base` begins with a dot."""
+    for name, info in found.items():
+        if not any(part.startswith(".") for part in name.removeprefix(base).split("/")):
             yield info
 
 
@@ -171,10 +171,10 @@ def _address(fs: Any, url: str, path: str, name: str) -> str:
 
 def _around(fs: Any, path: str) -> str:
     """Return what there is where nothing was found: some names of the nearest directory that exists."""
-    place = path
-    while "/" in place.strip("/"):
-        place = place.rpartition("/")[0]
-        if glob.has_magic(place):
+    parts = path.split("/")
+    for end in range(len(parts), 0, -1):
+        place = "/".join(parts[:end])
+        if glob.has_magic(place) or place.endswith((":", "/")) or not place:
             continue
         try:
             names = sorted(str(info["name"]) for info in fs.ls(place, detail=True))
@@ -183,6 +183,11 @@ def _around(fs: Any, path: str) -> str:
         shown = ", ".join(name.rstrip("/").rpartition("/")[2] for name in names[:5])
         return f"{place} holds {shown} ..." if names else f"{place} is empty"
     return f"{path.strip('/').partition('/')[0]} does not exist, or holds nothing that these credentials may list"
+
+
+def _whole(fs: Any, info: dict[str, Any]) -> dict[str, Any]:
+    """Return what is known of a file; listings of web servers give its name alone."""
+    return info if info.get("size") is not None else fs.info(info["name"])
 
 
 def _file(url: str, info: dict[str, Any]) -> RemoteFile:
