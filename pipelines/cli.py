@@ -194,7 +194,7 @@ def report(recipe: RecipeArg, set_: Sets = None, workers: Workers = None, no_wai
 
 @app.command()
 def show(
-    path: Annotated[Path, typer.Argument(help="A Parquet or JSONL file, an artifact, or a directory of such files.")],
+    path: Annotated[str, typer.Argument(help="A Parquet or JSONL file, an artifact, or a directory of such files.")],
     number: Annotated[int, typer.Option("-n", min=1, help="Rows to show.")] = 5,
     dropped: Annotated[str | None, typer.Option(metavar="RULE", help="Show documents that this rule dropped.")] = None,
     cluster: Annotated[int | None, typer.Option(metavar="ID", help="Show the members of a duplicate cluster.")] = None,
@@ -206,9 +206,7 @@ def show(
 
 
 @app.command()
-def diff(
-    a: Path, b: Path, out: Annotated[Path | None, typer.Option(metavar="DIR")] = None, json_: Json = False
-) -> None:
+def diff(a: str, b: str, out: Annotated[Path | None, typer.Option(metavar="DIR")] = None, json_: Json = False) -> None:
     """Tell two corpora of a store apart: what went and came, by rule and source; --out keeps the tables as Parquet."""
     import windtunnel.pipelines.views.difference_view as view
 

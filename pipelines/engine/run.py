@@ -7,12 +7,15 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from windtunnel.pipelines.engine import store as stores
 from windtunnel.pipelines.engine.changed_parts import changed_parts
 from windtunnel.pipelines.engine.executors import Where, execute, leave
+from windtunnel.pipelines.engine.mirrors.mirror import Mirror
+from windtunnel.pipelines.engine.mirrors.opening import fetched, publish
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.engine.tasks.task import ERRORS, Task, work_path
 from windtunnel.schemas.artifact import Artifact
@@ -70,11 +73,12 @@ def run(
     executed: list[str] = []
     for message in changed_parts(targets, store):
         progress.say(message)
-    if not missing(targets, store):  # nothing to do needs no lock
+    mirror = Mirror.at(store)
+    if not missing(targets, store) and not (mirror and mirror.unpublished()):  # nothing to do needs no lock
         return Outcome([], time.perf_counter() - started)
     os.environ[RUN_PROCESS] = str(os.getpid())  # workers start model servers in this process's name
     where = where or Where()
-    with stores.locked(store, wait, progress.say):
+    with stores.locked(store, wait, progress.say), mirror.session(wait, progress.say) if mirror else nullcontext():
         try:
             while todo := missing(targets, store):
                 ready = [step for step in todo if all(s.artifact(store).done for s in step.inputs.values())]
@@ -132,7 +136,7 @@ def _pending(step: Step, store: Path) -> list[Task]:
     folder = stores.partial(store, step)
     shutil.rmtree(folder / ERRORS, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    inputs = {role: source.artifact(store) for role, source in step.inputs.items()}
+    inputs = {role: fetched(source.artifact(store)) for role, source in step.inputs.items()}
     paths = {role: str(artifact.path) for role, artifact in inputs.items()}
     finished = stores.finished_ranks(folder)
     config = step.work.model_dump_json(by_alias=True)
@@ -151,7 +155,7 @@ def _finish(step: Step, store: Path) -> Artifact:
     inputs = {role: source.artifact(store) for role, source in step.inputs.items()}
     with step.resolving_plugins():
         step.work.finish(inputs, stores.partial(store, step))
-    return stores.commit(store, step, time.perf_counter() - started)
+    return publish(stores.commit(store, step, time.perf_counter() - started))
 
 
 def _failure(failures: list[Task]) -> StepFailed:
