@@ -119,6 +119,8 @@ def missing(targets: Iterable[Step], store: Path) -> list[Step]:
 
 
 def _stage(ready: list[Step], store: Path, where: Where, progress: Progress) -> None:
+    for source in dict.fromkeys(source for step in ready for source in step.inputs.values()):
+        fetched(source.artifact(store), say=progress.say)
     tasks = [task for step in ready for task in _pending(step, store)]
     progress.stage(ready, tasks)
     if tasks:
@@ -126,7 +128,7 @@ def _stage(ready: list[Step], store: Path, where: Where, progress: Progress) -> 
     failures = [task for task in tasks if not task.counts_file.exists()]
     for step in ready:
         if not any(task.step == step.name for task in failures):
-            progress.committed(step, _finish(step, store))
+            progress.committed(step, publish(_finish(step, store), progress.say))
     if failures:
         raise _failure(failures)
     shutil.rmtree(store / STAGES, ignore_errors=True)
@@ -136,7 +138,7 @@ def _pending(step: Step, store: Path) -> list[Task]:
     folder = stores.partial(store, step)
     shutil.rmtree(folder / ERRORS, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    inputs = {role: fetched(source.artifact(store)) for role, source in step.inputs.items()}
+    inputs = {role: source.artifact(store) for role, source in step.inputs.items()}
     paths = {role: str(artifact.path) for role, artifact in inputs.items()}
     finished = stores.finished_ranks(folder)
     config = step.work.model_dump_json(by_alias=True)
@@ -155,7 +157,7 @@ def _finish(step: Step, store: Path) -> Artifact:
     inputs = {role: source.artifact(store) for role, source in step.inputs.items()}
     with step.resolving_plugins():
         step.work.finish(inputs, stores.partial(store, step))
-    return publish(stores.commit(store, step, time.perf_counter() - started))
+    return stores.commit(store, step, time.perf_counter() - started)
 
 
 def _failure(failures: list[Task]) -> StepFailed:

@@ -65,5 +65,6 @@ def file_system(scheme: str) -> Any:
         raise ValueError(f"no file system is called {scheme}://: {nearest(scheme, available_protocols())}") from None
     except ImportError as error:
         package = known_implementations.get(scheme, {}).get("class", "fsspec").partition(".")[0]
-        install = "" if package == "fsspec" else f" (pip install {package})"
+        name = "'windtunnel[s3]'" if package == "s3fs" else package
+        install = "" if package == "fsspec" else f" (pip install {name})"
         raise ValueError(f"{scheme}:// needs a package that is not installed: {error}{install}") from None

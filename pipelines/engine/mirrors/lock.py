@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -19,6 +20,7 @@ LOCK = ".lock"
 BEAT_SECONDS = 60.0
 STALE_SECONDS = 300.0  # without a beat, by the clock of whoever waits: clocks of two machines are not compared
 POLL_SECONDS = 5.0
+SETTLE_SECONDS = 3.0
 
 
 @contextlib.contextmanager
@@ -62,7 +64,8 @@ class _Lock:
         seen, since = "", 0.0  # what the lock held, and since when it has not changed
         waits_for: str | None = None
         while not self._create():
-            held_by = self._read()
+            if not (held_by := self._read()):
+                continue
             holder = _parsed(held_by)
             if holder.get("token") == self.token:  # left by a run of this mirror that was killed
                 self._write()
@@ -106,9 +109,17 @@ class _Lock:
         """Make the lock; return whether it is this mirror's. Object stores refuse to make what exists."""
         if self._read():  # for file systems that cannot refuse
             return False
-        with self._explained(), contextlib.suppress(FileExistsError):
+        with self._explained():
             fs, path = opened(self.url)
-            fs.pipe_file(path, self._content(), mode="create")
+            try:
+                fs.pipe_file(path, self._content(), mode="create")
+            except OSError as error:
+                if isinstance(error, FileExistsError) or error.errno == errno.EBUSY:
+                    return False
+                if error.errno != errno.ENOSYS:
+                    raise
+                fs.pipe_file(path, self._content())  # servers without conditional writes: the last writer has it
+                time.sleep(SETTLE_SECONDS)
         return self.holder().get("token") == self.token
 
     def _read(self) -> str:

@@ -33,6 +33,15 @@ STATE = ".remote"  # in a mirror: where it is uploaded to, and which artifacts a
 TRANSFERS = 4  # at once; a driver may hold 100 MB for each
 
 
+LARGE_BYTES = 64 << 20  # from which on a transfer is announced
+
+Say = Callable[[str], None]
+
+
+def silent(line: str) -> None:
+    """Say nothing."""
+
+
 def mirror_folder(url: str) -> Path:
     """Return where the mirror of an address is, whether it exists or not."""
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", url.rpartition("/")[2])[:40]
@@ -68,7 +77,7 @@ class Mirror:
         return mirror
 
     @contextlib.contextmanager
-    def session(self, wait: bool, say: Callable[[str], None]) -> Iterator[None]:
+    def session(self, wait: bool, say: Say) -> Iterator[None]:
         """Hold the store for one run, which has the lock of the mirror: see what others finished, upload what is left.
 
         Completions of models are exchanged at the beginning and the end, also of a run that fails.
@@ -77,7 +86,7 @@ class Mirror:
             self.refresh(prune=True)
             completions.pull(self.folder, self.url, self._state("completions"))
             for name in self.unpublished():
-                self.publish(name)
+                self.publish(name, say)
             try:
                 yield
             except BaseException:
@@ -120,12 +129,13 @@ class Mirror:
             if not self._state("published", file.parent.name).exists()
         )
 
-    def publish(self, name: str) -> None:
+    def publish(self, name: str, say: Say = silent) -> None:
         """Upload an artifact, its manifest last; raises InputError that says why it could not be uploaded."""
         lock.check(self.url, self.token)
         folder = self.folder / name
         files = {str(file.relative_to(folder)): file.stat().st_size for file in _files(folder)}
         files.pop(MANIFEST)
+        _announce("uploading", name, files, say)
         with explained(f"{self.url}/{name} cannot be uploaded (it is finished in {folder}; run again)"):
             fs, root = opened(f"{self.url}/{name}")
             before = _sizes(fs, root)
@@ -145,7 +155,7 @@ class Mirror:
             fs, root = opened(f"{self.url}/{name}")
             fs.put_file(str(self.folder / name / file), f"{root}/{file}")
 
-    def fetch(self, name: str, only: Iterable[str] = ()) -> None:
+    def fetch(self, name: str, only: Iterable[str] = (), say: Say = silent) -> None:
         """Download the files of an artifact that are not here; `only` names top-level entries of it."""
         mark, wanted = self._state("absent", name), set(only)
         try:
@@ -153,6 +163,7 @@ class Mirror:
         except FileNotFoundError:
             return
         chosen = {file: size for file, size in files.items() if not wanted or file.partition("/")[0] in wanted}
+        _announce("downloading", name, chosen, say)
         with explained(f"{self.url}/{name} cannot be downloaded"), ThreadPoolExecutor(TRANSFERS) as pool:
             fs, root = opened(f"{self.url}/{name}")
             list(pool.map(lambda file: _download(fs, root, self.folder / name, file, files[file]), chosen))
@@ -181,6 +192,11 @@ class Mirror:
 
     def _marks(self, kind: str) -> list[Path]:
         return sorted(self._state(kind).glob("*"))
+
+
+def _announce(doing: str, name: str, files: dict[str, int], say: Say) -> None:
+    if (size := sum(files.values())) >= LARGE_BYTES:
+        say(f"{doing} {name}: {len(files)} files, {size / 1e6:,.0f} MB")
 
 
 def _files(folder: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from windtunnel.pipelines.engine.mirrors.mirror import Mirror, mirror_folder
+from windtunnel.pipelines.engine.mirrors.mirror import Mirror, Say, mirror_folder, silent
 from windtunnel.pipelines.remote.address import local_path, scheme_of
 from windtunnel.pipelines.remote.files import current
 from windtunnel.schemas.artifact import MANIFEST, Artifact
@@ -31,17 +31,17 @@ def open_store(address: str) -> Path:
     return mirror.folder
 
 
-def fetched(artifact: Artifact, *only: str) -> Artifact:
+def fetched(artifact: Artifact, *only: str, say: Say = silent) -> Artifact:
     """Return an artifact whose files are on this machine, downloaded where they were not; `only` names some of them."""
     if mirror := Mirror.at(artifact.path.parent):
-        mirror.fetch(artifact.path.name, only)
+        mirror.fetch(artifact.path.name, only, say)
     return artifact
 
 
-def publish(artifact: Artifact) -> Artifact:
+def publish(artifact: Artifact, say: Say = silent) -> Artifact:
     """Upload a finished artifact if its store is in object storage; return it."""
     if mirror := Mirror.at(artifact.path.parent):
-        mirror.publish(artifact.path.name)
+        mirror.publish(artifact.path.name, say)
     return artifact
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import subprocess
@@ -21,7 +22,7 @@ from rich.console import Console
 from tests.pipelines.remote.conftest import put, without_aws
 from windtunnel.generators.client.completion import Completion
 from windtunnel.generators.client.store import CompletionStore
-from windtunnel.pipelines.engine.mirrors import completions, lock
+from windtunnel.pipelines.engine.mirrors import completions, lock, mirror
 from windtunnel.pipelines.engine.mirrors.mirror import STATE, Mirror
 from windtunnel.pipelines.engine.mirrors.opening import fetched_path, open_store, store_folder
 from windtunnel.pipelines.engine.run import Outcome, Silent, run
@@ -279,10 +280,12 @@ def test_a_store_in_use_is_refused_or_waited_for(recipe: str, bucket: str, monke
     progress = Lines()
     ended = threading.Timer(1.0, lambda: fsspec.filesystem("s3").rm_file(url))
     ended.start()
+    monkeypatch.setattr(mirror, "LARGE_BYTES", 1)
     outcome: Outcome = run(made.targets, store, progress=progress)
     ended.join()
     assert len(outcome.executed) == 4
-    assert [line for line in progress.said if line.startswith("waiting: the store s3://")].__len__() == 1
+    assert len([line for line in progress.said if line.startswith("uploading corpus.again-")]) == 1
+    assert len([line for line in progress.said if line.startswith("waiting: the store s3://")]) == 1
     assert ".lock" not in "".join(keys(bucket))
 
 
@@ -327,7 +330,22 @@ def test_a_lock_is_renewed_and_a_lost_one_stops_uploads(bucket: str, monkeypatch
     assert json.loads(fs.cat_file(url))["token"] == "other", "nor removed"
 
 
-def test_only_one_of_two_mirrors_makes_the_lock(bucket: str) -> None:
+@pytest.mark.parametrize("conditional", [True, False])
+def test_only_one_of_two_mirrors_makes_the_lock(
+    conditional: bool, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3 = fsspec.get_filesystem_class("s3")
+    plain = s3._pipe_file
+
+    async def without_conditions(self: Any, path: str, data: bytes, mode: str = "overwrite", **more: Any) -> None:
+        if mode == "create":
+            raise OSError(errno.ENOSYS, "A header you provided implies functionality that is not implemented")
+        await plain(self, path, data, **more)
+
+    if not conditional:
+        monkeypatch.setattr(s3, "_pipe_file", without_conditions)
+        monkeypatch.setattr(lock, "SETTLE_SECONDS", 0.5)
+        s3.clear_instance_cache()
     locks = [lock._Lock(f"{bucket}/runs/one", token) for token in ("a", "b")]
     barrier, made = threading.Barrier(2), []
 
@@ -340,6 +358,7 @@ def test_only_one_of_two_mirrors_makes_the_lock(bucket: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    s3.clear_instance_cache()
     assert sorted(made) == [False, True]
 
 
@@ -431,6 +450,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_kill_9_during_an_upload_then_the_same_command(
     recipe: str, bucket: str, machine: Callable[[str], None]
 ) -> None:
