@@ -34,7 +34,9 @@ ExecutorOptions = Annotated[
     ),
 ]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Fail, instead of waiting, when another run holds the store.")]
-OwnFiles = Annotated[Path, typer.Argument(metavar="IN", help="A Parquet or JSONL file, or a directory of them.")]
+OwnFiles = Annotated[
+    str, typer.Argument(metavar="IN", help="A Parquet or JSONL file, a directory or glob of them; also as s3://...")
+]
 OwnOut = Annotated[Path, typer.Argument(metavar="OUT", help="A new directory: kept/ and dropped/ go there.")]
 TextColumn = Annotated[str, typer.Option("--text", metavar="COLUMN", help="The column that holds the text.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -193,7 +195,7 @@ def report(recipe: RecipeArg, set_: Sets = None, workers: Workers = None, no_wai
 
 @app.command()
 def show(
-    path: Annotated[Path, typer.Argument(help="A Parquet or JSONL file, an artifact, or a directory of such files.")],
+    path: Annotated[str, typer.Argument(help="A Parquet or JSONL file, an artifact, or a directory of such files.")],
     number: Annotated[int, typer.Option("-n", min=1, help="Rows to show.")] = 5,
     dropped: Annotated[str | None, typer.Option(metavar="RULE", help="Show documents that this rule dropped.")] = None,
     cluster: Annotated[int | None, typer.Option(metavar="ID", help="Show the members of a duplicate cluster.")] = None,
@@ -205,9 +207,7 @@ def show(
 
 
 @app.command()
-def diff(
-    a: Path, b: Path, out: Annotated[Path | None, typer.Option(metavar="DIR")] = None, json_: Json = False
-) -> None:
+def diff(a: str, b: str, out: Annotated[Path | None, typer.Option(metavar="DIR")] = None, json_: Json = False) -> None:
     """Tell two corpora of a store apart: what went and came, by rule and source; --out keeps the tables as Parquet."""
     import windtunnel.pipelines.views.difference_view as view
 

@@ -58,6 +58,7 @@ def _small_run() -> None:
     import json
 
     from windtunnel.pipelines.engine.executors import Where
+    from windtunnel.pipelines.engine.mirrors.opening import open_store
     from windtunnel.pipelines.engine.run import run
     from windtunnel.pipelines.plan.builder import plan
     from windtunnel.pipelines.recipe.file import parse
@@ -66,7 +67,7 @@ def _small_run() -> None:
         lines = "".join(json.dumps({"text": text}) + "\n" for text in texts())
         (Path(folder) / "texts.jsonl").write_text(lines, encoding="utf-8")
         made = plan(parse(RECIPE.format(folder=folder), []))
-        run(made.targets, Path(made.recipe.store), Where(workers=1))
+        run(made.targets, open_store(made.recipe.store), Where(workers=1))
 
 
 def texts() -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from windtunnel.pipelines.engine.executors import Where, parse_options
+from windtunnel.pipelines.engine.mirrors.opening import address_of, check_executor, fetched, open_store
 from windtunnel.pipelines.engine.run import run
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.builder import planned
@@ -30,9 +31,10 @@ def run_recipe(
 ) -> Plan:
     """Run a recipe (or up to the steps that `until` names) and print what came of it."""
     made = planned(recipe_name, sets)
-    store = Path(made.recipe.store)
     targets = named(made, until) if until else made.targets
     where = Where(executor=executor, workers=workers or os.cpu_count() or 1, options=parse_options(options))
+    check_executor(made.recipe.store, executor)
+    store = open_store(made.recipe.store)
     outcome = run(targets, store, where, TerminalProgress(console), wait)
     console.print(f"{len(outcome.executed)} steps executed in {outcome.seconds:.1f} s")
     ends = {step.kind: step for step in targets}
@@ -40,9 +42,9 @@ def run_recipe(
         _answer(made, store, console)
     for step in targets:
         if step.kind == "report":
-            console.print(str(step.artifact(store).path / "report.html"))
+            console.print(str(fetched(step.artifact(store)).path / "report.html"))
         elif until:
-            console.print(str(step.artifact(store).path))
+            console.print(address_of(step.artifact(store)))
     return made
 
 
@@ -51,7 +53,7 @@ def compared(
 ) -> None:
     """Run what the comparison needs, then print its table, or its JSON."""
     made = planned(recipe_name, sets)
-    store = Path(made.recipe.store)
+    store = open_store(made.recipe.store)
     target = named(made, "compare")  # the main comparison alone is what scripts read
     if not as_json:
         target = [step for step in made.steps if step.kind == "compare"]
@@ -60,7 +62,7 @@ def compared(
     if as_json:
         from windtunnel.schemas.results import Comparison
 
-        file = target[0].artifact(store).path / "comparison.json"
+        file = fetched(target[0].artifact(store)).path / "comparison.json"
         comparison = Comparison.model_validate_json(file.read_bytes())
         console.print(json.dumps([effect.contract() for effect in comparison.effects], indent=1), soft_wrap=True)
     else:
@@ -87,6 +89,6 @@ def _answer(made: Plan, store: Path, console: Console) -> None:
     steps = [step for step in made.steps if step.kind == "compare" and step.artifact(store).done]
     for step in sorted(steps, key=lambda step: step.name != "compare"):
         if step.name == "compare":
-            print_comparison(step.artifact(store).path, console)
+            print_comparison(fetched(step.artifact(store)).path, console)
         else:
-            print_further(step.name.partition(":")[2], step.artifact(store).path, console)
+            print_further(step.name.partition(":")[2], fetched(step.artifact(store)).path, console)

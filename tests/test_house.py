@@ -51,17 +51,19 @@ FLOORS = {
     "trainer.objectives": "schemas trainer.data trainer.deltas trainer.eval trainer.losses trainer.modules",
     "trainer.loop": "schemas trainer.data trainer.deltas trainer.eval trainer.models trainer.modules "
     "trainer.objectives trainer.runtime trainer.schedules",
-    "pipelines.recipe": "schemas generators.client",
+    "pipelines.recipe": "schemas generators.client pipelines.remote",
     "pipelines.shards": "schemas",
-    "pipelines.readers": "schemas",
+    "pipelines.remote": "schemas",
+    "pipelines.readers": "schemas pipelines.remote",
     "pipelines.engine.tasks": "schemas",
     "pipelines.engine.executors": "schemas pipelines.engine.tasks",
+    "pipelines.engine.mirrors": "schemas generators.client pipelines.remote pipelines.samples",
     "pipelines.engine": "schemas generators.serving",
     "pipelines.features.kernels": "schemas",
     "pipelines.features": "schemas",
     "pipelines.samples": "schemas pipelines.readers trainer.runtime",
     "pipelines.samples.sets": "schemas pipelines.readers pipelines.samples",
-    "pipelines.sources": "schemas pipelines.readers pipelines.recipe pipelines.samples",
+    "pipelines.sources": "schemas pipelines.remote pipelines.readers pipelines.recipe pipelines.samples",
     "pipelines.scorers": "schemas pipelines.samples trainer.data trainer.eval trainer.models trainer.runtime",
     "pipelines.filters": "schemas pipelines.features pipelines.recipe pipelines.samples pipelines.scorers "
     "pipelines.shards",
@@ -69,8 +71,8 @@ FLOORS = {
     "pipelines.dedup": "schemas pipelines.features pipelines.shards",
     "pipelines.datasets": "schemas pipelines.dedup pipelines.features pipelines.filters pipelines.recipe "
     "pipelines.shards generators.text trainer.data",
-    "pipelines.files": "schemas pipelines.dedup pipelines.engine pipelines.filters pipelines.readers pipelines.shards "
-    "pipelines.sources",
+    "pipelines.files": "schemas pipelines.remote pipelines.dedup pipelines.engine pipelines.filters pipelines.readers "
+    "pipelines.shards pipelines.sources",
     "pipelines.report": "schemas pipelines.filters",
     "pipelines.report.sections": "schemas pipelines.report pipelines.datasets pipelines.recipe generators.judging "
     "trainer.stats",

@@ -129,6 +129,25 @@ class CompletionStore:
                 whole = dict(zip(names, row, strict=False)) | {"key": row[0].hex()}
                 yield whole | {"request": orjson.loads(row[7]), "reply": orjson.loads(row[8])}
 
+    def merge(self, other: Path) -> int:
+        """Add the completions of another file, where this one has none by their keys; return how many that one has.
+
+        Raises InputError when it is not a completion store of this layout.
+        """
+        CompletionStore(other).close()
+        with self._lock:
+            self._db.execute("ATTACH ? AS other", (str(other),))
+            try:
+                self._db.execute("INSERT OR IGNORE INTO completion SELECT * FROM other.completion ORDER BY rowid")
+                return self._db.execute("SELECT count(*) FROM other.completion").fetchone()[0]
+            finally:
+                self._db.execute("DETACH other")
+
+    def snapshot(self, target: Path) -> None:
+        """Write a copy of the file as it is now, in one piece."""
+        with self._lock:
+            self._db.execute("VACUUM INTO ?", (str(target),))
+
     def close(self) -> None:
         """Close the file; the last one to leave folds the WAL into it."""
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from windtunnel.pipelines.engine.mirrors.opening import address_of
 from windtunnel.pipelines.engine.step import Step
 
 
@@ -28,7 +29,7 @@ def _messages(step: Step, store: Path) -> Iterator[str]:
             yield (
                 f"{step.name}: the file of {part.kind} {part.reference!r} has changed since this result was made, and "
                 f"its version is still {part.version}; the result is kept. If results change, raise `version` in the "
-                f"class, or delete {artifact.path}"
+                f"class, or delete {' and '.join({str(artifact.path): 0, address_of(artifact): 0})}"
             )
 
 

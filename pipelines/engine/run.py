@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from windtunnel.generators.serving.server_record import end_owned  # the model s
 from windtunnel.pipelines.engine import store as stores
 from windtunnel.pipelines.engine.changed_parts import changed_parts
 from windtunnel.pipelines.engine.executors import Where, execute, leave
+from windtunnel.pipelines.engine.mirrors.mirror import Mirror
+from windtunnel.pipelines.engine.mirrors.opening import fetched, publish
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.engine.tasks.task import ERRORS, Task, work_path
 from windtunnel.schemas.artifact import Artifact
@@ -71,11 +74,12 @@ def run(
     executed: list[str] = []
     for message in changed_parts(targets, store):
         progress.say(message)
-    if not missing(targets, store):  # nothing to do needs no lock
+    mirror = Mirror.at(store)
+    if not missing(targets, store) and not (mirror and mirror.unpublished()):  # nothing to do needs no lock
         return Outcome([], time.perf_counter() - started)
     os.environ[RUN_PROCESS] = str(os.getpid())  # workers start model servers in this process's name
     where = where or Where()
-    with stores.locked(store, wait, progress.say):
+    with stores.locked(store, wait, progress.say), mirror.session(wait, progress.say) if mirror else nullcontext():
         try:
             while todo := missing(targets, store):
                 ready = [step for step in todo if all(s.artifact(store).done for s in step.inputs.values())]
@@ -109,6 +113,8 @@ def missing(targets: Iterable[Step], store: Path) -> list[Step]:
 
 
 def _stage(ready: list[Step], store: Path, where: Where, progress: Progress) -> None:
+    for source in dict.fromkeys(source for step in ready for source in step.inputs.values()):
+        fetched(source.artifact(store), say=progress.say)
     tasks = [task for step in ready for task in _pending(step, store)]
     progress.stage(ready, tasks)
     logs = store / STAGES / ready[0].directory
@@ -117,7 +123,7 @@ def _stage(ready: list[Step], store: Path, where: Where, progress: Progress) -> 
     failures = [task for task in tasks if not task.counts_file.exists()]
     for step in ready:
         if not any(task.step == step.name for task in failures):
-            progress.committed(step, _finish(step, store))
+            progress.committed(step, publish(_finish(step, store), progress.say))
     if failures:
         raise _failure(failures, logs)
     shutil.rmtree(store / STAGES, ignore_errors=True)

@@ -26,7 +26,7 @@ STEPS = ".steps"  # inside OUT while the work goes on; an interrupted run takes 
 
 
 def dedup_files(
-    source: Path,
+    source: Path | str,
     out: Path,
     kind: str | dict[str, Any],
     text: str = "text",

@@ -20,7 +20,7 @@ STEPS = ".steps"  # inside OUT while the work goes on; an interrupted run takes 
 
 
 def filter_files(
-    source: Path,
+    source: Path | str,
     out: Path,
     rules: list[Any],
     exact_words: bool = False,

@@ -18,12 +18,14 @@ import pyarrow.parquet as pq
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.files.user_columns import UserColumns, columns_of, records_of, table_of
 from windtunnel.pipelines.readers.batches import Unreadable
-from windtunnel.pipelines.readers.columns import python_values, without_views
+from windtunnel.pipelines.readers.columns import open_parquet, python_values, without_views
 from windtunnel.pipelines.readers.paths import COMPRESSIONS, Fingerprint, matching
+from windtunnel.pipelines.remote.address import checked
+from windtunnel.pipelines.remote.files import File, seekable
 from windtunnel.pipelines.sources.jsonl import Jsonl
 from windtunnel.pipelines.sources.parquet import Parquet, batch_rows
 from windtunnel.schemas.artifact import Artifact, writing
-from windtunnel.schemas.errors import InputError, nearest
+from windtunnel.schemas.errors import InputError, RecipeError, nearest
 from windtunnel.schemas.records import DOCUMENT, UNREADABLE, document_id
 from windtunnel.schemas.work import Counts, Work
 
@@ -31,7 +33,6 @@ LINES = (".jsonl", ".ndjson", ".json")
 SUFFIXES = (".parquet", *LINES)
 SHARD_BYTES = 64 << 20  # of all columns, uncompressed: what follows takes memory by the shard, not by the file
 SHARD_ROWS = 1 << 16
-_BUFFER_BYTES = 1 << 20  # with a buffer and no reading ahead, no column of a row group is in memory whole
 _PLAIN = ("url", "lang")
 
 
@@ -91,8 +92,8 @@ class UserRows(Work):
             if name not in schema.names:
                 raise InputError(f"no line has a field {name!r}, by which to compare: {nearest(name, schema.names)}")
 
-    def _parquet(self, path: Path, part: dict[str, Any], schema: pa.Schema) -> Iterator[pa.Table | Lost]:
-        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+    def _parquet(self, path: File, part: dict[str, Any], schema: pa.Schema) -> Iterator[pa.Table | Lost]:
+        with open_parquet(path) as file:
             for group in range(part["first"], part["end"]):
                 about, first, where = file.metadata.row_group(group), 0, f"{path.name}:{group}"
                 try:
@@ -120,7 +121,7 @@ class UserRows(Work):
         for records in records_of(part, self.text):
             yield Lost(records) if isinstance(records, Unreadable) else table_of(records, schema)
 
-    def _documents(self, rows: pa.Table, path: Path) -> pa.Table:
+    def _documents(self, rows: pa.Table, path: File) -> pa.Table:
         """Return the documents of rows: id, source, url, lang are those of columns of strings or numbers, if any."""
         count = rows.num_rows
         text = rows[self.text].cast(pa.large_string())
@@ -176,13 +177,18 @@ class _Shards:
             self._writers[folder] = self._stack.enter_context(pq.ParquetWriter(partial, schema, compression="zstd"))
 
 
-def user_rows(source: Path, text: str = "text", meta: Iterable[str] = (), whole: bool = False) -> Step:
+def user_rows(source: Path | str, text: str = "text", meta: Iterable[str] = (), whole: bool = False) -> Step:
     """Return the step that reads a file or directory, in parts, or each file as one shard where `whole` is true.
 
-    Raises InputError when there is nothing to read, a file is neither Parquet nor JSON lines, or a column is missing.
+    `source` is a path or an address. Raises RecipeError for an address that cannot be opened, InputError when there is
+    nothing to read, a file is neither Parquet nor JSON lines, or a column is missing.
     """
-    if (source / "kept").is_dir() and (source / "dropped").is_dir():
-        raise InputError(f"{source} is what filter or dedup has made, dropped rows and all: name {source / 'kept'}")
+    try:
+        checked(str(source))
+    except ValueError as error:
+        raise RecipeError(f"IN: {error}") from None
+    if (Path(source) / "kept").is_dir() and (Path(source) / "dropped").is_dir():
+        raise InputError(f"{source} is what filter or dedup has made, dropped rows and all: name {source}/kept")
     parts: dict[str, list[dict[str, Any]]] = {"parquet": [], "lines": []}
     paths = matching(str(source), SUFFIXES)
     for path in paths:
@@ -209,11 +215,11 @@ def workers_for(rows: Step) -> int:
     return max(1, min(os.cpu_count() or 1, len(rows.work.parts)))
 
 
-def _is_parquet(path: Path) -> bool:
+def _is_parquet(path: File) -> bool:
     return path.suffix.lower() == ".parquet"
 
 
-def _check_name(path: Path) -> None:
+def _check_name(path: File) -> None:
     """Raise InputError for a file whose name says neither Parquet nor JSON lines: it would be misread."""
     name = path.name.lower()
     bare = Path(name).stem if name.endswith(COMPRESSIONS) else name
@@ -223,9 +229,9 @@ def _check_name(path: Path) -> None:
         raise InputError(f"{path} is neither Parquet nor JSON lines by its name: {mend}")
 
 
-def _check_columns(path: Path, text: str, meta: tuple[str, ...]) -> None:
+def _check_columns(path: File, text: str, meta: tuple[str, ...]) -> None:
     try:
-        schema = pq.read_schema(path)
+        schema = pq.read_schema(seekable(path))
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path} is not a whole Parquet file ({str(error)[:120]}): fetch it again") from error
     for name in (text, *meta):
@@ -238,9 +244,9 @@ def _check_columns(path: Path, text: str, meta: tuple[str, ...]) -> None:
         raise InputError(f"{path}: the column {text!r} holds {schema.field(text).type}, not text")
 
 
-def _parquet_schema(path: Path, text: str) -> pa.Schema:
+def _parquet_schema(path: File, text: str) -> pa.Schema:
     """Return a file's columns; text with a dictionary is written out, since edited text is in no dictionary."""
-    fields = [field.with_type(without_views(field.type)) for field in pq.read_schema(path)]
+    fields = [field.with_type(without_views(field.type)) for field in pq.read_schema(seekable(path))]
     schema = pa.schema(fields)
     place = schema.get_field_index(text)
     kind = schema.field(place).type

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.generators.core.generator import Generator
+from windtunnel.pipelines.engine.mirrors.opening import store_folder
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.plan import Plan
 
@@ -111,7 +111,7 @@ def served(made: Plan, name: str, found: Generation) -> tuple[Served, dict[str, 
 
 def completions_of(made: Plan) -> str:
     """Return the file that keeps every completion of a recipe's store."""
-    return str(Path(made.recipe.store) / "completions.sqlite")
+    return str(store_folder(made.recipe.store) / "completions.sqlite")
 
 
 def held_out_rows(made: Plan, found: Generation) -> Step:

@@ -6,9 +6,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
 from windtunnel.pipelines.readers.fields import Fields
+from windtunnel.pipelines.remote.files import BLOCK_BYTES, File, RemoteFile, seekable
+
+
+def open_parquet(path: File) -> pq.ParquetFile:
+    """Open a Parquet file so that no column of a row group is in memory whole: with a buffer, without reading ahead."""
+    size = BLOCK_BYTES if isinstance(path, RemoteFile) else 1 << 20
+    return pq.ParquetFile(seekable(path), buffer_size=size, pre_buffer=False)
 
 
 def documents(

@@ -1,4 +1,4 @@
-"""Files by path, directory or glob; what identifies their bytes; and the origin that a file's name tells."""
+"""Files by path, address, directory or glob; what identifies their bytes; and the origin that a file's name tells."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from blake3 import blake3
 
+from windtunnel.pipelines.remote import files as remote
+from windtunnel.pipelines.remote.address import local_path, scheme_of
+from windtunnel.pipelines.remote.files import File, RemoteFile
 from windtunnel.schemas.errors import InputError, nearest
 
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
@@ -22,37 +25,51 @@ _SHARD = re.compile(rf"(^{_NUMBER}|[-_.]{_NUMBER})+$", re.I)  # a lone digit is 
 
 
 class Fingerprint(NamedTuple):
-    """A file as it was when the plan was made; reading another file than the planned one is refused."""
+    """A file as it was when the plan was made; reading another file than the planned one is refused.
+
+    A local file has `mtime_ns`, a remote one `version`.
+    """
 
     path: str
     size: int
-    mtime_ns: int
+    mtime_ns: int | None
+    version: str | None = None
 
     @staticmethod
-    def of(path: Path) -> Fingerprint:
+    def of(path: File) -> Fingerprint:
         """Raises InputError when the file cannot be read, or has a name that no JSON text can hold."""
+        if isinstance(path, RemoteFile):
+            return Fingerprint(path.url, path.size, None, path.version)
         if not os.access(path, os.R_OK):
             raise InputError(f"{shown(path)} cannot be read: check its permissions (is it yours to read?)")
         try:
             str(path).encode()
         except UnicodeEncodeError:
             raise InputError(f"{shown(path)} has a name that is not UTF-8: rename it") from None
-        found = path.stat()
-        return Fingerprint(str(path), found.st_size, found.st_mtime_ns)
+        stat = path.stat()
+        return Fingerprint(str(path), stat.st_size, stat.st_mtime_ns)
 
     def part(self, **more: Any) -> dict[str, Any]:
         """Return the JSON-able shard of a plan."""
-        return {**self._asdict(), **more}
+        return {**{name: value for name, value in self._asdict().items() if value is not None}, **more}
 
     @staticmethod
-    def check(part: dict[str, Any]) -> Path:
-        """Return the part's path; raises InputError if the file is another than the one planned."""
-        path = Path(part["path"])
-        try:
-            found = path.stat()
-        except OSError as error:
-            raise InputError(f"{path} is gone since the plan was made ({error.strerror}): run again") from error
-        if (found.st_size, found.st_mtime_ns) != (part["size"], part["mtime_ns"]):
+    def check(part: dict[str, Any]) -> File:
+        """Return the part's file; raises InputError if it is another than the one planned."""
+        place = part["path"]
+        path: File | None
+        if scheme_of(place):
+            if (path := remote.current(place)) is None:
+                raise InputError(f"{place} is gone since the plan was made: run again")
+            state = path.size, path.version
+        else:
+            path = Path(place)
+            try:
+                stat = path.stat()
+            except OSError as error:
+                raise InputError(f"{path} is gone since the plan was made ({error.strerror}): run again") from error
+            state = stat.st_size, stat.st_mtime_ns
+        if state != (part["size"], part.get("version", part.get("mtime_ns"))):
             raise InputError(f"{path} changed while the run was going: run again, and it is read anew")
         return path
 
@@ -66,21 +83,25 @@ def digest_of(files: Sequence[Fingerprint]) -> str:
     """Return a digest over the fingerprints of files, 32 hexadecimal digits of blake3."""
     digest = blake3()
     for file in files:
-        digest.update(f"{file.path}\x00{file.size}\x00{file.mtime_ns}\x00".encode())
+        state = file.version if file.mtime_ns is None else file.mtime_ns
+        digest.update(f"{file.path}\x00{file.size}\x00{state}\x00".encode())
     return digest.hexdigest()[:32]
 
 
-def matching(patterns: str | Sequence[str], suffixes: tuple[str, ...]) -> list[Path]:
-    """Return the files that patterns name, each once, in name order.
+def matching(patterns: str | Sequence[str], suffixes: tuple[str, ...]) -> list[File]:
+    """Return the files that patterns name, each once, in name order; a pattern is a path or an address (`s3://...`).
 
     A directory means every file below it whose name ends in one of `suffixes` (also compressed); hidden files and what
     lies in hidden directories (`.git`, `.ipynb_checkpoints`: copies mostly) are left out. A glob (`*`, `?`, `[..]`,
     `**`) means what it matches, each directory once. Raises InputError when a pattern matches nothing.
     """
-    found: dict[str, Path] = {}
+    found: dict[str, File] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        for path in _matching(str(Path(pattern).expanduser()), suffixes):
-            found[str(path)] = path
+        if scheme_of(pattern):
+            files: Sequence[File] = remote.matching(pattern, suffixes, COMPRESSIONS)
+        else:
+            files = _matching(str(Path(local_path(pattern)).expanduser()), suffixes)
+        found.update((str(file), file) for file in files)
     if not found:
         raise InputError("the source names no path at all: give a file, a directory or a glob")
     return [found[key] for key in sorted(found)]
@@ -127,16 +148,23 @@ def _each_once(paths: Iterable[Path]) -> list[Path]:
     return list(found.values())
 
 
-def origin_of(path: Path) -> str:
+def resolved(path: PurePath | RemoteFile) -> PurePath:
+    """Return where a file lies, for the names of its directories."""
+    if isinstance(path, RemoteFile):
+        return path.pure
+    return path.resolve() if isinstance(path, Path) else path
+
+
+def origin_of(path: PurePath | RemoteFile) -> str:
     """Return a file's name without its endings and shard numbers, or its directory's name when nothing is left.
 
     `news/part-00001-of-00010.jsonl.gz` is `news`, `wiki-0003.parquet` is `wiki`, `books.txt` is `books`.
     """
     stem = _ENDINGS.sub("", path.name)
-    name = _SHARD.sub("", stem) or path.resolve().parent.name or stem
+    name = _SHARD.sub("", stem) or resolved(path).parent.name or stem
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def shown(path: Path | str) -> str:
+def shown(path: File | str) -> str:
     """Return a path as text that any file can hold: bytes that are not UTF-8 are replaced."""
-    return os.fsencode(path).decode("utf-8", "replace")
+    return os.fsencode(str(path)).decode("utf-8", "replace")

@@ -7,8 +7,9 @@ import codecs
 import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from windtunnel.pipelines.remote.files import File
 
 CHUNK_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 12  # for decompressors without a limit on output: 4 kB give at most about 128 MB
@@ -38,7 +39,7 @@ class Line(NamedTuple):
     data: bytes | None
 
 
-def chunks(path: Path, start: int = 0) -> Iterator[bytes]:
+def chunks(path: File, start: int = 0) -> Iterator[bytes]:
     """Yield a file's bytes from offset `start`, decompressed if their first bytes say so (not the file's name).
 
     Raises BrokenStream after the readable prefix, with reason broken_gzip, broken_zst, broken_bz2, broken_xz or

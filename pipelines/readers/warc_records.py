@@ -10,8 +10,9 @@ import os
 import re
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from windtunnel.pipelines.remote.files import File, RemoteFile
 
 CHUNK_BYTES = 1 << 18
 _HEADER_BYTES = 1 << 16  # of one record's header block
@@ -43,7 +44,7 @@ class Broken(NamedTuple):
     detail: str
 
 
-def records(path: Path, limit: int) -> Iterator[Record | Broken]:
+def records(path: File, limit: int) -> Iterator[Record | Broken]:
     """Yield the records of a WARC file in order, each with at most `limit` bytes of content.
 
     Memory is a few times `limit`, whatever the file claims. A record whose length is a lie ends where the next one
@@ -51,7 +52,7 @@ def records(path: Path, limit: int) -> Iterator[Record | Broken]:
     a record that is too large the reading goes on.
     """
     with path.open("rb") as handle:
-        raw = _Raw(handle.fileno())
+        raw = _RemoteRaw(handle, path.size) if isinstance(path, RemoteFile) else _Raw(handle.fileno())
         if raw.read(0, 3) == _GZIP:
             yield from _gzip_records(raw, limit)
         else:
@@ -82,6 +83,20 @@ class _Raw:
                 return at + found
             at += max(1, len(piece) - len(pattern) + 1)
         return -1
+
+
+class _RemoteRaw(_Raw):
+    """The same of a remote file, by offset in an open handle."""
+
+    def __init__(self, handle: Any, size: int) -> None:
+        self._handle, self._size = handle, size
+
+    def read(self, at: int, size: int) -> bytes:
+        self._handle.seek(at)
+        return self._handle.read(size)
+
+    def size(self) -> int:
+        return self._size
 
 
 class _Member:

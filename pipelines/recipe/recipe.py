@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from windtunnel.generators.client.address import without_secrets
+from windtunnel.pipelines.remote.address import checked
 
 Spec = str | dict[str, Any]  # a plug-in: its name, or {name: parameters}
 
@@ -279,7 +280,7 @@ class Recipe(Part):
     """A question and everything that it takes to answer it."""
 
     question: str = Field(min_length=1)
-    store: str
+    store: Annotated[str, AfterValidator(checked)]  # a directory, or an address such as s3://bucket/prefix
     corpora: dict[Name, Corpus] = Field(min_length=1)
     models: dict[Name, Model] = Field(default_factory=dict)
     generate: dict[Name, Generated] = Field(default_factory=dict)

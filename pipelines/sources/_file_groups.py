@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from windtunnel.pipelines.readers.paths import Fingerprint, digest_of, origin_of
+from windtunnel.pipelines.readers.paths import Fingerprint, digest_of, origin_of, resolved
+from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.sources._source import SPLIT_BYTES, FileSource
 from windtunnel.schemas.errors import InputError
 
@@ -29,13 +29,13 @@ class GroupedSource(FileSource):
                 first, held, size = number + 1, [], 0
         return parts
 
-    def group(self, part: dict[str, Any]) -> Iterator[Path]:
+    def group(self, part: dict[str, Any]) -> Iterator[File]:
         """Yield the part's files; raises InputError when they are not what was planned."""
         files = self.files()[part["first"] : part["first"] + part["files"]]
         if digest_of([Fingerprint.of(path) for path in files]) != part["digest"]:
             raise InputError(f"files of {self.path} changed while the run was going: run again, and they are read anew")
         yield from files
 
-    def group_origin(self, path: Path) -> str:
+    def group_origin(self, path: File) -> str:
         """Return the directory's name: one file a document would make one origin a document."""
-        return self.name or origin_of(path.resolve().parent)
+        return self.name or origin_of(resolved(path).parent)

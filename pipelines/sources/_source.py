@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, Literal, TypeVar
 
 import pyarrow as pa
 from pydantic import Field, field_validator
@@ -13,10 +13,15 @@ from pydantic import Field, field_validator
 from windtunnel.pipelines.readers.batches import Unreadable
 from windtunnel.pipelines.readers.fields import Fields
 from windtunnel.pipelines.readers.paths import Fingerprint, matching, origin_of
+from windtunnel.pipelines.remote.address import checked
+from windtunnel.pipelines.remote.files import File, RemoteFile
 from windtunnel.schemas.plugin import Plugin
 
 SPLIT_BYTES = 64 << 20
 DOCUMENT_BYTES = 64 << 20
+REQUESTS = 16  # at once, to look into remote files while the plan is made
+
+T = TypeVar("T")
 
 
 class Source(Plugin):
@@ -39,11 +44,12 @@ class Source(Plugin):
 
 
 class FileSource(Source):
-    """Text in files of the user's own.
+    """Text in the user's files, local or remote.
 
-    path: a file, a directory (read recursively) or a glob, or a list of them. name: what the documents' `source`
-    column says; by default the file's name without its endings and shard numbers. max_document_bytes: a longer
-    document is counted as unreadable, so that one line cannot take the machine's memory.
+    path: a file, a directory (read recursively) or a glob, or a list of them; also as an address that fsspec opens
+    (`s3://bucket/folder/*.jsonl.zst`), with credentials from the configuration of the file system. name: what the
+    documents' `source` column says; by default the file's name without its endings and shard numbers.
+    max_document_bytes: a longer document is counted as unreadable, so that one line cannot take the machine's memory.
     """
 
     primary: ClassVar[str | None] = "path"
@@ -53,15 +59,30 @@ class FileSource(Source):
     name: str | None = None
     max_document_bytes: int = Field(default=DOCUMENT_BYTES, gt=0)
 
-    def files(self) -> list[Path]:
+    @field_validator("path")
+    @classmethod
+    def _addresses(cls, path: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for place in [path] if isinstance(path, str) else path:
+            checked(place)
+        return path
+
+    def files(self) -> list[File]:
         """Return the files in name order; raises InputError for a missing path and for an empty directory."""
         return matching(self.path, self.suffixes)
 
-    def origin(self, path: Path) -> str:
+    def origin(self, path: File) -> str:
         return self.name or origin_of(path)
 
     def parts(self) -> list[dict[str, Any]]:
         return [Fingerprint.of(path).part() for path in self.files()]
+
+
+def for_each(files: Sequence[File], look: Callable[[File], T]) -> list[T]:
+    """Return what `look` returns for every file, in order; into remote files it looks several at once."""
+    if not any(isinstance(file, RemoteFile) for file in files):
+        return [look(file) for file in files]
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return list(pool.map(look, files))
 
 
 class DecodedSource(FileSource):
@@ -94,7 +115,7 @@ class RecordSource(FileSource):
     source: str | None = None
     meta: bool | tuple[str, ...] = True
 
-    def fields(self, path: Path) -> Fields:
+    def fields(self, path: File) -> Fields:
         """Return how the records of one file become documents."""
         return Fields(
             self.text, self.url, self.lang, self.source, self.meta, self.origin(path), self.max_document_bytes

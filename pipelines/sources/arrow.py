@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -12,12 +11,13 @@ import pyarrow as pa
 from windtunnel.pipelines.readers.batches import BATCH_ROWS, Unreadable
 from windtunnel.pipelines.readers.columns import documents, wanted
 from windtunnel.pipelines.readers.paths import Fingerprint
-from windtunnel.pipelines.sources._source import RecordSource
+from windtunnel.pipelines.remote.files import File, RemoteFile
+from windtunnel.pipelines.sources._source import RecordSource, for_each
 from windtunnel.schemas.errors import InputError
 
 
 class Arrow(RecordSource):
-    """One document a row; files are memory-mapped, so a task holds one slice of a record batch at a time.
+    """One document a row; local files are memory-mapped, so a task holds one slice of a record batch at a time.
 
     Datasets that the Hugging Face library saved to disk are directories of such files.
     """
@@ -26,14 +26,15 @@ class Arrow(RecordSource):
     suffixes: ClassVar[tuple[str, ...]] = (".arrow", ".feather", ".ipc")
 
     def parts(self) -> list[dict[str, Any]]:
-        files = self.files()
-        for path in files:
-            try:
-                with _opened(path) as reader:
-                    self.fields(path).check(reader.schema.names, str(path))
-            except (OSError, pa.ArrowException) as error:
-                raise InputError(f"{path} is not an Arrow IPC file or stream: {str(error)[:160]}") from error
-        return [Fingerprint.of(path).part() for path in files]
+        return for_each(self.files(), self._checked)
+
+    def _checked(self, path: File) -> dict[str, Any]:
+        try:
+            with _opened(path) as reader:
+                self.fields(path).check(reader.schema.names, str(path))
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{path} is not an Arrow IPC file or stream: {str(error)[:160]}") from error
+        return Fingerprint.of(path).part()
 
     def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
         path = Fingerprint.check(part)
@@ -50,9 +51,9 @@ class Arrow(RecordSource):
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: File) -> Iterator[Any]:
     """Yield a reader of the file format, or of the stream format where the file has no footer."""
-    with pa.memory_map(str(path)) as source:
+    with pa.PythonFile(path.open(), "r") if isinstance(path, RemoteFile) else pa.memory_map(str(path)) as source:
         try:
             reader = pa.ipc.open_file(source)
         except pa.ArrowInvalid:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -15,7 +14,8 @@ from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
 from windtunnel.pipelines.readers.fields import Fields
 from windtunnel.pipelines.readers.paths import Fingerprint
 from windtunnel.pipelines.readers.streams import BrokenStream, chunks, lines, utf8_chunks
-from windtunnel.pipelines.sources._source import DecodedSource, RecordSource
+from windtunnel.pipelines.remote.files import File
+from windtunnel.pipelines.sources._source import DecodedSource, RecordSource, for_each
 from windtunnel.schemas.errors import InputError
 
 _ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, as "surrogateescape" keeps them
@@ -34,15 +34,14 @@ class Csv(RecordSource, DecodedSource):
 
     def parts(self) -> list[dict[str, Any]]:
         files = self.files()
-        for path in files:
-            self._check_header(path)
+        for_each(files, self._check_header)
         return [Fingerprint.of(path).part() for path in files]
 
     def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
         path = Fingerprint.check(part)
         return batches(self._rows(path, self.fields(path)))
 
-    def _rows(self, path: Path, fields: Fields) -> Iterator[Row | Unreadable]:
+    def _rows(self, path: File, fields: Fields) -> Iterator[Row | Unreadable]:
         columns = list(self.columns)
         for where, record in self._records(path):
             if isinstance(record, Unreadable):
@@ -63,7 +62,7 @@ class Csv(RecordSource, DecodedSource):
             record[name] = record[name].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         return fields.row(record, where, self.errors == "replace")
 
-    def _records(self, path: Path) -> Iterator[tuple[str, Any]]:
+    def _records(self, path: File) -> Iterator[tuple[str, Any]]:
         """Yield (where, fields) of each record; an Unreadable in their place where csv or the stream fails."""
         csv.field_size_limit(self.max_document_bytes)
         source = _Lines(path, self.encoding, self.max_document_bytes)
@@ -84,10 +83,10 @@ class Csv(RecordSource, DecodedSource):
             if record:
                 yield where, record
 
-    def _delimiter(self, path: Path) -> str:
+    def _delimiter(self, path: File) -> str:
         return self.delimiter or ("\t" if ".tsv" in path.suffixes else ",")
 
-    def _check_header(self, path: Path) -> None:
+    def _check_header(self, path: File) -> None:
         columns = list(self.columns)
         if not columns:
             first = next(self._records(path), None)
@@ -102,7 +101,7 @@ class Csv(RecordSource, DecodedSource):
 class _Lines:
     """Lines as text for the csv module, with a count of those given out; bytes that are not UTF-8 are kept marked."""
 
-    def __init__(self, path: Path, encoding: str, limit: int) -> None:
+    def __init__(self, path: File, encoding: str, limit: int) -> None:
         self.number = 0
         self._lines = lines(utf8_chunks(chunks(path), encoding), limit)
 

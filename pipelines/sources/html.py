@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
 from windtunnel.pipelines.readers.pages import Failure, PageExtractor, RawPage
 from windtunnel.pipelines.readers.paths import shown
 from windtunnel.pipelines.readers.streams import BrokenStream, chunks
+from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.sources._file_groups import GroupedSource
 from windtunnel.pipelines.sources._page_source import PageSource
 
@@ -38,7 +38,7 @@ class Html(PageSource, GroupedSource):
             else:
                 yield self.row(page, origin, where, None, {"file": where})
 
-    def _page(self, path: Path) -> RawPage:
+    def _page(self, path: File) -> RawPage:
         data, size = [], 0
 
         def lost(error: str, detail: str) -> RawPage:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 import orjson
@@ -14,7 +13,8 @@ from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
 from windtunnel.pipelines.readers.fields import Fields
 from windtunnel.pipelines.readers.paths import Fingerprint
 from windtunnel.pipelines.readers.streams import BrokenStream, Line, chunks, compression, lines, utf8_chunks
-from windtunnel.pipelines.sources._source import SPLIT_BYTES, DecodedSource, RecordSource
+from windtunnel.pipelines.remote.files import File
+from windtunnel.pipelines.sources._source import SPLIT_BYTES, DecodedSource, RecordSource, for_each
 
 _PEEK_LINES = 100
 
@@ -31,13 +31,13 @@ class Jsonl(RecordSource, DecodedSource):
     def parts(self) -> list[dict[str, Any]]:
         files = self.files()
         self._check_first(files[0])
-        return [part for path in files for part in self._split(path)]
+        return [part for parts in for_each(files, self._split) for part in parts]
 
     def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
         path = Fingerprint.check(part)
         return batches(self._rows(path, self.fields(path), part.get("start", 0), part.get("end")))
 
-    def _rows(self, path: Path, fields: Fields, start: int, end: int | None) -> Iterator[Row | Unreadable]:
+    def _rows(self, path: File, fields: Fields, start: int, end: int | None) -> Iterator[Row | Unreadable]:
         number = 0
         try:
             for line in self._lines(path, start, end):
@@ -69,7 +69,7 @@ class Jsonl(RecordSource, DecodedSource):
             return Unreadable(fields.origin, where, "not_an_object", type(record).__name__)
         return fields.row(record, where, replace)
 
-    def _lines(self, path: Path, start: int, end: int | None) -> Iterator[Line]:
+    def _lines(self, path: File, start: int, end: int | None) -> Iterator[Line]:
         """Yield the lines that begin in [start, end); a line belongs to the range in which its first byte lies."""
         limit = self.max_document_bytes
         if start == 0:
@@ -82,7 +82,7 @@ class Jsonl(RecordSource, DecodedSource):
                 return
             yield line
 
-    def _split(self, path: Path) -> list[dict[str, Any]]:
+    def _split(self, path: File) -> list[dict[str, Any]]:
         part = Fingerprint.of(path).part()
         with path.open("rb") as handle:
             head = handle.read(6)
@@ -93,7 +93,7 @@ class Jsonl(RecordSource, DecodedSource):
         starts = range(0, part["size"], SPLIT_BYTES)
         return [{**part, "start": start, "end": min(start + SPLIT_BYTES, part["size"])} for start in starts]
 
-    def _check_first(self, path: Path) -> None:
+    def _check_first(self, path: File) -> None:
         """Raise InputError when none of the first records of the first file has the named fields."""
         columns: set[str] = set()
         try:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from windtunnel.pipelines.readers.batches import BATCH_BYTES, BATCH_ROWS, Unreadable
-from windtunnel.pipelines.readers.columns import documents, wanted
+from windtunnel.pipelines.readers.columns import documents, open_parquet, wanted
 from windtunnel.pipelines.readers.paths import Fingerprint
-from windtunnel.pipelines.sources._source import SPLIT_BYTES, RecordSource
+from windtunnel.pipelines.remote.files import File, seekable
+from windtunnel.pipelines.sources._source import SPLIT_BYTES, RecordSource, for_each
 from windtunnel.schemas.errors import InputError
 
 
@@ -27,7 +27,7 @@ class Parquet(RecordSource):
     broken: Literal["stop", "count"] = "stop"
 
     def parts(self) -> list[dict[str, Any]]:
-        return [part for path in self.files() for part in self._split(path)]
+        return [part for parts in for_each(self.files(), self._split) for part in parts]
 
     def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
         path = Fingerprint.check(part)
@@ -35,8 +35,7 @@ class Parquet(RecordSource):
         if "error" in part:
             yield Unreadable(fields.origin, path.name, "broken_parquet", part["error"])
             return
-        # with a buffer and no reading ahead, no column of a row group is in memory whole
-        with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+        with open_parquet(path) as file:
             columns = wanted(file.schema_arrow.names, fields)
             for group in range(part["first"], part["end"]):
                 about = file.metadata.row_group(group)
@@ -50,10 +49,10 @@ class Parquet(RecordSource):
                     detail = f"rows {rows} to {about.num_rows - 1} of row group {group}: {error}"
                     yield Unreadable(fields.origin, f"{path.name}:{group}", "broken_row_group", detail[:300])
 
-    def _split(self, path: Path) -> list[dict[str, Any]]:
+    def _split(self, path: File) -> list[dict[str, Any]]:
         part = Fingerprint.of(path).part()
         try:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(seekable(path)) as file:
                 self.fields(path).check(file.schema_arrow.names, str(path))
                 groups = [file.metadata.row_group(g).total_byte_size for g in range(file.metadata.num_row_groups)]
         except (OSError, pa.ArrowException) as error:

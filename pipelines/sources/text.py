@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pyarrow as pa
 from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
 from windtunnel.pipelines.readers.paths import shown
 from windtunnel.pipelines.readers.streams import BrokenStream, chunks, utf8_chunks
+from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.sources._file_groups import GroupedSource
 from windtunnel.pipelines.sources._source import DecodedSource
 
@@ -23,7 +23,7 @@ class Text(GroupedSource, DecodedSource):
     def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
         return batches(self._row(path) for path in self.group(part))
 
-    def _row(self, path: Path) -> Row | Unreadable:
+    def _row(self, path: File) -> Row | Unreadable:
         origin, where = self.group_origin(path), shown(path)
         data, size = [], 0
         try:

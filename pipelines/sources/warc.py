@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -14,9 +13,11 @@ from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
 from windtunnel.pipelines.readers.pages import Failure, PageExtractor, RawPage
 from windtunnel.pipelines.readers.paths import Fingerprint, matching
 from windtunnel.pipelines.readers.warc_records import Broken, Record, records
+from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.samples.pages import page_set, warc_file
 from windtunnel.pipelines.samples.sample_set import describe
 from windtunnel.pipelines.sources._page_source import PageSource
+from windtunnel.pipelines.sources._source import for_each
 from windtunnel.schemas.errors import InputError
 
 _HEADER_END = re.compile(rb"\n\r?\n")
@@ -46,12 +47,14 @@ class Warc(PageSource):
         others = [path for path in paths if not path.startswith(_SAMPLE)]
         parts = [{"sample": name, "packages": page_set(name).fingerprint()} for name in named]
         files = matching(others, self.suffixes) if others or not named else []
-        for path in files:
-            with path.open("rb") as handle:
-                head = handle.read(5)
-            if head and not head.startswith((b"\x1f\x8b\x08", b"WARC/", b"\r\n", b"\n")):
-                raise InputError(f"{path} is no WARC file: it begins with {head!r}, not with WARC/ or gzip")
-        return parts + [Fingerprint.of(path).part() for path in files]
+        return parts + for_each(files, self._checked)
+
+    def _checked(self, path: File) -> dict[str, Any]:
+        with path.open("rb") as handle:
+            head = handle.read(5)
+        if head and not head.startswith((b"\x1f\x8b\x08", b"WARC/", b"\r\n", b"\n")):
+            raise InputError(f"{path} is no WARC file: it begins with {head!r}, not with WARC/ or gzip")
+        return Fingerprint.of(path).part()
 
     def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
         path = warc_file(part["sample"]) if "sample" in part else Fingerprint.check(part)
@@ -63,7 +66,7 @@ class Warc(PageSource):
         paths = [self.path] if isinstance(self.path, str) else list(self.path)
         return [describe(path.removeprefix(_SAMPLE)) for path in paths if path.startswith(_SAMPLE)]
 
-    def _rows(self, path: Path, origin: str, process: PageExtractor) -> Iterator[Row | Unreadable]:
+    def _rows(self, path: File, origin: str, process: PageExtractor) -> Iterator[Row | Unreadable]:
         for raw, page in process.extract(self._pages(path, origin)):
             row, url, meta = raw.context
             if row is not None:
@@ -73,7 +76,7 @@ class Warc(PageSource):
             else:
                 yield self.row(page, origin, meta["where"], url, {"crawled": meta["crawled"]})
 
-    def _pages(self, path: Path, origin: str) -> Iterator[RawPage]:
+    def _pages(self, path: File, origin: str) -> Iterator[RawPage]:
         """Yield the pages to extract; what needs no extraction comes along as a row in an empty page, in order."""
         for found in records(path, self.max_document_bytes + _HEADERS_BYTES):
             where = f"{path.name}@{found.offset}"

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from windtunnel.data_cards.card import Card, Origin, render
+from windtunnel.pipelines.engine.mirrors.opening import add_file, fetched, open_store
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.builder import planned
 from windtunnel.pipelines.plan.plan import Plan
@@ -28,7 +29,7 @@ def write_cards(recipe_name: str, sets: list[str], out: Path | None = None) -> l
     recipe and get no card. Raises InputError when nothing is finished yet.
     """
     made = planned(recipe_name, sets)
-    store = Path(made.recipe.store)
+    store = open_store(made.recipe.store)
     written = []
     for step in made.steps:
         artifact = step.artifact(store)
@@ -36,8 +37,10 @@ def write_cards(recipe_name: str, sets: list[str], out: Path | None = None) -> l
             continue
         if step.kind in ("corpus", "generate") and artifact.done:
             with plugin_files.relative_to(made.directory):
-                card = corpus_card(made, step, store) if step.kind == "corpus" else rows_card(made, step, store)
+                fetched(artifact, "kept", "rows")
+            card = corpus_card(made, step, store) if step.kind == "corpus" else rows_card(made, step, store)
             write_text(artifact.path / CARD, render(card))
+            add_file(artifact, CARD)
             if out is not None:
                 write_text(out / f"{card.name}.md", render(card))
             written.append(artifact.path / CARD)
@@ -195,7 +198,7 @@ def _row_origins(made: Plan, step: Step, models: list[str], store: Path) -> list
 
 
 def _origins(read: Artifact) -> list[Origin]:
-    file = read.path / "origins.json"
+    file = fetched(read, "origins.json").path / "origins.json"
     known = json.loads(file.read_bytes()) if file.exists() else []
     fields = ("name", "about", "licence", "origin")
     if known:
@@ -210,7 +213,7 @@ def _calibration(made: Plan, kind: dict[str, Any], store: Path) -> str:
     said = []
     for judge in (params.get("judges") or ()) if isinstance(params, dict) else ():
         step = next((s for s in made.steps if s.name == f"calibrate:{judge}"), None)
-        file = step.artifact(store).path / "calibration.json" if step is not None else None
+        file = fetched(step.artifact(store)).path / "calibration.json" if step is not None else None
         if file is None or not file.exists():
             said.append(f"{judge} was not calibrated against known labels.")
             continue

@@ -10,14 +10,16 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from windtunnel.pipelines.engine.mirrors.opening import fetched_path
 from windtunnel.pipelines.report.printable import printable
 from windtunnel.pipelines.views.difference import Difference, difference
 
 SHOWN = 20  # rows of a table on the terminal; the files hold all
 
 
-def print_difference(a: Path, b: Path, out: Path | None, as_json: bool, console: Console) -> None:
+def print_difference(a: str | Path, b: str | Path, out: Path | None, as_json: bool, console: Console) -> None:
     """Compare two corpus directories and print what went, came and was rewritten; `out` takes the Parquet tables."""
+    a, b = fetched_path(a), fetched_path(b)
     found = difference(a, b)
     paths = found.write(out) if out is not None else []
     if as_json:

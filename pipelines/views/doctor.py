@@ -22,6 +22,7 @@ OPTIONAL = {
     "pydivsufsort": "substring dedup: pip install 'windtunnel[substring]'",
     "peft": "delta tuning: pip install 'windtunnel[align]'",
     "kenlm": "KenLM files in the perplexity rule: pip install 'windtunnel[kenlm]'",
+    "s3fs": "s3:// sources and stores: pip install 'windtunnel[s3]'",
     "ray": "--executor ray: pip install 'windtunnel[ray]'",
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from windtunnel.pipelines.engine.mirrors.opening import open_store
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.builder import planned
 from windtunnel.schemas import plugin_files
@@ -40,9 +41,9 @@ class Row:
 
 
 def preview(recipe_name: str, sets: list[str], as_json: bool, console: Console) -> None:
-    """Print the plan of a recipe; runs nothing and writes nothing."""
+    """Print the plan of a recipe; runs nothing and writes nothing into its store."""
     made = planned(recipe_name, sets)
-    store = Path(made.recipe.store)
+    store = open_store(made.recipe.store)
     with plugin_files.relative_to(made.directory):
         rows = rows_of(made.steps, store)
     if as_json:

@@ -12,6 +12,7 @@ import orjson
 import polars as pl
 from rich.console import Console
 
+from windtunnel.pipelines.engine.mirrors.opening import fetched_path
 from windtunnel.pipelines.readers.paths import COMPRESSIONS
 from windtunnel.pipelines.readers.streams import BrokenStream, chunks, lines, utf8_chunks
 from windtunnel.pipelines.report.printable import printable
@@ -24,8 +25,12 @@ FOLDERS = (*TEXTS, "decisions", "measures", "clusters", "dropped")
 LINES = ("*.jsonl", *(f"*.jsonl{ending}" for ending in COMPRESSIONS))
 
 
-def show(path: Path, number: int, dropped: str | None, cluster: int | None, console: Console) -> None:
-    """Print the first rows that match; foreign text is printed without its control characters."""
+def show(place: str | Path, number: int, dropped: str | None, cluster: int | None, console: Console) -> None:
+    """Print the first rows that match; foreign text is printed without its control characters.
+
+    `place` is a path, or the address of an artifact in a store or of a file in one.
+    """
+    path = fetched_path(place)
     if not path.exists():
         raise InputError(f"there is no file or directory {path}")
     if (path / MANIFEST).exists():

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
+from windtunnel.pipelines.engine.mirrors.opening import fetched, open_store
 from windtunnel.pipelines.plan.builder import planned
 from windtunnel.pipelines.report.printable import one_line
 from windtunnel.schemas.errors import InputError
@@ -19,14 +20,14 @@ def tell(recipe_name: str, sets: list[str], document: str, console: Console) -> 
     Raises InputError where no document, or more than one, has an id that begins so.
     """
     made = planned(recipe_name, sets)
-    store = Path(made.recipe.store)
+    store = open_store(made.recipe.store)
     found: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
     for step in made.steps:
         artifact = step.artifact(store)
         if step.kind not in ("corpus", "train_split", "held_out") or not artifact.done:
             continue
         for folder in ("kept", "documents", "dropped"):
-            for row in _rows(artifact.files(folder), document):
+            for row in _rows(fetched(artifact, folder).files(folder), document):
                 found.setdefault(row["id"], []).append((step.name, folder, row))
     if not found:
         raise InputError(

@@ -1,0 +1,1 @@
+"""Files that lie where fsspec reaches: addresses and reading."""
