@@ -1,4 +1,4 @@
-"""Addresses of model servers as recipes write them: they are kept with every result, so no secret may be in them."""
+"""Addresses of model servers in recipes. They are stored with every result, so they must not contain secrets."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 def without_secrets(url: str) -> str:
     """Return the URL as it is.
 
-    Raises ValueError for one that is no HTTP address, or holds a user, a password, a query or a fragment; the message
-    never quotes it.
+    Raises ValueError, without quoting the URL, if it is not an HTTP address or has a user, password, query or fragment.
     """
     try:
         parts = urlsplit(url)
@@ -20,7 +19,7 @@ def without_secrets(url: str) -> str:
         raise ValueError("this is no address of a model server: write http://HOST:PORT/v1") from None
     if "@" in parts.netloc or "?" in url or "#" in url:
         raise ValueError(
-            "an address is written into results, so it holds no user, password or query: put the secret into an "
-            "environment variable and name that with `key:` (of a judge, `key_variable:`)"
+            "an address is written into results, so it must not contain a user, password or query: put the secret into "
+            "an environment variable and name that with `key:` (of a judge, `key_variable:`)"
         )
     return url

@@ -1,4 +1,4 @@
-"""What goes to a model and what comes back: requests, completions, token use. The request's content is its key."""
+"""Requests, completions and token use. The content of a request is its key."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from windtunnel.generators.client.faults import POLICIES, TRANSIENT
 from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.errors import WindtunnelError
 
-REFUSED = "bad_request"  # by the server, for good: it knows no JSON schema, for instance
-KEY_VERSION = 1  # part of every key: change it when the same request means another question
+REFUSED = "bad_request"  # by the server, for good, such as a JSON schema that it does not support
+KEY_VERSION = 1  # part of every key; raise it when the meaning of a request changes
 
 
 @dataclass(frozen=True)
 class Request:
-    """One question to a model: chat `messages`, or a raw `prompt` (text or token ids) without a chat template.
+    """One request to a model: chat `messages`, or a raw `prompt` (text or token ids) without a chat template.
 
-    `model` names one of the client's endpoints; empty is its only one. `draw` tells repeated samples of one question
-    apart. `seed` makes sampling repeatable: the number sent is derived from the whole request, so that different
-    questions with one seed do not share a random stream; None sends no seed. `schema` is a JSON schema that the reply
-    must conform to. `logprobs` is the number of alternatives per token to report. `extra` holds parameters of the
-    server's own, such as `top_k` or `ignore_eos`; they are part of the key.
+    `model` names one of the client's endpoints; empty for the only one. `draw` distinguishes repeated samples of one
+    request. `seed` makes sampling repeatable: the number sent is derived from the whole request, so that different
+    requests do not share a random stream; None sends no seed. `schema` is a JSON schema for the reply. `logprobs` is
+    the number of alternatives per token to report. `extra` holds further parameters of the server, such as `top_k` or
+    `ignore_eos`; they are part of the key.
     """
 
     messages: tuple[Mapping[str, str], ...] = ()
@@ -53,7 +53,7 @@ class Request:
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """One generated token, its log probability (nats) and the most probable alternatives, itself included if shown."""
+    """One generated token, its log probability (nats) and the most probable alternatives."""
 
     token: str
     logprob: float
@@ -62,10 +62,9 @@ class TokenLogprob:
 
 @dataclass(frozen=True)
 class Completion:
-    """The answer to one request; `error` is None or a code of `generators.client.faults`, then `text` holds what came.
+    """The answer to one request; `error` is None or a code of `generators.client.faults`, then `text` is as received.
 
-    `cached` and `attempts` say how this run got it: they differ between a first run and its replay, so they belong in
-    reports, never in rows.
+    `cached` and `attempts` differ between a first run and its replay, so they must not enter rows.
     """
 
     text: str = ""
@@ -74,7 +73,7 @@ class Completion:
     completion_tokens: int = 0
     logprobs: tuple[TokenLogprob, ...] | None = None
     error: str | None = None
-    detail: str = ""  # for people: the server's message, cut short, without keys
+    detail: str = ""  # the server's message, shortened, without keys
     model: str = ""
     revision: str = ""
     key: str = ""
@@ -92,24 +91,21 @@ class Completion:
 
     @property
     def transient(self) -> bool:
-        """Whether the failure says nothing about the request: run again, and it may succeed. No row may rest on it."""
+        """Whether the failure does not depend on the request, so that a second run may succeed."""
         return self.error in TRANSIENT
 
     def settled(self) -> Self:
-        """Return the completion, unless its failure is transient: nothing finished may rest on a broken line.
-
-        Raises WindtunnelError that says which model does not answer, why, and what to do.
-        """
+        """Return the completion. Raises WindtunnelError for a transient failure, on which no row may depend."""
         if self.transient:
             raise WindtunnelError(
                 f"model {self.model!r} does not answer ({self.error}): {self.detail}\n"
-                "See to the server or the key, then run again: what the store holds is not asked twice."
+                "Check the server or the key, then run again: stored completions are not requested twice."
             )
         return self
 
     @property
     def worth_keeping(self) -> bool:
-        """Whether this is an answer, or a failure that belongs to the request and would only come again."""
+        """Whether this is an answer, or a failure that the same request would meet again."""
         return self.error is None or POLICIES[self.error].keep
 
     def json(self) -> Any:
@@ -119,13 +115,13 @@ class Completion:
 
 @dataclass
 class Usage:
-    """What the requests of a client came to: answered from the store, sent, failed; tokens; cost in dollars."""
+    """Totals of a client: requests stored, sent and failed; tokens; cost in dollars."""
 
     requests: int = 0
     cached: int = 0
-    shared: int = 0  # equal requests in flight at the same time: one was sent
+    shared: int = 0  # equal requests in flight, of which one was sent
     sent: int = 0  # HTTP requests, retries included
-    prompt_tokens: int = 0  # of replies received now, thrown-away ones included
+    prompt_tokens: int = 0  # of all replies received, discarded ones included
     completion_tokens: int = 0
     cost: float = 0.0
     errors: Counter[str] = field(default_factory=Counter)  # final errors by code
@@ -134,17 +130,17 @@ class Usage:
 
 
 def refusal(replies: Sequence[Completion]) -> Completion | None:
-    """Return a reply of a server that refused them all: its fault, not that of what it was asked about."""
+    """Return the first reply when the server refused all of them, so that the cause is the server."""
     return replies[0] if replies and all(reply.error == REFUSED for reply in replies) else None
 
 
 def key_of(request: Request, model: str, revision: str) -> str:
-    """Return the store key: blake3 (hex) of canonical JSON of the model, its revision and everything in the request."""
+    """Return the store key: blake3 (hex) of the canonical JSON of model, revision and the whole request."""
     return blake3(canonical_json(question(request, model, revision)).encode()).hexdigest()
 
 
 def question(request: Request, model: str, revision: str) -> dict[str, Any]:
-    """Return all that decides the answer, as a JSON object; text that UTF-8 cannot hold is replaced as it is sent."""
+    """Return everything that decides the answer, as a JSON object, with lone surrogates replaced as in the request."""
     return {
         "version": KEY_VERSION,
         "model": model,
@@ -166,5 +162,5 @@ def question(request: Request, model: str, revision: str) -> dict[str, Any]:
 
 
 def clean(text: str) -> str:
-    """Return the text with lone surrogates replaced by U+FFFD: UTF-8 has no bytes for them."""
+    """Return the text with lone surrogates, which UTF-8 cannot encode, replaced by U+FFFD."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

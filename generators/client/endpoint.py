@@ -1,4 +1,4 @@
-"""Where a model answers: a URL, the model's name there, its revision, and the name of the variable with the key."""
+"""Endpoints: a URL, the model's name there, its revision, and the name of the variable with the key."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from windtunnel.schemas.errors import RecipeError
 class Endpoint:
     """An OpenAI-compatible address such as `http://127.0.0.1:8000/v1`.
 
-    `name` is what requests say in `model` (the model's id by default). `revision` is a part of every store key: the
-    content hash of the weights for a server of our own; for a foreign URL, the address, unless the caller knows better.
-    `key_variable` names the environment variable that holds the key: the key itself is read when the client connects
-    and kept nowhere else. `price` is dollars per million prompt and completion tokens. `dialect` is `vllm` where
-    vLLM's own parameters are understood. `revive` is called when the address stops answering; it returns when the
-    server is up again and raises WindtunnelError when it will not be.
+    `name` is the value of `model` in requests (default: the model's id). `revision` is part of every store key: the
+    content hash of the weights for a server started here, else the address by default. `key_variable` names the
+    environment variable that holds the key; the key itself is read on connection and stored nowhere else. `price` is
+    in dollars per million prompt and completion tokens. `dialect` is `vllm` where vLLM's own parameters are
+    understood. `revive` is called when the address stops answering: it returns when the server is up again and raises
+    WindtunnelError when it will not be.
     """
 
     url: str
@@ -39,7 +39,7 @@ class Endpoint:
 
     @property
     def public_url(self) -> str:
-        """The URL without user, password, query and fragment: those may hold secrets."""
+        """The URL without user, password, query and fragment, which may be secret."""
         parts = urlsplit(self.url)
         host = parts.hostname or ""
         host = f"[{host}]" if ":" in host else host

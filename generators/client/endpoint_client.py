@@ -1,7 +1,7 @@
-"""One endpoint's lane: how many requests are under way, when it may be asked again, and whether it is lost.
+"""Client of one endpoint: slots, retries, pauses, and the decision that the endpoint is lost.
 
-A request that waits for its next attempt gives its slot to another, so a few failing requests never idle the server.
-A server that says "slow down" is believed for the whole lane at once.
+A request that waits for its next attempt frees its slot, so failing requests do not idle the server. A rate limit
+pauses all requests to the endpoint.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from windtunnel.schemas.errors import RecipeError, WindtunnelError
 
 log = logging.getLogger(__name__)
 LONGEST_BACKOFF_SECONDS = 30.0
-FEWEST_KEY_CHARACTERS = 8  # a shorter one ("none", "ollama") keeps no secret, and replies hold it as a word
-LOST_AFTER = 32  # requests in a row, each with all its attempts spent, before the endpoint counts as lost
+FEWEST_KEY_CHARACTERS = 8  # a shorter one ("none", "ollama") is no secret, and replies may contain the word
+LOST_AFTER = 32  # requests in a row that failed in all attempts, before the endpoint counts as lost
 
 
 class EndpointClient:
-    """Answers requests by one endpoint, with all the patience that the policies allow."""
+    """Answers requests at one endpoint, with the retries that the policies allow."""
 
     def __init__(self, endpoint: Endpoint, concurrency: int, timeout: float, backoff: float, usage: Usage):
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
@@ -40,7 +40,7 @@ class EndpointClient:
         self._timeout = timeout
         self._backoff = backoff
         self._usage = usage
-        self._resume_at = 0.0  # monotonic seconds; nobody sends before
+        self._resume_at = 0.0  # monotonic seconds; nothing is sent before
         self._fatal: Fault | None = None
         self._lost_in_a_row = 0
         self._reviving = asyncio.Lock()
@@ -48,29 +48,29 @@ class EndpointClient:
         local = (urlsplit(endpoint.url).hostname or "") in ("127.0.0.1", "localhost", "::1")
         self._sdk = AsyncOpenAI(
             base_url=endpoint.url,
-            api_key=self._key or "none",  # never the SDK's own choice: that key belongs to another address
+            api_key=self._key or "none",  # never the SDK's default, which is a key for another address
             max_retries=0,
             timeout=timeout,
             http_client=DefaultAsyncHttpxClient(trust_env=not local, limits=_limits(concurrency)),
         )
 
     async def answer(self, request: Request, key: str) -> Completion:
-        """Return the completion, whatever it takes; an error code in it is final."""
+        """Return the completion after all attempts; an error code in it is final."""
         tries: Counter[str] = Counter()
         attempts = reasks = 0
         while self._fatal is None:
-            found, fault, sent = await self._attempt(request, key, reasks)
+            completion, fault, sent = await self._attempt(request, key, reasks)
             attempts += sent
-            if fault is None and found.error is None:
+            if fault is None and completion.ok:
                 self._lost_in_a_row = 0
-                return self._named(found, key, attempts)
-            code = fault.code if fault else str(found.error)
+                return self._named(completion, key, attempts)
+            code = fault.code if fault else str(completion.error)
             policy = POLICIES[code]
             tries[code] += 1
             if policy.fatal:
                 self._fatal = fault
             if tries[code] > policy.retry + policy.reask:
-                return self._failed(found, fault, key, attempts)
+                return self._failed(completion, fault, key, attempts)
             self._usage.retries[code] += 1
             log.debug("%s: %s, attempt %d", self.endpoint.name, code, attempts)
             reasks += policy.reask > 0
@@ -87,15 +87,17 @@ class EndpointClient:
                 return Completion(), self._fatal, 0
             self._usage.sent += 1
             try:
-                text = await self._post(request, key, reask)
-                found = protocol.completion(request, text)
+                completion = protocol.completion(request, await self._post(request, key, reask))
             except Fault as fault:
                 return Completion(), fault, 1
-        self._account(found)
-        return found, None, 1
+        self._usage.prompt_tokens += completion.prompt_tokens
+        self._usage.completion_tokens += completion.completion_tokens
+        prices = zip(self.endpoint.price, (completion.prompt_tokens, completion.completion_tokens), strict=True)
+        self._usage.cost += sum(price * tokens for price, tokens in prices) / 1e6
+        return completion, None, 1
 
     async def _post(self, request: Request, key: str, reask: int) -> str:
-        """Return the text of a reply with status 200; everything else is a Fault."""
+        """Return the text of a reply with status 200; raise Fault for everything else."""
         from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
 
         sent = protocol.body(request, self.endpoint.model, self.endpoint.dialect, key, reask)
@@ -114,7 +116,7 @@ class EndpointClient:
         return text.replace(self._key, "[key]") if secret and self._key in text else text
 
     async def _recover(self, fault: Fault, tries: int) -> None:
-        """Wait as long as the fault asks for, and see to it that a server of ours is alive."""
+        """Wait as long as the fault requires, and revive a server that was started here."""
         if fault.code == "rate_limited":
             wait = self._pause(tries) if fault.retry_after is None else fault.retry_after
             self._resume_at = max(self._resume_at, time.monotonic() + wait)
@@ -125,31 +127,26 @@ class EndpointClient:
         await asyncio.sleep(self._pause(tries) if fault.retry_after is None else fault.retry_after)
 
     def _pause(self, tries: int) -> float:
-        """Return seconds of exponential backoff with jitter, so that failed requests do not come back as one wave."""
+        """Return seconds of exponential backoff with jitter, so that failed requests are not repeated all at once."""
         return min(self._backoff * 2 ** (tries - 1), LONGEST_BACKOFF_SECONDS) * random.uniform(0.5, 1.0)
 
-    def _account(self, found: Completion) -> None:
-        self._usage.prompt_tokens += found.prompt_tokens
-        self._usage.completion_tokens += found.completion_tokens
-        prompt, completion = self.endpoint.price
-        self._usage.cost += (found.prompt_tokens * prompt + found.completion_tokens * completion) / 1e6
+    def _named(self, completion: Completion, key: str, attempts: int) -> Completion:
+        model, revision = self.endpoint.model, self.endpoint.revision
+        return replace(completion, model=model, revision=revision, key=key, attempts=attempts)
 
-    def _named(self, found: Completion, key: str, attempts: int) -> Completion:
-        return replace(found, model=self.endpoint.model, revision=self.endpoint.revision, key=key, attempts=attempts)
-
-    def _failed(self, found: Completion, fault: Fault | None, key: str, attempts: int) -> Completion:
-        """Return the final failure; raise when the endpoint itself is lost, for nothing else would end any better."""
+    def _failed(self, completion: Completion, fault: Fault | None, key: str, attempts: int) -> Completion:
+        """Return the final failure. Raises WindtunnelError when the endpoint itself is lost."""
         if fault is not None:
-            found = replace(found, error=fault.code, detail=fault.detail)
+            completion = replace(completion, error=fault.code, detail=fault.detail)
             if fault.policy.retry:
                 self._lost_in_a_row += 1
             if self._lost_in_a_row >= LOST_AFTER:
                 raise WindtunnelError(
                     f"{self.endpoint.name} at {self.endpoint.public_url} does not answer: {self._lost_in_a_row} "
-                    f"requests in a row failed for good, the last with {fault.code} ({fault.detail}). What was "
-                    "answered so far is in the completion store; start the same command again when the server is back."
+                    f"requests in a row failed in all attempts, the last with {fault.code} ({fault.detail}). What "
+                    "was answered is in the completion store: start the same command again when the server is back."
                 )
-        return self._named(found, key, attempts)
+        return self._named(completion, key, attempts)
 
     def _redacted(self, fault: Fault) -> Fault:
         if self._key:
@@ -173,14 +170,14 @@ def _secret(endpoint: Endpoint) -> str:
 
 
 def _limits(concurrency: int) -> Any:
-    """Return connection limits that never queue inside the HTTP client, where a wait would count as a time-out."""
+    """Return connection limits without a queue in the HTTP client, where waiting would count towards the timeout."""
     from openai import DEFAULT_CONNECTION_LIMITS
 
     return type(DEFAULT_CONNECTION_LIMITS)(max_connections=concurrency, max_keepalive_connections=concurrency)
 
 
 def _chain(error: BaseException) -> str:
-    """Return the innermost cause: the SDK's own message is only "Connection error."."""
+    """Return the innermost cause; the message of the SDK is only "Connection error."."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {error}"

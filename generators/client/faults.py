@@ -1,8 +1,8 @@
-"""What can go wrong between us and a model server, as codes, and what to do about each.
+"""Errors of requests to a model server as codes, with a policy for each.
 
-The code is what rows and reports count; the policy says whether the same request is sent again as it is (`retry`),
-is asked again with another random stream (`reask`), whether the outcome is a fact about the request that the store
-may keep (`keep`), and whether every other request to that endpoint would meet the same end (`fatal`).
+Rows and reports count the codes. A policy gives the number of times that a request is repeated as it is (`retry`) or
+with another random stream (`reask`), whether the error depends on the request only and is stored (`keep`), and whether
+it holds for every request to the endpoint (`fatal`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from openai import APIStatusError
 
 DETAIL_CHARACTERS = 300
-RETRY_AFTER_MOST = 600.0  # seconds: a server asking for more is taken at this word
+RETRY_AFTER_MOST = 600.0  # seconds
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How often a code may be met before it is final, and what its end means."""
+    """Number of repetitions of a request with this error, and the meaning of the final error."""
 
     retry: int = 0
     reask: int = 0
@@ -31,18 +31,18 @@ class Policy:
 
 
 POLICIES = {
-    # of the moment: the same request may well succeed
-    "rate_limited": Policy(retry=60),  # patience is cheap here: the server says that it is alive
+    # transient: the same request may succeed
+    "rate_limited": Policy(retry=60),  # many: the server is alive
     "server_error": Policy(retry=7),
     "timeout": Policy(retry=3),
     "connection": Policy(retry=9),
     "bad_reply": Policy(retry=5),  # status 200 with HTML, half a JSON text, or JSON of another shape
-    # of the reply: another draw may do better
+    # of the reply: another draw may succeed
     "empty_reply": Policy(reask=2, keep=True),
     "invalid_json": Policy(reask=2, keep=True),
     "truncated_json": Policy(reask=2, keep=True),
     "schema_mismatch": Policy(reask=2, keep=True),
-    # of the request; a length that is too much today may not be after the server was given a longer context
+    # of the request; the length limit depends on how the server was started, so that error is not stored
     "context_too_long": Policy(),
     "filtered": Policy(keep=True),
     "bad_request": Policy(),
@@ -63,12 +63,12 @@ _TOO_LONG = re.compile(
 
 
 class Fault(Exception):
-    """One failed attempt: its code, a detail for people, and the seconds the server asked us to wait."""
+    """One failed attempt: its code, a detail, and the seconds to wait that the server asked for."""
 
     def __init__(self, code: str, detail: str = "", retry_after: float | None = None):
         super().__init__(f"{code}: {detail}")
         self.code = code
-        # foreign words: a lone surrogate among them could be kept nowhere
+        # foreign text may hold lone surrogates, which cannot be stored
         self.detail = detail[:DETAIL_CHARACTERS].encode("utf-8", "replace").decode()
         self.retry_after = retry_after
 
@@ -78,7 +78,7 @@ class Fault(Exception):
 
 
 def from_status(error: APIStatusError) -> Fault:
-    """Return the fault that an HTTP status of 400 or more stands for."""
+    """Return the fault of an HTTP status of 400 or more."""
     status, detail = error.status_code, _message(error)
     wait = retry_after(error.response.headers.get("retry-after"))
     if status == 429:
@@ -113,7 +113,7 @@ def retry_after(header: str | None) -> float | None:
 
 
 def _message(error: APIStatusError) -> str:
-    """Return the server's own words: `{"error": {"message": ...}}`, `{"message": ...}`, or the start of the body."""
+    """Return the server's message: `{"error": {"message": ...}}`, `{"message": ...}`, or the body."""
     body = error.body
     if isinstance(body, dict):
         inner = body.get("error", body)

@@ -1,7 +1,7 @@
 """The OpenAI-compatible wire format: requests to JSON bodies, reply texts to completions or faults.
 
-Replies are foreign text: nothing about their shape is taken for granted, and lone surrogates, which JSON can smuggle
-in and Parquet cannot hold, are replaced before anybody sees them.
+Replies are foreign text: their shape is checked, and lone surrogates, which JSON can contain and Parquet cannot, are
+replaced.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from blake3 import blake3
 from windtunnel.generators.client.completion import Completion, Request, TokenLogprob, clean
 from windtunnel.generators.client.faults import Fault
 
-LEAST_LOGPROB = -9999.0  # what vLLM writes for minus infinity; JSON has no word for it
+LEAST_LOGPROB = -9999.0  # vLLM's value for minus infinity, which JSON lacks
 
 
 def path(request: Request) -> str:
@@ -27,7 +27,7 @@ def path(request: Request) -> str:
 
 
 def body(request: Request, model: str, dialect: str, key: str, reask: int = 0) -> dict[str, Any]:
-    """Return the JSON body; the re-ask number changes the seed and nothing else."""
+    """Return the JSON body; the re-ask number only changes the seed."""
     sent: dict[str, Any] = {"model": model, "temperature": request.temperature, "top_p": request.top_p}
     if request.messages:
         sent["messages"] = [{name: clean(value) for name, value in m.items()} for m in request.messages]
@@ -51,23 +51,23 @@ def body(request: Request, model: str, dialect: str, key: str, reask: int = 0) -
 
 
 def completion(request: Request, text: str) -> Completion:
-    """Return the completion that a reply with status 200 holds; its `error` is set when the reply will not do.
+    """Return the completion of a reply with status 200; its `error` is set when the reply is unusable.
 
-    Raises Fault("bad_reply") when the text is no reply at all: HTML, half a JSON text, an error in disguise.
+    Raises Fault("bad_reply") when the text is not a reply: HTML, truncated JSON, an error object.
     """
     try:
-        data = json.loads(text)  # not orjson: it refuses a whole reply for one lone surrogate
+        data = json.loads(text)  # not orjson, which rejects a reply with a lone surrogate
         choice = data["choices"][0]
         logprobs = choice.get("logprobs")
         if request.messages:
-            said = _content(choice["message"].get("content"))
+            content = _content(choice["message"].get("content"))
             tokens = _chat_logprobs(logprobs) if logprobs else None
         else:
-            said = _content(choice["text"])
+            content = _content(choice["text"])
             tokens = _prompt_logprobs(logprobs) if logprobs else None
         usage = data.get("usage") or {}
-        found = Completion(
-            text=clean(said),
+        reply = Completion(
+            text=clean(content),
             finish_reason=clean(str(choice.get("finish_reason") or "")),
             prompt_tokens=_count(usage.get("prompt_tokens")),
             completion_tokens=_count(usage.get("completion_tokens")),
@@ -76,20 +76,20 @@ def completion(request: Request, text: str) -> Completion:
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         start = " ".join(text[:120].split())
         raise Fault("bad_reply", f"status 200, but no completion ({type(error).__name__}): {start!r}") from error
-    return _judged(request, found)
+    return _checked(request, reply)
 
 
-def _judged(request: Request, found: Completion) -> Completion:
-    """Return the completion with its error code, if its text is not what was asked for."""
-    if found.finish_reason == "content_filter":
-        return replace(found, error="filtered", detail="the server withheld the reply")
+def _checked(request: Request, reply: Completion) -> Completion:
+    """Return the completion with an error code if its text does not meet the request."""
+    if reply.finish_reason == "content_filter":
+        return replace(reply, error="filtered", detail="the server withheld the reply")
     if request.schema is not None:
-        text = _unfenced(found.text)
-        code, detail = _nonconformity(text, request.schema, found.finish_reason)
-        return replace(found, text=text, error=code, detail=detail)
-    if not found.text.strip() and not request.logprobs:
-        return replace(found, error="empty_reply", detail=f"finish_reason {found.finish_reason or 'missing'}")
-    return found
+        text = _unfenced(reply.text)
+        code, detail = _nonconformity(text, request.schema, reply.finish_reason)
+        return replace(reply, text=text, error=code, detail=detail)
+    if not reply.text.strip() and not request.logprobs:
+        return replace(reply, error="empty_reply", detail=f"finish_reason {reply.finish_reason or 'missing'}")
+    return reply
 
 
 def _nonconformity(text: str, schema: Mapping[str, Any], finish_reason: str) -> tuple[str | None, str]:
@@ -105,12 +105,12 @@ def _nonconformity(text: str, schema: Mapping[str, Any], finish_reason: str) -> 
     try:
         wrong = next(Draft202012Validator(dict(schema)).iter_errors(value), None)
         return (None, "") if wrong is None else ("schema_mismatch", f"{wrong.json_path}: {wrong.message}"[:300])
-    except RecursionError:  # a model in a loop writes nothing but brackets
+    except RecursionError:  # a model in a loop writes only brackets
         return "schema_mismatch", f"nested too deeply; begins with {text[:60]!r}"
 
 
 def _unfenced(text: str) -> str:
-    """Return the inside of a reply that is one Markdown code block: models wrap JSON in it out of habit."""
+    """Return the content of a reply that is one Markdown code block, as models often write JSON."""
     stripped = text.strip()
     if stripped.startswith("```") and stripped.endswith("```") and "\n" in stripped:
         return stripped[stripped.index("\n") + 1 : -3].strip()
@@ -120,17 +120,17 @@ def _unfenced(text: str) -> str:
 def _schema(request: Request, dialect: str) -> dict[str, Any]:
     if request.messages:
         return {"response_format": {"type": "json_schema", "json_schema": {"name": "reply", "schema": request.schema}}}
-    # raw prompts have no such parameter in the original interface: there, only the check of the reply remains
+    # the original interface has no such parameter for raw prompts: only the check of the reply remains
     return {"structured_outputs": {"json": request.schema}} if dialect == "vllm" else {}
 
 
 def _seed(key: str, reask: int) -> int:
-    """Return 31 bits that depend on the whole request: one seed for all questions would correlate their samples."""
+    """Return 31 bits that depend on the whole request: one seed for all requests would correlate their samples."""
     return int.from_bytes(blake3(f"{key}:{reask}".encode()).digest()[:4], "big") & 0x7FFFFFFF
 
 
 def _content(value: Any) -> str:
-    """Return the text of a reply: a string, null, or a list of parts of which some are text."""
+    """Return the text of a reply that is a string, null, or a list of parts of which some are text."""
     if value is None or isinstance(value, str):
         return value or ""
     return "".join(part["text"] for part in value if part.get("type") in ("text", "output_text"))
@@ -156,12 +156,12 @@ def _prompt_logprobs(value: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
 
 
 def _nats(value: float | None) -> float:
-    """Return a log probability: no more than zero, and a number."""
+    """Return a finite log probability, at most zero."""
     number = LEAST_LOGPROB if value is None else float(value)
     return min(number, 0.0) if math.isfinite(number) else LEAST_LOGPROB
 
 
 def _count(value: Any) -> int:
-    """Return a number of tokens; what can be none (below zero, NaN, more than a store's column holds) is zero."""
+    """Return a number of tokens; a value below zero, NaN or too large for the store is zero."""
     number = float(value or 0)
     return int(number) if 0 <= number < 2**53 else 0

@@ -1,12 +1,10 @@
-"""The completion store: one SQLite file that keeps every answer, so that no question is ever paid for twice.
+"""The completion store: one SQLite file with every completion, so that no request is paid for twice.
 
-It survives success: a second run of a finished recipe reads all its completions from here and sends nothing. Rows are
-never updated. When two runs answer the same question at once, the first to arrive stays and both runs go on with it,
-so that they produce the same data.
+A second run of a finished recipe reads all its completions from here and sends nothing. Rows are never updated. When
+two runs send the same request at once, the first completion is stored and both runs use it.
 
-The file is in WAL mode with `synchronous=NORMAL`: a commit survives the death of the process at any moment, kill -9
-included; a power cut may lose the last commits, never the file. WAL needs a local disk, not a network file system.
-Keys of endpoints are not part of requests, so there is nothing here to leak.
+The file is in WAL mode with `synchronous=NORMAL`: commits survive kill -9; a power cut may lose the last commits but
+does not corrupt the file. WAL needs a local disk, not a network file system. Requests do not contain keys of endpoints.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from windtunnel.generators.client.completion import Completion, TokenLogprob
 from windtunnel.schemas.errors import InputError
 
 LAYOUT = 1
-BUSY_SECONDS = 60.0  # how long a writer waits for another process's commit
+BUSY_SECONDS = 60.0  # wait for another process's commit
 READ_BATCH = 500  # SQLite's oldest limit on parameters of one statement is 999
 
 _CREATE = """
@@ -33,7 +32,7 @@ CREATE TABLE IF NOT EXISTS completion (
     key BLOB NOT NULL UNIQUE,      -- 32 bytes of blake3 over the whole request
     model TEXT NOT NULL,
     revision TEXT NOT NULL,
-    error TEXT,                    -- only what would fail again; failures of the moment are not kept
+    error TEXT,                    -- transient failures are not stored
     prompt_tokens INTEGER NOT NULL,
     completion_tokens INTEGER NOT NULL,
     created REAL NOT NULL,         -- seconds since 1970
@@ -57,8 +56,8 @@ class CompletionStore:
             self._prepare()
         except sqlite3.DatabaseError as error:
             raise InputError(
-                f"{self.path} is not a usable completion store ({error}). Move it away and run again: "
-                "the completions in it would be asked for anew."
+                f"{self.path} is not a usable completion store ({error}). Move it away and run again: its completions "
+                "are then requested again."
             ) from error
 
     def _prepare(self) -> None:
@@ -73,35 +72,28 @@ class CompletionStore:
         self._db.execute("COMMIT")
 
     def read(self, keys: Iterable[str]) -> dict[str, Completion]:
-        """Return the completions that are there, by key, each marked `cached`."""
-        found: dict[str, Completion] = {}
-        wanted = [bytes.fromhex(key) for key in keys]
-        for start in range(0, len(wanted), READ_BATCH):
-            part = wanted[start : start + READ_BATCH]
+        """Return the stored completions by key, each marked `cached`."""
+        completions: dict[str, Completion] = {}
+        digests = iter([bytes.fromhex(key) for key in keys])
+        while part := list(islice(digests, READ_BATCH)):
             with self._lock:
                 rows = self._db.execute(_READ.format(",".join("?" * len(part))), part).fetchall()
-            found.update((row[0].hex(), _completion(row)) for row in rows)
-        return found
+            completions.update((row[0].hex(), _completion(row)) for row in rows)
+        return completions
 
     def write(self, completion: Completion, request: Mapping[str, Any]) -> Completion:
-        """Keep a completion and return the one that is kept: an earlier one, when another run was faster."""
+        """Store a completion and return the stored one, which is an earlier one if another run was faster."""
         reply = {
             "text": completion.text,
             "finish_reason": completion.finish_reason,
             "detail": completion.detail,
             "logprobs": completion.logprobs and [[t.token, t.logprob, t.top] for t in completion.logprobs],
         }
+        c = completion
         row = (
-            bytes.fromhex(completion.key),
-            completion.model,
-            completion.revision,
-            completion.error,
-            completion.prompt_tokens,
-            completion.completion_tokens,
-            time.time(),
-            orjson.dumps(request),
-            orjson.dumps(reply),
-        )
+            bytes.fromhex(c.key), c.model, c.revision, c.error, c.prompt_tokens, c.completion_tokens, time.time(),
+            orjson.dumps(request), orjson.dumps(reply),
+        )  # fmt: skip
         with self._lock:
             written = self._db.execute(_WRITE, row).rowcount
         if written:
@@ -149,7 +141,7 @@ class CompletionStore:
             self._db.execute("VACUUM INTO ?", (str(target),))
 
     def close(self) -> None:
-        """Close the file; the last one to leave folds the WAL into it."""
+        """Close the file; the last connection merges the WAL into it."""
         with self._lock:
             self._db.close()
 
@@ -165,7 +157,7 @@ def _completion(row: tuple[Any, ...]) -> Completion:
         completion_tokens=completion_tokens,
         logprobs=None
         if logprobs is None
-        else tuple(TokenLogprob(token, value, tuple((t, p) for t, p in top)) for token, value, top in logprobs),
+        else tuple(TokenLogprob(t, p, tuple(map(tuple, top))) for t, p, top in logprobs),
         error=error,
         detail=data["detail"],
         model=model,

@@ -1,7 +1,7 @@
-"""Judges: which of two answers is better, asked in both orders, with a probability and not only a word.
+"""Base class of judges, which compare two answers in both orders and give probabilities.
 
-A judge is a plug-in of the folder `judges/`, written as `longest`, `openai:MODEL@URL` or `reward:DIR`. What it says in
-one order is never enough: an answer that wins only when it stands first has not won, and the verdict is a tie.
+A judge is a plug-in of the folder `judges/`, written as `longest`, `openai:MODEL@URL` or `reward:DIR`. An answer that
+wins in one order only has not won: the verdict is a tie.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Winner = Literal["a", "b", "tie"]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to one prompt; `labels` are people's choices, `recorded` the probabilities (ab, ba) of a judge."""
+    """Two answers to one prompt, with labels of people and the recorded probabilities (ab, ba) of a judge, if any."""
 
     prompt: str
     response_a: str
@@ -36,16 +36,16 @@ class Pair:
 
     @cached_property
     def id(self) -> str:
-        """The given name, or the content's hash."""
+        """The given name, or the hash of the content."""
         content = canonical_json([self.prompt, self.response_a, self.response_b])
         return self.name or blake3(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The probability that the answer named a is the better one: shown first (`ab`), and shown second (`ba`).
+    """The probability that the answer named a is better, shown first (`ab`) and shown second (`ba`).
 
-    `error` is None or says why there is no verdict: a code of `windtunnel.generators.client.faults`, or `no_label`.
+    `error` is None, a code of `windtunnel.generators.client.faults`, or `no_label`.
     """
 
     ab: float = 0.5
@@ -55,38 +55,38 @@ class Verdict:
 
     @property
     def probability(self) -> float:
-        """The mean of both orders: what the position adds in one it takes away in the other."""
+        """The mean of both orders, in which an additive effect of the position cancels."""
         return (self.ab + self.ba) / 2
 
     @property
     def consistent(self) -> bool:
-        """Whether both orders say the same."""
+        """Whether both orders have the same winner."""
         return _side(self.ab) == _side(self.ba)
 
     @property
     def winner(self) -> Winner:
-        """The answer that wins in both orders; else a tie."""
+        """The answer that wins in both orders, else a tie."""
         return _side(self.ab) if self.consistent else "tie"
 
 
 class Judge(Plugin):
-    """Judges pairs. The parameters, and the prompt files a model judge names, decide its verdicts."""
+    """Judges pairs. Its parameters and prompt files decide its verdicts."""
 
     prompts: ClassVar[tuple[str, ...]] = ()
 
     def verdicts(self, pairs: Sequence[Pair]) -> list[Verdict]:
-        """Return one verdict per pair, in order; a pair that cannot be judged is a verdict with an error."""
+        """Return one verdict per pair, in order; one with an error for a pair that cannot be judged."""
         raise NotImplementedError
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what decides the verdicts beside the parameters: the class's version and its prompts' versions."""
+        """Return what decides the verdicts besides the parameters: the versions of the class and of its prompts."""
         from windtunnel.generators.core.prompt import load
 
         return {"version": self.version, "prompts": {name: load(name).version for name in self.prompts}}
 
 
 def make_judge(spec: str | dict[str, Any]) -> Judge:
-    """Return the judge that a recipe or a command line names: `longest`, `openai:MODEL@URL`, {openai: {at: ...}}."""
+    """Return the judge of a recipe or a command line: `longest`, `openai:MODEL@URL`, {openai: {at: ...}}."""
     if isinstance(spec, str) and ":" in spec and not is_file_reference(spec):
         kind, _, value = spec.partition(":")
         spec = {kind: value}
@@ -94,7 +94,7 @@ def make_judge(spec: str | dict[str, Any]) -> Judge:
 
 
 def no_verdicts(verdicts: Sequence[Verdict]) -> WindtunnelError:
-    """Return the error for a judge that decided nothing: how many pairs, the reasons with their counts, one detail."""
+    """Return the error for a judge without any verdict: the number of pairs, the reasons with counts, one detail."""
     counts = Counter(str(verdict.error) for verdict in verdicts)
     reasons = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
     detail = next((verdict.detail for verdict in verdicts if verdict.detail), "")

@@ -1,7 +1,7 @@
-"""What a judge means by the token it writes: probabilities over its labels, from log probabilities where there are any.
+"""Probabilities over the labels of a judge, from the log probabilities of its first token where there are any.
 
-The most probable label alone throws away how sure the judge is (Liu et al. 2023, G-Eval; AlpacaEval 2 weights its
-annotations in this way). The mass on the label tokens is renormalised; the rest of the vocabulary says nothing.
+The most probable label alone discards the confidence of the judge (Liu et al. 2023, G-Eval; AlpacaEval 2 weights its
+annotations in this way). The mass on the label tokens is renormalised.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from windtunnel.generators.client.completion import Completion
 
 
 def probabilities(completion: Completion, labels: Sequence[str]) -> dict[str, float] | None:
-    """Return probabilities by label that sum to 1; None when the reply gives no label at all.
+    """Return probabilities by label that sum to 1; None when the reply gives no label.
 
-    Tokens count for the label that they are but for white space around it. Without log probabilities, a reply that
-    begins with a label as a word of its own is a certain vote for it.
+    Tokens count for a label that they equal apart from surrounding white space. Without log probabilities, a reply that
+    begins with a label as a separate word gives it probability 1.
     """
     mass = dict.fromkeys(labels, 0.0)
     for token, logprob in _alternatives(completion).items():
@@ -26,19 +26,17 @@ def probabilities(completion: Completion, labels: Sequence[str]) -> dict[str, fl
     total = sum(mass.values())
     if total > 0:
         return {label: value / total for label, value in mass.items()}
-    said = re.match(r"\W*(\w+)", completion.text)
-    if said and said[1] in mass:
-        return {label: float(label == said[1]) for label in labels}
-    return None
+    word = re.match(r"\W*(\w+)", completion.text)
+    return {label: float(label == word[1]) for label in labels} if word and word[1] in mass else None
 
 
 def expectation(probability: Mapping[str, float]) -> float:
-    """Return the mean grade of probabilities over grades written as digits."""
+    """Return the mean grade, for probabilities over grades written as digits."""
     return sum(int(label) * p for label, p in probability.items())
 
 
 def greater(one: Mapping[str, float], other: Mapping[str, float]) -> float:
-    """Return the probability that a grade drawn from `one` is above one drawn from `other`; equal grades count half."""
+    """Return the probability that a grade drawn from `one` is above one from `other`; equal grades count half."""
     return sum(
         p * q * (1.0 if int(a) > int(b) else 0.5 if a == b else 0.0) for a, p in one.items() for b, q in other.items()
     )

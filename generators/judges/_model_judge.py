@@ -1,4 +1,4 @@
-"""What judges that ask a model share: the address, the client, the one-token questions and the store of answers."""
+"""Base class of judges that ask a model: the address, the client, the requests for one token and the store."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _AT = re.compile(r"(?P<model>.+?)@(?P<url>https?://\S+)")
 
 
 class ModelJudge(Judge):
-    """A judge behind an OpenAI-compatible address, `at` = MODEL@URL; its key is in the variable `key_variable`.
+    """A judge at an OpenAI-compatible address, `at` = MODEL@URL, with its key in the variable `key_variable`.
 
-    Where no variable is named, WINDTUNNEL_JUDGE_KEY is used if it is set: a key meant for another address is never
-    sent. `completions` is a file that keeps the answers. `most_characters` cuts long answers, both at the same length.
-    `dialect: vllm` lets a server of ours write nothing but labels, so that all the probability is on them.
+    The default variable is WINDTUNNEL_JUDGE_KEY, if it is set, so that no key for another address is sent.
+    `completions` is a file that stores the completions. `most_characters` cuts long answers, both at the same length.
+    `dialect: vllm` restricts the reply to labels, so that all probability is on them.
     """
 
     primary: ClassVar[str | None] = "at"
@@ -42,44 +42,38 @@ class ModelJudge(Judge):
     @field_validator("at")
     @classmethod
     def _is_model_at_url(cls, value: str) -> str:
-        found = _AT.fullmatch(value)
-        if found is None:
+        match = _AT.fullmatch(value)
+        if match is None:
             raise ValueError("write MODEL@URL, for example smollm2@http://127.0.0.1:8000/v1")
-        without_secrets(found["url"])
+        without_secrets(match["url"])
         return value
 
     @classmethod
     def of(cls, endpoint: Endpoint, **params: Any) -> Self:
-        """Return the judge that asks the model of a run's endpoint."""
-        return cls(
-            at=f"{endpoint.model}@{endpoint.url}",
-            revision=endpoint.revision,
-            key_variable=endpoint.key_variable,
-            dialect=endpoint.dialect,
-            **params,
-        )
+        """Return the judge on the model of an endpoint."""
+        about = {name: getattr(endpoint, name) for name in ("revision", "key_variable", "dialect")}
+        return cls(at=f"{endpoint.model}@{endpoint.url}", **about, **params)
 
     def endpoint(self) -> Endpoint:
-        """Return where the model answers."""
-        found = _AT.fullmatch(self.at)
-        assert found
+        """Return the endpoint of the model."""
+        match = _AT.fullmatch(self.at)
+        assert match
         variable = self.key_variable or (KEY_VARIABLE if os.environ.get(KEY_VARIABLE) else None)
-        return Endpoint(
-            found["url"], found["model"], revision=self.revision, key_variable=variable, dialect=self.dialect
-        )
+        about = {"revision": self.revision, "key_variable": variable, "dialect": self.dialect}
+        return Endpoint(match["url"], match["model"], **about)
 
     def ask(self, prompts: Sequence[str], labels: Sequence[str]) -> list[tuple[dict[str, float] | None, Completion]]:
         """Return label probabilities (None: the reply gives no label) and the completion, per prompt, in order.
 
-        Raises WindtunnelError when the model cannot be asked now: a verdict that is missing for a time is no verdict.
+        Raises WindtunnelError for a transient failure, on which no verdict may depend.
         """
         requests = [self._request(prompt, labels) for prompt in prompts]
         with Client(self.endpoint(), store=self.completions, concurrency=self.concurrency) as client:
-            found = [completion.settled() for completion in client.complete(requests)]
-        return [(probabilities(c, labels) if c.ok else None, c) for c in found]
+            completions = [completion.settled() for completion in client.complete(requests)]
+        return [(probabilities(c, labels) if c.ok else None, c) for c in completions]
 
     def quoted(self, **texts: str) -> dict[str, Any]:
-        """Return the texts as they go into a prompt, and the mark that sets them apart."""
+        """Return the texts as a prompt shows them, and the mark that delimits them."""
         safe = {name: cut(defused(text), self.most_characters) for name, text in texts.items()}
         return {**safe, "mark": mark(list(safe.values()))}
 

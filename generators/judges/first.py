@@ -1,4 +1,4 @@
-"""The answer that is shown first is the better one: what a judge without a view does, found out by the other order."""
+"""Prefers the answer that is shown first: the baseline of a judge that goes by position."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from windtunnel.generators.judges._judge import Judge, Pair, Verdict
 
 
 class First(Judge):
-    """Prefers the first of the two in either order, so its two opinions always contradict each other."""
+    """Prefers the first answer in either order, so that its verdicts contradict each other."""
 
     def verdicts(self, pairs: Sequence[Pair]) -> list[Verdict]:
-        """Return verdicts that are ties by contradiction."""
+        """Return inconsistent verdicts."""
         return [Verdict(ab=1.0, ba=0.0) for _ in pairs]

@@ -1,4 +1,4 @@
-"""The longer answer is the better one: the baseline that many a model judge does not beat."""
+"""Prefers the longer answer: a baseline for model judges."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from windtunnel.generators.judges._judge import Judge, Pair, Verdict
 
 
 class Longest(Judge):
-    """Prefers the answer with more characters, in whatever order; equal lengths are a tie."""
+    """Prefers the answer with more characters; equal lengths are a tie."""
 
     def verdicts(self, pairs: Sequence[Pair]) -> list[Verdict]:
-        """Return certain verdicts."""
+        """Return verdicts with probabilities 0, 0.5 or 1."""
         return [self._verdict(len(pair.response_a) - len(pair.response_b)) for pair in pairs]
 
     @staticmethod

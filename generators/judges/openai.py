@@ -1,4 +1,4 @@
-"""A model behind an OpenAI-compatible address compares both answers, once in each order."""
+"""A model at an OpenAI-compatible address compares both answers, once in each order."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ PROMPT = "judge/pairwise"
 
 
 class Openai(ModelJudge):
-    """Asks for one letter and reads the probability of it; `openai:MODEL@URL`."""
+    """Asks for one letter and reads its probability; `openai:MODEL@URL`."""
 
     prompts = (PROMPT,)
 
     def verdicts(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """Return verdicts from two requests per pair."""
         shown = [self._prompt(pair, swapped) for pair in pairs for swapped in (False, True)]
-        found = self.ask(shown, LABELS)
-        return [_verdict(found[k], found[k + 1]) for k in range(0, len(found), 2)]
+        replies = self.ask(shown, LABELS)
+        return [_verdict(*both) for both in zip(replies[::2], replies[1::2], strict=True)]
 
     def _prompt(self, pair: Pair, swapped: bool) -> str:
         first, second = (pair.response_b, pair.response_a) if swapped else (pair.response_a, pair.response_b)

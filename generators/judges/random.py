@@ -1,4 +1,4 @@
-"""A coin for every question: the baseline of knowing nothing."""
+"""Chooses at random: the baseline of chance."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from windtunnel.generators.judges._judge import Judge, Pair, Verdict
 
 
 class Random(Judge):
-    """Tosses a coin per pair and order, the same coin for the same seed and pair."""
+    """Draws a winner per pair and order, the same for the same seed and pair."""
 
     primary = "seed"
     seed: int = 0
 
     def verdicts(self, pairs: Sequence[Pair]) -> list[Verdict]:
-        """Return verdicts of which half contradict themselves."""
-        return [Verdict(self._coin(pair, "ab"), self._coin(pair, "ba")) for pair in pairs]
+        """Return verdicts, half of them inconsistent."""
+        return [Verdict(self._draw(pair, "ab"), self._draw(pair, "ba")) for pair in pairs]
 
-    def _coin(self, pair: Pair, order: str) -> float:
+    def _draw(self, pair: Pair, order: str) -> float:
         return float(blake3(f"{self.seed}:{order}:{pair.id}".encode("utf-8", "replace")).digest()[0] & 1)

@@ -1,4 +1,4 @@
-"""Verdicts that somebody else's judge gave: read from the pairs, `"judge": {"ab": p, "ba": p}`."""
+"""Verdicts of another judge, recorded in the pairs as `"judge": {"ab": p, "ba": p}`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from windtunnel.generators.judges._judge import Judge, Pair, Verdict
 
 
 class Recorded(Judge):
-    """Repeats the recorded probabilities that the answer named a is better: shown first (ab), shown second (ba)."""
+    """Returns the recorded probabilities that the answer named a is better, shown first (ab) and second (ba)."""
 
     def verdicts(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """Return the recorded verdicts; a pair without one has the error `not_recorded`."""

@@ -1,4 +1,4 @@
-"""A reward model in a directory scores each answer by itself; the better one has the higher reward."""
+"""A reward model in a directory scores each answer separately; the better one has the higher reward."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 class Reward(Judge):
     """Reads a sequence-classification model of one label (safetensors); p(a better) = sigmoid of the difference.
 
-    That is the Bradley-Terry model that such models are trained with. An answer that is longer than the model's
-    context has the error `context_too_long`. `reward:DIR`.
+    This is the Bradley-Terry model of their training. An answer longer than the model's context has the error
+    `context_too_long`. `reward:DIR`.
 
-    The reward is read at the token that ends the answer's turn, as our trainer teaches it. Models that were taught on
-    all that the chat template writes, white space after that token included, want `read_at: template`.
+    The reward is read at the token that ends the answer's turn, as in windtunnel.trainer. Models trained on the whole
+    output of the chat template, including white space after that token, need `read_at: template`.
     """
 
     primary = "directory"
@@ -33,12 +33,12 @@ class Reward(Judge):
     read_at: Literal["turn", "template"] = "turn"
 
     def verdicts(self, pairs: Sequence[Pair]) -> list[Verdict]:
-        """Return verdicts that are the same in both orders: a score has no order."""
+        """Return verdicts that are equal in both orders."""
         scores = self.scores([(p.prompt, text) for p in pairs for text in (p.response_a, p.response_b)])
         return [_verdict(a, b) for a, b in zip(scores[::2], scores[1::2], strict=True)]
 
     def scores(self, answers: Sequence[tuple[str, str]]) -> list[float | None]:
-        """Return a reward per (prompt, answer); None for what is longer than the model's context."""
+        """Return a reward per (prompt, answer), None where they are longer than the model's context."""
         import torch
 
         model, tokenizer = self._load()
@@ -70,12 +70,12 @@ class Reward(Judge):
         if model.config.num_labels != 1:
             raise InputError(f"{path} has {model.config.num_labels} labels; a reward model has one")
         if tokenizer.pad_token_id is None or model.config.pad_token_id is None:
-            raise InputError(f"{path} names no padding token: without one a batch has no last token")
+            raise InputError(f"{path} has no padding token, which batches need")
         return model.eval(), tokenizer
 
 
 def _ids(tokenizer: Any, read_at: str, prompt: str, answer: str) -> list[int]:
-    """Return the token ids of the conversation by the chat template; without one, of both texts on two paragraphs."""
+    """Return the token ids of the conversation by the chat template, or else of two paragraphs."""
     prompt, answer = defused(prompt), defused(answer)
     if not tokenizer.chat_template:
         return list(tokenizer(f"{prompt}\n\n{answer}").input_ids)

@@ -1,4 +1,4 @@
-"""A model grades each answer by itself against a rubric, with the scale written upwards and downwards."""
+"""A model grades each answer separately by a rubric, with the scale in ascending and descending order."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ FRAME = "judge/rubric"
 class Rubric(ModelJudge):
     """Grades 1 to 5 by `criterion`, a prompt file `judge/criterion_*`; `rubric:MODEL@URL`.
 
-    No answer is seen beside another, so there is no position to prefer; what can be preferred is the end of the scale
-    that is read first. So `ab` is the comparison under the scale written upwards, `ba` under the one downwards.
+    Answers are not shown together, so there is no bias of position, but there may be one to the first end of the scale.
+    So `ab` is the comparison under the ascending scale, `ba` under the descending one.
     """
 
     criterion: str = "quality"
@@ -33,7 +33,7 @@ class Rubric(ModelJudge):
         return value
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the versions of the frame and of the criterion."""
+        """Return the versions of the class, the frame and the criterion."""
         used = (FRAME, f"judge/criterion_{self.criterion}")
         return {"version": self.version, "prompts": {name: load(name).version for name in used}}
 
@@ -48,7 +48,7 @@ class Rubric(ModelJudge):
         return out
 
     def scores(self, answers: Sequence[tuple[str, str]]) -> list[float | str]:
-        """Return a mean grade from 1 to 5 per (prompt, answer), over both scales; an error code where there is none."""
+        """Return a mean grade from 1 to 5 per (prompt, answer) over both scales, or an error code."""
         out: list[float | str] = []
         for grades in self._grades(answers):
             missing = next((g for g in grades if isinstance(g, str)), None)
@@ -56,7 +56,7 @@ class Rubric(ModelJudge):
         return out
 
     def _grades(self, answers: Sequence[tuple[str, str]]) -> list[list[dict[str, float] | str]]:
-        """Return, per answer, the probabilities over grades under each scale, or an error code in their place."""
+        """Return, per answer, the probabilities over grades under each scale, or an error code."""
         text, *meanings = load(f"judge/criterion_{self.criterion}").variants()
         levels = [(str(k + 1), meaning) for k, meaning in enumerate(meanings)]
         shown = [
@@ -64,5 +64,5 @@ class Rubric(ModelJudge):
             for prompt, answer in answers
             for scale in (levels, levels[::-1])
         ]
-        found = [p or c.error or "no_label" for p, c in self.ask(shown, [label for label, _ in levels])]
-        return [found[k : k + 2] for k in range(0, len(found), 2)]
+        grades = [p or c.error or "no_label" for p, c in self.ask(shown, [label for label, _ in levels])]
+        return [grades[k : k + 2] for k in range(0, len(grades), 2)]

@@ -1,13 +1,13 @@
-"""The step that holds a recipe's judge against known labels, before anybody reads what it said of the models.
+"""The step that compares a recipe's judge with known labels.
 
-Pairs with people's labels are the user's own file. Without one, pairs with a known right answer are made of the seed
-tasks: each task's own answer beside that of another task of its kind. Such pairs are far easier than what people
-disagree on, so a judge that fails them is worth nothing, and one that passes them is not yet calibrated; the figures
-say what they were made from.
+Pairs with labels of people come from a file of the user. Without one, pairs with a known answer are made from the seed
+tasks: the task's answer and that of another task of its kind. They are much easier than pairs that people disagree on:
+a judge that fails them is useless, and one that passes them is not calibrated yet. The figures name the pairs.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -26,12 +26,12 @@ FILE = "calibration.json"
 
 
 class CalibrateJudge(Work):
-    """Writes `calibration.json`: the figures of `judge calibrate`, and what they were taken from.
+    """Writes `calibration.json` with the figures of `judge calibrate` and the description of the pairs.
 
-    `pairs` says it in words; `planted` is true where no person labelled anything; `findings` are sentences.
+    `pairs` describes the pairs, `planted` is true without labels of people, `findings` are sentences.
 
-    Inputs: the judge's `model:NAME`, if we serve it. `file` holds labelled pairs (JSONL), `digest` is its content's
-    hash; without a file, `number` pairs are made of the seed tasks.
+    Inputs: the judge's `model:NAME`, if it is served here. `file` holds labelled pairs (JSONL) and `digest` its hash;
+    without a file, `number` pairs are made from the seed tasks.
     """
 
     version: ClassVar[int] = 2
@@ -42,7 +42,7 @@ class CalibrateJudge(Work):
     completions: str | None = None
 
     def identity(self) -> dict[str, object]:
-        """Return what decides the verdicts, and on which pairs."""
+        """Return what decides the verdicts, and the pairs."""
         return judge_identity(self.judge) | {"pairs": self.digest or [seed_tasks.digest(), self.number]}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
@@ -52,22 +52,20 @@ class CalibrateJudge(Work):
         read = read_pairs(Path(self.file)) if self.file else None
         pairs = read.good if read else planted_pairs(self.number)
         with opened_judge(self.judge, inputs, self.completions) as judge:
-            found = examine(pairs, judge)
+            calibration = examine(pairs, judge)
         about = Path(self.file).name if self.file else "seed tasks, own answer or another task's"
-        more = {"pairs": about, "planted": self.file is None, "findings": found.findings}
-        write_text(out / FILE, canonical_json({**found.figures, **more}))
-        unreadable = dict(found.failed)
-        for line in read.bad if read else ():
-            unreadable[line.reason] = unreadable.get(line.reason, 0) + 1
+        more = {"pairs": about, "planted": self.file is None, "findings": calibration.findings}
+        write_text(out / FILE, canonical_json({**calibration.figures, **more}))
+        unreadable = calibration.failed + (read.reasons if read else Counter())
         seen = len(pairs) + (len(read.bad) if read else 0)
-        return Counts(seen=seen, kept=seen - sum(unreadable.values()), unreadable=unreadable).check("calibrate")
+        return Counts(seen=seen, kept=seen - unreadable.total(), unreadable=dict(unreadable)).check("calibrate")
 
 
 def planted_pairs(number: int) -> list[Pair]:
-    """Return pairs of a seed task's own answer and another's, in turn the right one first and second.
+    """Return pairs of a seed task's answer and another task's, with the right one first and second in turn.
 
-    Tasks are taken in the order of their hash. The other answer is the nearest in length of those that differ, among
-    tasks of the same kind (classification or not), so that length alone gives no hint.
+    Tasks are taken in the order of their hash. The other answer differs, comes from a task of the same kind
+    (classification or not) and is the nearest in length, so that length gives no hint.
     """
     tasks = sorted(seed_tasks.read(), key=lambda task: blake3(task.id.encode()).digest())
     pairs = []

@@ -1,22 +1,21 @@
-"""How far a judge can be trusted: its agreement with people beside theirs with each other, and its known biases.
+"""Calibration of a judge: its agreement with people, theirs with each other, and its biases.
 
 All shares are over pairs, and a pair with several labels counts once.
 
-- agreement: how often the judge's verdict (a, b or tie) equals a label, averaged over the pair's labels: what one
-  would expect against one labeller taken at random. [low, high] is Wilson's 95 % interval over pairs: it stays honest
-  for small samples and shares near 0 and 1, and is on the wide side for pairs with several labels.
-- human_ceiling: the same question for people, leaving one out: how often a label equals another label of the same
-  pair, averaged over all ways to choose the two. A judge that is as good as one more labeller reaches it in
-  expectation. null when no pair has two labels.
-- kappa: Cohen's, over a, b and tie; chance agreement from the judge's and the labels' own shares; 0 when chance
-  already agrees in full. A judge that always says the same has exactly 0.
+- agreement: how often the judge's verdict (a, b or tie) equals a label, averaged over the pair's labels: the expected
+  agreement with a random labeller. [low, high] is Wilson's 95 % interval over pairs, which holds for small samples and
+  shares near 0 and 1 and is conservative for pairs with several labels.
+- human_ceiling: the same among people: how often a label equals another label of the same pair, averaged over all
+  choices of two. A judge as good as one more labeller reaches it in expectation. null when no pair has two labels.
+- kappa: Cohen's, over a, b and tie; chance agreement from the shares of the judge and of the labels; 0 when chance
+  agreement is complete. It is exactly 0 for a constant judge.
 - baselines: agreement of the longer answer, of the answer named a, and of a fair coin between a and b (expected).
 - swap_consistency: share of pairs with the same verdict in both orders.
-- length_preference: share of verdicts for the longer answer, among pairs of unequal length that are no ties for the
-  judge; null when there are none.
-- brier, ece: of the probability that a is better (mean of both orders) against labels a = 1, b = 0, tie = 1/2:
-  the mean squared difference, and the mean gap between probability and labels over ten bins of equal width, weighted
-  by pairs (expected calibration error; Naeini et al. 2015).
+- length_preference: share of verdicts for the longer answer, among pairs of unequal length without a tie by the judge;
+  null when there are none.
+- brier, ece: of the probability that a is better (mean of both orders) against labels a = 1, b = 0, tie = 1/2: the mean
+  squared difference, and the mean gap between probability and labels over ten bins of equal width, weighted by pairs
+  (expected calibration error; Naeini et al. 2015).
 """
 
 from __future__ import annotations
@@ -40,12 +39,12 @@ CLASSES = ("a", "b", "tie")
 VALUE = {"a": 1.0, "b": 0.0, "tie": 0.5}
 BINS = 10
 Z95 = 1.959963984540054
-NAMED = 10  # bad lines that are written out one by one
+NAMED = 10  # invalid lines that are written out
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Pairs whose probability lies in one tenth: how many, the mean probability, the mean of the labels."""
+    """Pairs with a probability in one tenth: their number, mean probability and mean label."""
 
     low: float
     high: float
@@ -56,17 +55,17 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A judge held against labels: the figures of the contract, and what a report shows beside them."""
+    """A judge compared with labels: the figures of `--json`, and further results for the report."""
 
     figures: dict[str, Any]
     bins: list[Bin]
     failed: Counter[str]  # pairs without a verdict, by error
-    findings: list[str]  # sentences on what is wrong with this judge; empty when nothing is
+    findings: list[str]  # sentences on problems of this judge
     judged: list[tuple[Pair, Verdict]]
 
 
 def calibrate(pairs: Sequence[Pair], judge: Judge) -> dict[str, Any]:
-    """Return the figures of the contract's `--json`; see the module's text for what each one is.
+    """Return the figures of `--json`, which the module's docstring defines.
 
     Raises WindtunnelError when the judge gives no verdict at all.
     """
@@ -74,23 +73,23 @@ def calibrate(pairs: Sequence[Pair], judge: Judge) -> dict[str, Any]:
 
 
 def calibrate_file(path: Path, spec: str | dict[str, Any], say: Callable[[str], None] | None = None) -> dict[str, Any]:
-    """Return the figures for a file of labelled pairs; what was left out, and what is wrong, goes to `say` in words."""
+    """Return the figures for a file of labelled pairs; pairs left out and problems are passed to `say` as sentences."""
     say = say or log.warning
     judge = make_judge(spec)
     read = read_pairs(Path(path))
-    for line in _excuses(read, Path(path)):
+    for line in _left_out(read, Path(path)):
         say(line)
-    found = examine(read.good, judge)
-    if found.failed:
-        counts = ", ".join(f"{reason} {count}" for reason, count in found.failed.most_common())
-        say(f"{found.failed.total()} of {len(read.good)} pairs have no verdict and are not in the figures: {counts}")
-    for finding in found.findings:
+    result = examine(read.good, judge)
+    if result.failed:
+        counts = ", ".join(f"{reason} {count}" for reason, count in result.failed.most_common())
+        say(f"{result.failed.total()} of {len(read.good)} pairs have no verdict and are not in the figures: {counts}")
+    for finding in result.findings:
         say(finding)
-    return found.figures
+    return result.figures
 
 
 def examine(pairs: Sequence[Pair], judge: Judge) -> Calibration:
-    """Hold a judge against the labels of the pairs (each has at least one)."""
+    """Compare a judge with the labels of the pairs, at least one per pair."""
     verdicts = judge.verdicts(pairs)
     both = list(zip(pairs, verdicts, strict=True))
     judged = [(pair, verdict) for pair, verdict in both if verdict.error is None]
@@ -142,11 +141,8 @@ def _kappa(labels: np.ndarray, winners: np.ndarray) -> float:
 
 
 def _ceiling(labels: Sequence[Sequence[str]]) -> float | None:
-    agreed = []
-    for given in labels:
-        k = len(given)
-        if k > 1:
-            agreed.append(sum(n * (n - 1) for n in Counter(given).values()) / (k * (k - 1)))
+    several = [given for given in labels if len(given) > 1]
+    agreed = [sum(n * (n - 1) for n in Counter(g).values()) / (len(g) * (len(g) - 1)) for g in several]
     return float(np.mean(agreed)) if agreed else None
 
 
@@ -184,25 +180,27 @@ def _bins(probability: np.ndarray, labels: np.ndarray) -> list[Bin]:
 
 
 def _findings(figures: dict[str, Any], winners: np.ndarray) -> list[str]:
-    """Return what a reader must know before trusting this judge."""
-    found = []
+    """Return the problems of this judge."""
+    findings = []
     if len(winners) > 1 and len(set(winners.tolist())) == 1:
         says = CLASSES[int(winners[0])]
-        found.append(f"the judge gives the same verdict ({says}) on every pair: it tells nothing about the answers")
+        findings.append(f"the judge gives the same verdict ({says}) on every pair: it does not depend on the answers")
     if figures["swap_consistency"] < 0.5:
         share = 1 - figures["swap_consistency"]
-        found.append(f"{share:.0%} of the verdicts change when the answers change places: the judge goes by position")
+        findings.append(
+            f"{share:.0%} of the verdicts change when the answers change places: the judge goes by position"
+        )
     name, best = max(figures["baselines"].items(), key=lambda item: item[1])
     if figures["low"] <= best:
-        found.append(
+        findings.append(
             f"agreement {figures['agreement']:.3f} [{figures['low']:.3f}, {figures['high']:.3f}] is not "
             f"clearly above the baseline {name!r} ({best:.3f})"
         )
-    return found
+    return findings
 
 
-def _excuses(read: Pairs, path: Path) -> list[str]:
-    """Return what is wrong with the file, a line each for the first bad lines, and the totals."""
+def _left_out(read: Pairs, path: Path) -> list[str]:
+    """Return a line for each of the first invalid lines of the file, and one for the totals."""
     lines = [f"{path}, line {bad.line}: {bad.reason}: {bad.detail}" for bad in read.bad[:NAMED]]
     if read.bad:
         counts = ", ".join(f"{reason} {count}" for reason, count in read.reasons.most_common())

@@ -1,4 +1,4 @@
-"""Judged answers and the pair they make: by margin, in every order, with ties and contradictions named."""
+"""Judged answers and their pair: by margin, in every order, with reasons for ties and contradictions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Answer:
         return sum(values) / len(values) if values else None
 
     def in_order(self, nth: int) -> dict[str, float | None]:
-        """Return the ratings by aspect that were given in one order."""
+        """Return the ratings by aspect in one order."""
         return {name: given[nth].value for name, given in self.aspects.items()}
 
 
@@ -52,12 +52,11 @@ class Pair:
 def pair(
     answers: Sequence[Answer], margin: float, rejected: Literal["random", "lowest", "nearest"], rng: random.Random
 ) -> Pair | str:
-    """Return a pair, or the reason why the answers make none.
+    """Return a pair, or the reason why there is none.
 
-    Chosen is the best whole answer; ties for the best fall to the critique's score. Rejected is one that lies at
-    least `margin` below over the aspects that both have. Reasons: `unrated`, `truncated` (no whole answer is rated),
-    `tie`, `below_margin`, `order_inconsistent` (in one of the orders it was the other way round) and
-    `critique_disagrees`.
+    The chosen answer is the best complete one; ties are broken by the critique's score. The rejected answer is at least
+    `margin` below it over the aspects that both have. Reasons: `unrated`, `truncated` (no complete answer is rated),
+    `tie`, `below_margin`, `order_inconsistent` (the opposite in one of the orders) and `critique_disagrees`.
     """
     rated = [k for k, a in enumerate(answers) if a.overall is not None]
     if len(rated) < 2:
@@ -88,7 +87,7 @@ def pair(
 
 
 def disputed(critique: Rating, aspects: Mapping[str, Sequence[Rating]], points: float) -> bool:
-    """Say whether a critique's score (1 to 10) lies `points` or more from where the ratings (1 to 5) would put it."""
+    """Return whether a critique's score (1 to 10) is `points` or more away from the rescaled ratings (1 to 5)."""
     means = [value for given in aspects.values() if (value := mean(given)) is not None]
     if critique.value is None or not means:
         return critique.status in ("unreadable", "out_of_range")

@@ -1,4 +1,4 @@
-"""Labelled pairs from a JSONL file: good lines become pairs, bad ones are counted and named."""
+"""Labelled pairs from a JSONL file: valid lines become pairs, invalid ones are counted and named."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
@@ -20,7 +20,7 @@ LABELS = ("a", "b", "tie")
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line that is no labelled pair: its number from 1, a reason code and what exactly is wrong."""
+    """An invalid line: its number from 1, a reason code and the detail."""
 
     line: int
     reason: str
@@ -29,14 +29,14 @@ class BadLine:
 
 @dataclass(frozen=True)
 class Pairs:
-    """What a file holds: lines = good + bad; blank lines are none."""
+    """The lines of a file, valid and invalid; blank lines do not count."""
 
     good: list[Pair]
     bad: list[BadLine]
 
     @property
     def reasons(self) -> Counter[str]:
-        """Bad lines by reason."""
+        """Invalid lines by reason."""
         return Counter(bad.reason for bad in self.bad)
 
 
@@ -48,7 +48,7 @@ class _Bad(Exception):
 def read_pairs(path: Path) -> Pairs:
     """Return the pairs of a JSONL file (`.gz` too) with fields `prompt response_a response_b labels [id] [judge]`.
 
-    Raises InputError when the file cannot be read at all, or holds no good line.
+    Raises InputError when the file cannot be read or has no valid line.
     """
     good: dict[str, Pair] = {}
     bad: list[BadLine] = []
@@ -56,7 +56,7 @@ def read_pairs(path: Path) -> Pairs:
         try:
             pair = _pair(line)
             if pair.id in good:
-                raise _Bad("duplicate_id", f"{pair.id!r} came before: one vote for one pair")
+                raise _Bad("duplicate_id", f"{pair.id!r} was used before: a pair has one vote")
             good[pair.id] = pair
         except _Bad as error:
             bad.append(BadLine(number, error.reason, error.detail))
@@ -84,67 +84,41 @@ def _pair(line: bytes) -> Pair:
         raise _Bad("invalid_json", str(error)) from error
     if not isinstance(row, dict):
         raise _Bad("not_an_object", f"a pair is a JSON object, this is {type(row).__name__}")
-    return Pair(
-        prompt=_prompt(row),
-        response_a=_text(row, "response_a"),
-        response_b=_text(row, "response_b"),
-        labels=_labels(row),
-        name=_name(row),
-        recorded=_recorded(row),
-    )
+    if missing := [name for name in ("prompt", "response_a", "response_b", "labels") if name not in row]:
+        raise _Bad("missing_field", f"no {missing[0]!r}")
+    prompt, name = row["prompt"], row.get("id")
+    if name is not None and (not isinstance(name, str | int) or isinstance(name, bool) or name == ""):
+        raise _Bad("wrong_type", "'id' is neither a text nor a number")
+    texts = {
+        "prompt": _written_out(prompt) if isinstance(prompt, list) else prompt,
+        "response_a": row["response_a"],
+        "response_b": row["response_b"],
+    }
+    for field, value in texts.items():
+        if not isinstance(value, str):
+            raise _Bad("wrong_type", f"{field!r} is {type(value).__name__}, not text")
+    recorded = None if row.get("judge") is None else _recorded(row["judge"])
+    return Pair(**texts, labels=_labels(row["labels"]), name="" if name is None else str(name), recorded=recorded)
 
 
-def _field(row: dict[str, Any], field: str) -> Any:
-    if field not in row:
-        raise _Bad("missing_field", f"no {field!r}")
-    return row[field]
+def _written_out(messages: list[Any]) -> str:
+    """Return a conversation turn by turn as one text."""
+    if not all(isinstance(m, dict) and isinstance(m.get("content"), str) for m in messages):
+        raise _Bad("wrong_type", "'prompt' is a list of something else than messages")
+    return "\n\n".join(f"{m.get('role', 'user')}: {m['content']}" for m in messages)
 
 
-def _text(row: dict[str, Any], field: str) -> str:
-    value = _field(row, field)
-    if not isinstance(value, str):
-        raise _Bad("wrong_type", f"{field!r} is {type(value).__name__}, not text")
-    return value
-
-
-def _prompt(row: dict[str, Any]) -> str:
-    """Return the prompt: a text, or a conversation so far as messages, written out turn by turn."""
-    value = _field(row, "prompt")
-    if not isinstance(value, list):
-        return _text(row, "prompt")
-    turns = []
-    for message in value:
-        if not isinstance(message, dict) or not isinstance(message.get("content"), str):
-            raise _Bad("wrong_type", "'prompt' is a list of something else than messages")
-        turns.append(f"{message.get('role', 'user')}: {message['content']}")
-    return "\n\n".join(turns)
-
-
-def _labels(row: dict[str, Any]) -> tuple[Winner, ...]:
-    value = _field(row, "labels")
+def _labels(value: Any) -> tuple[Winner, ...]:
     if not isinstance(value, list) or not value:
         raise _Bad("no_labels", "'labels' is a list with at least one of a, b, tie")
-    for label in value:
-        if label not in LABELS:
-            raise _Bad("unknown_label", f"{label!r} is none of a, b, tie")
-    return tuple(cast(list[Winner], value))
+    if unknown := [label for label in value if label not in LABELS]:
+        raise _Bad("unknown_label", f"{unknown[0]!r} is none of a, b, tie")
+    return tuple(value)
 
 
-def _name(row: dict[str, Any]) -> str:
-    value = row.get("id")
-    if value is None:
-        return ""
-    if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
-        raise _Bad("wrong_type", "'id' is neither a text nor a number")
-    return str(value)
-
-
-def _recorded(row: dict[str, Any]) -> tuple[float, float] | None:
-    value = row.get("judge")
-    if value is None:
-        return None
+def _recorded(value: Any) -> tuple[float, float]:
     both = [value.get(order) for order in ("ab", "ba")] if isinstance(value, dict) else []
     numbers = [float(p) for p in both if isinstance(p, int | float) and not isinstance(p, bool)]
     if len(numbers) != 2 or not all(math.isfinite(p) and 0 <= p <= 1 for p in numbers):
-        raise _Bad("bad_recorded", '\'judge\' is {"ab": p, "ba": p} with probabilities from 0 to 1')
+        raise _Bad("bad_recorded", '\'judge\' must be {"ab": p, "ba": p} with probabilities from 0 to 1')
     return numbers[0], numbers[1]

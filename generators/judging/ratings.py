@@ -1,4 +1,4 @@
-"""Ratings and scores out of a judge's reply: read by schema, each with a status, never shifted onto a neighbour."""
+"""Ratings and scores of a judge's reply: read by schema, each with a status."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SCORE_FIELD = re.compile(r"score\W{1,4}(?:is\s+)?(n/a|-?\d+(?:\.\d+)?(?:\s*/\s*
 
 @dataclass(frozen=True)
 class Rating:
-    """A number on its scale, or why there is none; the rationale that came with it."""
+    """A number on its scale, or the reason why there is none, with the rationale."""
 
     value: float | None
     status: Status = "ok"
@@ -27,10 +27,10 @@ class Rating:
 
 
 def score(value: Any, low: float, high: float, rationale: str = "") -> Rating:
-    """Return what a reply's value says on a scale: 1 is 1, 7.5 is 7.5, "8/10" is 8, "N/A" is not applicable.
+    """Return the rating of a reply's value: 1 is 1, 7.5 is 7.5, "8/10" is 8, "N/A" is not applicable.
 
-    A number outside the scale is `out_of_range` and no number: it is never bent into the scale. A fraction of
-    another whole ("4/5" on a scale to 10) is taken as that share of the scale's top.
+    A number outside the scale is `out_of_range`; it is not clipped. A fraction with another denominator ("4/5" on a
+    scale to 10) is rescaled.
     """
     if isinstance(value, bool) or value is None:
         return Rating(None, "unreadable", rationale)
@@ -41,7 +41,7 @@ def score(value: Any, low: float, high: float, rationale: str = "") -> Rating:
     if _NOT_APPLICABLE.fullmatch(text.rstrip(".")):
         return Rating(None, "not_applicable", rationale)
     numbers = _NUMBER.findall(text)
-    if len(numbers) != 1:  # none, or several of which one would have to be guessed
+    if len(numbers) != 1:
         return Rating(None, "unreadable", rationale)
     number, *wholes = numbers[0]
     whole = float(next((w for w in wholes if w), high))
@@ -54,7 +54,7 @@ def object_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def schema_of_ratings(count: int, levels: int, not_applicable: bool, rationale_characters: int) -> dict[str, Any]:
-    """Return the JSON schema of exactly `count` ratings from 1 to `levels`; the rationale comes before the number."""
+    """Return the JSON schema of exactly `count` ratings from 1 to `levels`, with the rationale before the number."""
     choices: list[Any] = [*range(1, levels + 1), *([NOT_APPLICABLE] if not_applicable else [])]
     fields: dict[str, Any] = {"rating": {"enum": choices}}
     if rationale_characters:
@@ -65,15 +65,14 @@ def schema_of_ratings(count: int, levels: int, not_applicable: bool, rationale_c
 
 def read_ratings(completion: Completion, count: int, levels: int) -> list[Rating]:
     """Return `count` ratings in the order of the reply; all are unreadable when their number does not match."""
-    failed = [Rating(None, "unreadable")] * count
-    found = json_object(completion.text).get("ratings")
-    if not isinstance(found, list) or len(found) != count or not all(isinstance(one, dict) for one in found):
-        return failed
-    return [score(one.get("rating"), 1, levels, str(one.get("rationale", ""))) for one in found]
+    items = json_object(completion.text).get("ratings")
+    if not isinstance(items, list) or len(items) != count or not all(isinstance(item, dict) for item in items):
+        return [Rating(None, "unreadable")] * count
+    return [score(item.get("rating"), 1, levels, str(item.get("rationale", ""))) for item in items]
 
 
 def schema_of_critique(top: int, characters: int) -> dict[str, Any]:
-    """Return the JSON schema of a critique: feedback first, then a whole number from 1 to `top`."""
+    """Return the JSON schema of a critique: feedback, then an integer from 1 to `top`."""
     fields = {
         "feedback": {"type": "string", "maxLength": characters},
         "score": {"type": "integer", "minimum": 1, "maximum": top},
@@ -82,10 +81,10 @@ def schema_of_critique(top: int, characters: int) -> dict[str, Any]:
 
 
 def read_critique(completion: Completion, top: int) -> Rating:
-    """Return the score of a critique and its feedback; a reply that is no JSON is searched for a stated score."""
-    found = json_object(completion.text)
-    if "score" in found:
-        return score(found["score"], 1, top, str(found.get("feedback", "")))
+    """Return the score of a critique and its feedback; a reply that is not JSON is searched for a score."""
+    critique = json_object(completion.text)
+    if "score" in critique:
+        return score(critique["score"], 1, top, str(critique.get("feedback", "")))
     stated = {match.lower() for match in _SCORE_FIELD.findall(completion.text)}
     if len(stated) != 1:
         return Rating(None, "unreadable", completion.text)
@@ -93,14 +92,14 @@ def read_critique(completion: Completion, top: int) -> Rating:
 
 
 def mean(ratings: Sequence[Rating]) -> float | None:
-    """Return the mean of the numbers there are; None when there is none or most say that the aspect does not apply."""
+    """Return the mean of the numbers; None when there is none or most ratings are not applicable."""
     values = [r.value for r in ratings if r.value is not None]
     absent = sum(r.status == "not_applicable" for r in ratings)
     return sum(values) / len(values) if values and len(values) >= absent else None
 
 
 def common_mean(one: Mapping[str, float | None], other: Mapping[str, float | None]) -> tuple[float, float] | None:
-    """Return the mean of each over the aspects that both have: others say nothing on which is better."""
+    """Return the means of both over the aspects that both have, None when there are none."""
     shared = [(a, b) for name in one if (a := one[name]) is not None and (b := other.get(name)) is not None]
     if not shared:
         return None
@@ -108,9 +107,9 @@ def common_mean(one: Mapping[str, float | None], other: Mapping[str, float | Non
 
 
 def balanced_orders(first: Sequence[int], count: int) -> list[list[int]]:
-    """Return `count` (even) orders of presentation in which every text is on average in the middle.
+    """Return `count` (even) orders of presentation in which the mean position of every text is the middle.
 
-    Each order comes with its reverse; further pairs start from a rotation, so that texts also change neighbours.
+    Each order is followed by its reverse; further pairs start from a rotation, which changes the neighbours.
     """
     orders: list[list[int]] = []
     for turn in range(count // 2):
@@ -120,20 +119,20 @@ def balanced_orders(first: Sequence[int], count: int) -> list[list[int]]:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """Return the JSON object of a reply, also out of a code fence or from between other words; {} without one."""
+    """Return the JSON object of a reply, also from a code fence or between other text; {} without one."""
     start, end = text.find("{"), text.rfind("}")
     for candidate in (text, text[start : end + 1]) if 0 <= start < end else (text,):
         try:
-            found = json.loads(candidate)
-            if isinstance(found, dict):
-                return _storable(found)
+            value = json.loads(candidate)
+            if isinstance(value, dict):
+                return _storable(value)
         except (ValueError, RecursionError):
             continue
     return {}
 
 
 def _storable(value: Any) -> Any:
-    """Return a JSON value whose texts UTF-8 can hold: half of an escaped emoji is a lone surrogate."""
+    """Return a JSON value without lone surrogates, such as half of an escaped emoji."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The judge of a recipe: the pairwise judge on one of its models, and what decides its verdicts."""
+"""The judge of a recipe: the pairwise judge on one of its models, and its identity."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from windtunnel.generators.judges._judge import Judge
 from windtunnel.generators.serving.served import Served, opened
 from windtunnel.schemas.artifact import Artifact
 
-MOST_CHARACTERS = 2000  # of an answer, cut alike for both
+MOST_CHARACTERS = 2000  # of an answer, the same limit for both
 
 
 @contextmanager
 def opened_judge(
     judge: Mapping[str, Served], inputs: Mapping[str, Artifact], completions: str | None
 ) -> Iterator[Judge]:
-    """Give the judge on the one model of `judge`; its server runs as long as the block does."""
+    """Yield the judge on the one model of `judge`; its server runs as long as the block."""
     from windtunnel.generators.judges.openai import Openai
 
     with opened(judge, inputs) as (endpoint,):
@@ -24,9 +24,9 @@ def opened_judge(
 
 
 def judge_identity(judge: Mapping[str, Served]) -> dict[str, object]:
-    """Return what decides the verdicts, for a step's key: which model is asked what; not where it answers."""
+    """Return what decides the verdicts, for a step's key: the model and the prompts, not the address."""
     from windtunnel.generators.judges.openai import Openai
 
-    asks = Openai(at="any@http://where").fingerprint()  # the address has no part in it
+    asks = Openai(at="any@http://where").fingerprint()  # the address is not part of it
     models = {name: served.identity() for name, served in judge.items()}
     return {"judge": models, "asks": asks, "most_characters": MOST_CHARACTERS}

@@ -1,4 +1,4 @@
-"""The step that lets a judge compare a model's answers with the baseline's, in both orders, question by question."""
+"""The step in which a judge compares a model's answers with the baseline's, in both orders, question by question."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WINS = pa.schema(
         pa.field("bytes", pa.int64(), nullable=False),  # of the model's answer
         pa.field("win", pa.float64(), nullable=False),  # 1, 0, or 0.5 where the two orders disagree
         pa.field("probability", pa.float64(), nullable=False),  # mean over both orders
-        pa.field("first", pa.float64()),  # that it is better, when shown first; null: nobody was asked, or no verdict
+        pa.field("first", pa.float64()),  # that it is better, when shown first; null: not asked or no verdict
         pa.field("second", pa.float64()),  # the same when shown second
         pa.field("consistent", pa.bool_(), nullable=False),
         pa.field("longer", pa.bool_()),  # null: equally long
@@ -34,10 +34,10 @@ WINS = pa.schema(
 
 
 class WinRate(Work):
-    """Writes `scores.parquet` with one row a question. Inputs: `answers`, `baseline`, and the judge's `model:NAME`.
+    """Writes `scores.parquet` with one row per question. Inputs: `answers`, `baseline`, and the judge's `model:NAME`.
 
-    Equal answers are ties without asking. A pair that the judge gives no verdict on is counted as unreadable; a judge
-    that gives none on any pair ends the step with WindtunnelError.
+    Equal answers are ties and not sent to the judge. A pair without a verdict is counted as unreadable; when no pair
+    has one, the step raises WindtunnelError.
     """
 
     version: ClassVar[int] = 3
@@ -60,11 +60,11 @@ class WinRate(Work):
         counts = Counts(seen=len(mine))
         rows = []
         for row, pair, verdict in zip(mine, pairs, verdicts, strict=True):
-            said = pair.response_a != pair.response_b and verdict.error is None
+            judged = pair.response_a != pair.response_b and verdict.error is None
             if verdict.error is not None:
                 counts.unreadable[verdict.error] = counts.unreadable.get(verdict.error, 0) + 1
-                verdict = Verdict()  # a tie: the same questions count for every mix and seed
-            rows.append(_row(row, pair, verdict, said))
+                verdict = Verdict()  # a tie, so that the same questions count for every mix and seed
+            rows.append(_row(row, pair, verdict, judged))
         counts.kept = len(mine) - sum(counts.unreadable.values())
         with writing(out / "scores.parquet") as path:
             pq.write_table(pa.Table.from_pylist(rows, schema=WINS), path)
@@ -75,14 +75,14 @@ class WinRate(Work):
         if not differ:
             return [Verdict() for _ in pairs]
         with opened_judge(self.judge, inputs, self.completions) as judge:
-            found = judge.verdicts(differ)
-        if all(verdict.error is not None for verdict in found):
-            raise no_verdicts(found)
-        asked = iter(found)
-        return [next(asked) if pair.response_a != pair.response_b else Verdict() for pair in pairs]
+            verdicts = judge.verdicts(differ)
+        if all(verdict.error is not None for verdict in verdicts):
+            raise no_verdicts(verdicts)
+        remaining = iter(verdicts)
+        return [next(remaining) if pair.response_a != pair.response_b else Verdict() for pair in pairs]
 
 
-def _row(row: Mapping[str, str], pair: Pair, verdict: Verdict, said: bool) -> dict[str, object]:
+def _row(row: Mapping[str, str], pair: Pair, verdict: Verdict, judged: bool) -> dict[str, object]:
     mine, other = len(pair.response_a.encode()), len(pair.response_b.encode())
     return {
         "document": row["document"],
@@ -91,8 +91,8 @@ def _row(row: Mapping[str, str], pair: Pair, verdict: Verdict, said: bool) -> di
         "bytes": mine,
         "win": {"a": 1.0, "b": 0.0, "tie": 0.5}[verdict.winner],
         "probability": verdict.probability,
-        "first": verdict.ab if said else None,
-        "second": verdict.ba if said else None,
+        "first": verdict.ab if judged else None,
+        "second": verdict.ba if judged else None,
         "consistent": verdict.consistent,
         "longer": None if mine == other else mine > other,
     }

@@ -1,4 +1,4 @@
-"""How varied a set of texts is: distinct n-grams, nearest neighbours, lengths, and what instructions begin with."""
+"""Diversity of a set of texts: distinct n-grams, nearest neighbours, lengths, and the openings of instructions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict
 
 NEAREST_SAMPLE = 2000  # texts whose nearest neighbour is looked up; the neighbour may be any text of the set
 OPENINGS = 20
-# runs of letters and digits; letters of scripts that are written without spaces count one by one
+# runs of letters and digits; letters of scripts without spaces count one by one
 _WORD = (
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]"
     r"|[[\p{L}\p{N}]--[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]+"
 )
-# words between the verb and its object that say nothing about the task
+# words between the verb and its object that do not describe the task
 _LIGHT = """
 a an the this that these those my your our his her its their some any all each every one two three four five of to for
 in on at with and or me us you it i is are was were do does did can could would should will please following given short
@@ -24,7 +24,7 @@ brief simple list
 
 
 class Diversity(BaseModel):
-    """Numbers on one set of texts; `openings` holds (verb, object, texts) of the most frequent beginnings."""
+    """Measures of a set of texts; `openings` holds (verb, object, texts) of the most frequent openings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     texts: int
@@ -42,7 +42,7 @@ class Diversity(BaseModel):
 
 
 def measure(texts: Sequence[str], seed: int = 0) -> Diversity:
-    """Return the numbers for a set of texts.
+    """Return the measures of a set of texts.
 
     distinct_n = different n-grams / all n-grams (Li et al. 2016), n-grams within a text. `nearest_rouge_l` is the mean
     ROUGE-L F of a text to the nearest other one (of a sample of 2,000); None for fewer than two texts.
@@ -83,10 +83,10 @@ def nearest_rouge_l(texts: Sequence[str], seed: int = 0) -> float | None:
 
 
 def openings(texts: Sequence[str], most: int = OPENINGS) -> tuple[tuple[str, str, int], ...]:
-    """Return (first word, first word after it that carries meaning, texts), the most frequent first.
+    """Return (first word, first content word after it, texts), the most frequent first.
 
-    A stand-in for the verb and noun that a parser would find: it needs no model and works on instructions, which begin
-    with a verb. A text of one word has an empty second part.
+    It approximates verb and object without a parser, for instructions, which begin with a verb. A text of one word has
+    an empty second part.
     """
     words = _words(texts).with_columns(pl.int_range(pl.len()).over("text").alias("place"))
     verbs = words.filter(pl.col("place") == 0).select("text", verb="word")
@@ -98,7 +98,7 @@ def openings(texts: Sequence[str], most: int = OPENINGS) -> tuple[tuple[str, str
 
 
 def _words(texts: Sequence[str]) -> pl.DataFrame:
-    """Return one row per word: the number of its text, and the word in lower case."""
+    """Return one row per word, with the number of its text and the word in lower case."""
     frame = pl.DataFrame({"word": list(texts)}, schema={"word": pl.String}).with_row_index("text")
     lists = frame.with_columns(pl.col("word").str.to_lowercase().str.extract_all(_WORD))
     return lists.explode("word").filter(pl.col("word").is_not_null())

@@ -1,4 +1,4 @@
-"""Answers that can be checked: what a reply says in the end, and whether that is the known answer."""
+"""Answers that can be checked: the final answer of a reply, and its comparison with the known answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ARTICLE = re.compile(r"\b(?:the|a|an)\b")
 
 
 def final_answer(reply: str) -> str | None:
-    """Return what stands after the last `Answer:`; else a number when the reply holds exactly one; else None."""
+    """Return the text after the last `Answer:`, else the only number of the reply, else None."""
     if marked := _MARKED.findall(reply):
         return marked[-1].strip().strip("*").strip()
     numbers = _NUMBER.findall(reply)
@@ -19,12 +19,12 @@ def final_answer(reply: str) -> str | None:
 
 
 def agrees(answer: str | None, gold: str) -> bool:
-    """Say whether an answer is the known one: equal numbers, or equal words but for case, articles and punctuation."""
+    """Return whether the numbers are equal, or the words apart from case, articles and punctuation."""
     if answer is None or not answer.strip():
         return False
     if _NUMBER.fullmatch(gold.strip()):
-        said = _NUMBER.findall(answer)
-        return len(said) == 1 and _value(said[0]) == _value(gold)
+        numbers = _NUMBER.findall(answer)
+        return len(numbers) == 1 and _value(numbers[0]) == _value(gold)
     return _words(answer) == _words(gold)
 
 

@@ -1,4 +1,4 @@
-"""Instructions out of a model's numbered list, and which of them are of no use to a model of text."""
+"""Instructions of a model's numbered list, and filters for those that a text model cannot use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import string
 from dataclasses import dataclass
 
 FEWEST_WORDS, MOST_WORDS = 4, 150
-# things that a model which reads and writes text alone cannot look at, produce or do
+# things that a model of text cannot see, produce or do
 UNTEXTUAL = (
     "image", "images", "graph", "graphs", "picture", "pictures", "photo", "photos", "file", "files", "map", "maps",
     "draw", "plot", "video", "audio", "go to",
@@ -18,17 +18,17 @@ _NUMBER = re.compile(r"(?:^|\n)[ \t]*(?:[Tt]ask[ \t]*)?(\d{1,3})[ \t]*[.):](?!\d
 
 @dataclass(frozen=True)
 class Item:
-    """One entry of a list; `complete` is false for the last one of a reply that was cut off."""
+    """One entry of a list; `complete` is false for the last one of a truncated reply."""
 
     text: str
     complete: bool = True
 
 
 def numbered(reply: str, first: int, truncated: bool) -> list[Item]:
-    """Return the entries of a list whose first number, `first`, stands before the reply or once more within it.
+    """Return the entries of a list whose first number, `first`, precedes the reply or is repeated within it.
 
-    Only the number that is due opens an entry, so "2016." inside a text, or at the start of one of its lines, does
-    not cut it in two. A model that starts over at 1 is followed; words before its list are no entry.
+    Only the next number in order opens an entry, so "2016." in a text does not split it. A list that starts again at 1
+    is followed; the text before it is not an entry.
     """
     heads: list[tuple[int, int]] = []
     due = 0
@@ -37,7 +37,7 @@ def numbered(reply: str, first: int, truncated: bool) -> list[Item]:
         if not heads:
             before = reply[: match.start()].strip()
             if number == first + 1:
-                heads.append((0, 0))  # the reply begins inside entry `first`
+                heads.append((0, 0))  # the reply begins within entry `first`
             elif number != first and not (number == 1 and (not before or before.endswith(":"))):
                 continue
         elif number != due:
@@ -52,12 +52,12 @@ def numbered(reply: str, first: int, truncated: bool) -> list[Item]:
 
 
 def sentence_case(text: str) -> str:
-    """Return the text with its first letter in upper case and all others as they were: NASA stays NASA."""
+    """Return the text with its first letter in upper case and the others unchanged."""
     return text[:1].upper() + text[1:]
 
 
 def unsuitable(instruction: str, ascii_start: bool = True) -> str | None:
-    """Return why an instruction is refused, or None: Self-Instruct's filters on form (Wang et al. 2022)."""
+    """Return why an instruction is refused, or None, by Self-Instruct's filters on form (Wang et al. 2022)."""
     words = len(instruction.split())
     if words < FEWEST_WORDS:
         return "too_short"
@@ -66,7 +66,7 @@ def unsuitable(instruction: str, ascii_start: bool = True) -> str | None:
     if _UNTEXTUAL.search(instruction):
         return "not_for_text"
     if instruction.lower().startswith("write a program"):
-        return "program"  # models repeat this opening without end and leave the program to the reader
+        return "program"  # models repeat this opening without writing the program
     if instruction[0] in string.punctuation:
         return "starts_with_punctuation"
     if ascii_start and not instruction[0].isascii():

@@ -1,8 +1,8 @@
-"""Two gates that keep new rows new: ROUGE-L against everything accepted so far, and MinHash near-duplicates.
+"""Two novelty gates: ROUGE-L against all accepted texts, and MinHash near-duplicates.
 
-The ROUGE-L gate takes the F measure without stemming as Self-Instruct does, exactly, but against a pool that is
-tokenised once and with bounds that skip most pairs. Memory per accepted text: 4 bytes a word, 40 bytes besides, and the
-vocabulary once (about 100 bytes a distinct word).
+The ROUGE-L gate computes the exact F measure without stemming, as Self-Instruct does, on a pool that is tokenised once
+and with bounds that skip most pairs. Memory: 40 bytes per accepted text and 4 per word, and about 100 bytes per
+distinct word.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-# the reference tokeniser lowercases and takes everything but a-z and 0-9 as a gap; other scripts then have no words
-# at all, hence the second form: runs of letters and digits, and each CJK character, kana and Thai letter by itself
+# the reference tokeniser lowercases and splits at everything but a-z and 0-9, which leaves other scripts without words;
+# the second form takes runs of letters and digits, and each CJK character, kana and Thai letter separately
 WORDS = {
     "ascii": re.compile(r"[a-z0-9]+"),
     "unicode": re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_\u0e00-\u0e7f\u3040-\u30ff"
@@ -24,14 +24,14 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Nearest:
-    """The most similar accepted text: its index in order of adding (-1: there is none) and the ROUGE-L F."""
+    """The most similar accepted text: its index in the order of addition (-1: none) and its similarity."""
 
     index: int
     similarity: float
 
 
 class RougeGate:
-    """A pool of texts that says how near a new text comes to its nearest, by ROUGE-L F (Lin 2004; no stemming)."""
+    """A pool of texts that finds the most similar one to a new text, by ROUGE-L F (Lin 2004; no stemming)."""
 
     def __init__(self, words: Literal["ascii", "unicode"] = "ascii") -> None:
         self._pattern = WORDS[words]
@@ -42,13 +42,13 @@ class RougeGate:
         self._local = np.zeros(1024, np.int32)
         self._count = 0
         self.pairs = 0
-        self.compared = 0  # pairs whose LCS was computed: the rest fell to a bound
+        self.compared = 0  # pairs whose LCS was computed; a bound excluded the others
 
     def __len__(self) -> int:
         return self._count
 
     def add(self, text: str) -> None:
-        """Take `text` into the pool."""
+        """Add a text to the pool."""
         from windtunnel.generators.text.novelty_kernels import signature
 
         tokens = self._encode(text)
@@ -62,7 +62,7 @@ class RougeGate:
         self._starts[self._count] = end + tokens.size
 
     def nearest(self, text: str, skip: int = -1) -> Nearest:
-        """Return the accepted text most similar to `text`, the first one among equals; text `skip` is left out."""
+        """Return the most similar accepted text, the first among equals; text `skip` is left out."""
         from windtunnel.generators.text.novelty_kernels import nearest, signature
 
         tokens = self._encode(text)
@@ -81,17 +81,17 @@ class RougeGate:
 
 
 def rouge_l(a: str, b: str, words: Literal["ascii", "unicode"] = "ascii") -> float:
-    """Return the ROUGE-L F of two texts (it is symmetric)."""
+    """Return the ROUGE-L F of two texts, which is symmetric."""
     gate = RougeGate(words)
     gate.add(a)
     return gate.nearest(b).similarity
 
 
 class NearDuplicateGate:
-    """MinHash over 5-byte shingles of the folded text: finds near-copies whose words were reordered or respelt.
+    """MinHash over 5-byte shingles of the folded text, which finds copies with reordered or respelt words.
 
-    64 permutations in 16 bands of 4; a pair is a near-duplicate when at least `threshold` of the 64 agree. Memory per
-    text: 256 bytes of signature and 16 table entries, about 2 kB in all.
+    64 permutations in 16 bands of 4; a pair is a near-duplicate when at least a share `threshold` of the 64 agree.
+    Memory: about 2 kB per text.
     """
 
     permutations = 64
@@ -100,7 +100,7 @@ class NearDuplicateGate:
 
     def __init__(self, threshold: float = 0.8) -> None:
         if not 0 < threshold <= 1:
-            raise ValueError(f"a near-duplicate threshold lies in (0, 1], not at {threshold}")
+            raise ValueError(f"a near-duplicate threshold must be in (0, 1], not {threshold}")
         self.threshold = threshold
         rng = np.random.default_rng(20240229)
         self._multipliers = rng.integers(0, 2**63, self.permutations, np.uint64) * np.uint64(2) + np.uint64(1)
@@ -113,7 +113,7 @@ class NearDuplicateGate:
         return self._count
 
     def add(self, text: str) -> None:
-        """Take `text` into the pool."""
+        """Add a text to the pool."""
         signature = self._signature(text)
         self._signatures = _grown(self._signatures, self._count + 1)
         self._signatures[self._count] = signature
@@ -124,12 +124,11 @@ class NearDuplicateGate:
     def find(self, text: str) -> Nearest | None:
         """Return the near-duplicate of `text` with the highest estimated Jaccard similarity, or None."""
         signature = self._signature(text)
-        found: set[int] = set()
-        for table, band in zip(self._tables, signature.reshape(self.bands, -1), strict=True):
-            found.update(table.get(band.tobytes(), ()))
-        if not found:
+        bands = zip(self._tables, signature.reshape(self.bands, -1), strict=True)
+        candidates = {index for table, band in bands for index in table.get(band.tobytes(), ())}
+        if not candidates:
             return None
-        order = np.array(sorted(found))
+        order = np.array(sorted(candidates))
         agreement = (self._signatures[order] == signature).mean(axis=1)
         top = int(agreement.argmax())
         return Nearest(int(order[top]), float(agreement[top])) if agreement[top] >= self.threshold else None
@@ -143,7 +142,7 @@ class NearDuplicateGate:
 
 
 def _grown(array: np.ndarray, needed: int, fill: int | None = None) -> np.ndarray:
-    """Return the array itself when it holds `needed` rows, else one of twice the size with the same content."""
+    """Return the array, or a copy of at least twice the size when it has fewer than `needed` rows."""
     if needed <= len(array):
         return array
     size = max(needed, 2 * len(array))

@@ -1,6 +1,6 @@
-"""Compiled kernels of the novelty gate: token LCS by bit vectors, with two bounds that skip most pairs.
+"""Compiled kernels of the novelty gates: token LCS by bit vectors, with two bounds that skip most pairs.
 
-Imported inside functions only: importing numba costs more than planning a recipe.
+Import it inside functions only, because importing numba takes longer than planning a recipe.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def _popcount(x):  # pragma: no cover - compiled
 
 @njit(cache=True)
 def signature(tokens):
-    """Return the 256 parity bits of a bag of token ids: bit h(token) is flipped once per occurrence.
+    """Return the 256 parity bits of a bag of token ids, in which bit h(token) is flipped once per occurrence.
 
-    Two bags that differ in d tokens differ in at most d bits, so the bits bound the bags' overlap from above.
+    Two bags that differ in d tokens differ in at most d bits, so the bits give an upper bound of the overlap.
     """
     bits = np.zeros(SIGNATURE_WORDS, np.uint64)
     for token in tokens:
@@ -106,15 +106,15 @@ def nearest(candidate, bits, tokens, starts, signatures, count, local, skip):
     """Return (index, F, pairs compared) of the stored text most similar to `candidate`; the first among equals.
 
     tokens int32 flat, text k at starts[k]:starts[k + 1]; signatures (count, 4) uint64; local int32 zeros, one per
-    token of the vocabulary, left as zeros; text `skip` is passed over. Pairs are taken from the highest bound
-    downwards, and the search ends at the first level whose bound lies below the best F found.
+    token of the vocabulary, left as zeros; text `skip` is left out. Pairs are compared in descending order of their
+    bound, until the bound is below the best F.
     """
     length = candidate.size
     words = max(1, (length + 63) >> 6)
     bounds = np.empty(count, np.int32)
     histogram = np.zeros(LEVELS, np.int64)
     _bounds(length, bits, starts, signatures, count, bounds, histogram)
-    place = np.zeros(LEVELS, np.int64)  # where each level starts in `order`, the highest level first
+    place = np.zeros(LEVELS, np.int64)  # start of each level in `order`, the highest first
     total = 0
     for level in range(LEVELS - 1, -1, -1):
         place[level] = total

@@ -1,4 +1,4 @@
-"""The pool of accepted instructions: what a new one is compared with before it may join."""
+"""The pool of accepted instructions, with which a new one is compared."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from windtunnel.generators.text.seed_tasks import SeedTask
 
 
 class Pool:
-    """Seed tasks and the model's own instructions; refuses what is unsuitable or not new.
+    """Seed tasks and accepted instructions of the model; refuses an instruction that is unsuitable or not new.
 
     `similarity` is the ROUGE-L F above which an instruction is not new, `near_duplicate` the share of equal MinHashes
-    from which it is a near copy (None: no second gate).
+    from which it is a near-duplicate (None: no second gate).
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Pool:
             self._remember(task.instruction)
 
     def refusal(self, instruction: str) -> tuple[str | None, Nearest | None]:
-        """Return (reason or None, the most similar one in the pool); the second is None when form alone decides."""
+        """Return (reason or None, the most similar one in the pool or None where the form decides)."""
         reason = unsuitable(instruction, self._ascii_start)
         if reason is not None:
             return reason, None
@@ -46,16 +46,16 @@ class Pool:
         return None, nearest
 
     def accept(self, instruction: str) -> None:
-        """Take an instruction of the model's own into the pool."""
+        """Add an instruction of the model."""
         self._remember(instruction)
         self.own.append(instruction)
 
     def name(self, index: int) -> str | int:
-        """Return a seed task's id, or the number of an instruction of the model's own."""
+        """Return the id of a seed task, or the number of an instruction of the model."""
         return self.tasks[index].id if index < len(self.tasks) else index - len(self.tasks)
 
     def about(self, nearest: Nearest | None) -> dict[str, list[str | int | float]]:
-        """Return what lineage says about the nearest neighbour."""
+        """Return the lineage entry on the nearest neighbour."""
         if nearest is None or nearest.index < 0:
             return {}
         return {"nearest": [self.name(nearest.index), round(nearest.similarity, 4)]}

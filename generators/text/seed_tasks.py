@@ -1,4 +1,4 @@
-"""Seed tasks: the human examples that bootstrapping kinds start from, read from a JSON Lines file."""
+"""Seed tasks: human examples for bootstrapping kinds, read from a JSON Lines file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from windtunnel.schemas.errors import InputError
 
-OURS = Path(__file__).parents[1] / "seeds" / "self_instruct.jsonl"  # 175 tasks, 28 of them classification
+SHIPPED = Path(__file__).parents[1] / "seeds" / "self_instruct.jsonl"  # 175 tasks, 28 of them classification
 
 
 class Instance(BaseModel):
-    """One worked example; `input` is empty when the instruction says it all."""
+    """One worked example; `input` is empty when the instruction needs none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     input: str = ""
@@ -34,8 +34,8 @@ class SeedTask(BaseModel):
 
 @cache
 def read(path: str | None = None) -> tuple[SeedTask, ...]:
-    """Return the tasks of a JSON Lines file (None: our own). InputError names the line that is wrong."""
-    file = Path(path) if path else OURS
+    """Return the tasks of a JSON Lines file (None: the shipped ones). Raises InputError with the invalid line."""
+    file = Path(path) if path else SHIPPED
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -56,5 +56,5 @@ def read(path: str | None = None) -> tuple[SeedTask, ...]:
 
 @cache
 def digest(path: str | None = None) -> str:
-    """Return the hash of the file's bytes: part of the identity of whatever is made from it."""
-    return blake3((Path(path) if path else OURS).read_bytes()).hexdigest()[:12]
+    """Return the hash of the file's bytes, which is part of the identity of a kind that uses it."""
+    return blake3((Path(path) if path else SHIPPED).read_bytes()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""What simulated people talk about: subjects, kinds of text, personas and goals, read from a YAML file."""
+"""Topics of simulated dialogues: subjects, kinds of text, personas and goals, read from a YAML file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from windtunnel.schemas.errors import InputError
 
-OURS = Path(__file__).parents[1] / "seeds" / "ultrachat.yaml"
+SHIPPED = Path(__file__).parents[1] / "seeds" / "ultrachat.yaml"
 
 
 class Topics(BaseModel):
@@ -27,8 +27,8 @@ class Topics(BaseModel):
 
 @cache
 def read(path: str | None = None) -> Topics:
-    """Return the topics of a file (None: our own). InputError says what is wrong with it."""
-    file = Path(path) if path else OURS
+    """Return the topics of a file (None: the shipped one). Raises InputError for an invalid file."""
+    file = Path(path) if path else SHIPPED
     try:
         topics = Topics.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
@@ -41,4 +41,4 @@ def read(path: str | None = None) -> Topics:
 @cache
 def digest(path: str | None = None) -> str:
     """Return the hash of the file's bytes."""
-    return blake3((Path(path) if path else OURS).read_bytes()).hexdigest()[:12]
+    return blake3((Path(path) if path else SHIPPED).read_bytes()).hexdigest()[:12]

@@ -1,7 +1,6 @@
-"""Turns of a dialogue: what gives a simulated user away, how politeness is taken off, how a dialogue is cut.
+"""Turns of a dialogue: detection of a simulated user out of role, removal of politeness, splitting between rounds.
 
-The detectors read English phrases, since that is what the models fall back to when they lose their role; on other
-languages they find nothing and drop nothing.
+The detectors match English phrases, to which models revert out of role; in other languages they match nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ ECHO = 0.7  # ROUGE-L F from which a turn repeats another one
 
 _AN_AI = r"an? (?:ai(?=\s*[.,!;]|\s*$|\s+(?:language|model|assistant|i|that|so|and|without|created|designed|trained)\b)"
 _AN_AI += r"|artificial intelligence\b|(?:large )?language model\b|(?:virtual |digital )?assistant(?=\s*[.,!;]|\s*$))"
-_ASSISTANT = re.compile(  # nobody but an assistant says so; "an AI student" and "an assistant cook" are people
+_ASSISTANT = re.compile(  # phrases of assistants only; "an AI student" and "an assistant cook" are people
     r"(?:^|[.!?]\s+|\bbut )(?:(?:as|i am|i'm) " + _AN_AI + r"|how (?:can|may) i (?:help|assist) you\b"
     r"|what can i (?:help|assist) you with\b"
     r"|(?:is there )?anything else (?:i can (?:help|assist|answer|clarify|explain)|i can do for you"
@@ -23,7 +22,7 @@ _ASSISTANT = re.compile(  # nobody but an assistant says so; "an AI student" and
     r"|you(?:'re| are) (?:very |most )?welcome\b(?! to\b))",
     re.IGNORECASE,
 )
-_SERVICE = re.compile(  # what a person says as well, but then of something of their own: "to help my mother"
+_SERVICE = re.compile(  # phrases that people use as well, but about their own affairs: "to help my mother"
     r"(?:^|[.!?]\s+)(?:i(?:'m| am) (?:here|(?:always )?(?:happy|glad)) to (?:help|assist)"
     r"(?=\s*[.,!]|\s*$| you\b| with (?:any|that|this|your|whatever)\b)"
     r"|i(?: can|'ll| will|'d love to) (?:certainly |definitely |gladly )?(?:help|assist) you\b"
@@ -59,7 +58,9 @@ _REACTS = re.compile(
     r"|(?:that|this|it)(?:'s| is) (?:fine|good|ok|okay|great|right|fair|true|enough|better|not|what|possible))\b",
     re.IGNORECASE,
 )
-_OWN = re.compile(r"\b(?:i|i'm|i've|me|my|mine|we|our|ours|us)\b", re.IGNORECASE)  # a person who tells of themselves
+_OWN = re.compile(
+    r"\b(?:i|i'm|i've|me|my|mine|we|our|ours|us)\b", re.IGNORECASE
+)  # a person who speaks about themselves
 _OFFERS = re.compile(
     r"\b(?:would you like|do you want|shall (?:i|we)|can i (?:help|assist|explain)|should i (?:explain|go on|continue)"
     r"|(?:any|have) (?:other |more |further )*questions|anything else)\b",
@@ -75,8 +76,8 @@ _REQUESTS = re.compile(
     r"(?:line|verse|sentence|example|paragraph|title)s?)\b",
     re.IGNORECASE,
 )
-STATEMENT_WORDS = 5  # "Sure! In the morning." answers a question; what is longer and asks for nothing explains
-_QUESTION = re.compile(r"(?<![^.!?\n])[^.!?\n]*\?")  # from a sentence's start only: else long texts take minutes
+STATEMENT_WORDS = 5  # "Sure! In the morning." answers a question; a longer turn that asks nothing explains
+_QUESTION = re.compile(r"(?<![^.!?\n])[^.!?\n]*\?")  # anchored at a sentence's start: otherwise quadratic
 _LEAD = r"(?:(?:oh|ah|okay|ok|yes|well|great|wow)[,!.]?\s+)?"
 _THANKS = re.compile(
     _LEAD + r"(?:(?:many )?thanks?\b|i (?:really |truly |greatly )?appreciate\b|(?:good ?)?bye\b"
@@ -89,8 +90,8 @@ _PRAISE = re.compile(
     r"|(?:great|perfect|wonderful|awesome|excellent|amazing|fascinating|got it|okay|ok|wow|i see)\b(?=\s*[,.!]|\s*$))",
     re.IGNORECASE,
 )
-PRAISE_WORDS = 6  # a sentence that praises and then goes on for longer has something to say
-_SIDE = re.compile(  # on a line of its own, or behind a sentence: the entries of a list of openings are one line each
+PRAISE_WORDS = 6  # a longer sentence after praise has content
+_SIDE = re.compile(  # at the start of a line or after a sentence; entries of a list of openings are one line each
     r"\n[*_#>\s]*(?:assistant|ai|bot|user|human|you)[*_]*[ \t]*:|(?<=[.!?\"])\s+[*_]*(?:assistant|user|human)[*_]*:",
     re.IGNORECASE,
 )
@@ -107,7 +108,7 @@ _DISCLAIMER = re.compile(
 
 
 def role_flip(turn: str, history: Sequence[Message]) -> str | None:
-    """Return why a simulated user's turn is not a user's: it talks as an assistant, or repeats what was said.
+    """Return why a simulated user's turn is out of role, or None.
 
     `history` is the dialogue before the turn. Codes: `speaks_as_assistant`, `echoes_assistant`, `repeats_itself`.
     """
@@ -122,18 +123,18 @@ def role_flip(turn: str, history: Sequence[Message]) -> str | None:
 
 
 def without_politeness(turn: str) -> str:
-    """Return the turn without the sentences that only thank, praise or take leave; empty when nothing else is there."""
+    """Return the turn without sentences that only thank, praise or take leave; "" when there are no others."""
     text = "".join(s for s in _sentences(turn) if not _only_polite(s.strip())).strip()
     return text if re.search(r"\w", text) else ""
 
 
 def disclaims(reply: str) -> bool:
-    """Say whether an assistant's reply speaks of itself as a model without emotions or opinions."""
+    """Return whether an assistant's reply describes itself as a model without emotions or opinions."""
     return bool(_DISCLAIMER.search(reply))
 
 
 def rounds(messages: Sequence[Message]) -> list[list[Message]]:
-    """Return the dialogue as rounds: each begins with a user's turn; what stands before the first one joins it."""
+    """Return the dialogue as rounds, each from one user's turn to the next; earlier messages join the first one."""
     result: list[list[Message]] = []
     for message in messages:
         if message["role"] == "user" and not (len(result) == 1 and all(m["role"] == "system" for m in result[0])):
@@ -148,10 +149,9 @@ def rounds(messages: Sequence[Message]) -> list[list[Message]]:
 def split_rounds(
     messages: Sequence[Message], limit: int, length: Callable[[Message], int] | None = None
 ) -> list[list[Message]]:
-    """Return the dialogue cut between rounds into parts of at most `limit` (characters, by default).
+    """Return the dialogue split between rounds into parts of at most `limit` (characters, by default).
 
-    Every round is in exactly one part, the last one included; no part is empty; a round longer than the limit is a
-    part by itself, which the caller may refuse.
+    Every round is in exactly one part, and no part is empty. A round longer than the limit is a part by itself.
     """
     measure = length or (lambda message: len(message["content"]))
     parts: list[list[Message]] = []
@@ -167,9 +167,9 @@ def split_rounds(
 
 
 def one_turn(text: str, names: Sequence[str] = ("user", "human", "you", "person")) -> str:
-    """Return the first turn of a text in which a model may have gone on and played the other side as well.
+    """Return the first turn of a text in which a model may have continued with the other side.
 
-    The user's own label in front is taken off; the assistant's stays, for `role_flip` to see whose turn it is.
+    A label of the user in front is removed; that of the assistant stays for `role_flip`.
     """
     text = _SIDE.split(text.strip(), maxsplit=1)[0]
     text = re.sub(rf"^[*_#>\s]*(?:{'|'.join(names)})[*_]*[ \t]*:[*_]*\s*", "", text, flags=re.IGNORECASE).strip()
@@ -179,16 +179,16 @@ def one_turn(text: str, names: Sequence[str] = ("user", "human", "you", "person"
 
 
 def transcript(messages: Sequence[Message], names: dict[str, str] | None = None) -> list[dict[str, Any]]:
-    """Return the turns with the names under which a prompt shows them."""
+    """Return the turns with the names that a prompt shows."""
     known = names or {"user": "You", "assistant": "Assistant"}
     return [{"name": known[m["role"]], "content": m["content"]} for m in messages if m["role"] in known]
 
 
 def _speaks_as_assistant(turn: str, before: str) -> bool:
-    """Say whether a turn is an assistant's; `before` is what it answers to.
+    """Return whether a turn is an assistant's; `before` is the message that it answers.
 
-    An agreement or an introduction ("Sure!", "Here's a list") gives an assistant away only where the turn then asks for
-    nothing and tells nothing of the speaker: people agree too, and hand over texts of their own.
+    People use agreements and introductions too ("Sure!", "Here's a list"), so these count only where the turn asks for
+    nothing and says nothing about the speaker.
     """
     turn, before = turn.replace("’", "'"), before.replace("’", "'")
     if label := _LABEL.match(turn):
@@ -214,7 +214,7 @@ def _speaks_as_assistant(turn: str, before: str) -> bool:
 
 
 def _asks(text: str) -> bool:
-    """Say whether a text asks or requests something; to offer more is an assistant's way of asking."""
+    """Return whether a text asks or requests something; an assistant's offers do not count."""
     questions = (match[0] for match in _QUESTION.finditer(text))
     return any(not _OFFERS.search(question) for question in questions) or bool(_REQUESTS.search(text))
 
