@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import pyarrow as pa
 from pydantic import Field, field_validator
@@ -19,6 +19,27 @@ SPLIT_BYTES = 64 << 20
 DOCUMENT_BYTES = 64 << 20
 
 
+FILES = "{files}"  # in the parameters of an example: the directory of its files
+
+
+class Example(NamedTuple):
+    """Files and the documents that a source reads from them; `windtunnel check source NAME` runs it.
+
+    files: name -> content, or a function that writes the path it is given. texts: of the documents in order; None:
+    not compared. params: beside the primary one, which is the directory of the files unless it is given.
+    """
+
+    files: Mapping[str, str | bytes | Callable[[Path], Any]]
+    texts: tuple[str, ...] | None
+    unreadable: Mapping[str, int] = {}  # reason code -> number
+    params: Mapping[str, Any] = {}
+
+    @property
+    def shown(self) -> str:
+        """The names of the files and the parameters."""
+        return f"{', '.join(self.files) or 'no file'}{f' with {dict(self.params)}' if self.params else ''}"
+
+
 class Source(Plugin):
     """Text from outside.
 
@@ -26,6 +47,8 @@ class Source(Plugin):
     raises InputError or RecipeError when there is nothing to read. `read(part)` runs in a worker and yields record
     batches of DOCUMENT, at most about 16 MB of text each, and an Unreadable for whatever could not be read.
     """
+
+    examples: ClassVar[tuple[Example, ...]] = ()
 
     def parts(self) -> list[dict[str, Any]]:
         raise NotImplementedError
@@ -52,6 +75,11 @@ class FileSource(Source):
     path: str | tuple[str, ...]
     name: str | None = None
     max_document_bytes: int = Field(default=DOCUMENT_BYTES, gt=0)
+
+    @classmethod
+    def facts(cls) -> dict[str, Any]:
+        """Return the file endings that are read from a directory; those of compressed files are read too."""
+        return {"endings": list(cls.suffixes)}
 
     def files(self) -> list[Path]:
         """Return the files in name order; raises InputError for a missing path and for an empty directory."""
