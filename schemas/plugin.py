@@ -63,6 +63,11 @@ class Plugin(BaseModel):
         """Return the plug-ins that this one names in its parameters, such as the delta of an objective."""
         return ()
 
+    @classmethod
+    def facts(cls) -> dict[str, Any]:
+        """Return what a description of the class holds besides its parameters, as JSON values."""
+        return {}
+
 
 P = TypeVar("P", bound=Plugin)
 

@@ -24,7 +24,7 @@ from windtunnel.generators.text.groups import groups_of
 from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.errors import WindtunnelError
 from windtunnel.schemas.plugin import Plugin
-from windtunnel.schemas.records import CONVERSATION
+from windtunnel.schemas.records import CONVERSATION, PREFERENCE
 
 __all__ = ["Ask", "Chain", "Dropped", "Example", "Failed", "Generator", "Kept", "Outcome"]
 
@@ -75,6 +75,20 @@ class Generator(Plugin):
         super().__pydantic_init_subclass__(**kwargs)
         if cls.generate is not Generator.generate:
             raise TypeError(f"{cls.__name__} overrides `generate`, which sets group and licence: define `outcomes`")
+
+    @classmethod
+    def facts(cls) -> dict[str, Any]:
+        """Return what is read and written, the parameters that name a model, and the reasons of the examples' drops."""
+        return {
+            "output": "preferences" if cls.output == PREFERENCE else "conversations",
+            "reads": list(cls.reads),
+            "reads_optionally": list(cls.optional),
+            "tables": {name: schema.names for name, schema in cls.tables.items()},
+            "models_named_by": [name for name in cls.asks if name in cls.model_fields],
+            "drops": sorted({reason for example in cls.examples for reason in example.dropped}),
+            "prompts": list(cls.prompts),
+            "sequential": cls.sequential,
+        }
 
     def models(self) -> tuple[str, ...]:
         """Return the names of the models that the recipe must give an address for."""

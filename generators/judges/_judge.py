@@ -7,10 +7,10 @@ wins in one order only has not won: the verdict is a tie.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from blake3 import blake3
 
@@ -69,10 +69,35 @@ class Verdict:
         return _side(self.ab) if self.consistent else "tie"
 
 
+class Example(NamedTuple):
+    """A pair and the answer that wins; `windtunnel check judge NAME` runs it.
+
+    replies: for a judge that asks a model, the probabilities of labels per question, in order and then again.
+    """
+
+    pair: Pair
+    winner: Winner
+    params: Mapping[str, Any] = {}
+    replies: tuple[Mapping[str, float], ...] = ()
+    needs: str = ""  # a directory that the parameters name; without it the example is skipped
+
+    @property
+    def shown(self) -> str:
+        """Both answers and the parameters."""
+        params = f" with {dict(self.params)}" if self.params else ""
+        return f"{self.pair.response_a!r} against {self.pair.response_b!r}{params}"
+
+
 class Judge(Plugin):
     """Judges pairs. Its parameters and prompt files decide its verdicts."""
 
     prompts: ClassVar[tuple[str, ...]] = ()
+    examples: ClassVar[tuple[Example, ...]] = ()
+
+    @classmethod
+    def facts(cls) -> dict[str, Any]:
+        """Return the prompt files."""
+        return {"prompts": list(cls.prompts)}
 
     def verdicts(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """Return one verdict per pair, in order; one with an error for a pair that cannot be judged."""

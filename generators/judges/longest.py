@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from windtunnel.generators.judges._judge import Judge, Pair, Verdict
+from windtunnel.generators.judges._judge import Example, Judge, Pair, Verdict
 
 
 class Longest(Judge):
     """Prefers the answer with more characters; equal lengths are a tie."""
+
+    examples = (
+        Example(Pair("q", "longer", "short"), "a"),
+        Example(Pair("q", "short", "longer"), "b"),
+        Example(Pair("q", "equal", "equal"), "tie"),
+    )
 
     def verdicts(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """Return verdicts with probabilities 0, 0.5 or 1."""

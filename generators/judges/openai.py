@@ -6,17 +6,22 @@ from collections.abc import Sequence
 
 from windtunnel.generators.client.completion import Completion
 from windtunnel.generators.core.prompt import load
-from windtunnel.generators.judges._judge import Pair, Verdict
+from windtunnel.generators.judges._judge import Example, Pair, Verdict
 from windtunnel.generators.judges._model_judge import ModelJudge
 
 LABELS = ("A", "B")
 PROMPT = "judge/pairwise"
+_AT = {"at": "model@http://127.0.0.1:1/v1"}
 
 
 class Openai(ModelJudge):
     """Asks for one letter and reads its probability; `openai:MODEL@URL`."""
 
     prompts = (PROMPT,)
+    examples = (
+        Example(Pair("q", "good", "bad"), "a", _AT, ({"A": 0.9, "B": 0.1}, {"A": 0.2, "B": 0.8})),
+        Example(Pair("q", "one", "two"), "tie", _AT, ({"A": 0.9, "B": 0.1},)),  # the first place wins in both orders
+    )
 
     def verdicts(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """Return verdicts from two requests per pair."""

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from blake3 import blake3
 
-from windtunnel.generators.judges._judge import Judge, Pair, Verdict
+from windtunnel.generators.judges._judge import Example, Judge, Pair, Verdict
 
 
 class Random(Judge):
     """Draws a winner per pair and order, the same for the same seed and pair."""
 
     primary = "seed"
+    examples = (Example(Pair("q", "one", "two"), "tie"), Example(Pair("q", "one", "two"), "b", {"seed": 3}))
     seed: int = 0
 
     def verdicts(self, pairs: Sequence[Pair]) -> list[Verdict]:

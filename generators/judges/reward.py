@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from windtunnel.generators.judges._judge import Judge, Pair, Verdict
+from windtunnel.generators.judges._judge import Example, Judge, Pair, Verdict
 from windtunnel.generators.text.quoted import defused
 from windtunnel.schemas.errors import InputError
 
@@ -28,6 +28,7 @@ class Reward(Judge):
     """
 
     primary = "directory"
+    examples = (Example(Pair("q", "ends in z", "ends in a"), "a", {"directory": "tiny-reward"}, needs="tiny-reward"),)
     directory: str
     batch: int = Field(default=8, gt=0)
     read_at: Literal["turn", "template"] = "turn"

@@ -8,11 +8,12 @@ from typing import Any
 from pydantic import field_validator
 
 from windtunnel.generators.core.prompt import load, names
-from windtunnel.generators.judges._judge import Pair, Verdict
+from windtunnel.generators.judges._judge import Example, Pair, Verdict
 from windtunnel.generators.judges._labels import expectation, greater
 from windtunnel.generators.judges._model_judge import ModelJudge
 
 FRAME = "judge/rubric"
+_AT = {"at": "model@http://127.0.0.1:1/v1"}
 
 
 class Rubric(ModelJudge):
@@ -23,6 +24,9 @@ class Rubric(ModelJudge):
     """
 
     criterion: str = "quality"
+    examples = (
+        Example(Pair("q", "good", "bad"), "a", _AT, ({"5": 1.0}, {"4": 1.0}, {"1": 0.5, "2": 0.5}, {"2": 1.0})),
+    )
 
     @field_validator("criterion")
     @classmethod

@@ -19,7 +19,7 @@ from windtunnel.pipelines.shards.reader import BATCH_ROWS, Shard, stored_text_by
 from windtunnel.pipelines.shards.writer import replaced, shard_writer, write_drops
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import InputError
-from windtunnel.schemas.plugin import make
+from windtunnel.schemas.plugin import full_spec, make
 from windtunnel.schemas.work import Counts, Work
 
 
@@ -50,7 +50,7 @@ class BloomDedup(Dedup):
 
     def steps(self, add: Add, corpus: str, documents: Any, decisions: Any | None, measures: Sequence[Any] = ()) -> Any:
         name = f"{self.name}:{corpus}"
-        work = BloomFilter(method={self.name: self.model_dump(mode="json")}, reason=self.name, step=name)
+        work = BloomFilter(method=full_spec(self), reason=self.name, step=name)
         return add(name, work, inputs_of(documents, decisions))
 
 

@@ -26,6 +26,21 @@ from windtunnel.schemas.work import Counts, Work
 Add = Callable[[str, Work, Mapping[str, Any]], Any]
 
 
+class Example(NamedTuple):
+    """Documents and those that a method keeps; `windtunnel check dedup NAME` runs it."""
+
+    texts: tuple[str, ...]
+    kept: tuple[str, ...]  # in order, as the method leaves them
+    params: Mapping[str, Any] = {}
+    columns: Mapping[str, tuple[str, ...]] = {}  # other columns of the documents, such as url
+    shards: int = 2  # that the documents are dealt over
+
+    @property
+    def shown(self) -> str:
+        """The number of documents and the parameters."""
+        return f"{len(self.texts)} documents{f' with {dict(self.params)}' if self.params else ''}"
+
+
 class Dedup(Plugin):
     """A way to find duplicates, and which of them stays.
 
@@ -34,6 +49,12 @@ class Dedup(Plugin):
     """
 
     edits: ClassVar[bool] = False
+    examples: ClassVar[tuple[Example, ...]] = ()
+
+    @classmethod
+    def facts(cls) -> dict[str, Any]:
+        """Return whether the text of kept documents is edited."""
+        return {"edits": cls.edits}
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from blake3 import blake3
 from pydantic import field_validator
 
+from windtunnel.pipelines.dedup._dedup import Example
 from windtunnel.pipelines.dedup._keyed import KeyedDedup, Sign
 from windtunnel.pipelines.features.buffers import text_buffers
 from windtunnel.pipelines.features.folding import FOLDING
@@ -27,6 +28,11 @@ class Exact(KeyedDedup):
 
     version: ClassVar[int] = 3
     primary = "by"
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(("a b", "c", "a b", "A  b!"), ("a b", "c", "A  b!")),
+        Example(("a b", "c", "a b", "A  b!"), ("a b", "c"), {"normalise": True}),
+        Example(("a", "b", "c", "d"), ("a", "c", "d"), {"by": "url"}, {"url": ("x", "x", "", "")}),
+    )
     by: str = "text"
     normalise: bool = False
 

@@ -8,12 +8,14 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from windtunnel.pipelines.dedup._dedup import Example
 from windtunnel.pipelines.dedup._keyed import KeyedDedup, Sign
 from windtunnel.pipelines.features.buffers import text_buffers
 from windtunnel.pipelines.features.folding import FOLDING, Normalisation, table
 
 HASHES = 112  # 14 bands of 8, as in FineWeb
 CLOSE = 0.005  # how far the midpoint of bands x rows may lie from the threshold
+_LONG = " ".join(f"word{n}" for n in range(200))
 
 
 class Minhash(KeyedDedup):
@@ -27,6 +29,10 @@ class Minhash(KeyedDedup):
 
     version: ClassVar[int] = 2
     primary = "threshold"
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example((_LONG, "too short", _LONG + " indeed", "too short"), (_LONG, "too short", "too short")),
+        Example((_LONG, _LONG + " indeed"), (_LONG + " indeed",), {"keep": "longest"}),
+    )
     threshold: float | None = Field(None, gt=0, lt=1)
     bands: int | None = Field(None, ge=1, le=1000)
     rows: int | None = Field(None, ge=1, le=1000)

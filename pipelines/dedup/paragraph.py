@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from windtunnel.pipelines.dedup._bloom import BloomDedup
+from windtunnel.pipelines.dedup._dedup import Example
 
 
 class Paragraph(BloomDedup):
@@ -17,6 +18,13 @@ class Paragraph(BloomDedup):
     """
 
     primary = "threshold"
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(
+            ("a b c d e f\n\nOne is here.", "a b c d e f\n\nTwo is here.", "a b c d e f"),
+            ("a b c d e f\n\nOne is here.", "Two is here."),
+            {"ngram": 4},
+        ),
+    )
     threshold: float = Field(0.8, gt=0, le=1)
     ngram: int = Field(13, ge=1, le=1000)
     lines: bool = False

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from windtunnel.pipelines.dedup._dedup import Example
 from windtunnel.pipelines.dedup._spans import SpanDedup, Unit
 
 
@@ -17,6 +18,17 @@ class Sentence(SpanDedup):
     """
 
     primary = "span"
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(
+            (
+                "One is here. Two is here. Three is it.",
+                "Zero is it. One is here. Two is here.",
+                "One is here. Two is here.",
+            ),
+            ("One is here. Two is here. Three is it.", "Zero is it."),
+            {"span": 2, "min_words": 2, "min_units": 1},
+        ),
+    )
     span: int = Field(3, ge=1, le=1000)
     unit: Literal["sentence", "line", "paragraph"] = "sentence"
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from windtunnel.pipelines.dedup._dedup import Add, inputs_of
+from windtunnel.pipelines.dedup._dedup import Add, Example, inputs_of
 from windtunnel.pipelines.dedup._spans import SpanDedup, Unit
 from windtunnel.pipelines.dedup.matching.join import write_removed
 from windtunnel.pipelines.features.buffers import text_buffers
@@ -19,6 +19,7 @@ from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.work import Counts
 
+_FEW = {"tokens": 4, "min_words": 1}
 SUFFIXES = 1 << 29  # words a shard that fit into the suffix array's 31-bit byte positions
 
 
@@ -30,6 +31,10 @@ class Substring(SpanDedup):
     """
 
     primary = "tokens"
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(("a b c d e f", "x a b c d y"), ("a b c d e f", "x y"), _FEW, shards=1),
+        Example(("a b c d e f", "x a b c d y"), ("a b c d e f", "x y"), {**_FEW, "scope": "corpus"}),
+    )
     tokens: int = Field(50, ge=2, le=100_000)
     scope: Literal["shard", "corpus"] = "shard"
     min_units: int = 0

@@ -11,17 +11,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from pydantic import ValidationError
 
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.plugin import Plugin, label, make
-
-if TYPE_CHECKING:
-    pass
 
 
 class Reason(NamedTuple):
@@ -39,19 +37,24 @@ class Reason(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A document that a rule's file says it keeps or drops; `reason` is checked for dropped ones."""
+    """A document that a rule keeps or drops; `windtunnel check rule NAME` runs it."""
 
     text: str
-    reason: str = ""
+    reason: str = ""  # of a dropped one
     url: str | None = None
     params: Mapping[str, Any] = {}
+    becomes: str | None = None  # the text of a kept one afterwards, where the rule rewrites it
+    needs: str = ""  # a file or directory that the parameters name; without it the example is skipped
+
+    @property
+    def shown(self) -> str:
+        """The beginning of the text and the parameters, on one line."""
+        text = self.text if len(self.text) <= 40 else f"{self.text[:40]}..."
+        return f"{text!r}{f' with {dict(self.params)}' if self.params else ''}"
 
 
 class Rule(Plugin):
-    """One rule set: thresholds as fields, reasons in order.
-
-    `keeps` and `drops` are the file's own examples; one test runs them all.
-    """
+    """One rule set: thresholds as fields, reasons in order. `keeps` and `drops` are its examples."""
 
     keeps: ClassVar[tuple[Example, ...]] = ()
     drops: ClassVar[tuple[Example, ...]] = ()
@@ -101,6 +104,25 @@ class Rule(Plugin):
     def for_words(self, words: str) -> Rule:
         """Return the rule as it is where words are found `fast` or `exact`; most are the same."""
         return self
+
+    @classmethod
+    def facts(cls) -> dict[str, Any]:
+        """Return the reasons in deciding order and the measured columns that they read, at the defaults.
+
+        Where a parameter has no default, those of the first example are taken.
+        """
+        params: Mapping[str, Any] = {}
+        try:
+            rule = cls()
+        except ValidationError:
+            params = next((example.params for example in (*cls.drops, *cls.keeps)), {})
+            rule = cls(**params)
+        reasons = [(f"{label(cls)}.{reason.name}", reason) for reason in rule.reasons()]
+        found = [
+            {"name": name, "side": reason.side, "limit": reason.limit, "columns": columns_of([(name, reason)])}
+            for name, reason in reasons
+        ]
+        return {"reasons": found, "columns": columns_of(reasons), "reasons_at": dict(params)}
 
     @property
     def edits(self) -> bool:

@@ -16,7 +16,7 @@ from windtunnel.pipelines.scorers import kenlm_model as kenlm_scorer
 
 _PLAIN = "The river runs along the town, and the people of the town walk along the river."
 _NOISE = "xK9#qZ v7Jw@@Qz 0zXxW kkQj%% Zq8vXj"
-_TINY: dict[str, Any] = {"model": "tiny-model"}  # a directory beside the recipe
+_TINY: dict[str, Any] = {"model": "tiny-model"}
 
 
 class Perplexity(Rule):
@@ -50,14 +50,14 @@ class Perplexity(Rule):
     quantiles: tuple[float, float] | None = None
 
     keeps: ClassVar[tuple[Example, ...]] = (
-        Example(_PLAIN, params={**_TINY, "max": 20}),
-        Example(_PLAIN, params={**_TINY, "by": "bits_per_byte", "max": 4, "min": 1}),
-        Example(_NOISE, params={**_TINY, "min": 20}),
+        Example(_PLAIN, params={**_TINY, "max": 20}, needs="tiny-model"),
+        Example(_PLAIN, params={**_TINY, "by": "bits_per_byte", "max": 4, "min": 1}, needs="tiny-model"),
+        Example(_NOISE, params={**_TINY, "min": 20}, needs="tiny-model"),
     )
     drops: ClassVar[tuple[Example, ...]] = (
-        Example(_NOISE, "high", params={**_TINY, "max": 20}),
-        Example(_PLAIN, "low", params={**_TINY, "min": 20}),
-        Example("", "unscored", params={**_TINY, "min": 1}),
+        Example(_NOISE, "high", params={**_TINY, "max": 20}, needs="tiny-model"),
+        Example(_PLAIN, "low", params={**_TINY, "min": 20}, needs="tiny-model"),
+        Example("", "unscored", params={**_TINY, "min": 1}, needs="tiny-model"),
     )
 
     @model_validator(mode="after")

@@ -11,6 +11,8 @@ from windtunnel.pipelines.readers.extract import ExtractorName, Favour, Page
 from windtunnel.pipelines.readers.pages import PageExtractor
 from windtunnel.pipelines.sources._source import FileSource
 
+PROSE = "The ship left the harbour at dawn, and those who had come to see it stayed with the pilots until noon."
+
 
 class PageSource(FileSource):
     """Files of HTML.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Literal, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import pyarrow as pa
 from pydantic import Field, field_validator
@@ -24,6 +25,27 @@ REQUESTS = 16  # at once, to look into remote files while the plan is made
 T = TypeVar("T")
 
 
+FILES = "{files}"  # in the parameters of an example: the directory of its files
+
+
+class Example(NamedTuple):
+    """Files and the documents that a source reads from them; `windtunnel check source NAME` runs it.
+
+    files: name -> content, or a function that writes the path it is given. texts: of the documents in order; None:
+    not compared. params: beside the primary one, which is the directory of the files unless it is given.
+    """
+
+    files: Mapping[str, str | bytes | Callable[[Path], Any]]
+    texts: tuple[str, ...] | None
+    unreadable: Mapping[str, int] = {}  # reason code -> number
+    params: Mapping[str, Any] = {}
+
+    @property
+    def shown(self) -> str:
+        """The names of the files and the parameters."""
+        return f"{', '.join(self.files) or 'no file'}{f' with {dict(self.params)}' if self.params else ''}"
+
+
 class Source(Plugin):
     """Text from outside.
 
@@ -31,6 +53,8 @@ class Source(Plugin):
     raises InputError or RecipeError when there is nothing to read. `read(part)` runs in a worker and yields record
     batches of DOCUMENT, at most about 16 MB of text each, and an Unreadable for whatever could not be read.
     """
+
+    examples: ClassVar[tuple[Example, ...]] = ()
 
     def parts(self) -> list[dict[str, Any]]:
         raise NotImplementedError
@@ -65,6 +89,11 @@ class FileSource(Source):
         for place in [path] if isinstance(path, str) else path:
             checked(place)
         return path
+
+    @classmethod
+    def facts(cls) -> dict[str, Any]:
+        """Return the file endings that are read from a directory; those of compressed files are read too."""
+        return {"endings": list(cls.suffixes)}
 
     def files(self) -> list[File]:
         """Return the files in name order; raises InputError for a missing path and for an empty directory."""

@@ -12,7 +12,7 @@ from windtunnel.pipelines.readers.batches import BATCH_ROWS, Unreadable
 from windtunnel.pipelines.readers.columns import documents, wanted
 from windtunnel.pipelines.readers.paths import Fingerprint
 from windtunnel.pipelines.remote.files import File, RemoteFile
-from windtunnel.pipelines.sources._source import RecordSource, for_each
+from windtunnel.pipelines.sources._source import Example, RecordSource, for_each
 from windtunnel.schemas.errors import InputError
 
 
@@ -24,6 +24,9 @@ class Arrow(RecordSource):
 
     version: ClassVar[int] = 2
     suffixes: ClassVar[tuple[str, ...]] = (".arrow", ".feather", ".ipc")
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example({"a.arrow": lambda path: _write(path, {"text": ["One.", None]})}, ("One.",), {"no_text": 1}),
+    )
 
     def parts(self) -> list[dict[str, Any]]:
         return for_each(self.files(), self._checked)
@@ -48,6 +51,12 @@ class Arrow(RecordSource):
                         yield from documents(slim.slice(start, BATCH_ROWS), fields, f"{path.name}:{number}", start)
             except (OSError, pa.ArrowException) as error:
                 yield Unreadable(fields.origin, f"{path.name}:{number + 1}", "broken_arrow", str(error)[:300])
+
+
+def _write(path: Path, columns: dict[str, Any]) -> None:
+    table = pa.table(columns)
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table)
 
 
 @contextmanager

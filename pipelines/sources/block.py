@@ -15,7 +15,7 @@ from windtunnel.pipelines.readers.batches import Unreadable, batches
 from windtunnel.pipelines.readers.fields import Fields
 from windtunnel.pipelines.readers.paths import Fingerprint, origin_of
 from windtunnel.pipelines.recipe.datatrove_block import Call, Kind, Lost, build, kind_of, parse, read_with
-from windtunnel.pipelines.sources._source import DOCUMENT_BYTES, Source
+from windtunnel.pipelines.sources._source import DOCUMENT_BYTES, FILES, Example, Source
 from windtunnel.schemas.errors import InputError, RecipeError, WindtunnelError
 
 SILENT = {"WarcReader": "warc"}  # readers that pass over what they cannot decode without a word, and ours instead
@@ -34,6 +34,14 @@ class Block(Source):
     """
 
     primary: ClassVar[str | None] = "call"
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(
+            {"a.jsonl": '{"text": "One."}\nno JSON\n'},
+            ("One.",),
+            {"reader_warning": 1},
+            {"call": f"datatrove.pipeline.readers.JsonlReader('{FILES}')"},
+        ),
+    )
     call: str
     name: str | None = None
     max_document_bytes: int = Field(default=DOCUMENT_BYTES, gt=0)

@@ -15,7 +15,7 @@ from windtunnel.pipelines.readers.fields import Fields
 from windtunnel.pipelines.readers.paths import Fingerprint
 from windtunnel.pipelines.readers.streams import BrokenStream, chunks, lines, utf8_chunks
 from windtunnel.pipelines.remote.files import File
-from windtunnel.pipelines.sources._source import DecodedSource, RecordSource, for_each
+from windtunnel.pipelines.sources._source import DecodedSource, Example, RecordSource, for_each
 from windtunnel.schemas.errors import InputError
 
 _ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, as "surrogateescape" keeps them
@@ -29,6 +29,12 @@ class Csv(RecordSource, DecodedSource):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv")
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(
+            {"a.csv": 'text,url\n"One, in\ntwo lines.",\nTwo.\n'}, ("One, in\ntwo lines.",), {"wrong_field_count": 1}
+        ),
+        Example({"a.tsv": "One.\tx\n"}, ("One.",), params={"columns": ["text", "other"]}),
+    )
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
     columns: tuple[str, ...] = ()
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from windtunnel.pipelines.readers.batches import Unreadable
 from windtunnel.pipelines.readers.columns import documents, wanted
 from windtunnel.pipelines.readers.paths import listing_digest
-from windtunnel.pipelines.sources._source import RecordSource
+from windtunnel.pipelines.sources._source import Example, RecordSource
 from windtunnel.schemas.errors import InputError, nearest
 
 _ROWS = 128  # at a time: rows of a hub data set have no known size
@@ -25,6 +25,9 @@ class Hf(RecordSource):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".jsonl", ".json", ".arrow", ".csv", ".txt")
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example({"a.jsonl": '{"text": "One."}\n{"text": ""}\n'}, ("One.",), {"empty_text": 1}),
+    )
     path: str
     config: str | None = None
     split: str = "train"

@@ -14,13 +14,18 @@ from windtunnel.pipelines.readers.paths import shown
 from windtunnel.pipelines.readers.streams import BrokenStream, chunks
 from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.sources._file_groups import GroupedSource
-from windtunnel.pipelines.sources._page_source import PageSource
+from windtunnel.pipelines.sources._page_source import PROSE, PageSource
+from windtunnel.pipelines.sources._source import Example
 
 
 class Html(PageSource, GroupedSource):
     """One document a file; the file's path is in `meta`. Compressed files are read as what they hold."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".html", ".htm", ".xhtml")
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example({"a.html": f"<nav>Home</nav><article><p>{PROSE}</p></article>"}, (PROSE,)),
+        Example({"a.html": "<script>1</script>"}, (), {"no_main_text": 1}),
+    )
     max_document_bytes: int = Field(default=16 << 20, gt=0)
 
     def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:

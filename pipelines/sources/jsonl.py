@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ from windtunnel.pipelines.readers.fields import Fields
 from windtunnel.pipelines.readers.paths import Fingerprint
 from windtunnel.pipelines.readers.streams import BrokenStream, Line, chunks, compression, lines, utf8_chunks
 from windtunnel.pipelines.remote.files import File
-from windtunnel.pipelines.sources._source import SPLIT_BYTES, DecodedSource, RecordSource, for_each
+from windtunnel.pipelines.sources._source import SPLIT_BYTES, DecodedSource, Example, RecordSource, for_each
 
 _PEEK_LINES = 100
 
@@ -27,6 +28,13 @@ class Jsonl(RecordSource, DecodedSource):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson", ".json")
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example(
+            {"a.jsonl": '{"text": "One."}\n\nno JSON\n{"text": ""}\n'}, ("One.",), {"empty_text": 1, "invalid_json": 1}
+        ),
+        Example({"a.jsonl": '{"body": "One."}\n'}, ("One.",), params={"text": "body"}),
+        Example({"a.jsonl.gz": gzip.compress(b'{"text": "One."}\n')}, ("One.",)),
+    )
 
     def parts(self) -> list[dict[str, Any]]:
         files = self.files()

@@ -12,8 +12,10 @@ from windtunnel.pipelines.readers.batches import BATCH_BYTES, BATCH_ROWS, Unread
 from windtunnel.pipelines.readers.columns import documents, open_parquet, wanted
 from windtunnel.pipelines.readers.paths import Fingerprint
 from windtunnel.pipelines.remote.files import File, seekable
-from windtunnel.pipelines.sources._source import SPLIT_BYTES, RecordSource, for_each
+from windtunnel.pipelines.sources._source import SPLIT_BYTES, Example, RecordSource, for_each
 from windtunnel.schemas.errors import InputError
+
+EXAMPLE = {"text": ["One.", None]}
 
 
 class Parquet(RecordSource):
@@ -24,6 +26,10 @@ class Parquet(RecordSource):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".parquet",)
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example({"a.parquet": lambda path: pq.write_table(pa.table(EXAMPLE), path)}, ("One.",), {"no_text": 1}),
+        Example({"a.parquet": "no Parquet"}, (), {"broken_parquet": 1}, {"broken": "count"}),
+    )
     broken: Literal["stop", "count"] = "stop"
 
     def parts(self) -> list[dict[str, Any]]:

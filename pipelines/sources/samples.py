@@ -10,13 +10,14 @@ from pydantic import field_validator
 
 from windtunnel.pipelines.readers.batches import Unreadable, batches
 from windtunnel.pipelines.samples import sample_set as samples
-from windtunnel.pipelines.sources._source import Source
+from windtunnel.pipelines.sources._source import Example, Source
 
 
 class Samples(Source):
     """Documents of sample sets; `windtunnel samples` lists them. lang: read only these languages of them."""
 
     primary: ClassVar[str | None] = "names"
+    examples: ClassVar[tuple[Example, ...]] = (Example({}, None, params={"names": "code"}),)
     names: tuple[str, ...]
     lang: tuple[str, ...] = ()
 

@@ -12,13 +12,18 @@ from windtunnel.pipelines.readers.paths import shown
 from windtunnel.pipelines.readers.streams import BrokenStream, chunks, utf8_chunks
 from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.sources._file_groups import GroupedSource
-from windtunnel.pipelines.sources._source import DecodedSource
+from windtunnel.pipelines.sources._source import DecodedSource, Example
 
 
 class Text(GroupedSource, DecodedSource):
     """One document a file; the file's path is in `meta`. Compressed files are read as what they hold."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".text", ".md", ".rst")
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example({"a.txt": "One.\nTwo.", "b.md": "Three.", "c.txt": b""}, ("One.\nTwo.", "Three."), {"empty_text": 1}),
+        Example({"a.txt": b"caf\xe9"}, (), {"invalid_utf8": 1}),
+        Example({"a.txt": b"caf\xe9"}, ("caf\u00e9",), params={"encoding": "cp1252"}),
+    )
 
     def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
         return batches(self._row(path) for path in self.group(part))

@@ -17,7 +17,7 @@ from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.samples.pages import page_set, warc_file
 from windtunnel.pipelines.samples.sample_set import describe
 from windtunnel.pipelines.sources._page_source import PageSource
-from windtunnel.pipelines.sources._source import for_each
+from windtunnel.pipelines.sources._source import Example, for_each
 from windtunnel.schemas.errors import InputError
 
 _HEADER_END = re.compile(rb"\n\r?\n")
@@ -26,6 +26,14 @@ _NO_PAGES = ("warcinfo", "request", "metadata", "revisit", "continuation")  # th
 _SAMPLE = "sample:"
 _HTML = ("text/html", "application/xhtml+xml")
 _HEADERS_BYTES = 1 << 20  # beside the page itself: WARC and HTTP headers
+
+
+def _record(page: str, status: str = "200 OK") -> str:
+    body = f"HTTP/1.1 {status}\r\nContent-Type: text/html\r\n\r\n{page}"
+    head = (
+        "WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: https://example.org/\r\nContent-Type: application/http\r\n"
+    )
+    return f"{head}Content-Length: {len(body.encode())}\r\n\r\n{body}\r\n\r\n"
 
 
 class Warc(PageSource):
@@ -39,6 +47,10 @@ class Warc(PageSource):
 
     version: ClassVar[int] = 2
     suffixes: ClassVar[tuple[str, ...]] = (".warc", ".wet")
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example({"a.warc": _record(f"<article><p>{PROSE}</p></article>")}, (PROSE,)),
+        Example({"a.warc": _record("<p>none</p>", "404 Not Found")}, (), {"http_status": 1}),
+    )
     max_document_bytes: int = Field(default=16 << 20, gt=0)
 
     def parts(self) -> list[dict[str, Any]]:

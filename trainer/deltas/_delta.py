@@ -9,8 +9,9 @@ Modules of this folder import torch and peft inside functions, so that recipes a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from windtunnel.schemas.artifact import canonical_json, write_text, writing
 from windtunnel.schemas.errors import InputError
@@ -28,6 +29,13 @@ class Delta(Plugin, ABC):
 
     mergeable: ClassVar[bool] = True  # False: `merge` raises, and the export is the base plus the delta's own files
     shares_bins: ClassVar[bool] = True  # False: learnt positions stand before the text, so rows cannot be packed
+    trains: ClassVar[Literal["added", "chosen", "all"]] = "added"  # weights of its own, some of the base's, or all
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)  # parameters that `windtunnel check delta NAME` tries
+
+    @classmethod
+    def facts(cls) -> dict[str, Any]:
+        """Return which weights train, whether it merges into the base's, and whether rows can be packed."""
+        return {"trains": cls.trains, "mergeable": cls.mergeable, "shares_bins": cls.shares_bins}
 
     @abstractmethod
     def apply(self, model: PreTrainedModel) -> PreTrainedModel:

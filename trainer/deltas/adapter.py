@@ -17,6 +17,11 @@ class Adapter(Delta):
 
     mergeable: ClassVar = False  # the bottleneck is not linear
 
+    examples: ClassVar = (
+        {"width": 4},
+        {"width": 4, "places": "houlsby"},
+    )
+
     width: int = Field(16, ge=1)
     places: Literal["houlsby", "pfeiffer"] = "pfeiffer"
     activation: Literal["gelu", "relu", "silu"] = "gelu"

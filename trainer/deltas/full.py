@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from windtunnel.trainer.deltas._delta import Delta
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 class Full(Delta):
     """The whole model trains; what `delta:` means when it is left out, with a name of its own for comparisons."""
+
+    trains: ClassVar = "all"
 
     def apply(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with all weights trainable."""

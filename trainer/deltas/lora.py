@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 class Lora(PeftDelta):
     """Low-rank differences to linear layers; vLLM serves the saved adapter as well as the merged model."""
+
+    examples: ClassVar = (
+        {"rank": 4},
+        {"rank": 2, "dora": True},
+    )
 
     rank: int = Field(8, ge=1)
     alpha: float | None = Field(None, gt=0)  # None: twice the rank, so that its scale does not move with it

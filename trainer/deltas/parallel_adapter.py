@@ -17,6 +17,8 @@ class ParallelAdapter(Delta):
 
     mergeable: ClassVar = False
 
+    examples: ClassVar = ({"width": 4},)
+
     width: int = Field(16, ge=1)
     scale: float = Field(4.0, gt=0)  # the paper's value for the feed-forward part
     activation: Literal["gelu", "relu", "silu"] = "relu"

@@ -19,6 +19,8 @@ class Prefix(PeftDelta):
     mergeable: ClassVar = False
     shares_bins: ClassVar = False
 
+    examples: ClassVar = ({"length": 3},)
+
     length: int = Field(16, ge=1)
     projection: bool = False  # learn them through a two-layer network, as the paper does for stability
 

@@ -19,6 +19,8 @@ class Prompt(PeftDelta):
     mergeable: ClassVar = False
     shares_bins: ClassVar = False
 
+    examples: ClassVar = ({"length": 3},)
+
     length: int = Field(16, ge=1)
 
     def config(self, model: PreTrainedModel) -> PeftConfig:

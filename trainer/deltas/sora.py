@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ class Sora(Delta):
     The threshold is that of the proximal operator itself, not times the learning rate, and the operator is the true
     one, sign(g) max(|g| - threshold, 0). Saved as a LoRA adapter with the gates folded into A, which vLLM serves.
     """
+
+    examples: ClassVar = ({"rank": 4},)
 
     rank: int = Field(8, ge=1)
     alpha: float | None = Field(None, gt=0)  # None: twice the rank

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,16 @@ RIDGES = np.logspace(-6, 1, 15)  # candidates, relative to a run's weight in the
 
 class LawForm(Plugin, ABC):
     """A form that can be fitted to runs; everything that it selects on the way, it selects from those runs alone."""
+
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)  # parameters that `windtunnel check law NAME` tries
+
+    @classmethod
+    def planted(cls, weights: np.ndarray) -> np.ndarray:
+        """Return a target [mixes] of this form for weights [mixes, 3], which the check fits; a linear one by default.
+
+        It must lie above zero.
+        """
+        return 3 + weights @ np.array([-0.5, 1.0, 0.2])
 
     @abstractmethod
     def fit(self, weights: np.ndarray, target: np.ndarray, near: Predict | None = None) -> Predict:

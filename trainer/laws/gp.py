@@ -23,6 +23,11 @@ SEARCH_AGAIN = 128  # runs; above it a fit of almost the same runs keeps the sca
 class GaussianProcess(LawForm):
     """A smooth surface with noise; far from all runs it goes back to the trend."""
 
+    @classmethod
+    def planted(cls, weights: np.ndarray) -> np.ndarray:
+        """Return a smooth surface with a minimum."""
+        return 2 + 3 * np.square(weights - np.array([0.4, 0.4, 0.2])).sum(axis=1)
+
     def fit(self, weights: np.ndarray, target: np.ndarray, near: Predict | None = None) -> Predict:
         """Return the fit."""
         level, scale = float(target.mean()), float(target.std()) or 1.0

@@ -12,6 +12,11 @@ from windtunnel.trainer.laws.exponential import above
 class LogLinear(LawForm):
     """An exponential law that tends to zero; needs a target above zero."""
 
+    @classmethod
+    def planted(cls, weights: np.ndarray) -> np.ndarray:
+        """Return exponentials that tend to zero."""
+        return np.exp(weights @ np.array([-0.5, 1.5, 0.3]))
+
     def fit(self, weights: np.ndarray, target: np.ndarray, near: Predict | None = None) -> Predict:
         """Return the fit; InputError for a target that is not above zero."""
         if target.min() <= 0:

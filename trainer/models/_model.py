@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 class Model(Plugin, ABC):
     """An architecture with its sizes: one file in trainer/models."""
+
+    from_files: ClassVar[bool] = False  # True: the weights come from the `start` input, and `build` raises
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()  # small sizes that `windtunnel check model NAME` builds
 
     context: int = Field(256, ge=8)  # positions
 

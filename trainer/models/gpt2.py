@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 class GPT2(Model):
     """GPT-2 sizes; embeddings are tied, dropout is off (a data set seen once needs none)."""
+
+    examples: ClassVar = ({"width": 16, "layers": 2, "heads": 2, "context": 32},)
 
     width: int = Field(96, ge=8)
     layers: int = Field(3, ge=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 class Llama(Model):
     """Llama sizes; `ff` defaults to 8/3 of the width, rounded up to a multiple of 32."""
+
+    examples: ClassVar = ({"width": 16, "layers": 2, "heads": 2, "kv_heads": 1, "tied": False},)
 
     width: int = Field(96, ge=8)
     layers: int = Field(3, ge=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 class Mixtral(Model):
     """Mixtral sizes; `ff` is the width of one expert and defaults to 8/3 of the width, rounded up to 32."""
+
+    examples: ClassVar = ({"width": 16, "layers": 2, "heads": 2, "experts": 4},)
 
     width: int = Field(96, ge=8)
     layers: int = Field(3, ge=1)

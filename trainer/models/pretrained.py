@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 class Pretrained(Model):
     """`context` is the longest sequence to train on, in tokens; it must not exceed the model's own."""
+
+    from_files: ClassVar[bool] = True
 
     context: int = Field(1024, ge=8)
 

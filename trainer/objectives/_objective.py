@@ -86,6 +86,12 @@ class Objective(Plugin, ABC):
     kind: ClassVar[Literal["tokens", "conversations", "preferences"]] = "tokens"  # what it learns from
     scores: ClassVar[bool] = True  # False: its model says nothing of how likely the held-out rows are
     dropout: ClassVar[bool] = True  # False: a loaded model's dropout is off while it trains on this
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)  # parameters that `windtunnel check objective NAME` tries
+
+    @classmethod
+    def facts(cls) -> dict[str, Any]:
+        """Return what it learns from, and whether its model gives held-out rows a probability."""
+        return {"learns_from": cls.kind, "scores": cls.scores}
 
     lr: float = Field(1e-3, gt=0)  # peak learning rate; the schedule scales it
     batch_tokens: int = Field(4096, gt=0)  # tokens of one optimiser step

@@ -28,6 +28,13 @@ class Dpo(ChatObjective):
     kind: ClassVar = "preferences"
     dropout: ClassVar[bool] = False  # a policy with noise cannot be held against a reference without
 
+    examples: ClassVar = (
+        {},
+        {"form": "ipo", "beta": 0.2},
+        {"form": "hinge"},
+        {"form": "robust", "label_smoothing": 0.1},
+    )
+
     lr: float = Field(5e-7, gt=0)
     beta: float = Field(0.1, gt=0)  # strength of the pull to the reference; IPO's tau
     form: Literal["sigmoid", "robust", "hinge", "ipo"] = "sigmoid"

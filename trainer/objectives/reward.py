@@ -27,6 +27,8 @@ class Reward(ChatObjective):
     scores: ClassVar[bool] = False
     dropout: ClassVar[bool] = False  # both answers' rewards would differ by the noise alone
 
+    examples: ClassVar = ({"margin": 0.2, "centering": 0.01},)
+
     lr: float = Field(1e-5, gt=0)
     margin: float = Field(0.0, ge=0)  # asked distance per point of difference between the two ratings
     centering: float = Field(0.0, ge=0)  # weight of the squared sum of both rewards; 0.01 keeps them around zero

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 from windtunnel.schemas.plugin import Plugin
 
 
+class Example(NamedTuple):
+    """Parameters and the factors of all steps; `windtunnel check schedule NAME` runs it."""
+
+    params: Mapping[str, Any]
+    factors: tuple[float, ...]
+
+
 class Schedule(Plugin, ABC):
     """A shape between 0 and 1 that multiplies the objective's peak learning rate."""
+
+    examples: ClassVar[tuple[Example, ...]] = ()
 
     @abstractmethod
     def scale(self, step: int, steps: int) -> float:

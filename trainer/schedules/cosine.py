@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from pydantic import Field
 
-from windtunnel.trainer.schedules._schedule import Schedule
+from windtunnel.trainer.schedules._schedule import Example, Schedule
 
 
 class Cosine(Schedule):
     """Linear warm-up, then half a cosine down to `floor`."""
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example({"warmup": 0.4, "floor": 0.2}, (0.5, 1, 0.9464, 0.6, 0.2536)),
+        Example({"warmup": 0, "floor": 0}, (0.8536, 0.1464)),
+    )
 
     warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps
     floor: float = Field(0.1, ge=0, le=1)

@@ -7,15 +7,21 @@ serve several budgets.
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from windtunnel.trainer.schedules._schedule import Schedule
+from windtunnel.trainer.schedules._schedule import Example, Schedule
 
 
 class WarmupStableDecay(Schedule):
     """Linear warm-up, constant, then a decay that ends at `floor`."""
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example({"warmup": 0.4, "decay": 0.4}, (0.5, 1, 1, 0.75, 0.25)),
+        Example({"warmup": 0, "decay": 1, "floor": 0.2, "shape": "sqrt"}, (0.6, 0.3072)),
+        Example({"warmup": 0, "decay": 1, "shape": "cosine"}, (0.8536, 0.1464)),
+    )
 
     warmup: float = Field(0.05, ge=0, le=1)  # share of the steps
     decay: float = Field(0.2, ge=0, le=1)  # share of the steps

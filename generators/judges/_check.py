@@ -1,0 +1,50 @@
+"""Checks a judge by its examples: pairs in, winners out; a judge that asks a model gets scripted answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from windtunnel.generators.client.completion import Completion
+from windtunnel.generators.judges._judge import Example, Judge
+from windtunnel.generators.judges._model_judge import ModelJudge
+from windtunnel.schemas.finding import Finding, differs, finding
+
+
+def check(cls: type[Judge]) -> Iterator[Finding]:
+    """Yield the outcome of every example."""
+    if not cls.examples:
+        yield Finding("examples", "no example of a pair and its winner")
+    for example in cls.examples:
+        yield finding(f"{example.winner} wins {example.shown}", lambda e=example: _judged(cls, e), example.needs)
+
+
+def _judged(cls: type[Judge], example: Example) -> str | None:
+    judge = _scripted(cls, example)(**example.params)
+    if judge.verdicts([]):
+        return "verdicts on no pairs"
+    verdicts = judge.verdicts([example.pair, example.pair])
+    if len(verdicts) != 2 or verdicts[0] != verdicts[1]:
+        return f"two equal pairs get {verdicts}"
+    verdict = verdicts[0]
+    if verdict.error:
+        return f"no verdict: {verdict.error} {verdict.detail}"
+    if not (0 <= verdict.ab <= 1 and 0 <= verdict.ba <= 1):
+        return f"a probability lies outside of 0 and 1: {verdict}"
+    return differs(example.winner, verdict.winner)
+
+
+def _scripted(cls: type[Judge], example: Example) -> type[Judge]:
+    """Return the class; of one that asks a model, a subclass that is answered by the example's replies in turn."""
+    if not issubclass(cls, ModelJudge):
+        return cls
+
+    def ask(
+        self: ModelJudge, prompts: Sequence[str], labels: Sequence[str]
+    ) -> list[tuple[dict[str, float] | None, Completion]]:
+        replies = [example.replies[k % len(example.replies)] for k in range(len(prompts))]
+        for reply in replies:
+            if set(reply) - set(labels):
+                raise ValueError(f"a reply of the example has other labels than {', '.join(labels)}: {dict(reply)}")
+        return [(dict(reply), Completion("", "stop")) for reply in replies]
+
+    return type(cls.__name__, (cls,), {"ask": ask, "__module__": cls.__module__})

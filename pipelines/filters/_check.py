@@ -1,0 +1,47 @@
+"""Checks a rule by its examples: `keeps` and `drops`, with the reason of every drop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from windtunnel.pipelines.filters._chain import chain, judge
+from windtunnel.pipelines.filters._rule import Example, Rule
+from windtunnel.schemas.finding import Finding, differs, finding
+from windtunnel.schemas.plugin import label
+
+
+def check(cls: type[Rule]) -> Iterator[Finding]:
+    """Yield the outcome of every example; a rule shows what it keeps and, unless it rewrites text, what it drops."""
+    if not cls.keeps:
+        yield Finding("keeps", "no example of a document that it keeps")
+    for example in cls.keeps:
+        yield finding(f"keeps {example.shown}", lambda example=example: _kept(cls, example), example.needs)
+    edits = any(cls(**example.params).edits for example in cls.keeps if not example.needs)
+    if not cls.drops and not edits:
+        yield Finding("drops", "no example of a document that it drops")
+    for example in cls.drops:
+        what = f"drops {example.shown} for {example.reason!r}"
+        yield finding(what, lambda example=example: _dropped(cls, example), example.needs)
+
+
+def _kept(cls: type[Rule], example: Example) -> str | None:
+    reason, text = _judged(cls, example)
+    if reason is not None:
+        return f"dropped for {reason!r}"
+    return None if example.becomes is None else differs(example.becomes, text)
+
+
+def _dropped(cls: type[Rule], example: Example) -> str | None:
+    reason, _ = _judged(cls, example)
+    return "kept" if reason is None else differs(f"{label(cls)}.{example.reason}", reason)
+
+
+def _judged(cls: type[Rule], example: Example) -> tuple[str | None, str]:
+    """Return (reason or None, the text afterwards) of one document."""
+    batch = pa.record_batch(
+        {"text": pa.array([example.text], pa.large_string()), "url": pa.array([example.url], pa.string())}
+    )
+    outcome = judge(batch, chain([cls(**example.params)]))
+    return outcome.reasons.to_list()[0], outcome.batch.column("text").to_pylist()[0]

@@ -1,0 +1,60 @@
+"""Checks a task: `gives` gives an item and `gives_none` none, whatever else there is, and the right answer is right."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from windtunnel.schemas.finding import Finding, finding
+from windtunnel.trainer.tasks._task import Item, Task, Text
+
+OTHERS = [Text(f"o{k}", f"The Thing {k} is a made thing of the kind {k}. It exists.") for k in range(5)]
+WRONG = ("", "7777777 I do not know")
+DRAWS = 8
+
+
+def check(cls: type[Task]) -> Iterator[Finding]:
+    """Yield the outcome of the examples and of what holds for every task."""
+    gives = getattr(cls, "gives", None)
+    if gives is None:
+        yield Finding("gives", "no example of a text that gives an item: set `gives`")
+        return
+    yield finding(f"an item from {gives!r}", lambda: _items(cls()))
+    yield finding(f"none from {cls.gives_none!r}", lambda: _none(cls()))
+    yield finding("items depend on the documents and the seed alone", lambda: _order(cls))
+
+
+def _item(task: Task, text: str, seed: int) -> Item | None:
+    return task.item([Text("a", text), *OTHERS], random.Random(seed))
+
+
+def _items(task: Task) -> str | None:
+    for seed in range(DRAWS):
+        item = _item(task, task.gives, seed)
+        if item is None:
+            return f"no item with the random seed {seed}"
+        if item != _item(task, task.gives, seed):
+            return "two items of one text and one random seed differ"
+        if item.id != "a" or not item.answer.strip():
+            return f"the item must carry the id of the first text and an answer: {item}"
+        if task.score(item, item.answer) != 1:
+            return f"the right answer {item.answer!r} scores {task.score(item, item.answer)}"
+        if wrong := [reply for reply in WRONG if task.score(item, reply) != 0]:
+            return f"the reply {wrong[0]!r} to {item.prompt!r} scores {task.score(item, wrong[0])}"
+    return None
+
+
+def _none(task: Task) -> str | None:
+    found = [item for seed in range(DRAWS) if (item := _item(task, task.gives_none, seed))]
+    return f"it gives {found[0]}" if found else None
+
+
+def _order(cls: type[Task]) -> str | None:
+    documents = [Text(f"d{k}", cls.gives if k % 3 else cls.gives_none) for k in range(12)] + OTHERS
+    shuffled = random.Random(0).sample(documents, len(documents))
+    items = cls(items=4).make(documents)
+    if len(items) != 4 or len({item.id for item in items}) != 4:
+        return f"4 items were asked for, from different documents: {items}"
+    if cls(items=4).make(shuffled) != items:
+        return "the documents in another order give other items"
+    return None if cls(items=2).make(documents) == items[:2] else "fewer items are not the first of more"
