@@ -16,7 +16,7 @@ from windtunnel.pipelines.readers.warc_records import Broken, Record, records
 from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.samples.pages import page_set, warc_file
 from windtunnel.pipelines.samples.sample_set import describe
-from windtunnel.pipelines.sources._page_source import PageSource
+from windtunnel.pipelines.sources._page_source import PROSE, PageSource
 from windtunnel.pipelines.sources._source import Example, for_each
 from windtunnel.schemas.errors import InputError
 
