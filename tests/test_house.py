@@ -45,10 +45,11 @@ FLOORS = {
     "trainer.models": "schemas trainer.runtime",
     "trainer.modules": "schemas trainer.kernels trainer.runtime",
     "trainer.losses": "trainer.kernels trainer.modules",
-    "trainer.deltas": "schemas trainer.modules trainer.runtime",
+    "trainer.deltas": "schemas trainer.models trainer.modules trainer.runtime",
     "trainer.stats": "schemas trainer.laws",
     "trainer.eval": "schemas trainer.data trainer.losses trainer.models trainer.modules trainer.runtime trainer.tasks",
-    "trainer.objectives": "schemas trainer.data trainer.deltas trainer.eval trainer.losses trainer.modules",
+    "trainer.objectives": "schemas trainer.data trainer.deltas trainer.eval trainer.losses trainer.models "
+    "trainer.modules trainer.runtime",
     "trainer.loop": "schemas trainer.data trainer.deltas trainer.eval trainer.models trainer.modules "
     "trainer.objectives trainer.runtime trainer.schedules",
     "pipelines.recipe": "schemas generators.client pipelines.remote",
@@ -156,6 +157,7 @@ def test_every_import_is_absolute_and_by_the_one_name() -> None:
 
 
 def test_imports_follow_the_floors() -> None:
+    assert {module_of(file.parent / "__init__.py") for file in sources()} == set(FLOORS)
     wrong = []
     for module, targets in graph().items():
         room = room_of(module)
