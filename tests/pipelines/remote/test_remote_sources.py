@@ -131,9 +131,9 @@ def test_row_groups_are_parts_and_are_read_by_themselves(
 
 
 def test_memory_does_not_grow_with_the_file(memory: str) -> None:
-    rows = [{"text": f"{i} " + "word " * 2000} for i in range(20000)]
+    rows = [{"text": f"{i} " + "word " * 2000} for i in range(12000)]
     put(f"{memory}/a.jsonl.gz", gzip.compress(lines(rows), 1))
-    put(f"{memory}/a.parquet", parquet_bytes(rows, row_group_size=20000, compression="none", use_dictionary=False))
+    put(f"{memory}/a.parquet", parquet_bytes(rows, row_group_size=12000, compression="none", use_dictionary=False))
     for source, path in {"jsonl": f"{memory}/a.jsonl.gz", "parquet": f"{memory}/a.parquet"}.items():
         plugin = read_work({source: path}).plugin()
         (part,) = plugin.parts()
@@ -146,8 +146,8 @@ def test_memory_does_not_grow_with_the_file(memory: str) -> None:
             peak = max(peak, pa.total_allocated_bytes() - arrow)
         python = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert count == 20000
-        assert python + peak < 90 << 20, f"{source}: {python >> 20} + {peak >> 20} MB for a file of 200 MB"
+        assert count == 12000
+        assert python + peak < 90 << 20, f"{source}: {python >> 20} + {peak >> 20} MB for a file of 120 MB"
 
 
 def test_a_plan_changes_with_the_file_and_only_with_it(bucket: str, memory: str) -> None:
