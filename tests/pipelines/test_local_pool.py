@@ -59,6 +59,9 @@ class Pair(Work):
             print(f"shard {rank} prints this", flush=True)
             if rank == 0 and (marks / "idle").exists():
                 subprocess.Popen(["sh", "-c", f"sleep 0.5; touch {marks}/killed; kill -9 {os.getpid()}"])
+            if rank == 1 and (marks / "crash").exists():
+                os.write(2, b"a C library gives up\n")
+                os.abort()
             while rank == 1 and (marks / "broken").exists():
                 if (marks / "forkserver").exists() and len(list(out.glob("counts/*"))) == 1:
                     (marks / "killed").touch()
@@ -142,6 +145,16 @@ def test_a_worker_that_is_killed_while_it_imports(marks: Path) -> None:
     assert not list(marks.glob("ran_*"))
     resume(marks)
     assert times_run(marks) == [1, 1]
+
+
+def test_a_worker_that_crashes_is_told_with_the_end_of_its_log(marks: Path) -> None:
+    (marks / "crash").touch()
+    ended = command(marks, "pair", "2")
+    _, error = ended.communicate(timeout=60)
+    assert error.startswith("error: pair:x (shard 1): the worker process ended with exit code -6; finished shards are")
+    assert ended.returncode == 1 and "a C library gives up" in error
+    (marks / "crash").unlink()
+    resume(marks)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

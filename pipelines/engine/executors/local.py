@@ -19,11 +19,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from windtunnel.pipelines.engine.tasks.process_guard import end_with, log_to
+from windtunnel.pipelines.engine.tasks.process_guard import end_with, last_lines, log_to
 from windtunnel.pipelines.engine.tasks.task import Task, do
 from windtunnel.schemas.errors import WindtunnelError
 
 PRELOAD = ["numpy", "pyarrow.parquet", "polars", __name__]  # imported once, then forked into every worker
+WORKERS_LOG = "workers.log"
+KILLED = {-signal.SIGKILL, 255}  # exit codes; the second stands for those that a killed fork server did not tell
 TERMINATE_SECONDS = 2.0  # how long the workers of a broken pool have before they are killed
 NAMED = 3  # tasks in an error message
 
@@ -76,7 +78,7 @@ def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
     threads = max(2, (os.cpu_count() or 1) // workers)  # two: one computes while the other waits for the disk
     logs = logs.absolute()
     with bounded_pools(threads):
-        _start_fork_server(logs / "workers.log")
+        _start_fork_server(logs / WORKERS_LOG)
     context = multiprocessing.get_context("forkserver")
     _run_pool(context, _Stage(tasks, logs, threads, context.RawArray("i", len(tasks))), processes)
 
@@ -106,8 +108,11 @@ def _run_pool(context: ForkServerContext, stage: _Stage, processes: int) -> None
     guard, run_end = context.Pipe(duplex=False)  # closed by the kernel when this process is killed
     pool = ProcessPoolExecutor(processes, context, _begin, (stage, guard))
     try:
-        futures = [pool.submit(_work, place) for place in range(len(stage.tasks))]
-        workers.update(set(multiprocessing.active_children()) - others)
+        futures = []
+        for place in range(len(stage.tasks)):
+            futures.append(pool.submit(_work, place))
+            if len(workers) < processes:
+                workers.update(set(multiprocessing.active_children()) - others)
         for future in as_completed(futures):
             future.result()
     except (BrokenProcessPool, EOFError, ConnectionError):  # the last two: the fork server was killed
@@ -130,16 +135,21 @@ def _killed(stage: _Stage, workers: Iterable[BaseProcess]) -> str:
 
     It names the tasks of the workers that ended otherwise; where they had none, those at work, or those not yet begun.
     """
-    killed = {worker.pid for worker in workers if worker.exitcode != -signal.SIGTERM}
+    codes = {worker.pid: worker.exitcode for worker in workers if worker.exitcode != -signal.SIGTERM}
     at_work = [(task, pid) for task, pid in zip(stage.tasks, stage.at_work, strict=True) if pid]
-    tasks = [task for task, pid in at_work if pid in killed] or [task for task, _ in at_work]
+    tasks = [task for task, pid in at_work if pid in codes] or [task for task, _ in at_work]
+    log = stage.logs / (tasks[0].log_name if tasks else WORKERS_LOG)
     tasks = tasks or [task for task in stage.tasks if not task.ended]
     names = ", ".join(f"{task.step} (shard {task.rank})" for task in tasks[:NAMED])
     more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
-    return (
-        f"{names}{more}: the worker process was killed from outside, mostly for want of memory; "
-        "run again with fewer --workers; finished shards are kept"
-    )
+    if crashes := set(codes.values()) - KILLED:
+        end = f"ended with exit code {crashes.pop()}; finished shards are kept; its log: {log}{last_lines(log)}"
+    else:
+        end = (
+            "was killed from outside, mostly for want of memory; run again with fewer --workers; "
+            "finished shards are kept"
+        )
+    return f"{names}{more}: the worker process {end}"
 
 
 def _begin(stage: _Stage, guard: connection.Connection) -> None:

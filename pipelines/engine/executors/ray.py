@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from windtunnel.pipelines.engine.tasks.remote_worker import RemoteTask, last_lines, run_in_child, write_lost
+from windtunnel.pipelines.engine.tasks.process_guard import last_lines
+from windtunnel.pipelines.engine.tasks.remote_worker import RemoteTask, run_in_child, write_lost
 from windtunnel.pipelines.engine.tasks.task import Task
 from windtunnel.schemas.errors import WindtunnelError
 

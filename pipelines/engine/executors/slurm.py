@@ -20,6 +20,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from windtunnel.pipelines.engine.tasks import remote_worker
+from windtunnel.pipelines.engine.tasks.process_guard import last_lines
 from windtunnel.pipelines.engine.tasks.task import Task
 from windtunnel.schemas.errors import WindtunnelError
 
@@ -136,7 +137,7 @@ def _report_lost(tasks: Sequence[Task], name: str, logs: Path, arrays: list[str]
         state = states.get(job, "an unknown state")
         log = logs / f"{job}.out"
         message = f"Slurm ended the job in {state} without a result{ADVICE.get(state, '')}; its log: {log}"
-        remote_worker.write_lost(task, message + remote_worker.last_lines(log))
+        remote_worker.write_lost(task, message + last_lines(log))
 
 
 def _submit(script: str) -> str:

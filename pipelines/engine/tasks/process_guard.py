@@ -1,4 +1,4 @@
-"""What ties the processes of a run to the run: when it is killed they end too, and none of them keeps its lock."""
+"""What ties the processes of a run to the run: when it is killed they end too, none keeps its lock, all have logs."""
 
 from __future__ import annotations
 
@@ -90,3 +90,14 @@ def log_to(file: Path) -> None:
         with open(file, "ab") as log:
             for output in {1, 2, sys.stdout.fileno(), sys.stderr.fileno()}:
                 os.dup2(log.fileno(), output)
+
+
+def last_lines(log: Path, lines: int = 5) -> str:
+    """Return the end of a log file, indented; empty when there is none."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            ending = file.read().decode("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return ""
+    return "".join(f"\n    {line}" for line in ending[-lines:])

@@ -76,17 +76,6 @@ def write_lost(task: Task, message: str) -> None:
     write_text(task.error_file, json.dumps({"error": "TaskLost", "message": message, "exit_code": 1}, indent=1))
 
 
-def last_lines(log: Path, lines: int = 5) -> str:
-    """Return the end of a log file, indented; empty when there is none."""
-    try:
-        with open(log, "rb") as file:
-            file.seek(max(0, log.stat().st_size - 4096))
-            ending = file.read().decode("utf-8", "replace").strip().splitlines()
-    except OSError:
-        return ""
-    return "".join(f"\n    {line}" for line in ending[-lines:])
-
-
 def main(file: str, place: int) -> None:
     """Run the task on line `place`, from 0 on, of a file of `write_tasks`."""
     with open(file, encoding="utf-8") as lines:
