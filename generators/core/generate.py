@@ -40,19 +40,19 @@ class Generate(Work):
 
     @model_validator(mode="after")
     def _complete(self) -> Generate:
-        missing = [name for name in self.made().models() if name not in self.models]
+        missing = [name for name in self.generator().models() if name not in self.models]
         if missing:
             raise ValueError(f"no address is given for model {', '.join(map(repr, missing))}")
         return self
 
-    def made(self) -> Generator:
+    def generator(self) -> Generator:
         """Return the kind with its parameters checked, settled for the models it asks."""
         kind = plugin.make(Generator, self.kind)
         return kind.on({name for name, served in self.models.items() if served.raw})
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the rows: the kind with its prompts and seed files, the models, the licences."""
-        kind = self.made()
+        kind = self.generator()
         models = {name: self.models[name] for name in kind.models()}
         known = {name: served.licence for name, served in models.items() if served.licence}
         return {
@@ -65,11 +65,11 @@ class Generate(Work):
 
     def plugins(self) -> list[Generator]:
         """Return the generator."""
-        return [self.made()]
+        return [self.generator()]
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         """Return the number of tasks: one for a sequential kind, else one per `rows_per_shard` rows."""
-        kind = self.made()
+        kind = self.generator()
         if kind.sequential:
             return 1
         tables = {role: Table.of(inputs[role]) for role in kind.reads if role in inputs}
@@ -82,7 +82,7 @@ class Generate(Work):
         """
         from windtunnel.generators.client.client import Client
 
-        models = {name: self.models[name] for name in self.made().models()}
+        models = {name: self.models[name] for name in self.generator().models()}
         store = Path(self.completions) if self.completions else None
         if not models:
             return self.make(inputs, out, rank, None)
@@ -91,7 +91,7 @@ class Generate(Work):
 
     def make(self, inputs: Mapping[str, Artifact], out: Path, rank: int, client: Answers | None) -> Counts:
         """Make share `rank` of the rows with an open client; None for kinds that ask no model."""
-        kind = self.made()
+        kind = self.generator()
         name = plugin.label(kind)
         _roles(kind, name, inputs)
         materials = {role: artifact for role, artifact in inputs.items() if not role.startswith(MODEL_ROLE)}

@@ -1,7 +1,7 @@
-"""Prompts are files: one text a file, filled by Jinja2 in a sandbox, versioned by their content.
+"""Prompt files: one text per file, rendered by Jinja2 in a sandbox, versioned by their content.
 
-Values are data: they are put in as text and never read as templates, so a document that contains `{{ ... }}` stays
-what it is. A value that the file asks for and nobody gives is an error, not an empty string.
+Values are inserted as text and never parsed as templates, so a document that contains `{{ ... }}` is unchanged. A
+missing value is an error, not an empty string.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from blake3 import blake3
 
 FOLDER = Path(__file__).parents[1] / "prompts"
 VERSION_HEX_DIGITS = 12
-_INCLUDE = re.compile(r'\{% include "([\w/]+)\.j2" %\}')  # put in when read, so that the version covers it
+_INCLUDE = re.compile(r'\{% include "([\w/]+)\.j2" %\}')  # included when read, so that the version covers it
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,18 @@ class Prompt:
     def render(self, **values: Any) -> str:
         """Return the text with the values filled in, without a newline at the end.
 
-        Raises jinja2.UndefinedError when the file asks for a value that is not given.
+        Raises jinja2.UndefinedError for a missing value.
         """
         return _compiled(self.text).render(**values).rstrip("\n")
 
     def variants(self) -> tuple[str, ...]:
-        """Return the texts of a file that holds several ways of saying one thing, set apart by lines of `---`."""
+        """Return the alternative texts of a file, which are separated by lines of `---`."""
         return tuple(part.strip() for part in self.text.split("\n---\n"))
 
 
 @cache
 def load(name: str) -> Prompt:
-    """Return the prompt `folder/name`; KeyError names the prompts there are."""
+    """Return the prompt `folder/name`. Raises KeyError, with the known names, for another one."""
     path = FOLDER / f"{name}.j2"
     if name not in names():
         raise KeyError(f"no prompt file {name!r}; there is {', '.join(names())}")

@@ -120,7 +120,7 @@ class Session:
         self,
         records: Iterable[tuple[int, Record]],
         attempt: Callable[[int, Record], Chain[Outcome] | Chain[Sequence[Outcome]]],
-        wanted: Callable[[], int] | None = None,
+        missing: Callable[[], int] | None = None,
     ) -> Iterator[Outcome]:
         """Run `attempt(number, record)` for every record and yield the outcomes, with the record as their parent."""
 
@@ -129,16 +129,16 @@ class Session:
             outcomes = [result] if isinstance(result, Outcome) else result
             return [replace(outcome, parents=(record, *(outcome.parents or ()))) for outcome in outcomes]
 
-        for outcomes in self.drive((chain(*each) for each in records), wanted):
+        for outcomes in self.drive((chain(*each) for each in records), missing):
             yield from outcomes
 
     def drive(
-        self, chains: Iterable[Chain[Result]], wanted: Callable[[], int] | None = None, window: int | None = None
+        self, chains: Iterable[Chain[Result]], missing: Callable[[], int] | None = None, window: int | None = None
     ) -> Iterator[Result]:
         """Run the chains and yield their results, in the order of the chains.
 
         A chain starts only while fewer than `window` chains (default: the session's) are undecided. So chain k can
-        depend on the results up to k - window, whatever the timing. No more chains are started than `wanted()`
+        depend on the results up to k - window, whatever the timing. No more chains are started than `missing()`
         returns. A slow chain delays the delivery of later results but not their work.
         """
         waiting = iter(chains)
@@ -148,7 +148,7 @@ class Session:
         exhausted = False
         try:
             while True:
-                while not exhausted and len(running) < min(limit, wanted() if wanted else limit):
+                while not exhausted and len(running) < min(limit, missing() if missing else limit):
                     chain = next(waiting, None)
                     if chain is None:
                         exhausted = True

@@ -79,11 +79,11 @@ class Alpaca(Generator):
         pool = Pool(tasks, self.similarity, self.near_duplicate, self.words, self.ascii_start)
         bound = self.requests_at_most or max(32, 4 * self.rows // self.tasks_per_request)
 
-        def wanted() -> int:
+        def missing() -> int:
             return self.lag if session.kept < self.rows else 0
 
         requests = (self._request(session, number, tasks) for number in range(bound))
-        for entries in session.drive(requests, wanted, self.lag):
+        for entries in session.drive(requests, missing, self.lag):
             yield from (entry for entry in entries if isinstance(entry, Outcome))
             chains = []
             for task in (entry for entry in entries if not isinstance(entry, Outcome)):

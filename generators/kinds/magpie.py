@@ -77,7 +77,7 @@ class Magpie(Generator):
         most = math.ceil(self.per_category * len(share)) if self.tagger else len(share)
         numbers = range(share.start * self.draws_per_row, share.stop * self.draws_per_row)
         draws = (self._draw(session, number) for number in numbers)
-        for category, outcome in session.drive(draws, wanted=lambda: len(share) - session.kept):
+        for category, outcome in session.drive(draws, missing=lambda: len(share) - session.kept):
             if isinstance(outcome, Kept):
                 instruction = outcome.row["messages"][0]["content"]
                 near = gate.find(instruction)

@@ -67,7 +67,7 @@ class Orca(Generator):
                 return Dropped("source_full", "prompt", "", about)
             return (yield from self.attempt(session, number, record))
 
-        yield from session.each(session.records("prompts"), attempt, wanted=lambda: self.rows - session.kept)
+        yield from session.each(session.records("prompts"), attempt, missing=lambda: self.rows - session.kept)
 
     def attempt(self, session: Session, number: int, record: Record) -> Chain[Outcome]:
         """Draw explanations of a question until one agrees with the known answer."""

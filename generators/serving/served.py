@@ -1,4 +1,4 @@
-"""Where a recipe's models answer: at an address, or on a server of our own that is started for the occasion."""
+"""The models of a recipe: at an address, or on a server that is started when needed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from windtunnel.generators.client.address import without_secrets
 from windtunnel.generators.client.endpoint import Endpoint
 from windtunnel.schemas.artifact import Artifact
 
-RUN_PROCESS = "WINDTUNNEL_RUN_PROCESS"  # pid of the process that conducts the run: servers live as long as it does
-MODEL_ROLE = "model:"  # input roles that hold a model of our own begin so
+RUN_PROCESS = "WINDTUNNEL_RUN_PROCESS"  # pid of the run's main process, which owns the servers
+MODEL_ROLE = "model:"  # prefix of input roles that hold a model
 
 
 class Served(BaseModel):
     """One model: `url` of an OpenAI-compatible server, `serve` (a directory or a name of the hub) or `role` (an input).
 
-    `model` is its name on the server (default: the directory's name), `revision` tells two models of one name at a
-    foreign address apart; for models served by us it is the hash of the weights. `key_variable` names the variable
-    that holds the key; `price` is dollars per million prompt and completion tokens. `arguments` are further words of
-    vLLM's command line; a server of ours sees none of the variables `withheld` (keys of the recipe's other models).
+    `model` is its name on the server (default: the directory's name). `revision` distinguishes models of one name at a
+    `url`; for models served here it is the hash of the weights. `key_variable` names the variable that holds the key;
+    `price` is in dollars per million prompt and completion tokens; `licence` is empty where it is not known.
+    `arguments` are further arguments of vLLM; a server started here does not see the variables `withheld` (keys of
+    other models).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
@@ -55,11 +56,11 @@ class Served(BaseModel):
 
     @property
     def raw(self) -> bool:
-        """Whether raw text can be completed: vLLM can do that, an address may take nothing but chats."""
+        """Whether raw text can be completed, as by vLLM; another server may accept only chats."""
         return self.url is None or self.dialect == "vllm"
 
     def identity(self) -> list[Any]:
-        """Return what decides the answers: which model, served how, never where it happens to answer."""
+        """Return what decides the answers: the model and how it is served, not its address."""
         if self.url is not None:
             dialect = [self.dialect] if self.dialect != "openai" else []
             return [self.model, self.revision or self.url, self.context, *dialect]
@@ -75,35 +76,21 @@ class Served(BaseModel):
 
 @contextmanager
 def opened(models: Mapping[str, Served], inputs: Mapping[str, Artifact]) -> Iterator[list[Endpoint]]:
-    """Yield one endpoint per model, with servers started where they are ours to start; ends what this process owns."""
+    """Yield one endpoint per model; start the servers it needs, and end those that this process owns."""
     with ExitStack() as stack:
         yield [_endpoint(name, served, inputs, stack) for name, served in models.items()]
 
 
 def _endpoint(name: str, served: Served, inputs: Mapping[str, Artifact], stack: ExitStack) -> Endpoint:
     if served.url is not None:
-        return Endpoint(
-            served.url,
-            served.model,
-            name=name,
-            revision=served.revision,
-            key_variable=served.key_variable,
-            price=served.price,
-            dialect=served.dialect,
-        )
+        about = {key: getattr(served, key) for key in ("revision", "key_variable", "price", "dialect")}
+        return Endpoint(served.url, served.model, name=name, **about)
     from dataclasses import replace
 
     from windtunnel.generators.serving.server import Serve, Server
 
     directory = served.serve if served.role is None else inputs[served.role].path / "model"
-    serve = Serve(
-        directory or Path(),
-        name=served.model or name,
-        context=served.context,
-        kv_cache_gib=served.kv_cache_gib,
-        arguments=served.arguments,
-        restarts=served.restarts,
-        withheld=served.withheld,
-    )
+    about = {key: getattr(served, key) for key in ("context", "kv_cache_gib", "arguments", "restarts", "withheld")}
+    serve = Serve(directory or Path(), name=served.model or name, **about)
     owner = os.environ.get(RUN_PROCESS)
     return replace(stack.enter_context(Server(serve, owner=int(owner) if owner else None)), name=name)

@@ -1,8 +1,8 @@
-"""A vLLM server of our own: started when needed, watched, started again a bounded number of times, always stopped.
+"""A vLLM server that is started when needed, monitored, restarted a bounded number of times, and stopped.
 
-A supervisor process (`generators.serving.supervisor`) holds the server and ends it when the run is gone. A record
-tells every process of this user which server answers for which model, so that the workers of a run share one server,
-and a run that starts soon after a kill -9 takes the orphan over instead of waiting for a new start.
+A supervisor process (`generators.serving.supervisor`) is the parent of the server and ends it after the run. A record
+tells every process of this user which server has which model, so that the workers of a run share one server, and a run
+that starts soon after a kill -9 adopts the running server.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from windtunnel.schemas.errors import WindtunnelError
 
 Say = Callable[[str], None]
 LINGER_SECONDS = 20.0
-SICK_SECONDS = 60.0  # how long a living server may fail its health check before it is started again
+SICK_SECONDS = 60.0  # for which a running server may fail its health check before it is restarted
 HEALTH_SECONDS = 5.0
 SAY_EVERY_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Serve:
-    """What to serve: a model directory (or `owner/name` of the hub), and how.
+    """A model directory (or `owner/name` of the hub) and how to serve it.
 
-    `context` is the longest sequence in tokens (None: the model's own). `kv_cache_gib` matters on a CPU only.
-    `port` is fixed when given, else free. `start_seconds` is the time to the first answer, compilation included.
-    `restarts` bounds how often a server that died is started again. `linger` is how long (seconds) it outlives a
-    killed run, for the next run to take it over. `withheld` names variables that the server is not to see.
+    `context` is the longest sequence in tokens (None: the model's default). `kv_cache_gib` applies to CPUs only. `port`
+    is fixed when given, else free. `start_seconds` is the limit until the first answer, compilation included.
+    `restarts` bounds the restarts after a crash. `linger` is the time in seconds that it outlives a killed run, so that
+    the next run can adopt it. `withheld` names variables that the server does not see.
     """
 
     model: str | Path
@@ -62,10 +62,10 @@ class Serve:
 
 
 class Server:
-    """Holds one server for as long as the `with` block lasts, which yields the endpoint where it answers.
+    """One server for the duration of a `with` block, which yields its endpoint.
 
-    `owner` is the process whose end ends the server (None: this one). Workers name the process that conducts the run:
-    then the server outlives them, and the conductor ends it (`windtunnel.generators.serving.server_record.end_owned`).
+    `owner` is the process with which the server ends (None: this one). Workers name the main process of the run, so
+    that the server outlives them; that process ends it (`windtunnel.generators.serving.server_record.end_owned`).
     """
 
     def __init__(self, serve: Serve, say: Say | None = None, owner: int | None = None, runtime: Path | None = None):
@@ -84,7 +84,7 @@ class Server:
 
     @cached_property
     def revision(self) -> str:
-        """The hash of the model's files and of the arguments that change answers: a part of every store key."""
+        """The hash of the model's files and of the arguments that change answers, which is part of every store key."""
         cache = self.runtime / "digests.cache"
         files = weights.revision(self.directory, cache)
         how = vllm_command.deciding(self.serve.arguments, cache)
@@ -96,7 +96,7 @@ class Server:
 
     @cached_property
     def record(self) -> Record:
-        """The record's name is the same for the same model served in the same way."""
+        """The record, whose name depends on the model and on how it is served."""
         s = self.serve
         how = [self.revision, self.name, s.context, s.kv_cache_gib, s.port, list(s.arguments), str(s.environment)]
         return Record(self.runtime, blake3(canonical_json(how).encode()).hexdigest()[:16])
@@ -110,14 +110,14 @@ class Server:
         return Endpoint(self.url, self.name, revision=self.revision, dialect="vllm", revive=self.revive)
 
     def start(self) -> Endpoint:
-        """Return the endpoint of a server that answers: one that runs already, or a new one."""
+        """Return the endpoint of a server that is already running, or of a new one."""
         with self.record.locked(lambda: self._say(f"waiting for another process that starts {self.name}")):
             if not self._join():
                 self._launch()
         return self.endpoint
 
     def revive(self) -> None:
-        """Return when the server answers, started again if it died; WindtunnelError when it died too often."""
+        """Return when the server answers, restarted if it died. Raises WindtunnelError when it died too often."""
         if self._healthy():
             return
         with self.record.locked():
@@ -128,14 +128,14 @@ class Server:
                 self.record.end(record)
                 raise WindtunnelError(
                     f"the server of {self.name} died {self._started} times. {self.record.tail()}\n"
-                    "What was answered so far is kept: mend the cause and start the same command again."
+                    "Completions are stored: fix the cause and start the same command again."
                 )
             self.record.end(record)
-            self._say(f"the server of {self.name} is gone; starting it again")
+            self._say(f"the server of {self.name} is gone; restarting it")
             self._launch()
 
     def stop(self) -> None:
-        """End the server, if it is this process's; return when its processes are gone."""
+        """End the server if this process owns it; return after its processes ended."""
         atexit.unregister(self.stop)
         if self._owner["pid"] != os.getpid():
             return
@@ -153,7 +153,7 @@ class Server:
         self.stop()
 
     def _join(self) -> bool:
-        """Use the server on record, if it answers; else end what is left of it."""
+        """Use the server on record if it answers, else end its remaining processes."""
         record = self.record.read()
         if record is None:
             return False
@@ -162,7 +162,7 @@ class Server:
             self.record.end(record)
             return False
         if not supervisor.alive(record["owner"]):
-            self._say(f"taking over the server of {self.name} that an earlier run left behind")
+            self._say(f"taking over the server of {self.name} from an earlier run")
             self._own(record)
         return True
 
@@ -184,7 +184,7 @@ class Server:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # a group of its own: an interrupt at the terminal is ours to handle
+            start_new_session=True,  # so that an interrupt at the terminal reaches this process only
         )
         self._started += 1
         self._own({"supervisor": supervisor.identity(self._supervisor.pid), "port": self._port})
@@ -200,8 +200,8 @@ class Server:
             atexit.register(self.stop)
 
     def _wait(self, held: subprocess.Popen[bytes]) -> None:
-        """Return when the server answers; raise with the end of its log when it dies or takes too long."""
-        started = said = time.monotonic()
+        """Return when the server answers. Raises WindtunnelError with the end of its log if it dies or times out."""
+        started = reported = time.monotonic()
         self._say(f"starting vLLM for {self.name}; its log is {self.record.log}")
         while not self._healthy():
             waited = time.monotonic() - started
@@ -209,14 +209,14 @@ class Server:
                 raise WindtunnelError(f"vLLM ended while it was starting {self.name}. {self.record.tail()}")
             if waited > self.serve.start_seconds:
                 raise WindtunnelError(f"vLLM did not answer for {self.name} in {waited:.0f} s. {self.record.tail()}")
-            if time.monotonic() - said > SAY_EVERY_SECONDS:
-                said = time.monotonic()
+            if time.monotonic() - reported > SAY_EVERY_SECONDS:
+                reported = time.monotonic()
                 self._say(f"{waited:5.0f} s: {(self.record.last_lines(1) or ['no output yet'])[0][:160]}")
             time.sleep(0.2)
         self._say(f"{self.name} answers at {self.url} after {time.monotonic() - started:.0f} s")
 
     def _recovers(self, record: dict[str, Any]) -> bool:
-        """Wait for a living server to answer again; whether it did."""
+        """Wait for a running server to answer again; return whether it did."""
         until = time.monotonic() + SICK_SECONDS
         while supervisor.alive(record["supervisor"]) and time.monotonic() < until:
             if self._healthy():
@@ -225,7 +225,7 @@ class Server:
         return False
 
     def _healthy(self) -> bool:
-        """Whether the engine is well and it is our model that answers: another program may have taken the port."""
+        """Return whether the engine is healthy and serves this model: another program may use the port."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         root = self.url.removesuffix("/v1")
         try:
@@ -248,7 +248,7 @@ def serve_until_interrupted(serve: Serve, say: Say) -> None:
 
 
 def _free_port(preferred: int, fixed: bool) -> int:
-    """Return the preferred port if it is free; else any free one, unless it is fixed."""
+    """Return the preferred port if it is free, else any free one unless it is fixed."""
     for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

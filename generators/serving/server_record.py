@@ -1,4 +1,4 @@
-"""What all processes of a user know about one server: its record, its lock, its log, and how to end it."""
+"""The record of one server for all processes of a user: its file, lock and log, and how to end the server."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ FIELDS = {"supervisor", "owner", "port"}
 
 
 def runtime_directory() -> Path:
-    """Return where records and logs of this user's servers lie; WINDTUNNEL_RUNTIME names another place."""
+    """Return the directory of records and logs of this user's servers; WINDTUNNEL_RUNTIME overrides it."""
     return Path(os.environ.get("WINDTUNNEL_RUNTIME") or Path.home() / ".cache" / "windtunnel" / "servers")
 
 
 @dataclass(frozen=True)
 class Record:
-    """The files of the server called `mark`: `.json` (who keeps it, whose it is, its port), `.log`, `.lock`."""
+    """The files of the server `mark`: `.json` (supervisor, owner, port), `.log`, `.lock`."""
 
     runtime: Path
     mark: str
@@ -57,7 +57,7 @@ class Record:
 
     @contextlib.contextmanager
     def locked(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Let one process at a time start, take over or end this server; `waiting` is called if another does so now."""
+        """Lock the start, adoption and end of this server; `waiting` is called if another process holds the lock."""
         with (self.runtime / f"{self.mark}.lock").open("w") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,18 +67,18 @@ class Record:
             yield
 
     def end(self, record: dict[str, Any] | None) -> None:
-        """End the server on record, by force if need be, and take it off the record.
+        """End the server on record, by SIGKILL if necessary, and delete the record.
 
-        Only processes that are proven to be it are touched: pids are used again.
+        Processes are verified first, because pids are reused.
         """
         if record and supervisor.alive(record["supervisor"]):
             pid = record["supervisor"]["pid"]
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-            if not _gone(record["supervisor"], supervisor.GRACE_SECONDS + 5):
+            if not _ended(record["supervisor"], supervisor.GRACE_SECONDS + 5):
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)
-                _gone(record["supervisor"], 5)
+                _ended(record["supervisor"], 5)
         elif record:
             _end_orphans(record["supervisor"])
         self.path.unlink(missing_ok=True)
@@ -94,28 +94,28 @@ class Record:
         return [line for line in lines if line.strip()][-count:]
 
     def tail(self) -> str:
-        """Return the end of the log as a paragraph for an error message."""
+        """Return the end of the log for an error message."""
         lines = self.last_lines()
         return f"Its log ({self.log}) " + ("ends:\n" + "\n".join(f"    {x}" for x in lines) if lines else "is empty.")
 
 
 def end_owned(owner: int | None = None, runtime: Path | None = None) -> int:
-    """End every server that belongs to a process (this one by default); return how many there were."""
-    found = 0
+    """End every server that a process owns (default: this one); return their number."""
+    ended = 0
     mine = supervisor.identity(owner or os.getpid())
     for path in (runtime or runtime_directory()).glob("*.json"):
         record = Record(path.parent, path.stem)
         if (known := record.read()) and known["owner"] != mine:
-            continue  # another run may hold its lock for as long as a model loads
+            continue  # another run may hold its lock while a model loads
         with record.locked():
             known = record.read()
             if known and known["owner"] == mine:
                 record.end(known)
-                found += 1
-    return found
+                ended += 1
+    return ended
 
 
-def _gone(process: dict[str, Any], seconds: float) -> bool:
+def _ended(process: dict[str, Any], seconds: float) -> bool:
     until = time.monotonic() + seconds
     while supervisor.alive(process):
         if time.monotonic() > until:
@@ -125,7 +125,7 @@ def _gone(process: dict[str, Any], seconds: float) -> bool:
 
 
 def _end_orphans(dead: dict[str, Any]) -> None:
-    """End what is left of a supervisor's process group: vLLM's own processes, younger than the supervisor."""
+    """End the remaining processes of a supervisor's group: vLLM's, younger than the supervisor."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
             ours = os.getpgid(process.pid) == dead["pid"] and process.create_time() >= dead["created"] - 2

@@ -1,9 +1,9 @@
-"""Supervises one server process and ends it, whatever happens to the run that wanted it.
+"""Supervises one server process and ends it, whatever happens to the run that uses it.
 
-Started as a script in a process group of its own by `generators.serving.server`. It starts the server, waits, and
-ends the whole group when it is told to, when the server's main process ends, or when the run that owns the server is
-gone (killed, for instance) for longer than `linger` seconds: within that time the next run may take the server over by
-writing itself into the record. If the supervisor itself is killed, the kernel tells the server to end where it can.
+`generators.serving.server` starts it as a script in a new process group. It starts the server, waits, and ends the
+group on a signal, when the server's main process ends, or when the owning run has been dead for longer than `linger`
+seconds; within that time the next run can adopt the server by writing itself into the record. If the supervisor itself
+is killed, the kernel ends the server, where it supports that.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(order: dict[str, Any]) -> int:
-    """Keep the server of an order: `command`, `log`, `record`, `owner` ({pid, created}), `linger`."""
-    told: list[int] = []
+    """Run the server of an order: `command`, `log`, `record`, `owner` ({pid, created}), `linger`."""
+    signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda n, _frame: told.append(n))
+        signal.signal(number, lambda n, _frame: signals.append(n))
     with open(order["log"], "wb") as log:
         child = subprocess.Popen(
             order["command"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_parent()
         )
     missing_since: float | None = None
-    while child.poll() is None and not told:
+    while child.poll() is None and not signals:
         time.sleep(POLL_SECONDS)
         if alive(_owner(order)):
             missing_since = None
@@ -52,7 +52,7 @@ def main(order: dict[str, Any]) -> int:
 
 
 def end(child: subprocess.Popen[bytes]) -> int:
-    """End the server and everything that it started; return its exit code."""
+    """End the server and all processes it started; return its exit code."""
     family = _family()
     with contextlib.suppress(ProcessLookupError):
         child.terminate()
@@ -68,23 +68,23 @@ def end(child: subprocess.Popen[bytes]) -> int:
 
 
 def alive(process: dict[str, Any] | None) -> bool:
-    """Whether the process with this pid is the very one that was started then: pids are used again."""
+    """Return whether the process is running, and not another one with a reused pid."""
     if not process:
         return False
     try:
-        found = psutil.Process(process["pid"])
-        return abs(found.create_time() - process["created"]) < 2.0 and found.status() != psutil.STATUS_ZOMBIE
+        running = psutil.Process(process["pid"])
+        return abs(running.create_time() - process["created"]) < 2.0 and running.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 
 
 def identity(pid: int) -> dict[str, Any]:
-    """Return what tells a process from a later one with the same pid."""
+    """Return pid and start time, which distinguish a process from a later one with the same pid."""
     return {"pid": pid, "created": psutil.Process(pid).create_time()}
 
 
 def _owner(order: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the run that the server belongs to now: the record says, once it is about this supervisor."""
+    """Return the current owner: that of the record once it names this supervisor, else that of the order."""
     record = _record(order)
     return record["owner"] if record and record["supervisor"]["pid"] == os.getpid() else order["owner"]
 
@@ -98,22 +98,22 @@ def _record(order: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _family() -> set[psutil.Process]:
-    """Return the other processes of this process group; descendants may have lost their parents."""
-    found = set(psutil.Process().children(recursive=True))
+    """Return the other processes of this process group, orphaned descendants included."""
+    family = set(psutil.Process().children(recursive=True))
     group = os.getpgrp()
     if group != os.getpid():
-        return found  # started by hand: the group is the shell's
+        return family  # started by hand: the group is the shell's
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
             if process.pid != os.getpid() and os.getpgid(process.pid) == group:
-                found.add(process)
-    return found
+                family.add(process)
+    return family
 
 
 def _die_with_parent() -> Callable[[], None]:
-    """Return a hook that asks the kernel to end the server when the supervisor dies (Linux; a no-op elsewhere).
+    """Return a hook by which the kernel ends the server when the supervisor dies (Linux; a no-op elsewhere).
 
-    The library is looked up here, before the fork: after it, only the bare call is safe.
+    The library is loaded before the fork, because only the call itself is safe after it.
     """
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     return lambda: prctl and prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

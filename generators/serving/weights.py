@@ -1,4 +1,4 @@
-"""Which model this is: the content hash of a model directory, and the directory of a model of the hub."""
+"""Model directories: their content hash, and the directory of a model of the hub."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from windtunnel.schemas.artifact import canonical_json, write_text
 from windtunnel.schemas.errors import InputError, WindtunnelError
 
 REVISION_HEX_DIGITS = 16
-IGNORED = {".md", ".txt~", ".lock", ".log"}  # nothing that decides an answer
+IGNORED = {".md", ".txt~", ".lock", ".log"}  # files that do not affect answers
 
 
 def directory(model: str | Path) -> Path:
-    """Return the directory of a model: a path is taken as it is, `owner/name` is fetched from the hub.
+    """Return the directory of a model: a path as it is, `owner/name` from the hub.
 
-    Raises InputError when there is no such directory, or it is no transformers model.
+    Raises InputError when the directory does not exist or is not a transformers model.
     """
     path = Path(model)
     if not path.is_dir() and str(model).count("/") == 1 and not str(model).startswith((".", "/", "~")):
@@ -31,10 +31,10 @@ def directory(model: str | Path) -> Path:
 
 
 def revision(path: Path, cache: Path | None = None) -> str:
-    """Return the content hash of all the files that decide answers: weights, configuration, tokenizer, template.
+    """Return the content hash of all files that affect answers: weights, configuration, tokenizer, template.
 
-    Hashes at several GB/s (all cores, memory-mapped). `cache` is a JSON file that remembers the digests of files by
-    path, size and time of change, so that a big model is read once.
+    Hashes several GB/s (all cores, memory-mapped). `cache` is a JSON file with the digests of files by path, size and
+    time of change, so that a large model is read once.
     """
     known: dict[str, str] = _read(cache)
     fresh: dict[str, str] = {}
@@ -57,7 +57,7 @@ def _read(cache: Path | None) -> dict[str, str]:
     try:
         return dict(json.loads(cache.read_text())) if cache else {}
     except (OSError, ValueError, TypeError):
-        return {}  # a cache may be lost at any time
+        return {}  # a cache may be missing
 
 
 def _from_hub(name: str) -> Path:

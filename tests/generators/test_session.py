@@ -75,7 +75,7 @@ def test_no_more_chains_are_started_than_are_wanted():
             started.append(n)
             yield chain(run, n)
 
-    for number, _ in run.drive(chains(), wanted=lambda: 6 - len(done), window=4):
+    for number, _ in run.drive(chains(), missing=lambda: 6 - len(done), window=4):
         done.append(number)
     assert started == done == list(range(6))
 
