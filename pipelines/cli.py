@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from windtunnel.schemas.errors import RecipeError, WindtunnelError, mend_of
+from windtunnel.schemas.errors import RecipeError, WindtunnelError, mend_of, value_message
 
 INTERRUPTED = 130  # exit code
 
@@ -69,9 +69,7 @@ def _fail_on_value(error: Exception) -> None:
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(key) for key in first["loc"])
-        _fail(f"{error.title}, {where}: {first['msg'].removeprefix('Value error, ')}", 2)
+        _fail(value_message(error), 2)
 
 
 def _fail(message: str, code: int) -> None:
