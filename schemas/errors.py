@@ -40,7 +40,9 @@ def value_message(error: Any) -> str:
     """Return the first complaint of a pydantic ValidationError: the class, the field, and what is wrong with it."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(key) for key in first["loc"])
-    return f"{error.title}, {where}: {first['msg'].removeprefix('Value error, ')}"
+    label = ", ".join(word for word in (error.title if error.title.isidentifier() else "", where) if word)
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{label}: {message}" if label else message
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

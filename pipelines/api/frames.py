@@ -59,14 +59,15 @@ def table_of(frame: Any) -> Table:
         try:
             return frame.collect()
         except Exception as error:  # polars' own, or whatever a user's function in the plan raises
-            raise InputError(f"the LazyFrame cannot be collected: {type(error).__name__}: {error}") from error
+            what = f"{type(error).__name__}: {_first_line(error)}"
+            raise InputError(f"the LazyFrame cannot be collected: {what}") from error
     if isinstance(frame, pa.RecordBatch):
         return pa.Table.from_batches([frame])
     if _is_pandas(frame):
         try:
             return pl.from_pandas(frame)
         except (pl.exceptions.PolarsError, pa.ArrowException, TypeError, ValueError) as error:
-            raise InputError(f"the pandas frame has a column of mixed types: {error}") from error
+            raise InputError(f"the pandas frame has a column of mixed types: {_first_line(error)}") from error
     raise InputError(
         f"a {type(frame).__name__} is no frame: give a polars DataFrame or LazyFrame, a pyarrow Table or RecordBatch, "
         "or a pandas DataFrame"
@@ -86,6 +87,16 @@ def as_given(table: Table, given: Frame) -> Frame:
     return cast(Frame, result)
 
 
+def with_columns(table: Table, new: pl.DataFrame) -> Table:
+    """Return a table with columns added, in place of those that have their names."""
+    if isinstance(table, pl.DataFrame):
+        return table.with_columns(new.get_columns())
+    for name, column in zip(new.columns, new.to_arrow().columns, strict=True):
+        place = table.schema.get_field_index(name)
+        table = table.append_column(name, column) if place < 0 else table.set_column(place, name, column)
+    return table
+
+
 def polars_of(frame: Any) -> pl.DataFrame:
     """Return a frame as a polars DataFrame; raises InputError where it cannot be one."""
     table = table_of(frame)
@@ -95,25 +106,28 @@ def polars_of(frame: Any) -> pl.DataFrame:
     return cast(pl.DataFrame, pl.from_arrow(table))
 
 
-def documents(texts: Any, text: str) -> pa.Table:
-    """Return a frame, or a list or Series of texts, as documents (DOCUMENT).
-
-    Raises InputError where the column is missing or a row has no text.
-    """
+def text_table(texts: Any, text: str) -> Table:
+    """Return a frame, or a list or Series of texts, as a table; InputError unless its column `text` holds text."""
     if isinstance(texts, pl.Series) or (isinstance(texts, Sequence) and not isinstance(texts, str | bytes)):
         try:
             texts = pl.DataFrame({text: pl.Series(values=texts, dtype=pl.String, strict=True)})
         except (TypeError, pl.exceptions.PolarsError) as error:
-            raise InputError(f"a list of texts holds something else than text: {error}") from error
+            raise InputError(f"a list of texts holds something else than text: {_first_line(error)}") from error
     table = table_of(texts)
     check_text(table, text)
+    return table
+
+
+def documents(texts: Any, text: str) -> pa.Table:
+    """Return a frame, or a list or Series of texts, as documents (DOCUMENT); InputError where a row has no text."""
+    table = text_table(texts, text)
     arrow = table if isinstance(table, pa.Table) else table.to_arrow()
     if missing := arrow[text].null_count:
         raise InputError(f"{missing:,} of {arrow.num_rows:,} rows have no text (null in {text!r}): leave them out")
     try:
         return documents_of(arrow, text, ORIGIN)
     except pa.ArrowException as error:
-        raise InputError(f"the column {text!r} is not all UTF-8 text: {error}") from error
+        raise InputError(f"the column {text!r} is not all UTF-8 text: {_first_line(error)}") from error
 
 
 def columns_of(table: Table) -> list[str]:
@@ -155,3 +169,7 @@ def write(table: pa.Table, path: Path) -> None:
 def _is_pandas(frame: Any) -> bool:
     pandas = sys.modules.get("pandas")  # a frame of pandas is there only where pandas is imported
     return pandas is not None and isinstance(frame, pandas.DataFrame)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")
