@@ -25,7 +25,7 @@ app.add_typer(judge_app, name="judge")
 
 RecipeArg = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe.")]
-Executor = Annotated[str, typer.Option(help="Where tasks run: local, ray or slurm.")]
+Executor = Annotated[str, typer.Option(help="Where tasks run: local, inline (in this process), ray or slurm.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Tasks at once; the number of cores by default.")]
 ExecutorOptions = Annotated[
     list[str] | None,

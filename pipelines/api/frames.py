@@ -91,10 +91,11 @@ def with_columns(table: Table, new: pl.DataFrame) -> Table:
     """Return a table with columns added, in place of those that have their names."""
     if isinstance(table, pl.DataFrame):
         return table.with_columns(new.get_columns())
+    whole: Any = table
     for name, column in zip(new.columns, new.to_arrow().columns, strict=True):
-        place = table.schema.get_field_index(name)
-        table = table.append_column(name, column) if place < 0 else table.set_column(place, name, column)
-    return table
+        place = whole.schema.get_field_index(name)
+        whole = whole.append_column(name, column) if place < 0 else whole.set_column(place, name, column)
+    return whole
 
 
 def polars_of(frame: Any) -> pl.DataFrame:
@@ -121,7 +122,7 @@ def text_table(texts: Any, text: str) -> Table:
 def documents(texts: Any, text: str) -> pa.Table:
     """Return a frame, or a list or Series of texts, as documents (DOCUMENT); InputError where a row has no text."""
     table = text_table(texts, text)
-    arrow = table if isinstance(table, pa.Table) else table.to_arrow()
+    arrow = table.to_arrow() if isinstance(table, pl.DataFrame) else table
     if missing := arrow[text].null_count:
         raise InputError(f"{missing:,} of {arrow.num_rows:,} rows have no text (null in {text!r}): leave them out")
     try:
@@ -132,14 +133,14 @@ def documents(texts: Any, text: str) -> pa.Table:
 
 def columns_of(table: Table) -> list[str]:
     """Return the names of a table's columns."""
-    return table.column_names if isinstance(table, pa.Table) else table.columns
+    return table.columns if isinstance(table, pl.DataFrame) else table.column_names
 
 
 def check_text(table: Table, text: str) -> None:
     """Raise InputError unless the table's columns have distinct names and `text` is one that holds text."""
     check_distinct(table)
     check_column(table, text)
-    kind = (table if isinstance(table, pa.Table) else table.select(text).clear().to_arrow()).schema.field(text).type
+    kind = (table.select(text).clear().to_arrow() if isinstance(table, pl.DataFrame) else table).schema.field(text).type
     if not is_text(kind):
         raise InputError(f"the frame's column {text!r} holds {kind}, not text: name another by `text=`")
 

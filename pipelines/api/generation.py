@@ -91,7 +91,7 @@ def generate(
     concurrency
         The requests under way at once; rows do not depend on it.
 
-    Raises RecipeError for a wrong generator, parameter, role or address, WindtunnelError when a model cannot be reached.
+    Raises RecipeError for a wrong generator, parameter, role or address, WindtunnelError when a model does not answer.
     """
     name, _ = split("generator", kind)
     generator: Any = make("generator", kind)
@@ -135,7 +135,7 @@ def calibrate(pairs: AnyFrame | Sequence[Mapping[str, Any]] | str | Path, judge:
     else:
         rows = pairs if isinstance(pairs, Sequence) else polars_of(pairs).to_dicts()
         read, origin = pairs_of(rows, "pairs"), "pairs"
-    return examine_pairs(read, made, origin, lambda line: warnings.warn(line, stacklevel=6))
+    return examine_pairs(read, made, origin, lambda line: warnings.warn(line, stacklevel=5))
 
 
 def _rows(value: Any, text: str) -> pa.Table:
@@ -150,8 +150,9 @@ def _rows(value: Any, text: str) -> pa.Table:
 
 def _served(models: Any, names: Sequence[str]) -> dict[str, Served]:
     """Return where each of the generator's models answers."""
-    one = isinstance(models, str) or (isinstance(models, Mapping) and {"url", "path", "sample"} & set(models))
-    given = dict.fromkeys(names, models) if one else dict(models or {})
+    if isinstance(models, str) or {"url", "path", "sample"} & set(models or ()):
+        models = dict.fromkeys(names, models)
+    given: dict[str, Any] = dict(models or {})
     for name in given:
         if name not in names:
             raise RecipeError(f"the generator asks no model called {name!r}: {nearest(name, names)}")

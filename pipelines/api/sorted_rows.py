@@ -50,7 +50,7 @@ def sorted_rows(frame: Frame, text: str, named: Sequence[str], workers: int, sor
     names = columns_of(table)
     sent = [name for name in names if name in (text, *_READ, *named) or _WRITTEN.fullmatch(name)]
     number = _free("row", names)
-    part = table.select(sent) if isinstance(table, pa.Table) else table.select(sent).to_arrow()
+    part = table.select(sent).to_arrow() if isinstance(table, pl.DataFrame) else table.select(sent)
     with tempfile.TemporaryDirectory(prefix="windtunnel-") as folder:
         file, out = Path(folder) / f"{ORIGIN}.parquet", Path(folder) / "out"
         write(part.append_column(number, pa.array(np.arange(part.num_rows))), file)
@@ -63,7 +63,7 @@ def sorted_rows(frame: Frame, text: str, named: Sequence[str], workers: int, sor
     return Selection(
         as_given(_together(table, kept, text, sent, number), frame),
         as_given(_together(table, dropped, text, sent, number), frame),
-        as_given(_filtered(table, unreadable), frame),
+        as_given(table.filter(unreadable if isinstance(table, pl.DataFrame) else pa.array(unreadable)), frame),
         counts,
     )
 
@@ -77,19 +77,15 @@ def _together(table: Table, rows: pa.Table, text: str, sent: list[str], number: 
     mask = np.zeros(len(table), bool)
     mask[rows[number].to_numpy()] = True  # rows come back in their order
     new = rows.select([name for name in back if name not in same])
-    if isinstance(table, pa.Table):
-        base = _filtered(table.select(same), mask)
-        for name in new.column_names:
-            column = new[name].cast(table.schema.field(text).type) if name == text else new[name]
-            base = base.append_column(name, column)
-        return base.select(order)
-    fresh = cast(pl.DataFrame, pl.from_arrow(new)).with_columns(pl.col(text).cast(table.schema[text]))
-    whole = _filtered(table.select(same), mask).hstack(fresh) if same else fresh  # without columns it has no height
+    if isinstance(table, pl.DataFrame):
+        fresh = cast(pl.DataFrame, pl.from_arrow(new)).with_columns(pl.col(text).cast(table.schema[text]))
+        whole = table.select(same).filter(mask).hstack(fresh) if same else fresh  # without columns it has no height
+        return whole.select(order)
+    whole = table.select(same).filter(pa.array(mask))
+    for name in new.column_names:
+        column = new[name].cast(table.schema.field(text).type) if name == text else new[name]
+        whole = whole.append_column(name, column)
     return whole.select(order)
-
-
-def _filtered(table: Table, mask: np.ndarray) -> Table:
-    return table.filter(pa.array(mask)) if isinstance(table, pa.Table) else table.filter(pl.Series(mask))
 
 
 def _free(name: str, taken: Sequence[str]) -> str:

@@ -47,7 +47,8 @@ def compare(
     `undecided`), seeds, seeds_needed and more. Raises InputError for scores that cannot be paired, RecipeError for an
     unknown baseline.
     """
-    asked = Compare(baseline=baseline, margin=margin or 0.0, interval=interval, looks=list(looks))  # as in a recipe
+    words = {"baseline": baseline, "margin": margin or 0.0, "interval": interval, "looks": list(looks)}
+    asked = Compare.model_validate(words)  # checked as a recipe's `compare:`
     table = read_scores(Path(scores)) if isinstance(scores, str | Path) else polars_of(scores)
     return effects(table, baseline, margin=asked.margin, level=asked.interval, looks=asked.looks)
 

@@ -26,7 +26,11 @@ class StoredArtifact:
     @cached_property
     def manifest(self) -> Manifest:
         """What made it, with counts, seconds and package versions."""
-        return Artifact(self.path).manifest
+        try:
+            return Artifact(self.path).manifest
+        except ValueError as error:
+            file = shown(self.path / MANIFEST)
+            raise InputError(f"{file} is damaged, or written by another version: delete its directory") from error
 
     @property
     def name(self) -> str:
@@ -66,7 +70,7 @@ class StoredArtifact:
         try:
             return self.scan(table).collect()
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise InputError(f"{self.name} is damaged: {error}; delete {self.path} and run the recipe again") from error
+            raise self._damaged(error) from error
 
     def to_arrow(self, table: str | None = None) -> pa.Table:
         """Return a table as a pyarrow Table, with the Arrow types that the files have; see `scan`."""
@@ -75,7 +79,11 @@ class StoredArtifact:
         try:
             return pa.concat_tables([pq.read_table(file, partitioning=None) for file in self.files(table)])
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{self.name} is damaged: {error}; delete {self.path} and run the recipe again") from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> InputError:
+        first = next(iter(str(error).splitlines()), "")
+        return InputError(f"{self.name} is damaged ({first}): delete {self.path} and run the recipe again")
 
     def __repr__(self) -> str:
         return f"StoredArtifact({self.name!r}, tables={self.tables})"

@@ -149,8 +149,8 @@ def _tokenizer(wanted: Any, corpora: Mapping[str, Step], text: str, store: Path)
     if not isinstance(words, Mapping) or set(words) - {"bpe", "trained_on"}:
         what = f"the parameters {', '.join(map(str, words))}" if isinstance(words, Mapping) else repr(wanted)
         raise RecipeError(
-            "tokenizer is a number of tokens, {'bpe': 4096, 'trained_on': frame}, the directory of a fast tokenizer, or "
-            f"a trained model, not {what}"
+            "tokenizer is a number of tokens, {'bpe': 4096, 'trained_on': frame}, the directory of a fast tokenizer "
+            f"or a trained model, not {what}"
         )
     work = TrainTokenizer(vocabulary=words.get("bpe", VOCABULARY), max_bytes=None)
     source = words.get("trained_on", next(iter(corpora)) if len(corpora) == 1 else None)

@@ -34,7 +34,7 @@ def filter_files(
     files that are none.
     """
     if not rules:
-        raise RecipeError("name at least one rule: --rules gopher_quality,...; `windtunnel list rule` shows them")
+        raise RecipeError("name at least one rule, such as gopher_quality: `windtunnel list rule` shows them")
     if language and not exact_words:
         raise RecipeError("--language names whose words --exact-words finds; the fast ones need no language")
     rows = user_rows(source, text)
