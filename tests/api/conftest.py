@@ -12,7 +12,24 @@ import pytest
 def texts() -> pl.DataFrame:
     """60 rows: long, short and repeated texts, one null and one empty, with columns of many types."""
     draw = random.Random(3)
-    words = "the of and to a in was with river winter engine garden stone light have that".split()
+    words = [
+        "the",
+        "of",
+        "and",
+        "to",
+        "a",
+        "in",
+        "was",
+        "with",
+        "river",
+        "winter",
+        "engine",
+        "garden",
+        "stone",
+        "light",
+        "have",
+        "that",
+    ]
     long = [" ".join(draw.choices(words, k=80)) + "." for _ in range(30)]
     rows = [*long, *(f"short {i}" for i in range(20)), long[0], long[1] + " Indeed.", None, "", *long[2:8]]
     return pl.DataFrame(
