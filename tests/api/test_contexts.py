@@ -25,13 +25,17 @@ def kept(_: int = 0) -> list[str]:
 
 
 LEFT = [ROWS[0], ROWS[3]]
+SORTING = """
+import windtunnel as wt, polars as pl
+frame = pl.DataFrame({"text": ["one two three", "one", "one two three"]})
+assert wt.dedup(wt.filter(frame, {"length": {"min_words": 2}}).kept, "exact").kept.height == 1
+"""
 TRAINING = """
 import windtunnel as wt
 texts = [f"the river of {i} runs to the stone {i * i} and back again" for i in range(200)]
 model = wt.train(texts, token_budget=2048, batch_tokens=256, tokenizer=300, device="cpu",
                  model={"llama": {"width": 32, "layers": 1, "heads": 2, "context": 32}})
-scores = wt.evaluate(model, texts[:3])
-wt.dedup(wt.filter(scores.select(text="document"), {"length": {"min_words": 1}}).kept)
+assert wt.evaluate(model, texts[:3]).height == 3
 """
 
 
@@ -47,6 +51,7 @@ def test_in_threads() -> None:
         assert list(pool.map(kept, range(6))) == [LEFT] * 6
 
 
+@pytest.mark.slow
 def test_in_daemonic_worker_processes() -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:  # its workers may have no children
         assert pool.map(kept, range(2)) == [LEFT] * 2
@@ -71,8 +76,9 @@ def _weights(seed: int) -> bytes:
     return (model.path / "model.safetensors").read_bytes()
 
 
-def test_a_script_without_a_guard_prints_nothing_and_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(TRAINING, encoding="utf-8")
+@pytest.mark.parametrize("code", [SORTING, pytest.param(TRAINING, marks=pytest.mark.slow)], ids=["sorting", "training"])
+def test_a_script_without_a_guard_prints_nothing_and_leaves_nothing(tmp_path: Path, code: str) -> None:
+    (tmp_path / "script.py").write_text(code, encoding="utf-8")
     (tmp_path / "tmp").mkdir()
     done = subprocess.run(
         [sys.executable, "script.py"],

@@ -27,10 +27,10 @@ def server() -> Any:
 
 
 def test_rows_are_those_of_the_step(server: ScriptedServer, tmp_path: Path) -> None:
-    kind = {"ultrachat": {"model": "m", "rows": 3}}
+    kind = {"ultrachat": {"model": "m", "sectors": {"world": 1.0}, "rows": 3}}
     served = Served(url=server.url, model="small")
     Generate(kind=kind, models={"m": served}).run({}, tmp_path, 0)
-    found = wt.generate({"ultrachat": {"model": "m"}}, f"small@{server.url}", rows=3)
+    found = wt.generate({"ultrachat": {"model": "m", "sectors": {"world": 1.0}}}, f"small@{server.url}", rows=3)
     assert found.rows.equals(pl.read_parquet(tmp_path / "rows/*")) and found.rows.height > 0
     assert found.dropped.equals(pl.read_parquet(tmp_path / "dropped/*"))
     assert found.counts.kept == found.rows.height and found.counts.seen == found.rows.height + found.dropped.height
