@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from windtunnel.schemas.errors import RecipeError, WindtunnelError, mend_of
+from windtunnel.schemas.errors import RecipeError, WindtunnelError, mend_of, value_message
 
 INTERRUPTED = 130  # exit code
 
@@ -25,7 +25,7 @@ app.add_typer(judge_app, name="judge")
 
 RecipeArg = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe.")]
-Executor = Annotated[str, typer.Option(help="Where tasks run: local, ray or slurm.")]
+Executor = Annotated[str, typer.Option(help="Where tasks run: local, inline (in this process), ray or slurm.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Tasks at once; the number of cores by default.")]
 ExecutorOptions = Annotated[
     list[str] | None,
@@ -69,9 +69,7 @@ def _fail_on_value(error: Exception) -> None:
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(key) for key in first["loc"])
-        _fail(f"{error.title}, {where}: {first['msg'].removeprefix('Value error, ')}", 2)
+        _fail(value_message(error), 2)
 
 
 def _fail(message: str, code: int) -> None:

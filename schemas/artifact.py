@@ -13,7 +13,7 @@ import os
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,7 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the versions that can change results, by package name."""
     packages = ("windtunnel", "datatrove", "polars", "pyarrow", "numba", "numpy", "torch", "transformers", "tokenizers")

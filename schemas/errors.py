@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 from collections.abc import Iterable
+from typing import Any
 
 
 class WindtunnelError(Exception):
@@ -33,6 +34,15 @@ def mend_of(error: BaseException) -> str | None:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
         return "out of memory: run with fewer --workers; finished shards are kept"
     return None
+
+
+def value_message(error: Any) -> str:
+    """Return the first complaint of a pydantic ValidationError: the class, the field, and what is wrong with it."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(key) for key in first["loc"])
+    label = ", ".join(word for word in (error.title if error.title.isidentifier() else "", where) if word)
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{label}: {message}" if label else message
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

@@ -124,3 +124,15 @@ def test_the_pictures_are_there() -> None:
     assert pictures
     for picture in pictures:
         assert (ROOT / picture).read_bytes().startswith(b"\x89PNG"), picture
+
+
+@pytest.mark.network
+def test_the_notebook_of_the_readme_gives_its_verdict(folder: Path) -> None:
+    section = README.partition("\n## In Python\n")[2].partition("\n## ")[0]
+    code, said = re.search(r"```python\n(.*?)```\s+```\n(.*?)```", section, flags=re.DOTALL).groups()  # type: ignore[union-attr]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    numbers = r"[-+]\d\.\d{3}"
+    assert re.fullmatch(rf"filtered is \w+: {numbers} \[{numbers}, {numbers}\] bits per byte\n", done.stdout)
+    assert done.stdout.partition(":")[0] == said.partition(":")[0]

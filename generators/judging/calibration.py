@@ -24,7 +24,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +58,10 @@ class Calibration:
     """A judge compared with labels: the figures of `--json`, and further results for the report."""
 
     figures: dict[str, Any]
-    bins: list[Bin]
+    bins: list[Bin] = field(repr=False)
     failed: Counter[str]  # pairs without a verdict, by error
     findings: list[str]  # sentences on problems of this judge
-    judged: list[tuple[Pair, Verdict]]
+    judged: list[tuple[Pair, Verdict]] = field(repr=False)
 
 
 def calibrate(pairs: Sequence[Pair], judge: Judge) -> dict[str, Any]:
@@ -76,16 +76,21 @@ def calibrate_file(path: Path, spec: str | dict[str, Any], say: Callable[[str], 
     """Return the figures for a file of labelled pairs; pairs left out and problems are passed to `say` as sentences."""
     say = say or log.warning
     judge = make_judge(spec)
-    read = read_pairs(Path(path))
-    for line in _left_out(read, Path(path)):
+    result = examine_pairs(read_pairs(Path(path)), judge, str(path), say)
+    for finding in result.findings:
+        say(finding)
+    return result.figures
+
+
+def examine_pairs(read: Pairs, judge: Judge, origin: str, say: Callable[[str], None]) -> Calibration:
+    """Compare a judge with the labels of `origin`'s pairs; what is not in the figures is passed to `say`."""
+    for line in _left_out(read, origin):
         say(line)
     result = examine(read.good, judge)
     if result.failed:
         counts = ", ".join(f"{reason} {count}" for reason, count in result.failed.most_common())
         say(f"{result.failed.total()} of {len(read.good)} pairs have no verdict and are not in the figures: {counts}")
-    for finding in result.findings:
-        say(finding)
-    return result.figures
+    return result
 
 
 def examine(pairs: Sequence[Pair], judge: Judge) -> Calibration:
@@ -199,9 +204,9 @@ def _findings(figures: dict[str, Any], winners: np.ndarray) -> list[str]:
     return findings
 
 
-def _left_out(read: Pairs, path: Path) -> list[str]:
+def _left_out(read: Pairs, origin: str) -> list[str]:
     """Return a line for each of the first invalid lines of the file, and one for the totals."""
-    lines = [f"{path}, line {bad.line}: {bad.reason}: {bad.detail}" for bad in read.bad[:NAMED]]
+    lines = [f"{origin}, line {bad.line}: {bad.reason}: {bad.detail}" for bad in read.bad[:NAMED]]
     if read.bad:
         counts = ", ".join(f"{reason} {count}" for reason, count in read.reasons.most_common())
         lines.append(f"{len(read.bad)} of {len(read.bad) + len(read.good)} lines are left out: {counts}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,20 @@ def read_pairs(path: Path) -> Pairs:
 
     Raises InputError when the file cannot be read or has no valid line.
     """
+    return _collected(_lines(path), _parsed, str(path))
+
+
+def pairs_of(rows: Iterable[Any], origin: str = "the input") -> Pairs:
+    """Return the pairs of rows with the same fields; a row's number takes the place of its line."""
+    return _collected(enumerate(rows, 1), lambda row: row, origin)
+
+
+def _collected(rows: Iterable[tuple[int, Any]], parse: Callable[[Any], Any], origin: str) -> Pairs:
     good: dict[str, Pair] = {}
     bad: list[BadLine] = []
-    for number, line in _lines(path):
+    for number, row in rows:
         try:
-            pair = _pair(line)
+            pair = _pair(parse(row))
             if pair.id in good:
                 raise _Bad("duplicate_id", f"{pair.id!r} was used before: a pair has one vote")
             good[pair.id] = pair
@@ -62,7 +71,7 @@ def read_pairs(path: Path) -> Pairs:
             bad.append(BadLine(number, error.reason, error.detail))
     if not good:
         first = f": line {bad[0].line}: {bad[0].detail}" if bad else ""
-        raise InputError(f"{path} holds no labelled pair ({len(bad)} bad lines{first})")
+        raise InputError(f"{origin} holds no labelled pair ({len(bad)} bad lines{first})")
     return Pairs(list(good.values()), bad)
 
 
@@ -77,11 +86,14 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise InputError(f"{path} cannot be read: {error}") from error
 
 
-def _pair(line: bytes) -> Pair:
+def _parsed(line: bytes) -> Any:
     try:
-        row = orjson.loads(line)
+        return orjson.loads(line)
     except orjson.JSONDecodeError as error:
         raise _Bad("invalid_json", str(error)) from error
+
+
+def _pair(row: Any) -> Pair:
     if not isinstance(row, dict):
         raise _Bad("not_an_object", f"a pair is a JSON object, this is {type(row).__name__}")
     if missing := [name for name in ("prompt", "response_a", "response_b", "labels") if name not in row]:

@@ -77,9 +77,10 @@ def run(
     mirror = Mirror.at(store)
     if not missing(targets, store) and not (mirror and mirror.unpublished()):  # nothing to do needs no lock
         return Outcome([], time.perf_counter() - started)
-    os.environ[RUN_PROCESS] = str(os.getpid())  # workers start model servers in this process's name
     where = where or Where()
     with stores.locked(store, wait, progress.say), mirror.session(wait, progress.say) if mirror else nullcontext():
+        outer = os.environ.get(RUN_PROCESS)
+        os.environ[RUN_PROCESS] = str(os.getpid())  # workers start model servers in this process's name
         try:
             while todo := missing(targets, store):
                 ready = [step for step in todo if all(s.artifact(store).done for s in step.inputs.values())]
@@ -90,6 +91,9 @@ def run(
             progress.end()
             leave(where)
             end_owned()
+            os.environ.pop(RUN_PROCESS, None)
+            if outer is not None:
+                os.environ[RUN_PROCESS] = outer
     return Outcome(executed, time.perf_counter() - started)
 
 

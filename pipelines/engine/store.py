@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import shutil
@@ -127,6 +128,7 @@ def _sweep(folder: Path) -> None:
             rest.unlink(missing_ok=True)
 
 
+@functools.cache
 def _revision() -> str:
     """Return the git revision of the code, or an empty string outside a checkout."""
     here = Path(__file__).resolve().parent

@@ -13,16 +13,15 @@ from windtunnel.pipelines.dedup.matching.band_keys import FOLDER
 from windtunnel.pipelines.dedup.matching.choice import MEASURED
 from windtunnel.pipelines.dedup.matching.key_index import INDEX
 from windtunnel.pipelines.engine.executors import Where
-from windtunnel.pipelines.engine.run import Progress, run
+from windtunnel.pipelines.engine.run import Progress
 from windtunnel.pipelines.engine.step import Step
+from windtunnel.pipelines.files.output import write_output
 from windtunnel.pipelines.files.sort_rows import SortRows
-from windtunnel.pipelines.files.user_files import user_rows, workers_for
+from windtunnel.pipelines.files.user_files import user_rows
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.plugin import make
 from windtunnel.schemas.work import Counts, Work
-
-STEPS = ".steps"  # inside OUT while the work goes on; an interrupted run takes it up again
 
 
 def dedup_files(
@@ -32,6 +31,7 @@ def dedup_files(
     text: str = "text",
     save_index: Path | None = None,
     progress: Progress | None = None,
+    where: Where | None = None,
 ) -> Counts:
     """Deduplicate a file or directory into `out/kept` and `out/dropped`; return what came in and where it went.
 
@@ -41,8 +41,6 @@ def dedup_files(
     else, InputError for files that are none; all of it before the work.
     """
     method = make(Dedup, _with_meta(kind))
-    if out.exists() and any(entry.name != STEPS for entry in out.iterdir()):
-        raise RecipeError(f"{out} is not empty: name a new directory")
     if save_index is not None:
         _refuse_place(save_index, out)
     steps: dict[str, Step] = {}
@@ -52,7 +50,7 @@ def dedup_files(
         return steps[name]
 
     alone = getattr(method, "scope", "corpus") == "shard"  # such a method compares within a shard: a file is one then
-    rows = steps["rows"] = user_rows(source, text, _columns(kind), whole=alone)
+    rows = user_rows(source, text, named_columns(kind), whole=alone)
     decided = method.steps(add, "files", rows, None)
     signed = steps.get(f"{method.name}_sign:files")
     if save_index is not None and signed is None:
@@ -62,16 +60,12 @@ def dedup_files(
         )
     edited = {"edited": decided} if method.edits else {}
     last = add("sort", SortRows(text=text), {"rows": rows, "decided": decided, "measures1": decided, **edited})
-    store = out / STEPS
-    run([last], store, Where(workers=workers_for(rows)), progress)
-    read, sort = (Counts.model_validate(steps[name].artifact(store).manifest.counts) for name in ("rows", "sort"))
-    if save_index is not None and signed is not None:
-        _save_index(signed.artifact(store), save_index)
-    for folder in ("kept", "dropped"):
-        os.replace(last.artifact(store).path / folder, out / folder)
-    os.replace(rows.artifact(store).path / "unreadable", out / "unreadable")
-    shutil.rmtree(store)
-    return Counts(seen=read.seen, kept=sort.kept, dropped=sort.dropped, unreadable=read.unreadable).check("dedup")
+
+    def save(store: Path) -> None:
+        if save_index is not None and signed is not None:
+            _save_index(signed.artifact(store), save_index)
+
+    return write_output(out, rows, last, where, progress, save)
 
 
 def _save_index(keys: Artifact, folder: Path) -> None:
@@ -96,7 +90,7 @@ _NAMES = ("id", "text", "source", "url", "lang")
 _COLUMN_WORDS = ("by", "within", "priority_column")
 
 
-def _columns(kind: str | dict[str, Any]) -> list[str]:
+def named_columns(kind: str | dict[str, Any]) -> list[str]:
     """Return the columns of the user's files that the method's parameters name, beyond those of documents."""
     params = next(iter(kind.values())) if isinstance(kind, dict) else {}
     if not isinstance(params, dict):
@@ -110,7 +104,7 @@ def _columns(kind: str | dict[str, Any]) -> list[str]:
 
 def _with_meta(kind: str | dict[str, Any]) -> str | dict[str, Any]:
     """Return the method's words with the user's columns named as the documents' `meta.COLUMN`."""
-    columns = set(_columns(kind))
+    columns = set(named_columns(kind))
     if not columns or not isinstance(kind, dict):
         return kind
     ((name, params),) = kind.items()

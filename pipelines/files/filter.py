@@ -1,22 +1,19 @@
-"""Applies rule sets to a user's own Parquet or JSONL files, without a recipe, by the same steps as in recipes."""
+"""Applies rules to a user's Parquet or JSONL files, without a recipe, by the same steps as in recipes."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 from windtunnel.pipelines.engine.executors import Where
-from windtunnel.pipelines.engine.run import Progress, run
+from windtunnel.pipelines.engine.run import Progress
 from windtunnel.pipelines.engine.step import Step
+from windtunnel.pipelines.files.output import write_output
 from windtunnel.pipelines.files.sort_rows import SortRows
-from windtunnel.pipelines.files.user_files import user_rows, workers_for
+from windtunnel.pipelines.files.user_files import user_rows
 from windtunnel.pipelines.filters._stages import stages
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.work import Counts
-
-STEPS = ".steps"  # inside OUT while the work goes on; an interrupted run takes it up again
 
 
 def filter_files(
@@ -27,6 +24,7 @@ def filter_files(
     text: str = "text",
     progress: Progress | None = None,
     language: str | None = None,
+    where: Where | None = None,
 ) -> Counts:
     """Filter a file or directory into `out/kept` and `out/dropped`; return what came in and where it went.
 
@@ -36,22 +34,12 @@ def filter_files(
     files that are none.
     """
     if not rules:
-        raise RecipeError("name at least one rule: --rules gopher_quality,...; `windtunnel list rule` shows them")
-    if out.exists() and any(entry.name != STEPS for entry in out.iterdir()):
-        raise RecipeError(f"{out} is not empty: name a new directory")
+        raise RecipeError("name at least one rule, such as gopher_quality: `windtunnel list rule` shows them")
     if language and not exact_words:
         raise RecipeError("--language names whose words --exact-words finds; the fast ones need no language")
     rows = user_rows(source, text)
     last = _chain(rows, rules, "exact" if exact_words else "fast", language or "en", text)
-    store = out / STEPS
-    run([last], store, Where(workers=workers_for(rows)), progress)
-    read = Counts.model_validate(rows.artifact(store).manifest.counts)
-    sort = Counts.model_validate(last.artifact(store).manifest.counts)
-    for folder in ("kept", "dropped"):
-        os.replace(last.artifact(store).path / folder, out / folder)
-    os.replace(rows.artifact(store).path / "unreadable", out / "unreadable")
-    shutil.rmtree(store)
-    return Counts(seen=read.seen, kept=sort.kept, dropped=sort.dropped, unreadable=read.unreadable).check("filter")
+    return write_output(out, rows, last, where, progress)
 
 
 def _chain(rows: Step, rules: list[Any], words: str, language: str, text: str) -> Step:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -78,7 +78,7 @@ class UserRows(Work):
                     errors[rows.what.error] += rows.rows
                     unreadable.append(rows.what._asdict())
                     continue
-                documents = self._documents(rows, path)
+                documents = documents_of(rows, self.text, path.stem, self.meta)
                 shards.add(rows, documents)
                 kept += rows.num_rows
                 size += pc.sum(pc.binary_length(documents["text"])).as_py() or 0  # type: ignore[attr-defined]
@@ -121,25 +121,29 @@ class UserRows(Work):
         for records in records_of(part, self.text):
             yield Lost(records) if isinstance(records, Unreadable) else table_of(records, schema)
 
-    def _documents(self, rows: pa.Table, path: File) -> pa.Table:
-        """Return the documents of rows: id, source, url, lang are those of columns of strings or numbers, if any."""
-        count = rows.num_rows
-        text = rows[self.text].cast(pa.large_string())
-        source = _words(rows, "source").fill_null(path.stem)
-        made = [document_id(s, t) for s, t in zip(source.to_pylist(), text.to_pylist(), strict=True)]
-        held = [python_values(rows[name].combine_chunks()) for name in self.meta]
-        meta = [
-            orjson.dumps(dict(zip(self.meta, row, strict=True)), default=str).decode()
-            for row in zip(*held, strict=True)
-        ]
-        columns = {
-            "id": pc.coalesce(_words(rows, "id"), pa.array(made, pa.string())),  # type: ignore[attr-defined]
-            "text": text,
-            "source": source,
-            **{name: _words(rows, name) for name in _PLAIN},
-            "meta": pa.array(meta if self.meta else [None] * count, pa.string()),
-        }
-        return pa.table(columns, schema=DOCUMENT)
+
+def documents_of(rows: pa.Table, text: str, origin: str, meta: Sequence[str] = ()) -> pa.Table:
+    """Return rows as documents (DOCUMENT): id, source, url and lang from columns of strings or numbers, if any.
+
+    A row without an id gets the hash of its source and text, one without a source gets `origin`. `meta` names the
+    columns that go into `meta`.
+    """
+    texts = rows[text].cast(pa.large_string())
+    source = _words(rows, "source").fill_null(origin)
+    made = [document_id(s, t) for s, t in zip(source.to_pylist(), texts.to_pylist(), strict=True)]
+    held = [python_values(rows[name].combine_chunks()) for name in meta]
+    columns = {
+        "id": pc.coalesce(_words(rows, "id"), pa.array(made, pa.string())),  # type: ignore[attr-defined]
+        "text": texts,
+        "source": source,
+        **{name: _words(rows, name) for name in _PLAIN},
+        "meta": pa.array(
+            [orjson.dumps(dict(zip(meta, row, strict=True)), default=str).decode() for row in zip(*held, strict=True)]
+            or [None] * rows.num_rows,
+            pa.string(),
+        ),
+    }
+    return pa.table(columns, schema=DOCUMENT)
 
 
 class _Shards:
@@ -240,7 +244,7 @@ def _check_columns(path: File, text: str, meta: tuple[str, ...]) -> None:
     twice = [name for name, times in Counter(schema.names).items() if times > 1]
     if twice:
         raise InputError(f"{path} has several columns called {twice[0]!r}: rename them, few tools read such a file")
-    if not _is_text(schema.field(text).type):
+    if not is_text(schema.field(text).type):
         raise InputError(f"{path}: the column {text!r} holds {schema.field(text).type}, not text")
 
 
@@ -253,7 +257,8 @@ def _parquet_schema(path: File, text: str) -> pa.Schema:
     return schema.set(place, schema.field(place).with_type(kind.value_type)) if pa.types.is_dictionary(kind) else schema
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether a column of this type can hold the text: strings or bytes, also with a dictionary."""
     kind = without_views(kind.value_type if pa.types.is_dictionary(kind) else kind)
     return any(is_(kind) for is_ in (pa.types.is_string, pa.types.is_large_string, *_BINARY))
 

@@ -10,6 +10,7 @@ from windtunnel.generators.core.generator import Generator
 from windtunnel.pipelines.engine.mirrors.opening import store_folder
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.plan import Plan
+from windtunnel.pipelines.recipe.recipe import Model
 
 if TYPE_CHECKING:
     from windtunnel.generators.serving.served import Served
@@ -93,20 +94,26 @@ def served(made: Plan, name: str, found: Generation) -> tuple[Served, dict[str, 
 
     wanted = made.recipe.models[name]
     if wanted.url is not None:
-        address = Served(
-            url=wanted.url,
-            model=wanted.model or "",
-            revision=wanted.revision or "",
-            key_variable=wanted.key,
-            price=wanted.price,
-            dialect=wanted.dialect or "openai",
-        )
-        return address, {}
+        return address(wanted), {}
     options = wanted.serve.model_dump() if wanted.serve else {}
     keys = sorted({model.key for model in made.recipe.models.values() if model.key})
     licence = sample_model(wanted.sample).licence if wanted.sample is not None else ""
     ours = Served(role=f"model:{name}", model=name, licence=licence, withheld=tuple(keys), **options)
     return ours, {f"model:{name}": found.models[name]}
+
+
+def address(model: Model) -> Served:
+    """Return where a model with a `url:` answers."""
+    from windtunnel.generators.serving.served import Served
+
+    return Served(
+        url=model.url,
+        model=model.model or "",
+        revision=model.revision or "",
+        key_variable=model.key,
+        price=model.price,
+        dialect=model.dialect or "openai",
+    )
 
 
 def completions_of(made: Plan) -> str:

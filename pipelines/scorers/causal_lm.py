@@ -1,11 +1,11 @@
-"""A causal language model's directory as a scorer of documents: nats and tokens of each, in float32 on the CPU."""
+"""A causal language model's directory as a scorer of documents: nats and tokens of each, in float32."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class CausalScorer(NamedTuple):
 
         context = self._window(context)
         tokens = list(self.encoder.encode(texts))
-        with numerics(threads=1, seed=0):
+        with numerics(threads=1, seed=0, device=self.model.device.type):
             nats = document_nats(self.model, tokens, self.start, context, min(stride or context, context))
         return nats, np.array([len(found) for found in tokens], np.int64)
 
@@ -69,12 +69,18 @@ class CausalScorer(NamedTuple):
 @cache
 def opened(directory: Path) -> CausalScorer:
     """Return a directory's scorer, kept for the process: 4 bytes a parameter in every worker."""
+    return open_scorer(directory)
+
+
+def open_scorer(directory: Path, device: str = "cpu") -> CausalScorer:
+    """Return a directory's scorer; raises InputError when there is no model that can be read safely."""
     from windtunnel.trainer.data.encoder import open_encoder
     from windtunnel.trainer.models._model import load
 
     files_of(directory)
     try:
-        model, encoder = load(directory).eval().requires_grad_(False), open_encoder(directory)
+        model: Any = load(directory)
+        model, encoder = model.to(device).eval().requires_grad_(False), open_encoder(directory)
     except (OSError, ValueError, KeyError) as error:
         told = str(error).strip().splitlines()[:1]
         raise InputError(f"{directory} is no causal language model that can be read: {' '.join(told)}") from error

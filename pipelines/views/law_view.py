@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 from rich.console import Console
 from rich.table import Table
 
@@ -49,25 +48,19 @@ def limits(proposing: bool, tokens: str | None, budget: float | None, epochs: fl
             found[name.strip()] = float(number)
         except ValueError:
             raise RecipeError(f"--tokens {part!r} is not of the form domain=N") from None
-        if not 0 < found[name.strip()] < float("inf"):
-            raise RecipeError(f"--tokens {part!r}: a number above zero is needed")
     return Supply(found, budget, epochs)
 
 
 def write_predictions(law: Law, mixes: Path | None, out: Path | None) -> None:
     """Write the rows of a table of mixes as CSV, with what the law predicts for each: predicted, low, high."""
-    from windtunnel.trainer.stats.law import weights_of
+    from windtunnel.trainer.stats.law import with_predictions
     from windtunnel.trainer.stats.paired import read_table
 
     if mixes is None or out is None:
         raise RecipeError("--predict MIXES and --out CSV go together")
-    table = read_table(mixes, "mixes")
-    predicted = law.predict(weights_of(table, law.domains, mixes))
-    made = [
-        pl.Series(name, v, nan_to_null=True) for name, v in zip(("predicted", "low", "high"), predicted, strict=True)
-    ]
+    predicted = with_predictions(law, read_table(mixes, "mixes"), str(mixes))
     with writing(out) as partial:
-        table.with_columns(made).write_csv(partial)
+        predicted.write_csv(partial)
 
 
 def _forms(law: Law) -> Table:

@@ -62,6 +62,8 @@ class CausalLM(Objective):
         from windtunnel.trainer.data.encoder import open_encoder
         from windtunnel.trainer.eval.evaluate import document_nats, read_held_out, totals, write_scores
 
+        if "held_out" not in setting.inputs:
+            return Evaluation(totals={})
         encoder = open_encoder(setting.inputs["tokenizer"].path / "tokenizer")
         held_out = read_held_out(setting.inputs["held_out"], encoder)
         nats = document_nats(model, held_out.tokens, encoder.end_of_text, setting.context)

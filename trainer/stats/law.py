@@ -133,44 +133,58 @@ def _judged(name: str, form: LawForm, weights: np.ndarray, target: np.ndarray) -
 
 
 def law_of_file(path: Path, weights: str, target: str, form: str = "auto") -> Law:
-    """Return the law of a table of runs (CSV, Parquet or JSON lines), one row a run.
+    """Return the law of a table of runs (CSV, Parquet or JSON lines); see `law_of_table`."""
+    return law_of_table(read_table(path, "runs"), weights, target, form, str(path))
 
-    `weights` names the columns of the weights: a pattern such as 'weight_*', or names with commas between them.
+
+def law_of_table(
+    table: pl.DataFrame, weights: str | Sequence[str], target: str, form: str = "auto", origin: str = "runs"
+) -> Law:
+    """Return the law of runs, one row a run.
+
+    `weights` names the columns of the weights: a pattern such as 'weight_*', names with commas between them, or a list.
+    `origin` names the table in errors.
     """
-    table = read_table(path, "runs")
-    domains = columns_of(table, weights, path)
+    domains = columns_of(table, weights, origin)
     if target not in table.columns:
-        raise RecipeError(f"{path}: no column is called {target!r}: {nearest(target, table.columns)}")
+        raise RecipeError(f"{origin}: no column is called {target!r}: {nearest(target, table.columns)}")
     if target in domains:
         raise RecipeError(f"{target!r} is both the target and a weight")
-    return fit(numbers(table, domains, path), numbers(table, [target], path)[:, 0], domains, form)
+    return fit(numbers(table, domains, origin), numbers(table, [target], origin)[:, 0], domains, form)
 
 
-def columns_of(table: pl.DataFrame, wanted: str, path: Path) -> list[str]:
+def with_predictions(law: Law, mixes: pl.DataFrame, origin: str = "mixes") -> pl.DataFrame:
+    """Return a table of mixes with what the law predicts for each: columns predicted, low and high (null: unknown)."""
+    predicted = law.predict(weights_of(mixes, law.domains, origin))
+    names = ("predicted", "low", "high")
+    return mixes.with_columns(pl.Series(n, v, nan_to_null=True) for n, v in zip(names, predicted, strict=True))
+
+
+def columns_of(table: pl.DataFrame, wanted: str | Sequence[str], origin: str) -> list[str]:
     """Return the columns that a pattern or a list of names means; RecipeError when one is missing."""
     found: list[str] = []
-    for part in (part.strip() for part in wanted.split(",")):
+    for part in [part.strip() for part in wanted.split(",")] if isinstance(wanted, str) else wanted:
         matching = [name for name in table.columns if name == part or fnmatch.fnmatchcase(name, part)]
         if not matching:
-            raise RecipeError(f"{path}: no column is called {part!r}: {nearest(part, table.columns)}")
+            raise RecipeError(f"{origin}: no column is called {part!r}: {nearest(part, table.columns)}")
         found.extend(name for name in matching if name not in found)
     if len(found) < 2:
-        raise RecipeError(f"{path}: a mix has two domains at least, {wanted!r} means {', '.join(found)}")
+        raise RecipeError(f"{origin}: a mix has two domains at least, {wanted!r} means {', '.join(found)}")
     return found
 
 
-def weights_of(table: pl.DataFrame, domains: Sequence[str], path: Path) -> np.ndarray:
+def weights_of(table: pl.DataFrame, domains: Sequence[str], origin: str) -> np.ndarray:
     """Return the weights of a table of mixes, [mixes, domains], each row divided by its sum."""
     if missing := [name for name in domains if name not in table.columns]:
-        raise RecipeError(f"{path}: no column is called {missing[0]!r}: {nearest(missing[0], table.columns)}")
-    return scale(numbers(table, domains, path), domains)
+        raise RecipeError(f"{origin}: no column is called {missing[0]!r}: {nearest(missing[0], table.columns)}")
+    return scale(numbers(table, domains, origin), domains)
 
 
-def numbers(table: pl.DataFrame, columns: Sequence[str], path: Path) -> np.ndarray:
+def numbers(table: pl.DataFrame, columns: Sequence[str], origin: str) -> np.ndarray:
     """Return columns as float64 [rows, columns], a missing value as NaN; InputError for text."""
     for name in columns:
         if not (table[name].dtype.is_numeric() or table[name].dtype == pl.Null):
-            raise InputError(f"{path}: column {name!r} holds {table[name].dtype}, not numbers")
+            raise InputError(f"{origin}: column {name!r} holds {table[name].dtype}, not numbers")
     return table.select(pl.col(name).cast(pl.Float64).fill_null(np.nan) for name in columns).to_numpy()
 
 

@@ -24,6 +24,13 @@ class Supply:
     budget: float
     max_epochs: float
 
+    def __post_init__(self) -> None:
+        """Raise RecipeError for a number that is not above zero."""
+        numbers = {f"the tokens of {name!r}": number for name, number in self.tokens.items()}
+        for what, number in {**numbers, "the budget": self.budget, "max_epochs": self.max_epochs}.items():
+            if not 0 < number < float("inf"):
+                raise RecipeError(f"{what}: a number above zero is needed, not {number}")
+
     def most(self, domains: tuple[str, ...]) -> np.ndarray:
         """Return the largest weight of each domain; RecipeError for a domain without a number of tokens."""
         for name in self.tokens:

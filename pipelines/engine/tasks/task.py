@@ -61,7 +61,7 @@ def do(task: Task) -> None:
     """
     try:
         task.error_file.unlink(missing_ok=True)
-        _measured(task)
+        measured(task)
     except (Exception, SystemExit) as error:  # a library that exits would end the run, or its worker
         own = str(error) if isinstance(error, WindtunnelError) else None
         message = own or mend_of(error) or f"{type(error).__name__}: {error}"
@@ -77,7 +77,8 @@ def do(task: Task) -> None:
             raise WindtunnelError(f"step {task.step}, shard {task.rank}: {message}") from error
 
 
-def _measured(task: Task) -> None:
+def measured(task: Task) -> None:
+    """Run one shard and write its counts and cost; errors are raised as they are."""
     started, used = time.perf_counter(), time.process_time()
     out = Path(task.out)
     inputs: Mapping[str, Artifact] = {role: Artifact(Path(path)) for role, path in task.inputs.items()}

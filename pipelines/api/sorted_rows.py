@@ -1,0 +1,94 @@
+"""Rows of a frame, sorted by the steps that the commands run on files, and put together again with all columns.
+
+The text and the columns that the steps read go through a Parquet file in a temporary directory, so memory holds no more
+than the frame, the result and a batch. The other columns are not touched, so they keep their types.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from windtunnel.pipelines.api.frames import (
+    ORIGIN,
+    Frame,
+    Selection,
+    Table,
+    as_given,
+    check_column,
+    check_text,
+    columns_of,
+    table_of,
+    write,
+)
+from windtunnel.pipelines.engine.executors import Where
+from windtunnel.schemas.work import Counts
+
+_READ = ("id", "source", "url", "lang")  # columns of a frame that are those of documents
+_WRITTEN = re.compile("(why|reason)(_before)*")  # columns that the steps write, or rename where the frame has them
+
+Sort = Callable[[Path, Path, Where], Counts]  # (file of rows, output directory, where to run) -> counts
+
+
+def sorted_rows(frame: Frame, text: str, named: Sequence[str], workers: int, sort: Sort) -> Selection[Frame]:
+    """Return the rows of a frame as `sort` sorts them; `named` are the columns that it reads beside the documents'.
+
+    Raises InputError for a frame without these columns, or one that cannot be read.
+    """
+    table = table_of(frame)
+    check_text(table, text)
+    for name in named:
+        check_column(table, name)
+    names = columns_of(table)
+    sent = [name for name in names if name in (text, *_READ, *named) or _WRITTEN.fullmatch(name)]
+    number = _free("row", names)
+    part = table.select(sent).to_arrow() if isinstance(table, pl.DataFrame) else table.select(sent)
+    with tempfile.TemporaryDirectory(prefix="windtunnel-") as folder:
+        file, out = Path(folder) / f"{ORIGIN}.parquet", Path(folder) / "out"
+        write(part.append_column(number, pa.array(np.arange(part.num_rows))), file)
+        del part
+        counts = sort(file, out, Where("inline") if workers == 1 else Where("local", workers))
+        kept, dropped = (pq.read_table(sorted((out / name).glob("*.parquet"))) for name in ("kept", "dropped"))
+    unreadable = np.ones(len(table), bool)
+    for rows in (kept, dropped):
+        unreadable[rows[number].to_numpy()] = False
+    return Selection(
+        as_given(_together(table, kept, text, sent, number), frame),
+        as_given(_together(table, dropped, text, sent, number), frame),
+        as_given(table.filter(unreadable if isinstance(table, pl.DataFrame) else pa.array(unreadable)), frame),
+        counts,
+    )
+
+
+def _together(table: Table, rows: pa.Table, text: str, sent: list[str], number: str) -> Table:
+    """Return the rows in all columns: text, `why` and `reason` as they came back, the others from the table."""
+    back = [name for name in rows.column_names if name != number]
+    now = dict(zip(sent, back, strict=False))  # a column that is set aside has another name, in its place
+    order = [now.get(name, name) for name in columns_of(table)] + back[len(sent) :]
+    same = [name for name in columns_of(table) if name != text and not _WRITTEN.fullmatch(name)]
+    mask = np.zeros(len(table), bool)
+    mask[rows[number].to_numpy()] = True  # rows come back in their order
+    new = rows.select([name for name in back if name not in same])
+    if isinstance(table, pl.DataFrame):
+        fresh = cast(pl.DataFrame, pl.from_arrow(new)).with_columns(pl.col(text).cast(table.schema[text]))
+        whole = table.select(same).filter(mask).hstack(fresh) if same else fresh  # without columns it has no height
+        return whole.select(order)
+    whole = table.select(same).filter(pa.array(mask))
+    for name in new.column_names:
+        column = new[name].cast(table.schema.field(text).type) if name == text else new[name]
+        whole = whole.append_column(name, column)
+    return whole.select(order)
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name

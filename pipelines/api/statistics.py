@@ -1,0 +1,123 @@
+"""Statistics in Python: effects of data with intervals and verdicts, and mixing laws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from windtunnel.pipelines.api.frames import AnyFrame, Frame, as_given, polars_of, table_of, with_columns
+from windtunnel.pipelines.api.own_errors import own_errors
+from windtunnel.pipelines.recipe.recipe import Compare
+from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.results import Effect
+from windtunnel.trainer.stats.effects import effects
+from windtunnel.trainer.stats.law import Law, contract, law_of_table, with_predictions
+from windtunnel.trainer.stats.paired import read_scores, read_table
+from windtunnel.trainer.stats.proposal import Supply, propose
+
+
+@own_errors
+def compare(
+    scores: AnyFrame | str | Path,
+    baseline: str,
+    margin: float | None = None,
+    interval: float = 0.95,
+    looks: Sequence[int] = (),
+) -> list[Effect]:
+    """Return the effect of each mix against the baseline in bits per byte, as `windtunnel effects` does.
+
+    Parameters
+    ----------
+    scores
+        A row for each mix, seed and document, with columns mix, seed, document, bytes, nats and, optionally, source and
+        group (documents of one origin); or a file of them (CSV, Parquet or JSON lines). Scores of `evaluate` are such.
+        Every mix needs the same seeds, every run the same documents.
+    baseline
+        The mix that the others are compared with.
+    margin
+        Bits per byte below which a difference does not matter.
+    interval
+        The coverage of the intervals.
+    looks
+        The numbers of seeds at which the result is looked at, where it is more than once.
+
+    An effect has the fields mix, effect (mix minus baseline), low, high, verdict (`better`, `worse`, `equivalent` or
+    `undecided`), seeds, seeds_needed and more. Raises InputError for scores that cannot be paired, RecipeError for an
+    unknown baseline.
+    """
+    words = {"baseline": baseline, "margin": margin or 0.0, "interval": interval, "looks": list(looks)}
+    asked = Compare.model_validate(words)  # checked as a recipe's `compare:`
+    table = read_scores(Path(scores)) if isinstance(scores, str | Path) else polars_of(scores)
+    return effects(table, baseline, margin=asked.margin, level=asked.interval, looks=asked.looks)
+
+
+@dataclass(frozen=True, repr=False)
+class MixingLaw:
+    """What a mix that was not trained would score, learnt from the runs of other mixes; see `law`."""
+
+    fitted: Law
+
+    @property
+    def form(self) -> str:
+        """The form with the smallest error on left-out mixes."""
+        return self.fitted.best.form
+
+    def predict(self, mixes: Frame) -> Frame:
+        """Return a frame of mixes with the columns predicted, low and high (95 %; null with fewer than 19 mixes).
+
+        The columns of the weights are those of the runs. Raises RecipeError where one is missing.
+        """
+        table = table_of(mixes)
+        predicted = with_predictions(self.fitted, polars_of(table)).select("predicted", "low", "high")
+        return as_given(with_columns(table, predicted), mixes)
+
+    def propose(
+        self, tokens: Mapping[str, float] | None = None, budget: float | None = None, max_epochs: float = 4.0
+    ) -> dict[str, Any]:
+        """Return the mix with the lowest prediction, among mixes like those that were run.
+
+        `tokens` (there are of each domain), `budget` (tokens to train on) and `max_epochs` limit its weights. Keys:
+        weights, predicted, low, high, best_run and, with a budget, epochs. Raises RecipeError when no mix is possible.
+        """
+        if (tokens is None) != (budget is None):
+            raise RecipeError("propose: a cap on epochs needs both `tokens` and `budget`")
+        supply = None if tokens is None or budget is None else Supply(tokens, budget, max_epochs)
+        return propose(self.fitted, supply)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what `windtunnel law --json` prints: the form, its errors on left-out mixes, those of other forms."""
+        return contract(self.fitted)
+
+    def __repr__(self) -> str:
+        best = self.fitted.best
+        return (
+            f"MixingLaw: {self.form} in {', '.join(self.fitted.domains)}, from {len(self.fitted.target)} mixes; "
+            f"left-out error {best.rmse:.4g}, rank correlation {best.rank_correlation:.3f}"
+        )
+
+
+@own_errors
+def law(
+    runs: AnyFrame | str | Path, weights: str | Sequence[str], target: str = "loss", form: str = "auto"
+) -> MixingLaw:
+    """Fit a law that predicts the score of a mix from its weights, as `windtunnel law` does.
+
+    Parameters
+    ----------
+    runs
+        A row for each run, with a column for the weight of each domain and one for the score; or a file of them.
+    weights
+        The columns of the weights: a pattern such as `"weight_*"`, or a list.
+    target
+        The column to predict; lower is better.
+    form
+        `auto`, or one of `windtunnel list law`.
+
+    Raises RecipeError for a column or a form that does not exist, InputError for values that are missing, and for fewer
+    than 5 mixes.
+    """
+    file = isinstance(runs, str | Path)
+    table = read_table(Path(runs), "runs") if isinstance(runs, str | Path) else polars_of(runs)
+    return MixingLaw(law_of_table(table, weights, target, form, str(runs) if file else "runs"))

@@ -1,0 +1,150 @@
+"""Artifacts of a recipe's store as frames, by the names of their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from windtunnel.pipelines.readers.paths import shown
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest
+from windtunnel.schemas.errors import InputError, nearest
+
+DEFAULT = ("kept", "rows", "documents", "decisions", "measures")  # the table that is read when none is named
+
+
+@dataclass(frozen=True)
+class StoredArtifact:
+    """A finished step of a store: its tables as frames, its manifest, its directory."""
+
+    path: Path
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What made it, with counts, seconds and package versions."""
+        try:
+            return Artifact(self.path).manifest
+        except ValueError as error:
+            file = shown(self.path / MANIFEST)
+            raise InputError(f"{file} is damaged, or written by another version: delete its directory") from error
+
+    @property
+    def name(self) -> str:
+        """The step's name and the first 8 digits of its key, such as `corpus:filtered-1a2b3c4d`."""
+        return f"{self.manifest.step}-{self.manifest.key[:8]}"
+
+    @property
+    def tables(self) -> list[str]:
+        """The names of the tables: folders of Parquet files, such as `kept` and `dropped`, and single files."""
+        files = [file.relative_to(self.path) for file in self.path.glob("**/*.parquet")]
+        return sorted({str(file.parent if len(file.parts) > 1 else file.with_suffix("")) for file in files})
+
+    def files(self, table: str | None = None) -> list[Path]:
+        """Return the Parquet files of a table, in the order of their rows; see `scan`."""
+        tables = self.tables
+        if not tables:
+            held = ", ".join(sorted(file.name for file in self.path.iterdir()))
+            raise InputError(f"{self.name} holds no table, but {held}: its directory is {self.path}")
+        if table is None:
+            table = next((name for name in DEFAULT if name in tables), tables[0] if len(tables) == 1 else None)
+            if table is None:
+                raise InputError(f"{self.name} holds several tables: name one of {', '.join(map(repr, tables))}")
+        if table not in tables:
+            raise InputError(f"{self.name} has no table {table!r}: {nearest(table, tables)}")
+        return sorted((self.path / table).glob("*.parquet")) or [self.path / f"{table}.parquet"]
+
+    def scan(self, table: str | None = None) -> pl.LazyFrame:
+        """Return a table as a LazyFrame, which reads nothing before it is collected.
+
+        Without a name it is `kept` of a corpus, `rows` of generated rows, `documents` of what a source read or of a
+        held-out set, or the one table that there is. Raises InputError with the names of the tables for another one.
+        """
+        return pl.scan_parquet(self.files(table), hive_partitioning=False)
+
+    def to_polars(self, table: str | None = None) -> pl.DataFrame:
+        """Return a table as a polars DataFrame; see `scan`."""
+        try:
+            return self.scan(table).collect()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise self._damaged(error) from error
+
+    def to_arrow(self, table: str | None = None) -> pa.Table:
+        """Return a table as a pyarrow Table, with the Arrow types that the files have; see `scan`."""
+        import pyarrow.parquet as pq
+
+        try:
+            return pa.concat_tables([pq.read_table(file, partitioning=None) for file in self.files(table)])
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> InputError:
+        first = next(iter(str(error).splitlines()), "")
+        return InputError(f"{self.name} is damaged ({first}): delete {self.path} and run the recipe again")
+
+    def __repr__(self) -> str:
+        return f"StoredArtifact({self.name!r}, tables={self.tables})"
+
+
+@dataclass(frozen=True)
+class Store:
+    """The finished artifacts of a recipe's store directory, by the names of their steps.
+
+        Store.open("runs/quickstart")["corpus:filtered"].to_polars()
+
+    After a recipe was changed, a store holds several artifacts of one name. The name means the one that was finished
+    last; a name with the first digits of the key, `corpus:filtered-1a2b3c4d`, means exactly one.
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: str | Path) -> Store:
+        """Return the store in a directory; raises InputError when there is none."""
+        store = cls(Path(path))
+        if not store.path.is_dir():
+            raise InputError(f"there is no store {shown(store.path)}: name the directory of a recipe's `store:`")
+        if not store._artifacts():
+            raise InputError(f"{shown(store.path)} holds no finished artifact: run its recipe first")
+        return store
+
+    def names(self) -> list[str]:
+        """Return the names of all finished artifacts with their keys, in the order in which they were finished."""
+        return [artifact.name for artifact in self._artifacts()]
+
+    def __getitem__(self, name: str) -> StoredArtifact:
+        artifacts = self._artifacts()
+        for artifact in reversed(artifacts):
+            if name == artifact.manifest.step:
+                return artifact
+        keyed = [artifact for artifact in artifacts if _means(name, artifact)]
+        if len(keyed) == 1:
+            return keyed[0]
+        if keyed:
+            raise InputError(f"{name!r} means several artifacts: {', '.join(artifact.name for artifact in keyed)}")
+        steps = {artifact.manifest.step for artifact in artifacts}
+        raise InputError(f"{shown(self.path)} has no artifact {name!r}: {nearest(name, steps | set(self.names()))}")
+
+    def __contains__(self, name: object) -> bool:
+        return any(name == artifact.manifest.step or _means(str(name), artifact) for artifact in self._artifacts())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __len__(self) -> int:
+        return len(self._artifacts())
+
+    def _artifacts(self) -> list[StoredArtifact]:
+        """Return what is finished now, oldest first: a recipe may be running meanwhile."""
+        manifests = [
+            (file.stat().st_mtime_ns, file.parent.name, file.parent) for file in self.path.glob(f"*/{MANIFEST}")
+        ]
+        return [StoredArtifact(folder) for _, _, folder in sorted(manifests)]
+
+
+def _means(name: str, artifact: StoredArtifact) -> bool:
+    step, _, key = name.rpartition("-")
+    return step == artifact.manifest.step and bool(key) and artifact.manifest.key.startswith(key)

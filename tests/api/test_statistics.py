@@ -1,0 +1,133 @@
+"""Compare and law give the numbers that the commands print as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+import windtunnel as wt
+from windtunnel.pipelines.cli import app
+
+
+def printed(*words: Any) -> Any:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.output)
+
+
+@pytest.fixture
+def scores() -> pl.DataFrame:
+    draw = np.random.default_rng(4)
+    rows = [
+        {"mix": mix, "seed": seed, "document": f"d{d}", "bytes": 100 + d, "nats": 70 + d + shift + draw.normal(0, 0.3)}
+        for seed in range(4)
+        for mix, shift in (("old", 0.0), ("new", -3.0), ("same", 0.0))
+        for d in range(30)
+    ]
+    return pl.DataFrame(rows)
+
+
+def test_compare_gives_what_the_command_prints(scores: pl.DataFrame, tmp_path: Path) -> None:
+    scores.write_csv(tmp_path / "scores.csv")
+    told = printed("effects", tmp_path / "scores.csv", "--baseline", "old", "--margin", 0.01, "--json")
+    for given in (scores, scores.lazy(), scores.to_arrow(), scores.to_pandas(), tmp_path / "scores.csv"):
+        found = wt.compare(given, "old", margin=0.01)
+        assert [effect.contract() for effect in found] == told
+    assert (found[0].mix, found[0].verdict) == ("new", "better")
+    narrow = wt.compare(scores, "old", interval=0.8)[0]
+    assert narrow.low is not None and found[0].low is not None and narrow.low > found[0].low
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "message"),
+    [
+        ({"baseline": "odl"}, wt.RecipeError, "no mix is called 'odl' in the scores: did you mean 'old'"),
+        ({"margin": -1}, wt.RecipeError, "margin: Input should be greater than or equal to 0"),
+        ({"interval": 95}, wt.RecipeError, "interval: Input should be less than 1"),
+        ({"looks": [5, 3]}, wt.RecipeError, "looks are growing numbers"),
+        ({"looks": [2, 3]}, wt.InputError, "the looks end at 3 seeds and there are 4"),
+    ],
+)
+def test_wrong_arguments_of_compare(scores: pl.DataFrame, words: Any, kind: Any, message: str) -> None:
+    with pytest.raises(kind, match=message):
+        wt.compare(scores, **{"baseline": "old", **words})
+
+
+def test_scores_that_cannot_be_paired(scores: pl.DataFrame) -> None:
+    with pytest.raises(wt.InputError, match="the scores lack the column 'nats'; there is mix, seed"):
+        wt.compare(scores.drop("nats"), "old")
+    with pytest.raises(wt.InputError, match="given more than once"):
+        wt.compare(pl.concat([scores, scores]), "old")
+    with pytest.raises(wt.InputError, match="there is no such file"):
+        wt.compare("none.csv", "old")
+    with pytest.raises(wt.InputError, match="a dict is no frame"):
+        wt.compare({}, "old")  # type: ignore[arg-type]
+
+
+NAMES = ["w_web", "w_code", "w_books"]
+
+
+@pytest.fixture
+def runs() -> pl.DataFrame:
+    weights = np.random.default_rng(2).dirichlet([1.0, 1.0, 1.0], 26)
+    loss = 2 + np.exp(weights @ [-1.0, 0.5, -2.0])
+    return pl.DataFrame({name: weights[:, i] for i, name in enumerate(NAMES)} | {"loss": loss})
+
+
+def test_law_gives_what_the_command_prints(runs: pl.DataFrame, tmp_path: Path) -> None:
+    runs.head(22).write_parquet(tmp_path / "runs.parquet")
+    runs.tail(4).write_parquet(tmp_path / "mixes.parquet")
+    tokens = {"w_web": 5e8, "w_code": 1e9, "w_books": 1e8}
+    words = ("law", tmp_path / "runs.parquet", "--weights", "w_*", "--target", "loss", "--form", "linear")
+    option = ",".join(f"{name}={n}" for name, n in tokens.items())
+    told = printed(*words, "--json", "--propose", "--tokens", option, "--budget", 1e9, "--max-epochs", 2)
+    for given, columns in (
+        (runs.head(22), "w_*"),
+        (runs.head(22).to_arrow(), NAMES),
+        (tmp_path / "runs.parquet", NAMES),
+    ):
+        law = wt.law(given, columns, form="linear")
+        found = {**law.summary(), "proposal": law.propose(tokens, 1e9, 2)}
+        assert {**found, "fit_seconds": 0} == {**told, "fit_seconds": 0}
+    out = tmp_path / "out.csv"
+    assert CliRunner().invoke(app, [*map(str, words), "--predict", str(tmp_path / "mixes.parquet"), "--out", str(out)])
+    for name in ("predicted", "low", "high"):
+        assert law.predict(runs.tail(4))[name].to_list() == pytest.approx(pl.read_csv(out)[name].to_list())
+    assert "MixingLaw: linear in w_web" in repr(law)
+
+
+def test_predictions_come_in_the_frames_type(runs: pl.DataFrame) -> None:
+    law = wt.law(runs, "w_*", form="linear")
+    table = pa.table({name: pa.array(runs[name].to_list(), pa.float32()) for name in NAMES})
+    found = law.predict(table)
+    assert isinstance(found, pa.Table) and found.column_names == [*NAMES, "predicted", "low", "high"]
+    assert found.schema.field(0).type == pa.float32()
+    assert isinstance(law.predict(runs.lazy()), pl.LazyFrame)
+    again = law.predict(law.predict(runs.to_arrow()))
+    assert again.column_names == [*runs.columns, "predicted", "low", "high"]
+    few = wt.law(runs.head(8), "w_*", form="linear").predict(runs.head(1))
+    assert few["low"].to_list() == [None]
+
+
+def test_wrong_arguments_of_law(runs: pl.DataFrame) -> None:
+    law = wt.law(runs, "w_*", form="linear")
+    for call, kind, message in (
+        (lambda: wt.law(runs, "v_*"), wt.RecipeError, "no column is called 'v_\\*'"),
+        (lambda: wt.law(runs, ["w_web", "w_cod"]), wt.RecipeError, "did you mean 'w_code'"),
+        (lambda: wt.law(runs, "w_*", "los"), wt.RecipeError, "did you mean 'loss'"),
+        (lambda: wt.law(runs, "w_*", form="cubic"), wt.RecipeError, "no law is called 'cubic'"),
+        (lambda: wt.law(runs.head(3), "w_*"), wt.InputError, "5 different mixes at least, there are 3"),
+        (lambda: law.predict(runs.drop("w_web")), wt.RecipeError, "no column is called 'w_web'"),
+        (lambda: law.propose(budget=1e9), wt.RecipeError, "needs both `tokens` and `budget`"),
+        (lambda: law.propose({"w_web": 1.0}, 1e9), wt.RecipeError, "how many tokens are there of w_code"),
+        (lambda: law.propose(dict.fromkeys(NAMES, 0.0), 1e9), wt.RecipeError, "a number above zero is needed, not 0"),
+    ):
+        with pytest.raises(kind, match=message):
+            call()
