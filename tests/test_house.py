@@ -72,8 +72,8 @@ FLOORS = {
     "pipelines.dedup": "schemas pipelines.features pipelines.shards",
     "pipelines.datasets": "schemas pipelines.dedup pipelines.features pipelines.filters pipelines.recipe "
     "pipelines.shards generators.text trainer.data",
-    "pipelines.files": "schemas pipelines.remote pipelines.datasets pipelines.dedup pipelines.engine pipelines.filters pipelines.readers "
-    "pipelines.shards pipelines.sources",
+    "pipelines.files": "schemas pipelines.remote pipelines.datasets pipelines.dedup pipelines.engine pipelines.filters "
+    "pipelines.readers pipelines.shards pipelines.sources",
     "pipelines.report": "schemas pipelines.filters",
     "pipelines.report.sections": "schemas pipelines.report pipelines.datasets pipelines.recipe generators.judging "
     "trainer.stats",
