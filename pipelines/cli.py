@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from windtunnel.pipelines.cli_parts import COMMANDS
 from windtunnel.schemas.errors import RecipeError, WindtunnelError, mend_of, value_message
 
 INTERRUPTED = 130  # exit code
@@ -22,6 +23,8 @@ app = typer.Typer(
 )
 judge_app = typer.Typer(help="Judges and how far to trust them.", no_args_is_help=True)
 app.add_typer(judge_app, name="judge")
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
 
 RecipeArg = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe.")]
@@ -343,16 +346,6 @@ def calibrate(
     from windtunnel.pipelines.views.tables import print_calibration
 
     print_calibration(pairs, judge, json_, _console())
-
-
-@app.command("list")
-def list_(
-    kind: Annotated[str, typer.Argument(help="recipes, schema, or a kind: source, rule, dedup, ...")] = "kinds",
-) -> None:
-    """List what recipes can name; `list schema` prints the JSON Schema of a recipe."""
-    from windtunnel.pipelines.views.listing import print_list
-
-    print_list(kind, _console())
 
 
 @app.command()

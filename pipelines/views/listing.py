@@ -7,25 +7,30 @@ import json
 from rich.console import Console
 from rich.table import Table
 
+from windtunnel.pipelines.parts import kind_named
 from windtunnel.pipelines.recipe import shipped as recipes_shipped
+from windtunnel.pipelines.report.printable import one_line
 from windtunnel.schemas import plugin
 from windtunnel.schemas.errors import RecipeError, nearest
 
 
-def print_list(kind: str, console: Console) -> None:
+def print_list(kind: str, as_json: bool, console: Console) -> None:
     """Print a kind's plug-ins with their first sentence; or `kinds`, `recipes`, `schema`."""
-    kind = kind.removesuffix("s") if kind.removesuffix("s") in plugin.kinds() else kind
+    kind = kind_named(kind)
     if kind == "schema":
         from windtunnel.pipelines.recipe.recipe import json_schema
 
         console.print(json.dumps(json_schema(), indent=1), soft_wrap=True)
         return
     rows = _rows(kind)
+    if as_json:
+        console.print(json.dumps([{"name": name, "about": text} for name, text in rows], indent=1), soft_wrap=True)
+        return
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
     for name, text in rows:
-        table.add_row(name, text)
+        table.add_row(one_line(name), one_line(text, 400))
     console.print(table)
 
 
