@@ -141,15 +141,10 @@ def _killed(stage: _Stage, workers: Iterable[BaseProcess]) -> str:
     log = stage.logs / (tasks[0].log_name if tasks else WORKERS_LOG)
     tasks = tasks or [task for task in stage.tasks if not task.ended]
     names = ", ".join(f"{task.step} (shard {task.rank})" for task in tasks[:NAMED])
-    more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
+    end = "was killed from outside, mostly for want of memory; run again with fewer --workers; finished shards are kept"
     if crashes := set(codes.values()) - KILLED:
         end = f"ended with exit code {crashes.pop()}; finished shards are kept; its log: {log}{last_lines(log)}"
-    else:
-        end = (
-            "was killed from outside, mostly for want of memory; run again with fewer --workers; "
-            "finished shards are kept"
-        )
-    return f"{names}{more}: the worker process {end}"
+    return f"{names}{', ...' * (len(tasks) > NAMED)}: the worker process {end}"
 
 
 def _begin(stage: _Stage, guard: connection.Connection) -> None:

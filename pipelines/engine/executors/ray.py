@@ -60,8 +60,7 @@ def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
         while waiting or running:
             while waiting and len(running) < workers:
                 task, tries = waiting.popleft()
-                log = logs.absolute() / task.log_name
-                running[function.remote(RemoteTask.of(task), log)] = task, tries
+                running[function.remote(RemoteTask.of(task), logs.absolute() / task.log_name)] = task, tries
             [ended], _ = ray.wait(list(running))
             task, tries = running.pop(ended)
             try:
@@ -71,10 +70,10 @@ def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
             except RayError as error:
                 if tries < TRIES:
                     waiting.append((task, tries + 1))
-                else:
-                    log = logs / task.log_name
-                    why = f"Ray lost the task's node or worker process {TRIES} times ({type(error).__name__})"
-                    write_lost(task, f"{why}; its log: {log}{last_lines(log)}")
+                    continue
+                log, name = logs / task.log_name, type(error).__name__
+                why = f"Ray lost the task's node or worker process {TRIES} times ({name})"
+                write_lost(task, f"{why}; its log: {log}{last_lines(log)}")
     finally:
         for reference in running:
             ray.cancel(reference, force=True)
@@ -104,9 +103,8 @@ def _connect(options: Options, workers: int) -> None:
         # what tasks may book together; what they really use is the system's affair, as with local workers
         "_memory": max(1, workers * options.memory_bytes),
     }
-    node = {} if address else own_node
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **node)
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own_node))
     except ConnectionError as error:
         raise WindtunnelError(f"no Ray cluster answers at {address}: {error}") from None
     _connections.append(address or "local")

@@ -114,8 +114,7 @@ def run(tasks: Sequence[Task], workers: int, options: Options, logs: Path) -> No
     arrays: list[str] = []
     try:
         for first in range(0, len(tasks), options.max_array_size):
-            jobs = min(options.max_array_size, len(tasks) - first)
-            after = arrays[-1] if arrays else None
+            jobs, after = min(options.max_array_size, len(tasks) - first), arrays[-1] if arrays else None
             arrays.append(_submit(options.script(name, logs, jobs, workers, first, after)))
         _wait(name)
     except BaseException:
@@ -132,8 +131,7 @@ def _report_lost(tasks: Sequence[Task], name: str, logs: Path, arrays: list[str]
     lost = [(place, task) for place, task in enumerate(tasks) if not task.ended]
     states = _end_states(name) if lost else {}
     for place, task in lost:
-        array, index = divmod(place, array_size)
-        job = f"{arrays[array]}_{index}"
+        job = f"{arrays[place // array_size]}_{place % array_size}"
         state = states.get(job, "an unknown state")
         log = logs / f"{job}.out"
         message = f"Slurm ended the job in {state} without a result{ADVICE.get(state, '')}; its log: {log}"
