@@ -29,7 +29,7 @@ def _expression(condition: Condition) -> pl.Expr:
     return _comparison(condition)
 
 
-def _equal(column: str, value: str) -> pl.Expr:
+def _equal(column: str, value: str | None) -> pl.Expr:
     return pl.col(column).eq_missing(pl.lit(value, dtype=pl.String))
 
 

@@ -115,7 +115,11 @@ class Sign(KeyWork):
         if self.method.within:
             key = apart(key, column(batch.rows, self.method.within).filter(pa.array(keyed)))
         row = (np.flatnonzero(keyed) + batch.first).astype(np.uint32)
-        scores = self.method.choice.scores(batch.rows, batch.measured)
+        choice = self.method.choice
+        measured = (
+            batch.measured[choice.measured].to_arrow() if choice.measured and batch.measured is not None else None
+        )
+        scores = choice.scores(batch.rows, measured)
         return Signed(key, row, None if check is None else check[keyed], scores=scores)
 
     def notes(self, documents: int, keys: int) -> dict[str, float | int | str]:

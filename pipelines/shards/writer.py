@@ -54,7 +54,8 @@ def replaced(rows: Rows, name: str, values: pa.Array | pa.ChunkedArray | Sequenc
     """Return rows with other values in a column, which keeps its place and type."""
     place = rows.schema.get_field_index(name)
     field = rows.schema.field(place)
-    column = pa.array(values, field.type) if isinstance(values, list) else values.cast(field.type)
+    arrow = isinstance(values, (pa.Array, pa.ChunkedArray))
+    column = values.cast(field.type) if arrow else pa.array(values, field.type)
     return rows.set_column(place, field, column)
 
 

@@ -21,7 +21,7 @@ from windtunnel.pipelines.engine.run import run as run_steps
 from windtunnel.pipelines.plan.builder import plan
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.shipped import load
-from windtunnel.pipelines.report import collect
+from windtunnel.pipelines.report.collect import collect
 from windtunnel.pipelines.report.page import render
 from windtunnel.pipelines.views.cards import write_cards
 from windtunnel.schemas.artifact import Artifact

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -43,10 +42,10 @@ class Choice:
         """Columns of the documents that scores are made from."""
         return [name for name in (None if self.measured else self.by, self.priority_column) if name]
 
-    def scores(self, rows: pa.RecordBatch, measured: pl.DataFrame | None = None) -> np.ndarray | None:
+    def scores(self, rows: pa.RecordBatch, measured: pa.Array | None = None) -> np.ndarray | None:
         """Return a u64 a row, higher is better: rank of the priority column first, then the value; None for `first`.
 
-        `measured`: measured columns of the rows, where one counts.
+        `measured`: the rows' values of the measured column, where one counts.
         """
         if not self.scored:
             return None
@@ -54,9 +53,8 @@ class Choice:
         if self.by == "text":
             values = np.asarray(pc.binary_length(rows.column("text"))).astype(np.uint64)
         elif self.by:
-            chosen = column(rows, self.by) if self.measured is None or measured is None else measured[self.measured]
-            values = _ordered(chosen.to_pylist() if isinstance(chosen, pa.Array) else chosen.to_list(), self.lowest)
-            values >>= np.uint64(PRIORITY_BITS)
+            chosen = column(rows, self.by) if measured is None else measured
+            values = _ordered(chosen.to_pylist(), self.lowest) >> np.uint64(PRIORITY_BITS)
         if self.priority_column:
             ranks = {name: len(self.priority) - i for i, name in enumerate(self.priority)}
             names = column(rows, self.priority_column).to_pylist()
