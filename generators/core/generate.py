@@ -70,7 +70,7 @@ class Generate(Work):
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         """Return the number of tasks: one for a sequential kind, else one per `rows_per_shard` rows."""
         kind = self.made()
-        _roles(kind, plugin.split("generator", self.kind)[0], inputs)
+        _roles(kind, plugin.label(kind), inputs)
         if kind.sequential:
             return 1
         tables = {role: Table.of(inputs[role]) for role in kind.reads if role in inputs}
