@@ -16,7 +16,7 @@ from windtunnel.pipelines.api.frames import write
 from windtunnel.pipelines.engine.executors import Where
 from windtunnel.pipelines.engine.run import run
 from windtunnel.pipelines.engine.step import Step
-from windtunnel.pipelines.shards.survivors import text_buffers
+from windtunnel.pipelines.features.buffers import text_buffers
 from windtunnel.schemas.artifact import Artifact, writing
 from windtunnel.schemas.work import Counts, Work
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from windtunnel.generators.core.generate import Generate
+from windtunnel.generators.core.generator import Generator
 from windtunnel.generators.judges._judge import make_judge
 from windtunnel.generators.judging.calibration import Calibration, examine_pairs
 from windtunnel.generators.judging.pairs import pairs_of, read_pairs
@@ -29,10 +30,10 @@ from windtunnel.pipelines.api.frames import (
 from windtunnel.pipelines.api.own_errors import own_errors
 from windtunnel.pipelines.plan.generation import address
 from windtunnel.pipelines.recipe.recipe import Model, Spec
-from windtunnel.pipelines.samples.models import fetch
+from windtunnel.pipelines.samples.models import fetch, sample_model
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import RecipeError, nearest
-from windtunnel.schemas.plugin import make, split
+from windtunnel.schemas.plugin import make, reference
 from windtunnel.schemas.work import Counts
 
 if TYPE_CHECKING:
@@ -93,11 +94,10 @@ def generate(
 
     Raises RecipeError for a wrong generator, parameter, role or address, WindtunnelError when a model does not answer.
     """
-    name, _ = split("generator", kind)
-    generator: Any = make("generator", kind)
+    generator = make(Generator, kind)
     given = {key: value for key, value in (("rows", rows), ("seed", seed)) if value is not None}
     work = Generate(
-        kind={name: generator.model_dump(mode="json", exclude_unset=True) | given},
+        kind={reference(generator): generator.model_dump(mode="json", exclude_unset=True) | given},
         models=_served(models, generator.models()),
         completions=None if completions is None else str(completions),
         concurrency=concurrency,
@@ -168,5 +168,8 @@ def _address(name: str, value: Any) -> Served:
     model = Model.model_validate(value)
     if model.url is not None:
         return address(model)
-    directory = model.path if model.path is not None else str(fetch(str(model.sample)))
-    return Served(serve=directory, model=name, **(model.serve.model_dump() if model.serve else {}))
+    options = model.serve.model_dump() if model.serve else {}
+    if model.path is not None:
+        return Served(serve=model.path, model=name, **options)
+    sample = str(model.sample)
+    return Served(serve=str(fetch(sample)), model=name, licence=sample_model(sample).licence, **options)

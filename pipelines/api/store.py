@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
+from windtunnel.pipelines.engine.mirrors.opening import fetched, open_store
 from windtunnel.pipelines.readers.paths import shown
 from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest
 from windtunnel.schemas.errors import InputError, nearest
@@ -40,6 +41,7 @@ class StoredArtifact:
     @property
     def tables(self) -> list[str]:
         """The names of the tables: folders of Parquet files, such as `kept` and `dropped`, and single files."""
+        fetched(Artifact(self.path))
         files = [file.relative_to(self.path) for file in self.path.glob("**/*.parquet")]
         return sorted({str(file.parent if len(file.parts) > 1 else file.with_suffix("")) for file in files})
 
@@ -103,12 +105,12 @@ class Store:
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
-        """Return the store in a directory; raises InputError when there is none."""
-        store = cls(Path(path))
+        """Return the store in a directory or at an address such as `s3://...`; raises InputError when there is none."""
+        store = cls(open_store(str(path)))
         if not store.path.is_dir():
-            raise InputError(f"there is no store {shown(store.path)}: name the directory of a recipe's `store:`")
+            raise InputError(f"there is no store {shown(path)}: name the directory of a recipe's `store:`")
         if not store._artifacts():
-            raise InputError(f"{shown(store.path)} holds no finished artifact: run its recipe first")
+            raise InputError(f"{shown(path)} holds no finished artifact: run its recipe first")
         return store
 
     def names(self) -> list[str]:

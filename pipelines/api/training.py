@@ -17,6 +17,7 @@ from windtunnel.pipelines.datasets.mix import Mix
 from windtunnel.pipelines.datasets.tokenizer import TrainTokenizer, from_directory
 from windtunnel.pipelines.datasets.tokens import Tokens
 from windtunnel.pipelines.engine.executors import Where
+from windtunnel.pipelines.engine.mirrors.opening import fetched, open_store
 from windtunnel.pipelines.engine.run import run
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.recipe.recipe import Name, Spec
@@ -24,6 +25,8 @@ from windtunnel.schemas.errors import InputError, RecipeError, nearest
 from windtunnel.schemas.plugin import make
 from windtunnel.schemas.results import RunResult
 from windtunnel.trainer.loop.run import TrainRun
+from windtunnel.trainer.models._model import Model
+from windtunnel.trainer.objectives._objective import Objective
 from windtunnel.trainer.runtime.device import resolve
 
 LLAMA = {"llama": {"width": 96, "layers": 3, "heads": 3, "context": 256}}
@@ -89,8 +92,8 @@ def train(
     many = isinstance(texts, Mapping)
     parts = {TypeAdapter(Name).validate_python(key): value for key, value in texts.items()} if many else {name: texts}
     shares = _shares(weights, list(parts))
-    architecture: Any = make("model", model)
-    place = Path(store) if store is not None else temporary_store()
+    architecture = make(Model, model)
+    place = open_store(str(store)) if store is not None else temporary_store()
     with torch_lock:
         corpora = {key: corpus_of(documents(value, text), place) for key, value in parts.items()}
         vocabulary = _tokenizer(tokenizer, corpora, text, place)
@@ -111,7 +114,7 @@ def train(
         inputs = {"mix": Step(f"mix:{name}", mix, tokens), **tokens, "tokenizer": vocabulary}
         step = Step(f"train:{name}:{seed}", work, inputs)
         run([step], place, Where("inline"))
-    folder = step.artifact(place).path
+    folder = fetched(step.artifact(place)).path
     result = RunResult.model_validate_json((folder / "result.json").read_bytes())
     return TrainedModel(folder / "model", result)
 
@@ -133,7 +136,7 @@ def _stages(stages: Sequence[Spec] | None, lr: float, batch_tokens: int) -> tupl
     if stages is None:
         return ({"causal_lm": {"lr": lr, "batch_tokens": batch_tokens}},)
     for stage in stages:
-        objective: Any = make("objective", stage)
+        objective = make(Objective, stage)
         if objective.kind != "tokens":
             raise RecipeError(f"stages: {stage!r} learns from {objective.kind}, and texts are none: use a recipe")
     return tuple(stages)

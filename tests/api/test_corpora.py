@@ -184,7 +184,7 @@ BAD: list[tuple[Callable[[pl.DataFrame], Any], type[Exception], str]] = [
     (lambda f: wt.decontaminate(f, ["x"], ngram=1), wt.RecipeError, "ngram: Input should be greater"),
     (lambda f: wt.decontaminate(f, {}), wt.RecipeError, "names no evaluation set"),
     (lambda f: wt.decontaminate(f, {"a/b": ["x"], "c": ["y"]}), wt.RecipeError, "'a/b' is no name"),
-    (lambda f: wt.decontaminate(f, []), wt.InputError, "holds no text at all"),
+    (lambda f: wt.decontaminate(f, []), wt.InputError, "evaluation set 'evaluation' holds no text"),
     (lambda f: wt.decontaminate(f, f), wt.InputError, "1 of 60 rows have no text"),
     (lambda f: wt.read("nowhere/x.jsonl"), wt.InputError, "does not exist"),
     (lambda f: wt.read({"jsnl": "x"}), wt.RecipeError, "did you mean 'jsonl'"),

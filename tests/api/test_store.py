@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -79,3 +82,21 @@ def test_what_is_no_store_and_what_is_damaged(folder: Path, tmp_path: Path) -> N
     (folder / "corpus.filtered-aaaa1111" / MANIFEST).write_text("{", encoding="utf-8")
     with pytest.raises(wt.InputError, match="is damaged, or written by another version"):
         wt.Store.open(folder)["corpus:filtered"]
+
+
+def test_texts_and_stores_may_be_in_object_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WINDTUNNEL_CACHE", str(tmp_path / "first"))
+    with fsspec.open("memory://api/texts.jsonl", "w", encoding="utf-8") as file:
+        file.writelines(json.dumps({"text": f"the river of {i} runs to the stone {i * i}"}) + "\n" for i in range(200))
+    texts = wt.read("memory://api/texts.jsonl")
+    assert texts.height == 200
+    setup: dict[str, Any] = {
+        "token_budget": 1024, "batch_tokens": 256, "tokenizer": 300, "device": "cpu", "store": "memory://api/store",
+        "model": {"llama": {"width": 32, "layers": 1, "heads": 2, "context": 32}},
+    }  # fmt: skip
+    first = wt.train(texts, **setup)
+    monkeypatch.setenv("WINDTUNNEL_CACHE", str(tmp_path / "second"))  # another machine
+    assert wt.Store.open("memory://api/store")["train:mix:0"].to_polars("log").equals(first.log)
+    again = wt.train(texts, **setup)
+    assert again.result == first.result and not again.path.is_relative_to(tmp_path / "first")
+    assert again.path.joinpath("model.safetensors").is_file()
