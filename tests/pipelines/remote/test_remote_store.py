@@ -25,7 +25,7 @@ from windtunnel.generators.client.store import CompletionStore
 from windtunnel.pipelines.engine.mirrors import completions, lock, mirror
 from windtunnel.pipelines.engine.mirrors.mirror import STATE, Mirror
 from windtunnel.pipelines.engine.mirrors.opening import fetched_path, open_store, store_folder
-from windtunnel.pipelines.engine.run import Outcome, Silent, run
+from windtunnel.pipelines.engine.run import Outcome, Progress, run
 from windtunnel.pipelines.plan.builder import planned
 from windtunnel.pipelines.recipe.file import parse
 from windtunnel.pipelines.run_recipe import run_recipe
@@ -251,7 +251,7 @@ def test_keys_that_lead_out_of_the_mirror_are_left_alone(bucket: str, tmp_path: 
     ]
 
 
-class Lines(Silent):
+class Lines(Progress):
     """Keeps what the runner says."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from windtunnel.pipelines.report import collect
+from windtunnel.pipelines.report.collect import collect
 from windtunnel.pipelines.report.made import Made
 from windtunnel.pipelines.report.page import render
 from windtunnel.pipelines.report.sections.classifiers import Classifiers

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from windtunnel.pipelines.report import collect
+from windtunnel.pipelines.report.collect import collect
 from windtunnel.pipelines.report.made import Made
 from windtunnel.pipelines.report.page import render
 from windtunnel.pipelines.report.sections.overlap import Overlap

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from windtunnel.pipelines.datasets.stats import Statistics as Work
-from windtunnel.pipelines.report import collect
+from windtunnel.pipelines.report.collect import collect
 from windtunnel.pipelines.report.made import Made
 from windtunnel.pipelines.report.page import render
 from windtunnel.pipelines.report.sections.statistics import Statistics, _bars, _figure, _place
