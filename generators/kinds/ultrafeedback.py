@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from windtunnel.generators.client.completion import Completion, refusal
 from windtunnel.generators.core.generator import Ask, Chain, Dropped, Example, Failed, Generator, Kept, Outcome
@@ -21,6 +21,7 @@ from windtunnel.generators.core.prompt import load
 from windtunnel.generators.core.rows import dialogue, message, preference_row
 from windtunnel.generators.core.session import Session
 from windtunnel.generators.judging import judged, ratings
+from windtunnel.generators.kinds._ultrafeedback_responses import OK, RESPONSE, Member, judgement, response, status_of
 from windtunnel.generators.text.questions import Question, question
 from windtunnel.generators.text.quoted import defused, mark
 from windtunnel.schemas.artifact import canonical_json
@@ -31,47 +32,11 @@ ASPECTS = {"instruction_following": False, "truthfulness": True, "honesty": True
 PRINCIPLES = ("calibration", "helpfulness", "honesty", "truthfulness")
 Principle = Literal["helpfulness", "truthfulness", "honesty", "calibration"]
 LEVELS, TOP = 5, 10
-OK = "ok"  # status of a usable answer
 FEWEST_CHARACTERS_A_TOKEN = 2  # a low estimate: the judge's limit of tokens must not fill a short context
-
-RESPONSE = pa.schema(
-    [
-        pa.field("prompt", pa.string(), nullable=False),  # id of the prompt
-        pa.field("member", pa.string(), nullable=False),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("principle", pa.string()),
-        pa.field("draw", pa.int32(), nullable=False),  # above 0: a further answer of the same member
-        pa.field("status", pa.string(), nullable=False),  # ok or an error code such as context_too_long
-        pa.field("text", pa.large_string(), nullable=False),
-        pa.field("truncated", pa.bool_(), nullable=False),
-        pa.field("ratings", pa.string(), nullable=False),  # JSON: aspect -> number or status per order
-        pa.field("overall", pa.float64()),
-        pa.field("score", pa.float64()),
-        pa.field("score_status", pa.string(), nullable=False),
-        pa.field("feedback", pa.large_string(), nullable=False),
-    ]
-)
 
 
 def _ratings(*values: int) -> str:
     return canonical_json({"ratings": [{"rationale": "", "rating": value} for value in values]})
-
-
-class Member(BaseModel):
-    """A member of the pool: a model with its decoding and, optionally, its own principle."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    model: str
-    name: str = ""
-    principle: str | None = None
-    temperature: float = Field(1.0, ge=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    family: str | None = None  # models of one family do not judge each other; default: the model's name
-
-    @property
-    def label(self) -> str:
-        """The name in rows."""
-        return self.name or self.model
 
 
 class UltraFeedback(Generator):
@@ -165,13 +130,14 @@ class _Prompt:
         principles = self._principles(members)
         replies = yield [self._respond(*each) for each in zip(members, draws, principles, strict=True)]
         judge, own = self._judge(members)
-        statuses = [_status(reply) for reply in replies]
+        statuses = [status_of(reply) for reply in replies]
         lineage = kind.lineage(
             self.session, {m.label: r for m, r in zip(members, replies, strict=True)},
             prompt=self.name, judge=judge, self_judged=own, principles=[name for name, _ in principles], draws=draws,
             members=[m.label for m in members], statuses=statuses,
         )  # fmt: skip
-        responses = [self._response(*each) for each in zip(members, principles, draws, statuses, replies, strict=True)]
+        names = [name for name, _ in principles]
+        responses = [response(self.name, *each) for each in zip(members, names, draws, statuses, replies, strict=True)]
         extra = {"responses": responses}
         answered = [i for i, status in enumerate(statuses) if status == OK]
         if len(answered) < 2:
@@ -187,7 +153,7 @@ class _Prompt:
             judged.Answer(texts[k], replies[i].truncated, aspects[k], critiques[k]) for k, i in enumerate(answered)
         ]
         for i, answer in zip(answered, answers, strict=True):
-            responses[i] |= _judged(answer)
+            responses[i] |= judgement(answer)
         return self._paired(answers, [members[i].label for i in answered], lineage, extra)
 
     def _contestants(self) -> tuple[list[Member], list[int]]:
@@ -291,18 +257,6 @@ class _Prompt:
         params = {"temperature": temperature, "max_tokens": tokens, "schema": schema, "draw": draw}
         return self.session.chat(purpose, self.number, text, model=judge, **params)
 
-    def _response(
-        self, member: Member, principle: tuple[str, str], draw: int, status: str, reply: Completion
-    ) -> dict[str, Any]:
-        """Return the row of an answer before it is judged."""
-        return {
-            "prompt": self.name, "member": member.label, "model": member.model, "principle": principle[0],
-            "draw": draw, "status": status,
-            "text": reply.text.strip().encode("utf-8", "replace").decode("utf-8"),  # a failed reply may be broken text
-            "truncated": reply.truncated, "ratings": "{}", "overall": None, "score": None,
-            "score_status": "not_applicable", "feedback": "",
-        }  # fmt: skip
-
     def _paired(
         self, answers: Sequence[judged.Answer], labels: Sequence[str], lineage: dict[str, Any], extra: Mapping[str, Any]
     ) -> Outcome:
@@ -322,21 +276,3 @@ class _Prompt:
             "characters": [len(best.text), len(worse.text)],
         }  # fmt: skip
         return Kept(row, lineage, extra=extra)
-
-
-def _status(reply: Completion) -> str:
-    """Return `ok`, or the error code of an answer."""
-    if not reply.ok:
-        return str(reply.error)
-    return OK if reply.text.strip() else "empty_reply"
-
-
-def _judged(answer: judged.Answer) -> dict[str, Any]:
-    """Return the judge's fields of an answer's row."""
-    return {
-        "ratings": canonical_json({a: [r.value or r.status for r in rs] for a, rs in answer.aspects.items()}),
-        "overall": answer.overall,
-        "score": answer.critique.value,
-        "score_status": answer.critique.status,
-        "feedback": answer.critique.rationale,
-    }

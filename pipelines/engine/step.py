@@ -69,11 +69,12 @@ class Step:
 
     def reads(self) -> list[Step]:
         """Return the steps that read the texts from which this step is made, however far back, by name."""
-        steps, todo = {self}, [self]
+        steps: set[Step] = {self}
+        todo: list[Step] = [self]
         while todo:
             new = set(todo.pop().inputs.values()) - steps
             steps |= new
-            todo += new
+            todo.extend(new)
         return sorted((step for step in steps if step.kind == "read"), key=lambda step: step.name)
 
     def artifact(self, store: Path) -> Artifact:
