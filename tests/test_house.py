@@ -71,8 +71,8 @@ FLOORS = {
     "pipelines.dedup": "schemas pipelines.features pipelines.shards",
     "pipelines.datasets": "schemas pipelines.dedup pipelines.features pipelines.filters pipelines.recipe "
     "pipelines.shards generators.text trainer.data",
-    "pipelines.files": "schemas pipelines.remote pipelines.dedup pipelines.engine pipelines.filters pipelines.readers "
-    "pipelines.shards pipelines.sources",
+    "pipelines.files": "schemas pipelines.remote pipelines.datasets pipelines.dedup pipelines.engine pipelines.filters "
+    "pipelines.readers pipelines.shards pipelines.sources",
     "pipelines.report": "schemas pipelines.filters",
     "pipelines.report.sections": "schemas pipelines.report pipelines.datasets pipelines.recipe generators.judging "
     "trainer.stats",
@@ -80,6 +80,8 @@ FLOORS = {
     "pipelines.report pipelines.samples pipelines.scorers pipelines.sources generators trainer",
     "pipelines.views": "schemas data_cards pipelines.engine pipelines.plan pipelines.readers pipelines.recipe "
     "pipelines.report pipelines.samples pipelines.sources generators.judging trainer.stats",
+    "pipelines.api": "schemas pipelines.datasets pipelines.engine pipelines.features pipelines.files pipelines.plan "
+    "pipelines.readers pipelines.recipe pipelines.samples pipelines.scorers pipelines.sources generators trainer",
     "pipelines": "schemas data_cards generators trainer",
 }
 PLUGIN_FOLDERS = tuple(kind.package.replace(".", "/") for kind in KINDS.values())

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from windtunnel.pipelines.files.dedup import STEPS, dedup_files
+from windtunnel.pipelines.files.dedup import dedup_files
+from windtunnel.pipelines.files.output import STEPS
 from windtunnel.schemas.errors import InputError, RecipeError, WindtunnelError
 from windtunnel.schemas.work import Counts
 
