@@ -60,63 +60,49 @@ def train(
     ----------
     texts
         A frame or a list of texts; or several by name, which `weights` mixes (equal shares by default).
-    token_budget
-        The tokens to train on. Models that are compared need the same budget.
-    seed
-        Keys the initial weights and the order of the data: the same call gives the same weights, bit by bit.
-    name
-        What the model is called in scores: the mix of `compare`.
-    model, schedule
-        As in a recipe's `train:`; `windtunnel list model` and `windtunnel list schedule` list them.
+    token_budget, max_epochs
+        The tokens to train on, the same for models that are compared; how often a text may be repeated for that.
+    seed, name
+        The key of the initial weights and of the order of the data; the model's name in scores, the mix of `compare`.
     tokenizer
         A number of tokens, for a byte-level BPE trained on `texts`; `{"bpe": 4096, "trained_on": frame}`; the directory
-        of a fast tokenizer; or another trained model, whose tokenizer is taken. Models that are compared are best given
-        one tokenizer.
-    lr, batch_tokens
-        The peak learning rate, and the tokens of a step, of next-token prediction.
-    stages
-        Objectives as in a recipe's `train:`, in place of `lr` and `batch_tokens`.
-    max_epochs
-        How often a text may be repeated; more raises RecipeError with the budget that the texts allow.
-    device
-        Where to train; `auto` takes a GPU if there is one.
+        of a fast tokenizer; or a trained model, whose tokenizer is used. Models that are compared are best given one.
+    lr, batch_tokens, or stages
+        Peak learning rate and tokens of a step of next-token prediction; or objectives as in a recipe's `train:`.
     store
-        A directory that keeps what was made, with the content of its inputs as the key: texts that were tokenized and
-        models that were trained are not made again. Without one, files lie in a temporary directory of the process
-        and are removed when it ends.
+        A directory that keeps tokens and models by the content of what they are made from, so that none is made twice.
+        Without one, files are in a temporary directory, which is removed when the process ends.
 
-    Calls from several threads wait for one another. Raises RecipeError for a wrong parameter, InputError for texts that
-    cannot be read, TrainingError when the loss diverges.
+    model, schedule, threads and device are those of a recipe's `train:`. The same call gives the same weights, bit by
+    bit. Calls from several threads wait for one another. Raises RecipeError for a wrong parameter, InputError for texts
+    that cannot be read, TrainingError when the loss diverges.
     """
-    TypeAdapter(Name).validate_python(name)
-    many = isinstance(texts, Mapping)
-    parts = {TypeAdapter(Name).validate_python(key): value for key, value in texts.items()} if many else {name: texts}
-    shares = _shares(weights, list(parts))
-    architecture = make(Model, model)
+    parts: dict[str, Any] = dict(texts) if isinstance(texts, Mapping) else {name: texts}
+    for key in (name, *parts):
+        TypeAdapter(Name).validate_python(key)
+    shares, made, context = _shares(weights, list(parts)), _stages(stages, lr, batch_tokens), make(Model, model).context
+    mix = Mix(weights=shares, token_budget=token_budget, max_epochs=max_epochs, context=context)
+    work = TrainRun(
+        mix=name, seed=seed, model=model, schedule=schedule, stages=made, threads=threads, device=resolve(device)
+    )
     place = open_store(str(store)) if store is not None else temporary_store()
     with torch_lock:
         corpora = {key: corpus_of(documents(value, text), place) for key, value in parts.items()}
-        vocabulary = _tokenizer(tokenizer, corpora, text, place)
-        tokens = {
-            f"tokens:{key}": Step("tokens:frame", Tokens(), {"corpus": corpora[key], "tokenizer": vocabulary})
-            for key in shares
-        }
-        mix = Mix(weights=shares, token_budget=token_budget, max_epochs=max_epochs, context=architecture.context)
-        work = TrainRun(
-            mix=name,
-            seed=seed,
-            model=model,
-            schedule=schedule,
-            stages=_stages(stages, lr, batch_tokens),
-            threads=threads,
-            device=resolve(device),
-        )
-        inputs = {"mix": Step(f"mix:{name}", mix, tokens), **tokens, "tokenizer": vocabulary}
-        step = Step(f"train:{name}:{seed}", work, inputs)
+        step = _step(work, mix, corpora, tokenizer, text, place)
         run([step], place, Where("inline"))
     folder = fetched(step.artifact(place)).path
-    result = RunResult.model_validate_json((folder / "result.json").read_bytes())
-    return TrainedModel(folder / "model", result)
+    return TrainedModel(folder / "model", RunResult.model_validate_json((folder / "result.json").read_bytes()))
+
+
+def _step(work: TrainRun, mix: Mix, corpora: Mapping[str, Step], tokenizer: Any, text: str, store: Path) -> Step:
+    """Return the step that trains, with those that it reads from: tokenizer, tokens and mix."""
+    vocabulary = _tokenizer(tokenizer, corpora, text, store)
+    tokens = {
+        f"tokens:{key}": Step("tokens:frame", Tokens(), {"corpus": corpora[key], "tokenizer": vocabulary})
+        for key in mix.weights
+    }
+    inputs = {"mix": Step(f"mix:{work.mix}", mix, tokens), **tokens, "tokenizer": vocabulary}
+    return Step(f"train:{work.mix}:{work.seed}", work, inputs)
 
 
 def _shares(weights: Mapping[str, float] | None, names: Sequence[str]) -> dict[str, float]:
