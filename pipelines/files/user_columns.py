@@ -1,4 +1,4 @@
-"""The columns of JSON lines: types that hold every value of all files, so that what is made of them reads as one."""
+"""The columns of JSON lines: one schema that fits the values of all files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEEPEST = 32  # Parquet refuses a schema of more than 100 levels, and a list cou
 
 
 class UserColumns(Work):
-    """Finds the columns of each part; writes `columns/NNNNN.arrow`, an Arrow schema. What cannot be read is skipped."""
+    """Infer the columns of each part; write `columns/NNNNN.arrow`, an Arrow schema. Unreadable lines are skipped."""
 
     parts: tuple[dict[str, Any], ...]
     text: str = "text"
@@ -39,10 +39,10 @@ class UserColumns(Work):
         return Counts(seen=seen, kept=seen)
 
 
-def columns_of(found: Artifact) -> pa.Schema:
-    """Return the columns of all parts together; JSON as text where no type holds every value."""
+def columns_of(columns: Artifact) -> pa.Schema:
+    """Return the columns of all parts together; JSON as text where no type fits every value."""
     schema = pa.schema([])
-    for path in found.files("columns", ".arrow"):
+    for path in columns.files("columns", ".arrow"):
         schema = wider(schema, pa.ipc.read_schema(pa.BufferReader(path.read_bytes())))
     return pa.schema([field if _storable(field.type) else pa.field(field.name, pa.large_string()) for field in schema])
 
@@ -64,17 +64,15 @@ def found_in(records: list[dict[str, Any]]) -> pa.Schema:
     fields = []
     for name in dict.fromkeys(key for record in records for key in record):
         try:
-            found = pa.array([record.get(name) for record in records]).type
+            kind = pa.array([record.get(name) for record in records]).type
         except (pa.ArrowException, OverflowError):
-            found = pa.large_string()
-        if _depth(found) > DEEPEST:
-            found = pa.large_string()
-        fields.append(pa.field(name, found))
+            kind = pa.large_string()
+        fields.append(pa.field(name, kind if _depth(kind) <= DEEPEST else pa.large_string()))
     return pa.schema(fields)
 
 
 def wider(schema: pa.Schema, more: pa.Schema) -> pa.Schema:
-    """Return the schema widened to hold the values of another one too."""
+    """Return the schema widened to fit the values of another one too."""
     for field in more:
         at = schema.get_field_index(field.name)
         if at < 0:
@@ -90,7 +88,7 @@ def wider(schema: pa.Schema, more: pa.Schema) -> pa.Schema:
 
 
 def table_of(records: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Return records as a table of that schema; in a column of text, a value that is none is written as JSON."""
+    """Return records as a table; in a text column, values that are not text are written as JSON."""
     columns = {}
     for field in schema:
         values = [record.get(field.name) for record in records]
@@ -103,7 +101,7 @@ def table_of(records: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
 
 
 def _depth(kind: pa.DataType) -> int:
-    """Return how many types lie inside one another."""
+    """Return the nesting depth of a type."""
     depth, level = 0, [kind]
     while level:
         depth, level = depth + 1, [inner.field(i).type for inner in level for i in range(inner.num_fields)]

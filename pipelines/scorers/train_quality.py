@@ -11,13 +11,13 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 from blake3 import blake3
 from pydantic import Field
 
 from windtunnel.pipelines.scorers.fasttext_model import PREFIX, lines, opened, probabilities
 from windtunnel.pipelines.scorers.fasttext_training import train_supervised
 from windtunnel.pipelines.scorers.metrics import figures
+from windtunnel.pipelines.shards.reader import batches
 from windtunnel.schemas.artifact import Artifact, write_text, writing
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.work import Counts, Work
@@ -161,8 +161,7 @@ class Sample:
 
 def _batches(corpus: Artifact, columns: list[str]) -> Iterator[pa.RecordBatch]:
     for path in corpus.files("kept"):
-        with pq.ParquetFile(path) as file:
-            yield from file.iter_batches(batch_size=ROWS, columns=columns)
+        yield from batches(path, columns, ROWS)
 
 
 def _hashes(corpus: Artifact) -> np.ndarray:

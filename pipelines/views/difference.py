@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from windtunnel.pipelines.shards.reader import batches
 from windtunnel.schemas.artifact import Artifact, writing
 from windtunnel.schemas.errors import InputError
 
@@ -107,22 +108,20 @@ def _spool(corpus: Artifact, out: Path) -> None:
 def _notes(corpus: Artifact) -> Iterator[pl.DataFrame]:
     for folder in ("kept", "dropped"):
         for path in corpus.files(folder):
-            with pq.ParquetFile(path) as file:
-                known = ["id", "source", "url", "text", *(["reason"] if folder == "dropped" else [])]
-                wanted = [name for name in known if name in file.schema_arrow.names]
-                for batch in file.iter_batches(batch_size=ROWS, columns=wanted):
-                    frame = pl.DataFrame(batch)
-                    absent = [name for name in known if name not in wanted]  # files of one's own may have no source
-                    frame = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
-                    yield frame.select(
-                        pl.col("id").cast(pl.String),
-                        pl.col("source").cast(pl.String),
-                        host=pl.col("url").cast(pl.String).str.extract(_HOST).str.to_lowercase(),
-                        bytes=pl.col("text").str.len_bytes().cast(pl.Int64),
-                        content=pl.col("text").hash(0),
-                        reason=pl.col("reason").cast(pl.String) if folder == "dropped" else pl.lit(None, pl.String),
-                        kept=pl.lit(folder == "kept"),
-                    )
+            names = pq.read_schema(path).names
+            known = ["id", "source", "url", "text", *(["reason"] if folder == "dropped" else [])]
+            absent = [name for name in known if name not in names]  # users' own files may have no source
+            for batch in batches(path, [name for name in known if name in names], ROWS):
+                frame = pl.DataFrame(batch).with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
+                yield frame.select(
+                    pl.col("id").cast(pl.String),
+                    pl.col("source").cast(pl.String),
+                    host=pl.col("url").cast(pl.String).str.extract(_HOST).str.to_lowercase(),
+                    bytes=pl.col("text").str.len_bytes().cast(pl.Int64),
+                    content=pl.col("text").hash(0),
+                    reason=pl.col("reason").cast(pl.String) if folder == "dropped" else pl.lit(None, pl.String),
+                    kept=pl.lit(folder == "kept"),
+                )
 
 
 def _numbered(frame: pl.DataFrame, *columns: str) -> pl.DataFrame:

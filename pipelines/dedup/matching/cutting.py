@@ -1,4 +1,4 @@
-"""Cuts byte ranges out of a text, with a margin, and says what is left of it."""
+"""Cuts byte ranges out of a text, with a margin."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 def cut(text: str, spans: np.ndarray, margin: int, min_piece: int, max_pieces: int) -> str | None:
     """Return the text without `spans` (bytes from, to; n x 2) widened by `margin` characters, or None to drop it.
 
-    Cuts move outwards to white space. Pieces shorter than `min_piece` characters go; the others are joined by a line
-    break. None when no piece is left or there are more than `max_pieces`.
+    Cuts move outwards to white space. Pieces shorter than `min_piece` characters are left out; the others are joined by
+    a line break. None when no piece is left or there are more than `max_pieces`.
     """
     data = text.encode()
     pieces, at, byte, character = [], 0, 0, 0
@@ -27,21 +27,20 @@ def cut(text: str, spans: np.ndarray, margin: int, min_piece: int, max_pieces: i
 
 
 def merged(spans: np.ndarray) -> list[tuple[int, int]]:
-    """Return the union of spans (from, to), in order, those that touch made one."""
-    found: list[tuple[int, int]] = []
+    """Return the union of spans (from, to), in order."""
+    union: list[tuple[int, int]] = []
     for first, last in sorted(map(tuple, spans.tolist())):
-        if found and first <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], last))
+        if union and first <= union[-1][1]:
+            union[-1] = (union[-1][0], max(union[-1][1], last))
         else:
-            found.append((first, last))
-    return found
+            union.append((first, last))
+    return union
 
 
 def _back(text: str, at: int) -> int:
-    at = max(at, 0)
     while at > 0 and not text[at - 1].isspace():
         at -= 1
-    return at
+    return max(at, 0)
 
 
 def _forward(text: str, at: int) -> int:

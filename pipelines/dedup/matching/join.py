@@ -1,4 +1,4 @@
-"""Joins equal keys of all shards into edges between documents, by ranges of keys: no task sees the whole corpus."""
+"""Joins equal keys of all shards into edges between documents, by ranges of keys: no task reads all keys."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Range:
 
     @property
     def repeats(self) -> np.ndarray:
-        """Return a bool a key: it is the same as the one before."""
+        """Return a bool a key: it equals the key before it."""
         same = np.zeros(len(self.key), bool)
         same[1:] = self.key[1:] == self.key[:-1]
         if self.check is not None:
@@ -37,22 +37,22 @@ class Range:
 
     def known_to(self, index: list[Keys]) -> np.ndarray:
         """Return a bool a key: some shard of the index has it."""
-        found = np.zeros(len(self.key), bool)
+        known = np.zeros(len(self.key), bool)
         for shard in index:
-            cut = shard.slice(self.band, self.low, self.high)
-            theirs = shard.key[self.band, cut]
+            part = shard.slice(self.band, self.low, self.high)
+            keys = shard.key[self.band, part]
             if self.check is None or shard.check is None:
-                found |= np.isin(self.key, theirs)
+                known |= np.isin(self.key, keys)
             else:
-                ours = np.rec.fromarrays([self.key, self.check])
-                found |= np.isin(ours, np.rec.fromarrays([theirs, shard.check[self.band, cut]]))
-        return found
+                pairs = np.rec.fromarrays([self.key, self.check])
+                known |= np.isin(pairs, np.rec.fromarrays([keys, shard.check[self.band, part]]))
+        return known
 
 
 class KeyJoin(Work):
-    """What joins share: keys are cut into ranges, ranges are dealt to tasks by how many keys they hold.
+    """The base of joins: keys are split into ranges, and ranges are assigned to tasks by their number of keys.
 
-    Inputs: `keys`. `index` names one or several directories with keys of documents that are no part of this corpus.
+    Inputs: `keys`. `index` names one or several directories with keys of documents outside this corpus.
     """
 
     keys_a_task: int = KEYS_A_TASK
@@ -85,7 +85,7 @@ class KeyJoin(Work):
 
 
 class Join(KeyJoin):
-    """Links every document to the first one with the same key.
+    """Link every document to the first one with the same key.
 
     Writes `edges/NNNNN.arrow`: `first` and `other` (document numbers in the whole corpus), and with an index
     `matched/NNNNN.arrow`: documents that share a key with the index.
@@ -105,13 +105,13 @@ class Join(KeyJoin):
         edges = {"first": np.concatenate(firsts), "other": np.concatenate(others)}
         write_arrays(out / "edges" / f"{rank:05d}.arrow", edges, {})
         if known:
-            found = np.unique(np.concatenate(matched))
-            write_arrays(out / "matched" / f"{rank:05d}.arrow", {"document": found}, {})
+            documents = {"document": np.unique(np.concatenate(matched))}
+            write_arrays(out / "matched" / f"{rank:05d}.arrow", documents, {})
         return Counts(seen=seen, kept=seen, notes={"edges": len(edges["first"])})
 
 
 class SpanJoin(KeyJoin):
-    """Finds the places whose key stands at an earlier place already; with an index, all places that it knows too.
+    """Find the places whose key occurs at an earlier place; with an index, also those whose key the index has.
 
     Writes `removed/NNNNN.arrow`: `document` (number in the whole corpus) and `unit`, sorted.
     """
@@ -121,9 +121,9 @@ class SpanJoin(KeyJoin):
         documents, units, seen = [np.empty(0, np.uint32)], [np.empty(0, np.uint32)], 0
         for part in self.ranges(keys, rank):
             assert part.unit is not None
-            gone = part.repeats | part.known_to(known)
-            documents.append(part.document[gone])
-            units.append(part.unit[gone])
+            repeated = part.repeats | part.known_to(known)
+            documents.append(part.document[repeated])
+            units.append(part.unit[repeated])
             seen += len(part.key)
         document, unit = np.concatenate(documents), np.concatenate(units)
         write_removed(out / "removed" / f"{rank:05d}.arrow", document, unit)
@@ -132,7 +132,7 @@ class SpanJoin(KeyJoin):
 
 
 def write_removed(path: Path, document: np.ndarray, unit: np.ndarray) -> None:
-    """Write places whose text is to be cut, sorted by document, then unit."""
+    """Write the places to cut, sorted by document, then unit."""
     order = np.lexsort((unit, document))
     write_arrays(path, {"document": document[order], "unit": unit[order].astype(np.uint32)}, {})
 
@@ -145,10 +145,10 @@ def _gather(keys: list[Keys], starts: np.ndarray, band: int, low: int, high: int
         shard.row[band, cut].astype(starts.dtype) + start
         for (shard, cut), start in zip(pairs, starts[:-1], strict=True)
     ]
-    check = _column(pairs, band, "check")
-    # Shards come in order, and rows and units within a shard's key do: stable sorting keeps documents in order.
+    check = _optional(pairs, band, "check")
+    # shards, and rows and units of equal keys within a shard, are in order: a stable sort keeps documents in order
     order = np.argsort(key, kind="stable") if check is None else np.lexsort((check, key))
-    unit = _column(pairs, band, "unit")
+    unit = _optional(pairs, band, "unit")
     return Range(
         band,
         low,
@@ -160,7 +160,7 @@ def _gather(keys: list[Keys], starts: np.ndarray, band: int, low: int, high: int
     )
 
 
-def _column(pairs: list[tuple[Keys, slice]], band: int, name: str) -> np.ndarray | None:
+def _optional(pairs: list[tuple[Keys, slice]], band: int, name: str) -> np.ndarray | None:
     if getattr(pairs[0][0], name) is None:
         return None
     return np.concatenate([getattr(shard, name)[band, cut] for shard, cut in pairs])

@@ -1,7 +1,7 @@
-"""An index: the keys of one set of documents, kept so that others can be deduplicated against it.
+"""An index: the keys of a set of documents, kept so that other data can be deduplicated against it.
 
-A directory with `keys/NNNNN.arrow` and `index.json`: the parameters that made the keys, a fingerprint of them, and the
-size of every key file. Files that are missing or cut short would match nothing, and nobody would see it.
+A directory with `keys/NNNNN.arrow` and `index.json`: the parameters of the keys, a fingerprint of the keys, and the
+size of every key file. The sizes are checked, since missing or truncated files would match nothing.
 """
 
 from __future__ import annotations
@@ -42,29 +42,31 @@ def check_indexes(folders: Sequence[Path], parameters: dict[str, Any]) -> str:
 def check_index(folder: Path, parameters: dict[str, Any]) -> str:
     """Return the fingerprint of an index.
 
-    Raises InputError if it is none or is not whole, RecipeError if other parameters made it.
+    Raises InputError if it is not a whole index, RecipeError if its parameters differ.
     """
     notes = _notes(folder)
-    theirs, ours = notes["parameters"], json.loads(canonical_json(parameters))
-    if theirs != ours:
-        keys = sorted(set(theirs) | set(ours))
-        differ = [f"{k}: {theirs.get(k)!r} there, {ours.get(k)!r} here" for k in keys if theirs.get(k) != ours.get(k)]
-        raise RecipeError(f"the index {folder} was made with other parameters ({'; '.join(differ)}): it cannot be used")
+    there, here = notes["parameters"], json.loads(canonical_json(parameters))
+    if there != here:
+        keys = sorted(set(there) | set(here))
+        differ = [f"{k}: {there.get(k)!r} there, {here.get(k)!r} here" for k in keys if there.get(k) != here.get(k)]
+        raise RecipeError(
+            f"the index {folder} has other parameters ({'; '.join(differ)}): use the same, or make the index again"
+        )
     key_files(folder)
     return str(notes["fingerprint"])
 
 
 def key_files(folder: Path) -> list[Path]:
-    """Return the key files of an index in shard order; raise InputError unless all are there in their whole length."""
+    """Return the key files of an index in shard order; raise InputError for one that is missing or truncated."""
     files = []
     for name, size in sorted(_notes(folder)["files"].items()):
         path = folder / FOLDER / Path(name).name
-        held = path.stat().st_size if path.is_file() else None
-        if held != size:
-            found = "is not there" if held is None else f"has {held:,} bytes"
+        actual = path.stat().st_size if path.is_file() else None
+        if actual != size:
+            state = "is not there" if actual is None else f"has {actual:,} bytes"
             raise InputError(
-                f"the index {folder} is not whole: {FOLDER}/{path.name} should have {size:,} bytes and {found}; copy "
-                "the index again, or make it anew"
+                f"the index {folder} is not whole: {FOLDER}/{path.name} should have {size:,} bytes and {state}; copy "
+                "the index again, or make it again"
             )
         files.append(path)
     return files
@@ -78,5 +80,7 @@ def _notes(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{folder} is no deduplication index: it has no readable {INDEX}") from None
     if not isinstance(notes.get("files"), dict):
-        raise InputError(f"{folder}/{INDEX} does not list its key files: an older version made it; make the index anew")
+        raise InputError(
+            f"{folder}/{INDEX} does not list its key files: it is of an older version, make the index again"
+        )
     return notes
