@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from windtunnel.schemas.errors import RecipeError, WindtunnelError, mend_of
+from windtunnel.schemas.errors import RecipeError, WindtunnelError, advice_for
 
 app = typer.Typer(
     help="A wind tunnel for training data: from raw text to a measured answer.",
@@ -49,7 +49,7 @@ def main() -> None:
     except typer.Exit as leave:
         sys.exit(leave.exit_code)
     except Exception as error:
-        if mend := mend_of(error):  # where no worker could say it, and outside the workers
+        if mend := advice_for(error):  # where no worker could say it, and outside the workers
             _fail(mend, 1)
         shown = getattr(error, "format_message", None)  # click's usage errors
         if shown is None:

@@ -79,8 +79,8 @@ class Fields(NamedTuple):
         for parameter, name in (("text", self.text), ("source", self.source)):
             if name is not None and name not in columns:
                 hint = nearest(name, columns)
-                there = "" if hint.startswith("there") else f" (there is {', '.join(sorted(columns))})"
-                raise InputError(f"{where} has no column {name!r}: {hint}{there}. Name it by `{parameter}: COLUMN`")
+                others = f" (available: {', '.join(sorted(columns))})" if hint.startswith("did") else ""
+                raise InputError(f"{where} has no column {name!r}: {hint}{others}. Set it with `{parameter}: COLUMN`")
 
 
 def _mended(record: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from windtunnel.schemas.errors import InputError, mend_of
+from windtunnel.schemas.errors import InputError, advice_for
 
 
 def cache_directory() -> Path:
@@ -25,7 +25,7 @@ def cache_folder(name: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        if mend_of(error):
+        if advice_for(error):
             raise
         raise InputError(
             f"nothing can be written to the cache {folder}: {error.strerror}; "

@@ -15,7 +15,7 @@ from typing import Any
 
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.artifact import Artifact, write_text
-from windtunnel.schemas.errors import WindtunnelError, mend_of
+from windtunnel.schemas.errors import WindtunnelError, advice_for
 from windtunnel.schemas.work import Work
 
 COUNTS = "counts"  # in the step's directory: one JSON file a finished shard
@@ -85,7 +85,7 @@ def do(task: Task) -> None:
         _measured(task)
     except Exception as error:
         own = str(error) if isinstance(error, WindtunnelError) else None
-        mend = own or mend_of(error) or f"{type(error).__name__}: {error}"
+        mend = own or advice_for(error) or f"{type(error).__name__}: {error}"
         report = {
             "error": type(error).__name__,
             "message": mend,
