@@ -16,10 +16,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
 
 MANIFEST = "manifest.json"
 
@@ -106,6 +110,18 @@ def write_text(path: Path, text: str) -> None:
     """Write a small text file atomically."""
     with writing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def write_parquet(path: Path, table: pa.Table | pl.DataFrame) -> None:
+    """Write a table as Parquet with zstd compression, atomically."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with writing(path) as partial:
+        if isinstance(table, pa.Table):
+            pq.write_table(table, partial, compression="zstd")
+        else:
+            table.write_parquet(partial)
 
 
 def versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""No delta: every weight trains."""
+"""Full fine-tuning: trains every weight."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class Full(Delta):
-    """The whole model trains; what `delta:` means when it is left out, with a name of its own for comparisons."""
+    """Trains the whole model, as without `delta:`, under a name that comparisons can show."""
 
     def apply(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with all weights trainable."""
         return model.requires_grad_(True)
 
     def merge(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return the model: there is nothing to merge."""
+        """Return the model unchanged."""
         return model

@@ -8,7 +8,7 @@ from windtunnel.trainer.schedules._schedule import Schedule
 
 
 class Constant(Schedule):
-    """Linear warm-up, then the peak to the end (as in RegMix's proxies)."""
+    """Linear warm-up, then constant (as in the proxy models of RegMix)."""
 
     warmup: float = Field(0.05, ge=0, le=1)  # share of the steps
 

@@ -10,7 +10,7 @@ from windtunnel.trainer.schedules._schedule import Schedule
 
 
 class Cosine(Schedule):
-    """Linear warm-up, then half a cosine down to `floor`."""
+    """Linear warm-up, then half a cosine period down to `floor`."""
 
     warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps
     floor: float = Field(0.1, ge=0, le=1)
