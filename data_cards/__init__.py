@@ -1,1 +1,1 @@
-"""Data cards in the hub's format."""
+"""Data cards in the Hugging Face Hub's format."""

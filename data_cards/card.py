@@ -1,4 +1,4 @@
-"""Data cards in the hub's format: YAML front matter that the hub reads, then Markdown that people read."""
+"""Data cards in the Hugging Face Hub's format: YAML front matter followed by Markdown."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from windtunnel.schemas.records import Record
 
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 SIZES += ((10**8, "10M<n<100M"), (10**9, "100M<n<1B"), (10**10, "1B<n<10B"))
-LICENCES = {  # SPDX expression, lower case -> the hub's word
+LICENCES = {  # lower-case SPDX expression -> the Hub's identifier
     "apache-2.0": "apache-2.0", "mit": "mit", "bsd-3-clause": "bsd-3-clause", "cc0-1.0": "cc0-1.0",
     "cc-by-4.0": "cc-by-4.0", "cc-by-sa-4.0": "cc-by-sa-4.0", "cc-by-sa-3.0": "cc-by-sa-3.0", "odc-by": "odc-by",
 }  # fmt: skip
 
 
 class Origin(Record):
-    """One set of texts that the data come from."""
+    """One set of texts from which the data were derived."""
 
     name: str
     about: str = ""
@@ -32,7 +32,7 @@ class Origin(Record):
 
 
 class Card(Record):
-    """What a card says of one corpus or one set of generated rows."""
+    """Contents of the card of one corpus or one set of generated rows."""
 
     name: str
     question: str
@@ -47,9 +47,9 @@ class Card(Record):
     unreadable: dict[str, int] = Field(default_factory=dict)
     origins: list[Origin] = Field(default_factory=list)
     settings: list[dict[str, Any]] = Field(default_factory=list)  # rules, methods, generator: name -> parameters
-    models: dict[str, str] = Field(default_factory=dict)  # of generated rows: name -> what it is
-    calibration: str = ""  # of the judge, in a sentence
-    remarks: str = ""  # of a person who read some of it
+    models: dict[str, str] = Field(default_factory=dict)  # for generated rows: name -> description
+    calibration: str = ""  # one sentence on the judge
+    remarks: str = ""  # notes of a human reviewer
     limits: list[str]
     key: str
     versions: dict[str, str] = Field(default_factory=dict)
@@ -57,12 +57,12 @@ class Card(Record):
 
 
 def front_matter(card: Card) -> dict[str, Any]:
-    """Return the fields that the hub knows."""
-    known = sorted({LICENCES.get(origin.licence.lower(), "other") for origin in card.origins}) or ["unknown"]
+    """Return the front matter fields that the Hub reads."""
+    licences = sorted({LICENCES.get(origin.licence.lower(), "other") for origin in card.origins}) or ["unknown"]
     codes = [code for code in card.languages if re.fullmatch(r"[a-z]{2,3}", code)]
     fields: dict[str, Any] = {
         "pretty_name": _plain(card.name),
-        "license": known[0] if len(known) == 1 else "other",
+        "license": licences[0] if len(licences) == 1 else "other",
         "size_categories": [next((word for size, word in SIZES if card.documents < size), "n>10B")],
         "tags": ["windtunnel", *(["synthetic"] if card.models else [])],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": f"{card.folder}/*.parquet"}]}],
@@ -71,14 +71,14 @@ def front_matter(card: Card) -> dict[str, Any]:
 
 
 def render(card: Card) -> str:
-    """Return the card: text that comes from data cannot leave its place in the Markdown or the YAML."""
+    """Return the card as Markdown with YAML front matter; text taken from the data is escaped."""
     matter = yaml.safe_dump(front_matter(card), sort_keys=False, allow_unicode=True)
     settings = yaml.safe_dump(card.settings, sort_keys=False, allow_unicode=True) if card.settings else ""
     return _template().render(card=card, matter=matter, settings=settings.strip())
 
 
 def inert(text: object, limit: int = 300) -> str:
-    """Return foreign text for Markdown: one line, no hidden characters, nothing that is markup."""
+    """Return untrusted text for Markdown: one line, markup escaped, control characters removed."""
     return (
         re.sub(r"([\\`*_{}\[\]()#+!|~<>&])", r"\\\1", _plain(text, limit))
         .replace("\\<", "&lt;")
@@ -93,13 +93,13 @@ def _plain(text: object, limit: int = 300) -> str:
 
 @cache
 def _template() -> Template:
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=False,  # Markdown: what comes from data goes through `inert`
+        autoescape=False,  # Markdown: text from the data is escaped by `inert`
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"inert": inert, "count": lambda n: f"{n:,}"}
-    return made.get_template("card.md.j2")
+    environment.filters |= {"inert": inert, "count": lambda n: f"{n:,}"}
+    return environment.get_template("card.md.j2")

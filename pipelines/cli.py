@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from windtunnel.pipelines.cli_parts import COMMANDS
-from windtunnel.schemas.errors import RecipeError, WindtunnelError, mend_of, value_message
+from windtunnel.schemas.errors import RecipeError, WindtunnelError, advice_for, value_message
 
 INTERRUPTED = 130  # exit code
 
@@ -58,7 +58,7 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted; finished shards are kept", INTERRUPTED)
     except Exception as error:
-        if mend := mend_of(error):  # where no worker could say it, and outside the workers
+        if mend := advice_for(error):  # where no worker could say it, and outside the workers
             _fail(mend, 1)
         shown = getattr(error, "format_message", None)  # click's usage errors
         if shown is None:

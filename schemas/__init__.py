@@ -1,1 +1,1 @@
-"""What flows between the rooms: records, recipes, artifacts, plug-ins, results. Types only: no torch, no datatrove."""
+"""Shared types: records, artifacts, work, plug-ins, results and errors. Imports neither torch nor datatrove."""

@@ -1,8 +1,8 @@
-"""Artifacts: directories named by what made them, with a manifest that is written last.
+"""Artifacts: content-addressed directories with a manifest that is written last.
 
-key = blake3(step, version, whole configuration, input keys). A directory with a manifest is done; one without is not.
-Work happens in `<name>.partial/`, is renamed to `<name>/`, and only then gets its manifest, so that a crash at any
-moment leaves either a finished artifact or one whose finished shards are taken up again.
+key = blake3(step, version, complete configuration, input keys). A directory is finished if and only if it has a
+manifest. A step writes into `<name>.partial/`, which is then renamed to `<name>/`; the manifest follows. A crash leaves
+either a finished artifact or finished shards that the next run reuses.
 """
 
 from __future__ import annotations
@@ -16,26 +16,30 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
 
 MANIFEST = "manifest.json"
 
 
 class Part(BaseModel):
-    """A plug-in that took part in making an artifact."""
+    """A plug-in that a step used to make an artifact."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: str
     reference: str
     version: int
-    digest: str  # blake3 of the file that holds its class
+    digest: str  # blake3 of the file that defines its class
 
 
 class Manifest(BaseModel):
-    """What made an artifact, what went through it and what it cost."""
+    """Provenance, record counts and cost of an artifact."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     step: str
@@ -45,7 +49,7 @@ class Manifest(BaseModel):
     inputs: dict[str, str] = Field(default_factory=dict)  # role -> directory name of the input artifact
     counts: dict[str, Any] = Field(default_factory=dict)
     shards: int = 1
-    seconds: float = 0.0  # wall time, all runs of the step together
+    seconds: float = 0.0  # wall time, summed over all runs of the step
     cpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
     bytes: int = 0  # size of the artifact's files
@@ -69,26 +73,26 @@ class Artifact:
         return (self.path / MANIFEST).exists()
 
     def files(self, folder: str, suffix: str = ".parquet") -> list[Path]:
-        """Return the files of a sub-folder, in name order (that is shard order)."""
+        """Return the files of a subdirectory in name order, which is shard order."""
         return sorted((self.path / folder).glob(f"*{suffix}"))
 
 
 def key_of(step: str, version: int, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     """Return the content key of a step: 32 hexadecimal digits of blake3 over canonical JSON."""
-    whole = {"step": step, "version": version, "config": config, "inputs": dict(inputs)}
-    return blake3(canonical_json(whole).encode()).hexdigest()[:32]
+    content = {"step": step, "version": version, "config": config, "inputs": dict(inputs)}
+    return blake3(canonical_json(content).encode()).hexdigest()[:32]
 
 
 def canonical_json(value: Any) -> str:
-    """Return JSON with sorted keys and no spaces: equal values give equal text."""
+    """Return JSON with sorted keys and no spaces, so that equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it into place on success, remove it on failure.
+    """Yield a temporary path in the same directory; rename it to `path` on success, remove it on failure.
 
-    The file is flushed to disk before the rename, so a power cut leaves the old file or the new one, never half.
+    The file is synced to disk before the rename: a power failure leaves either the old file or the new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -108,12 +112,24 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def write_parquet(path: Path, table: pa.Table | pl.DataFrame) -> None:
+    """Write a table as Parquet with zstd compression, atomically."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with writing(path) as partial:
+        if isinstance(table, pa.Table):
+            pq.write_table(table, partial, compression="zstd")
+        else:
+            table.write_parquet(partial)
+
+
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions that can change results, by package name."""
+    """Return the versions of the packages that can change results, by name."""
     packages = ("windtunnel", "datatrove", "polars", "pyarrow", "numba", "numpy", "torch", "transformers", "tokenizers")
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+    installed = {"python": platform.python_version(), "machine": platform.machine()}
     for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            installed[name] = metadata.version(name)
+    return installed

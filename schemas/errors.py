@@ -1,4 +1,4 @@
-"""Errors for people: what went wrong, where, and what to do about it."""
+"""Errors meant for users: each message says what failed, where, and what to do."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any
 
 
 class WindtunnelError(Exception):
-    """A failure that a person can mend; its text says what, where and how. Exit code 1."""
+    """A failure that the user can correct. Exit code 1."""
 
     exit_code = 1
 
 
 class RecipeError(WindtunnelError):
-    """The recipe or the arguments are wrong: names the line and the nearest right word. Exit code 2."""
+    """An invalid recipe or argument; the message names the line and the closest valid name. Exit code 2."""
 
     exit_code = 2
 
 
 class InputError(WindtunnelError):
-    """An input cannot be read at all (a missing file, an empty directory, a file that is not what its name says)."""
+    """An input that cannot be read: a missing file, an empty directory, or a file of another format."""
 
 
-def mend_of(error: BaseException) -> str | None:
-    """Return what a person can do about a full disk or a want of memory, whichever library says so; else None."""
-    said = str(error)
+def advice_for(error: BaseException) -> str | None:
+    """Return advice for an error caused by a full disk or exhausted memory, raised by any library; None otherwise."""
+    message = str(error)
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or "No space left on device" in said or "os error 28" in said:  # Rust's and C++'s own errors
-        where = getattr(error, "filename", None) or said
+    if full or "No space left on device" in message or "os error 28" in message:  # raised by Rust and C++ libraries
+        where = getattr(error, "filename", None) or message
         return f"the disk is full ({where}): free some space and run again; finished shards are kept"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # of torch, on a GPU
         return "out of memory: run with fewer --workers; finished shards are kept"
     return None
 
@@ -46,9 +46,9 @@ def value_message(error: Any) -> str:
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """Return a hint such as `did you mean 'gopher_quality'?`, or the list of what there is."""
+    """Return a hint such as `did you mean 'gopher_quality'?`, or the list of valid words."""
     known = sorted(words)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]!r}?"
-    return "there is " + ", ".join(known) if known else "there are none"
+    return "available: " + ", ".join(known) if known else "none available"

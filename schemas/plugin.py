@@ -1,9 +1,9 @@
-"""Plug-ins: parts that a recipe names, each one class in one file.
+"""Plug-ins: the parts that a recipe names, one class per file.
 
-A part's name in a recipe is one of three references: the name of a built-in file (`gopher_quality`), the name of an
-entry point that an installed package declares in the group of its kind (`windtunnel.rules`), or a class in a file
-beside the recipe (`./my_rule.py:MyRule`). Nothing is registered anywhere. Built-in plug-in files import torch, vllm and
-ray inside functions only, because recipes are checked and planned without them.
+A recipe refers to a part in one of three ways: by the name of a built-in module (`gopher_quality`), by the name of an
+entry point that an installed package declares in the group of the part's kind (`windtunnel.rules`), or by a class in a
+file next to the recipe (`./my_rule.py:MyRule`). There is no registry. Built-in plug-in modules import torch, vllm and
+ray inside functions only, so that recipes can be checked and planned without them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from windtunnel.schemas.errors import RecipeError, nearest
 
 
 class Kind(NamedTuple):
-    """Where the parts of one kind come from."""
+    """Where the parts of one kind are looked up."""
 
-    package: str  # the built-in ones: every module that does not begin with `_`
+    package: str  # built-in parts: every module whose name does not begin with `_`
     base: str  # module:Class
-    group: str  # entry points of installed packages
+    group: str  # entry point group of installed packages
 
 
 KINDS = {
@@ -47,20 +47,20 @@ KINDS = {
 
 
 class Plugin(BaseModel):
-    """A frozen, strictly checked set of parameters with behaviour; the base of every kind of part.
+    """A frozen, validated set of parameters with behaviour; the base class of every kind of part.
 
-    `primary` names the field that a bare value fills: `{jsonl: corpus/*.jsonl}` is `{jsonl: {path: corpus/*.jsonl}}`.
-    `version` is raised whenever the same parameters give other results: it is part of the key of every step that uses
-    the part.
+    `primary` names the field that a bare value sets: `{jsonl: corpus/*.jsonl}` is `{jsonl: {path: corpus/*.jsonl}}`.
+    `version` is increased whenever the same parameters give different results; it is part of the key of every step that
+    uses the part.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     primary: ClassVar[str | None] = None
     version: ClassVar[int] = 1
-    external: ClassVar[plugin_files.External | None] = None  # None: built in
+    external: ClassVar[plugin_files.External | None] = None  # None for built-in parts
 
     def nested(self) -> Iterable[Plugin]:
-        """Return the plug-ins that this one names in its parameters, such as the delta of an objective."""
+        """Return the plug-ins named in this one's parameters, such as the delta of an objective."""
         return ()
 
     @classmethod
@@ -73,12 +73,12 @@ P = TypeVar("P", bound=Plugin)
 
 
 def reference(part: Plugin | type[Plugin]) -> str:
-    """Return the name by which recipes refer to a part."""
+    """Return the name under which recipes refer to a part."""
     return part.external.reference if part.external else part.__module__.rpartition(".")[2]
 
 
 def label(part: Plugin | type[Plugin]) -> str:
-    """Return a short name for reasons, step names and tables: the reference, or the class name in snake case."""
+    """Return a short name for drop reasons, step names and tables: the reference, or the class name in snake case."""
     if part.external is None or part.external.path is None:
         return reference(part)
     cls = part if isinstance(part, type) else type(part)
@@ -86,12 +86,12 @@ def label(part: Plugin | type[Plugin]) -> str:
 
 
 def digest(part: Plugin | type[Plugin]) -> str:
-    """Return the blake3 digest (32 hexadecimal digits) of the file that holds the part's class."""
+    """Return the blake3 digest (32 hexadecimal digits) of the file that defines the part's class."""
     return part.external.digest if part.external else plugin_files.module_digest(part.__module__)
 
 
 def with_parts(plugins: Iterable[Plugin]) -> Iterator[Plugin]:
-    """Yield plug-ins and, after each, those that it names in turn."""
+    """Yield plug-ins, each followed by the plug-ins nested in it."""
     for plugin in plugins:
         yield plugin
         yield from with_parts(plugin.nested())
@@ -119,25 +119,25 @@ def kind_of(cls: type[Plugin]) -> str:
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """Return the names of a kind in alphabetical order, built in and from installed packages, importing none."""
+    """Return the names of the built-in and installed parts of a kind in alphabetical order, without importing them."""
     return tuple(sorted({*built_in(kind), *entry_points(kind)}))
 
 
 @cache
 def built_in(kind: str) -> tuple[str, ...]:
-    """Return the names of the built-in parts of a kind in alphabetical order, importing none of them."""
+    """Return the names of the built-in parts of a kind in alphabetical order, without importing them."""
     modules = pkgutil.iter_modules([str(_folder(kind))])
     return tuple(sorted(m.name for m in modules if not m.ispkg and not m.name.startswith("_")))
 
 
 def entry_points(kind: str) -> dict[str, Any]:
-    """Return the entry points of installed packages for a kind, by name; a built-in part keeps its name."""
+    """Return the entry points of installed packages for a kind, by name; built-in names take precedence."""
     points = plugin_files.entry_points(f"windtunnel.{_kind(kind).group}")
     return {name: point for name, point in points.items() if name not in built_in(kind)}
 
 
 def summary(kind: str, name: str) -> str:
-    """Return the first line of a part's docstring; built-in files are read without importing them."""
+    """Return the first line of a part's docstring; built-in modules are parsed, not imported."""
     if name in built_in(kind):
         tree = ast.parse((_folder(kind) / f"{name}.py").read_text(encoding="utf-8"))
         return (ast.get_docstring(tree) or "").partition("\n")[0]
@@ -147,8 +147,7 @@ def summary(kind: str, name: str) -> str:
 def find(kind: type[P], name: str) -> type[P]:
     """Return the class that a reference names; `kind` is the base class of its kind.
 
-    Raises RecipeError for an unknown name (with the nearest one), a file that cannot be loaded, or a class of another
-    kind.
+    Raises RecipeError for an unknown name, a file that cannot be loaded, or a class of another kind.
     """
     word = kind_of(kind)
     if plugin_files.is_file_reference(name):
@@ -168,8 +167,8 @@ def find(kind: type[P], name: str) -> type[P]:
 def make(kind: type[P], spec: Any) -> P:
     """Build a plug-in from its spec: `name`, `{name: value}` or `{name: {parameter: value}}`.
 
-    `kind` is the base class; an instance of it is returned as it is. Raises RecipeError with the nearest right name for
-    an unknown plug-in or parameter.
+    `kind` is the base class; an instance of it is returned unchanged. Raises RecipeError for an unknown plug-in or
+    parameter.
     """
     if isinstance(spec, kind):
         return spec
@@ -203,7 +202,7 @@ def split(kind: str, spec: Any) -> tuple[str, Any]:
 
 
 def full_spec(part: Plugin) -> dict[str, Any]:
-    """Return the spec of a plug-in with every parameter, so that a default written out and one left out are equal."""
+    """Return the spec of a plug-in with all parameters, so that omitted and explicit defaults compare equal."""
     return {reference(part): part.model_dump(mode="json")}
 
 

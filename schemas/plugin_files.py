@@ -1,7 +1,7 @@
-"""Plug-in classes from outside the package: files beside a recipe, and entry points of installed packages.
+"""Plug-in classes from outside the package: files next to a recipe, and entry points of installed packages.
 
-A file is read once, and the bytes that were hashed are the bytes that are executed. Its digest is part of the key of
-every step that uses it. Within a run the digests are pinned: a worker that finds another file refuses it.
+A file is read once; the bytes that are hashed are the bytes that are executed. Its digest is part of the key of every
+step that uses it. A run pins the digests: a worker rejects a file whose digest differs.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ PACKAGE = "windtunnel_parts"  # prefix of the module names of loaded files
 
 
 class External(NamedTuple):
-    """Where a class from outside the package comes from."""
+    """Origin of a class from outside the package."""
 
     reference: str
     digest: str  # blake3 of the file, 32 hexadecimal digits
-    path: str | None  # relative to the recipe's directory; None: an entry point
+    path: str | None  # relative to the recipe's directory; None for an entry point
 
 
 class Place(NamedTuple):
-    """The directory that file references are relative to, and the digests that they must have."""
+    """The directory to which file references are relative, and the digests that the files must have."""
 
     directory: Path
     pins: Mapping[str, str]  # path of a file, relative to the directory -> digest
@@ -54,13 +54,13 @@ def relative_to(directory: Path, pins: Mapping[str, str] = MappingProxyType({}))
 
 
 def directory() -> Path:
-    """Return the directory of file references: that of the open recipe, else the working directory."""
+    """Return the directory of file references: that of the current recipe, or the working directory."""
     place = _place.get()
     return place.directory if place else Path.cwd()
 
 
 def file_class(name: str) -> type | None:
-    """Return any class of a file by `PATH.py:Class`, for a work that a plug-in's file defines; None for other names."""
+    """Return the class `PATH.py:Class`, such as a Work defined in a plug-in file; None for any other form of name."""
     if not is_file_reference(name):
         return None
     module, _ = _module("work", name)
@@ -68,7 +68,7 @@ def file_class(name: str) -> type | None:
 
 
 def file_reference(cls: type) -> str | None:
-    """Return `./PATH.py:Class` of a class that a plug-in file defines; None for other classes."""
+    """Return `./PATH.py:Class` for a class defined in a plug-in file; None for any other class."""
     if not cls.__module__.startswith(f"{PACKAGE}."):
         return None
     path = Path(str(sys.modules[cls.__module__].__file__)).relative_to(directory().resolve())
@@ -76,7 +76,7 @@ def file_reference(cls: type) -> str | None:
 
 
 def digest_of_work(cls: type) -> str:
-    """Return the digest of the plug-in file that defines a class; empty for other classes."""
+    """Return the digest of the plug-in file that defines a class; an empty string for any other class."""
     return module_digest(cls.__module__) if cls.__module__.startswith(f"{PACKAGE}.") else ""
 
 
@@ -88,8 +88,8 @@ def is_file_reference(name: str) -> bool:
 def from_file(kind: str, reference: str, base: type) -> Any:
     """Return the class that `PATH.py:Class` names, or the only plug-in class of `PATH.py`.
 
-    Raises RecipeError for a path outside the recipe's directory, a missing file, one that fails to execute, and a
-    missing or ambiguous class; InputError when the file is not the one that the run began with.
+    Raises RecipeError for a path outside the recipe's directory, a missing file, a file that fails to execute, and a
+    missing or ambiguous class; InputError when the file changed since the run began.
     """
     where = f"{kind} {reference!r}"
     module, relative = _module(kind, reference)
@@ -97,7 +97,7 @@ def from_file(kind: str, reference: str, base: type) -> Any:
     cls = _named_class(module, name, where, base) if name else only_class(module, where, base)
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", cls.__name__):
         raise RecipeError(
-            f"{where}: the class name {cls.__name__!r} must be of ASCII letters, digits and '_', at most 64"
+            f"{where}: the class name {cls.__name__!r} must consist of at most 64 ASCII letters, digits and '_'"
         )
     cls.external = External(f"./{relative}:{cls.__name__}", module_digest(module.__name__), relative)
     return cls
@@ -105,38 +105,38 @@ def from_file(kind: str, reference: str, base: type) -> Any:
 
 @cache
 def entry_points(group: str) -> dict[str, metadata.EntryPoint]:
-    """Return the entry points of a group by name; of two with one name, that of the first package in the path."""
-    found: dict[str, metadata.EntryPoint] = {}
+    """Return the entry points of a group by name; on a name clash, that of the first package on the path."""
+    points: dict[str, metadata.EntryPoint] = {}
     for point in metadata.entry_points(group=group):
-        found.setdefault(point.name, point)
-    return found
+        points.setdefault(point.name, point)
+    return points
 
 
 def from_entry_point(kind: str, name: str, point: metadata.EntryPoint) -> Any:
-    """Return the class that an entry point names; raises RecipeError when it cannot be imported."""
+    """Return the class that an entry point names. Raises RecipeError if it cannot be imported."""
     where = f"{kind} {name!r} of the installed package {package_of(point)}"
     try:
         cls = point.load()
         digest = module_digest(cls.__module__)
     except Exception as error:
         raise RecipeError(f"{where} ({point.value}) cannot be imported: {type(error).__name__}: {error}") from error
-    if not cls.__module__.startswith("windtunnel."):  # a built-in class under another name stays built in
+    if not cls.__module__.startswith("windtunnel."):  # a built-in class under another name remains built in
         cls.external = External(name, digest, None)
     return cls
 
 
 def package_of(point: metadata.EntryPoint) -> str:
-    """Return `NAME VERSION` of the distribution that declares an entry point."""
+    """Return the name and version of the distribution that declares an entry point."""
     return f"{point.dist.name} {point.dist.version}" if point.dist else "of unknown name"
 
 
 def only_class(module: ModuleType, where: str, base: type) -> Any:
-    """Return the one public subclass of `base` that a module defines; raises RecipeError for none or several."""
+    """Return the only public subclass of `base` that a module defines. Raises RecipeError for none or several."""
     classes = _classes(module, base)
     if len(classes) != 1:
         names = f": {', '.join(sorted(classes))}; name one as FILE.py:CLASS" if classes else ""
         raise RecipeError(
-            f"{where}: the file must hold one public plug-in class, it holds {len(classes) or 'none'}{names}"
+            f"{where}: the file must define one public plug-in class, it defines {len(classes) or 'none'}{names}"
         )
     return next(iter(classes.values()))
 
@@ -152,7 +152,7 @@ def module_digest(name: str) -> str:
 
 
 def _module(kind: str, reference: str) -> tuple[ModuleType, str]:
-    """Return the executed file of a reference, and its path relative to the recipe's directory."""
+    """Return the module of a reference, and its path relative to the recipe's directory."""
     where = f"{kind} {reference!r}"
     path = _resolved(where, reference.partition(".py:")[0].removesuffix(".py") + ".py")
     content = path.read_bytes()
@@ -160,7 +160,7 @@ def _module(kind: str, reference: str) -> tuple[ModuleType, str]:
     place = _place.get()
     relative = path.relative_to(directory().resolve()).as_posix()
     if place and place.pins.get(relative, digest) != digest:
-        raise InputError(f"{where}: {path} was changed while the run was going on: run again to use the new file")
+        raise InputError(f"{where}: {path} changed during the run: run again to use the new file")
     return _executed(path, content, digest, where), relative
 
 
@@ -168,10 +168,10 @@ def _resolved(where: str, given: str) -> Path:
     root = directory().resolve()
     path = (root / given).resolve()
     if Path(given).is_absolute() or not path.is_relative_to(root):
-        raise RecipeError(f"{where}: the file must lie in the recipe's directory ({root}) or below it")
+        raise RecipeError(f"{where}: the file must be inside the recipe's directory ({root})")
     if not path.is_file():
-        there = [str(file.relative_to(root)) for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        raise RecipeError(f"{where}: there is no file {given} in {root}: {nearest(given.removeprefix('./'), there)}")
+        siblings = [str(file.relative_to(root)) for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise RecipeError(f"{where}: there is no file {given} in {root}: {nearest(given.removeprefix('./'), siblings)}")
     return path
 
 
@@ -179,7 +179,7 @@ _modules: dict[tuple[Path, str], ModuleType] = {}
 
 
 def _executed(path: Path, content: bytes, digest: str, where: str) -> ModuleType:
-    """Return the module that a file's bytes make, executed once per process and content."""
+    """Return the module made from a file's bytes, executed once per process and content."""
     if module := _modules.get((path, digest)):
         return module
     module = ModuleType(f"{PACKAGE}.{path.stem}_{digest[:12]}")
@@ -222,5 +222,5 @@ def _classes(module: ModuleType, base: type) -> dict[str, type]:
 def _named_class(module: ModuleType, name: str, where: str, base: type) -> Any:
     classes = _classes(module, base)
     if name not in classes:
-        raise RecipeError(f"{where}: the file holds no plug-in class {name!r}: {nearest(name, classes)}")
+        raise RecipeError(f"{where}: the file defines no plug-in class {name!r}: {nearest(name, classes)}")
     return classes[name]

@@ -1,7 +1,7 @@
-"""Documents, conversations and preferences, with the Arrow schemas in which they lie on disk.
+"""Documents, conversations and preferences, and the Arrow schemas in which they are stored.
 
-Every record is a row of a Parquet file with one of these schemas, so that `datasets.load_dataset("parquet", ...)`,
-polars, DuckDB and TRL read it as it is.
+Every record is a row of a Parquet file with one of these schemas. `datasets.load_dataset("parquet", ...)`, polars,
+DuckDB and TRL read them without conversion.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pyarrow as pa
 from blake3 import blake3
 from pydantic import BaseModel, ConfigDict
 
-ID_HEX_DIGITS = 32  # 128 bits: a clash among 10^12 documents has probability about 10^-15
+ID_HEX_DIGITS = 32  # 128 bits: the collision probability among 10^12 documents is about 10^-15
 
 DOCUMENT = pa.schema(
     [
@@ -21,7 +21,7 @@ DOCUMENT = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("url", pa.string()),
         pa.field("lang", pa.string()),
-        pa.field("meta", pa.string()),  # a JSON object: sources differ in what they know
+        pa.field("meta", pa.string()),  # a JSON object with source-specific fields
     ]
 )
 
@@ -55,9 +55,9 @@ CHOICE = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
-        pa.field("prompt", pa.large_string(), nullable=False),  # may be empty: minimal pairs
-        pa.field("options", pa.list_(pa.large_string()), nullable=False),  # with their leading space, where one belongs
-        pa.field("answer", pa.int64(), nullable=False),  # place of the right option
+        pa.field("prompt", pa.large_string(), nullable=False),  # empty for minimal pairs
+        pa.field("options", pa.list_(pa.large_string()), nullable=False),  # including any leading space
+        pa.field("answer", pa.int64(), nullable=False),  # index of the correct option
     ]
 )
 
@@ -73,25 +73,25 @@ UNREADABLE = pa.schema(
 DECISION = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
-        pa.field("reason", pa.string()),  # null: kept so far; else the rule that decided
+        pa.field("reason", pa.string()),  # null: kept; otherwise the rule that dropped it
         pa.field("step", pa.string()),  # the step that dropped it
     ]
 )
 
 
 def document_id(source: str, text: str) -> str:
-    """Return the document's id: blake3 over source and text, 32 hexadecimal digits."""
+    """Return a document's id: blake3 of source and text, 32 hexadecimal digits."""
     return blake3(source.encode() + b"\x00" + text.encode("utf-8", "surrogatepass")).hexdigest()[:ID_HEX_DIGITS]
 
 
 class Record(BaseModel):
-    """A frozen record that refuses fields it does not know."""
+    """A frozen record that rejects unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Document(Record):
-    """One text of a corpus."""
+    """One document of a corpus."""
 
     id: str
     text: str
@@ -109,7 +109,7 @@ class Message(Record):
 
 
 class Conversation(Record):
-    """A chat in the ecosystem's message format."""
+    """A conversation in the common message format."""
 
     id: str
     messages: list[Message]
@@ -118,7 +118,7 @@ class Conversation(Record):
 
 
 class Preference(Record):
-    """A chosen and a rejected answer to one prompt, as message lists (the form that TRL reads)."""
+    """A chosen and a rejected answer to one prompt, as message lists (TRL's format)."""
 
     id: str
     prompt: list[Message]

@@ -1,4 +1,4 @@
-"""What training hands on and what is learnt from it: a run's result, an effect against the baseline, the comparison."""
+"""Results of training and comparison: one run, one effect against the baseline, one comparison of all mixes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from windtunnel.schemas.records import Record
 
 
 class Totals(Record):
-    """Sums over held-out documents; a ratio is taken of sums, never a mean of ratios."""
+    """Sums over held-out documents; metrics are ratios of sums, never means of ratios."""
 
     nats: float  # summed negative log-likelihood, natural logarithm
     bytes: int  # UTF-8 bytes, each scored once
@@ -20,7 +20,7 @@ class Totals(Record):
 
     @classmethod
     def of(cls, parts: Iterable[Totals]) -> Totals:
-        """Return the sum of parts."""
+        """Return the sum of several totals."""
         rows = list(parts)
         return cls(
             nats=math.fsum(row.nats for row in rows),
@@ -34,33 +34,33 @@ class Totals(Record):
 
 
 class RunResult(Record):
-    """What one run, one mix and one seed, trained on, cost and reached."""
+    """Data, cost and scores of one run, that is one mix with one seed."""
 
-    measured: ClassVar[tuple[str, ...]] = ("seconds", "cpu_seconds", "tokens_per_second")  # differ from run to run
+    measured: ClassVar[tuple[str, ...]] = ("seconds", "cpu_seconds", "tokens_per_second")  # not reproducible
 
     mix: str
     seed: int
-    config: str  # digest of the whole configuration and the inputs' keys
+    config: str  # digest of the configuration and the input keys
     objective: str
     parameters: int
-    tokens: int  # tokens trained on, repeats counted
+    tokens: int  # tokens trained on, repetitions included
     steps: int
     bytes_trained: int  # UTF-8 bytes of those tokens
-    flops: float  # 6 x (body + head parameters) x tokens, and attention
-    seconds: float  # training, evaluation apart
+    flops: float  # 6 x (body + head parameters) x tokens, plus attention
+    seconds: float  # training only, without evaluation
     cpu_seconds: float
     tokens_per_second: float
-    final_loss: float  # nats per token (or per unit of the objective), mean over the last tenth of the steps
+    final_loss: float  # nats per token (or unit of the objective), mean over the last tenth of the steps
     held_out: Totals | None = None
     domains: dict[str, Totals] = Field(default_factory=dict)  # by held-out source
-    metrics: dict[str, float] = Field(default_factory=dict)  # the objective's other figures, e.g. accuracy
+    metrics: dict[str, float] = Field(default_factory=dict)  # further metrics of the objective, e.g. accuracy
 
 
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 
 
 class Effect(Record):
-    """One mix minus the baseline on one metric: paired over seeds, with the interval that the verdict rests on."""
+    """Paired difference of one mix and the baseline on one metric, with its interval and verdict."""
 
     mix: str
     baseline: str
@@ -69,21 +69,21 @@ class Effect(Record):
     value: float  # mean over seeds of the mix's metric
     baseline_value: float
     effect: float  # mix minus baseline, in units of the metric
-    low: float | None  # None with one seed: there is no spread to make an interval of
+    low: float | None  # None with one seed, which gives no estimate of the spread
     high: float | None
     interval: float  # nominal coverage of (low, high), for example 0.95
     seeds: int
     documents: int
     sources: int
     verdict: Verdict
-    seeds_needed: int | None  # in all; None when decided, or when more seeds alone would not do
-    margin: float | None  # differences smaller than this do not matter
-    p: float | None  # two-sided, against no difference
-    p_holm: float | None  # the same after Holm over the mixes; the verdict better or worse uses this one
-    seed_error: float | None  # standard error of the effect from seed to seed
-    document_error: float | None  # standard error that all seeds share because the held-out set is a sample
+    seeds_needed: int | None  # in total; None when decided, or when seeds alone cannot decide
+    margin: float | None  # smaller differences are considered irrelevant
+    p: float | None  # two-sided, for the null hypothesis of no difference
+    p_holm: float | None  # after Holm's correction over the mixes; decides between better and worse
+    seed_error: float | None  # standard error of the effect over seeds
+    document_error: float | None  # standard error from sampling the held-out documents, shared by all seeds
     degrees: float | None  # Welch-Satterthwaite degrees of freedom of the interval
-    t_low: float | None  # plain t interval over seeds, documents taken as fixed
+    t_low: float | None  # t interval over seeds, with the documents fixed
     t_high: float | None
     bootstrap_low: float | None  # percentiles of the bootstrap over seeds x documents
     bootstrap_high: float | None
@@ -91,12 +91,11 @@ class Effect(Record):
 
     def contract(self) -> dict[str, Any]:
         """Return the eight fields that `windtunnel effects --json` prints for each mix."""
-        names = ("mix", "metric", "effect", "low", "high", "seeds", "verdict", "seeds_needed")
-        return {name: getattr(self, name) for name in names}
+        return self.model_dump(include={"mix", "metric", "effect", "low", "high", "seeds", "verdict", "seeds_needed"})
 
 
 class Domain(Record):
-    """One part of the evaluation set."""
+    """One source of the evaluation set."""
 
     name: str
     documents: int
@@ -104,7 +103,7 @@ class Domain(Record):
 
 
 class MeasuredOn(Record):
-    """What an effect was measured on, so that no verdict hides its target."""
+    """Description of the evaluation set of a comparison."""
 
     description: str
     documents: int
@@ -121,10 +120,10 @@ class Comparison(Record):
     direction: Literal["lower", "higher"]
     interval: float
     margin: float | None
-    looks: list[int] = Field(default_factory=list)  # numbers of seeds at which one may look; empty: one look
+    looks: list[int] = Field(default_factory=list)  # declared interim analyses, as numbers of seeds
     spending: str = ""
     on: MeasuredOn
     seeds: list[str]
-    values: dict[str, float]  # mean over seeds, by mix, the baseline included
-    seed_sd: dict[str, float | None]  # standard deviation over seeds, by mix
+    values: dict[str, float]  # mean over seeds by mix, including the baseline
+    seed_sd: dict[str, float | None]  # standard deviation over seeds by mix
     effects: list[Effect]

@@ -1,4 +1,4 @@
-"""What a step of a plan does: sharded, countable work whose fields are its whole configuration."""
+"""The work of a step: sharded, with record counts, and configured by its fields alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from windtunnel.schemas.plugin import Plugin, digest, kind_of, reference, with_p
 
 
 class Counts(BaseModel):
-    """What one shard saw: in = kept + dropped (by reason) + unreadable (by error), checked when built."""
+    """Record counts of one shard: seen = kept + dropped (by reason) + unreadable (by error)."""
 
     model_config = ConfigDict(extra="forbid")
     seen: int = 0
@@ -27,7 +27,7 @@ class Counts(BaseModel):
     notes: dict[str, float | int | str] = Field(default_factory=dict)
 
     def check(self, where: str) -> Counts:
-        """Return self, or raise if a record is missing from the books."""
+        """Return self. Raises RuntimeError if the counts do not add up to the number of records seen."""
         accounted = self.kept + sum(self.dropped.values()) + sum(self.unreadable.values())
         if accounted != self.seen:
             raise RuntimeError(f"{where}: {self.seen} records came in, {accounted} are accounted for")
@@ -35,39 +35,32 @@ class Counts(BaseModel):
 
     @staticmethod
     def total(parts: Sequence[Counts]) -> Counts:
-        """Return the sum of shard counts; numeric notes add up, others keep the last value."""
+        """Return the sum of shard counts; numeric notes are added, of other notes the last value is kept."""
+        total = Counts()
         dropped: Counter[str] = Counter()
         unreadable: Counter[str] = Counter()
-        notes: dict[str, float | int | str] = {}
         for part in parts:
+            for name in ("seen", "kept", "bytes", "tokens", "flops"):
+                setattr(total, name, getattr(total, name) + getattr(part, name))
             dropped.update(part.dropped)
             unreadable.update(part.unreadable)
             for key, value in part.notes.items():
-                old = notes.get(key, 0)
-                both = isinstance(value, (int, float)) and isinstance(old, (int, float))
-                notes[key] = old + value if both else value  # type: ignore[operator]
-        return Counts(
-            seen=sum(p.seen for p in parts),
-            kept=sum(p.kept for p in parts),
-            dropped=dict(sorted(dropped.items())),
-            unreadable=dict(sorted(unreadable.items())),
-            bytes=sum(p.bytes for p in parts),
-            tokens=sum(p.tokens for p in parts),
-            flops=sum(p.flops for p in parts),
-            notes=notes,
-        )
+                old = total.notes.get(key, 0)
+                total.notes[key] = value if isinstance(value, str) or isinstance(old, str) else old + value
+        total.dropped, total.unreadable = dict(sorted(dropped.items())), dict(sorted(unreadable.items()))
+        return total
 
 
 def versions_of(plugins: Iterable[Plugin]) -> list[list[Any]]:
-    """Return what a key holds of plug-ins beside their parameters: reference, version, and the digest if external.
+    """Return the part of a key that identifies plug-ins: reference, version, and the digest of external ones.
 
-    The digest of a built-in part is left out: its version says when results change.
+    The digest of a built-in part is omitted, because its version changes whenever its results do.
     """
     return [[reference(part), part.version, *([digest(part)] if part.external else [])] for part in with_parts(plugins)]
 
 
 def parts_of(plugins: Iterable[Plugin]) -> list[Part]:
-    """Return what a manifest says of plug-ins."""
+    """Return the manifest entries of plug-ins."""
     return [
         Part(kind=kind_of(type(part)), reference=reference(part), version=part.version, digest=digest(part))
         for part in with_parts(plugins)
@@ -75,25 +68,25 @@ def parts_of(plugins: Iterable[Plugin]) -> list[Part]:
 
 
 class Work(BaseModel):
-    """One step: its fields are hashed whole into the artifact's key.
+    """The work of one step; all of its fields are hashed into the artifact's key.
 
-    `shards` says how many tasks there are (it must depend on the inputs and the fields only, never on the number of
-    workers). `run` does task `rank`: it writes files whose names hold the rank, each through
-    `schemas.artifact.writing`, and gives the same bytes whenever it is run again. `finish` runs once, after all
-    tasks. Workers may be other processes or other machines: nothing is shared but the files.
+    `shards` returns the number of tasks, which may depend on the inputs and the fields, but not on the number of
+    workers. `run` executes task `rank`: it writes files whose names contain the rank through
+    `schemas.artifact.writing`, and writes the same bytes whenever it is repeated. `finish` runs once after all tasks.
+    Workers may be other processes or machines; they share files only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     version: ClassVar[int] = 1
-    aids: ClassVar[frozenset[str]] = frozenset()  # input roles that only save work: no part of the key
-    run_last: ClassVar[bool] = False  # long single tasks: waits until nothing else can run, to share one stage
+    aids: ClassVar[frozenset[str]] = frozenset()  # input roles that only save work and are not part of the key
+    run_last: ClassVar[bool] = False  # for long single tasks, which then share one stage
 
     def plugins(self) -> Sequence[Plugin]:
-        """Return the plug-ins that the fields name; those that these name in turn are found from them."""
+        """Return the plug-ins that the fields name, without nested ones."""
         return ()
 
     def identity(self) -> dict[str, Any]:
-        """Return what is hashed into the key: every field, and the plug-ins' versions (see `versions_of`)."""
+        """Return the content of the key: every field, and the plug-ins' versions (see `versions_of`)."""
         versions = versions_of(self.plugins())
         return self.model_dump(mode="json") | ({"plugin_versions": versions} if versions else {})
 
@@ -102,8 +95,8 @@ class Work(BaseModel):
         return 1
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        """Do task `rank`, writing into `out`."""
+        """Execute task `rank`, writing into `out`."""
         raise NotImplementedError
 
     def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        """Do what needs all tasks' files; nothing by default."""
+        """Combine the files of all tasks; does nothing by default."""

@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 
 from pydantic import ValidationError
 
-from windtunnel.schemas.errors import RecipeError, WindtunnelError, mend_of, value_message
+from windtunnel.schemas.errors import RecipeError, WindtunnelError, advice_for, value_message
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,7 +26,7 @@ def own_errors(function: Callable[P, R]) -> Callable[P, R]:
         except WindtunnelError:
             raise
         except Exception as error:
-            if hint := mend_of(error):
+            if hint := advice_for(error):
                 raise WindtunnelError(f"{function.__name__}: {hint}") from error
             raise
 

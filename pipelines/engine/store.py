@@ -19,7 +19,7 @@ from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.engine.tasks.process_guard import own
 from windtunnel.pipelines.engine.tasks.task import COUNTS, ERRORS
 from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, versions, write_text
-from windtunnel.schemas.errors import InputError, WindtunnelError, mend_of
+from windtunnel.schemas.errors import InputError, WindtunnelError, advice_for
 from windtunnel.schemas.work import Counts
 
 LOCK = ".lock"
@@ -36,7 +36,7 @@ def locked(store: Path, wait: bool, say: Callable[[str], None]) -> Iterator[None
         store.mkdir(parents=True, exist_ok=True)
         handle = os.open(store / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        if mend_of(error):
+        if advice_for(error):
             raise
         raise InputError(
             f"nothing can be written to the store {store}: {error.strerror}; "

@@ -1,6 +1,6 @@
-"""Words as spaCy's blank pipelines find them: the reference that the fast rule is checked against.
+"""Word spans by the tokenizers of spaCy's blank pipelines, the reference for the fast word rule.
 
-datatrove takes these tokens for its filters; here only the tokenizer runs, once a text, and gives byte spans.
+datatrove's filters use these tokens. Here only the tokenizer runs, once per text, and returns byte spans.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from windtunnel.schemas.errors import RecipeError
 if TYPE_CHECKING:
     from spacy.tokenizer import Tokenizer
 
-LONGEST_CHARS = 1 << 20  # spaCy's own limit; longer texts are cut at white space
+LONGEST_CHARS = 1 << 20  # spaCy's limit; longer texts are split at white space
 
 
 def word_spans(data: np.ndarray, offsets: np.ndarray, language: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return (spans i64[words, 2] in bytes of their document, i64[documents + 1] where each document's begin).
+    """Return (spans i64[words, 2] in bytes of their document, offsets i64[documents + 1] of each document's spans).
 
-    Tokens of white space are left out. Raises RecipeError when spaCy or its rules for the language are missing.
+    White space tokens are omitted. Raises RecipeError if spaCy or its tokenizer for the language is missing.
     """
     tokenizer = _tokenizer(language)
-    found: list[np.ndarray] = []
+    parts: list[np.ndarray] = []
     starts = np.zeros(len(offsets), dtype=np.int64)
     for k in range(len(offsets) - 1):
         spans = _document(bytes(data[offsets[k] : offsets[k + 1]]).decode(), tokenizer)
-        found.append(spans)
+        parts.append(spans)
         starts[k + 1] = starts[k] + len(spans)
-    return (np.concatenate(found) if found else np.zeros((0, 2), dtype=np.int64)), starts
+    return (np.concatenate(parts) if parts else np.zeros((0, 2), dtype=np.int64)), starts
 
 
 def _document(text: str, tokenizer: Tokenizer) -> np.ndarray:
-    """Return the byte spans of one text's words."""
+    """Return the byte spans of the words of one text."""
     chars: list[tuple[int, int]] = []
     for begin, part in _parts(text):
-        # tokens hold on to a document's memory, so only their places leave this loop
+        # tokens reference the memory of their document, so only positions are kept
         chars.extend((begin + t.idx, begin + t.idx + len(t)) for t in tokenizer(part) if not t.is_space)
     places = np.array(chars, dtype=np.int64).reshape(-1, 2)
     if text.isascii():
@@ -48,7 +48,7 @@ def _document(text: str, tokenizer: Tokenizer) -> np.ndarray:
 
 
 def _parts(text: str) -> list[tuple[int, str]]:
-    """Return (first character, piece) of a text cut after white space so that no piece is much too long."""
+    """Return (first character, piece) of a text split after white space into pieces of at most LONGEST_CHARS."""
     parts, begin = [], 0
     while len(text) - begin > LONGEST_CHARS:
         end = begin + LONGEST_CHARS
@@ -66,9 +66,11 @@ def _tokenizer(language: str) -> Tokenizer:
     try:
         import spacy
     except ImportError as error:
-        raise RecipeError("`words: exact` needs spaCy: `pip install spacy`, or take `words: fast`") from error
+        raise RecipeError("`words: exact` needs spaCy: `pip install spacy`, or use `words: fast`") from error
     try:
-        settings = {"nlp": {"tokenizer": {"segmenter": "jieba"}}} if language == "zh" else {}  # not every character
+        settings = (
+            {"nlp": {"tokenizer": {"segmenter": "jieba"}}} if language == "zh" else {}
+        )  # the default splits into characters
         return spacy.blank(language, config=settings).tokenizer  # type: ignore[return-value]
     except Exception as error:
         raise RecipeError(f"`words: exact`: spaCy has no tokenizer for language {language!r}: {error}") from error

@@ -1,14 +1,14 @@
-"""The Unicode table behind the fast word rule: what a character is, and what it becomes before it is hashed.
+"""The Unicode table of the fast word rule for deduplication: the class and the normalised form of every character.
 
-One u32 a code point. Top three bits: its class. Bit 28: it becomes several characters. Low 21 bits: what it becomes,
-or where its several characters lie in the expansion array (each list ends in 0).
-Normalisation is that of datatrove's TextNormConfig: lower case, numbers to one 0, punctuation to a space, canonical
-decomposition with the non-spacing marks taken off. The word rule is our own: a run of letters, digits and spacing marks
-is a word; in scripts written without spaces (Han, kana, Thai, Lao, Khmer, Myanmar) every character is one, and so is
-every symbol beyond ASCII and every bullet, which that normalisation leaves in the text too: taken out, lists of short
-items share fewer n-grams with their edited copies, and MinHash finds fewer of them.
+One u32 per code point. The top three bits are its class, bit 28 says that its form has several characters, and the low
+21 bits are its form, or the index of its form in the expansion array (each entry ends with 0).
 
-A table that comes out differently makes other keys: raise the `version` of the steps that read it, and `FOLDING`.
+Normalisation follows datatrove's TextNormConfig: lower case, numbers as a single 0, punctuation as a space, canonical
+decomposition without non-spacing marks. A word is a run of letters, digits and spacing marks. In scripts written
+without spaces (Han, kana, Thai, Lao, Khmer, Myanmar) every character is a word, and so is every non-ASCII symbol and
+bullet: without them, lists of short items share fewer n-grams with their edited copies, which lowers MinHash recall.
+
+If the table changes, increase `FOLDING` and the `version` of the steps that use it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ CLASS_SHIFT = 29
 SEVERAL = 1 << 28
 VALUE_MASK = (1 << 21) - 1
 CODE_POINTS = 0x110000
-FOLDING = 2  # which table: indexes made with another one are refused
-BULLETS = frozenset("•‣⁃")  # punctuation by their category
-DECIMAL_MARKS = ".,،٫"  # between digits these join two runs into one number
+FOLDING = 2  # version of the table; indexes of other versions are rejected
+BULLETS = frozenset("•‣⁃")  # of a punctuation category
+DECIMAL_MARKS = ".,،٫"  # between digits, joins two runs into one number
 
 _NO_SPACES = [
     (0x0E00, 0x0F00), (0x1000, 0x10A0), (0x1780, 0x1800), (0x3040, 0x3100), (0x31F0, 0x3200), (0xA9E0, 0xAA00),
@@ -35,21 +35,21 @@ _NO_SPACES = [
 _IDEOGRAPHS = [(0x3400, 0x4DC0), (0x4E00, 0xA000), (0x17000, 0x18D00), (0x20000, 0x2F800), (0x30000, 0x323B0)]
 _OTHERS = [(0, 0x3400), (0x4DC0, 0x4E00), (0xA000, 0xD800), (0xF900, 0x17000), (0x18D00, 0x20000), (0x2F800, 0x2FA20),
            (0xE0000, 0xE0200)]  # fmt: skip
-# what lies in neither is unassigned or private, and separates words
+# other code points are unassigned or private and separate words
 
 
 class Normalisation(BaseModel):
-    """What of the text is made equal before it is compared; white space always is."""
+    """Normalisation before comparison; white space is always normalised."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     lowercase: bool = True
     numbers: bool = True
-    punctuation: bool = True  # False: every punctuation character is a word of its own
+    punctuation: bool = True  # False: every punctuation character is a word
     diacritics: bool = True
 
 
 def table(how: Normalisation | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return (u32 of 0x110000 code points, u32 of expansions); takes about 0.1 s the first time."""
+    """Return (table u32[0x110000], expansions u32); takes about 0.1 s the first time."""
     return _table((how or Normalisation()).model_dump_json())
 
 
@@ -57,7 +57,7 @@ def table(how: Normalisation | None = None) -> tuple[np.ndarray, np.ndarray]:
 def _table(normalisation: str) -> tuple[np.ndarray, np.ndarray]:
     how = Normalisation.model_validate_json(normalisation)
     folds = np.zeros(CODE_POINTS, np.uint32)
-    for low, high in _IDEOGRAPHS:  # each a word, none with case or decomposition
+    for low, high in _IDEOGRAPHS:  # each is a word, without case or decomposition
         folds[low:high] = np.arange(low, high, dtype=np.uint32) | ALONE << CLASS_SHIFT
     expansions: list[int] = [0]
     for code in (code for low, high in _OTHERS for code in range(low, high)):

@@ -1,4 +1,4 @@
-"""From an Arrow text column to polars columns, through the compiled entries."""
+"""Runs the compiled entry points on an Arrow text column and returns polars columns."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from windtunnel.pipelines.features.kernels.state import C4_UNSPACED, RULE_FIELDS
 from windtunnel.pipelines.features.kernels.tables import word_table, word_table_with
 from windtunnel.pipelines.features.settings import Settings
 
-_local = threading.local()  # scratch per thread; it is dropped after a long document
+_local = threading.local()  # scratch per thread, released after a long document
 KEEP_WORDS = 1 << 18
 NO_SPANS, NO_OFFSETS = np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=np.int64)
 
 
 def measure_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pl.DataFrame:
-    """Return the shared columns (i64) of a text column; raises InputError when it is not UTF-8."""
+    """Return the shared columns (i64) of a text column. Raises InputError if it is not UTF-8."""
     data, offsets = padded_buffers(text)
     documents = len(offsets) - 1
     out = np.empty((len(COLUMNS), documents), dtype=np.int64)
@@ -45,7 +45,7 @@ def measure_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pl.D
 
 
 def rewrite_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pa.Array:
-    """Return the text that C4's line rules leave of every document, as large_string; null becomes empty."""
+    """Return every document after C4's line rules, as large_string; null becomes empty."""
     data, offsets = padded_buffers(text)
     target = np.zeros(int(offsets[-1] - offsets[0]) + 8, dtype=np.uint8)
     ends = np.zeros(len(offsets), dtype=np.int64)
@@ -58,11 +58,11 @@ def _scratch(settings: Settings, words: int = 0) -> Scratch:
     scratch = (None if words else getattr(_local, "scratch", None)) or make_scratch(words or FIRST_WORDS)
     for place, name in enumerate(RULE_FIELDS):
         scratch.state[RULES + place] = getattr(settings, name)
-    if settings.words == "exact":  # the reference splits lines at white space alone
+    if settings.words == "exact":  # the reference splits lines at white space only
         scratch.state[C4_UNSPACED] = 0
     return scratch
 
 
 def _line_buffer(offsets: np.ndarray) -> np.ndarray:
-    """Return room for the longest document's longest line; untouched pages of it cost nothing."""
+    """Return a buffer for the longest possible line; untouched pages use no memory."""
     return np.empty(int(np.diff(offsets).max(initial=0)) + 8, dtype=np.uint8)

@@ -1,7 +1,7 @@
-"""Finding and replacing personal data in text columns.
+"""Detection and replacement of personal data in text columns.
 
-Every pattern is bounded in length, so that a hostile text costs time in proportion to its length. A cheap test on the
-whole column (linear, in polars) picks the few rows that the exact patterns then look at.
+All patterns have bounded length, so that time is linear in the length of any text. A linear regular expression of
+polars selects the few rows on which the exact patterns run.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import pyarrow as pa
 
 
 class Pattern(NamedTuple):
-    """How personal data is found: `hint` must match for `exact` to be tried; `valid` has the last word.
+    """A pattern of personal data: `exact` runs on texts that match `hint`, and `valid` confirms its matches.
 
-    Of a match with a group `secret`, only that group is replaced.
+    If the match has a group `secret`, only that group is replaced.
     """
 
     kind: str
-    hint: str  # for polars' linear regular expressions
+    hint: str  # regular expression of polars
     exact: re.Pattern[str]
     valid: Callable[[str], bool]
     stand_ins: tuple[str, ...]
@@ -35,7 +35,7 @@ _LOCAL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _GROUP = r"[0-9A-Fa-f]"
-_GIVEN_OUT = ipaddress.ip_network("2000::/3")
+_ALLOCATED = ipaddress.ip_network("2000::/3")
 _SEPARATOR = r"[ .\u00a0\u2011-]"
 _BEGIN, _END = (rf"-----{word} (?:[A-Z]{{1,12}} ){{0,2}}PRIVATE KEY-----" for word in ("BEGIN", "END"))
 _NAMED = (
@@ -53,15 +53,15 @@ def _address(match: str) -> bool:
 
 
 def _public(match: str) -> bool:
-    """Whether a match is an address that is reachable for all; of version 6 only 2000::/3 has been given out."""
+    """Return whether a match is a globally reachable address; for IPv6, only 2000::/3 is allocated."""
     if not _address(match):
         return False
     address = ipaddress.ip_address(match)
-    return address.is_global and (address.version == 4 or address in _GIVEN_OUT)
+    return address.is_global and (address.version == 4 or address in _ALLOCATED)
 
 
 def _luhn(number: str) -> bool:
-    """Whether 13 to 19 digits of a card issuer's range have the right check digit (ISO/IEC 7812)."""
+    """Return whether a match has 13 to 19 digits, an issuer's first digit and a valid check digit (ISO/IEC 7812)."""
     digits = [int(c) for c in number if c.isdigit()]
     if not 13 <= len(digits) <= 19 or digits[0] not in (3, 4, 5, 6) or len(set(digits)) == 1:
         return False
@@ -70,12 +70,12 @@ def _luhn(number: str) -> bool:
 
 
 def _dialled(number: str) -> bool:
-    """Whether a match has as many digits as a telephone number (ITU E.164)."""
+    """Return whether a match has the number of digits of a telephone number (ITU E.164)."""
     return 9 <= sum(c.isdigit() for c in number) <= 15
 
 
 def _random(secret: str) -> bool:
-    """Whether a string has the mixture of a drawn one: a long identifier has no digits, or one case and joints."""
+    """Return whether a string has the character mixture of a random key rather than of a long identifier."""
     digits = sum(c.isdigit() for c in secret)
     mixed = any(c.islower() for c in secret) and any(c.isupper() for c in secret)
     return len(set(secret)) > 6 and (digits > 0 if mixed else digits > 3 and secret.isalnum() and not secret.isdigit())
@@ -101,7 +101,7 @@ PATTERNS = (
     Pattern(
         "keys",
         "PRIVATE KEY-----",
-        # a block that a page cut short has no end: its lines of base64 go all the same
+        # a truncated block without an end marker: replace its base64 lines as well
         re.compile(
             rf"{_BEGIN}(?:(?:[A-Za-z0-9+/=\s:,\\]|-(?!-)){{0,8000}}?{_END}|(?:\s{{0,2}}[A-Za-z0-9+/=]{{16,80}}){{0,200}})"
         ),
@@ -138,7 +138,7 @@ PATTERNS = (
     Pattern(
         "ips",
         r"[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:",
-        # two groups in front at least, or the address begins as all public ones do: `a::b` is a name in a program
+        # at least two leading groups, or the prefix of all public addresses: `a::b` is an identifier in code
         re.compile(
             rf"(?<![0-9A-Za-z:.])(?:[23]{_GROUP}{{3}}:|{_GROUP}{{1,4}}:{_GROUP}{{1,4}}:)(?:{_GROUP}{{0,4}}:){{1,6}}"
             rf"{_GROUP}{{0,4}}(?![0-9A-Za-z:]|\.\d)"
@@ -168,39 +168,39 @@ PATTERNS = (
 
 
 def count(text: pa.Array, public_ips: bool = True) -> pl.DataFrame:
-    """Return a column `pii_<kind>` (u32) for every kind."""
+    """Return one column `pii_<kind>` (u32) per kind with the number of matches."""
     series = _series(text)
-    found = {kind: [0] * len(series) for kind in KINDS}
+    totals = {kind: [0] * len(series) for kind in KINDS}
     for pattern in patterns(KINDS, public_ips):
         for row, value in _candidates(series, pattern):
-            found[pattern.kind][row] += sum(1 for match in pattern.exact.finditer(value) if _valid(pattern, match))
-    return pl.DataFrame({f"pii_{kind}": pl.Series(counts, dtype=pl.UInt32) for kind, counts in found.items()})
+            totals[pattern.kind][row] += sum(1 for match in pattern.exact.finditer(value) if _valid(pattern, match))
+    return pl.DataFrame({f"pii_{kind}": pl.Series(counts, dtype=pl.UInt32) for kind, counts in totals.items()})
 
 
 def replace(
     text: pa.Array, kinds: Sequence[str], public_ips: bool = True, stand_ins: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[pa.Array, dict[str, int]]:
-    """Return the column with all data of `kinds` replaced, and how many pieces of each kind there were.
+    """Return the column with all matches of `kinds` replaced, and the number of replacements by kind.
 
-    `stand_ins` (kind to strings) are put in turn in place of the default ones.
+    `stand_ins` (kind to strings) override the default replacements and are used in turn.
     """
     series = _series(text)
     totals: Counter[str] = Counter()
     for pattern in patterns(kinds, public_ips):
-        turn = tuple((stand_ins or {}).get(pattern.kind, ())) or pattern.stand_ins
+        replacements = tuple((stand_ins or {}).get(pattern.kind, ())) or pattern.stand_ins
         changed: dict[int, str] = {}
         for row, value in _candidates(series, pattern):
-            new, found = _replaced(value, pattern, turn)
-            if found:
+            new, number = _replaced(value, pattern, replacements)
+            if number:
                 changed[row] = new
-                totals[pattern.kind] += found
+                totals[pattern.kind] += number
         if changed:
             series = series.scatter(list(changed), list(changed.values()))
     return series.to_arrow().cast(pa.large_string()), dict(totals)
 
 
 def patterns(kinds: Sequence[str], public_ips: bool) -> Iterator[Pattern]:
-    """Yield the patterns of `kinds` in the order in which they are tried."""
+    """Yield the patterns of `kinds` in the order in which they are applied."""
     for pattern in PATTERNS:
         if pattern.kind in kinds:
             yield pattern if public_ips or pattern.kind != "ips" else pattern._replace(valid=_address)
@@ -211,19 +211,19 @@ def _valid(pattern: Pattern, match: re.Match[str]) -> bool:
 
 
 def _replaced(value: str, pattern: Pattern, stand_ins: Sequence[str]) -> tuple[str, int]:
-    turns = itertools.cycle(stand_ins)
+    replacements = itertools.cycle(stand_ins)
     group = "secret" if "secret" in pattern.exact.groupindex else 0
-    found = 0
+    number = 0
 
     def stand_in(match: re.Match[str]) -> str:
-        nonlocal found
+        nonlocal number
         if not _valid(pattern, match):
             return match.group()
-        found += 1
+        number += 1
         start, end = (place - match.start() for place in match.span(group))
-        return match.group()[:start] + next(turns) + match.group()[end:]
+        return match.group()[:start] + next(replacements) + match.group()[end:]
 
-    return pattern.exact.sub(stand_in, value), found
+    return pattern.exact.sub(stand_in, value), number
 
 
 def _series(text: pa.Array) -> pl.Series:

@@ -1,4 +1,4 @@
-"""Unicode scripts by name, as the regular expressions of polars know them."""
+"""Unicode scripts by name, as supported by the regular expressions of polars."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import polars as pl
 
 
 def script_class(name: str) -> str:
-    """Return the regular expression of one character of a script: `Latin`, `Cyrillic`, `Old Italic`, in any case.
+    """Return a regular expression for one character of a script such as `Latin` or `Old Italic`, in any case.
 
-    Raises ValueError when there is no such script.
+    Raises ValueError for an unknown script.
     """
     expression = rf"\p{{sc={name}}}"
     try:

@@ -1,4 +1,4 @@
-"""How many letters of a text are of given Unicode scripts: a bit a code point, and one walk over the bytes."""
+"""The share of letters in given Unicode scripts, by a table of code points and one pass over the bytes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from numba import njit
 from windtunnel.pipelines.features.buffers import padded_buffers
 from windtunnel.pipelines.features.script_names import script_class
 
-LETTER, WANTED = 1, 2
+LETTER, IN_SCRIPTS = 1, 2
 
 
 def script_shares(text: pa.Array | pa.ChunkedArray, scripts: tuple[str, ...]) -> np.ndarray:
-    """Return the share (f64, 0 to 1) of each document's letters that are of one of the scripts; nan without letters.
+    """Return the share of each document's letters in the given scripts, f64; nan for a document without letters.
 
-    Letters are Unicode's category L; marks and digits count on neither side. Scripts are named as in `script_class`.
+    Letters are those of Unicode category L; marks and digits are ignored. Scripts are named as in `script_class`.
     """
     data, offsets = padded_buffers(text)
     letters = np.zeros((2, len(offsets) - 1), dtype=np.int64)
@@ -30,22 +30,22 @@ def script_shares(text: pa.Array | pa.ChunkedArray, scripts: tuple[str, ...]) ->
 
 @cache
 def _table(scripts: tuple[str, ...]) -> np.ndarray:
-    """Return u8[0x110000]: LETTER and WANTED of every code point, as polars' regular expressions know them."""
+    """Return the flags LETTER and IN_SCRIPTS of every code point, u8[0x110000]."""
     known = np.array([code for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000])
     characters = pl.Series("c", [chr(code) for code in known])
     table = np.zeros(sys.maxunicode + 1, dtype=np.uint8)
     table[known] |= characters.str.contains(r"\p{L}").to_numpy() * np.uint8(LETTER)
     for script in scripts:
-        table[known] |= characters.str.contains(script_class(script)).to_numpy() * np.uint8(WANTED)
+        table[known] |= characters.str.contains(script_class(script)).to_numpy() * np.uint8(IN_SCRIPTS)
     return table
 
 
 @njit(cache=True, nogil=True)
 def _count(data, offsets, table, letters):
-    """Write every document's letters into row 0 of `letters`, those of the scripts into row 1; data is valid UTF-8."""
+    """Write the number of letters into row 0 of `letters`, those of the scripts into row 1; data is valid UTF-8."""
     for k in range(len(offsets) - 1):
         i, end = offsets[k], offsets[k + 1]
-        total = wanted = 0
+        total = in_scripts = 0
         while i < end:
             b = np.int64(data[i])
             if b < 0x80:
@@ -62,5 +62,5 @@ def _count(data, offsets, table, letters):
             i += size
             bits = table[code]
             total += bits & 1
-            wanted += bits == 3
-        letters[0, k], letters[1, k] = total, wanted
+            in_scripts += bits == 3
+        letters[0, k], letters[1, k] = total, in_scripts

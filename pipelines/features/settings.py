@@ -10,10 +10,10 @@ from windtunnel.pipelines.features.kernels.columns import STOP_WORDS
 
 
 class Settings(BaseModel):
-    """What changes the shared columns: how words are found, which are stop words, and C4's line rules.
+    """Settings that affect the shared columns: the word rule, the stop words and C4's line rules.
 
-    words: `fast` splits words by the English rules in compiled code, with a segmenter for scripts without spaces;
-    `exact` takes the tokens of spaCy's blank pipeline for `language`.
+    words: `fast` splits words by English rules in compiled code, with a segmenter for scripts without spaces; `exact`
+    uses the tokens of spaCy's blank pipeline for `language`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

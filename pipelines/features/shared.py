@@ -1,7 +1,4 @@
-"""One pass over a text column that fills every shared measurement.
-
-Words, lines and paragraphs are found once; every rule's column comes from the same walk over the bytes.
-"""
+"""All shared measurements of a text column in one pass, from which the rules derive their columns."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def features(text: pa.Array | pa.ChunkedArray, settings: Settings | None = None) -> pl.DataFrame:
-    """Return the shared columns, one row a document, for a string or large_string column; null text counts as empty."""
+    """Return the shared columns of a string or large_string column, one row per document; null counts as empty."""
     from windtunnel.pipelines.features.pass_over import measure_column
 
     return measure_column(text, settings or Settings())

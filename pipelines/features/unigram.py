@@ -1,4 +1,4 @@
-"""Mean log-probability of words: a table of word hashes, asked for every word of a document."""
+"""Mean unigram log-probability of the words of a document, by a hash table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNSEEN = float(np.log(1e-9))
 
 
 def mean_log_probability(text: pa.Array, source: str | tuple[tuple[str, int], ...]) -> np.ndarray:
-    """Return the mean log-probability of each document's words (f64), 0 for one without words."""
+    """Return the mean log-probability of the words of each document, f64; 0 for a document without words."""
     data, offsets = padded_buffers(text)
     keys, values = _table(source)
     out = np.zeros(len(offsets) - 1, dtype=np.float64)
@@ -36,11 +36,11 @@ def mean_log_probability(text: pa.Array, source: str | tuple[tuple[str, int], ..
 
 @cache
 def _table(source: str | tuple[tuple[str, int], ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return (hashes u64, log-probabilities f64) of an open-addressing table; 32 bytes a word."""
+    """Return an open-addressing table (hashes u64, log-probabilities f64), about 32 bytes per word."""
     pairs = word_counts(source) if isinstance(source, str) else list(source)
     total = sum(count for _, count in pairs)
     if not pairs or total <= 0:
-        raise InputError("the word frequencies hold no counts above 0")
+        raise InputError("the word frequencies have no counts above 0")
     size = 1 << max(4, (2 * len(pairs) - 1).bit_length())
     keys, values = np.zeros(size, dtype=np.uint64), np.zeros(size, dtype=np.float64)
     for word, count in pairs:
@@ -55,7 +55,7 @@ def _table(source: str | tuple[tuple[str, int], ...]) -> tuple[np.ndarray, np.nd
 def _entry(stamp: str):
     @njit(cache=True, nogil=True)
     def mean(data, offsets, table, cuts, lower, keys, values, unseen, out):
-        """Fill `out` with the mean of every document."""
+        """Fill `out` with the mean of each document."""
         text, tables, ends, small = pointer(data), pointer(table), pointer(cuts), pointer(lower)
         mask = np.uint64(len(keys) - 1)
         for k in range(len(offsets) - 1):

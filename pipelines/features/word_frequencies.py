@@ -1,4 +1,4 @@
-"""Tables of word frequencies: a word and its count a line, between them a tab or a comma."""
+"""Tables of word frequencies: one word and its count per line, separated by a tab or a comma."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import polars as pl
 
 from windtunnel.schemas.errors import InputError
 
-_SHAPE = "give lines of a word and its count with a tab or a comma between, or a header with the columns word and count"
+_SHAPE = "give one word and its count per line, separated by a tab or a comma, with an optional header word, count"
 
 
 def word_counts(path: str | Path) -> list[tuple[str, int]]:
-    """Return (word, count) of every line; a header line may name the columns and their order.
+    """Return (word, count) of every line; a header line may give the names and order of the columns.
 
-    In a table with commas, words may stand in double quotes. Raises InputError for a file that is not there or no such
-    table, and for a count that is no whole number above 0.
+    In a table with commas, words may be quoted. Raises InputError for a missing file, another format, or a count that
+    is not a positive integer.
     """
     frame = _read(Path(path))
     names = frame.columns[:2]
@@ -25,8 +25,8 @@ def word_counts(path: str | Path) -> list[tuple[str, int]]:
     table = frame.select(word=names[0], count=pl.col(names[1]).str.strip_chars().cast(pl.Int64, strict=False))
     wrong = table.filter(pl.col("count").is_null() | (pl.col("count") <= 0))
     if wrong.height or not table.height:
-        what = f"the count of {wrong.row(0)[0]!r} is no whole number above 0" if wrong.height else "it has no words"
-        raise InputError(f"{path} is no table of word frequencies, {what}: {_SHAPE}")
+        problem = f"the count of {wrong.row(0)[0]!r} is not a positive integer" if wrong.height else "it has no words"
+        raise InputError(f"{path} is not a table of word frequencies, {problem}: {_SHAPE}")
     return table.drop_nulls().rows()
 
 
@@ -36,7 +36,7 @@ def _read(path: Path) -> pl.DataFrame:
     with path.open("rb") as file:
         first = file.readline(1 << 16)
     if b"\x00" in first or first.lstrip().startswith(b"<!") or not (b"\t" in first or b"," in first):
-        raise InputError(f"{path} is no table of word frequencies: {_SHAPE}")
+        raise InputError(f"{path} is not a table of word frequencies: {_SHAPE}")
     tabs = b"\t" in first
     try:
         return pl.read_csv(
@@ -47,4 +47,6 @@ def _read(path: Path) -> pl.DataFrame:
             infer_schema=False,
         )
     except pl.exceptions.PolarsError as error:
-        raise InputError(f"{path} is no table of word frequencies ({str(error).splitlines()[0]}): {_SHAPE}") from error
+        raise InputError(
+            f"{path} is not a table of word frequencies ({str(error).splitlines()[0]}): {_SHAPE}"
+        ) from error

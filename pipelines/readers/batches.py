@@ -1,4 +1,4 @@
-"""Rows into bounded Arrow batches: the one place where a source's text becomes documents."""
+"""Converts rows of sources into Arrow batches of documents with bounded size."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from windtunnel.schemas.records import DOCUMENT, document_id
 
-BATCH_BYTES = 16 << 20  # of text, so that a rank's memory does not grow with its input
+BATCH_BYTES = 16 << 20  # of text, which bounds the memory of a task
 BATCH_ROWS = 16_384
 
 
 class Row(NamedTuple):
-    """One text as a source found it; `meta` is whatever else the source knows, JSON-able or an object of JSON."""
+    """One text of a source; `meta` contains further fields, as a JSON-serialisable mapping or a JSON object."""
 
     text: str
     source: str
@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """One thing that could not be read: where (file and line, row or record), a reason code, and a detail."""
+    """An unreadable record: its place (file and line, row or record number), a reason code, and a detail."""
 
     source: str
     where: str
@@ -36,9 +36,9 @@ class Unreadable(NamedTuple):
 def batches(
     rows: Iterable[Row | Unreadable], max_bytes: int = BATCH_BYTES, max_rows: int = BATCH_ROWS
 ) -> Iterator[pa.RecordBatch | Unreadable]:
-    """Yield record batches of DOCUMENT with at most about `max_bytes` of text, and the unreadable as they come.
+    """Yield record batches of DOCUMENT with at most about `max_bytes` of text, and unreadable records in between.
 
-    Texts must be free of lone surrogates (UnicodeEncodeError otherwise). Equal text within one source gives equal ids.
+    Raises UnicodeEncodeError for text with lone surrogates. Equal texts of one source have equal ids.
     """
     held: list[Row] = []
     size = 0
@@ -68,9 +68,9 @@ def _batch(rows: list[Row]) -> pa.RecordBatch:
 
 
 def meta_json(meta: Mapping[str, Any] | None) -> str | None:
-    """Return a JSON object with sorted keys, or None when there is nothing to say.
+    """Return a JSON object with sorted keys, or None for an empty mapping.
 
-    Raises TypeError for what JSON in UTF-8 cannot hold: a lone surrogate, an integer above 64 bits, nesting above 254.
+    Raises TypeError for a lone surrogate, an integer beyond 64 bits, or nesting deeper than 254.
     """
     if not meta:
         return None

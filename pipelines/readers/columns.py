@@ -1,4 +1,4 @@
-"""Arrow columns into documents: what Parquet, Arrow files and datasets have in common."""
+"""Converts Arrow columns into documents, for Parquet, Arrow files and datasets."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def open_parquet(path: File) -> pq.ParquetFile:
 def documents(
     batch: pa.RecordBatch, fields: Fields, where: str, first_row: int = 0
 ) -> Iterator[pa.RecordBatch | Unreadable]:
-    """Yield the documents of a record batch, and an Unreadable for every row that has none.
+    """Yield the documents of a record batch, and an Unreadable for every row without one.
 
-    Strings are checked to be UTF-8, which Arrow does not do on reading. `where` names the file and row group; the row's
-    number within it is added.
+    Strings are validated as UTF-8, which Arrow does not do on reading. `where` names the file and row group, to which
+    the row number is appended.
     """
     names = batch.schema.names
     texts = python_values(batch.column(names.index(fields.text)))
@@ -51,16 +51,16 @@ def documents(
 
 
 def wanted(names: list[str], fields: Fields) -> list[str]:
-    """Return the columns that something asks for; the others need not be read."""
+    """Return the columns that the fields refer to; the others need not be read."""
     return [
         name for name in names if name in (fields.text, fields.url, fields.lang, fields.source) or fields.carries(name)
     ]
 
 
 def python_values(column: pa.Array) -> list[Any]:
-    """Return Python values; bytes stay bytes where a string column or a binary one is not UTF-8."""
+    """Return Python values; values of string or binary columns that are not UTF-8 remain bytes."""
     if pa.types.is_dictionary(column.type):
-        return python_values(_viewless(column.dictionary).take(column.indices))  # of views there is no cast
+        return python_values(_viewless(column.dictionary).take(column.indices))  # dictionaries of views cannot be cast
     column = _viewless(column)
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
@@ -76,7 +76,7 @@ def python_values(column: pa.Array) -> list[Any]:
 
 
 def without_views(kind: pa.DataType) -> pa.DataType:
-    """Return a type with plain strings in place of Arrow's views of them, which few of its functions take."""
+    """Return a type with strings in place of string views, which many Arrow functions do not support."""
     if pa.types.is_string_view(kind):
         return pa.large_string()
     if pa.types.is_binary_view(kind):

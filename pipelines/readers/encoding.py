@@ -1,4 +1,4 @@
-"""Bytes of a page into characters: what the bytes say goes before what the page or the server says of them."""
+"""Decoding of web pages: evidence in the bytes takes precedence over the declared encoding."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _ISO_2022_JP = re.compile(rb"\x1b\$[@B]")
 _HEAD_BYTES = 4096
 _SAMPLE_BYTES = 40_000
 _WORD = re.compile(r"[^\W\d_]*[^\x00-\x7f][\w\x80-\xbf]*")
-# Encodings of two bytes a character, as supersets, and the script that text in them is known by.
+# Supersets of the two-byte encodings, and the script that is characteristic of each.
 _EAST_ASIAN = {"cp932": "kana", "euc_jp": "kana", "gb18030": "han", "big5": "han", "cp949": "hangul"}
 _KANA, _HANGUL, _HAN = (re.compile(f"[{r}]") for r in ("\u3041-\u30ff", "\uac00-\ud7a3", "\u3400-\u9fff"))
 _LATIN = "cp1252"
-# How much better than the word of page, server or detector the writing must look to overrule it. windows-1252 gets
-# less, as it is what servers say when nobody told them.
+# Bonus in plausibility of the encodings named by the page, the server or the detector. A declared windows-1252 gets
+# less, because it is a common default of servers.
 _DECLARED, _DECLARED_LATIN, _DETECTED = 0.05, 0.02, 0.03
 
 
 def decode_page(data: bytes, declared: str | None = None) -> tuple[str, str]:
     """Return (text, encoding) of a page; `declared` is the charset of the HTTP header.
 
-    A byte order mark decides; then valid UTF-8 does, whatever was declared, since text in another encoding is hardly
-    ever valid UTF-8; then, of the declared, the detected (uchardet) and the East Asian encodings, the one whose text
-    looks most like writing. Bytes that fit nothing become U+FFFD. Never raises.
+    A byte order mark takes precedence, then valid UTF-8, whatever is declared, because text in another encoding is
+    rarely valid UTF-8. Otherwise the most plausible text among the declared, the detected (uchardet) and the East Asian
+    encodings is chosen. Invalid bytes become U+FFFD. Never raises.
     """
     for mark, name in _MARKS:
         if data.startswith(mark):
@@ -45,15 +45,15 @@ def decode_page(data: bytes, declared: str | None = None) -> tuple[str, str]:
         text = data.decode("utf-8", "replace")
     bad = text.count("\ufffd")
     if sum(character > "\x7f" for character in text) > 10 * bad:
-        return text, "utf-8"  # a few broken characters in text that is otherwise UTF-8
+        return text, "utf-8"  # a few invalid characters in UTF-8 text
     return _best(data, list(_named(data, declared)))
 
 
 def plausibility(text: str) -> float:
-    """Return the share of words with non-ASCII characters that look like words of one script, 0 to 1.
+    """Return the share of words with non-ASCII characters that are plausible words of one script, 0 to 1.
 
-    Against a word count a control or private character, a symbol amid letters, two scripts in one word, a capital
-    after a small letter, and Chinese characters and Hangul syllables outside the common sets.
+    Implausible are control and private characters, symbols between letters, two scripts in one word, a capital after a
+    lower-case letter, and Chinese characters and Hangul syllables outside the common sets.
     """
     words = _WORD.findall(text)
     if not words:
@@ -63,10 +63,10 @@ def plausibility(text: str) -> float:
 
 
 def _expected(text: str, encoding: str) -> float:
-    """Return how well the scripts of a text are those of the encoding's language, 0 to 1.1.
+    """Return how well the scripts of a text match the language of the encoding, 0 to 1.1.
 
-    Kana throughout or Hangul alone come by chance out of no other encoding, so they count for more than Chinese
-    characters, as which all of these can be read.
+    Kana or Hangul do not result from decoding with a wrong encoding, so they score higher than Chinese characters,
+    which do.
     """
     if encoding not in _EAST_ASIAN:
         return 1.0
@@ -76,7 +76,7 @@ def _expected(text: str, encoding: str) -> float:
 
 
 def _utf_16(data: bytes) -> str | None:
-    """Return UTF-16 of either order when every other byte of markup is zero and the rest fits."""
+    """Return the UTF-16 variant if every other byte of the markup is zero and the data is valid."""
     head = data[: _HEAD_BYTES & ~1]
     if len(data) % 2 or len(head) < 16 or b"\x00" not in head:
         return None
@@ -88,14 +88,14 @@ def _utf_16(data: bytes) -> str | None:
 
 
 def _named(data: bytes, declared: str | None) -> Iterator[str]:
-    """Yield the encodings that header, XML line and meta element name, as browsers understand the names."""
+    """Yield the encodings named by header, XML declaration and meta element, resolved as browsers do."""
     from resiliparse.parse.encoding import map_encoding_to_html5
 
     head = data[:_HEAD_BYTES]
     found = (match[1].decode("ascii", "replace") for match in (_XML.search(head), _META.search(head)) if match)
     for name in (declared, *found):
         known = _known(map_encoding_to_html5(name, False)) if name else None
-        if known and known not in ("utf-8", "utf-16-le", "utf-16-be"):  # which it is not, as was seen
+        if known and known not in ("utf-8", "utf-16-le", "utf-16-be"):  # excluded by the previous checks
             yield known
 
 
@@ -123,7 +123,7 @@ def _best(data: bytes, named: list[str]) -> tuple[str, str]:
 
 @cache
 def _known(name: str | None) -> str | None:
-    """Return Python's name of a text encoding, widened to the superset that pages mean; None if it has none."""
+    """Return Python's name of a text encoding, or of the superset that browsers use; None if unknown."""
     try:
         found = codecs.lookup(name or "")
         b"".decode(found.name)
@@ -141,7 +141,7 @@ def _strict(data: bytes, name: str) -> str | None:
 
 
 def _written(word: str) -> float:
-    """Return how much a word looks like one of a single script: 0 or 1, or the share of its characters in between."""
+    """Return the plausibility of a word: 0, or the share of common characters among its letters of one script."""
     scripts = set()
     common = letters = 0
     before = ""
@@ -161,7 +161,7 @@ def _written(word: str) -> float:
 
 @cache
 def _common() -> frozenset[str]:
-    """Return the East Asian characters that make up nearly all text: kana, and the first levels of the standards."""
+    """Return the most frequent East Asian characters: kana, and the first levels of the national standards."""
     found = {chr(code) for code in (*range(0x3041, 0x3100), 0x3005, 0x30FC)}
     levels = (("gb2312", 0xB0, 0xD7), ("euc_jp", 0xB0, 0xCF), ("euc_kr", 0xB0, 0xC8))
     for name, first, last in levels:  # GB 2312 level 1, JIS X 0208 level 1, the Hangul of KS X 1001
@@ -176,6 +176,6 @@ def _common() -> frozenset[str]:
 
 @cache
 def _script(character: str) -> str:
-    """Return the script, by the first word of the character's name; Han and kana write one language together."""
+    """Return the script by the first word of the character's name; Han and kana count as one script."""
     name = unicodedata.name(character, "").partition(" ")[0]
     return "CJK" if name in ("HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC") else name

@@ -1,6 +1,6 @@
-"""HTML into text: resiliparse by default, trafilatura as an option; with title, date, language and canonical address.
+"""Text extraction from HTML with resiliparse or trafilatura, with title, date, language and canonical address.
 
-Extraction of hostile pages belongs in a process of its own, with limits: see `windtunnel.pipelines.readers.pages`.
+Untrusted pages should be extracted in a child process with limits: see `windtunnel.pipelines.readers.pages`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LONGEST_TITLE = 1000
 
 
 class Page(NamedTuple):
-    """What is kept of a page; `date` is ISO 8601 as far as the page gives it, `encoding` that of the bytes."""
+    """The text and metadata of a page; `date` is ISO 8601 as far as given, `encoding` that of the bytes."""
 
     text: str
     title: str | None = None
@@ -39,13 +39,13 @@ class Page(NamedTuple):
     encoding: str | None = None
 
     def meta(self) -> dict[str, str]:
-        """Return what goes into a document's `meta`; `html_lang` is the page's own word, not a measurement."""
+        """Return the fields of a document's `meta`; `html_lang` is the language that the page declares."""
         known = {"title": self.title, "date": self.date, "html_lang": self.lang, "encoding": self.encoding}
         return {name: value for name, value in known.items() if value}
 
 
 def fragment_text(html: str) -> str:
-    """Return the plain text of an HTML fragment: everything in it, with paragraphs and list bullets."""
+    """Return the complete plain text of an HTML fragment, with paragraphs and list bullets."""
     from resiliparse.extract.html2text import extract_plain_text
 
     return extract_plain_text(html, preserve_formatting=True, main_content=False).strip()
@@ -54,21 +54,21 @@ def fragment_text(html: str) -> str:
 def extract(html: str, extractor: ExtractorName = "resiliparse", favour: Favour = "precision") -> Page:
     """Return the main text of a page with its title, date, language and canonical address.
 
-    resiliparse (Bevendorff et al.) takes its main-content heuristics for precision and balance, all visible text for
-    recall. trafilatura (Barbaresi) takes its options of these names; its deduplication across pages is off, since it
-    would make a page's text depend on the pages before it.
+    resiliparse (Bevendorff et al.) uses its main-content heuristics for precision and balance, and all visible text for
+    recall. trafilatura (Barbaresi) uses its options of these names, without deduplication across pages, which would
+    make the result depend on previous pages.
     """
     from resiliparse.parse.html import HTMLTree
 
     tree = HTMLTree.parse(html)
-    known = _metadata(tree)  # first: main-content extraction may change the tree
+    known = _metadata(tree)  # before main-content extraction, which may modify the tree
     return Page(_EXTRACTORS[extractor](html, tree, favour).strip(), **known)
 
 
 def _resiliparse(html: str, tree: Any, favour: Favour) -> str:
     from resiliparse.extract.html2text import extract_plain_text
 
-    # Words inside drawings are labels of shapes, not text that was written to be read in this order.
+    # The text of drawings consists of labels and is not running text.
     main = favour != "recall"
     return extract_plain_text(tree, preserve_formatting=True, main_content=main, skip_elements=["svg"])
 
@@ -107,7 +107,7 @@ def _metadata(tree: Any) -> dict[str, str | None]:
 
 
 def _dates(tree: Any, metas: dict[str, str]) -> Iterator[str]:
-    """Yield what the page says of its date, the most trustworthy first."""
+    """Yield the dates of the page, the most reliable first."""
     yield from (metas[name] for name in _DATE_METAS if metas.get(name))
     for script in tree.document.query_selector_all('script[type="application/ld+json"]'):
         if found := re.search(r'"datePublished"\s*:\s*("[^"\\]{4,40}")', script.text):

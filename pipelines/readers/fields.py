@@ -1,4 +1,4 @@
-"""A record with named fields into a document: which field is the text, and what is carried along."""
+"""Converts a record with named fields into a document, with the other fields in `meta`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from windtunnel.schemas.errors import InputError, nearest
 
 
 class Fields(NamedTuple):
-    """Names of the fields of one file's records, the origin for those that name none, and the size limit."""
+    """Field names of the records of a file, the default origin, and the size limit."""
 
     text: str
     url: str | None
@@ -21,10 +21,10 @@ class Fields(NamedTuple):
     max_document_bytes: int
 
     def row(self, record: Mapping[str, Any], where: str, replace: bool = False) -> Row | Unreadable:
-        """Return the document of a record, or why it has none.
+        """Return the document of a record, or an Unreadable.
 
         Reason codes: no_text (the field is missing or null), text_not_string, empty_text, too_large, lone_surrogate,
-        unusable_field (another field that is carried holds what neither JSON nor Arrow can).
+        unusable_field (another carried field cannot be stored as JSON or Arrow).
         """
         text = record.get(self.text)
         if not isinstance(text, str) or not text:
@@ -43,7 +43,7 @@ class Fields(NamedTuple):
             return Unreadable(self.origin, where, "unusable_field", f"{wrong[:100]!r}: {error}"[:200])
 
     def _row(self, text: str, record: Mapping[str, Any]) -> Row:
-        """Return the document; raises TypeError, ValueError or RecursionError where a field cannot be written."""
+        """Return the document. Raises TypeError, ValueError or RecursionError if a field cannot be stored."""
         origin = record.get(self.source) if self.source else None
         url, lang = (record.get(name) if name else None for name in (self.url, self.lang))
         row = Row(
@@ -66,7 +66,7 @@ class Fields(NamedTuple):
         return True
 
     def carried(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the record's other fields, as far as `meta` asks for them."""
+        """Return the record's other fields that `meta` selects."""
         return {name: value for name, value in record.items() if self.carries(name)}
 
     def carries(self, name: str) -> bool:
@@ -75,16 +75,16 @@ class Fields(NamedTuple):
         return self.meta if isinstance(self.meta, bool) else name in self.meta
 
     def check(self, columns: list[str], where: str) -> None:
-        """Raise InputError, with the nearest right name, when a file has no column of the text's name."""
+        """Raise InputError if a file lacks the column of the text or the source."""
         for parameter, name in (("text", self.text), ("source", self.source)):
             if name is not None and name not in columns:
                 hint = nearest(name, columns)
-                there = "" if hint.startswith("there") else f" (there is {', '.join(sorted(columns))})"
-                raise InputError(f"{where} has no column {name!r}: {hint}{there}. Name it by `{parameter}: COLUMN`")
+                others = f" (available: {', '.join(sorted(columns))})" if hint.startswith("did") else ""
+                raise InputError(f"{where} has no column {name!r}: {hint}{others}. Set it with `{parameter}: COLUMN`")
 
 
 def _mended(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the record with lone surrogates replaced in all of its strings; None when it is nested too deep."""
+    """Return the record with lone surrogates replaced in all strings; None if it is nested too deeply."""
     try:
         return _replaced(record)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""Extraction in a child process with limits: a page that hangs, swells or crashes costs itself only."""
+"""Page extraction in a child process with limits, so that a page can hang, exhaust memory or crash only itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZE = struct.Struct("<I")
 
 
 class RawPage(NamedTuple):
-    """A page as it came: its bytes, the charset of its HTTP header, and whatever the caller wants back with it."""
+    """A page to extract: its bytes, the charset of its HTTP header, and a context that is returned with the result."""
 
     html: bytes
     charset: str | None = None
@@ -31,7 +31,7 @@ class RawPage(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """Why a page gave nothing: timeout, extractor_died (also: out of memory), extractor_error."""
+    """The reason code of a failed page: timeout, extractor_died (or out of memory), extractor_error."""
 
     error: str
     detail: str
@@ -40,8 +40,8 @@ class Failure(NamedTuple):
 class PageExtractor:
     """Extracts pages in order; a context manager that owns one child process.
 
-    seconds: CPU time for one page, kept by the kernel, so that no parser loop outlives it; CPU time, because a busy
-    machine must not decide what a corpus holds. A new child takes over after each kill.
+    seconds: CPU time per page, enforced by the kernel. CPU time is used because results must not depend on the load of
+    the machine. A new child is started after each kill.
     """
 
     def __init__(self, extractor: ExtractorName, favour: Favour, seconds: float) -> None:
@@ -55,7 +55,7 @@ class PageExtractor:
         self._end()
 
     def extract(self, pages: Iterable[RawPage]) -> Iterator[tuple[RawPage, Page | Failure]]:
-        """Yield every page with what became of it, in order."""
+        """Yield every page with its result, in order."""
         held: list[RawPage] = []
         size = 0
         for page in pages:
@@ -67,17 +67,17 @@ class PageExtractor:
         yield from self._batch(held)
 
     def _batch(self, pages: list[RawPage]) -> Iterator[tuple[RawPage, Page | Failure]]:
-        """Send pages, yield the replies; the pages behind one that killed the child go to the next child."""
+        """Send pages and yield the results; pages after one that killed the child are sent to the next child."""
         done = 0
         while done < len(pages):
             child = self.child = self.child or self._start()
             assert child.stdin is not None and child.stdout is not None
             try:
-                # The child reads the whole batch before it answers, so neither side waits on a full pipe.
+                # The child reads the whole batch before it replies, so neither side blocks on a full pipe.
                 child.stdin.write(_packed(pages[done:]))
                 child.stdin.flush()
             except BrokenPipeError:
-                pass  # seen below, as the end of its output
+                pass  # handled below as the end of the child's output
             while done < len(pages) and (reply := read_frame(child.stdout)) is not None:
                 found = orjson.loads(reply)
                 yield pages[done], Failure(**found) if "error" in found else Page(**found)
@@ -128,7 +128,7 @@ def _packed(pages: list[RawPage]) -> bytes:
 
 
 def read_frame(stream: Any) -> bytes | None:
-    """Return the next length-prefixed frame, None at the end of the stream, whole or cut."""
+    """Return the next length-prefixed frame, or None at the end of the stream."""
     head = stream.read(SIZE.size)
     if len(head) < SIZE.size:
         return None

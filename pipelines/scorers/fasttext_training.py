@@ -1,8 +1,8 @@
-"""Trains a fastText classifier in a process of its own, whose memory is zero when it is handed out.
+"""Trains a fastText classifier reproducibly, in a child process whose allocated memory is zeroed.
 
-fastText sets the first tenth of its input matrix when it runs on one thread and leaves the rest as the allocator gave
-it (DenseMatrix::uniformThread): what was in memory before would be trained on, and may even be no number. glibc fills
-what it hands out with the complement of MALLOC_PERTURB_, which must be set before a process starts.
+On one thread, fastText initialises only the first tenth of its input matrix and leaves the rest uninitialised
+(DenseMatrix::uniformThread), so that training would depend on previous memory contents. glibc fills allocated memory
+with the complement of MALLOC_PERTURB_, which must be set before the process starts.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ _ZERO = "255"  # the complement of this byte is 0
 
 
 def train_supervised(text: Path, model: Path, **options: Any) -> None:
-    """Train on `text` (a line a document, labels first) and save `model`; options are fastText's own.
+    """Train on `text` (one document per line, label first) and save `model`; `options` are those of fastText.
 
-    One thread: the same text and options give the same bytes. Raises WindtunnelError when fastText fails.
+    Runs on one thread, so that equal text and options give equal bytes. Raises WindtunnelError if fastText fails.
     """
-    words = json.dumps({"input": str(text), "thread": 1, "verbose": 0, **options})
-    command = [sys.executable, "-m", "windtunnel.pipelines.scorers.fasttext_training", words, str(model)]
+    arguments = json.dumps({"input": str(text), "thread": 1, "verbose": 0, **options})
+    command = [sys.executable, "-m", "windtunnel.pipelines.scorers.fasttext_training", arguments, str(model)]
     done = subprocess.run(command, env={**os.environ, "MALLOC_PERTURB_": _ZERO}, capture_output=True, text=True)
     if done.returncode != 0:
-        told = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise WindtunnelError(f"fastText could not train the classifier: {told[0]}")
+        reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise WindtunnelError(f"fastText could not train the classifier: {reason[0]}")
 
 
-def _main(words: str, model: str) -> None:
+def _main(arguments: str, model: str) -> None:
     import fasttext
 
-    fasttext.train_supervised(**json.loads(words)).save_model(model)
+    fasttext.train_supervised(**json.loads(arguments)).save_model(model)
 
 
 if __name__ == "__main__":

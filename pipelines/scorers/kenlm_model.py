@@ -1,4 +1,4 @@
-"""A KenLM file as a scorer of documents, with CCNet's conventions: lines, an end of sentence a line, SentencePiece."""
+"""Scores documents with a KenLM model by CCNet's conventions: one sentence per line, SentencePiece tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import polars as pl
 
 from windtunnel.schemas.errors import InputError, WindtunnelError
 
-# punctuation of other scripts and of typesetters, as CCNet writes it for its models
+# CCNet's replacements of non-ASCII punctuation
 _PUNCTUATION = {
     **dict.fromkeys("”“„«»「」《》", '"'),
     **dict.fromkeys("’´", "'"),
@@ -30,16 +30,16 @@ _PUNCTUATION = {
 
 
 def require(*packages: str) -> None:
-    """Raise WindtunnelError, naming the extra, unless the packages are installed."""
+    """Raise WindtunnelError with the name of the extra unless the packages are installed."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise WindtunnelError(f"KenLM files are read by {' and '.join(missing)}: pip install 'windtunnel[kenlm]'")
 
 
 def normalised(texts: pl.Series) -> pl.Series:
-    """Return texts as CCNet's models expect them: lower case, no accents, digits as 0, plain punctuation, one line.
+    """Return texts normalised as in CCNet (Wenzek et al. 2020).
 
-    Control characters go, line ends among them. Source: Wenzek et al. 2020 (CCNet).
+    Lower case, no accents, digits as 0, ASCII punctuation, no control characters including line ends.
     """
     plain = texts.str.strip_chars().str.to_lowercase().str.normalize("NFD").str.replace_all(r"\p{Mn}", "")
     plain = plain.str.replace_all(r"\d", "0").str.replace_many(_PUNCTUATION)
@@ -49,9 +49,8 @@ def normalised(texts: pl.Series) -> pl.Series:
 def scores(texts: pl.Series, model: Path, sentencepiece: Path | None, normalise: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return (nats float64, tokens int64) of each text; a text without a word has 0 tokens.
 
-    Every line is a sentence: its score and its count of tokens include the end of the sentence. Tokens are
-    SentencePiece's pieces, or words between spaces. CCNet's perplexity, 10 ** (-log10 score / tokens), is
-    exp(nats / tokens).
+    Every line is a sentence, whose score and number of tokens include the end of sentence. Tokens are SentencePiece
+    pieces, or words separated by white space. CCNet's perplexity, 10 ** (-log10 score / tokens), is exp(nats / tokens).
     """
     language_model = opened(model)
     lines = normalised(texts) if normalise else texts
@@ -67,7 +66,7 @@ def scores(texts: pl.Series, model: Path, sentencepiece: Path | None, normalise:
 
 @cache
 def opened(path: Path) -> Any:
-    """Return the model of an .arpa or binary file, mapped into memory where the format allows."""
+    """Return the model of an .arpa or binary file, memory-mapped if the format allows."""
     require("kenlm")
     import kenlm  # pyright: ignore[reportMissingImports]  # an extra
 
@@ -78,7 +77,7 @@ def opened(path: Path) -> Any:
     try:
         return kenlm.Model(str(path), config)
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{path} is no KenLM file that can be read: {error}") from error
+        raise InputError(f"{path} is not a readable KenLM file: {error}") from error
 
 
 def _pieces(texts: list[str], path: Path) -> list[str]:
@@ -88,11 +87,11 @@ def _pieces(texts: list[str], path: Path) -> list[str]:
 @cache
 def _processor(path: Path) -> Any:
     require("sentencepiece")
-    import sentencepiece  # pyright: ignore[reportMissingImports]  # comes with the extra
+    import sentencepiece  # pyright: ignore[reportMissingImports]  # an extra
 
     if not path.is_file():
         raise InputError(f"no SentencePiece model at {path}")
     try:
         return sentencepiece.SentencePieceProcessor(model_file=str(path))
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{path} is no SentencePiece model that can be read: {error}") from error
+        raise InputError(f"{path} is not a readable SentencePiece model: {error}") from error

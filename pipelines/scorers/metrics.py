@@ -1,4 +1,4 @@
-"""How good a classifier's probabilities are: precision and recall, ranking, calibration."""
+"""Metrics of a binary classifier's probabilities: precision, recall, ROC AUC and calibration."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ BINS = 10
 
 
 def figures(truth: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
-    """Return the figures of a binary classifier on documents it was not trained on.
+    """Return the metrics of a binary classifier on held-out documents.
 
-    truth: bool, scores: probabilities, both (n,). precision and recall are given at 0.5 and at every tenth of the
-    scores; a precision over nothing is null. auc is the chance that a positive document scores above a negative one,
-    ties as half. `calibration`: ten bins of equal width, each with the mean score and the share that is positive;
-    ece is their mean distance, brier the mean squared error. Classes are balanced, so these are probabilities for
-    even odds, not for the share of good documents in a crawl.
+    truth: bool, scores: probabilities, both (n,). Precision and recall are given at thresholds 0.1 to 0.9; undefined
+    values are null. `calibration` has ten bins of equal width with the mean score and the share of positives; ece is
+    their mean absolute difference, brier the mean squared error. The classes are balanced, so probabilities refer to
+    even odds, not to the share of good documents in a crawl.
     """
     thresholds = [tenth / BINS for tenth in range(1, BINS)]
     bins = calibration(truth, scores)
@@ -34,36 +33,33 @@ def figures(truth: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
     }
 
 
-def precision_recall(truth: np.ndarray, said: np.ndarray) -> dict[str, float | None]:
-    """Return precision and recall of what was said to be positive; null where nothing is to be counted over."""
-    right, chosen, positive = int((truth & said).sum()), int(said.sum()), int(truth.sum())
-    return {"precision": right / chosen if chosen else None, "recall": right / positive if positive else None}
+def precision_recall(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]:
+    """Return precision and recall of predictions, both bool (n,); null where undefined."""
+    correct, chosen, positive = int((truth & predicted).sum()), int(predicted.sum()), int(truth.sum())
+    return {"precision": correct / chosen if chosen else None, "recall": correct / positive if positive else None}
 
 
 def auc(truth: np.ndarray, scores: np.ndarray) -> float | None:
-    """Return the area under the ROC curve from ranks (Mann and Whitney), ties as half; null with one class only."""
+    """Return the area under the ROC curve (Mann-Whitney U, ties count half); null if there is only one class."""
+    from scipy.stats import rankdata
+
     positive = int(truth.sum())
     negative = len(truth) - positive
     if not positive or not negative:
         return None
-    _, places, sizes = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(sizes) - (sizes - 1) / 2)[places]
-    return float((ranks[truth].sum() - positive * (positive + 1) / 2) / (positive * negative))
+    return float((rankdata(scores)[truth].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
 def calibration(truth: np.ndarray, scores: np.ndarray) -> list[dict[str, Any]]:
-    """Return the bins that hold documents: low, high, documents, mean_score, positive (the share that is)."""
-    places = np.minimum((scores * BINS).astype(int), BINS - 1)
-    found = []
-    for place in np.unique(places):
-        inside = places == place
-        found.append(
-            {
-                "low": place / BINS,
-                "high": (place + 1) / BINS,
-                "documents": int(inside.sum()),
-                "mean_score": float(scores[inside].mean()),
-                "positive": float(truth[inside].mean()),
-            }
-        )
-    return found
+    """Return the non-empty bins: low, high, documents, mean_score, positive (share of positives)."""
+    bins = np.minimum((scores * BINS).astype(int), BINS - 1)
+    return [
+        {
+            "low": k / BINS,
+            "high": (k + 1) / BINS,
+            "documents": int((bins == k).sum()),
+            "mean_score": float(scores[bins == k].mean()),
+            "positive": float(truth[bins == k].mean()),
+        }
+        for k in np.unique(bins)
+    ]

@@ -1,4 +1,4 @@
-"""Histograms of scores between 0 and 1, fine at both ends, from which a top share is cut without sorting."""
+"""Histograms of scores between 0 and 1 with fine bins at both ends, for quantiles without sorting."""
 
 from __future__ import annotations
 
@@ -7,57 +7,55 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from windtunnel.schemas.artifact import writing
+from windtunnel.schemas.artifact import write_parquet
 
 BINS = 1 << 16
-REACH = 16.0  # logits: scores nearer to 0 or 1 than 1.1e-7 fall into the outermost bins
+REACH = 16.0  # range of logits; scores within 1.1e-7 of 0 or 1 fall into the outermost bins
 
 
 class ScoreHistogram:
-    """Counts over equal steps of the logit: 0.0005 wide, so that 0.018 and 0.9999 are told apart from their like.
+    """Counts over bins of equal width 0.0005 in the logit, which resolve scores near 0 and 1.
 
-    512 KiB, whatever the number of documents. Scores that are nan are not counted.
+    Takes 512 KiB, independent of the number of documents. nan scores are ignored.
     """
 
     def __init__(self) -> None:
         self.counts = np.zeros(BINS, np.int64)
 
     def add(self, scores: np.ndarray) -> None:
-        """Count scores."""
+        """Add scores to the counts."""
         known = scores[~np.isnan(scores)]
         self.counts += np.bincount(bins_of(known), minlength=BINS)
 
     @property
     def total(self) -> int:
-        """Scores counted."""
+        """Number of scores."""
         return int(self.counts.sum())
 
     def cut(self, share: float) -> float:
-        """Return the score from which on about the `share` highest are, never fewer; they may be more by one bin.
+        """Return the threshold that selects the highest `share` of the scores, or up to one bin more.
 
-        Equal scores stay or go together. 1 or more keeps all.
+        Equal scores are selected together. A share of 1 or more selects all.
         """
-        wanted = int(np.ceil(share * self.total))
-        if wanted <= 0:
+        number = int(np.ceil(share * self.total))
+        if number <= 0:
             return float("inf")
-        above = np.cumsum(self.counts[::-1])[::-1]  # documents at or above each bin's lower edge
-        places = np.flatnonzero(above >= wanted)
+        above = np.cumsum(self.counts[::-1])[::-1]  # scores at or above the lower edge of each bin
+        places = np.flatnonzero(above >= number)
         return float(_EDGES[places[-1]]) if len(places) else 0.0
 
     def write(self, path: Path) -> None:
-        """Write the bins that hold something: bin (u16), documents (i64)."""
+        """Write the non-empty bins: bin (u16), documents (i64)."""
         filled = np.flatnonzero(self.counts)
-        frame = pl.DataFrame({"bin": filled.astype(np.uint16), "documents": self.counts[filled]})
-        with writing(path) as partial:
-            frame.write_parquet(partial)
+        write_parquet(path, pl.DataFrame({"bin": filled.astype(np.uint16), "documents": self.counts[filled]}))
 
     @staticmethod
     def read(path: Path) -> ScoreHistogram:
-        """Return a histogram that `write` wrote."""
+        """Return a histogram written by `write`."""
         frame = pl.read_parquet(path)
-        made = ScoreHistogram()
-        made.counts[frame["bin"].to_numpy()] = frame["documents"].to_numpy()
-        return made
+        histogram = ScoreHistogram()
+        histogram.counts[frame["bin"].to_numpy()] = frame["documents"].to_numpy()
+        return histogram
 
 
 def bins_of(scores: np.ndarray) -> np.ndarray:
@@ -71,4 +69,4 @@ def _edges() -> np.ndarray:
     return edges
 
 
-_EDGES = _edges()  # lowest score of each bin; compared as scores, so that a cut keeps just what was counted
+_EDGES = _edges()  # lower edge of each bin as a score, so that thresholds are exact

@@ -1,7 +1,8 @@
-"""TrainQuality: a fastText classifier of good documents, trained on two corpora and tried on what it has not seen."""
+"""The step that trains a fastText quality classifier on two corpora and evaluates it on held-out documents."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -29,17 +30,17 @@ ROWS = 512
 class TrainQuality(Work):
     """Train a classifier of `positive` against `negative` documents (Li et al. 2024: instruction-like against random).
 
-    Inputs: corpus artifacts `positive` and `negative` (their `kept`). Output: `model.bin`, and `quality.json` with
-    counts, precision, recall and calibration on held-out documents. The sample is balanced: as many of each as the
-    smaller corpus has, `documents` at most, those of the lowest hash of their id. A document of both corpora counts
-    as positive only. `held_out` of them, by hash of their text, so that copies stay together, are not trained on.
-    One thread and one seed: the same input gives the same bytes on the same kind of machine.
-    DCLM's own size: dimensions 100, buckets 2,000,000 (model.bin takes 4 x dimensions x buckets bytes, and so does
-    memory); resident besides: 8 bytes a document, about 200 a sampled one.
+    Inputs: corpus artifacts `positive` and `negative` (their `kept`). Outputs: `model.bin`, and `quality.json` with
+    counts, precision, recall and calibration on held-out documents. The sample is balanced: from each corpus as many
+    documents as the smaller one has, at most `documents`, those with the lowest hashes of their ids. A document in both
+    corpora counts as positive. The share `held_out`, by a hash of the text that keeps copies together, is used for
+    evaluation only. One thread and one seed: equal inputs give equal bytes on equal machines. DCLM uses dimensions 100
+    and buckets 2,000,000. Memory: 4 x dimensions x buckets bytes (as model.bin), 8 bytes per document, and about 200
+    per sampled document.
     """
 
     version: ClassVar[int] = 1
-    documents: int = Field(default=200_000, ge=10)  # of each class
+    documents: int = Field(default=200_000, ge=10)  # per class
     held_out: float = Field(default=0.1, gt=0, lt=1)
     ngrams: int = Field(default=2, ge=1, le=5)
     dimensions: int = Field(default=64, ge=1, le=1000)
@@ -52,10 +53,10 @@ class TrainQuality(Work):
         hashes = {role: _hashes(inputs[role]) for role in ROLES}
         known = np.sort(hashes["positive"])
         fresh = {"positive": known, "negative": hashes["negative"][~_inside(hashes["negative"], known)]}
-        size = min(self.documents, *(len(found) for found in fresh.values()))
+        size = min(self.documents, *map(len, fresh.values()))
         if size < 10:
-            found = " and ".join(f"{len(fresh[role]):,} {role}" for role in ROLES)
-            raise InputError(f"a classifier needs at least 10 documents of each class, there are {found}")
+            numbers = " and ".join(f"{len(fresh[role]):,} {role}" for role in ROLES)
+            raise InputError(f"a classifier needs at least 10 documents of each class, there are {numbers}")
         limits = {role: np.partition(fresh[role], size - 1)[size - 1] for role in ROLES}
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=".sample-") as scratch:
@@ -93,14 +94,14 @@ class TrainQuality(Work):
             )
 
     def _counts(self, hashes: Mapping[str, np.ndarray], sample: Sample, shared: int) -> Counts:
-        seen = sum(len(found) for found in hashes.values())
+        seen = sum(map(len, hashes.values()))
         kept = sum(sample.count(role) for role in ROLES)
         dropped = {"in_both": shared, "not_sampled": seen - kept - shared}
         return Counts(seen=seen, kept=kept, dropped={k: v for k, v in dropped.items() if v}).check("quality")
 
 
 class Sample:
-    """The sampled documents as lines on disk, and where each lies: about 200 bytes a document in memory."""
+    """The sampled documents as lines of a file, with an index of about 200 bytes per document in memory."""
 
     def __init__(self, path: Path, held_out: float) -> None:
         self.path = path
@@ -108,17 +109,17 @@ class Sample:
         self._border = int(held_out * 2**64)
         self._end = 0
 
-    def take(self, role: str, corpus: Artifact, limit: np.uint64, but: np.ndarray | None) -> None:
-        """Add the documents of a corpus whose id's hash is at most `limit`, without those whose hash is in `but`."""
+    def take(self, role: str, corpus: Artifact, limit: np.uint64, excluded: np.ndarray | None) -> None:
+        """Add the documents of a corpus with id hashes up to `limit`, except those with a hash in `excluded`."""
         with self.path.open("ab") as spool:
             for batch in _batches(corpus, ["id", "text"]):
-                found = _hash(batch.column("id"))
-                chosen = found <= limit
-                if but is not None:
-                    chosen &= ~_inside(found, but)
+                hashes = _hash(batch.column("id"))
+                chosen = hashes <= limit
+                if excluded is not None:
+                    chosen &= ~_inside(hashes, excluded)
                 part = batch.filter(pa.array(chosen))
                 texts = lines(pl.Series("text", part.column("text").cast(pa.large_string())))
-                for order, text in zip(found[chosen].tolist(), texts.to_list(), strict=True):
+                for order, text in zip(hashes[chosen].tolist(), texts.to_list(), strict=True):
                     line = text.encode()
                     share = int.from_bytes(blake3(line).digest()[:8], "little")
                     where = "held_out" if share < self._border else "train"
@@ -126,29 +127,27 @@ class Sample:
                     self._end += spool.write(line)
 
     def write_training(self, target: Path) -> None:
-        """Write what is trained on, in the order of the hashes: the classes must come mixed."""
+        """Write the training documents in the order of their hashes, which mixes the classes."""
         with target.open("wb") as out:
             for line, role in self._read("train"):
                 out.write(f"{PREFIX}{role} ".encode() + line + b"\n")
 
     def scores(self, model: Path) -> tuple[np.ndarray, np.ndarray]:
-        """Return (is positive, probability) of the held-out documents; one without a known word scores 0.5."""
-        truth, found, texts = [], [], []
-        for line, role in self._read("held_out"):
-            truth.append(role == "positive")
-            texts.append(line.decode())
-            if len(texts) == ROWS:
-                found.append(probabilities(opened(model), pl.Series(texts, dtype=pl.String), "positive"))
-                texts = []
-        found.append(probabilities(opened(model), pl.Series(texts, dtype=pl.String), "positive"))
-        return np.array(truth), np.nan_to_num(np.concatenate(found), nan=0.5)
+        """Return (is positive, probability) of the held-out documents; a document without a known word scores 0.5."""
+        truth, scores = [], []
+        rows = self._read("held_out")
+        while batch := list(itertools.islice(rows, ROWS)):
+            truth += [role == "positive" for _, role in batch]
+            texts = pl.Series([line.decode() for line, _ in batch], dtype=pl.String)
+            scores.append(probabilities(opened(model), texts, "positive"))
+        return np.array(truth), np.nan_to_num(np.concatenate(scores), nan=0.5)
 
     def count(self, role: str) -> int:
-        """Return how many documents of a class were taken."""
+        """Return the number of documents of a class."""
         return sum(place[3] == role for place in self.places)
 
     def of(self, part: str) -> int:
-        """Return how many documents are in `train` or `held_out`."""
+        """Return the number of documents in the part `train` or `held_out`."""
         return sum(place[4] == part for place in self.places)
 
     def _read(self, part: str) -> Iterator[tuple[bytes, str]]:
@@ -170,7 +169,7 @@ def _hashes(corpus: Artifact) -> np.ndarray:
 
 
 def _hash(ids: pa.Array) -> np.ndarray:
-    """Return 64 bits of blake3 of each id: ids of a user's own need not be evenly spread."""
+    """Return 64 bits of blake3 of each id, since user-defined ids may not be uniformly distributed."""
     digests = b"".join(blake3(name.encode()).digest()[:8] for name in ids.to_pylist())
     return np.frombuffer(digests, "<u8")
 
@@ -178,5 +177,5 @@ def _hash(ids: pa.Array) -> np.ndarray:
 def _inside(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     if not len(known):
         return np.zeros(len(values), bool)
-    places = np.minimum(np.searchsorted(known, values), len(known) - 1)
-    return known[places] == values
+    positions = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    return known[positions] == values

@@ -41,7 +41,7 @@ def test_the_shells_options_yield_to_given_ones_and_to_other_executors(monkeypat
         ("slurm", ["partition.x=1"], "option 'partition': .*string"),
         ("slurm", ["sbatch_args=1", "sbatch_args.x=1"], "sbatch_args"),
         ("ray", ["partition=cpu"], "option 'partition'"),
-        ("local", ["time=1"], "option 'time': there are none"),
+        ("local", ["time=1"], "option 'time': none available"),
     ],
 )
 def test_wrong_words_are_named(executor: str, words: list[str], message: str) -> None:

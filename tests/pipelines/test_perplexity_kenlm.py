@@ -109,7 +109,7 @@ def test_sentencepiece_cuts_before_the_model_scores(arpa: Path, tmp_path: Path) 
 
 def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.arpa").write_text("no language model")
-    with pytest.raises(InputError, match="no KenLM file that can be read"):
+    with pytest.raises(InputError, match="not a readable KenLM file"):
         kenlm_scorer.opened(tmp_path / "x.arpa")
     with pytest.raises(InputError, match="no KenLM file at"):
         kenlm_scorer.opened(tmp_path / "y.arpa")

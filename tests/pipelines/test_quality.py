@@ -167,7 +167,7 @@ def test_half_a_rule_is_refused(words: dict[str, Any]) -> None:
 
 def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:
     (tmp_path / "m.bin").write_bytes(b"no model at all")
-    with pytest.raises(InputError, match="no fastText model"):
+    with pytest.raises(InputError, match="not a fastText model"):
         opened(tmp_path / "m.bin")
 
 

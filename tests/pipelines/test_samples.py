@@ -137,7 +137,7 @@ def test_a_tar_becomes_a_zip_of_its_regular_files(tmp_path):
             info.size = 4 if kind == tarfile.REGTYPE else 0
             tar.addfile(info, io.BytesIO(b"page"))
     packed.seek(0)
-    package_clients._seal(packed, tmp_path / "sealed.zip", "ab" * 32)
+    package_clients._tar_to_zip(packed, tmp_path / "sealed.zip", "ab" * 32)
     with zipfile.ZipFile(tmp_path / "sealed.zip") as sealed:
         assert sealed.namelist() == ["usr/a.html"]
         assert sealed.comment == b"ab" * 32

@@ -321,7 +321,7 @@ def test_a_parquet_file_without_the_column_names_those_it_has(tmp_path):
     pq.write_table(pa.table({"txt": ["a"], "url": ["b"]}), tmp_path / "a.parquet")
     with pytest.raises(InputError, match="did you mean 'txt'") as raised:
         read_work({"parquet": str(tmp_path)})
-    assert "there is txt, url)" in str(raised.value)
+    assert "(available: txt, url)" in str(raised.value)
 
 
 def test_copies_in_hidden_directories_and_behind_links_are_not_read(tmp_path, out):

@@ -108,7 +108,7 @@ def test_rows_are_encoded_once_and_again_when_the_template_changes(read, chat_to
 
 
 def test_none_fit_is_an_error_with_the_reasons(read):
-    with pytest.raises(InputError, match=r"none of 1 conversations can be learnt from \(no_assistant_turn: 1\)"):
+    with pytest.raises(InputError, match=r"none of 1 conversations can be used for training \(no_assistant_turn: 1\)"):
         read("conversations", [{"id": "a", "messages": said("Hello?")}])
 
 

@@ -139,7 +139,7 @@ def test_four_byte_tokens_are_read_as_such_and_not_beside_two_byte_ones(tmp_path
     files = Artifact(tmp_path / "tokens").files("tokens", ".ds")
     for file in files[1:]:
         (np.fromfile(file, "<u2").astype("<u4") + 100_000).tofile(file)
-    with pytest.raises(InputError, match="two-byte and of four-byte tokens together"):
+    with pytest.raises(InputError, match="mix two-byte and four-byte tokens"):
         Domain("narrow", Artifact(tmp_path / "tokens"), 0, 128)
     (np.fromfile(files[0], "<u2").astype("<u4") + 100_000).tofile(files[0])
     narrow, wide = domain(world, "narrow"), Domain("narrow", Artifact(tmp_path / "tokens"), 0, 128)

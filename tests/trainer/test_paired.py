@@ -57,7 +57,7 @@ def test_layout_is_mixes_seeds_documents() -> None:
         (lambda t: t.with_columns(nats=pl.col("nats").cast(pl.String) + "x"), "'nats'.*not a number"),
         (lambda t: t.with_columns(bytes=pl.when(row()).then(0).otherwise("bytes")), "'bytes'.*above zero"),
         (lambda t: t.with_columns(document=pl.when(row()).then(None).otherwise("document")), "'document' is empty"),
-        (lambda t: pl.concat([t, t.filter(row())]), "more than once.*'clean' seed 1.*'d2'"),
+        (lambda t: pl.concat([t, t.filter(row())]), "duplicated.*'clean' seed 1.*'d2'"),
         (lambda t: t.filter(~row()), "'clean' seed 1 scored 3 of 4 documents.*'d2'"),
         (lambda t: t.filter((pl.col("mix") != "clean") | (pl.col("seed") != 1)), "no scores for mix 'clean' seed 1"),
         (lambda t: t.with_columns(bytes=pl.when(row()).then(7).otherwise("bytes")), "'bytes' of document 'd2' differs"),

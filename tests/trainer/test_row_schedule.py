@@ -69,7 +69,7 @@ def test_steps_are_even():
 
 def test_too_large_a_budget_says_how_many_tokens_there_are():
     total = schedule().total
-    with pytest.raises(InputError, match=rf"of the {total} there are.*lower the budget to {2 * total} or raise"):
+    with pytest.raises(InputError, match=rf"of the {total} available.*lower the budget to {2 * total} or raise"):
         schedule(budget=2 * total + 1, epochs=2)
 
 

@@ -149,7 +149,7 @@ def test_batched_replies_are_those_of_one_prompt_at_a_time(inputs):
 
 
 def test_documents_without_items_are_an_error(inputs, tmp_path):
-    with pytest.raises(InputError, match="no document that task 'sorting' can be made from"):
+    with pytest.raises(InputError, match="no document from which task 'sorting' can make an item"):
         TaskScores(tasks=({"sorting": {"words": 40}},)).run(inputs, tmp_path, 0)
 
 
@@ -163,5 +163,5 @@ def test_a_prompt_that_the_models_positions_do_not_hold_is_counted_and_not_asked
     (tmp_path / "out").mkdir()
     counts = TaskScores(tasks=({"copying": {"items": 24, "longest": 40}},)).run(given, tmp_path / "out", 0)
     assert counts.kept > 0 and counts.dropped["copying:too_long"] > 0
-    with pytest.raises(InputError, match="takes none of the 24 questions of task 'question_answering': too_long 24"):
+    with pytest.raises(InputError, match="accepts none of the 24 questions of task 'question_answering': too_long 24"):
         TaskScores(tasks=("question_answering",)).run(given, tmp_path / "out", 0)

@@ -1,4 +1,4 @@
-"""One micro-batch, as it goes from the data to an objective's loss."""
+"""The micro-batch that data sets pass to an objective's loss."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 class Batch(NamedTuple):
-    """One micro-batch, ready for the model."""
+    """One micro-batch."""
 
-    tensors: dict[str, torch.Tensor]  # what `Objective.loss` reads; names are the objective's own
-    tokens: int  # tokens that pass through the model, padding not counted: throughput and FLOPs
-    documents: Sequence[str]  # ids of the rows or documents in it; names the culprits of a non-finite loss
+    tensors: dict[str, torch.Tensor]  # inputs of `Objective.loss`, named by the objective
+    tokens: int  # tokens passed through the model without padding, for throughput and FLOPs
+    documents: Sequence[str]  # ids of its rows or documents, reported when the loss is not finite

@@ -1,11 +1,11 @@
-"""Chat templates as token ids with a mask of what a model learns: assistant turns and the token that ends them.
+"""Chat templates as token ids with a loss mask over assistant turns and the tokens that end them.
 
-The mask comes from the template itself, by prefix differencing: the text that the template gives for the messages up
-to an assistant turn, with the generation prompt, must be a prefix of the text that it gives with the turn. What lies
-between is the turn. So every template works, with `{% generation %}` markers or without, and what a model learns is
-what it will be asked for: the prompt of training is, token by token, the prompt of inference.
+The mask is computed by prefix differencing. The rendered messages before an assistant turn, including the generation
+prompt, must be a prefix of the rendered messages including the turn; the difference is the turn. This works for every
+template, with or without `{% generation %}` markers, and makes training prompts equal to inference prompts, token by
+token.
 
-Text that contains a special token of the tokenizer is refused: it would open or close a turn that nobody took.
+Text that contains a special token of the tokenizer is rejected, because it could open or close a turn.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Messages = Sequence[dict[str, str]]
 
-# The markers let other trainers find the assistant's tokens in our exports; here differencing finds them.
+# The generation markers are for other trainers that read the exported tokenizer.
 CHATML = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\n' }}"
@@ -36,8 +36,8 @@ CHATML = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
-# The same shape for a tokenizer whose only special token ends a text: it stands before every role and after every
-# turn, so that no text can forge a turn and a served model stops where it should.
+# The same format for a tokenizer whose only special token is end-of-text. It precedes every role and follows every
+# assistant turn, so that text cannot forge a turn and a served model stops after its turn.
 CHATML_WITH_EOS_ONLY = (
     "{% for message in messages %}"
     "{{ eos_token + message['role'] + '\n' }}"
@@ -48,14 +48,14 @@ CHATML_WITH_EOS_ONLY = (
     "{% if add_generation_prompt %}{{ eos_token + 'assistant\n' }}{% endif %}"
 )
 
-PROBE = "\ufdd0"  # a character that no text holds: Unicode keeps it for such uses
+PROBE = "\ufdd0"  # a Unicode noncharacter, which does not occur in text
 
-TEMPLATE_DATE = "26 Jul 2024"  # templates that print today's date would give other bytes tomorrow
+TEMPLATE_DATE = "26 Jul 2024"  # a fixed date keeps templates that print the date reproducible
 FIXED_DATE = "{%- macro strftime_now(form) -%}" + TEMPLATE_DATE + "{%- endmacro -%}"
 
 
 class ChatError(Exception):
-    """A conversation that cannot be learnt from; `reason` is the word that the counts use."""
+    """A conversation that cannot be used for training; `reason` is the drop reason in the counts."""
 
     def __init__(self, reason: str, detail: str = ""):
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -63,17 +63,17 @@ class ChatError(Exception):
 
 
 class Encoded(NamedTuple):
-    """A conversation as token ids, cut after the last learnt token."""
+    """A conversation as token ids, cut after the last target token."""
 
     ids: list[int]
-    target: list[bool]  # True where the token is one that the model learns to say
+    target: list[bool]  # loss mask
 
 
 def prepare(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel | None = None) -> None:
-    """Give the tokenizer a chat template if it has none, and the model the token that ends a turn.
+    """Set the tokenizer's chat template if it has none, and the end-of-turn tokens of the model's generation config.
 
-    ChatML where `<|im_start|>` and `<|im_end|>` are single tokens, else the same shape around the end-of-text token.
-    Raises InputError when the tokenizer has neither.
+    The template is ChatML if `<|im_start|>` and `<|im_end|>` are single tokens, otherwise the same format with the
+    end-of-text token. Raises InputError if the tokenizer has neither.
     """
     if not tokenizer.chat_template:
         vocabulary = tokenizer.get_vocab()
@@ -83,8 +83,8 @@ def prepare(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel | None = 
             tokenizer.chat_template = CHATML_WITH_EOS_ONLY
         else:
             raise InputError(
-                "the tokenizer has no chat template and no special token to build one from; train it with an "
-                "end-of-text token, or with <|im_start|> and <|im_end|>"
+                "the tokenizer has no chat template and no special tokens for one; train it with an end-of-text token, "
+                "or with <|im_start|> and <|im_end|>"
             )
     if model is not None and getattr(model, "generation_config", None) is not None:
         eos: Any = tokenizer.eos_token_id
@@ -94,11 +94,11 @@ def prepare(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel | None = 
 
 
 class ChatEncoder:
-    """Conversations to token ids and masks by one tokenizer's template."""
+    """Encodes conversations as token ids and loss masks with one tokenizer's chat template."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast):
         if not tokenizer.chat_template:
-            raise InputError("the tokenizer has no chat template; `windtunnel.trainer.data.chat.prepare` gives it one")
+            raise InputError("the tokenizer has no chat template; `windtunnel.trainer.data.chat.prepare` sets one")
         self.tokenizer = tokenizer
         self._backend = tokenizer.backend_tokenizer
         self._backend.no_padding()
@@ -108,19 +108,19 @@ class ChatEncoder:
         template = str(tokenizer.chat_template)
         self._template = FIXED_DATE + template if "strftime_now" in template else template
         special |= {str(t) for t in added if t.special or (str(t) in template and not str(t).isspace())}
-        # Longest first: one special token may begin with another.
+        # Longest first, because one special token may be a prefix of another.
         ordered = sorted(special, key=lambda token: (-len(token), token))
         self._special = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
         self.end_id = self._find_end()
 
     @property
     def key(self) -> str:
-        """Return a hash of everything that decides what the encoder gives: vocabulary, merges, template."""
+        """Return a hash of the tokenizer and the template, which determine the encoder's output."""
         parts = {"backend": self._backend.to_str(), "template": self._template}
         return blake3(canonical_json(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     def render(self, messages: Messages, generation: bool = False) -> str:
-        """Return the template's text; `generation` adds the header of an assistant turn. Raises ChatError."""
+        """Return the rendered template; `generation` adds the generation prompt. Raises ChatError."""
         from jinja2 import TemplateError
 
         try:
@@ -137,22 +137,22 @@ class ChatEncoder:
         return self._tokens(self.render(messages, generation=True))
 
     def encode(self, messages: Messages, learn_from: int = 0) -> Encoded:
-        """Return ids and mask; only assistant turns from message `learn_from` on are learnt. Raises ChatError."""
+        """Return ids and mask; targets are the assistant turns from message `learn_from` on. Raises ChatError."""
         self._check_text(messages)
         pieces = self.pieces(messages, learn_from)
         ids: list[int] = []
         target: list[bool] = []
-        for text, learnt in pieces:
+        for text, is_target in pieces:
             tokens = self._tokens(text)
             ids += tokens
-            target += [learnt] * len(tokens)
+            target += [is_target] * len(tokens)
         whole = "".join(text for text, _ in pieces)
         if self.decode(ids) != whole:
             return self._encode_whole(whole, pieces)
         return Encoded(ids, target)
 
     def pieces(self, messages: Messages, learn_from: int = 0) -> list[tuple[str, bool]]:
-        """Return the template's text cut into (text, learnt) pieces, up to the end of the last learnt turn."""
+        """Return the rendered template as (text, is_target) pieces, up to the end of the last target turn."""
         whole = self.render(messages)
         pieces: list[tuple[str, bool]] = []
         position = 0
@@ -167,24 +167,24 @@ class ChatEncoder:
         return pieces
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of token ids, special tokens included, untidied."""
+        """Return the text of token ids, including special tokens, without clean-up."""
         return self._backend.decode(list(ids), skip_special_tokens=False)
 
     def _turn(self, before: Messages, message: dict[str, str], whole: str) -> tuple[int, int]:
-        """Return where an assistant turn's own text begins and ends in the whole text."""
+        """Return (start, end) of an assistant turn's text in the whole text."""
         opened = self.render(before, generation=True)
         closed = self.render([*before, message])
         if not (closed.startswith(opened) and whole.startswith(closed)):
-            raise ChatError("template_not_incremental", "the template rewrites earlier turns when later ones come")
+            raise ChatError("template_not_incremental", "the template changes earlier turns when later ones are added")
         start = len(opened)
-        if opened == self.render(before):  # no generation prompt: the turn's header is not to be learnt
+        if opened == self.render(before):  # no generation prompt: exclude the turn's header from the targets
             start = self._after_header(before, message, closed, start)
             start += max(0, closed[start:].find(message["content"].strip()))
         ends = [match.end() for match in self._special.finditer(closed, start)]
         return start, ends[-1] if ends else len(closed)
 
     def _after_header(self, before: Messages, message: dict[str, str], closed: str, start: int) -> int:
-        """Return where the header of a turn ends: "A" as an answer must not be found in "Assistant:"."""
+        """Return the end of a turn's header, so that an answer "A" is not found in "Assistant:"."""
         probe = self.render([*before, {**message, "content": PROBE}])
         end = probe.find(PROBE, start)
         return end if end >= 0 and closed[:end] == probe[:end] else start
@@ -192,33 +192,32 @@ class ChatEncoder:
     def _tokens(self, text: str) -> list[int]:
         try:
             return self._backend.encode(text, add_special_tokens=False).ids
-        except (UnicodeEncodeError, TypeError) as error:  # lone surrogates: no bytes stand for them
+        except (UnicodeEncodeError, TypeError) as error:  # lone surrogates have no UTF-8 encoding
             raise ChatError("not_unicode", str(error)) from error
 
     def _encode_whole(self, text: str, pieces: list[tuple[str, bool]]) -> Encoded:
-        """Encode the text at once and mask by character offsets, for tokenizers that are not the sum of their parts.
+        """Encode the text at once and mask by character offsets, for tokenizers that tokenize pieces differently.
 
-        A token that reaches into a turn from before it is learnt: without it the turn's first word never would be.
+        A token that overlaps the beginning of a turn is a target; otherwise the turn's first word would not be trained.
         """
         encoded = self._backend.encode(text, add_special_tokens=False)
         spans, position = [], 0
-        for piece, learnt in pieces:
-            if learnt:
+        for piece, is_target in pieces:
+            if is_target:
                 spans.append((position, position + len(piece)))
             position += len(piece)
         target = [any(a < end and b > start for start, end in spans) for a, b in encoded.offsets]
         if not any(target):
-            raise ChatError("not_round_trip", "the tokenizer's offsets do not reach the assistant's turns")
+            raise ChatError("not_round_trip", "the tokenizer's offsets do not cover the assistant turns")
         return Encoded(encoded.ids, target)
 
     def _check_text(self, messages: Messages) -> None:
         for message in messages:
-            found = self._special.search(message["content"])
-            if found:
-                raise ChatError("special_token_in_text", repr(found.group()))
+            if match := self._special.search(message["content"]):
+                raise ChatError("special_token_in_text", repr(match.group()))
 
     def _find_end(self) -> int | None:
-        """Return the token that ends an assistant turn, or None where the template ends turns with plain text."""
+        """Return the token that ends an assistant turn, or None if the template ends turns with plain text."""
         probe = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
         try:
             _, (turn, _) = self.pieces(probe)

@@ -1,16 +1,21 @@
-"""Micro-batches of encoded rows: packed where rows may share a bin, one branch a bin where they may not."""
+"""Micro-batches of encoded rows, either packed several to a bin or padded with one sequence per bin."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from windtunnel.trainer.data.batch import Batch
+from windtunnel.trainer.data.chat import ChatEncoder, Messages
 from windtunnel.trainer.data.chat_rows import Rows
 from windtunnel.trainer.data.packing import Packed, Row, micro_batches, pack, split_branches, tensors
 
-CHUNK = 512  # rows that are read, sorted by length and scored together
+if TYPE_CHECKING:
+    import torch
+
+CHUNK = 512  # rows that are read and sorted by length together
 
 
 def batches(
@@ -21,13 +26,13 @@ def batches(
     share: bool,
     extra: dict[str, np.ndarray],
 ) -> Iterator[Batch]:
-    """Yield micro-batches of rows given by number, each with its line of `extra`."""
+    """Yield micro-batches of the rows with the given numbers, with the matching entries of the `extra` arrays."""
     import torch
 
     ids = [rows.ids[k].as_py() for k in numbers]
     widths = [sum(len(part.ids) for part in (split_branches(row) if not share else [row])) for row in loaded]
     for group in micro_batches(widths, micro_tokens):
-        group.sort(key=lambda k: k)  # the order of training within the micro-batch
+        group.sort()  # restore the training order within the micro-batch
         packed = _pack([loaded[k] for k in group], share)
         batch = tensors(packed)
         for name, values in extra.items():
@@ -36,13 +41,25 @@ def batches(
 
 
 def in_micro_batches(rows: Rows, micro_tokens: int | None, share: bool) -> Iterator[tuple[Batch, np.ndarray]]:
-    """Yield all rows in micro-batches with their numbers."""
+    """Yield micro-batches of all rows, each with the row numbers."""
     place = np.arange(len(rows))
     for begin in range(0, len(rows), CHUNK):
         numbers = range(begin, min(begin + CHUNK, len(rows)))
         loaded = [rows[k] for k in numbers]
         for batch in batches(rows, numbers, loaded, micro_tokens, share, {"place": place}):
             yield batch, batch.tensors["place"].numpy()
+
+
+def last_turns(
+    encoder: ChatEncoder, conversations: Sequence[Messages], micro_tokens: int
+) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+    """Yield (indices, tensors) of micro-batches of conversations whose last turn is the target, one per bin.
+
+    Raises ChatError for an invalid conversation.
+    """
+    rows = [Row.of(*encoder.encode(messages, learn_from=len(messages) - 1)) for messages in conversations]
+    for group in micro_batches([len(row.ids) for row in rows], micro_tokens):
+        yield group, tensors(pack([rows[k] for k in group], pad_id=0, one_per_bin=True))
 
 
 def _pack(rows: list[Row], share: bool) -> Packed:

@@ -1,11 +1,11 @@
-"""What makes a conversation or a preference unfit to learn from: one word per reason, the same in every count."""
+"""Checks of conversations and preferences before training; each failure has a fixed reason code."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Who may speak after whom; the key None stands for the beginning.
+# Roles that may follow each role; None stands for the beginning.
 FOLLOWS: dict[str | None, tuple[str, ...]] = {
     None: ("system", "user"),
     "system": ("user",),
@@ -18,27 +18,23 @@ Record = Mapping[str, Any]
 
 
 def conversation_problem(messages: Sequence[Record] | None) -> str | None:
-    """Return why a conversation cannot be learnt from, or None."""
+    """Return the reason code of an invalid conversation, or None."""
     if not messages:
         return "no_messages"
-    problem = turns_problem(messages)
-    if problem:
+    if problem := turns_problem(messages):
         return problem
-    if not any(message["role"] == "assistant" for message in messages):
-        return "no_assistant_turn"
-    return None
+    return None if any(message["role"] == "assistant" for message in messages) else "no_assistant_turn"
 
 
 def preference_problem(row: Record) -> str | None:
-    """Return why a preference cannot be learnt from, or None; reasons of both answers come before those of one."""
+    """Return the reason code of an invalid preference, or None."""
     prompt, chosen, rejected = row["prompt"], row["chosen"], row["rejected"]
     if not prompt:
         return "no_prompt"
     if not chosen or not rejected:
         return "no_assistant_turn"
     for answer in (chosen, rejected):
-        problem = conversation_problem([*prompt, *answer])
-        if problem:
+        if problem := conversation_problem([*prompt, *answer]):
             return problem
         if answer[0]["role"] != "assistant":
             return "role_order"
@@ -50,7 +46,7 @@ def preference_problem(row: Record) -> str | None:
 
 
 def turns_problem(messages: Sequence[Record]) -> str | None:
-    """Return what is wrong with the turns one by one: unknown roles, roles out of order, nothing said."""
+    """Return the reason code of an unknown role, an invalid order of roles or an empty turn, or None."""
     before: str | None = None
     for message in messages:
         role, content = message["role"], message["content"]

@@ -1,8 +1,8 @@
-"""Conversations and preferences as token ids on disk: encoded once, in batches, and read by memory map.
+"""Conversations and preferences as token ids on disk: encoded once, in batches, and read through memory maps.
 
-A folder holds `tokens.u4`, `target.u1`, `branch.u1` (one entry per token, rows one after the other), `index.parquet`
-(one line per row), `dropped.parquet` (id and reason of every row left out) and, written last, `counts.json`. Resident
-are about 80 bytes a row when reading and 100 when writing, whatever its length.
+A directory contains `tokens.u4`, `target.u1`, `branch.u1` (one entry per token, rows concatenated), `index.parquet`
+(one line per row), `dropped.parquet` (id and reason of every dropped row) and, written last, `counts.json`. Memory is
+about 80 bytes per row when reading and 100 when writing, independent of row length.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ INDEX = pa.schema(
     [
         pa.field("id", pa.string()),
         pa.field("source", pa.string()),
-        pa.field("group", pa.string()),  # rows of one origin share it; a row that states none is its own
-        pa.field("begin", pa.int64()),  # first token's place in the flat files
+        pa.field("group", pa.string()),  # shared by rows of one origin; the id of a row without a group
+        pa.field("begin", pa.int64()),  # offset of the first token in the flat files
         pa.field("tokens", pa.int32()),
-        pa.field("targets", pa.int32()),  # learnt tokens
-        pa.field("bytes", pa.int32()),  # UTF-8 bytes of the learnt turns' text (of both answers, in a preference)
-        pa.field("bytes_rejected", pa.int32()),  # of the rejected answer alone; 0 in a conversation
-        pa.field("margin", pa.float64()),  # difference of the ratings, where there are two
+        pa.field("targets", pa.int32()),  # target tokens
+        pa.field("bytes", pa.int32()),  # UTF-8 bytes of the target turns' text (of both answers of a preference)
+        pa.field("bytes_rejected", pa.int32()),  # of the rejected answer; 0 for a conversation
+        pa.field("margin", pa.float64()),  # difference of the ratings, if both are present
     ]
 )
 DROPPED = pa.schema([pa.field("id", pa.string()), pa.field("reason", pa.string())])
@@ -47,7 +47,7 @@ FLAT = {"tokens": np.dtype("<u4"), "target": np.dtype("u1"), "branch": np.dtype(
 
 
 class EncodedRow(NamedTuple):
-    """A row ready to be written."""
+    """An encoded row, ready to be written."""
 
     row: Row
     bytes: int
@@ -60,17 +60,16 @@ Encode = Callable[[Mapping[str, Any]], EncodedRow]
 
 
 class Limits(NamedTuple):
-    """What a row may be."""
+    """Limits on the length of a row."""
 
     context: int  # positions of the model
-    truncate: bool  # a longer conversation loses its last rounds; False: it is dropped
+    truncate: bool  # truncate longer conversations to complete rounds; False: drop them
 
 
 def encode_conversation(encoder: ChatEncoder, limits: Limits, record: Mapping[str, Any]) -> EncodedRow:
-    """Encode a row of windtunnel.schemas.records.CONVERSATION. Raises ChatError with the reason to drop it."""
+    """Encode a row of windtunnel.schemas.records.CONVERSATION. Raises ChatError with the drop reason."""
     messages = record["messages"]
-    problem = conversation_problem(messages)
-    if problem:
+    if problem := conversation_problem(messages):
         raise ChatError(problem)
     ids, target = encoder.encode(messages)
     ends = [k + 1 for k in range(len(ids)) if target[k] and (k + 1 == len(ids) or not target[k + 1])]
@@ -80,15 +79,13 @@ def encode_conversation(encoder: ChatEncoder, limits: Limits, record: Mapping[st
     if truncated and (not limits.truncate or not fitting):
         raise ChatError("too_long")
     end = fitting[-1]
-    said = sum(len(text.encode()) for text in answers[: len(fitting)])
-    row = Row(np.asarray(ids[:end]), np.asarray(target[:end]), np.zeros(end, np.uint8))
-    return EncodedRow(row, said, truncated=truncated)
+    size = sum(len(text.encode()) for text in answers[: len(fitting)])
+    return EncodedRow(Row.of(ids[:end], target[:end]), size, truncated=truncated)
 
 
 def encode_preference(encoder: ChatEncoder, limits: Limits, record: Mapping[str, Any]) -> EncodedRow:
-    """Encode a row of windtunnel.schemas.records.PREFERENCE: the shared prompt, then what differs. Raises ChatError."""
-    problem = preference_problem(record)
-    if problem:
+    """Encode a row of windtunnel.schemas.records.PREFERENCE: the shared prompt, then both answers. Raises ChatError."""
+    if problem := preference_problem(record):
         raise ChatError(problem)
     prompt = record["prompt"]
     answers = [record["chosen"], record["rejected"]]
@@ -104,17 +101,17 @@ def encode_preference(encoder: ChatEncoder, limits: Limits, record: Mapping[str,
     ids = encoded[0].ids + encoded[1].ids[shared:]
     target = encoded[0].target + encoded[1].target[shared:]
     branch = np.repeat(np.array([0, 1, 2], np.uint8), [shared, *tails])
-    said = [sum(len(m["content"].encode()) for m in answer if m["role"] == "assistant") for answer in answers]
+    sizes = [sum(len(m["content"].encode()) for m in answer if m["role"] == "assistant") for answer in answers]
     ratings = record.get("rating_chosen"), record.get("rating_rejected")
     margin = None if ratings[0] is None or ratings[1] is None else float(ratings[0] - ratings[1])
-    return EncodedRow(Row(np.asarray(ids), np.asarray(target), branch), sum(said), said[1], margin)
+    return EncodedRow(Row(np.asarray(ids), np.asarray(target), branch), sum(sizes), sizes[1], margin)
 
 
 ENCODERS = {"conversations": encode_conversation, "preferences": encode_preference}
 
 
 class Rows:
-    """A finished folder of encoded rows."""
+    """A finished directory of encoded rows."""
 
     def __init__(self, path: Path):
         index = pq.read_table(path / "index.parquet")
@@ -138,18 +135,18 @@ class Rows:
         return Row(tokens.astype(np.int64), target.astype(bool), np.array(branch))
 
     def digest(self) -> str:
-        """Return a hash of all tokens, masks and ids: equal rows in equal order, equal digest."""
-        whole = blake3()
+        """Return a hash of all tokens, masks and ids in order."""
+        digest = blake3()
         for k in range(len(self)):
             row = self[k]
-            whole.update(f"{self.ids[k].as_py()}\0{len(row.ids)}\0".encode())
+            digest.update(f"{self.ids[k].as_py()}\0{len(row.ids)}\0".encode())
             for part in (row.ids, row.target, row.branch):
-                whole.update(part.tobytes())
-        return whole.hexdigest()[:32]
+                digest.update(part.tobytes())
+        return digest.hexdigest()[:32]
 
 
 def row_keys(ids: pa.ChunkedArray) -> np.ndarray:
-    """Return 64 bits of blake3 per id, uint64: what the order of training hangs on."""
+    """Return 64 bits of blake3 per id, uint64, which determine the order of training."""
     keys = (blake3(str(i).encode()).digest(length=8) for batch in ids.chunks for i in batch.to_pylist())
     return np.fromiter((int.from_bytes(key, "little") for key in keys), np.uint64, len(ids))
 
@@ -157,10 +154,10 @@ def row_keys(ids: pa.ChunkedArray) -> np.ndarray:
 def encoded_rows(
     kind: str, files: Sequence[Path], encoder: ChatEncoder, limits: Limits, cache: Path, content: str
 ) -> Rows:
-    """Return the rows of Parquet files, encoded now or before.
+    """Return the encoded rows of Parquet files, from the cache if possible.
 
-    `content` names the input (its artifact's key); with the encoder's key and the limits it names the folder in
-    `cache`. Raises InputError when no row is fit to learn from.
+    `content` identifies the input (the key of its artifact); together with the encoder's key and the limits it
+    determines the directory in `cache`. Raises InputError if all rows are dropped.
     """
     name = blake3(f"{kind}\0{content}\0{encoder.key}\0{tuple(limits)}".encode()).hexdigest()[:16]
     folder = cache / f"{kind}-{name}"
@@ -168,13 +165,13 @@ def encoded_rows(
         write_rows(kind, files, partial(ENCODERS[kind], encoder, limits), folder)
     counts = Counts.model_validate_json((folder / "counts.json").read_bytes())
     if not counts.kept:
-        why = ", ".join(f"{reason}: {n}" for reason, n in counts.dropped.items()) or "there are none"
-        raise InputError(f"none of {counts.seen} {kind} can be learnt from ({why})")
+        reasons = ", ".join(f"{reason}: {n}" for reason, n in counts.dropped.items()) or "the input is empty"
+        raise InputError(f"none of {counts.seen} {kind} can be used for training ({reasons})")
     return Rows(folder)
 
 
 def write_rows(kind: str, files: Sequence[Path], encode: Encode, folder: Path) -> Counts:
-    """Encode the rows of Parquet files into a new folder; it appears whole or not at all."""
+    """Encode the rows of Parquet files into a new directory, which is renamed into place when complete."""
     building = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
@@ -186,7 +183,7 @@ def write_rows(kind: str, files: Sequence[Path], encode: Encode, folder: Path) -
     write_text(building / "counts.json", counts.check(f"encode {kind}").model_dump_json())
     try:
         building.rename(folder)
-    except OSError:  # another run has made the same folder in the meantime
+    except OSError:  # another run has created the same directory
         shutil.rmtree(building)
     return counts
 
@@ -201,18 +198,18 @@ def _write_batches(
         for record in records:
             key = blake3(str(record["id"]).encode()).digest(length=8)
             try:
-                if key in seen_keys:  # scores are told apart by id, and the order of training hangs on it
+                if key in seen_keys:  # ids key the scores and the order of training
                     raise ChatError("duplicate_id")
-                made = encode(record)
+                encoded = encode(record)
             except ChatError as error:
                 drops.append({"id": record["id"], "reason": error.reason})
                 continue
             seen_keys.add(key)
-            truncated += made.truncated
-            for name, values in zip(FLAT, made.row, strict=True):
+            truncated += encoded.truncated
+            for name, values in zip(FLAT, encoded.row, strict=True):
                 flats[name].write(values.astype(FLAT[name]).tobytes())
-            lines.append(_line(record, made, begin))
-            begin += len(made.row.ids)
+            lines.append(_line(record, encoded, begin))
+            begin += len(encoded.row.ids)
         index.write_table(pa.Table.from_pylist(lines, INDEX))
         dropped.write_table(pa.Table.from_pylist(drops, DROPPED))
         reasons.update(drop["reason"] for drop in drops)
@@ -225,17 +222,17 @@ def _write_batches(
     return counts
 
 
-def _line(record: Mapping[str, Any], made: EncodedRow, begin: int) -> dict[str, Any]:
+def _line(record: Mapping[str, Any], encoded: EncodedRow, begin: int) -> dict[str, Any]:
     return {
         "id": record["id"],
         "source": record["source"],
         "group": record.get("group") or record["id"],
         "begin": begin,
-        "tokens": len(made.row.ids),
-        "targets": int(made.row.target.sum()),
-        "bytes": made.bytes,
-        "bytes_rejected": made.bytes_rejected,
-        "margin": made.margin,
+        "tokens": len(encoded.row.ids),
+        "targets": int(encoded.row.target.sum()),
+        "bytes": encoded.bytes,
+        "bytes_rejected": encoded.bytes_rejected,
+        "margin": encoded.margin,
     }
 
 
@@ -246,7 +243,7 @@ def _batches(files: Sequence[Path]) -> Iterator[list[dict[str, Any]]]:
                 for batch in file.iter_batches(BATCH):
                     yield batch.to_pylist()
         except (OSError, pa.ArrowInvalid) as error:
-            raise InputError(f"{path} cannot be read as Parquet ({error}); make it again") from error
+            raise InputError(f"{path} cannot be read as Parquet ({error}); recreate it") from error
 
 
 def _file(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Text to token ids by a tokenizer directory's backend, without transformers: what corpora and held-out texts need."""
+"""Tokenization with the backend of a tokenizer directory, without importing transformers."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from windtunnel.schemas.errors import InputError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-PIECE = 1 << 20  # characters encoded at once: a document of 50 MB would otherwise take gigabytes while encoded
+PIECE = 1 << 20  # characters encoded at once, which bounds the memory for very long documents
 GROUP = 4 * PIECE
 
 
 class Encoder(NamedTuple):
-    """A tokenizer's backend; special tokens written in a text are characters like others, so text ends no document."""
+    """A tokenizer's backend; special tokens that occur in a text are encoded as ordinary characters."""
 
     backend: Tokenizer
     end_of_text: int
-    vocabulary: int  # ids that a model needs: the largest plus one
+    vocabulary: int  # largest token id plus one
 
     def encode(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
-        """Yield each text's token ids, int64, without end-of-text; a few million characters are at work at a time."""
+        """Yield each text's token ids, int64, without end-of-text; encodes at most GROUP characters at a time."""
         parts: list[np.ndarray] = []
         for group in _groups(texts):
             encodings = self.backend.encode_batch_fast([piece for piece, _ in group], add_special_tokens=False)
@@ -38,7 +38,7 @@ class Encoder(NamedTuple):
 
 
 def open_encoder(directory: Path) -> Encoder:
-    """Return the encoder of a fast tokenizer's directory; raises InputError when it names no end-of-text token."""
+    """Return the encoder of a fast tokenizer's directory. Raises InputError if it has no end-of-text token."""
     from tokenizers import Tokenizer
 
     backend = Tokenizer.from_file(str(directory / "tokenizer.json"))
@@ -49,12 +49,12 @@ def open_encoder(directory: Path) -> Encoder:
     text = token["content"] if isinstance(token, dict) else token
     end = backend.token_to_id(text) if text else None
     if end is None:
-        raise InputError(f"{directory}: eos_token is {text!r}, which the vocabulary does not hold")
+        raise InputError(f"{directory}: eos_token is {text!r}, which is not in the vocabulary")
     return Encoder(backend, end, max(backend.get_vocab(with_added_tokens=True).values()) + 1)
 
 
 def _groups(texts: Sequence[str]) -> Iterator[list[tuple[str, bool]]]:
-    """Yield lists of (piece of a text, whether it is the text's last), each of GROUP characters at most."""
+    """Yield lists of (piece of a text, whether it is the last of the text), at most GROUP characters each."""
     group: list[tuple[str, bool]] = []
     size = 0
     for text in texts:

@@ -1,12 +1,12 @@
-"""Rows packed into bins without a leak between them, and flat lists of what is learnt where.
+"""Sequence packing without attention across rows, and flat lists of target positions.
 
-A row is a conversation, or a prompt with two answers that share it. Its tokens carry a branch: 0 for what all share,
-1 and 2 for the two answers. A token sees the earlier tokens of its own row that are of branch 0 or of its own branch;
-positions restart with every row and go on from the prompt in both branches. So a packed batch computes what the
-sequences alone compute, and a prompt that two answers share is read once.
+A row is a conversation, or a prompt with two answers. Every token has a branch: 0 for the shared prompt, 1 and 2 for
+the answers. A token attends to earlier tokens of its row that have branch 0 or its own branch; positions restart with
+every row and continue from the prompt in both branches. A packed batch therefore gives the same values as separate
+sequences, and a shared prompt is processed once.
 
-Targets are flat: `sources[k]` is the place (bin * width + column) whose hidden state predicts `labels[k]`, and
-`owners[k]` the sequence that the token belongs to. No logits are computed where nothing is learnt.
+Targets are flat: `sources[k]` is the position (bin * width + column) whose hidden state predicts `labels[k]`, and
+`owners[k]` is the sequence of that token. Logits are computed at these positions only.
 """
 
 from __future__ import annotations
@@ -23,17 +23,22 @@ PAD_ROW = -1
 
 
 class Row(NamedTuple):
-    """One row's tokens; `target` marks the learnt ones, `branch` whose they are."""
+    """Tokens of one row with their loss mask and branches."""
 
     ids: np.ndarray  # int64 [n]
     target: np.ndarray  # bool [n]
     branch: np.ndarray  # uint8 [n], non-decreasing
 
+    @classmethod
+    def of(cls, ids: Sequence[int], target: Sequence[bool]) -> Row:
+        """Return the row of a single sequence."""
+        return cls(np.asarray(ids), np.asarray(target), np.zeros(len(ids), np.uint8))
+
 
 def fill_bins(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Return indices of items by bin, first-fit decreasing: no bin above `capacity`, ties in the order given.
+    """Return the indices of the items in each bin by first-fit decreasing; ties keep their order.
 
-    Raises ValueError for an item that no bin can hold.
+    Raises ValueError for an item larger than `capacity`.
     """
     order = sorted(range(len(lengths)), key=lambda k: (-lengths[k], k))
     bins: list[list[int]] = []
@@ -53,9 +58,9 @@ def fill_bins(lengths: Sequence[int], capacity: int) -> list[list[int]]:
 
 
 def micro_batches(lengths: Sequence[int], micro_tokens: int | None) -> list[list[int]]:
-    """Return indices grouped so that rows of like length go together and no group is wider than `micro_tokens`.
+    """Return groups of indices of rows of similar length with at most `micro_tokens` tokens each.
 
-    A row that alone is wider is a group of its own. Longest first: the batch that needs most memory fails at once.
+    A longer row forms a group by itself. Groups are ordered longest first, so that running out of memory happens early.
     """
     order = sorted(range(len(lengths)), key=lambda k: (-lengths[k], k))
     groups: list[list[int]] = []
@@ -71,7 +76,7 @@ def micro_batches(lengths: Sequence[int], micro_tokens: int | None) -> list[list
 
 
 def split_branches(row: Row) -> list[Row]:
-    """Return the row's sequences one by one, the shared part repeated: the form that every model understands."""
+    """Return the row's sequences as separate rows that repeat the shared prompt."""
     answers = np.unique(row.branch[row.branch > 0])
     if not len(answers):
         return [row]
@@ -80,21 +85,21 @@ def split_branches(row: Row) -> list[Row]:
 
 
 class Packed(NamedTuple):
-    """Bins as arrays; see the module's text for `sources`, `labels`, `owners`."""
+    """Packed bins as arrays; the module docstring defines `sources`, `labels` and `owners`."""
 
     ids: np.ndarray  # int64 [bins, width]
     positions: np.ndarray  # int64 [bins, width]
-    rows: np.ndarray  # int32 [bins, width], PAD_ROW where nothing stands
+    rows: np.ndarray  # int32 [bins, width], PAD_ROW for padding
     branches: np.ndarray  # uint8 [bins, width]
     sources: np.ndarray  # int64 [targets]
     labels: np.ndarray  # int64 [targets]
-    owners: np.ndarray  # int64 [targets], the sequence's number: rows in order, answers in order within the row
-    ends: np.ndarray  # int64 [sequences], the place of each sequence's last token
-    shared: bool  # False: every bin holds one plain sequence, and causal attention needs no mask
+    owners: np.ndarray  # int64 [targets], number of the sequence: rows in order, then answers
+    ends: np.ndarray  # int64 [sequences], position of each sequence's last token
+    shared: bool  # False: one plain sequence per bin, causal attention needs no mask
 
 
 def pack(rows: Sequence[Row], pad_id: int, capacity: int | None = None, one_per_bin: bool = False) -> Packed:
-    """Pack rows into bins as wide as the widest row, or as `capacity`; `one_per_bin` pads and packs nothing."""
+    """Pack rows into bins of the longest row's width or of `capacity`; `one_per_bin` pads without packing."""
     lengths = [len(row.ids) for row in rows]
     width = max(lengths) if capacity is None else capacity
     bins = [[k] for k in range(len(rows))] if one_per_bin else fill_bins(lengths, width)
@@ -125,16 +130,13 @@ def pack(rows: Sequence[Row], pad_id: int, capacity: int | None = None, one_per_
 
 
 def tensors(packed: Packed) -> dict[str, torch.Tensor]:
-    """Return the arrays as torch tensors, with an additive [bins, 1, width, width] mask where one is needed."""
+    """Return the arrays as torch tensors, with an additive mask [bins, 1, width, width] if one is needed."""
     import torch
 
-    out = {
-        "input_ids": torch.from_numpy(packed.ids),
-        "sources": torch.from_numpy(packed.sources),
-        "labels": torch.from_numpy(packed.labels),
-        "owners": torch.from_numpy(packed.owners),
-        "ends": torch.from_numpy(packed.ends),
+    arrays = {"input_ids": packed.ids} | {
+        name: getattr(packed, name) for name in ("sources", "labels", "owners", "ends")
     }
+    out = {name: torch.from_numpy(values) for name, values in arrays.items()}
     if packed.shared:
         out["position_ids"] = torch.from_numpy(packed.positions)
         out["attention_mask"] = block_mask(torch.from_numpy(packed.rows), torch.from_numpy(packed.branches))
@@ -142,9 +144,9 @@ def tensors(packed: Packed) -> dict[str, torch.Tensor]:
 
 
 def block_mask(rows: torch.Tensor, branches: torch.Tensor) -> torch.Tensor:
-    """Return the additive float mask [bins, 1, width, width]: 0 where a token is seen, else the lowest float.
+    """Return the additive attention mask, float [bins, 1, width, width]: 0 if attended to, else the lowest float.
 
-    Padding sees itself, since a row of nothing but -inf would make the softmax undefined.
+    Padding attends to itself, because the softmax of a fully masked row is undefined.
     """
     import torch
 
@@ -162,7 +164,7 @@ def _answers(row: Row) -> int:
 
 
 def _positions(branch: np.ndarray) -> np.ndarray:
-    """Return positions that restart from the end of the shared part in every answer."""
+    """Return positions that continue from the end of the shared prompt in every answer."""
     shared = int((branch == 0).sum())
     out = np.arange(len(branch), dtype=np.int64)
     for answer in np.unique(branch[branch > 0]):
@@ -172,11 +174,11 @@ def _positions(branch: np.ndarray) -> np.ndarray:
 
 
 def _targets(row: Row, offset: int, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return sources, labels, owners and ends of a row that begins at flat place `offset`."""
+    """Return sources, labels, owners and ends of a row that begins at flat position `offset`."""
     shared = int((row.branch == 0).sum())
     places = np.flatnonzero(row.target)
-    places = places[places > 0]  # nothing predicts a row's first token
-    # The first token of an answer is predicted from the end of the prompt, wherever the answer lies.
+    places = places[places > 0]  # the first token of a row is not predicted
+    # The first token of both answers is predicted from the last token of the prompt.
     starts = np.concatenate([[True], row.branch[1:] != row.branch[:-1]])[places] & (row.branch[places] > 0)
     sources = np.where(starts, shared - 1, places - 1) + offset
     answers, numbers = np.unique(row.branch[row.branch > 0]), row.branch[places]

@@ -1,18 +1,20 @@
-"""The stateless, domain-keyed sampler: batch k of a run as a function of (mix, seed, k), without replaying k - 1.
+"""The stateless, domain-keyed sampler of pretraining windows from a mix of tokenized corpora.
 
-Common random numbers: two runs with the same seed share every draw they can, so that their difference is the data's.
-- A domain's documents, each with its end-of-text, are cut into pieces of a few windows, and the pieces are read in the
-  order of a hash of (seed, epoch, document id, copy, piece). Two corpora that share documents read the shared pieces in
-  the same relative order, whatever else they hold. Pieces, because a small budget would otherwise be a handful of long
-  documents, and what differed between seeds would be which ones. The copy, because equal documents have equal ids: with
-  equal hashes all copies would stand side by side, which costs a model far more than copies do, and deduplication would
-  seem to help where it does not.
-- The pieces of an epoch are one stream, the epochs follow one another, and the k-th draw of a domain is the k-th window
-  of context + 1 tokens. Windows overlap by one token: each token after the stream's first is predicted once an epoch.
-- Which domain comes when is fixed by the weights alone: the k-th of a domain's n windows is due at (k + 1/2) / n, and
-  windows come when due. After any number of windows a domain is within one or two of its share, at the end within one.
+It computes batch k of a run from (mix, seed, k) alone, so that runs resume without replay and runs with the same seed
+share as many draws as possible (common random numbers): their difference is then due to the data.
 
-Memory: 48 bytes a piece of a domain, 10 bytes a window; tokens are read from memory-mapped files.
+- The documents of a domain, each followed by end-of-text, are cut into pieces of a few windows. Pieces are read in the
+  order of a hash of (seed, epoch, document id, copy, piece), so that corpora with common documents read the common
+  pieces in the same relative order. Pieces are used because a small budget would otherwise cover only a few long
+  documents, whose choice would dominate the variance between seeds. The copy number is hashed because exact duplicates
+  have equal ids: without it all copies would be adjacent, which harms a model more than duplicates do, and the effect
+  of deduplication would be overestimated.
+- The pieces of an epoch form a stream, and epochs follow one another. The k-th draw of a domain is its k-th window of
+  context + 1 tokens. Windows overlap by one token, so that each token but the first is predicted once per epoch.
+- The order of domains depends on the weights alone. The k-th of a domain's n windows is due at (k + 1/2) / n, and
+  windows are ordered by due time. A domain deviates from its share by at most two windows, and by one at the end.
+
+Memory: 48 bytes per piece, 10 bytes per window; tokens are read from memory-mapped files.
 """
 
 from __future__ import annotations
@@ -29,14 +31,14 @@ from blake3 import blake3
 
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import InputError
+from windtunnel.trainer.data.splitmix import GOLDEN, finalise
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_COPY = np.uint64(0xD1342543DE82EF95)  # odd, so that no two copies of a document share a key
+_COPY = np.uint64(0xD1342543DE82EF95)  # odd, so that the copies of a document have distinct keys
 
 
 @dataclass(frozen=True)
 class Share:
-    """A domain of a mix: a corpus and its share of the tokens."""
+    """A corpus of a mix and its share of the tokens."""
 
     name: str
     weight: float
@@ -49,7 +51,7 @@ def read_mix(artifact: Artifact) -> tuple[list[Share], int]:
 
 
 class Domain:
-    """One corpus's tokens as the endless stream in which a seed reads them."""
+    """The infinite token stream of one corpus in the order of one seed."""
 
     def __init__(self, name: str, artifact: Artifact, seed: int, piece_tokens: int) -> None:
         self.name, self.seed, self._artifact = name, seed, artifact
@@ -71,19 +73,19 @@ class Domain:
         self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def _cut(self, lengths: np.ndarray, keys: np.ndarray, piece_tokens: int) -> None:
-        """Lay down the pieces: document, length, place in the concatenation of all shards, key."""
+        """Compute document, length, start (in the concatenated shards) and key of every piece."""
         number = -(-lengths // piece_tokens)
         self._document = np.repeat(np.arange(len(lengths)), number)
         within = np.arange(len(self._document)) - np.repeat(np.cumsum(number) - number, number)
         self._lengths = np.minimum(piece_tokens, lengths[self._document] - within * piece_tokens)
         self._starts = np.cumsum(self._lengths) - self._lengths
         keys = keys ^ (_copies(keys) * _COPY)
-        self._keys = keys[self._document] + within.astype(np.uint64) * _GOLDEN
+        self._keys = keys[self._document] + within.astype(np.uint64) * GOLDEN
 
     def epoch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return (order, ends) of an epoch: piece numbers in reading order, and their cumulative token ends."""
+        """Return (order, ends) of an epoch: piece numbers in reading order, and cumulative token counts."""
         if number not in self._epochs:
-            if len(self._epochs) > 1:  # a window needs two epochs at most, when a corpus is longer than a window
+            if len(self._epochs) > 1:  # a window spans at most two epochs of a corpus longer than a window
                 self._epochs.pop(min(self._epochs))
             order = np.argsort(_mixed(self._keys, self.seed, number), kind="stable")
             self._epochs[number] = order, np.cumsum(self._lengths[order])
@@ -102,12 +104,12 @@ class Domain:
         return out
 
     def documents(self, start: int, stop: int) -> list[str]:
-        """Return the ids of the documents that tokens [start, stop) belong to; reads the sidecar, holds no ids."""
+        """Return the ids of the documents of tokens [start, stop), read from the sidecar."""
         numbers = [int(self._document[piece]) for piece, _, _ in self._pieces(start, stop)]
         return self._sidecar("id")["id"].gather(numbers).to_list()
 
     def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """Yield (piece, first token in it, token after the last) that cover [start, stop) of the stream."""
+        """Yield (piece, first token, end token) of the parts of pieces that cover [start, stop) of the stream."""
         while start < stop:
             number, offset = divmod(start, self.tokens)
             order, ends = self.epoch(number)
@@ -121,9 +123,9 @@ class Domain:
                 start, offset, place = start + high - low, offset + high - low, place + 1
 
     def realised(self, stop: int) -> list[dict[str, Any]]:
-        """Return what tokens [0, stop) of the stream hold, by source: tokens, bytes, documents, epochs.
+        """Return tokens, bytes, documents and epochs by source within tokens [0, stop) of the stream.
 
-        Bytes of a document that was read in part are counted in proportion to its tokens.
+        The bytes of a partially read document are counted in proportion to its tokens.
         """
         whole, rest = divmod(stop, self.tokens)
         order, ends = self.epoch(whole)
@@ -155,7 +157,7 @@ class Domain:
 
 
 class Windows:
-    """The windows of a whole run: which domain comes when, and each window's tokens."""
+    """The windows of a run: their order over domains, and the tokens of each."""
 
     def __init__(self, shares: Sequence[Share], domains: Mapping[str, Domain], context: int, number: int) -> None:
         self.context, self.number = context, number
@@ -168,7 +170,7 @@ class Windows:
         self._owner, self._draw = owner[order], draw[order]
 
     def where(self, window: int) -> tuple[Domain, int, int]:
-        """Return (domain, first token of its stream, token after the last) of a window."""
+        """Return (domain, start, stop) of a window, in tokens of the domain's stream."""
         start = int(self._draw[window]) * self.context
         return self.domains[self._owner[window]], start, start + self.context + 1
 
@@ -178,23 +180,23 @@ class Windows:
         return np.stack([domain.read(start, stop) for domain, start, stop in rows])
 
     def realised(self) -> list[dict[str, Any]]:
-        """Return tokens, bytes, documents and epochs by domain and source, of the tokens that are predicted."""
+        """Return tokens, bytes, documents and epochs by domain and source, over all predicted tokens."""
         drawn = zip(self.domains, self.counts, strict=True)
         return [row for domain, n in drawn if n for row in domain.realised(int(n) * self.context)]
 
 
 class DocumentIds(Sequence[str]):
-    """The ids of the documents in windows [first, last), looked up only when somebody asks."""
+    """The ids of the documents in windows [first, last), looked up lazily."""
 
     def __init__(self, windows: Windows, first: int, last: int) -> None:
         self._windows, self._range = windows, range(first, last)
 
     def _all(self) -> list[str]:
-        found: dict[str, None] = {}
+        ids: dict[str, None] = {}
         for window in self._range:
             domain, start, stop = self._windows.where(window)
-            found |= dict.fromkeys(domain.documents(start, stop))
-        return list(found)
+            ids |= dict.fromkeys(domain.documents(start, stop))
+        return list(ids)
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -208,7 +210,7 @@ class DocumentIds(Sequence[str]):
 
 
 def apportion(weights: np.ndarray, number: int) -> np.ndarray:
-    """Return whole numbers that add up to `number` in proportion to weights: largest remainders, first on a tie."""
+    """Return integers proportional to `weights` that sum to `number`, by largest remainders; ties go to the first."""
     exact = weights / weights.sum() * number
     counts = np.floor(exact + 1e-9).astype(np.int64)
     counts[np.argsort(counts - exact, kind="stable")[: number - int(counts.sum())]] += 1
@@ -216,21 +218,23 @@ def apportion(weights: np.ndarray, number: int) -> np.ndarray:
 
 
 def _dtype(files: Sequence[Path], ends: Sequence[np.ndarray]) -> np.dtype:
-    """Return the token type of the shards, from their sizes; raises InputError when a shard is cut short."""
-    found = set()
+    """Return the token dtype of the shards from their sizes. Raises InputError if a shard is truncated."""
+    sizes = set()
     for file, end in zip(files, ends, strict=True):
         total, size = int(end[-1]) if len(end) else 0, file.stat().st_size
         if size not in (2 * total, 4 * total):
-            raise InputError(f"{file}: {size} bytes do not hold the {total} tokens of its index; the file is cut short")
+            raise InputError(
+                f"{file}: {size} bytes are too few for the {total} tokens of its index; the file is cut short"
+            )
         if total:
-            found.add(size // total)
-    if len(found) > 1:
-        raise InputError(f"{files[0].parent}: shards of two-byte and of four-byte tokens together")
-    return np.dtype("<u4" if found == {4} else "<u2")
+            sizes.add(size // total)
+    if len(sizes) > 1:
+        raise InputError(f"{files[0].parent}: the shards mix two-byte and four-byte tokens")
+    return np.dtype("<u4" if sizes == {4} else "<u2")
 
 
 def _keys(ids: pl.Series) -> np.ndarray:
-    """Return 64 bits of each document id, u64 [documents]: an id of ours is a blake3 already, others are hashed."""
+    """Return 64 bits of each document id, u64 [documents]; ids other than blake3 digests are hashed first."""
     if ids.str.contains(r"^[0-9a-f]{32}$").all():
         halves = [ids.str.slice(start, 8).str.to_integer(base=16, dtype=pl.UInt64).to_numpy() for start in (0, 8)]
         return (halves[0] << np.uint64(32)) | halves[1]
@@ -238,7 +242,7 @@ def _keys(ids: pl.Series) -> np.ndarray:
 
 
 def _copies(keys: np.ndarray) -> np.ndarray:
-    """Return for each document how many of the same key stand before it, u64."""
+    """Return for each document the number of earlier documents with the same key, u64."""
     order = np.argsort(keys, kind="stable")
     ordered, places = keys[order], np.arange(len(keys))
     firsts = np.maximum.accumulate(np.where(np.diff(ordered, prepend=~ordered[:1]) != 0, places, 0))
@@ -248,9 +252,6 @@ def _copies(keys: np.ndarray) -> np.ndarray:
 
 
 def _mixed(keys: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-    """Return a hash of (seed, epoch, key), u64: SplitMix64's finaliser over the key and a salt of seed and epoch."""
+    """Return a hash of (seed, epoch, key), u64: SplitMix64 of the key and a salt of seed and epoch."""
     salt = np.uint64(int.from_bytes(blake3(f"{seed}/{epoch}".encode()).digest()[:8], "big"))
-    x = (keys ^ salt) + _GOLDEN
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    return finalise((keys ^ salt) + GOLDEN)

@@ -1,9 +1,8 @@
-"""Training a small difference to a model: the base of trainer/deltas (LoRA, adapters, prefixes, gates, ...).
+"""The base class of deltas: parameter-efficient fine-tuning methods such as LoRA, adapters and prefixes.
 
-A delta freezes the base weights, adds its own, and says how the two become one plain model again. Checkpoints hold the
-delta's weights only; the exported model is merged where the method can merge.
-
-Modules of this folder import torch and peft inside functions, so that recipes are checked and planned without them.
+A delta freezes the base weights, adds trainable parameters, and merges both into a plain model where the method allows
+it. Checkpoints contain the delta's weights only. Modules of this directory import torch and peft inside functions, so
+that recipes can be checked and planned without them.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ WEIGHTS, CONFIG = "delta.safetensors", "delta.json"
 
 
 class Delta(Plugin, ABC):
-    """A parameter-efficient difference to a model: one file in trainer/deltas."""
+    """A parameter-efficient fine-tuning method: one file in trainer/deltas."""
 
     mergeable: ClassVar[bool] = True  # False: `merge` raises, and the export is the base plus the delta's own files
     shares_bins: ClassVar[bool] = True  # False: learnt positions stand before the text, so rows cannot be packed
@@ -39,28 +38,28 @@ class Delta(Plugin, ABC):
 
     @abstractmethod
     def apply(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return the model with the base frozen and the delta's parameters added (they alone require gradients).
+        """Return the model with frozen base weights and the delta's trainable parameters.
 
-        New weights draw from torch's global generator, which the loop has seeded from the run's seed.
+        New weights are drawn from torch's global generator, which the loop seeds from the run's seed.
         """
 
     @abstractmethod
     def merge(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return a plain transformers model that computes what `model` computes; raises for one that cannot merge."""
+        """Return an equivalent plain transformers model. Raises NotImplementedError if the method cannot merge."""
 
     def base(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the plain model without the delta; `model` is not usable afterwards."""
-        raise NotImplementedError(f"{type(self).__name__} is merged, not taken off")
+        raise NotImplementedError(f"{type(self).__name__} is merged, not removed")
 
     def trainable(self, model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
-        """Return the parameters that train, by name; a checkpoint holds these and their optimiser state."""
+        """Return the trainable parameters by name, which are those of a checkpoint."""
         return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
     def after_step(self, model: PreTrainedModel, step: int) -> None:
-        """Act on the weights after optimiser step `step`, e.g. a proximal shrinkage; nothing by default."""
+        """Update the weights after optimiser step `step`, e.g. by a proximal step; does nothing by default."""
 
     def save(self, model: PreTrainedModel, out: Path) -> None:
-        """Write the delta alone into `out`: safetensors, and JSON with what `attach` needs to know."""
+        """Write the delta into `out`: its weights as safetensors and its parameters as JSON."""
         from safetensors.torch import save_file
 
         tensors = {name: p.detach().cpu().contiguous() for name, p in self.trainable(model).items()}
@@ -69,18 +68,18 @@ class Delta(Plugin, ABC):
         write_text(out / CONFIG, canonical_json(full_spec(self)))
 
     def attach(self, model: PreTrainedModel, path: Path) -> PreTrainedModel:
-        """Return the base model with the delta that `save` wrote into `path`, to be run.
+        """Return the base model with the delta that `save` wrote into `path`, for inference.
 
-        Raises InputError when the weights are not this delta's.
+        Raises InputError if the weights belong to another delta.
         """
         import torch
         from safetensors.torch import load_file
 
         model = self.apply(model)
-        mine, saved = self.trainable(model), load_file(path / WEIGHTS)
-        if {n: p.shape for n, p in mine.items()} != {n: t.shape for n, t in saved.items()}:
-            raise InputError(f"{path / WEIGHTS} does not fit: it was made with other parameters or on another base")
+        parameters, saved = self.trainable(model), load_file(path / WEIGHTS)
+        if {n: p.shape for n, p in parameters.items()} != {n: t.shape for n, t in saved.items()}:
+            raise InputError(f"{path / WEIGHTS} does not fit: it was made with other parameters or another base model")
         with torch.no_grad():
-            for name, parameter in mine.items():
+            for name, parameter in parameters.items():
                 parameter.copy_(saved[name])
         return model

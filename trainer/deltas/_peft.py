@@ -1,4 +1,4 @@
-"""What the deltas that peft implements share: its wrapper, its files, its way back."""
+"""The base class of the deltas that peft implements."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.deltas._delta import Delta
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PeftDelta(Delta):
-    """A delta by its peft configuration."""
+    """A delta defined by a peft configuration."""
 
     @abstractmethod
     def config(self, model: PreTrainedModel) -> PeftConfig:
@@ -31,25 +32,34 @@ class PeftDelta(Delta):
         return wrapped
 
     def merge(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return the plain model with the difference added to its weights."""
+        """Return the plain model with the merged weights."""
         if not self.mergeable:
-            raise NotImplementedError(f"{type(self).__name__} has no form in the base's own weights")
+            raise NotImplementedError(f"{type(self).__name__} cannot be merged into the base weights")
         wrapped: Any = model
         return wrapped.merge_and_unload()
 
     def base(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return the model below the wrapper."""
+        """Return the base model inside the wrapper."""
         wrapped: Any = model
         return wrapped.get_base_model() if not self.mergeable else wrapped.unload()
 
     def save(self, model: PreTrainedModel, out: Path) -> None:
-        """Write the adapter in peft's format; the base's path is left out, for it means nothing elsewhere."""
-        from windtunnel.trainer.deltas._files import save_adapter
-
-        save_adapter(model, out)
+        """Write the adapter in peft's format, which vLLM reads too, without machine-specific paths."""
+        wrapped: Any = model
+        for config in wrapped.peft_config.values():
+            config.base_model_name_or_path = None
+            config.revision = None
+            for name, value in list(vars(config).items()):
+                if isinstance(value, set):  # the iteration order of a set differs between processes
+                    setattr(config, name, sorted(value))
+        wrapped.save_pretrained(str(out), safe_serialization=True)
+        (out / "README.md").unlink(missing_ok=True)  # peft's model card contains the path of the base
 
     def attach(self, model: PreTrainedModel, path: Path) -> PreTrainedModel:
-        """Return the base with the adapter of a directory."""
-        from windtunnel.trainer.deltas._files import load_adapter
+        """Return the base model with the adapter of a directory, for inference."""
+        from peft import PeftModel
 
-        return load_adapter(model, path)
+        if not (path / "adapter_model.safetensors").is_file():
+            raise InputError(f"{path} has no adapter_model.safetensors; other formats can run code and are not read")
+        wrapped: Any = PeftModel.from_pretrained(model, str(path), local_files_only=True)
+        return wrapped

@@ -1,4 +1,4 @@
-"""BitFit (Ben Zaken et al. 2021): only biases train; in a model without any, zero biases are added first."""
+"""BitFit (Ben Zaken et al. 2021): trains biases only; a model without biases gets zero biases first."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from windtunnel.trainer.deltas._delta import Delta
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Configuration words that give an architecture's linear layers biases, so that the merged model loads as a plain one.
+# Configuration fields that enable biases of an architecture's linear layers, so that the exported model loads.
 SWITCHES = {"llama": ("attention_bias", "mlp_bias")}
 
 
 class Bitfit(Delta):
-    """Trains every bias of the model; Llama gets them in attention and feed-forward, which its own class can hold."""
+    """Trains every bias of the model; Llama gets biases in attention and feed-forward, which its class supports."""
 
     def apply(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return the model with biases alone trainable. Raises InputError for an architecture that can have none."""
+        """Return the model with trainable biases only. Raises InputError if the architecture does not support any."""
         model.requires_grad_(False)
         if not any(name.endswith("bias") for name, _ in model.named_parameters()):
             _add_biases(model)
@@ -26,7 +26,7 @@ class Bitfit(Delta):
         return model
 
     def merge(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return the model: biases are weights of its own."""
+        """Return the model unchanged: biases are ordinary weights."""
         return model
 
 
@@ -40,7 +40,7 @@ def _add_biases(model: Any) -> None:
     kind = model.config.model_type
     if kind not in SWITCHES:
         raise InputError(
-            f"{kind!r} has no biases, and its class in transformers cannot be given any; use another delta"
+            f"{kind!r} has no biases and its class in transformers does not support them; use another delta"
         )
     for linear in linears(model).values():
         zeros = torch.zeros(linear.out_features, dtype=linear.weight.dtype, device=linear.weight.device)

@@ -1,4 +1,4 @@
-"""No delta: every weight trains."""
+"""Full fine-tuning: trains every weight."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Full(Delta):
-    """The whole model trains; what `delta:` means when it is left out, with a name of its own for comparisons."""
+    """Trains the whole model, as without `delta:`, under a name that comparisons can show."""
 
     trains: ClassVar = "all"
 
@@ -20,5 +20,5 @@ class Full(Delta):
         return model.requires_grad_(True)
 
     def merge(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return the model: there is nothing to merge."""
+        """Return the model unchanged."""
         return model

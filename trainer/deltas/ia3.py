@@ -1,4 +1,4 @@
-"""IA3 (Liu et al. 2022): learnt factors on keys, values and the feed-forward part, through peft; merged on export."""
+"""IA3 (Liu et al. 2022): trained factors on keys, values and feed-forward layers, through peft; merged on export."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class Ia3(PeftDelta):
-    """One factor per channel; where to put them peft knows for common architectures, or the recipe says."""
+    """One factor per channel of the target modules; peft has defaults for common architectures."""
 
-    targets: list[str] | None = None  # module names; None: what peft knows of the architecture
-    feed_forward: list[str] | None = None  # those of `targets` whose input is scaled, not their output
+    targets: list[str] | None = None  # module names; None: peft's default for the architecture
+    feed_forward: list[str] | None = None  # the `targets` whose input is scaled instead of their output
 
     def config(self, model: PreTrainedModel) -> PeftConfig:
-        """Return peft's configuration; a reward head trains in full, for it is new."""
+        """Return peft's configuration; a newly added reward head is trained completely."""
         from peft import IA3Config
 
         return IA3Config(

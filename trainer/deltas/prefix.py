@@ -1,4 +1,4 @@
-"""Prefix tuning (Li and Liang 2021): learnt keys and values before the text in every layer, through peft."""
+"""Prefix tuning (Li and Liang 2021): trained keys and values before the text in every layer, through peft."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Prefix(PeftDelta):
-    """`length` learnt positions; rows are padded, not packed, since each needs the prefix of its own."""
+    """`length` trained positions; rows are padded, not packed, because each row needs its own prefix."""
 
     mergeable: ClassVar = False
     shares_bins: ClassVar = False
@@ -22,7 +22,7 @@ class Prefix(PeftDelta):
     examples: ClassVar = ({"length": 3},)
 
     length: int = Field(16, ge=1)
-    projection: bool = False  # learn them through a two-layer network, as the paper does for stability
+    projection: bool = False  # reparametrise by a two-layer network, as the paper does for stability
 
     def config(self, model: PreTrainedModel) -> PeftConfig:
         """Return peft's configuration."""

@@ -1,4 +1,4 @@
-"""Prompt tuning (Lester et al. 2021): learnt embeddings before the text, through peft."""
+"""Prompt tuning (Lester et al. 2021): trained embeddings before the text, through peft."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Prompt(PeftDelta):
-    """`length` learnt positions; rows are padded, not packed, since each needs the prompt of its own."""
+    """`length` trained positions; rows are padded, not packed, because each row needs its own prompt."""
 
     mergeable: ClassVar = False
     shares_bins: ClassVar = False

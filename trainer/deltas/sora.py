@@ -1,4 +1,4 @@
-"""SoRA (Ding et al. 2023): LoRA with a gate per channel that a proximal step drives to exactly zero."""
+"""SoRA (Ding et al. 2023): LoRA with a gate per rank that a proximal step can set to exactly zero."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from windtunnel.schemas.artifact import writing
+from windtunnel.schemas.errors import InputError, nearest
 from windtunnel.trainer.deltas._delta import Delta
 
 if TYPE_CHECKING:
@@ -14,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Sora(Delta):
-    """W + (alpha / rank) B diag(g) A; after every optimiser step the gates are soft-thresholded.
+    """W + (alpha / rank) B diag(g) A, with soft-thresholding of the gates after every optimiser step.
 
-    The threshold is that of the proximal operator itself, not times the learning rate, and the operator is the true
-    one, sign(g) max(|g| - threshold, 0). Saved as a LoRA adapter with the gates folded into A, which vLLM serves.
+    The proximal operator is sign(g) max(|g| - threshold, 0); the threshold is not multiplied by the learning rate. The
+    delta is also saved as a LoRA adapter with the gates folded into A, which vLLM serves.
     """
 
     examples: ClassVar = ({"rank": 4},)
@@ -25,15 +27,15 @@ class Sora(Delta):
     rank: int = Field(8, ge=1)
     alpha: float | None = Field(None, gt=0)  # None: twice the rank
     threshold: float = Field(3e-4, ge=0)
-    ramp_steps: int = Field(0, ge=0)  # the threshold grows from zero over so many steps
-    targets: list[str] | None = None  # last parts of layer names, e.g. q_proj; None: every linear layer of the blocks
+    ramp_steps: int = Field(0, ge=0)  # steps over which the threshold grows linearly from zero
+    targets: list[str] | None = None  # last components of layer names, e.g. q_proj; None: all linear layers
 
     @property
     def scale(self) -> float:
         return (self.alpha if self.alpha is not None else 2 * self.rank) / self.rank
 
     def apply(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return the model with frozen base and a gated difference at every chosen linear layer."""
+        """Return the model with frozen base weights and a gated low-rank update of every target layer."""
         from windtunnel.trainer.modules.bottleneck import beside
         from windtunnel.trainer.modules.gated_low_rank import GatedLowRank
         from windtunnel.trainer.modules.hooked import insert
@@ -47,46 +49,58 @@ class Sora(Delta):
         return model
 
     def after_step(self, model: PreTrainedModel, step: int) -> None:
-        """Shrink the gates."""
+        """Apply the proximal step to the gates."""
         share = min(1.0, (step + 1) / self.ramp_steps) if self.ramp_steps else 1.0
         for gated in _gated(model).values():
             gated.shrink(share * self.threshold)
 
     def merge(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return the plain model with the differences added to its weights."""
+        """Return the plain model with the merged weights."""
         import torch
 
-        from windtunnel.trainer.modules.hooked import take_out
+        from windtunnel.trainer.modules.hooked import remove_inserted
 
         with torch.no_grad():
             for host, gated in _gated(model, hosts=True).items():
                 host.weight.add_(gated.difference())
-        take_out(model)
+        remove_inserted(model)
         return model
 
     def save(self, model: PreTrainedModel, out: Path) -> None:
-        """Write our own files, and beside them the same as a LoRA adapter of peft in `lora/`."""
-        from windtunnel.trainer.deltas._sora_files import save_as_lora
+        """Write the delta into `out`, and into `lora/` the equivalent LoRA adapter in peft's format."""
+        from peft import LoraConfig
+        from safetensors.torch import save_file
 
         super().save(model, out)
-        save_as_lora(_gated(model), self.rank, self.rank * self.scale, model, out / "lora")
+        tensors, gated = {}, _gated(model)
+        for name, module in gated.items():
+            folded = {"lora_A": module.down * module.gate[:, None], "lora_B": module.up}
+            for part, values in folded.items():
+                tensors[f"base_model.model.{name}.{part}.weight"] = values.detach().cpu().contiguous()
+        targets = sorted({name.rpartition(".")[2] for name in gated})
+        scale: Any = self.rank * self.scale
+        config: Any = LoraConfig(r=self.rank, lora_alpha=scale, target_modules=targets)
+        config.target_modules = sorted(config.target_modules)  # the iteration order of a set differs between processes
+        (out / "lora").mkdir(parents=True, exist_ok=True)
+        config.save_pretrained(str(out / "lora"))
+        with writing(out / "lora" / "adapter_model.safetensors") as partial:
+            save_file(tensors, partial, {"format": "pt"})
 
     def _chosen(self, model: PreTrainedModel) -> dict[str, Any]:
-        from windtunnel.schemas.errors import InputError, nearest
         from windtunnel.trainer.modules.blocks import linears
 
-        found = linears(model)
-        known = {name.rpartition(".")[2] for name in found}
+        layers = linears(model)
+        known = {name.rpartition(".")[2] for name in layers}
         for target in self.targets or []:
             if target not in known:
                 raise InputError(f"no linear layer is called {target!r}: {nearest(target, known)}")
-        return {n: m for n, m in found.items() if self.targets is None or n.rpartition(".")[2] in self.targets}
+        return {n: m for n, m in layers.items() if self.targets is None or n.rpartition(".")[2] in self.targets}
 
 
 def _gated(model: Any, hosts: bool = False) -> dict[Any, Any]:
-    """Return the gated modules by their host's name, or by the host itself."""
+    """Return the gated modules by their host's name, or by the host module."""
     from windtunnel.trainer.modules.gated_low_rank import GatedLowRank
     from windtunnel.trainer.modules.hooked import NAME
 
-    found = {n: m for n, m in model.named_modules() if isinstance(getattr(m, NAME, None), GatedLowRank)}
-    return {m if hosts else n: getattr(m, NAME) for n, m in found.items()}
+    named = {n: m for n, m in model.named_modules() if isinstance(getattr(m, NAME, None), GatedLowRank)}
+    return {m if hosts else n: getattr(m, NAME) for n, m in named.items()}

@@ -1,6 +1,6 @@
-"""What a model makes of held-out chat data: nats of every response, and which answer of a pair it prefers.
+"""Evaluation on held-out chat data: the nats of every response, and the preferred answer of every pair.
 
-One line per row is kept, so that two models can be compared row by row.
+Chat objectives call it after training. It writes one line per row, so that models can be compared row by row.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from windtunnel.schemas.artifact import writing
+from windtunnel.schemas.artifact import write_parquet
 from windtunnel.trainer.data.chat_batches import in_micro_batches
 from windtunnel.trainer.data.chat_rows import Rows
 
@@ -27,9 +26,9 @@ SCORES = pa.schema(
     [
         pa.field("document", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
-        pa.field("group", pa.string(), nullable=False),  # documents that belong together: no two draws of chance
-        pa.field("bytes", pa.int64(), nullable=False),  # of the assistant's turns, UTF-8
-        pa.field("nats", pa.float64(), nullable=False),  # of the same, the tokens that end turns included
+        pa.field("group", pa.string(), nullable=False),  # shared by documents that are not independent
+        pa.field("bytes", pa.int64(), nullable=False),  # UTF-8 bytes of the assistant turns
+        pa.field("nats", pa.float64(), nullable=False),  # of the assistant turns and the tokens that end them
         pa.field("tokens", pa.int64(), nullable=False),
     ]
 )
@@ -38,12 +37,12 @@ PREFERENCES = pa.schema(
     [
         pa.field("document", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
-        pa.field("group", pa.string(), nullable=False),  # documents that belong together: no two draws of chance
-        pa.field("chosen", pa.float64(), nullable=False),  # the score of each answer, see `measure`
+        pa.field("group", pa.string(), nullable=False),  # shared by documents that are not independent
+        pa.field("chosen", pa.float64(), nullable=False),  # score of each answer, see `measure`
         pa.field("rejected", pa.float64(), nullable=False),
         pa.field("margin", pa.float64(), nullable=False),  # chosen - rejected
         pa.field("correct", pa.float64(), nullable=False),  # 1, 0, or 0.5 for a tie
-        # implicit_reward: beta x log-ratio to the reference; nats_per_byte: log-likelihood per byte; reward: a head's
+        # implicit_reward (beta x log-ratio to the reference), nats_per_byte (log-likelihood per byte) or reward
         pa.field("measure", pa.string(), nullable=False),
     ]
 )
@@ -54,33 +53,20 @@ Totals = dict[str, dict[str, float]]
 def score_conversations(
     model: PreTrainedModel, rows: Rows, micro_tokens: int | None, share: bool, path: Path
 ) -> tuple[Totals, dict[str, float]]:
-    """Score every response token of every conversation; write SCORES to `path`; return sums by source and headlines."""
+    """Score the responses of all conversations; write SCORES to `path`; return sums by source and the main metrics."""
     nats = np.empty(len(rows))
     for batch, numbers in in_micro_batches(rows, micro_tokens, share):
         nats[numbers] = -_sums(model, batch, len(numbers))
-    table = pa.table(
-        {
-            "document": rows.ids,
-            "source": rows.sources,
-            "group": rows.groups,
-            "bytes": rows.bytes.astype(np.int64),
-            "nats": nats,
-            "tokens": rows.targets.astype(np.int64),
-        },
-        SCORES,
-    )
-    _write(table, path)
+    scores = {"bytes": rows.bytes.astype(np.int64), "nats": nats, "tokens": rows.targets.astype(np.int64)}
+    write_parquet(path, pa.table({**_keys(rows), **scores}, SCORES))
     totals: Totals = {}
     sources = np.asarray(rows.sources.to_pylist(), dtype=object)
     for source in sorted(set(sources.tolist())):
-        mine = sources == source
-        totals[source] = {
-            "nats": float(nats[mine].sum()),
-            "bytes": float(rows.bytes[mine].sum()),
-            "documents": float(mine.sum()),
-        }
+        where = sources == source
+        sums = nats[where].sum(), rows.bytes[where].sum(), where.sum()
+        totals[source] = dict(zip(("nats", "bytes", "documents"), map(float, sums), strict=True))
     bits = float(nats.sum()) / math.log(2) / float(rows.bytes.sum())
-    return totals, {"response_bits_per_byte": bits, **_left_out(rows, "conversations")}
+    return totals, {"response_bits_per_byte": bits, **_row_counts(rows, "conversations")}
 
 
 def score_preferences(
@@ -94,7 +80,7 @@ def score_preferences(
 ) -> dict[str, float]:
     """Score both answers of every pair; write PREFERENCES to `path`; return accuracy and mean margin.
 
-    With a reference (float [rows, 2]) by the implicit reward, else by log-likelihood per byte of the answer.
+    The score is the implicit reward if a reference (float [rows, 2]) is given, otherwise the log-likelihood per byte.
     """
     logps = np.empty((len(rows), 2))
     for batch, numbers in in_micro_batches(rows, micro_tokens, share):
@@ -106,32 +92,17 @@ def score_preferences(
 
 
 def write_preferences(rows: Rows, scores: np.ndarray, measure: str, path: Path) -> dict[str, float]:
-    """Write PREFERENCES for scores [rows, 2]; return accuracy (a tie counts half) and mean margin."""
+    """Write PREFERENCES for scores [rows, 2]; return accuracy (ties count half) and mean margin."""
     margin = scores[:, 0] - scores[:, 1]
     correct = np.where(margin > 0, 1.0, np.where(margin == 0, 0.5, 0.0))
-    table = pa.table(
-        {
-            "document": rows.ids,
-            "source": rows.sources,
-            "group": rows.groups,
-            "chosen": scores[:, 0],
-            "rejected": scores[:, 1],
-            "margin": margin,
-            "correct": correct,
-            "measure": [measure] * len(rows),
-        },
-        PREFERENCES,
-    )
-    _write(table, path)
-    return {
-        "preference_accuracy": float(correct.mean()),
-        "preference_margin": float(margin.mean()),
-        **_left_out(rows, "preferences"),
-    }
+    pairs = {"chosen": scores[:, 0], "rejected": scores[:, 1], "margin": margin, "correct": correct}
+    write_parquet(path, pa.table({**_keys(rows), **pairs, "measure": [measure] * len(rows)}, PREFERENCES))
+    means = {"preference_accuracy": float(correct.mean()), "preference_margin": float(margin.mean())}
+    return {**means, **_row_counts(rows, "preferences")}
 
 
 def _sums(model: Any, batch: Batch, sequences: int) -> np.ndarray:
-    """Return the summed log-probability of each sequence of a micro-batch, in float64."""
+    """Return the summed log-probability of each sequence of a micro-batch, float64."""
     import torch
 
     from windtunnel.trainer.losses.target_logps import sum_by_owner, target_log_probs
@@ -141,11 +112,10 @@ def _sums(model: Any, batch: Batch, sequences: int) -> np.ndarray:
     return sum_by_owner(values, batch.tensors["owners"], sequences).numpy()
 
 
-def _left_out(rows: Rows, what: str) -> dict[str, float]:
+def _keys(rows: Rows) -> dict[str, pa.ChunkedArray]:
+    return {"document": rows.ids, "source": rows.sources, "group": rows.groups}
+
+
+def _row_counts(rows: Rows, kind: str) -> dict[str, float]:
     dropped = sum(rows.counts.dropped.values())
-    return {f"held_out_{what}": float(len(rows)), f"held_out_{what}_dropped": float(dropped)}
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    with writing(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
+    return {f"held_out_{kind}": float(len(rows)), f"held_out_{kind}_dropped": float(dropped)}

@@ -1,10 +1,10 @@
-"""Choices by log-likelihood: how probable a model finds each option after a prompt, item by item.
+"""Multiple choice by log-likelihood: scores every option as a continuation of the prompt.
 
-Small models cannot name the letter of an answer, but the probability they give to its text moves early and smoothly
-(DataDecide, Magnusson et al. 2025, arXiv 2504.11393): so the continuous figures stand beside accuracy. An item with an
-empty prompt and two sentences as options is a minimal pair (as in BLiMP).
+The causal_lm objective calls it after training if the recipe has choices. Besides accuracy it reports continuous
+metrics, which improve earlier and more smoothly for small models (DataDecide, Magnusson et al. 2025, arXiv 2504.11393).
+An item with an empty prompt and two sentences as options is a minimal pair (as in BLiMP).
 
-Input role `choices`: an artifact whose rows/*.parquet have windtunnel.schemas.records.CHOICE.
+Input role `choices`: an artifact whose rows/*.parquet have the schema windtunnel.schemas.records.CHOICE.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.schemas.artifact import Artifact, write_parquet
 from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.eval.evaluate import continuation_nats
 
@@ -28,18 +28,15 @@ if TYPE_CHECKING:
 def score_choices(
     model: PreTrainedModel, artifact: Artifact, encoder: Encoder, context: int, path: Path
 ) -> dict[str, float]:
-    """Write one row an item to `path`; return the headline figures.
+    """Write one row per item to `path`; return the mean metrics.
 
-    Rows: item, source, answer, nats and bytes of every option (lists), right (the most probable option is the answer),
-    right_per_byte (the same by nats per byte, so that short options have no advantage), probability (of the answer
+    Columns: item, source, answer, nats and bytes of every option (lists), right (the most probable option is the
+    answer), right_per_byte (the same by nats per byte, which does not favour short options), probability (of the answer
     among the options), margin (nats per byte: best wrong option minus answer).
     """
     items = _items(artifact)
     options = items.explode("options")
-    prompts, texts = (
-        list(encoder.encode(options["prompt"].to_list())),
-        list(encoder.encode(options["options"].to_list())),
-    )
+    prompts, texts = (list(encoder.encode(options[name].to_list())) for name in ("prompt", "options"))
     nats = continuation_nats(model, prompts, texts, encoder.end_of_text, context)
     sizes = options["options"].str.len_bytes().cast(pl.Int64)
     scored = options.select("number").with_columns(pl.Series("nats", nats), sizes.alias("bytes"))
@@ -47,21 +44,15 @@ def score_choices(
         scored.group_by("number", maintain_order=True).agg("nats", "bytes"), on="number", maintain_order="left"
     )
     rows = pl.DataFrame([_scored(row) for row in table.iter_rows(named=True)])
-    with writing(path) as partial:
-        rows.write_parquet(partial)
+    write_parquet(path, rows)
     means = rows.select(pl.col("right", "right_per_byte").cast(pl.Float64), "probability", "margin").mean()
-    figures = dict(zip(means.columns, means.row(0), strict=True))
-    return {
-        "choice_accuracy": figures["right"],
-        "choice_accuracy_per_byte": figures["right_per_byte"],
-        "choice_probability": figures["probability"],
-        "choice_margin": figures["margin"],
-        "choice_chance": items.select((1 / pl.col("options").list.len()).mean()).item(),
-    }
+    names = ("choice_accuracy", "choice_accuracy_per_byte", "choice_probability", "choice_margin")
+    chance = items.select((1 / pl.col("options").list.len()).mean()).item()
+    return {**dict(zip(names, means.row(0), strict=True)), "choice_chance": chance}
 
 
 def _items(artifact: Artifact) -> pl.DataFrame:
-    """Return the items, numbered; raises InputError for an item whose answer is none of its options."""
+    """Return the numbered items. Raises InputError for an item whose answer is not one of its options."""
     files = artifact.files("rows")
     if not files:
         raise InputError(f"{artifact.path.name}: no choices in rows/")
@@ -69,7 +60,9 @@ def _items(artifact: Artifact) -> pl.DataFrame:
     length = pl.col("options").list.len().cast(pl.Int64)
     broken = items.filter((length < 2) | (pl.col("answer") < 0) | (pl.col("answer") >= length))
     if not broken.is_empty():
-        raise InputError(f"{artifact.path.name}: item {broken['id'][0]!r} needs two options, one of them the answer")
+        raise InputError(
+            f"{artifact.path.name}: item {broken['id'][0]!r} needs at least two options, one of which is the answer"
+        )
     empty = items.filter(pl.col("options").list.eval(pl.element().str.len_bytes() == 0).list.any())
     if not empty.is_empty():
         raise InputError(f"{artifact.path.name}: item {empty['id'][0]!r} has an empty option")

@@ -1,11 +1,11 @@
-"""The frozen held-out set under a model: nats and UTF-8 bytes of every document, every byte scored once.
+"""Rolling log-likelihood of the frozen held-out documents: nats and UTF-8 bytes of every document.
 
-A document is read as end-of-text followed by its tokens, cut into consecutive windows of `context` predictions: the
-first window begins at end-of-text, a later one at the last token of the window before, so each token of the document
-is predicted exactly once (what lm-eval calls rolling log-likelihood, with one token of carried context). Training cuts
-its stream the same way. The end-of-text token itself holds no byte and is not scored.
+The causal_lm objective calls it after training; its `scores.parquet` is the input of the comparison. A document is
+end-of-text followed by its tokens, cut into consecutive windows of `context` predictions. The first window begins at
+end-of-text, each later one at the last token of the window before, so that every token of the document is predicted
+exactly once (lm-eval's rolling log-likelihood with one token of context). The final end-of-text is not scored.
 
-bits per byte = nats / ln 2 / bytes: the same unit for any tokenizer.
+bits per byte = nats / ln 2 / bytes, which is comparable across tokenizers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.schemas.artifact import Artifact, write_parquet
 from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.losses.cross_entropy import token_nats
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from windtunnel.trainer.data.encoder import Encoder
 
-BATCH_TOKENS = 8192  # padded tokens of one forward pass
+BATCH_TOKENS = 8192  # padded tokens per forward pass
 
 
 class HeldOut(NamedTuple):
@@ -40,7 +40,7 @@ class HeldOut(NamedTuple):
 
 
 def read_held_out(artifact: Artifact, encoder: Encoder) -> HeldOut:
-    """Return the held-out documents of an artifact in file order; raises InputError when there are none."""
+    """Return the held-out documents of an artifact in file order. Raises InputError if there are none."""
     files = artifact.files("documents")
     if not files:
         raise InputError(f"{artifact.path.name}: no held-out documents in documents/")
@@ -57,8 +57,8 @@ def document_nats(
 ) -> np.ndarray:
     """Return each document's negative log-likelihood in nats, float64 [documents].
 
-    A later window begins `stride` predictions after the one before, `context` by default. With a smaller stride its
-    first `context - stride` tokens are read again and not scored again: more context for more work.
+    Windows begin `stride` predictions apart, by default `context`. With a smaller stride, the first `context - stride`
+    tokens of a window are context only, which gives more context at a higher cost.
     """
     windows = [
         window for number, tokens in enumerate(documents) for window in _rolling(number, len(tokens), context, stride)
@@ -72,8 +72,8 @@ def continuation_nats(
 ) -> np.ndarray:
     """Return the nats of each text's tokens after its prompt, float64 [texts].
 
-    Prompt and text follow an end-of-text token; what exceeds the context is cut from the prompt's beginning. A text
-    longer than the context is cut into windows as documents are.
+    Prompt and text follow an end-of-text token. The prompt is truncated from the left to fit the context; a text longer
+    than the context is cut into windows as documents are.
     """
     streams, windows = [], []
     for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
@@ -82,18 +82,17 @@ def continuation_nats(
         streams.append(np.concatenate([before, text]))
         end = len(before) + len(text) - 1
         windows += [Window(number, start, min(start + context, end)) for start in range(0, end, context)]
-        if len(before) > 1:  # then all of it fits into one window
+        if len(before) > 1:  # then prompt and text fit into one window
             windows[-1] = windows[-1]._replace(unscored=len(before) - 1)
     return _summed(model, streams, windows)
 
 
 def write_scores(held_out: HeldOut, nats: np.ndarray, path: Path) -> pl.DataFrame:
-    """Write and return the scores: document, source, bytes int64, nats float64, one row a held-out document."""
+    """Write and return the scores, one row per held-out document: document, source, bytes int64, nats float64."""
     table = pl.DataFrame(
         {"document": held_out.documents, "source": held_out.sources, "bytes": held_out.bytes, "nats": nats}
     )
-    with writing(path) as partial:
-        table.write_parquet(partial)
+    write_parquet(path, table)
     return table
 
 
@@ -104,27 +103,27 @@ def totals(scores: pl.DataFrame) -> dict[str, dict[str, float]]:
 
 
 class Window(NamedTuple):
-    """A stretch of a stream that is read at once: tokens [start, stop) predict tokens [start + 1, stop + 1)."""
+    """A window of a stream: tokens [start, stop) predict tokens [start + 1, stop + 1)."""
 
     stream: int
     start: int
     stop: int
-    unscored: int = 0  # predictions at the beginning that do not count: those of a prompt
+    unscored: int = 0  # leading predictions that are not scored
 
 
 def _rolling(stream: int, predictions: int, context: int, stride: int | None) -> list[Window]:
-    """Return the windows of a stream in which every prediction counts once."""
-    found: list[Window] = []
+    """Return the windows of a stream, in which every prediction is scored once."""
+    windows: list[Window] = []
     for start in range(0, predictions, stride or context):
-        stop, scored = min(start + context, predictions), found[-1].stop if found else 0
+        stop, scored = min(start + context, predictions), windows[-1].stop if windows else 0
         if stop > scored:
-            found.append(Window(stream, start, stop, scored - start))
-    return found
+            windows.append(Window(stream, start, stop, scored - start))
+    return windows
 
 
 def _summed(model: PreTrainedModel, streams: Sequence[np.ndarray], windows: list[Window]) -> np.ndarray:
     """Return the nats of all scored predictions by stream, float64 [streams]."""
-    windows = sorted(windows, key=lambda w: (w.stop - w.start, w))  # batches of like length: little padding
+    windows = sorted(windows, key=lambda w: (w.stop - w.start, w))  # batches of similar length need little padding
     nats = np.zeros(len(streams))
     with torch.inference_mode():
         for batch in _batches(windows):
@@ -134,7 +133,7 @@ def _summed(model: PreTrainedModel, streams: Sequence[np.ndarray], windows: list
 
 
 def _batches(windows: Sequence[Window]) -> list[Sequence[Window]]:
-    """Cut windows, in order of length, into runs of at most BATCH_TOKENS padded tokens."""
+    """Split windows, sorted by length, into batches of at most BATCH_TOKENS padded tokens."""
     batches, first = [], 0
     for place, window in enumerate(windows):
         if place > first and (place - first + 1) * (window.stop - window.start) > BATCH_TOKENS:
@@ -144,7 +143,7 @@ def _batches(windows: Sequence[Window]) -> list[Sequence[Window]]:
 
 
 def _pad(batch: Sequence[Window], streams: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-    """Return (ids [windows, longest], targets with -1 where nothing counts, the stream of each target that counts)."""
+    """Return (ids [windows, longest], targets with -1 where not scored, the stream of each scored target)."""
     longest = max(w.stop - w.start for w in batch)
     ids = np.zeros((len(batch), longest), np.int64)
     targets = np.full((len(batch), longest), -1, np.int64)
@@ -157,7 +156,7 @@ def _pad(batch: Sequence[Window], streams: Sequence[np.ndarray]) -> tuple[torch.
 
 
 def _scores(model: PreTrainedModel, ids: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
-    """Return the nats of the targets that count, float64, in row order. Padding is on the right: nothing sees it."""
+    """Return the nats of the scored targets, float64, in row order. Padding on the right needs no mask."""
     from windtunnel.trainer.modules.heads import hidden_states, output_weight
 
     hidden = hidden_states(model, ids.to(model.device))

@@ -1,1 +1,1 @@
-"""Numba kernels of the trainer, imported inside functions; float32, one thread, the same order of sums every time."""
+"""Numba kernels of the trainer: float32, single-threaded, with a fixed order of summation."""

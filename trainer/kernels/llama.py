@@ -1,8 +1,8 @@
-"""What stands between the matrix products of a Llama layer, each in one pass: norm, rotation, gate, causal softmax.
+"""One-pass kernels for the operations of a Llama layer between its matrix products: norm, rotation, gate, softmax.
 
-Arrays are C-contiguous float32. n rows = batch x positions, d = width, h = heads, t = positions, e = width of a head,
-f = feed-forward width. `exp32` is the exponential of Cephes (Moshier) in a form that the compiler vectorises: relative
-error below 2e-7.
+Arrays are C-contiguous float32. n = batch x positions, d = width, h = heads, t = positions, e = head width,
+f = feed-forward width. `exp32` is the exponential of Cephes (Moshier) in a form that the compiler vectorises, with a
+relative error below 2e-7.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import numpy as np
 
 F = np.float32
 I = np.int32  # noqa: E741
-FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}  # not nnan: a NaN must come out again, or nobody learns of it
+FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}  # not nnan: NaNs must propagate
 
 
 @numba.njit(fastmath=FAST, error_model="numpy", inline="always", cache=True)
 def exp32(x):
-    """Return e to the x, for x from -87 to 88; beyond, the value at the end."""
-    x = F(-87.0) if x < F(-87.0) else x  # so written, a NaN passes
+    """Return exp(x) for x clamped to [-87, 88]."""
+    x = F(-87.0) if x < F(-87.0) else x  # this form propagates NaN
     x = F(88.0) if x > F(88.0) else x
     n = np.floor(x * F(1.44269504) + F(0.5))
     r = x - n * F(0.693359375) + n * F(2.12194440e-4)
@@ -47,7 +47,7 @@ def rms_norm(x, weight, eps, y, scale):
 
 @numba.njit(fastmath=FAST, error_model="numpy", cache=True)
 def rms_norm_backward(x, weight, scale, grad, x_grad, weight_grad):
-    """Add to x_grad [n, d]; add to weight_grad [d], float64: it sums over all rows."""
+    """Add the gradients to x_grad [n, d] and weight_grad [d], which is float64."""
     n, d = x.shape
     for i in range(n):
         r = scale[i]
@@ -61,8 +61,8 @@ def rms_norm_backward(x, weight, scale, grad, x_grad, weight_grad):
 
 
 @numba.njit(fastmath=FAST, error_model="numpy", inline="always", cache=True)
-def _turn(x, cos, sin, scale, out):
-    """Fill out [e] with x [e] times scale, turned: dimension j with dimension j + e / 2, as in transformers."""
+def _rotate(x, cos, sin, scale, out):
+    """Fill out [e] with x [e] times scale, rotating dimensions j and j + e / 2 as in transformers."""
     half = cos.shape[0]
     for j in range(half):
         out[j] = (x[j] * cos[j] - x[half + j] * sin[j]) * scale
@@ -71,7 +71,7 @@ def _turn(x, cos, sin, scale, out):
 
 
 @numba.njit(fastmath=FAST, error_model="numpy", inline="always", cache=True)
-def _turn_back(x, cos, sin, scale, out):
+def _rotate_back(x, cos, sin, scale, out):
     half = cos.shape[0]
     for j in range(half):
         out[j] = (x[j] * cos[j] + x[half + j] * sin[j]) * scale
@@ -81,7 +81,7 @@ def _turn_back(x, cos, sin, scale, out):
 
 @numba.njit(fastmath=FAST, error_model="numpy", cache=True)
 def split_and_rotate(qkv, cos, sin, scale, q, k, v):
-    """Split qkv [b t, 3 h e] into q, k, v [b, h, t, e]; turn q and k by position, multiply q by `scale`.
+    """Split qkv [b t, 3 h e] into q, k, v [b, h, t, e]; rotate q and k by position, multiply q by `scale`.
 
     cos, sin [t, e / 2].
     """
@@ -90,8 +90,8 @@ def split_and_rotate(qkv, cos, sin, scale, q, k, v):
         for p in range(t):
             row = qkv[i * t + p]
             for head in range(h):
-                _turn(row[head * e : (head + 1) * e], cos[p], sin[p], scale, q[i, head, p])
-                _turn(row[(h + head) * e : (h + head + 1) * e], cos[p], sin[p], F(1.0), k[i, head, p])
+                _rotate(row[head * e : (head + 1) * e], cos[p], sin[p], scale, q[i, head, p])
+                _rotate(row[(h + head) * e : (h + head + 1) * e], cos[p], sin[p], F(1.0), k[i, head, p])
                 v[i, head, p] = row[(2 * h + head) * e : (2 * h + head + 1) * e]
 
 
@@ -103,14 +103,14 @@ def split_and_rotate_backward(q, k, v, cos, sin, scale, qkv):
         for p in range(t):
             row = qkv[i * t + p]
             for head in range(h):
-                _turn_back(q[i, head, p], cos[p], sin[p], scale, row[head * e : (head + 1) * e])
-                _turn_back(k[i, head, p], cos[p], sin[p], F(1.0), row[(h + head) * e : (h + head + 1) * e])
+                _rotate_back(q[i, head, p], cos[p], sin[p], scale, row[head * e : (head + 1) * e])
+                _rotate_back(k[i, head, p], cos[p], sin[p], F(1.0), row[(h + head) * e : (h + head + 1) * e])
                 row[(2 * h + head) * e : (2 * h + head + 1) * e] = v[i, head, p]
 
 
 @numba.njit(fastmath=FAST, error_model="numpy", cache=True)
 def causal_softmax(scores, first):
-    """Turn scores [b h, rows, keys] into probabilities in place; row i sees keys up to first + i, later ones get 0."""
+    """Turn scores [b h, rows, keys] into probabilities in place; row i attends to keys up to first + i."""
     heads, rows, _ = scores.shape
     for a in range(heads):
         for i in range(rows):
@@ -145,7 +145,7 @@ def softmax_backward(probabilities, grad):
 
 @numba.njit(fastmath=FAST, error_model="numpy", cache=True)
 def swiglu(gate_up, out):
-    """Fill out [n, f] with silu(gate) * up, where gate_up [n, 2 f] holds both side by side."""
+    """Fill out [n, f] with silu(gate) * up, where gate_up [n, 2 f] is the concatenation of gate and up."""
     n, f = out.shape
     for i in range(n):
         for j in range(f):
@@ -157,7 +157,7 @@ def swiglu(gate_up, out):
 def swiglu_backward(gate_up, grad, out):
     """Fill out [n, 2 f] with the gradients of gate and up, given that of the product [n, f].
 
-    One array is written a loop: the compiler does not vectorise a loop that writes two.
+    Each loop writes one array, because the compiler does not vectorise loops that write two.
     """
     n, f = grad.shape
     for i in range(n):

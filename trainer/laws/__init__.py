@@ -1,1 +1,1 @@
-"""Forms of a mixing law, one a file."""
+"""Functional forms of mixing laws, one per file."""

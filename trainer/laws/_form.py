@@ -1,4 +1,4 @@
-"""How a target depends on the weights of a mix: the base of trainer/laws, one form a file, and the ridge they use."""
+"""The base class of mixing laws, which predict a target from the weights of a mix, and their ridge regression."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from windtunnel.schemas.plugin import Plugin
 
 Predict = Callable[[np.ndarray], np.ndarray]
-RIDGES = np.logspace(-6, 1, 15)  # candidates, relative to a run's weight in the fit, which is 1 on average
+RIDGES = np.logspace(-6, 1, 15)  # candidate penalties, relative to the mean weight of a run, which is 1
 
 
 class LawForm(Plugin, ABC):
-    """A form that can be fitted to runs; everything that it selects on the way, it selects from those runs alone."""
+    """A functional form that can be fitted to runs; any model selection uses those runs only."""
 
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)  # parameters that `windtunnel check law NAME` tries
 
@@ -29,15 +29,15 @@ class LawForm(Plugin, ABC):
 
     @abstractmethod
     def fit(self, weights: np.ndarray, target: np.ndarray, near: Predict | None = None) -> Predict:
-        """Return what predicts the target [mixes] from weights [mixes, domains] that sum to one.
+        """Return a function that predicts the target [mixes] from weights [mixes, domains] that sum to one.
 
-        `near` is a fit of all of these runs but a few more: a slow search may start from it. Raises InputError where
-        the form cannot hold, for example a logarithm of a negative loss.
+        `near` is a fit of a slightly larger set of runs, from which an iterative search may start. Raises InputError if
+        the form does not apply, for example the logarithm of a negative target.
         """
 
 
 class Ridge(NamedTuple):
-    """A linear fit with one intercept and a penalty on the slopes, and how it predicts each run from the others."""
+    """A ridge regression with its leave-one-out predictions `left_out` [runs]."""
 
     intercept: float
     slopes: np.ndarray
@@ -48,29 +48,29 @@ class Ridge(NamedTuple):
 
 
 def ridges(weights: np.ndarray, target: np.ndarray, trust: np.ndarray | None = None) -> list[Ridge]:
-    """Return a fit for each of RIDGES: least squares with `trust` (>= 0, one a run) as weights.
+    """Return a fit for each penalty of RIDGES by least squares with `trust` (>= 0, one per run) as sample weights.
 
-    Weights of a mix sum to one, so only differences between the slopes matter: the intercept takes their level and is
-    not penalised. `left_out` is exact and needs no second fit.
+    The weights of a mix sum to one, so only differences between slopes matter; the intercept is not penalised. The
+    leave-one-out predictions are exact and need no refitting.
     """
     share = np.ones(len(target)) if trust is None else trust / trust.mean()
     middle = np.average(weights, axis=0, weights=share)
     root = np.sqrt(share)[:, None]
     u, s, vt = np.linalg.svd((weights - middle) * root, full_matrices=False)
     level = np.average(target, weights=share)
-    seen = root[:, 0] * (target - level)
-    projected, found = u.T @ seen, []
+    centred = root[:, 0] * (target - level)
+    projected, fits = u.T @ centred, []
     for ridge in RIDGES:
         shrunk = s**2 / (s**2 + ridge)
         slopes = vt.T @ (np.divide(shrunk, s, out=np.zeros_like(s), where=s > 1e-12) * projected)
         leverage = (u**2) @ shrunk + share / share.sum()
         fitted = level + (weights - middle) @ slopes
         residual = (target - fitted) / np.maximum(1 - leverage, 1e-9)
-        found.append(Ridge(float(level - middle @ slopes), slopes, target - residual))
-    return found
+        fits.append(Ridge(float(level - middle @ slopes), slopes, target - residual))
+    return fits
 
 
 def best(candidates: list[tuple[Ridge, np.ndarray]], target: np.ndarray) -> int:
-    """Return which candidate predicts the left-out runs best, from (fit, its left-out predictions of the target)."""
+    """Return the index of the candidate (fit, leave-one-out predictions) with the smallest squared error."""
     errors = [float(np.square(left_out - target).mean()) for _, left_out in candidates]
     return int(np.nanargmin(errors))

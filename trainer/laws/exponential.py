@@ -1,8 +1,7 @@
-"""The target falls towards a floor, exponentially in the weights: the law of Ye et al. 2024 (arXiv 2403.16952).
+"""The exponential mixing law of Ye et al. 2024 (arXiv 2403.16952): target = floor + exp(a + b . weights).
 
-target = floor + exp(a + b . weights). For a given floor that is linear in the logarithm, so the floor is searched and
-the rest is solved exactly. A run counts as (target - floor) squared: an error in the logarithm is worth that much in
-the target, whose noise is what the runs share.
+For a given floor the law is linear in the logarithm, so the floor is found by grid search and the rest by ridge
+regression. The sample weight of a run is (target - floor) squared, which equalises the noise in the logarithm.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ import numpy as np
 
 from windtunnel.trainer.laws._form import LawForm, Predict, Ridge, best, ridges
 
-COARSE = np.logspace(-2, 1.5, 12)  # how far below the smallest target, in spans of the targets; the last is near linear
-FINE = 9  # floors between the neighbours of the best coarse one
-HIGHEST = 60.0  # exponents are cut there: far outside the runs, a law must not overflow
+COARSE = np.logspace(-2, 1.5, 12)  # distance of the floor below the smallest target, in ranges of the target
+FINE = 9  # floors between the neighbours of the best coarse floor
+HIGHEST = 60.0  # bound on exponents, which prevents overflow far outside the runs
 
 
 class Exponential(LawForm):
-    """Floor and penalty are chosen by the error on left-out runs."""
+    """Floor and penalty minimise the leave-one-out error."""
 
     @classmethod
     def planted(cls, weights: np.ndarray) -> np.ndarray:
@@ -37,7 +36,7 @@ class Exponential(LawForm):
 
 
 def above(floors: Sequence[float], weights: np.ndarray, target: np.ndarray) -> tuple[Predict, float]:
-    """Return the fit, and its floor of those given, that predicts left-out runs best."""
+    """Return the fit with the smallest leave-one-out error over the given floors, and its floor."""
     candidates: list[tuple[Ridge, np.ndarray]] = []
     under: list[float] = []
     for floor in floors:

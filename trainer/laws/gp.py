@@ -1,7 +1,7 @@
-"""A Gaussian process over the square roots of the weights, with a linear trend: no form is assumed.
+"""A Gaussian process over the square roots of the weights with a linear trend, which assumes no functional form.
 
-Euclidean distance between square roots is the Hellinger distance between mixes, up to a factor. Scales are those of the
-largest marginal likelihood (Rasmussen and Williams 2006, chapter 5).
+The Euclidean distance of square roots is proportional to the Hellinger distance of mixes. The hyperparameters maximise
+the marginal likelihood (Rasmussen and Williams 2006, chapter 5).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from windtunnel.trainer.laws._form import LawForm, Predict
 
 STARTS = (np.log([1.0, 0.3, 1.0, 0.05]), np.log([0.3, 1.0, 1.0, 0.3]))
 BOUNDS = [(-9.0, 5.0), (-4.0, 3.0), (-9.0, 7.0), (-11.0, 1.0)]
-SEARCH_AGAIN = 128  # runs; above it a fit of almost the same runs keeps the scales that it is given
+SEARCH_AGAIN = 128  # above this number of runs, refits keep the given hyperparameters
 
 
 class GaussianProcess(LawForm):
-    """A smooth surface with noise; far from all runs it goes back to the trend."""
+    """A smooth function with noise that reverts to the linear trend far from all runs."""
 
     @classmethod
     def planted(cls, weights: np.ndarray) -> np.ndarray:
@@ -31,25 +31,25 @@ class GaussianProcess(LawForm):
     def fit(self, weights: np.ndarray, target: np.ndarray, near: Predict | None = None) -> Predict:
         """Return the fit."""
         level, scale = float(target.mean()), float(target.std()) or 1.0
-        seen = _Seen(weights, cdist(np.sqrt(weights), np.sqrt(weights), "sqeuclidean"), (target - level) / scale)
+        runs = _Runs(weights, cdist(np.sqrt(weights), np.sqrt(weights), "sqeuclidean"), (target - level) / scale)
         if isinstance(near, _Fitted):
-            logs = near.logs if len(target) > SEARCH_AGAIN else _search(seen, near.logs, 15)[1]
+            logs = near.logs if len(target) > SEARCH_AGAIN else _search(runs, near.logs, 15)[1]
         else:
-            logs = min((_search(seen, start, 200) for start in STARTS), key=lambda found: found[0])[1]
-        return _Fitted(seen, logs, level, scale)
+            logs = min((_search(runs, start, 200) for start in STARTS), key=lambda result: result[0])[1]
+        return _Fitted(runs, logs, level, scale)
 
 
-class _Seen(NamedTuple):
+class _Runs(NamedTuple):
     weights: np.ndarray
     distance: np.ndarray  # squared, between the square roots
     target: np.ndarray  # standardised
 
 
 class _Fitted:
-    def __init__(self, seen: _Seen, logs: np.ndarray, level: float, scale: float) -> None:
-        self.logs, self._seen, self._level, self._scale = logs, seen, level, scale
-        smooth, trend, noise = _covariance(seen, logs)
-        self._dual = cho_solve((_lower(smooth + trend + noise), True), seen.target)
+    def __init__(self, runs: _Runs, logs: np.ndarray, level: float, scale: float) -> None:
+        self.logs, self._seen, self._level, self._scale = logs, runs, level, scale
+        smooth, trend, noise = _covariance(runs, logs)
+        self._dual = cho_solve((_lower(smooth + trend + noise), True), runs.target)
 
     def __call__(self, mixes: np.ndarray) -> np.ndarray:
         size, length, trend, _ = np.exp(self.logs)
@@ -58,31 +58,33 @@ class _Fitted:
         return self._level + self._scale * (cross @ self._dual)
 
 
-def _covariance(seen: _Seen, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the covariances of the smooth part, of the trend, and of the noise."""
+def _covariance(runs: _Runs, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the covariances of the smooth part, the trend and the noise."""
     size, length, trend, noise = np.exp(logs)
-    smooth = size * np.exp(-seen.distance / (2 * length**2))
-    return smooth, trend * (seen.weights @ seen.weights.T), (noise + 1e-8) * np.eye(len(seen.target))
+    smooth = size * np.exp(-runs.distance / (2 * length**2))
+    return smooth, trend * (runs.weights @ runs.weights.T), (noise + 1e-8) * np.eye(len(runs.target))
 
 
 def _lower(covariance: np.ndarray) -> np.ndarray:
     return cholesky(covariance, lower=True, check_finite=False)
 
 
-def _search(seen: _Seen, start: np.ndarray, steps: int) -> tuple[float, np.ndarray]:
-    """Return (cost, the logarithms of the scales) of the best scales that are found from a start."""
+def _search(runs: _Runs, start: np.ndarray, steps: int) -> tuple[float, np.ndarray]:
+    """Return (cost, log hyperparameters) of the local optimum found from a start."""
     options = {"maxiter": steps}
-    found = minimize(lambda logs: _cost(seen, logs), start, jac=True, method="L-BFGS-B", bounds=BOUNDS, options=options)
-    return float(found.fun), found.x
+    result = minimize(
+        lambda logs: _cost(runs, logs), start, jac=True, method="L-BFGS-B", bounds=BOUNDS, options=options
+    )
+    return float(result.fun), result.x
 
 
-def _cost(seen: _Seen, logs: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the negative logarithm of the marginal likelihood, up to a constant, and its gradient."""
-    smooth, trend, noise = _covariance(seen, logs)
+def _cost(runs: _Runs, logs: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the negative log marginal likelihood up to a constant, and its gradient."""
+    smooth, trend, noise = _covariance(runs, logs)
     lower = _lower(smooth + trend + noise)
-    dual = cho_solve((lower, True), seen.target)
-    # the derivative of the likelihood by the covariance; each scale's share is its sum with that scale's own
+    dual = cho_solve((lower, True), runs.target)
+    # derivative with respect to the covariance, then the chain rule for each hyperparameter
     slope = cho_solve((lower, True), np.eye(len(dual))) - np.outer(dual, dual)
-    shares = (smooth, smooth * seen.distance / np.exp(2 * logs[1]), trend, noise)
-    value = 0.5 * float(seen.target @ dual) + float(np.log(np.diag(lower)).sum())
+    shares = (smooth, smooth * runs.distance / np.exp(2 * logs[1]), trend, noise)
+    value = 0.5 * float(runs.target @ dual) + float(np.log(np.diag(lower)).sum())
     return value, 0.5 * np.array([float((slope * share).sum()) for share in shares])

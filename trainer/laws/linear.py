@@ -1,4 +1,4 @@
-"""The target is a weighted mean of one value a domain."""
+"""The linear mixing law: the target is a weighted mean of one value per domain."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from windtunnel.trainer.laws._form import LawForm, Predict, best, ridges
 
 
 class Linear(LawForm):
-    """Ridge regression; its penalty is chosen by the error on left-out runs."""
+    """Ridge regression whose penalty minimises the leave-one-out error."""
 
     def fit(self, weights: np.ndarray, target: np.ndarray, near: Predict | None = None) -> Predict:
         """Return the fit."""
-        found = ridges(weights, target)
-        return found[best([(fit, fit.left_out) for fit in found], target)].at
+        fits = ridges(weights, target)
+        return fits[best([(fit, fit.left_out) for fit in fits], target)].at

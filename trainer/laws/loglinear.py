@@ -1,4 +1,4 @@
-"""The logarithm of the target is linear in the weights: every domain multiplies the loss by a factor."""
+"""The log-linear mixing law: the logarithm of the target is linear in the weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from windtunnel.trainer.laws.exponential import above
 
 
 class LogLinear(LawForm):
-    """An exponential law that tends to zero; needs a target above zero."""
+    """An exponential law with floor zero, for positive targets."""
 
     @classmethod
     def planted(cls, weights: np.ndarray) -> np.ndarray:
@@ -18,7 +18,7 @@ class LogLinear(LawForm):
         return np.exp(weights @ np.array([-0.5, 1.5, 0.3]))
 
     def fit(self, weights: np.ndarray, target: np.ndarray, near: Predict | None = None) -> Predict:
-        """Return the fit; InputError for a target that is not above zero."""
+        """Return the fit. Raises InputError if a target is not above zero."""
         if target.min() <= 0:
             raise InputError("a log-linear law needs a target above zero")
         return above([0.0], weights, target)[0]

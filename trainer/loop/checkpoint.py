@@ -1,7 +1,7 @@
-"""Checkpoints in one file, replaced by an atomic rename: safetensors, with JSON in its header. Nothing is unpickled.
+"""Checkpoints as one safetensors file with JSON metadata, replaced atomically; no pickle is involved.
 
-What is in it resumes a run to the same bits: the trained weights, the optimiser's moments, the log so far. Data and
-randomness need no state, both are functions of the step.
+A checkpoint contains the trained weights, the optimiser's moments and the log; a resumed run gives the same bits. Data
+order and randomness need no state, because both are functions of the step.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from windtunnel.schemas.artifact import canonical_json, writing
 from windtunnel.schemas.errors import InputError
 
 NAME = "checkpoint.safetensors"
+HEAD = ("step", "config", "seconds", "cpu_seconds")  # fields of the JSON metadata
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Checkpoint:
     """The state of a stage after `step` optimiser steps."""
 
     step: int
-    config: str  # digest: a checkpoint of another configuration is refused
+    config: str  # digest; a checkpoint of another configuration is rejected
     weights: Mapping[str, torch.Tensor]
     optimiser: Mapping[str, torch.Tensor]
     log: Mapping[str, np.ndarray]  # column -> float64 [step]
@@ -34,18 +35,13 @@ class Checkpoint:
 
 
 def save(checkpoint: Checkpoint, out: Path) -> None:
-    """Write a checkpoint into `out`, in place of the one before."""
+    """Write a checkpoint into `out`, replacing the previous one."""
     from safetensors.torch import save_file
 
     tensors = {f"weights/{name}": value for name, value in checkpoint.weights.items()}
     tensors |= {f"optimiser/{name}": value for name, value in checkpoint.optimiser.items()}
     tensors |= {f"log/{name}": torch.from_numpy(np.ascontiguousarray(v)) for name, v in checkpoint.log.items()}
-    head = {
-        "step": checkpoint.step,
-        "config": checkpoint.config,
-        "seconds": checkpoint.seconds,
-        "cpu_seconds": checkpoint.cpu_seconds,
-    }
+    head = {name: getattr(checkpoint, name) for name in HEAD}
     with writing(out / NAME) as partial:
         save_file(
             {k: v.detach().contiguous().cpu() for k, v in tensors.items()}, partial, {"run": canonical_json(head)}
@@ -53,7 +49,7 @@ def save(checkpoint: Checkpoint, out: Path) -> None:
 
 
 def load(out: Path, config: str) -> Checkpoint | None:
-    """Return the checkpoint in `out`, or None; raises InputError when it belongs to another configuration."""
+    """Return the checkpoint in `out`, or None. Raises InputError if it belongs to another configuration."""
     from safetensors import safe_open
 
     path = out / NAME
@@ -62,21 +58,14 @@ def load(out: Path, config: str) -> Checkpoint | None:
     parts: dict[str, dict[str, torch.Tensor]] = {"weights": {}, "optimiser": {}, "log": {}}
     with safe_open(path, "pt") as file:
         head = json.loads(file.metadata()["run"])
-        names = file.keys()  # a list: the handle itself cannot be iterated
+        names = file.keys()  # the handle itself is not iterable
         for name in names:
             part, _, key = name.partition("/")
             parts[part][key] = file.get_tensor(name)
     if head["config"] != config:
-        raise InputError(f"{path} belongs to another configuration or other inputs; remove {out} to train anew")
-    return Checkpoint(
-        step=head["step"],
-        config=config,
-        weights=parts["weights"],
-        optimiser=parts["optimiser"],
-        log={name: value.numpy() for name, value in parts["log"].items()},
-        seconds=head["seconds"],
-        cpu_seconds=head["cpu_seconds"],
-    )
+        raise InputError(f"{path} belongs to another configuration or other inputs; delete {out} to retrain")
+    log = {name: value.numpy() for name, value in parts["log"].items()}
+    return Checkpoint(weights=parts["weights"], optimiser=parts["optimiser"], log=log, **{k: head[k] for k in HEAD})
 
 
 def remove(out: Path) -> None:

@@ -1,4 +1,7 @@
-"""The loop of a running stage: model, data, optimiser and log; one step after another, from wherever it stood."""
+"""The training loop: holds the model, data, optimiser and log of a stage and takes its steps, resuming if interrupted.
+
+`trainer.loop.train.train` drives it; objectives, deltas and schedules supply everything specific to a method.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.schemas.artifact import Artifact, write_parquet
 from windtunnel.schemas.errors import InputError, WindtunnelError
-from windtunnel.schemas.plugin import label, make
+from windtunnel.schemas.plugin import label
 from windtunnel.schemas.results import RunResult, Totals
-from windtunnel.trainer.deltas._delta import Delta
+from windtunnel.trainer.deltas.full import Full
 from windtunnel.trainer.loop import checkpoint
 from windtunnel.trainer.loop.optim import Optimiser
 from windtunnel.trainer.loop.stage import Stage
@@ -29,16 +32,16 @@ from windtunnel.trainer.runtime.numerics import seed_step
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-CACHE = "cache"  # folder of what is costly to compute again, kept until the stage is finished
+CACHE = "cache"  # directory of results that are costly to recompute, kept until the stage is finished
 Report = Callable[[int, int, float, float], None]  # step, steps, loss, tokens per second
 
 
 class TrainingError(WindtunnelError):
-    """Training cannot go on: says at which step, with which learning rate and on which documents."""
+    """Training diverged; the message names the step, the learning rate and the documents."""
 
 
 class Loop:
-    """The state of a running stage: model, data, optimiser and log."""
+    """The state of a stage in training: model, data, optimiser and log."""
 
     def __init__(
         self, stage: Stage, inputs: Mapping[str, Artifact], out: Path, digest: str, start: Path | None
@@ -52,17 +55,11 @@ class Loop:
         model = objective.adopt(model)
         model = model.to(stage.device).eval()
         self.data: Data = objective.open(self.setting, model)
-        self.delta: Delta | None = None
-        if objective.delta is not None:
-            self.delta = make(Delta, objective.delta)
+        self.delta = next(iter(objective.nested()), None)
+        if self.delta is not None:
             model = self.delta.apply(model)
         self.model: PreTrainedModel = model.train()
-        parameters = (
-            self.delta.trainable(model)
-            if self.delta
-            else {name: p for name, p in model.named_parameters() if p.requires_grad}
-        )
-        self.optimiser = Optimiser(parameters, objective)
+        self.optimiser = Optimiser((self.delta or Full()).trainable(model), objective)
         self.log: dict[str, list[float]] = {}
         self.step, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
 
@@ -70,12 +67,12 @@ class Loop:
         if start is not None:
             return load(start)
         if self.stage.model is None:
-            raise InputError("a stage has either a `model` to build or a directory to start from, and this has neither")
+            raise InputError("a stage needs a `model` to build or a directory to start from")
         vocabulary = max(tokenizer.get_vocab().values()) + 1
         return self.stage.model.build(vocabulary, int(tokenizer.eos_token_id))  # type: ignore[arg-type]
 
     def resume(self) -> None:
-        """Take up the checkpoint in `out`, if there is one."""
+        """Load the checkpoint in `out`, if there is one."""
         import torch
 
         saved = checkpoint.load(self.out, self.digest)
@@ -109,7 +106,7 @@ class Loop:
                 saved = time.perf_counter()
 
     def take(self, step: int) -> None:
-        """Take one optimiser step: accumulate the sums of its micro-batches, divide, clip, move."""
+        """Take one optimiser step: accumulate gradients over its micro-batches, normalise, clip, update."""
         stage, batches = self.stage, self.data.batch(step)
         seed_step(stage.seed, step)
         total, normaliser, tokens = 0.0, 0.0, 0
@@ -129,20 +126,18 @@ class Loop:
             raise self._diverged(step, lr, total / normaliser, norm)
         if self.delta is not None:
             self.delta.after_step(self.model, step)
-        seen = self.log["tokens"][-1] if self.log else 0.0
-        row = {"step": step, "tokens": seen + tokens, "loss": total / normaliser, "lr": lr, "grad_norm": norm}
+        tokens_before = self.log["tokens"][-1] if self.log else 0.0
+        row = {"step": step, "tokens": tokens_before + tokens, "loss": total / normaliser, "lr": lr, "grad_norm": norm}
         for name, value in {**row, **{name: value / normaliser for name, value in metrics.items()}}.items():
             self.log.setdefault(name, []).append(float(value))
 
     def _diverged(self, step: int, lr: float, loss: float, norm: float) -> TrainingError:
-        what = (
-            f"the loss is {loss}" if not math.isfinite(loss) else f"the loss is {loss:.4g}, its gradient's norm {norm}"
-        )
+        values = f"the loss is {loss:.4g}, its gradient's norm {norm}" if math.isfinite(loss) else f"the loss is {loss}"
         ids = [key for batch in self.data.batch(step) for key in batch.documents]
-        named = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+        listed = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
         return TrainingError(
-            f"mix {self.stage.mix!r}, seed {self.stage.seed}: at step {step} of {self.data.steps} {what}, "
-            f"learning rate {lr:.3g}. Lower `lr` or lengthen the warm-up; the step's documents are {named}"
+            f"mix {self.stage.mix!r}, seed {self.stage.seed}: at step {step} of {self.data.steps} {values}, "
+            f"learning rate {lr:.3g}. Lower `lr` or lengthen the warm-up; the step's documents are {listed}"
         )
 
     def _save(self) -> None:
@@ -155,22 +150,21 @@ class Loop:
         self._write_log()
 
     def _write_log(self) -> None:
-        whole = [pl.col("step", "tokens").cast(pl.Int64)] if self.log else []
-        with writing(self.out / "log.parquet") as partial:
-            pl.DataFrame(self.log).select(sorted(self.log, key=_log_order)).with_columns(whole).write_parquet(partial)
+        integers = [pl.col("step", "tokens").cast(pl.Int64)] if self.log else []
+        log = pl.DataFrame(self.log).select(sorted(self.log, key=_log_order)).with_columns(integers)
+        write_parquet(self.out / "log.parquet", log)
 
     def finish(self) -> RunResult:
-        """Evaluate, export, and say what the stage came to."""
+        """Evaluate and export the model; return the result of the stage."""
         self._write_log()
         realised = self.data.realised()
-        with writing(self.out / "realised.parquet") as partial:
-            pl.DataFrame(realised).write_parquet(partial)
+        write_parquet(self.out / "realised.parquet", pl.DataFrame(realised))
         self.model.eval()
         evaluation = self.stage.objective.evaluate(self.model, self.setting, self.out)
         result = self._result(evaluation, sum(row.get("bytes", 0) for row in realised))
         plain = self.model
         if self.delta:
-            self.delta.save(self.model, self.out / "delta")  # merging takes the delta's own layers away
+            self.delta.save(self.model, self.out / "delta")  # before merging, which removes the delta's layers
             plain = self.delta.merge(self.model) if self.delta.mergeable else self.delta.base(self.model)
         export(plain, self.setting.tokenizer, self.out / "model")
         return result
@@ -203,6 +197,6 @@ class Loop:
 
 
 def _log_order(column: str) -> tuple[int, str]:
-    """Return a sort key: the loop's own columns first, an objective's after them, resumed or not."""
+    """Return a sort key that puts the columns of the loop before those of an objective, in any resumed run."""
     own = ("step", "tokens", "loss", "lr", "grad_norm")
     return (own.index(column) if column in own else len(own), column)

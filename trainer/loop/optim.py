@@ -1,4 +1,4 @@
-"""AdamW over named parameters: decay on matrices alone, gradients divided by the normaliser, clipped, then stepped."""
+"""AdamW over named parameters, with weight decay on matrices only, gradient normalisation and clipping."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from windtunnel.trainer.objectives._objective import Objective
 
 
 class Optimiser:
-    """torch's fused AdamW with the bookkeeping that a checkpoint needs, by parameter name."""
+    """torch's fused AdamW, with its state accessible by parameter name for checkpoints."""
 
     def __init__(self, parameters: dict[str, torch.nn.Parameter], objective: Objective) -> None:
         self.parameters = parameters
         self.clip = objective.clip
         matrices = [p for p in parameters.values() if p.ndim >= 2]
-        vectors = [p for p in parameters.values() if p.ndim < 2]  # norms, biases, gates: decay would only shrink them
+        vectors = [p for p in parameters.values() if p.ndim < 2]  # norms, biases and gates are not decayed
         groups = [
             {"params": matrices, "weight_decay": objective.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
@@ -30,9 +30,9 @@ class Optimiser:
         )
 
     def step(self, lr: float, normaliser: float) -> float:
-        """Take a step along the summed gradients over `normaliser`; return their norm after that division.
+        """Update the weights with the gradients divided by `normaliser`; return the norm of the divided gradients.
 
-        Leaves the weights as they are, and returns the norm, when the norm is not finite.
+        If the norm is not finite, the weights are left unchanged.
         """
         grads = [p.grad for p in self.parameters.values() if p.grad is not None]
         norm = float(torch.nn.utils.get_total_norm(grads)) / normaliser
@@ -48,17 +48,17 @@ class Optimiser:
         return norm
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return the moments and step counts as flat tensors: `<parameter>/exp_avg` and so on."""
-        found = {}
-        for name, parameter in self.parameters.items():
-            for key, value in self.adamw.state.get(parameter, {}).items():
-                found[f"{name}/{key}"] = value
-        return found
+        """Return moments and step counts by name, e.g. `<parameter>/exp_avg`."""
+        return {
+            f"{name}/{key}": value
+            for name, parameter in self.parameters.items()
+            for key, value in self.adamw.state.get(parameter, {}).items()
+        }
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
-        """Take up the tensors that `state` gave."""
+        """Load the tensors that `state` returned."""
         for name, parameter in self.parameters.items():
             prefix = f"{name}/"
-            mine = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-            if mine:
-                self.adamw.state[parameter] = {key: value.to(parameter.device) for key, value in mine.items()}
+            values = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+            if values:
+                self.adamw.state[parameter] = {key: value.to(parameter.device) for key, value in values.items()}

@@ -1,4 +1,4 @@
-"""The train step of a plan: one mix and one seed through all stages, each stage starting from the one before."""
+"""The train step of a plan: trains one mix with one seed through all stages, each starting from the previous one."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ from windtunnel.trainer.schedules._schedule import Schedule
 
 
 class TrainRun(Work):
-    """Train one model. The stages' objectives name its inputs: `mix`, `tokens:<corpus>`, `held_out`, ...
+    """Train one model. The stages' objectives determine its inputs: `mix`, `tokens:<corpus>`, `held_out`, ...
 
-    A `start` input holds the model to go on from, with its tokenizer; without one there is a `tokenizer` input.
-
-    Writes model/, log.parquet, scores.parquet, realised.parquet, result.json; earlier stages the same under stage<n>/.
+    The model and tokenizer to start from are in the input `start`; without it, the tokenizer is in `tokenizer`. Writes
+    model/, log.parquet, scores.parquet, realised.parquet and result.json; earlier stages write theirs to stage<n>/.
     """
 
     version: ClassVar[int] = 1
-    run_last: ClassVar[bool] = True  # runs of all mixes and seeds go side by side
+    run_last: ClassVar[bool] = True  # the runs of all mixes and seeds execute in parallel
     mix: str
     seed: int
     model: Any = None
     schedule: Any = Field(default_factory=lambda: {"wsd": {"warmup": 0.05, "decay": 0.2}})
     stages: tuple[Any, ...] = Field(min_length=1)
-    threads: int = Field(1, ge=1)  # part of the configuration: another number gives other bits
-    device: Literal["cpu", "cuda"] = "cpu"  # part of the configuration, as `threads` is
+    threads: int = Field(1, ge=1)  # part of the configuration: results depend on it bit by bit
+    device: Literal["cpu", "cuda"] = "cpu"  # part of the configuration, like `threads`
 
     def plugins(self) -> list[Plugin]:
         """Return the model, the schedule and the objectives."""
@@ -59,5 +58,5 @@ class TrainRun(Work):
         if self.device == "cuda":
             import torch
 
-            counts.notes["gpu"] = torch.cuda.get_device_name()  # goes into the manifest: the key says `cuda` alone
+            counts.notes["gpu"] = torch.cuda.get_device_name()  # recorded in the manifest; the key contains `cuda` only
         return counts

@@ -1,4 +1,4 @@
-"""What decides the bits of a stage: mix, seed, model, schedule, objective, threads."""
+"""The configuration of a training stage: mix, seed, model, schedule, objective, threads and device."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from windtunnel.trainer.schedules._schedule import Schedule
 
 @dataclass(frozen=True)
 class Stage:
-    """Everything that decides the bits of a stage, but for the inputs."""
+    """Everything but the inputs that determines the result of a stage bit by bit."""
 
     mix: str
     seed: int
-    model: Model | None  # None: the stage goes on from a directory, which says what the model is
+    model: Model | None  # None: the stage starts from a model directory
     schedule: Schedule
     objective: Objective
     threads: int = 1
@@ -32,7 +32,7 @@ class Stage:
     def from_specs(
         cls, mix: str, seed: int, model: Any, schedule: Any, objective: Any, threads: int = 1, device: str = "cpu"
     ) -> Stage:
-        """Build a stage from a recipe's words; raises RecipeError with the nearest right one."""
+        """Build a stage from the specs of a recipe. Raises RecipeError for an invalid spec."""
         return cls(
             mix,
             seed,
@@ -44,12 +44,12 @@ class Stage:
         )
 
     def digest(self, inputs: Mapping[str, Artifact]) -> str:
-        """Return the hash of the configuration and of the inputs' names, which hold their content keys."""
+        """Return a hash of the configuration and of the input names, which contain their content keys."""
         parts = [part for part in (self.model, self.schedule, self.objective) if part]
-        whole = {
+        content = {
             "plugins": [full_spec(part) for part in parts],
             "versions": versions_of(parts),
             "run": [self.mix, self.seed, self.threads, self.device],
             "inputs": {role: artifact.path.name for role, artifact in inputs.items()},
         }
-        return blake3(canonical_json(whole).encode()).hexdigest()[:32]
+        return blake3(canonical_json(content).encode()).hexdigest()[:32]

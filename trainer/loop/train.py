@@ -1,9 +1,9 @@
-"""train(): one stage of one run, from a configuration and finished artifacts to a model, its scores and its cost.
+"""train(): trains one stage of one run, from a configuration and finished artifacts to a model and its scores.
 
     result = train(Stage(mix="raw", seed=0, model=Llama(), schedule=..., objective=CausalLM()), inputs, out)
 
-Same configuration, inputs and thread count: the same bits, interrupted or not. The order of data is a function of the
-step (trainer/data.py), randomness is seeded by the step, and a checkpoint holds the rest.
+Equal configuration, inputs and thread count give equal bits, whether interrupted or not: the order of the data is a
+function of the step, randomness is seeded by the step, and a checkpoint contains everything else.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ def train(
     checkpoint_seconds: float = 60.0,
     checkpoint_steps: int | None = None,
 ) -> RunResult:
-    """Train one stage and write its model, log, scores and result into `out`; a finished stage is returned as it is.
+    """Train one stage and write its model, log, scores and result into `out`, unless it is already finished.
 
-    `start` is a model directory to go on from; without one the weights are drawn from the seed. A checkpoint is
-    written every `checkpoint_seconds`, or every `checkpoint_steps` steps where given; neither changes any bit of the
-    outcome. Raises TrainingError when the loss or the gradient is not finite.
+    `start` is a model directory to start from; without it the weights are drawn from the seed. A checkpoint is written
+    every `checkpoint_seconds`, or every `checkpoint_steps` steps if given; results do not depend on either. Raises
+    TrainingError if the loss or the gradient is not finite.
     """
     digest = stage.digest(inputs)
     done = out / "result.json"
     if done.exists():
         result = RunResult.model_validate_json(done.read_bytes())
         if result.config == digest:
-            _tidy(out)  # it may have been killed between its last two lines
+            _tidy(out)  # an earlier run may have been killed before its clean-up
             return result
     with numerics(stage.threads, stage.seed, stage.device):
         loop = Loop(stage, inputs, out, digest, start)
@@ -56,6 +56,6 @@ def train(
 
 
 def _tidy(out: Path) -> None:
-    """Remove what only a run that goes on needs: its checkpoint, rows as tokens, reference log-probabilities."""
+    """Remove what only an unfinished stage needs: checkpoint, encoded rows, reference log-probabilities."""
     checkpoint.remove(out)
     shutil.rmtree(out / CACHE, ignore_errors=True)

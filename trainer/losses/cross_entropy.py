@@ -1,10 +1,9 @@
-"""Cross-entropy of a language-model head without its logits: chunk by chunk, the gradients made on the way.
+"""Fused linear cross-entropy: computes loss and gradients chunk by chunk without materialising all logits.
 
-At a vocabulary of 4,096 the logits of a batch and their gradient are the largest arrays of a small model's step, and
-writing them out costs as much as half the arithmetic. Here a chunk's logits live in the cache, become probabilities in
-place, and are spent on the gradients of hidden states and weight at once. The idea is that of fused linear
-cross-entropy kernels (Liger, Hsu et al. 2024, arXiv 2410.10989; Cut cross-entropy, Wijmans et al. 2024,
-arXiv 2411.09009).
+With a vocabulary of 4,096, the logits of a batch and their gradient are the largest arrays of a small model's step.
+Here the logits of a chunk stay in the CPU cache, are turned into probabilities in place, and are used for the gradients
+of hidden states and weight immediately (Liger, Hsu et al. 2024, arXiv 2410.10989; Cut cross-entropy, Wijmans et al.
+2024, arXiv 2411.09009).
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-CHUNK = 256  # rows of logits at a time: 4 MB at a vocabulary of 4,096
+CHUNK = 256  # rows of logits per chunk: 4 MB with a vocabulary of 4,096
 
 
 def summed_nats(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the summed negative log-likelihood in nats, a scalar.
 
-    hidden [n, width], weight [vocabulary, width], targets int64 [n]. Gradients are computed in the forward pass, so
-    that every chunk's logits are made once.
+    hidden [n, width], weight [vocabulary, width], targets int64 [n]. Gradients are computed in the forward pass, while
+    the logits of the chunk exist.
     """
     if not torch.is_grad_enabled():
         return token_nats(hidden, weight, targets).sum()
@@ -32,7 +31,7 @@ def summed_nats(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tenso
 def token_nats(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return each target's negative log-likelihood in nats [n], differentiable.
 
-    For losses that are not a plain sum (preferences, weights): the backward pass makes each chunk's logits again.
+    For losses that are not a plain sum, such as preference losses; the backward pass recomputes the logits.
     """
     return _TokenNats.apply(hidden, weight, targets)  # type: ignore[no-any-return]
 
@@ -59,7 +58,7 @@ class _SummedNats(torch.autograd.Function):
         (grad,) = grads
         hidden_grad, *rest = ctx.saved_tensors
         weight_grad = rest[0].t() if rest else None
-        if grad.device.type == "cpu" and grad.item() == 1.0:  # the loss itself: nothing to scale
+        if grad.device.type == "cpu" and grad.item() == 1.0:  # the gradient of the loss itself needs no scaling
             return hidden_grad, weight_grad, None
         return hidden_grad * grad, None if weight_grad is None else weight_grad * grad, None
 
@@ -91,15 +90,12 @@ class _TokenNats(torch.autograd.Function):
 
 
 def _transposed_zeros(weight: torch.Tensor, needed: bool) -> torch.Tensor | None:
-    """Return where the weight's gradient gathers, or None for a frozen head, which saves a third of its arithmetic.
-
-    Transposed, since the product that adds to it then runs along rows.
-    """
+    """Return the accumulator of the weight's gradient, transposed for row-wise access, or None for a frozen head."""
     return torch.zeros_like(weight.t()) if needed else None
 
 
 def _chunks(hidden: torch.Tensor, weight: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Yield (rows, logits) over the rows of `hidden`; the array of logits is reused by the next chunk."""
+    """Yield (rows, logits) of every chunk; the array of logits is reused by the next chunk."""
     buffer = torch.empty(min(CHUNK, len(hidden)), len(weight), dtype=hidden.dtype, device=hidden.device)
     for start in range(0, len(hidden), CHUNK):
         rows = slice(start, min(start + CHUNK, len(hidden)))
@@ -107,7 +103,7 @@ def _chunks(hidden: torch.Tensor, weight: torch.Tensor) -> Iterator[tuple[slice,
 
 
 def _softmax_nats(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (probabilities, in the logits' memory where that is faster; the targets' nats [n])."""
+    """Return (probabilities, nats of the targets [n]); on the CPU the probabilities overwrite the logits."""
     if logits.device.type == "cpu" and logits.dtype == torch.float32:
         from windtunnel.trainer.kernels.llama import softmax_nats
 

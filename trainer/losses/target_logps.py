@@ -1,9 +1,9 @@
-"""Log-probabilities of the learnt tokens alone, for any transformers causal language model, with or without a delta.
+"""Log-probabilities of the target tokens, for any causal language model of transformers, with or without a delta.
 
-Only the hidden states that predict a learnt token meet the head: in a chat with long prompts that saves most of the
-vocabulary product. Where the head is one matrix and nothing follows it, its logits are never written out either.
-Elsewhere (soft-capped or scaled logits, learnt positions before the text) a hook in front of the head picks the same
-hidden states out, and the model's own forward does the rest.
+The head is applied only to hidden states that predict a target, which saves most of the vocabulary product for chats
+with long prompts. If the head is a single matrix, the logits are not materialised either. Otherwise (soft-capped or
+scaled logits, trained positions before the text) a hook selects the hidden states in front of the head, and the model's
+own forward method does the rest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from windtunnel.trainer.modules.heads import body, output_weight
 
 MODEL_INPUTS = ("input_ids", "position_ids", "attention_mask")
 
-# Architectures whose logits are the last hidden state times one matrix, and nothing else.
+# Architectures whose logits are the last hidden state times one matrix.
 PLAIN_HEADS = frozenset({"llama", "gpt2", "mistral", "mixtral", "qwen2", "qwen3", "smollm3", "olmo2", "gpt_neox"})
 
 Tensors = Mapping[str, torch.Tensor]
@@ -30,41 +30,41 @@ def summed_target_nats(model: Any, batch: Tensors) -> torch.Tensor:
     """Return the summed negative log-likelihood of all labels of the batch in nats, a scalar."""
     if not has_plain_head(model):
         return -_by_logits(model, batch).sum()
-    return summed_nats(_picked(model, batch), output_weight(model), batch["labels"].to(model.device))
+    return summed_nats(_source_states(model, batch), output_weight(model), batch["labels"].to(model.device))
 
 
 def target_log_probs(model: Any, batch: Tensors) -> torch.Tensor:
     """Return the log-probability of every label of the batch, [targets] in nats.
 
-    `batch` is what `windtunnel.trainer.data.packing.tensors` gives.
+    `batch` has the tensors of `windtunnel.trainer.data.packing.tensors`.
     """
     if not has_plain_head(model):
         return _by_logits(model, batch)
-    return -token_nats(_picked(model, batch), output_weight(model), batch["labels"].to(model.device))
+    return -token_nats(_source_states(model, batch), output_weight(model), batch["labels"].to(model.device))
 
 
 def sum_by_owner(values: torch.Tensor, owners: torch.Tensor, count: int) -> torch.Tensor:
-    """Return the sums of `values` by sequence, [count]."""
+    """Return the sums of `values` per sequence, [count]."""
     return torch.zeros(count, dtype=values.dtype, device=values.device).index_add(0, owners.to(values.device), values)
 
 
 def has_plain_head(model: Any) -> bool:
-    """Return whether logits are hidden states times one matrix, and the body alone gives those hidden states."""
+    """Return whether the logits are the body's hidden states times one matrix."""
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
-        return False  # the learnt positions are put in by the wrapper's own forward
+        return False  # the wrapper's forward method inserts the trained positions
     head = model.get_output_embeddings()
     return model.config.model_type in PLAIN_HEADS and type(head) is torch.nn.Linear and head.bias is None
 
 
 def model_inputs(model: Any, batch: Tensors) -> dict[str, torch.Tensor]:
-    """Return what the model's forward takes out of a batch, on its device, the mask in its type."""
+    """Return the inputs of the model's forward method, on its device, with the mask in its dtype."""
     inputs = {name: batch[name].to(model.device) for name in MODEL_INPUTS if name in batch}
     if "attention_mask" in inputs:
         inputs["attention_mask"] = inputs["attention_mask"].to(model.dtype)
     return inputs
 
 
-def _picked(model: Any, batch: Tensors) -> torch.Tensor:
+def _source_states(model: Any, batch: Tensors) -> torch.Tensor:
     """Return the hidden states that predict the labels, [targets, width]."""
     hidden = body(model)(**model_inputs(model, batch), use_cache=False).last_hidden_state
     return hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch["sources"].to(model.device))
@@ -79,9 +79,9 @@ def _by_logits(model: Any, batch: Tensors) -> torch.Tensor:
 
 @contextlib.contextmanager
 def _only_at(head: torch.nn.Module, sources: torch.Tensor, width: int) -> Iterator[None]:
-    """Let `head` see only the flat places `sources` of its [bins, width, hidden] input, as [1, sources, hidden].
+    """Restrict the input [bins, width, hidden] of `head` to the flat positions `sources`, as [1, sources, hidden].
 
-    Learnt positions that a delta puts before the text make the input wider; the last `width` columns are the text's.
+    Trained positions that a delta inserts before the text widen the input; its last `width` columns belong to the text.
     """
 
     def pick(_module: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -1,6 +1,6 @@
-"""What a recipe's `model:` names: the base of trainer/models, one architecture a file, all of them transformers' own.
+"""The base class of model architectures, one per file, which build model classes of transformers.
 
-The classes are those of transformers, so that whatever reads a Hugging Face directory (vLLM, TRL, lm-eval) reads ours.
+Exported models can therefore be loaded by anything that reads Hugging Face directories, such as vLLM, TRL and lm-eval.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Model(Plugin, ABC):
-    """An architecture with its sizes: one file in trainer/models."""
+    """An architecture and its sizes: one file in trainer/models."""
 
     from_files: ClassVar[bool] = False  # True: the weights come from the `start` input, and `build` raises
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()  # small sizes that `windtunnel check model NAME` builds
@@ -32,12 +32,12 @@ class Model(Plugin, ABC):
     def build(self, vocabulary: int, end_of_text: int) -> PreTrainedModel:
         """Return a causal language model in float32 on the CPU, its weights drawn from torch's global generator.
 
-        `vocabulary` is the number of token ids, `end_of_text` the id that ends a document.
+        `vocabulary` is the number of token ids, `end_of_text` the id of the end-of-text token.
         """
 
 
 def load(path: Path) -> PreTrainedModel:
-    """Return the causal language model of a directory, in float32; safetensors only, none of its code runs."""
+    """Return the causal language model of a directory in float32; reads safetensors only and runs no code from it."""
     from transformers import AutoModelForCausalLM
 
     from windtunnel.trainer.runtime.quiet import quiet
@@ -54,38 +54,38 @@ def load(path: Path) -> PreTrainedModel:
 
 
 def small_init(width: int) -> float:
-    """Return sqrt(2 / (5 width)), the spread of initial weights (Nguyen and Salazar 2019, arXiv 1910.05895).
+    """Return the standard deviation of initial weights, sqrt(2 / (5 width)) (Nguyen and Salazar 2019).
 
-    It is the customary 0.02 at a width of 1,000; at 96 it is 0.065, and a short run learns visibly more with it.
+    It equals the usual 0.02 at a width of 1,000 and 0.065 at 96, where short runs reach a lower loss with it.
     """
     return math.sqrt(2 / (5 * width))
 
 
-def context_of(model: PreTrainedModel, wanted: Model | None) -> int:
-    """Return the positions a stage may use: those of the recipe's model, or all that a loaded model has."""
-    return wanted.context if wanted is not None else int(model.config.get_text_config().max_position_embeddings)
+def context_of(model: PreTrainedModel, spec: Model | None) -> int:
+    """Return the context length of a stage: that of the recipe's model, or the maximum of a loaded model."""
+    return spec.context if spec is not None else int(model.config.get_text_config().max_position_embeddings)
 
 
 def counted_parameters(model: PreTrainedModel) -> tuple[int, int]:
-    """Return (all parameters, those that multiply a token: body and head, without an untied input embedding).
+    """Return (all parameters, active parameters: body and head, without an untied input embedding).
 
-    Of a model with experts, a token meets only those it is sent to.
+    In a mixture of experts, only the experts to which a token is routed are active.
     """
     total = sum(p.numel() for p in model.parameters())
     inputs: Any = model.get_input_embeddings()
     head: Any = model.get_output_embeddings()
-    met = total if head is None or inputs.weight is head.weight else total - inputs.weight.numel()
+    active = total if head is None or inputs.weight is head.weight else total - inputs.weight.numel()
     experts = getattr(model.config, "num_local_experts", None)
     if experts:
-        theirs = sum(p.numel() for name, p in model.named_parameters() if ".experts." in name)
-        met -= theirs - theirs * model.config.num_experts_per_tok // experts
-    return total, met
+        in_experts = sum(p.numel() for name, p in model.named_parameters() if ".experts." in name)
+        active -= in_experts - in_experts * model.config.num_experts_per_tok // experts
+    return total, active
 
 
 def flops_per_token(model: PreTrainedModel, context: float) -> float:
-    """Return training FLOPs per token: 6 (body + head parameters) + 12 layers x width x context for attention.
+    """Return training FLOPs per token: 6 x active parameters + 12 x layers x width x context for attention.
 
-    Forward and backward; attention is counted without the causal half, as in PaLM's appendix B and nanoGPT.
+    Covers forward and backward pass; attention is counted without the causal mask, as in PaLM (appendix B) and nanoGPT.
     """
     config = model.config
     width, layers = config.hidden_size, config.num_hidden_layers

@@ -1,4 +1,4 @@
-"""GPT-2: LayerNorm, GELU, learned positions, biases (transformers' GPT2LMHeadModel)."""
+"""GPT-2: LayerNorm, GELU, learned positions, biases (GPT2LMHeadModel of transformers)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class GPT2(Model):
-    """GPT-2 sizes; embeddings are tied, dropout is off (a data set seen once needs none)."""
+    """GPT-2 sizes, with tied embeddings and without dropout."""
 
     examples: ClassVar = ({"width": 16, "layers": 2, "heads": 2, "context": 32},)
 
@@ -24,9 +24,9 @@ class GPT2(Model):
     init_std: float | None = Field(None, gt=0)  # None: sqrt(2 / (5 width))
 
     @model_validator(mode="after")
-    def _divides(self) -> Self:
+    def _check_heads(self) -> Self:
         if self.width % self.heads:
-            raise ValueError(f"width {self.width} does not divide by {self.heads} heads")
+            raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
         return self
 
     def build(self, vocabulary: int, end_of_text: int) -> PreTrainedModel:

@@ -1,4 +1,4 @@
-"""A model that exists already: weights and tokenizer come from the run's `start` input."""
+"""A pretrained model: weights and tokenizer come from the run's `start` input."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Pretrained(Model):
-    """`context` is the longest sequence to train on, in tokens; it must not exceed the model's own."""
+    """`context` is the maximum length of a training sequence in tokens; it must not exceed the model's positions."""
 
     from_files: ClassVar[bool] = True
 
     context: int = Field(1024, ge=8)
 
     def build(self, vocabulary: int, end_of_text: int) -> PreTrainedModel:
-        """Refuse: there is nothing to draw from a seed."""
-        raise RecipeError("`pretrained` starts from files: name one of `models:` in `train: {start: NAME}`")
+        """Raise RecipeError: a pretrained model is not built from a seed."""
+        raise RecipeError("`pretrained` needs a model to start from: name one of `models:` in `train: {start: NAME}`")

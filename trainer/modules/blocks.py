@@ -1,4 +1,4 @@
-"""The repeated blocks of a transformer, and in each the attention and the feed-forward part, by their usual names."""
+"""Access to the blocks of a transformer and their attention and feed-forward layers, by the usual names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FEED_FORWARD = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
 
 
 class Block(NamedTuple):
-    """One layer's two parts."""
+    """The attention and feed-forward layers of one block."""
 
     attention: nn.Module
     feed_forward: nn.Module
@@ -23,21 +23,20 @@ class Block(NamedTuple):
 
 def blocks(model: Any) -> list[Block]:
     """Return the model's blocks in order. Raises InputError for an architecture with other names."""
-    inside = body(model)
-    stack = next((m for name in STACKS if isinstance(m := getattr(inside, name, None), nn.ModuleList)), None)
+    trunk = body(model)
+    stack = next((m for name in STACKS if isinstance(m := getattr(trunk, name, None), nn.ModuleList)), None)
     if stack is None:
-        raise InputError(f"no stack of blocks was found in {type(model).__name__}; this delta cannot be put into it")
+        raise InputError(f"no stack of blocks was found in {type(model).__name__}; this delta does not support it")
     return [Block(_part(block, ATTENTION), _part(block, FEED_FORWARD)) for block in stack]
 
 
 def _part(block: nn.Module, names: tuple[str, ...]) -> nn.Module:
-    found = next((m for name in names if isinstance(m := getattr(block, name, None), nn.Module)), None)
-    if found is None:
-        raise InputError(f"{type(block).__name__} has none of {', '.join(names)}; this delta cannot be put into it")
-    return found
+    part = next((m for name in names if isinstance(m := getattr(block, name, None), nn.Module)), None)
+    if part is None:
+        raise InputError(f"{type(block).__name__} has none of {', '.join(names)}; this delta does not support it")
+    return part
 
 
 def linears(model: Any) -> dict[str, nn.Linear]:
-    """Return the linear layers inside the blocks, by name; the head and the embeddings are not among them."""
-    inside = body(model)
-    return {name: m for name, m in inside.named_modules() if type(m) is nn.Linear}
+    """Return the linear layers of the body by name, without the head."""
+    return {name: m for name, m in body(model).named_modules() if type(m) is nn.Linear}

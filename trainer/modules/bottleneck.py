@@ -1,4 +1,4 @@
-"""The module of both adapters: down to a few channels, an activation, up again."""
+"""The bottleneck module of both adapters: a down-projection, an activation and an up-projection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu}
 
 
 class Bottleneck(nn.Module):
-    """scale x up(act(down(x))); `down` is drawn with standard deviation 0.01, `up` and the biases are zero."""
+    """scale x up(act(down(x))); `down` is initialised with standard deviation 0.01, `up` and the biases with zero."""
 
     def __init__(self, size: int, width: int, activation: str, scale: float):
         super().__init__()
@@ -25,10 +25,10 @@ class Bottleneck(nn.Module):
 
 
 def after(added: nn.Module, given: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-    """Put the bottleneck behind a part, around a residual connection."""
+    """Apply the bottleneck to a layer's output, with a residual connection."""
     return output + added(output)
 
 
 def beside(added: nn.Module, given: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-    """Put the bottleneck beside a part: it reads the part's input."""
+    """Apply the bottleneck to a layer's input and add it to the output."""
     return output + added(given)

@@ -1,7 +1,7 @@
-"""Dropout switched off while a model trains, and put back as it was: the configuration that is saved stays the model's.
+"""Disables dropout while a model trains and restores it afterwards, so that the saved configuration is unchanged.
 
-transformers keeps rates in three places: in Dropout modules, in plain attributes of layers (Llama's attention), and in
-the configuration, which some layers read in every forward pass.
+transformers stores rates in Dropout modules, in plain attributes of layers (Llama's attention) and in the
+configuration, which some layers read in every forward pass.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def no_dropout(model: PreTrainedModel) -> Iterator[None]:
-    """Set every dropout rate of a model to zero for the time of a `with` block."""
-    found = list(_rates(model))
+    """Set every dropout rate of a model to zero within the block."""
+    rates = list(_rates(model))
     try:
-        for owner, name, _ in found:
+        for owner, name, _ in rates:
             setattr(owner, name, 0.0)
         yield
     finally:
-        for owner, name, rate in found:
+        for owner, name, rate in rates:
             setattr(owner, name, rate)
 
 
 def _rates(model: Any) -> Iterator[tuple[Any, str, float]]:
-    """Yield (owner, attribute, rate) of every rate above zero, each owner once."""
+    """Yield (owner, attribute, rate) of every nonzero rate."""
     from torch.nn.modules.dropout import _DropoutNd
 
     modules = list(model.modules())

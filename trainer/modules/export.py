@@ -1,4 +1,4 @@
-"""The finished model as a Hugging Face directory: safetensors, configuration and tokenizer."""
+"""Export of a model as a Hugging Face directory: safetensors, configuration and tokenizer."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def open_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
-    """Return a directory's fast tokenizer; nothing is fetched and no code of the directory runs."""
+    """Return a directory's fast tokenizer, without network access and without running code from the directory."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False, use_fast=True)
 
 
 def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-    """Write model and tokenizer to the directory `out`, whole or not at all."""
+    """Write model and tokenizer to a temporary directory, then rename it to `out`."""
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     plain: Any = model

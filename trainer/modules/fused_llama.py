@@ -1,13 +1,14 @@
-"""The body of transformers' Llama with its layers written out by hand, forward and backward, for small CPU models.
+"""A fused forward and backward pass of the Llama body of transformers, for small models on the CPU.
 
-At widths of some hundred, half of a layer's time in the plain graph goes into what stands between the matrix products:
-norms in six operations, rotation in ten, attention that multiplies what the causal mask throws away, and a graph node
-for each. Here a layer is one graph node, its products go to BLAS, attention runs in blocks of rows that see the keys up
-to their end, and the rest are one-pass kernels. The weights are those of the transformers model; hidden states and
-gradients agree with it to rounding (tests/trainer/test_fused_llama.py).
+At widths of a few hundred, half of the time of a layer is spent outside its matrix products: on norms, rotations,
+masked parts of attention and the overhead of autograd nodes. Here a layer is one autograd node, matrix products use
+BLAS, attention runs in blocks of rows over the keys up to the block's end, and everything else is a one-pass kernel.
+The weights are those of the transformers model; hidden states and gradients agree with it up to rounding
+(tests/trainer/test_fused_llama.py).
 
-`fits` says when: an unmodified Llama in float32 on the CPU with as many key as query heads, and rows of at most 512
-positions, since probabilities are kept for the backward pass: batch x heads x positions^2 x 2.5 bytes a layer.
+`fits` gives the conditions: an unmodified Llama in float32 on the CPU with as many key as query heads, and at most 512
+positions, because attention probabilities are stored for the backward pass: batch x heads x positions^2 x 2.5 bytes per
+layer.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from torch.autograd.function import once_differentiable
 from windtunnel.trainer.kernels import llama as kernels
 
 LONGEST = 512
-ROWS = 64  # of attention at a time
+ROWS = 64  # of attention per block
 
 
 def fits(model: Any, positions: int) -> bool:
-    """Return whether this module computes what `model` computes for rows of so many positions."""
+    """Return whether this module supports `model` for rows of `positions` tokens."""
     config = model.config
     weights = [p.requires_grad for p in model.parameters()]
     return (
@@ -45,7 +46,7 @@ def fits(model: Any, positions: int) -> bool:
 
 
 def _plain(module: nn.Module) -> bool:
-    """Return whether a module is as transformers made it: no adapter in its place, no hook on it."""
+    """Return whether a module is an unmodified class without hooks."""
     known = type(module).__module__.startswith(("torch.nn.modules", "transformers.models.llama", "transformers.activ"))
     return known and not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
@@ -57,7 +58,7 @@ def hidden_states(model: Any, ids: torch.Tensor) -> torch.Tensor:
     places = torch.arange(positions).unsqueeze(0)
     cos, sin = body.rotary_emb(body.embed_tokens.weight[:0], places)
     half = cos.shape[-1] // 2
-    turns = (cos[0, :, :half].contiguous(), sin[0, :, :half].contiguous())
+    rotation = (cos[0, :, :half].contiguous(), sin[0, :, :half].contiguous())
     x = F.embedding(ids, body.embed_tokens.weight).view(rows * positions, -1)
     heads = body.config.num_attention_heads
     for layer in body.layers:
@@ -73,7 +74,7 @@ def hidden_states(model: Any, ids: torch.Tensor) -> torch.Tensor:
             mlp.gate_proj.weight,
             mlp.up_proj.weight,
             mlp.down_proj.weight,
-            turns,
+            rotation,
             (rows, heads, positions),
             body.config.rms_norm_eps,
         )
@@ -98,11 +99,11 @@ class _Norm(torch.autograd.Function):
 
 class _Layer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, *given: Any) -> torch.Tensor:
-        norm1, wq, wk, wv, wo, norm2, wg, wu, wd, turns, shape, eps = given
+    def forward(ctx: Any, x: torch.Tensor, *args: Any) -> torch.Tensor:
+        norm1, wq, wk, wv, wo, norm2, wg, wu, wd, rotation, shape, eps = args
         w_qkv, w_gu = torch.cat([wq, wk, wv]), torch.cat([wg, wu])
         y1, scale1 = _norm(x, norm1, eps)
-        q, k, v = _rotated(torch.mm(y1, w_qkv.t()), turns, shape)
+        q, k, v = _rotated(torch.mm(y1, w_qkv.t()), rotation, shape)
         mixed, blocks = _attend(q, k, v, any(ctx.needs_input_grad))
         a = _joined(mixed, shape)
         x2 = torch.addmm(x, a, wo.t())
@@ -110,7 +111,7 @@ class _Layer(torch.autograd.Function):
         gate_up = torch.mm(y2, w_gu.t())
         h = gate_up.new_empty(len(x), len(wg))
         kernels.swiglu(_array(gate_up), _array(h))
-        ctx.turns, ctx.shape = turns, shape
+        ctx.rotation, ctx.shape = rotation, shape
         ctx.save_for_backward(
             x, norm1, norm2, wo, wd, w_qkv, w_gu, y1, scale1, q, k, v, a, x2, y2, scale2, gate_up, h, *blocks
         )
@@ -127,10 +128,10 @@ class _Layer(torch.autograd.Function):
         gate_up_grad = torch.empty_like(gate_up)
         kernels.swiglu_backward(_array(gate_up), _array(torch.mm(grad, wd)), _array(gate_up_grad))
         w_gu_grad = torch.mm(gate_up_grad.t(), y2)
-        running = grad.clone()  # the gradient that flows down the residual stream
+        running = grad.clone()  # gradient of the residual stream
         norm2_grad = _norm_backward(x2, norm2, scale2, torch.mm(gate_up_grad, w_gu), running)
         wo_grad = torch.mm(running.t(), a)
-        qkv_grad = _attention_backward(torch.mm(running, wo), q, k, v, blocks, ctx.turns, ctx.shape)
+        qkv_grad = _attention_backward(torch.mm(running, wo), q, k, v, blocks, ctx.rotation, ctx.shape)
         w_qkv_grad = torch.mm(qkv_grad.t(), y1)
         norm1_grad = _norm_backward(x, norm1, scale1, torch.mm(qkv_grad, w_qkv), running)
         return (
@@ -154,19 +155,19 @@ def _norm_backward(
 ) -> torch.Tensor:
     """Add the gradient with respect to x to `x_grad`; return that of the weight."""
     weight_grad = torch.zeros_like(weight, dtype=torch.float64)
-    given = (_array(x), _array(weight), _array(scale), _array(grad.contiguous()))
-    kernels.rms_norm_backward(*given, _array(x_grad), _array(weight_grad))
+    arrays = (_array(x), _array(weight), _array(scale), _array(grad.contiguous()))
+    kernels.rms_norm_backward(*arrays, _array(x_grad), _array(weight_grad))
     return weight_grad.to(weight.dtype)
 
 
 def _rotated(
-    qkv: torch.Tensor, turns: tuple[torch.Tensor, torch.Tensor], shape: tuple[int, int, int]
+    qkv: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor], shape: tuple[int, int, int]
 ) -> tuple[torch.Tensor, ...]:
-    """Return q (already divided by the root of its width), k, v [batch x heads, positions, width of a head]."""
+    """Return q (divided by the square root of the head width), k, v [batch x heads, positions, head width]."""
     batch, heads, positions = shape
     width = qkv.shape[1] // (3 * heads)
     parts = qkv.new_empty(3, batch, heads, positions, width)
-    cos, sin = turns
+    cos, sin = rotation
     kernels.split_and_rotate(
         _array(qkv), _array(cos), _array(sin), kernels.F(width**-0.5), *(_array(part) for part in parts)
     )
@@ -174,7 +175,7 @@ def _rotated(
 
 
 def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Return the attended values, and each block of rows' probabilities over the keys up to its last row."""
+    """Return the attention output, and the probabilities of each block of rows if `keep`."""
     mixed, blocks = torch.empty_like(q), []
     for first in range(0, q.shape[1], ROWS):
         last = min(first + ROWS, q.shape[1])
@@ -192,10 +193,10 @@ def _attention_backward(
     k: torch.Tensor,
     v: torch.Tensor,
     blocks: list[torch.Tensor],
-    turns: tuple[torch.Tensor, torch.Tensor],
+    rotation: tuple[torch.Tensor, torch.Tensor],
     shape: tuple[int, int, int],
 ) -> torch.Tensor:
-    """Return the gradient of qkv [batch x positions, 3 x width], given that of the joined heads."""
+    """Return the gradient of qkv [batch x positions, 3 x width], given that of the concatenated heads."""
     batch, heads, positions = shape
     width = q.shape[2]
     split = grad.view(batch, positions, heads, width).transpose(1, 2).reshape(q.shape)
@@ -209,7 +210,7 @@ def _attention_backward(
         q_grad[:, first:last] = torch.bmm(scores_grad, k[:, :last])
         k_grad[:, :last].baddbmm_(scores_grad.transpose(1, 2), q[:, first:last])
     out = grad.new_empty(len(grad), 3 * heads * width)
-    cos, sin = turns
+    cos, sin = rotation
     dq, dk, dv = (_array(part.view(batch, heads, positions, width)) for part in (q_grad, k_grad, v_grad))
     kernels.split_and_rotate_backward(dq, dk, dv, _array(cos), _array(sin), kernels.F(width**-0.5), _array(out))
     return out

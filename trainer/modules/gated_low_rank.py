@@ -1,4 +1,4 @@
-"""The module of SoRA: a low-rank difference whose channels pass through learnt gates."""
+"""The module of SoRA: a low-rank update with a trained gate per rank."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 class GatedLowRank(nn.Module):
-    """scale x B (g * (A x)): A as LoRA draws it, B zero, the gates g from a standard normal distribution."""
+    """scale x B (g * (A x)): A initialised as in LoRA, B with zero, the gates g from a standard normal distribution."""
 
     def __init__(self, inputs: int, outputs: int, rank: int, scale: float):
         super().__init__()
@@ -23,11 +23,11 @@ class GatedLowRank(nn.Module):
         return self.scale * F.linear(F.linear(x, self.down) * self.gate, self.up)
 
     def difference(self) -> torch.Tensor:
-        """Return what it adds to the layer's weight, [outputs, inputs]."""
+        """Return the update of the layer's weight, [outputs, inputs]."""
         return self.scale * (self.up * self.gate) @ self.down
 
     @torch.no_grad()
     def shrink(self, threshold: float) -> None:
-        """Apply the proximal step of an L1 penalty: every gate moves `threshold` towards zero and stops there."""
+        """Apply the proximal step of an L1 penalty: soft-threshold the gates."""
         if threshold > 0:
             self.gate.copy_(F.softshrink(self.gate, threshold))

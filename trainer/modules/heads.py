@@ -1,4 +1,4 @@
-"""A causal language model cut in two: the body that gives hidden states, and the matrix that turns them into logits."""
+"""The two parts of a causal language model: the body, which computes hidden states, and the output matrix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def hidden_states(model: PreTrainedModel, ids: torch.Tensor, **more: torch.Tensor) -> torch.Tensor:
     """Return the last hidden states [rows, positions, width] of token ids [rows, positions].
 
-    Causal attention over the whole row; pass `attention_mask` and `position_ids` through `more` for packed rows.
+    Attention is causal over the whole row; for packed rows pass `attention_mask` and `position_ids` in `more`.
     """
     from windtunnel.trainer.modules import fused_llama
 
@@ -22,15 +22,15 @@ def hidden_states(model: PreTrainedModel, ids: torch.Tensor, **more: torch.Tenso
 
 
 def output_weight(model: PreTrainedModel) -> torch.Tensor:
-    """Return the head's matrix [vocabulary, width]; raises TypeError for a head that is more than a matrix."""
+    """Return the output matrix [vocabulary, width]. Raises TypeError if the head is more than a matrix."""
     head = model.get_output_embeddings()
     if getattr(head, "bias", None) is not None or type(head).__name__ != "Linear":
-        raise TypeError(f"the head of {type(model).__name__} is not one matrix: use its logits instead")
+        raise TypeError(f"the head of {type(model).__name__} is not a single matrix: use its logits instead")
     return head.weight  # type: ignore[return-value]
 
 
 def body(model: PreTrainedModel) -> torch.nn.Module:
-    """Return the module below the head, of a plain model or of one that carries a delta."""
+    """Return the module below the head, of a plain model or of one with a delta."""
     unwrap: Any = getattr(model, "get_base_model", None)  # peft wraps the model
     plain = model if unwrap is None else unwrap()
     return getattr(plain, plain.base_model_prefix)

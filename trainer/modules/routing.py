@@ -1,4 +1,4 @@
-"""Models that send each token to some of many experts: their balance loss, and how evenly the load falls."""
+"""Hidden states of mixture-of-experts models, with their load-balancing loss and the evenness of the load."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class Routed(NamedTuple):
-    """Hidden states with what the routers did; no balance and no metrics for a model without experts."""
+    """Hidden states and routing statistics; `balance` and `metrics` are empty for a model without experts."""
 
     hidden: torch.Tensor
-    balance: torch.Tensor | None  # to be added to the loss per token
+    balance: torch.Tensor | None  # added to the loss per token
     metrics: dict[str, float]
 
 
 def routed_hidden_states(model: PreTrainedModel, ids: torch.Tensor) -> Routed:
-    """Return the last hidden states of ids [rows, positions], the balance loss and the evenness of the experts' load.
+    """Return the last hidden states of ids [rows, positions], the balancing loss and the load of the experts.
 
-    `expert_load` is the entropy of the shares of tokens that the experts get, over its maximum: 1 is even.
+    `expert_load` is the entropy of the experts' shares of tokens divided by its maximum; 1 is a uniform load.
     """
     experts = getattr(model.config, "num_local_experts", None)
     if not experts:

@@ -1,9 +1,8 @@
-"""Log-probabilities of both answers under the frozen starting model: computed once, kept by content.
+"""Log-probabilities of both answers under the frozen initial model, cached by content.
 
-The key hashes the reference's weights, every token and mask, and how rows are batched (float sums depend on it). So
-whoever shares a `cache` (a sweep over beta or losses, a run that was killed) computes them once, and nothing stale is
-ever read. Kept in parts of `PART` pairs, so that a killed computation goes on where it stood; numpy files, loaded with
-pickling off.
+The cache key hashes the reference's weights, every token and mask, and the batching of rows, on which float sums
+depend. Stages that share a `cache` compute them once. They are stored in parts of `PART` pairs, so that an interrupted
+computation resumes; the files are numpy arrays, loaded with pickling disabled.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ PART = 512
 def reference_logps(
     model: PreTrainedModel, rows: Rows, micro_tokens: int | None, share: bool, cache: Path
 ) -> np.ndarray:
-    """Return summed log-probabilities of (chosen, rejected) in nats, float32 [rows, 2]; from `cache` where it can."""
+    """Return summed log-probabilities of (chosen, rejected) in nats, float32 [rows, 2], from `cache` if possible."""
     key = blake3(f"{model_digest(model)}\0{rows.digest()}\0{micro_tokens}\0{share}".encode()).hexdigest()[:16]
     folder = cache / f"reference-{key}"
     parts = []
@@ -59,24 +58,24 @@ def pair_logps(model: PreTrainedModel, rows: Rows, numbers: range, micro_tokens:
 
 
 def model_digest(model: PreTrainedModel) -> str:
-    """Return a hash of all weights, by name, shape and bytes."""
+    """Return a hash of the names, dtypes, shapes and bytes of all weights."""
     import torch
 
-    whole = blake3(max_threads=blake3.AUTO)
+    digest = blake3(max_threads=blake3.AUTO)
     for name, value in sorted(model.state_dict().items()):
         value = value.detach().cpu().contiguous()
-        whole.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
-        whole.update(value.reshape(-1).view(torch.uint8).numpy())
-    return whole.hexdigest()[:32]
+        digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:32]
 
 
 def keep(name: str, values: np.ndarray, cache: Path) -> None:
-    """Keep an array under a name of the stage's own."""
+    """Store an array in the cache under a name."""
     save(cache / f"{name}.npy", values)
 
 
 def kept(name: str, cache: Path) -> np.ndarray:
-    """Return what `keep` kept."""
+    """Return the array that `keep` stored."""
     return load(cache / f"{name}.npy")
 
 
@@ -87,5 +86,5 @@ def save(path: Path, values: np.ndarray) -> None:
 
 
 def load(path: Path) -> np.ndarray:
-    """Read an array; a pickle in its place is refused."""
+    """Read an array; pickled data raise ValueError."""
     return np.load(path, allow_pickle=False)

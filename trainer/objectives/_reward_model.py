@@ -1,7 +1,7 @@
-"""Reward models: a language model's body with a head of one number, read at the end of the answer.
+"""Reward models: a language model's body with a scalar head, read at the last token of the answer.
 
-The directory that is saved is transformers' own sequence classification: `AutoModelForSequenceClassification` on a
-padded batch gives the numbers that training saw.
+Saved directories are sequence classifiers of transformers: `AutoModelForSequenceClassification` on a padded batch
+returns the rewards that training used.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from torch import nn
 
 from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.data.chat import ChatEncoder
-from windtunnel.trainer.data.chat_batches import in_micro_batches
+from windtunnel.trainer.data.chat_batches import in_micro_batches, last_turns
 from windtunnel.trainer.data.chat_rows import Rows
-from windtunnel.trainer.data.packing import Row, micro_batches, pack, tensors
 from windtunnel.trainer.losses.target_logps import model_inputs
 from windtunnel.trainer.modules.heads import body
 
@@ -27,10 +26,10 @@ if TYPE_CHECKING:
 
 
 def with_reward_head(model: PreTrainedModel) -> PreTrainedModel:
-    """Return the sequence-classification model around the same body; a model that has the head already is returned.
+    """Return a sequence-classification model with the same body; a model that already has the head is returned as is.
 
-    The head's weights are drawn with standard deviation 1/sqrt(width + 1) (Stiennon et al. 2020), so that rewards
-    begin near zero. Raises InputError for an architecture of which transformers has no such model.
+    The head's weights are drawn with standard deviation 1/sqrt(width + 1) (Stiennon et al. 2020), so that rewards start
+    near zero. Raises InputError for an architecture without such a model in transformers.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -39,7 +38,7 @@ def with_reward_head(model: PreTrainedModel) -> PreTrainedModel:
     config = type(model.config).from_dict(model.config.to_dict())
     config.num_labels = 1
     try:
-        with torch.device("meta"):  # the body is there already; nothing is drawn for it again
+        with torch.device("meta"):  # the existing body is reused, so no new weights are drawn for it
             out: Any = AutoModelForSequenceClassification.from_config(config)
     except ValueError as error:
         raise InputError(f"transformers has no sequence classification for {config.model_type!r}") from error
@@ -52,10 +51,10 @@ def with_reward_head(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def choose_padding(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
-    """Make a token that never ends an answer the padding, where there is one, in tokenizer and model alike.
+    """Set the padding token of tokenizer and model to a special token that never ends an answer, if there is one.
 
-    transformers reads the reward at the last token that is not padding: were the end of a turn the padding too, as
-    in many chat models, the reward would be read one token early. It is, where no other special token exists.
+    transformers reads the reward at the last token that is not padding. If the end-of-turn token is also the padding,
+    as in many chat models, the reward is read one token early; this happens only if there is no other special token.
     """
     end = ChatEncoder(tokenizer).end_id
     named = [tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id]
@@ -70,7 +69,9 @@ def choose_padding(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -
 
 def rewards(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Return the reward of every sequence of a packed batch, float32 [sequences]."""
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model  # a delta's layers are in the body
+    plain = (
+        model.get_base_model() if hasattr(model, "get_base_model") else model
+    )  # the body contains the layers of a delta
     hidden = body(model)(**model_inputs(model, batch), use_cache=False).last_hidden_state
     ends = batch["ends"].to(model.device)
     padding = batch["input_ids"].to(model.device).view(-1)[ends] == plain.config.pad_token_id
@@ -80,7 +81,7 @@ def rewards(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
 
 @torch.no_grad()
 def pair_rewards(model: PreTrainedModel, rows: Rows, micro_tokens: int | None, share: bool) -> np.ndarray:
-    """Return the rewards of (chosen, rejected) for every row, float64 [rows, 2]."""
+    """Return the rewards of (chosen, rejected) of every row, float64 [rows, 2]."""
 
     out = np.empty((len(rows), 2))
     for batch, numbers in in_micro_batches(rows, micro_tokens, share):
@@ -89,7 +90,7 @@ def pair_rewards(model: PreTrainedModel, rows: Rows, micro_tokens: int | None, s
 
 
 class RewardScorer:
-    """A saved reward model that scores conversations by their last answer; what a judge `reward:DIR` calls."""
+    """A saved reward model that scores the last answer of conversations, for the judge `reward:DIR`."""
 
     def __init__(self, path: Path, micro_tokens: int = 8192):
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -103,13 +104,8 @@ class RewardScorer:
 
     @torch.no_grad()
     def score(self, conversations: Sequence[Sequence[dict[str, str]]]) -> list[float]:
-        """Return one reward per conversation; each ends with the answer to score. Raises ChatError for unfit text."""
-        rows = []
-        for messages in conversations:
-            ids, target = self.encoder.encode(messages, learn_from=len(messages) - 1)
-            rows.append(Row(np.asarray(ids), np.asarray(target), np.zeros(len(ids), np.uint8)))
-        out = np.empty(len(rows))
-        for group in micro_batches([len(row.ids) for row in rows], self.micro_tokens):
-            packed = pack([rows[k] for k in group], pad_id=0, one_per_bin=True)
-            out[group] = rewards(self.model, tensors(packed)).numpy()
+        """Return one reward per conversation, for its last turn. Raises ChatError for an invalid conversation."""
+        out = np.empty(len(conversations))
+        for group, batch in last_turns(self.encoder, conversations, self.micro_tokens):
+            out[group] = rewards(self.model, batch).numpy()
         return out.tolist()

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class CausalLM(Objective):
-    """Cross-entropy of each next token, in nats a token; inputs are a mix, its tokens, and the held-out set."""
+    """Cross-entropy of each next token, in nats per token; inputs are a mix, its tokens, and the held-out set."""
 
     version: ClassVar[int] = 2
     lr: float = Field(3e-3, gt=0)
-    piece: int = Field(4, ge=1)  # documents are cut into pieces of so many contexts, which are read in random order
+    piece: int = Field(4, ge=1)  # contexts per piece; pieces of documents are read in random order
 
     def open(self, setting: Setting, model: PreTrainedModel) -> Data:
         from windtunnel.trainer.data.sampler import Domain, Windows, read_mix
@@ -33,7 +33,7 @@ class CausalLM(Objective):
         if steps == 0:
             raise RecipeError(
                 f"a budget of {budget:,} tokens is less than one step of {rows * setting.context:,}: "
-                f"lower batch_tokens, or raise the budget"
+                f"lower batch_tokens or raise the budget"
             )
         domains = {
             share.name: Domain(
@@ -77,7 +77,7 @@ class CausalLM(Objective):
 
 
 class _Packed(Data):
-    """Windows of context + 1 tokens, `rows` of them a step."""
+    """Windows of context + 1 tokens, `rows` per step."""
 
     def __init__(self, windows: Windows, rows: int, micro_rows: int) -> None:
         self.windows, self.rows, self.micro_rows = windows, rows, micro_rows

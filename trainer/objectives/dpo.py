@@ -1,4 +1,4 @@
-"""Direct preference optimisation: raise the chosen answer over the rejected one, against a frozen reference."""
+"""Direct preference optimisation: increases the likelihood of chosen over rejected answers relative to a reference."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 class Dpo(ChatObjective):
-    """DPO and its relatives on log-ratios to the model that the stage starts from.
+    """DPO and related losses on log-ratios to the stage's initial model, normalised by the number of pairs.
 
-    The reference's log-probabilities are computed once, before the first step, and kept by content: neither the
-    reference model nor a second forward pass is there during training. Normalised by pairs.
+    The reference log-probabilities are computed before the first step and cached by content, so that training needs
+    neither the reference model nor a second forward pass.
     """
 
     version: ClassVar[int] = 3
     kind: ClassVar = "preferences"
-    dropout: ClassVar[bool] = False  # a policy with noise cannot be held against a reference without
+    dropout: ClassVar[bool] = False  # the log-ratio compares the policy with a reference without dropout
 
     examples: ClassVar = (
         {},
@@ -36,9 +36,9 @@ class Dpo(ChatObjective):
     )
 
     lr: float = Field(5e-7, gt=0)
-    beta: float = Field(0.1, gt=0)  # strength of the pull to the reference; IPO's tau
+    beta: float = Field(0.1, gt=0)  # strength of the regularisation towards the reference; tau of IPO
     form: Literal["sigmoid", "robust", "hinge", "ipo"] = "sigmoid"
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5)  # chance that a label is wrong
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)  # probability of a wrong label
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
         """Return the summed loss over the micro-batch's pairs."""
@@ -65,7 +65,7 @@ class Dpo(ChatObjective):
         return Loss(losses.sum(), float(len(losses)), metrics)
 
     def extra(self, setting: Setting, model: PreTrainedModel, rows: Rows) -> dict[str, np.ndarray]:
-        """Return the reference's log-probabilities, float32 [rows, 2]; those of held-out rows are kept for later."""
+        """Return the reference log-probabilities, float32 [rows, 2]; caches those of held-out rows for evaluation."""
         from windtunnel.trainer.objectives._reference_logps import keep, reference_logps
 
         share = self.shares(model, setting)

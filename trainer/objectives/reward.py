@@ -1,4 +1,4 @@
-"""A reward model: one number per answer, learnt from pairs of which one was preferred."""
+"""A reward model: a scalar per answer, trained on preference pairs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from windtunnel.schemas import plugin
+from windtunnel.schemas.plugin import label
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.chat_rows import Rows
-from windtunnel.trainer.deltas._delta import Delta
 from windtunnel.trainer.objectives._chat_objective import ChatObjective
 from windtunnel.trainer.objectives._objective import Data, Evaluation, Loss, Setting
 
@@ -20,26 +19,26 @@ if TYPE_CHECKING:
 
 
 class Reward(ChatObjective):
-    """Bradley-Terry on a sequence-classification head with one output (Ouyang et al. 2022). Normalised by pairs."""
+    """Bradley-Terry on a sequence-classification head with one output (Ouyang et al. 2022), normalised by pairs."""
 
     version: ClassVar[int] = 3
     kind: ClassVar = "preferences"
     scores: ClassVar[bool] = False
-    dropout: ClassVar[bool] = False  # both answers' rewards would differ by the noise alone
+    dropout: ClassVar[bool] = False  # dropout would add noise to the difference of rewards
 
     examples: ClassVar = ({"margin": 0.2, "centering": 0.01},)
 
     lr: float = Field(1e-5, gt=0)
-    margin: float = Field(0.0, ge=0)  # asked distance per point of difference between the two ratings
-    centering: float = Field(0.0, ge=0)  # weight of the squared sum of both rewards; 0.01 keeps them around zero
+    margin: float = Field(0.0, ge=0)  # required margin per point of difference between the ratings
+    centering: float = Field(0.0, ge=0)  # weight of the squared sum of both rewards; 0.01 centres them at zero
 
     @model_validator(mode="after")
-    def _reads_the_body(self) -> Reward:
-        delta = plugin.make(Delta, self.delta) if self.delta is not None else None
-        if delta is not None and not delta.shares_bins:
-            raise ValueError(
-                f"a reward head reads the body's states, and {plugin.label(delta)!r} works outside the body; use lora"
-            )
+    def _check_delta(self) -> Reward:
+        for delta in self.nested():
+            if not delta.shares_bins:
+                raise ValueError(
+                    f"a reward head reads the body's states, and {label(delta)!r} works outside the body; use lora"
+                )
         return self
 
     def adopt(self, model: PreTrainedModel) -> PreTrainedModel:
@@ -49,7 +48,7 @@ class Reward(ChatObjective):
         return with_reward_head(model)
 
     def open(self, setting: Setting, model: PreTrainedModel) -> Data:
-        """Return the stage's pairs; the padding token is chosen so that transformers reads the reward where we do."""
+        """Return the stage's pairs; sets the padding token so that transformers reads the reward at the same token."""
         from windtunnel.trainer.objectives._reward_model import choose_padding
 
         data = super().open(setting, model)
@@ -57,7 +56,7 @@ class Reward(ChatObjective):
         return data
 
     def extra(self, setting: Setting, model: PreTrainedModel, rows: Rows) -> dict[str, np.ndarray]:
-        """Return the asked margin of every pair; a pair without two ratings asks for none."""
+        """Return the required margin of every pair, 0 for a pair without two ratings."""
         return {"asked": (self.margin * np.nan_to_num(rows.margins)).astype(np.float32)}
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
@@ -77,7 +76,7 @@ class Reward(ChatObjective):
         return Loss(losses.sum(), float(len(losses)), metrics)
 
     def evaluate(self, model: PreTrainedModel, setting: Setting, out: Path) -> Evaluation:
-        """Score held-out pairs; there is no language-model head left to score conversations with."""
+        """Score held-out pairs; conversations cannot be scored without a language-model head."""
         if "held_out_preferences" not in setting.inputs:
             return Evaluation({})
         rows = self.rows(setting, "held_out_preferences")
@@ -85,7 +84,7 @@ class Reward(ChatObjective):
         return Evaluation({}, self.judge(model, setting, rows, share, out / "preferences.parquet"))
 
     def judge(self, model: PreTrainedModel, setting: Setting, rows: Rows, share: bool, path: Path) -> dict[str, float]:
-        """Score held-out pairs by the head."""
+        """Score held-out pairs by the reward head."""
         from windtunnel.trainer.eval.chat_evaluate import write_preferences
         from windtunnel.trainer.objectives._reward_model import pair_rewards
 

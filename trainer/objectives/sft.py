@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: the negative log-likelihood of every assistant turn, and of nothing else."""
+"""Supervised fine-tuning: the negative log-likelihood of the assistant turns."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
 
 class Sft(ChatObjective):
-    """Cross-entropy on the tokens of assistant turns, in nats, normalised by their number over the whole step.
+    """Cross-entropy on the tokens of assistant turns in nats, normalised by their number over the whole step.
 
-    Not a mean over micro-batches of means: a token weighs the same in a short answer and in a long one, and the step
-    does not depend on how it is cut into micro-batches.
+    Every token has the same weight in short and long answers, and the step does not depend on its micro-batches.
     """
 
     version: ClassVar[int] = 3
@@ -28,13 +27,13 @@ class Sft(ChatObjective):
     lr: float = Field(2e-5, gt=0)
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
-        """Return the summed loss over the micro-batch's learnt tokens."""
+        """Return the summed loss over the micro-batch's target tokens."""
         from windtunnel.trainer.losses.target_logps import summed_target_nats
 
         return Loss(summed_target_nats(model, batch.tensors), float(len(batch.tensors["labels"])), {})
 
     def judge(self, model: PreTrainedModel, setting: Setting, rows: Rows, share: bool, path: Path) -> dict[str, float]:
-        """Say which answer of each held-out pair the model finds likelier per byte: there is no reference here."""
+        """Score held-out pairs by the log-likelihood per byte, since there is no reference."""
         from windtunnel.trainer.eval.chat_evaluate import score_preferences
 
         return score_preferences(model, rows, self.micro_tokens, share, path)

@@ -1,7 +1,7 @@
-"""Where a model is trained and asked: on the CPU or on a GPU that torch can use.
+"""Selection of the device for training and inference: the CPU or a GPU.
 
-What a recipe calls `auto` is decided when the plan is made, and the steps' keys hold the outcome, since a GPU gives
-other bits than a CPU. They do not hold which GPU: runs of one comparison belong on GPUs of one kind.
+`auto` is resolved when the plan is made, and the device is part of the steps' keys, because GPU and CPU results differ
+in their bits. The GPU model is not part of the keys; the runs of one comparison should use GPUs of one model.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Literal
 from windtunnel.schemas.errors import InputError
 
 Device = Literal["cpu", "cuda"]
-DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # what Linux shows of a GPU: NVIDIA's, under Windows, AMD's
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # device files of NVIDIA, WSL and AMD drivers
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 
-def resolve(wanted: Literal["auto", "cpu", "cuda"]) -> Device:
-    """Return the device that a recipe's word means on this machine; `cuda` is not looked for before it is needed."""
-    if wanted != "auto":
-        return wanted
+def resolve(setting: Literal["auto", "cpu", "cuda"]) -> Device:
+    """Return the device of a recipe's setting on this machine; an explicit setting is not checked."""
+    if setting != "auto":
+        return setting
     return "cuda" if _driver() and _available() else "cpu"
 
 
 def check(device: str) -> None:
-    """Make a device ready for deterministic work; raises InputError when it is a GPU and torch can use none."""
+    """Prepare a device for deterministic execution. Raises InputError for a GPU that torch cannot use."""
     if not device.startswith("cuda"):
         return
     if not _available():
@@ -37,11 +37,11 @@ def check(device: str) -> None:
             f"`device: {device}` was asked for, and torch {torch.__version__} ({built}) finds no GPU on this machine: "
             "install a torch that fits the driver, or run with --set train.device=cpu"
         )
-    os.environ.setdefault(CUBLAS, ":4096:8")  # without it cuBLAS refuses deterministic work
+    os.environ.setdefault(CUBLAS, ":4096:8")  # cuBLAS requires it for deterministic algorithms
 
 
 def _driver() -> bool:
-    """Return whether there may be a GPU at all: importing torch to hear of none would slow every command down."""
+    """Return whether a GPU may exist; avoids importing torch, which is slow, where there is none."""
     return not sys.platform.startswith("linux") or any(Path(path).exists() for path in DRIVERS)
 
 

@@ -1,4 +1,4 @@
-"""The global switches of torch that decide bits and speed, set for the time of a run and put back after it."""
+"""Global settings of torch that affect results and speed, set for the duration of a run and restored afterwards."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from windtunnel.trainer.runtime.device import check
 
 @contextlib.contextmanager
 def numerics(threads: int, seed: int, device: str = "cpu") -> Iterator[None]:
-    """Run with `threads` threads, denormals as zero, deterministic kernels and torch's generator seeded.
+    """Set threads, flush-to-zero, deterministic algorithms and the seed of torch's generator within the block.
 
-    Sums are split by thread: another number of threads gives other bits. Raises InputError when `device` is not there.
+    Results depend bit by bit on the number of threads. Raises InputError if `device` is not available.
     """
     check(device)
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.get_rng_state()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # dying activations would otherwise cost a hundred times an ordinary number
+    torch.set_flush_denormal(True)  # arithmetic on denormals is about a hundred times slower
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(seed)
@@ -39,14 +39,14 @@ def numerics(threads: int, seed: int, device: str = "cpu") -> Iterator[None]:
 
 
 def seed_step(seed: int, step: int) -> None:
-    """Seed torch's generator for a step, so that what draws in it (dropout) needs no state to resume."""
+    """Seed torch's generator for a step, so that dropout needs no state for resuming."""
     torch.manual_seed(int.from_bytes(blake3(f"{seed}/step/{step}".encode()).digest()[:7], "big"))
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep freed arrays for the next step instead of handing their pages back to the kernel.
+    """Configure glibc to keep freed memory instead of returning it to the kernel.
 
-    A step frees and takes some hundred arrays of 1 to 4 MB; faulting their pages in anew costs 5 % of its time.
+    A step allocates about a hundred arrays of 1 to 4 MB; page faults on fresh memory take 5 % of its time.
     """
     if not sys.platform.startswith("linux"):
         return

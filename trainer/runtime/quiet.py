@@ -1,4 +1,4 @@
-"""Keeps libraries from drawing over our own progress lines."""
+"""Suppresses the progress bars and notices of libraries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Turn off transformers' progress bars, and the notices about names that it and peft have yet to agree on."""
+    """Disable the progress bars of transformers and a deprecation warning caused by peft within the block."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

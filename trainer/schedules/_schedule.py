@@ -1,4 +1,4 @@
-"""The learning rate over a stage: the base of trainer/schedules, one shape a file."""
+"""The base class of learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Example(NamedTuple):
 
 
 class Schedule(Plugin, ABC):
-    """A shape between 0 and 1 that multiplies the objective's peak learning rate."""
+    """A factor between 0 and 1 that multiplies the objective's peak learning rate."""
 
     examples: ClassVar[tuple[Example, ...]] = ()
 
     @abstractmethod
     def scale(self, step: int, steps: int) -> float:
-        """Return the factor for optimiser step `step` (0 <= step < steps), never 0 for a step that is taken."""
+        """Return the factor for optimiser step `step` (0 <= step < steps), which is never 0."""
 
     def _warm(self, step: int, warmup_steps: int) -> float:
-        """Return the linear warm-up's factor: 1/n at the first of n steps, 1 from the n-th on."""
+        """Return the factor of the linear warm-up: 1/n at the first of n steps, 1 from the n-th step on."""
         return min(1.0, (step + 1) / warmup_steps) if warmup_steps > 0 else 1.0

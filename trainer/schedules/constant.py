@@ -10,7 +10,7 @@ from windtunnel.trainer.schedules._schedule import Example, Schedule
 
 
 class Constant(Schedule):
-    """Linear warm-up, then the peak to the end (as in RegMix's proxies)."""
+    """Linear warm-up, then constant (as in the proxy models of RegMix)."""
 
     examples: ClassVar[tuple[Example, ...]] = (Example({"warmup": 0.5}, (0.5, 1, 1, 1)), Example({"warmup": 0}, (1, 1)))
 

@@ -11,7 +11,7 @@ from windtunnel.trainer.schedules._schedule import Example, Schedule
 
 
 class Cosine(Schedule):
-    """Linear warm-up, then half a cosine down to `floor`."""
+    """Linear warm-up, then half a cosine period down to `floor`."""
 
     examples: ClassVar[tuple[Example, ...]] = (
         Example({"warmup": 0.4, "floor": 0.2}, (0.5, 1, 0.9464, 0.6, 0.2536)),

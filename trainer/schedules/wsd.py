@@ -1,7 +1,7 @@
-"""Warm-up, stable, decay: linear up, flat, then down over the last share of the steps.
+"""Warm-up, stable, decay: a linear warm-up, a constant phase and a decay over the last share of the steps.
 
-MiniCPM (Hu et al. 2024, arXiv 2404.06395) found that decaying over the last 10 % suffices; the flat part lets one trunk
-serve several budgets.
+MiniCPM (Hu et al. 2024, arXiv 2404.06395) found a decay over the last 10 % sufficient; the constant phase can be shared
+by several budgets.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from windtunnel.trainer.schedules._schedule import Example, Schedule
 
 
 class WarmupStableDecay(Schedule):
-    """Linear warm-up, constant, then a decay that ends at `floor`."""
+    """Linear warm-up, constant phase, then a decay to `floor`."""
 
     examples: ClassVar[tuple[Example, ...]] = (
         Example({"warmup": 0.4, "decay": 0.4}, (0.5, 1, 1, 0.75, 0.25)),
@@ -25,11 +25,11 @@ class WarmupStableDecay(Schedule):
 
     warmup: float = Field(0.05, ge=0, le=1)  # share of the steps
     decay: float = Field(0.2, ge=0, le=1)  # share of the steps
-    floor: float = Field(0.0, ge=0, le=1)  # factor that the decay tends to after the last step
-    shape: Literal["linear", "sqrt", "cosine"] = "linear"  # sqrt: 1 - sqrt(t), of Hägele et al. 2024
+    floor: float = Field(0.0, ge=0, le=1)  # factor reached after the last step
+    shape: Literal["linear", "sqrt", "cosine"] = "linear"  # sqrt: 1 - sqrt(t) (Hägele et al. 2024)
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_shares(self) -> Self:
         if self.warmup + self.decay > 1:
             raise ValueError(
                 f"warmup and decay are shares of the steps, together at most 1: {self.warmup + self.decay}"
@@ -40,7 +40,7 @@ class WarmupStableDecay(Schedule):
         down = round(self.decay * steps)
         factor = self._warm(step, round(self.warmup * steps))
         if step >= steps - down:
-            # (step + 0.5): the mean of the ramp over the step, so that the last step still moves
+            # step + 0.5 is the mean of the ramp over the step, so the last factor is not 0
             factor *= self._remaining((step + 0.5 - (steps - down)) / down)
         return factor
 

@@ -1,4 +1,7 @@
-"""The comparison: all mixes against the baseline on one frozen evaluation set, from every run's per-document scores."""
+"""The step that compares all mixes with the baseline on one frozen evaluation set, from the scores of all runs.
+
+It is the last step of a plan before the report; trainer.stats.effects does the statistics.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,15 @@ from typing import Any, ClassVar
 import polars as pl
 from pydantic import Field
 
-from windtunnel.schemas.artifact import Artifact, write_text, writing
+from windtunnel.schemas.artifact import Artifact, write_parquet, write_text
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.results import Comparison, Domain, Effect, MeasuredOn
 from windtunnel.schemas.work import Counts, Work
-from windtunnel.trainer.stats.effects import effects_by_source, panel_effects
+from windtunnel.trainer.stats.effects import Options, effects_by_source, panel_effects
 from windtunnel.trainer.stats.interim_analyses import Spending
 from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Metric, Panel, mean_of, panel
 
-RUN = "run:"  # roles are run:MIX:SEED
+RUN = "run:"  # prefix of the roles run:MIX:SEED
 HELD_OUT = "held_out"
 SCORES = "scores.parquet"
 
@@ -25,45 +28,36 @@ SCORES = "scores.parquet"
 class Compare(Work):
     """Reads `scores.parquet` of every run and writes comparison.json, effects.parquet and loss_matrix.parquet.
 
-    `metric` is `bits_per_byte` or the name of a column to average over documents, for which `direction` says which way
-    is better. `looks` declares the numbers of seeds at which the answer is looked at; empty: once.
+    `metric` is `bits_per_byte` or a column to average over documents, with `direction` saying which values are better.
+    `looks` declares interim analyses as numbers of seeds; empty for a single analysis.
     """
 
     version: ClassVar[int] = 2
     baseline: str
     metric: str = BITS_PER_BYTE.name
     direction: str = Field(default="lower", pattern="^(lower|higher)$")
-    span: float | None = Field(default=None, gt=0)  # the most that two runs can differ by on one document
+    span: float | None = Field(default=None, gt=0)  # maximum difference of two runs on one document
     interval: float = Field(default=0.95, gt=0.5, lt=1)
     margin: float | None = Field(default=None, ge=0)
     looks: tuple[int, ...] = ()
     spending: Spending = "obrien_fleming"
     draws: int = Field(default=2000, ge=100)
     scores: str = SCORES
-    on: str = ""  # what the evaluation set is, in words; taken from the held-out artifact when empty
+    on: str = ""  # description of the evaluation set; derived from the held-out artifact if empty
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        """Compare; in and kept are the documents that every run scored."""
+        """Compare; the counts are those of the scored documents."""
         table = _scores(inputs, self.scores)
-        laid_out = panel(table, self.baseline, self._metric())
-        found = panel_effects(
-            laid_out,
-            margin=self.margin,
-            level=self.interval,
-            looks=self.looks,
-            spending=self.spending,
-            draws=self.draws,
-        )
-        matrix = effects_by_source(laid_out, self.draws, level=self.interval)
-        on = self.on or describe(inputs.get(HELD_OUT))
-        comparison = self._comparison(laid_out, found, on)
-        with writing(out / "effects.parquet") as partial:
-            pl.DataFrame([effect.model_dump() for effect in comparison.effects], schema=_types()).write_parquet(partial)
-        with writing(out / "loss_matrix.parquet") as partial:
-            matrix.write_parquet(partial)
+        scores = panel(table, self.baseline, self._metric())
+        options: Options = {"margin": self.margin, "level": self.interval, "looks": self.looks}
+        effects = panel_effects(scores, **options, spending=self.spending, draws=self.draws)
+        comparison = self._comparison(scores, effects, self.on or describe(inputs.get(HELD_OUT)))
+        rows = pl.DataFrame([effect.model_dump() for effect in comparison.effects], schema=_types())
+        write_parquet(out / "effects.parquet", rows)
+        write_parquet(out / "loss_matrix.parquet", effects_by_source(scores, self.draws, level=self.interval))
         write_text(out / "comparison.json", comparison.model_dump_json(indent=1) + "\n")
-        documents = len(laid_out.documents)
-        notes = {"runs": len(laid_out.mixes) * len(laid_out.seeds), "rows": table.height}
+        documents = len(scores.documents)
+        notes = {"runs": len(scores.mixes) * len(scores.seeds), "rows": table.height}
         return Counts(seen=documents, kept=documents, bytes=comparison.on.bytes, notes={**notes})
 
     def _metric(self) -> Metric:
@@ -71,10 +65,10 @@ class Compare(Work):
             return BITS_PER_BYTE
         return mean_of(self.metric, "higher" if self.direction == "higher" else "lower", span=self.span)
 
-    def _comparison(self, scores: Panel, found: list[Effect], on: str) -> Comparison:
+    def _comparison(self, scores: Panel, effects: list[Effect], on: str) -> Comparison:
         by_run = scores.by_run()
-        many = len(scores.seeds) > 1
-        best_first = sorted(found, key=lambda e: (e.effect if e.direction == "lower" else -e.effect, e.mix))
+        replicated = len(scores.seeds) > 1
+        best_first = sorted(effects, key=lambda e: (e.effect if e.direction == "lower" else -e.effect, e.mix))
         return Comparison(
             baseline=self.baseline,
             metric=scores.metric.name,
@@ -87,31 +81,23 @@ class Compare(Work):
             on=measured_on(scores, on),
             seeds=list(scores.seeds),
             values={mix: float(by_run[k].mean()) for k, mix in enumerate(scores.mixes)},
-            seed_sd={mix: float(by_run[k].std(ddof=1)) if many else None for k, mix in enumerate(scores.mixes)},
+            seed_sd={mix: float(by_run[k].std(ddof=1)) if replicated else None for k, mix in enumerate(scores.mixes)},
             effects=best_first,
         )
 
 
 def measured_on(scores: Panel, description: str) -> MeasuredOn:
-    """Return what the scores were taken on, by source."""
+    """Return the size of the evaluation set, by source."""
     domains = [
-        Domain(
-            name=name,
-            documents=int((scores.source == k).sum()),
-            bytes=int(scores.weights[scores.source == k].sum()),
-        )
-        for k, name in enumerate(scores.sources)
+        Domain(name=name, documents=int(where.sum()), bytes=int(scores.weights[where].sum()))
+        for name, where in ((name, scores.source == k) for k, name in enumerate(scores.sources))
     ]
-    return MeasuredOn(
-        description=description,
-        documents=len(scores.documents),
-        bytes=int(scores.weights.sum()),
-        domains=domains,
-    )
+    size = int(scores.weights.sum())
+    return MeasuredOn(description=description, documents=len(scores.documents), bytes=size, domains=domains)
 
 
 def describe(held_out: Artifact | None) -> str:
-    """Return in words what a held-out set is made of, from the configuration in its manifest."""
+    """Return a description of a held-out set, from its manifest."""
     if held_out is None:
         return "the documents that the runs scored"
     manifest = held_out.manifest
@@ -135,7 +121,7 @@ def describe(held_out: Artifact | None) -> str:
 
 
 def _scores(inputs: Mapping[str, Artifact], file: str) -> pl.DataFrame:
-    """Return the scores of all runs with their mix and seed, in the order of the roles."""
+    """Return the scores of all runs, with columns for mix and seed, in the order of the roles."""
     tables = []
     for role, run in inputs.items():
         if not role.startswith(RUN):
@@ -153,11 +139,7 @@ def _scores(inputs: Mapping[str, Artifact], file: str) -> pl.DataFrame:
 
 
 def _types() -> dict[str, Any]:
-    """Return the columns of effects.parquet: a column of nothing but None keeps its type."""
-    text, whole = (
-        {"mix", "baseline", "metric", "direction", "verdict", "note"},
-        {"seeds", "documents", "sources", "seeds_needed"},
-    )
-    return {
-        name: pl.String if name in text else pl.Int64 if name in whole else pl.Float64 for name in Effect.model_fields
-    }
+    """Return the schema of effects.parquet, which columns without any value need."""
+    types = dict.fromkeys(("mix", "baseline", "metric", "direction", "verdict", "note"), pl.String)
+    types |= dict.fromkeys(("seeds", "documents", "sources", "seeds_needed"), pl.Int64)
+    return {name: types.get(name, pl.Float64) for name in Effect.model_fields}

@@ -1,15 +1,16 @@
-"""Effects of data: each mix minus the baseline, paired over seeds, with an interval and an honest verdict.
+"""Effects of data: the paired difference of each mix and the baseline over seeds, with an interval and a verdict.
 
-`better` and `worse` need a p below the level after Holm's correction over the mixes; `equivalent` needs the whole
-interval within the margin, and comes first, because a margin says that smaller differences do not matter even when
-they are real. All else is `undecided`, with the number of seeds that would probably do.
+The compare step and `windtunnel effects` call it. `better` and `worse` require a p value below the level after Holm's
+correction over the mixes. `equivalent` requires the whole interval within the margin and takes precedence, because
+differences within the margin are irrelevant even if significant. Otherwise the verdict is `undecided`, with an estimate
+of the number of seeds needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import polars as pl
@@ -21,41 +22,34 @@ from windtunnel.trainer.stats.intervals import Interval, Resampled, all_alike, i
 from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Metric, Panel, panel, read_scores
 from windtunnel.trainer.stats.seeds_needed import seeds_needed
 
-FIRST_SCREEN = 3  # seeds: the fewest from which a spread can be guessed at all usefully
+FIRST_SCREEN = 3  # seeds: the minimum for a useful estimate of the spread
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments of `panel_effects`."""
+
+    margin: float | None
+    level: float
+    looks: Sequence[int]
+    spending: Spending
+    draws: int
+    seed: int
 
 
 def effects(
-    scores: pl.DataFrame,
-    baseline: str,
-    *,
-    metric: Metric = BITS_PER_BYTE,
-    margin: float | None = None,
-    level: float = 0.95,
-    looks: Sequence[int] = (),
-    spending: Spending = "obrien_fleming",
-    draws: int = 2000,
-    seed: int = 0,
+    scores: pl.DataFrame, baseline: str, *, metric: Metric = BITS_PER_BYTE, **options: Unpack[Options]
 ) -> list[Effect]:
     """Return one effect per mix other than the baseline, in the order of the table.
 
-    `scores` has the columns `mix, seed, document`, optionally `source` and `group` (documents of one origin, drawn
-    together), and the metric's own; `margin` is in units of the metric; `looks` declares the numbers of seeds at which
-    the data are looked at (empty: once). Takes 8 bytes per row. Raises InputError on scores that cannot be paired,
-    RecipeError on an unknown baseline.
+    `scores` has the columns `mix, seed, document`, optionally `source` and `group` (documents of one origin, which are
+    resampled together), and those of the metric; `options` are those of `panel_effects`. Memory: 8 bytes per row.
+    Raises InputError for scores that cannot be paired, RecipeError for an unknown baseline.
     """
-    return panel_effects(
-        panel(scores, baseline, metric),
-        margin=margin,
-        level=level,
-        looks=looks,
-        spending=spending,
-        draws=draws,
-        seed=seed,
-    )
+    return panel_effects(panel(scores, baseline, metric), **options)
 
 
 def effects_of_file(path: Path, baseline: str, margin: float | None = None) -> list[Effect]:
-    """Return the effects in a table of scores (CSV, Parquet or JSON lines) in bits per byte."""
+    """Return the effects in bits per byte from a table of scores (CSV, Parquet or JSON Lines)."""
     return effects(read_scores(path), baseline, margin=margin)
 
 
@@ -69,7 +63,11 @@ def panel_effects(
     draws: int = 2000,
     seed: int = 0,
 ) -> list[Effect]:
-    """Return the effects of scores that are laid out already; see `effects`."""
+    """Return one effect per mix other than the baseline.
+
+    `margin` is in units of the metric; `level` is the coverage of the intervals; `looks` declares interim analyses as
+    numbers of seeds (empty: a single analysis); `draws` and `seed` configure the bootstrap.
+    """
     alpha = 1 - level
     plan = boundary(tuple(looks), round(alpha, 12), spending) if looks else ()
     look = _look(plan, len(scores.seeds))
@@ -80,25 +78,25 @@ def panel_effects(
     at = look.level if look else alpha
     intervals = [_interval(scores, by_run, drawn, k, at, seed) for k in range(1, len(scores.mixes))]
     corrected = holm([i.p for i in intervals])
-    found = []
+    results = []
     for k, (i, p_holm) in enumerate(zip(intervals, corrected, strict=True), start=1):
         verdict = _verdict(i, p_holm, at, margin, scores.metric.direction)
         if look is not None and look.seeds != len(scores.seeds):
-            verdict = "undecided"  # between two looks nothing may be decided
+            verdict = "undecided"  # no decision is allowed between two looks
         needed, note = None, ""
         if verdict == "undecided":
             tests = len(intervals)
             needed, note = seeds_needed(i, drawn.degrees, len(scores.seeds), alpha, tests, margin, plan)
             note = _why_undecided(i, p_holm, at, tests, look, len(scores.seeds)) or note
-        found.append(_effect(scores, by_run, k, i, p_holm, verdict, needed, margin, level, note))
-    return found
+        results.append(_effect(scores, by_run, k, i, p_holm, verdict, needed, margin, level, note))
+    return results
 
 
 def effects_by_source(scores: Panel, draws: int = 2000, seed: int = 0, level: float = 0.95) -> pl.DataFrame:
-    """Return the mix x source matrix: one row per mix (baseline included) and source, values and paired intervals.
+    """Return the mix x source matrix, with one row per mix (including the baseline) and source.
 
     Columns: mix, source, documents, bytes (sum of weights), seeds, value, seed_sd, effect, low, high. The intervals are
-    those of single cells, not corrected for their number: the matrix describes, the verdict is that of the whole.
+    not corrected for multiple comparisons: the matrix is descriptive, the verdict is that of the overall effect.
     """
     rows = []
     for source in scores.sources:
@@ -129,7 +127,7 @@ def effects_by_source(scores: Panel, draws: int = 2000, seed: int = 0, level: fl
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values corrected by Holm's step-down procedure (1979), in the order given."""
+    """Return p values corrected by Holm's step-down procedure (1979), in the same order."""
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
@@ -139,26 +137,26 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def contract(found: Sequence[Effect]) -> list[dict[str, Any]]:
-    """Return what `windtunnel effects --json` prints."""
+    """Return the JSON output of `windtunnel effects --json`."""
     return [effect.contract() for effect in found]
 
 
 def _interval(scores: Panel, by_run: np.ndarray, drawn: Resampled, k: int, alpha: float, seed: int) -> Interval:
-    """Return the interval of one mix against the baseline."""
+    """Return the interval of the difference of mix `k` and the baseline."""
     differences, span = scores.values[k] - scores.values[0], scores.metric.span
     if span is not None and bool((differences == differences.flat[0]).all()):
-        groups = len(np.unique(scores.groups()))  # documents of one origin are no more proof than one of them
+        groups = len(np.unique(scores.groups()))  # documents of one group count once
         return all_alike(float(differences.flat[0]), groups, span, len(scores.seeds), alpha)
     return interval(by_run[k] - by_run[0], drawn.values[k] - drawn.values[0], drawn.degrees, alpha, seed)
 
 
 def _look(plan: tuple[Look, ...], seeds: int) -> Look | None:
-    """Return the look at this number of seeds, or the one that comes next."""
+    """Return the look at this number of seeds, or the next one."""
     if not plan:
         return None
     if seeds > plan[-1].seeds:
         raise InputError(
-            f"the looks end at {plan[-1].seeds} seeds and there are {seeds}: all of the error is spent; "
+            f"the looks end at {plan[-1].seeds} seeds and there are {seeds}: the error probability is spent; "
             "declare more looks before running, or use the first seeds only"
         )
     return next(look for look in plan if look.seeds >= seeds)
@@ -181,7 +179,7 @@ def _why_undecided(i: Interval, p_holm: float, alpha: float, tests: int, look: L
 
 
 def _unreplicated(scores: Panel, by_run: np.ndarray, k: int, margin: float | None, level: float) -> Effect:
-    """Return an effect without an interval: with one seed there is no spread, and none is invented."""
+    """Return an effect without an interval, since one seed gives no estimate of the spread."""
     note = "one seed shows no spread, so there is no interval and no verdict"
     return _effect(scores, by_run, k, None, None, "undecided", FIRST_SCREEN, margin, level, note)
 

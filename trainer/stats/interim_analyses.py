@@ -1,13 +1,14 @@
-"""Looking more than once at growing numbers of seeds, without more false verdicts than were asked for.
+"""Group sequential analysis: repeated looks at an increasing number of seeds with a controlled type I error.
 
-Whoever looks at 3, 5, 8 and 12 seeds and stops at the first p < 0.05 is wrong 12 % of the time, not 5 %. Looks are
-therefore declared beforehand and each may spend only a part of the error: `obrien_fleming` hardly anything early,
-`pocock` nearly the same at each look (spending functions of Lan and DeMets, 1983).
+trainer.stats.effects uses its boundaries. Stopping at the first p < 0.05 of looks at 3, 5, 8 and 12 seeds has a type I
+error of 12 %, not 5 %. Looks are therefore declared in advance and each spends a part of the error: `obrien_fleming`
+little at early looks, `pocock` nearly the same at each (spending functions of Lan and DeMets, 1983).
 
-The boundary is exact for t statistics, not the usual normal limit, which is far off at 3 seeds. For normal
-differences, r = sum(d) / sqrt(n * sum(d^2)) is a Markov chain in n: the next difference divided by sqrt(sum(d^2)) is
-Student's t with n degrees over sqrt(n), independently of everything before; and |t| = sqrt(n-1) |r| / sqrt(1-r^2).
-The chain's distribution is carried from seed to seed on a grid of normal scores, and what a look lets through is cut.
+The boundaries are exact for t statistics; the usual normal approximation is inaccurate at 3 seeds. For normal
+differences, r = sum(d) / sqrt(n * sum(d^2)) is a Markov chain in n: the next difference divided by sqrt(sum(d^2)) has
+Student's t distribution with n degrees of freedom, divided by sqrt(n), independently of the past; and
+|t| = sqrt(n-1) |r| / sqrt(1-r^2). The distribution of the chain is propagated on a grid of normal scores, and the mass
+beyond the boundary of each look is removed.
 """
 
 from __future__ import annotations
@@ -23,62 +24,62 @@ import numpy as np
 from windtunnel.schemas.errors import RecipeError
 
 LOOKS = (3, 5, 8, 12)
-CELLS = 601  # of the grid of normal scores: the error spent comes out within 2e-4 of what was asked
-FURTHEST = 7.0  # normal score of the grid's end, beyond which lies 1e-12 of the chance
+CELLS = 601  # of the grid of normal scores; the spent error is accurate to 2e-4
+FURTHEST = 7.0  # normal score at the end of the grid; the probability beyond is 1e-12
 
 Spending = Literal["obrien_fleming", "pocock"]
 
 
 @dataclass(frozen=True)
 class Look:
-    """One declared look."""
+    """One declared interim analysis."""
 
     seeds: int
-    spent: float  # chance of a false verdict up to and with this look
-    critical: float  # |t| from which the look decides
-    level: float  # the two-sided level of that t at this many seeds
+    spent: float  # type I error spent up to and including this look
+    critical: float  # critical value of |t|
+    level: float  # two-sided significance level of the critical value
 
 
 def spent(spending: Spending, alpha: float, share: float) -> float:
-    """Return how much of `alpha` may be spent when a `share` of all seeds is in."""
+    """Return the part of `alpha` spent when a `share` of all seeds is available."""
     from scipy import special
 
     if spending == "pocock":
         return alpha * math.log1p((math.e - 1) * share)
     if spending == "obrien_fleming":
         return 4 * float(special.ndtr(special.ndtri(alpha / 4) / math.sqrt(share)))  # alpha / 2 on each side
-    raise RecipeError(f"no spending is called {spending!r}: there is obrien_fleming, pocock")
+    raise RecipeError(f"no spending function is called {spending!r}: available: obrien_fleming, pocock")
 
 
 @cache
 def boundary(
     looks: tuple[int, ...] = LOOKS, alpha: float = 0.05, spending: Spending = "obrien_fleming"
 ) -> tuple[Look, ...]:
-    """Return the critical values of declared looks; the chance to cross any of them by luck is `alpha`.
+    """Return the boundaries of declared looks, with an overall type I error of `alpha`.
 
-    Raises RecipeError unless looks grow and start at two seeds or more.
+    Raises RecipeError unless looks are increasing and start at two seeds or more.
     """
     from scipy import special
 
     if not looks or looks[0] < 2 or any(b <= a for a, b in itertools.pairwise(looks)):
-        raise RecipeError(f"looks are growing numbers of seeds from 2 on, not {list(looks)}")
+        raise RecipeError(f"looks must be increasing numbers of seeds from 2 on, not {list(looks)}")
     scores = np.linspace(-FURTHEST, FURTHEST, CELLS + 1)
     mass = np.diff(special.ndtr(scores))
-    n, before, found = looks[0], 0.0, []
+    n, before, result = looks[0], 0.0, []
     for seeds in looks:
         while n < seeds:
             mass = _transition(scores, n).T @ mass
             n += 1
         now = spent(spending, alpha, seeds / looks[-1])
         score, mass = _cut(scores, mass, now - before)
-        level = 2 * float(special.ndtr(-score)) if found else now  # nothing was cut before the first look
-        found.append(Look(seeds, now, -float(special.stdtrit(seeds - 1, level / 2)), level))
+        level = 2 * float(special.ndtr(-score)) if result else now  # no mass is removed before the first look
+        result.append(Look(seeds, now, -float(special.stdtrit(seeds - 1, level / 2)), level))
         before = now
-    return tuple(found)
+    return tuple(result)
 
 
 def _angles(scores: np.ndarray, n: int) -> np.ndarray:
-    """Return arcsin(r) at n seeds for the normal scores of its distribution, the ends at +-pi/2."""
+    """Return arcsin(r) at n seeds for the normal scores of its distribution; the ends are +-pi/2."""
     from scipy import special
 
     t = np.sign(scores) * -special.stdtrit(n - 1, special.ndtr(-np.abs(scores)))
@@ -86,10 +87,10 @@ def _angles(scores: np.ndarray, n: int) -> np.ndarray:
 
 
 def _transition(scores: np.ndarray, n: int) -> np.ndarray:
-    """Return the chance to go from cell i at n seeds to cell j at n + 1 seeds, (cells, cells).
+    """Return the transition probabilities from cell i at n seeds to cell j at n + 1 seeds, (cells, cells).
 
     With y = tan(b) the next difference over sqrt(sum of squares), and a = sqrt(n) r, the new r is
-    sqrt(1 + a^2) / sqrt(n + 1) * sin(b + arctan(a)): at most two stretches of b lie below a given r.
+    sqrt(1 + a^2) / sqrt(n + 1) * sin(b + arctan(a)): at most two intervals of b give values below a given r.
     """
     a = math.sqrt(n) * np.sin(_angles((scores[:-1] + scores[1:]) / 2, n))[:, None]
     turn = np.arctan(a)
@@ -106,7 +107,7 @@ def _transition(scores: np.ndarray, n: int) -> np.ndarray:
 
 
 def _student(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a table of the chance that arctan of t / sqrt(n) lies below an angle: 20 times faster than t itself."""
+    """Return a table of the distribution of arctan(t / sqrt(n)), which is 20 times faster than evaluating t."""
     from scipy import special
 
     angles = np.linspace(-math.pi / 2, math.pi / 2, 20_001)
@@ -114,7 +115,7 @@ def _student(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cut(scores: np.ndarray, mass: np.ndarray, amount: float) -> tuple[float, np.ndarray]:
-    """Return the score beyond which `amount` lies on both sides together, and the mass inside it."""
+    """Return the score beyond which the two tails have mass `amount`, and the remaining mass."""
     half = CELLS // 2 + 1
     outside = np.concatenate([[0.0], np.cumsum(mass + mass[::-1])])[:half]
     score = -float(np.interp(amount, outside, scores[:half]))

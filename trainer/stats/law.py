@@ -1,8 +1,9 @@
-"""A mixing law: what a mix that was never trained would score, learnt from the runs of other mixes.
+"""Mixing laws: predict the score of untrained mixes from the runs of other mixes.
 
-Forms are trainer/laws. Each is judged by the mixes left out one at a time, fitted anew without them; `auto` takes the
-one with the smallest error. Intervals are jackknife+ (Barber et al. 2021, arXiv 1905.02928): they are made of those
-same left-out errors, hold for any form, and are meant for mixes like those that were run.
+`windtunnel law` and the proposals of trainer.stats.proposal use it. The forms of trainer/laws are evaluated by
+leave-one-out cross-validation over mixes; `auto` selects the one with the smallest error. Intervals are jackknife+
+(Barber et al. 2021, arXiv 1905.02928): they use the same leave-one-out errors and are valid for any form, for mixes
+similar to those that were run.
 """
 
 from __future__ import annotations
@@ -25,32 +26,32 @@ from windtunnel.trainer.laws._form import LawForm, Predict
 from windtunnel.trainer.stats.paired import read_table
 
 FEWEST_MIXES = 5
-MOST_FOLDS = 512  # above so many mixes, a few are left out at a time instead of one
+MOST_FOLDS = 512  # with more mixes, each fold leaves out several of them
 LEVEL = 0.95
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One form on the runs: the whole fit, the folds, and how well the folds predict what they did not see."""
+    """The fit of one form to all runs, the fits of the folds, and their cross-validation errors."""
 
     form: str
     whole: Predict
     folds: tuple[Predict, ...]
-    left_out: np.ndarray  # the target of each mix, predicted without it
-    fold: np.ndarray  # of each mix
+    left_out: np.ndarray  # prediction of each mix from the fold without it
+    fold: np.ndarray  # number of the fold that leaves out each mix
     rmse: float
-    rank_correlation: float  # Spearman's, between left-out predictions and targets
+    rank_correlation: float  # Spearman's, between cross-validated predictions and targets
     seconds: float
 
 
 @dataclass(frozen=True)
 class Law:
-    """A fitted law. Weights of a mix are in the order of `domains` and sum to one."""
+    """A fitted law. The weights of a mix are in the order of `domains` and sum to one."""
 
     domains: tuple[str, ...]
-    weights: np.ndarray  # [mixes, domains] that were run
-    target: np.ndarray  # [mixes], the mean of the runs of a mix
-    fits: tuple[Fit, ...]  # the best one first
+    weights: np.ndarray  # [mixes, domains] of the runs
+    target: np.ndarray  # [mixes], mean over the runs of a mix
+    fits: tuple[Fit, ...]  # best first
 
     @property
     def best(self) -> Fit:
@@ -59,8 +60,8 @@ class Law:
     def predict(self, weights: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return (predicted, low, high) of mixes [mixes, domains], each [mixes].
 
-        Between low and high lies what one more run of such a mix measures, in `level` of the cases; NaN when there are
-        too few runs to say: 19 for 95 %.
+        (low, high) is a prediction interval with coverage `level` for a new run of the mix. It is NaN if there are too
+        few mixes; 95 % requires 19.
         """
         fit, n = self.best, len(self.target)
         errors = np.abs(self.target - fit.left_out)
@@ -75,10 +76,10 @@ class Law:
 
 
 def fit(weights: np.ndarray, target: np.ndarray, domains: Sequence[str], form: str = "auto") -> Law:
-    """Return the law of runs: weights [runs, domains], which are scaled to sum to one, and target [runs].
+    """Return the law of runs with weights [runs, domains], which are normalised to sum to one, and target [runs].
 
-    Runs of the same mix count as one, by their mean. Raises InputError for values that are missing, negative weights
-    or too few mixes, RecipeError for an unknown form. Keeps one fit a mix: the cube of the mixes in time for `gp`.
+    Runs of the same mix are averaged. Raises InputError for missing values, negative weights or too few mixes,
+    RecipeError for an unknown form. Fits every fold, which for `gp` takes cubic time in the number of mixes each.
     """
     mixes, means = _mixes(np.asarray(weights, float), np.asarray(target, float), domains)
     names = plugin.names("law") if form == "auto" else (form,)
@@ -94,19 +95,19 @@ def fit(weights: np.ndarray, target: np.ndarray, domains: Sequence[str], form: s
 
 
 def _mixes(weights: np.ndarray, target: np.ndarray, domains: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return distinct mixes and the mean target of each."""
+    """Return the distinct mixes and their mean targets."""
     scaled = scale(weights, domains)
     if not np.isfinite(target).all():
         raise InputError(f"row {int(np.flatnonzero(~np.isfinite(target))[0]) + 1}: the target is missing or not finite")
     mixes, of = np.unique(np.round(scaled, 12), axis=0, return_inverse=True)
     if len(mixes) < FEWEST_MIXES:
-        raise InputError(f"a law needs {FEWEST_MIXES} different mixes at least, there are {len(mixes)}")
+        raise InputError(f"a law needs at least {FEWEST_MIXES} different mixes, there are {len(mixes)}")
     of = of.ravel()
     return mixes, np.bincount(of, target) / np.bincount(of)
 
 
 def scale(weights: np.ndarray, domains: Sequence[str]) -> np.ndarray:
-    """Return the weights of each mix divided by their sum; InputError names a row and a domain that make no mix."""
+    """Return the weights of each mix divided by their sum. Raises InputError for an invalid row."""
     bad = ~np.isfinite(weights) | (weights < 0)
     if bad.any():
         row, column = np.argwhere(bad)[0]
@@ -124,9 +125,9 @@ def _judged(name: str, form: LawForm, weights: np.ndarray, target: np.ndarray) -
     fold = np.random.default_rng(0).permutation(n) % MOST_FOLDS if n > MOST_FOLDS else np.arange(n)
     folds, left_out = [], np.empty(n)
     for k in range(int(fold.max()) + 1):
-        away = fold == k
-        folds.append(form.fit(weights[~away], target[~away], whole))
-        left_out[away] = folds[-1](weights[away])
+        held_out = fold == k
+        folds.append(form.fit(weights[~held_out], target[~held_out], whole))
+        left_out[held_out] = folds[-1](weights[held_out])
     rank = float(spearmanr(left_out, target).statistic) if np.ptp(left_out) and np.ptp(target) else 0.0
     rmse = float(np.sqrt(np.square(left_out - target).mean()))
     return Fit(name, whole, tuple(folds), left_out, fold, rmse, rank, time.perf_counter() - started)
@@ -189,7 +190,7 @@ def numbers(table: pl.DataFrame, columns: Sequence[str], origin: str) -> np.ndar
 
 
 def contract(law: Law, proposal: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the JSON form that scripts read."""
+    """Return the JSON output of `windtunnel law --json`."""
     return {
         "form": law.best.form,
         "loo_rank_correlation": law.best.rank_correlation,

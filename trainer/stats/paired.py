@@ -1,8 +1,8 @@
-"""Scores as they come from training runs, checked and laid out so that every difference is a paired one.
+"""Validation and layout of per-document scores as a dense panel of mixes, seeds and documents.
 
-A row is one document scored by one run: `mix, seed, document`, optionally `source` and `group`, and the columns of the
-metric (`bytes, nats` for bits per byte). All runs must have scored the same documents: only then is mix minus baseline
-at one seed a difference between data and not between evaluation sets.
+All statistics of trainer.stats start from a panel. A row of scores is one document scored by one run: `mix, seed,
+document`, optionally `source` and `group`, and the columns of the metric (`bytes, nats` for bits per byte). All runs
+must score the same documents, so that differences are paired.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,14 +19,14 @@ import polars as pl
 
 from windtunnel.schemas.errors import InputError, RecipeError, nearest
 
-ALL = "all"  # the source of every document when the table has no such column
+ALL = "all"  # the source of every document if the table has no such column
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A ratio of sums over documents: scale * sum(value) / sum(weight); without a weight, a mean over documents.
+    """A ratio of sums over documents, scale * sum(value) / sum(weight), or a mean if there is no weight.
 
-    `span` is the most that two runs can differ by on one document, where there is a bound (1 for right or wrong).
+    `span` is the maximum difference of two runs on one document, if bounded (1 for an accuracy).
     """
 
     name: str
@@ -44,7 +44,7 @@ BITS_PER_BYTE = Metric("bits_per_byte", "nats", "bytes", 1 / math.log(2), "lower
 def mean_of(
     column: str, direction: Literal["lower", "higher"] = "higher", unit: str = "", span: float | None = None
 ) -> Metric:
-    """Return the metric that averages a column over documents: an accuracy, a win rate, a reward margin."""
+    """Return the metric that averages a column over documents, such as an accuracy or a win rate."""
     return Metric(column, column, None, 1.0, direction, unit or column.replace("_", " "), span)
 
 
@@ -52,9 +52,9 @@ def mean_of(
 class Panel:
     """Scores in dense form: 8 bytes per mix, seed and document.
 
-    `values` is (mixes, seeds, documents), already scaled; `weights` is (documents,); `source` gives each document's
-    place in `sources`, `group` a number that documents of one origin share (None: none do). Mixes keep the
-    order of the table, the baseline first; documents are in the order of their ids.
+    `values` is (mixes, seeds, documents), already scaled; `weights` is (documents,); `source` contains each document's
+    index into `sources`, `group` the number of its group (None: no groups). Mixes are in the order of the table with
+    the baseline first; documents are sorted by id.
     """
 
     metric: Metric
@@ -72,16 +72,14 @@ class Panel:
         return self.values.sum(axis=2) / self.weights.sum()
 
     def groups(self) -> np.ndarray:
-        """Return the group of each document, (documents,): what is drawn together when documents are drawn anew."""
+        """Return the group of each document, (documents,); groups are resampled as units."""
         return np.arange(len(self.documents)) if self.group is None else self.group
 
     def only(self, source: str) -> Panel:
-        """Return the same runs on the documents of one source."""
+        """Return the panel restricted to the documents of one source."""
         at = np.flatnonzero(self.source == self.sources.index(source))
-        return Panel(
-            metric=self.metric,
-            mixes=self.mixes,
-            seeds=self.seeds,
+        return replace(
+            self,
             documents=self.documents[at],
             sources=(source,),
             source=np.zeros(len(at), dtype=np.int32),
@@ -92,13 +90,13 @@ class Panel:
 
 
 def read_scores(path: Path) -> pl.DataFrame:
-    """Read a table of scores; names stay text whatever they look like."""
+    """Read a table of scores; names are read as strings."""
     names: dict[str, Any] = dict.fromkeys(("mix", "seed", "document", "source", "group"), pl.String)
     return read_table(path, "scores", names)
 
 
 def read_table(path: Path, what: str, types: Mapping[str, Any] | None = None) -> pl.DataFrame:
-    """Read a table of `what` from CSV, Parquet or JSON lines; InputError says why it cannot be read."""
+    """Read a table of `what` from CSV, Parquet or JSON Lines. Raises InputError if it cannot be read."""
     try:
         if path.suffix == ".parquet":
             return pl.read_parquet(path)
@@ -113,10 +111,10 @@ def read_table(path: Path, what: str, types: Mapping[str, Any] | None = None) ->
 
 
 def panel(scores: pl.DataFrame, baseline: str, metric: Metric = BITS_PER_BYTE) -> Panel:
-    """Check a table of scores and lay it out.
+    """Validate a table of scores and return it as a panel.
 
-    Raises InputError for missing columns, missing or infinite values, repeated rows, runs without a partner, runs that
-    scored other documents; RecipeError when no mix is called `baseline`.
+    Raises InputError for missing columns, missing or infinite values, duplicate rows, unpaired runs and runs that
+    scored other documents; RecipeError if no mix is called `baseline`.
     """
     table = _columns(scores, metric)
     names = table["mix"].unique(maintain_order=True).to_list()
@@ -152,14 +150,14 @@ def panel(scores: pl.DataFrame, baseline: str, metric: Metric = BITS_PER_BYTE) -
 
 
 def _columns(scores: pl.DataFrame, metric: Metric) -> pl.DataFrame:
-    """Return mix, seed, document, source, group, value, weight with types fixed and every cell checked."""
+    """Return the columns mix, seed, document, source, group, value and weight, cast and validated."""
     needed = ["mix", "seed", "document", metric.value, *([metric.weight] if metric.weight else [])]
     missing = [name for name in needed if name not in scores.columns]
     if missing:
-        there = ", ".join(scores.columns) or "no column at all"
-        raise InputError(f"the scores lack the column {', '.join(map(repr, missing))}; there is {there}")
+        available = ", ".join(scores.columns) or "none"
+        raise InputError(f"the scores lack the column {', '.join(map(repr, missing))}; available columns: {available}")
     if scores.height == 0:
-        raise InputError("the scores hold no rows")
+        raise InputError("the scores have no rows")
     source = pl.col("source").cast(pl.String) if "source" in scores.columns else pl.lit(ALL)
     weight = pl.col(metric.weight).cast(pl.Float64, strict=False) if metric.weight else pl.lit(1.0)
     table = scores.select(
@@ -188,34 +186,34 @@ def _columns(scores: pl.DataFrame, metric: Metric) -> pl.DataFrame:
 def _complete(
     place: np.ndarray, shape: tuple[int, int, int], mixes: tuple[str, ...], seeds: tuple[str, ...], ids: np.ndarray
 ) -> None:
-    """Raise unless every mix has every seed, and every run every document, exactly once."""
+    """Raise InputError unless every mix, seed and document has exactly one score."""
     seen = np.bincount(place, minlength=math.prod(shape)).reshape(shape)
     if (seen > 1).any():
         mix, seed, document = np.argwhere(seen > 1)[0]
         count = int((seen > 1).sum())
         raise InputError(
-            f"{count} score(s) are given more than once, the first for {_run(mixes[mix], seeds[seed])}, "
+            f"{count} score(s) are duplicated, the first for {_run(mixes[mix], seeds[seed])}, "
             f"document {str(ids[document])!r}: keep one row per mix, seed and document"
         )
     scored = seen.sum(axis=2)
     if (scored == 0).any():
-        lost = [_run(mixes[mix], seeds[seed]) for mix, seed in np.argwhere(scored == 0)]
+        missing = [_run(mixes[mix], seeds[seed]) for mix, seed in np.argwhere(scored == 0)]
         raise InputError(
-            f"no scores for {_few(lost)}: effects are paired, so every mix needs the same seeds; "
-            "run what is missing, or leave the seed out of the table"
+            f"no scores for {_few(missing)}: effects are paired, so every mix needs the same seeds; "
+            "run the missing ones, or remove the seed from the table"
         )
     if (seen == 0).any():
         mix, seed, document = np.argwhere(seen == 0)[0]
         raise InputError(
             f"{_run(mixes[mix], seeds[seed])} scored {scored[mix, seed]} of {shape[2]} documents, for example not "
-            f"{str(ids[document])!r}: all runs must be measured on the same documents"
+            f"{str(ids[document])!r}: all runs must score the same documents"
         )
 
 
 def _agreed(
     column: np.ndarray, place: np.ndarray, shape: tuple[int, int, int], ids: np.ndarray, name: str
 ) -> np.ndarray:
-    """Return what all runs say of each document, or raise where they differ."""
+    """Return the value of each document, which must be equal in all runs. Raises InputError otherwise."""
     full = np.empty(math.prod(shape), dtype=column.dtype)
     full[place] = column
     runs = full.reshape(-1, shape[2])
@@ -223,7 +221,7 @@ def _agreed(
     if len(odd):
         raise InputError(
             f"{name!r} of document {str(ids[odd[0]])!r} differs between runs ({len(odd)} such document(s)): "
-            "all runs must be measured on the same documents"
+            "all runs must score the same documents"
         )
     return runs[0].copy()
 
@@ -233,7 +231,7 @@ def _seed_order(seed: str) -> tuple[int, int, str]:
 
 
 def _first(mask: pl.Series) -> int:
-    """Return the number of the first true row, counted from one."""
+    """Return the number of the first true row, starting from one."""
     return int(mask.arg_true()[0]) + 1
 
 

@@ -1,4 +1,7 @@
-"""The mix that a law likes best, among those that the text there is can make."""
+"""The mix with the best prediction of a mixing law, subject to the available text.
+
+`windtunnel law --propose` calls it on a law fitted by trainer.stats.law.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from windtunnel.schemas.errors import RecipeError, nearest
+from windtunnel.trainer.laws._form import Predict
 from windtunnel.trainer.stats.law import Law
 
 DRAWS = 20_000
@@ -18,7 +22,7 @@ REFINED = 12
 
 @dataclass(frozen=True)
 class Supply:
-    """What limits a mix: tokens there are by domain, the budget in tokens, and how often text may be repeated."""
+    """Constraints on a mix: available tokens by domain, the budget in tokens, and the maximum number of epochs."""
 
     tokens: Mapping[str, float]
     budget: float
@@ -32,33 +36,35 @@ class Supply:
                 raise RecipeError(f"{what}: a number above zero is needed, not {number}")
 
     def most(self, domains: tuple[str, ...]) -> np.ndarray:
-        """Return the largest weight of each domain; RecipeError for a domain without a number of tokens."""
+        """Return the largest weight of each domain. Raises RecipeError for a domain without a number of tokens."""
         for name in self.tokens:
             if name not in domains:
                 raise RecipeError(f"no domain is called {name!r}: {nearest(name, domains)}")
         if missing := [name for name in domains if name not in self.tokens]:
-            raise RecipeError(f"how many tokens are there of {', '.join(missing)}? Every domain needs a number")
+            raise RecipeError(f"the number of tokens of {', '.join(missing)} is missing: every domain needs one")
         most = np.array([self.max_epochs * self.tokens[name] / self.budget for name in domains])
         if most.sum() < 1:
-            there = sum(self.tokens.values())
+            total = sum(self.tokens.values())
             raise RecipeError(
-                f"a budget of {self.budget:,.0f} tokens needs {self.budget / there:.2f} epochs of the {there:,.0f} "
-                f"that there are, above the cap of {self.max_epochs:g}; {int(self.max_epochs * there):,} would do"
+                f"a budget of {self.budget:,.0f} tokens needs {self.budget / total:.2f} epochs of the {total:,.0f} "
+                f"available, above the limit of {self.max_epochs:g}; {int(self.max_epochs * total):,} is possible"
             )
         return np.minimum(most, 1.0)
 
 
 def propose(law: Law, supply: Supply | None = None, seed: int = 0) -> dict[str, Any]:
-    """Return the mix with the lowest prediction: weights, predicted, low, high, epochs, and the best mix that was run.
+    """Return the mix with the lowest prediction: weights, predicted, low, high, epochs, and the best mix of the runs.
 
-    No domain gets more than the largest weight that a run gave it, since a law knows nothing beyond, nor more than
-    `supply` allows. The search draws mixes near those that were run and refines the best of them; same seed, same mix.
+    The weight of a domain is at most its largest weight in the runs, because the law does not extrapolate, and at most
+    what `supply` allows. The search samples mixes near the runs and refines the best; it is deterministic for a seed.
     """
     cap = law.weights.max(axis=0)
     if supply is not None:
         cap = np.minimum(cap, supply.most(law.domains))
         if cap.sum() < 1:
-            raise RecipeError("the caps on epochs and the largest weights that were run leave no mix: run wider mixes")
+            raise RecipeError(
+                "the limits on epochs and the largest weights of the runs allow no mix: run more diverse mixes"
+            )
     drawn = _draws(law, cap, np.random.default_rng(seed))
     predict = law.best.whole
     order = np.argsort(predict(drawn), kind="stable")[:REFINED]
@@ -66,7 +72,7 @@ def propose(law: Law, supply: Supply | None = None, seed: int = 0) -> dict[str, 
     weights = refined[int(np.argmin(predict(refined)))]
     middle, low, high = (float(value[0]) for value in law.predict(weights[None]))
     best = int(np.argmin(law.target))
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "weights": dict(zip(law.domains, weights.tolist(), strict=True)),
         "predicted": middle,
         "low": None if np.isnan(low) else low,
@@ -78,13 +84,13 @@ def propose(law: Law, supply: Supply | None = None, seed: int = 0) -> dict[str, 
         },
     }
     if supply is not None:
-        epochs = {name: weight * supply.budget / supply.tokens[name] for name, weight in found["weights"].items()}
-        found["epochs"] = epochs
-    return found
+        epochs = {name: weight * supply.budget / supply.tokens[name] for name, weight in result["weights"].items()}
+        result["epochs"] = epochs
+    return result
 
 
 def _draws(law: Law, cap: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return mixes within the caps: those that were run, and mixtures of them at several distances."""
+    """Return mixes within the caps: those of the runs, convex combinations of them, and random ones."""
     n = len(law.weights)
     share = rng.dirichlet(np.full(n, 2.0 / n), DRAWS // 2) @ law.weights
     spread = rng.exponential(1.0, (DRAWS - DRAWS // 2, len(cap))) * cap
@@ -92,11 +98,13 @@ def _draws(law: Law, cap: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def within(mixes: np.ndarray, cap: np.ndarray) -> np.ndarray:
-    """Return mixes [n, domains] within the caps, rows sum to one: what is cut goes to the others in proportion."""
-    mixes = mixes / mixes.sum(axis=1, keepdims=True) + 1e-9 * cap  # a domain without weight takes some at the very last
+    """Return mixes [n, domains] within the caps that sum to one; excess weight is distributed proportionally."""
+    mixes = (
+        mixes / mixes.sum(axis=1, keepdims=True) + 1e-9 * cap
+    )  # domains without weight receive some only as a last resort
     factors = np.divide(cap, mixes, out=np.ones_like(mixes), where=mixes > 0)
     low, high = np.ones(len(mixes)), np.maximum(factors.max(axis=1), 1.0)
-    for _ in range(64):  # the factor at which the capped row sums to one lies between; halves its logarithm
+    for _ in range(64):  # bisection for the factor at which the capped row sums to one
         middle = np.sqrt(low * high)
         enough = np.minimum(cap, middle[:, None] * mixes).sum(axis=1) >= 1
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
@@ -104,8 +112,8 @@ def within(mixes: np.ndarray, cap: np.ndarray) -> np.ndarray:
     return capped / capped.sum(axis=1, keepdims=True)
 
 
-def _refined(predict: Any, start: np.ndarray, cap: np.ndarray) -> np.ndarray:
-    found = minimize(
+def _refined(predict: Predict, start: np.ndarray, cap: np.ndarray) -> np.ndarray:
+    optimum = minimize(
         lambda mix: float(predict(mix[None])[0]),
         start,
         method="SLSQP",
@@ -113,5 +121,5 @@ def _refined(predict: Any, start: np.ndarray, cap: np.ndarray) -> np.ndarray:
         constraints={"type": "eq", "fun": lambda mix: mix.sum() - 1},
         options={"maxiter": 100},
     )
-    mix = np.clip(found.x, 0, cap)
+    mix = np.clip(optimum.x, 0, cap)
     return within(mix[None], cap)[0] if np.isfinite(mix).all() and mix.sum() > 0 else start

@@ -1,4 +1,7 @@
-"""How many seeds an undecided effect would need: a plan from the effect and the noise as they look now."""
+"""The number of seeds that an undecided effect needs, estimated from the current effect and its error.
+
+trainer.stats.effects reports it with undecided verdicts.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import numpy as np
 from windtunnel.trainer.stats.interim_analyses import Look
 from windtunnel.trainer.stats.intervals import Interval, satterthwaite
 
-POWER = 0.8  # chance that the seeds asked for do decide, if the effect is as large as it looks
+POWER = 0.8  # probability of a decision if the effect equals its estimate
 MOST = 1000  # seeds
 
 
@@ -22,12 +25,12 @@ def seeds_needed(
     margin: float | None = None,
     looks: Sequence[Look] = (),
 ) -> tuple[int | None, str]:
-    """Return how many seeds in all would probably decide, or None and why seeds alone would not.
+    """Return the total number of seeds needed and an empty note, or None and the reason why seeds are not enough.
 
-    To be told from zero takes |effect|, to be called equivalent takes margin - |effect|, of at least
-    t(1 - alpha / tests / 2) + t(POWER) standard errors. The error of seeds falls with their number, that of documents
-    (with `degrees` of freedom) stays. With `looks`, only their numbers of seeds count, each at its own level.
-    A plan made from few seeds is rough: their spread is itself a guess.
+    A significant difference requires |effect|, equivalence requires margin - |effect|, to be at least
+    t(1 - alpha / tests / 2) + t(POWER) standard errors. The error over seeds decreases with their number, that of
+    documents (with `degrees` of freedom) does not. With `looks`, only their numbers of seeds are considered, each at
+    its own level. The estimate is rough for few seeds.
     """
     from scipy import special
 

@@ -1,8 +1,8 @@
-"""Questions with one exact answer, made from documents: the base of trainer/tasks.
+"""The base class of checkable tasks: questions with one exact answer, made from documents.
 
-Items are a function of the documents, the seed and the task's parameters: documents stand in the order of a hash of
-(seed, task, id), and each gives at most one item, until there are enough. The documents are named by the recipe and
-are best taken from the held-out side, so that no trained model has seen them.
+Items are a function of the documents, the seed and the task's parameters. Documents are ordered by a hash of (seed,
+task, id), and each gives at most one item, until there are enough. The recipe names the documents, which should be held
+out from training.
 """
 
 from __future__ import annotations
@@ -19,58 +19,57 @@ from pydantic import Field
 
 from windtunnel.schemas.plugin import Plugin, label
 
-TEXT_LIMIT = 4000  # characters of a document that a task looks at
-SPARES = 20  # documents kept per wanted item: most documents give no item of some tasks
+TEXT_LIMIT = 4000  # characters of a document that a task reads
+SPARES = 20  # candidate documents per item, because some tasks find no item in most documents
 
 
 class Text(NamedTuple):
-    """A document as a task sees it."""
+    """A document as the input of a task."""
 
     id: str
     text: str
 
 
 class Item(NamedTuple):
-    """A question with its answer."""
+    """A question and its answer."""
 
-    id: str  # of the documents it was made from
+    id: str  # of the document from which it was made
     prompt: str
     answer: str
 
 
 class Task(Plugin, ABC):
-    """A kind of question: one file in trainer/tasks. Instances are scored by generation and by the answer's nats."""
+    """A kind of question: one file in trainer/tasks. Items are scored by the generated reply and the answer's nats."""
 
     items: int = Field(100, ge=1)
     seed: int = 0
 
-    # A text that gives an item, and one that gives none: the discovery test runs every task on both.
+    # Texts with and without an item, on which the discovery test runs every task.
     gives: ClassVar[str]
     gives_none: ClassVar[str] = "no"
 
     @abstractmethod
     def item(self, texts: Sequence[Text], rng: random.Random) -> Item | None:
-        """Return an item from the first of `texts` (the others are for distraction), or None where it holds none."""
+        """Return an item from the first of `texts` (the others may serve as distractors), or None."""
 
     def score(self, item: Item, reply: str) -> float:
-        """Return 1 for a right reply, 0 for a wrong one: the first line, case and final punctuation aside."""
+        """Return 1 if the first line of the reply equals the answer, ignoring case and final punctuation, else 0."""
         return float(tidy(first_line(reply)) == tidy(item.answer))
 
     def make(self, documents: Iterable[Text]) -> list[Item]:
-        """Return the items that documents give, at most `items` of them."""
+        """Return at most `items` items made from documents."""
         texts = self._chosen(documents)
         out: list[Item] = []
         for place in range(len(texts)):
             if len(out) == self.items:
                 break
             rotated = [*texts[place : place + SPARES], *texts[: max(0, place + SPARES - len(texts))]]
-            found = self.item(rotated, random.Random(self._key(texts[place].id)))
-            if found is not None:
-                out.append(found)
+            if (item := self.item(rotated, random.Random(self._key(texts[place].id)))) is not None:
+                out.append(item)
         return out
 
     def _chosen(self, documents: Iterable[Text]) -> list[Text]:
-        """Return the documents of the smallest keys, in key order; no more of them are ever held."""
+        """Return the documents with the smallest keys, in key order, in bounded memory."""
         keyed = ((self._key(d.id), d.id, Text(d.id, d.text[:TEXT_LIMIT])) for d in documents)
         return [text for _, _, text in heapq.nsmallest(SPARES * self.items, keyed)]
 
@@ -79,16 +78,16 @@ class Task(Plugin, ABC):
 
 
 def sentences(text: str, shortest: int, longest: int) -> list[str]:
-    """Return sentences of the text by their number of words, cut at full stops before a capital; no line breaks."""
-    found = re.split(r"(?<=[.!?])\s+(?=[A-Z\"'])", " ".join(text.split()))
-    return [s for s in found if shortest <= len(s.split()) <= longest and s[-1] in ".!?" and s[0].isupper()]
+    """Return the sentences with `shortest` to `longest` words, split after end marks before a capital."""
+    parts = re.split(r"(?<=[.!?])\s+(?=[A-Z\"'])", " ".join(text.split()))
+    return [s for s in parts if shortest <= len(s.split()) <= longest and s[-1] in ".!?" and s[0].isupper()]
 
 
 def first_line(reply: str) -> str:
-    """Return the first line of a reply that holds anything."""
+    """Return the first non-blank line of a reply."""
     return next((line for line in reply.splitlines() if line.strip()), "").strip()
 
 
 def tidy(text: str) -> str:
-    """Return a text without case, outer quotes, final full stop and doubled spaces."""
+    """Return a text in lower case without outer quotes, final full stop and repeated spaces."""
     return " ".join(text.casefold().strip().rstrip(".").strip("\"'“”").split())

@@ -1,4 +1,4 @@
-"""Say a sentence again, letter by letter."""
+"""Repeat a sentence exactly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from windtunnel.trainer.tasks._task import Item, Task, Text, sentences
 
 
 class Copying(Task):
-    """A sentence of a document; only the same characters are right."""
+    """A sentence of a document, to be repeated character by character."""
 
     shortest: int = Field(5, ge=1)  # words
     longest: int = Field(15, ge=1)
@@ -20,12 +20,12 @@ class Copying(Task):
 
     def item(self, texts: Sequence[Text], rng: random.Random) -> Item | None:
         """Return one of the document's sentences to copy."""
-        found = sentences(texts[0].text, self.shortest, self.longest)
-        if not found:
+        candidates = sentences(texts[0].text, self.shortest, self.longest)
+        if not candidates:
             return None
-        sentence = found[rng.randrange(len(found))]
+        sentence = candidates[rng.randrange(len(candidates))]
         return Item(texts[0].id, f"Repeat this sentence exactly and write nothing else:\n{sentence}", sentence)
 
     def score(self, item: Item, reply: str) -> float:
-        """Return 1 for the same characters, outer blanks aside."""
+        """Return 1 if the reply equals the answer, ignoring surrounding white space, else 0."""
         return float(reply.strip() == item.answer)

@@ -1,4 +1,4 @@
-"""Count how often a word stands in a sentence."""
+"""Count the occurrences of a word in a sentence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from windtunnel.trainer.tasks._task import Item, Task, Text, sentences
 
 
 class Counting(Task):
-    """A sentence and one of its words; the answer is a number from one up."""
+    """A sentence and one of its words; the answer is its number of occurrences."""
 
     shortest: int = Field(8, ge=1)  # words of the sentence
     longest: int = Field(40, ge=1)
@@ -21,14 +21,14 @@ class Counting(Task):
     gives = "The cat saw the dog, and the dog saw the moon. Then the moon saw nobody at all in the whole of the sky."
 
     def item(self, texts: Sequence[Text], rng: random.Random) -> Item | None:
-        """Return a sentence with a word to count; words that repeat are taken before words that do not."""
-        found = sentences(texts[0].text, self.shortest, self.longest)
-        if not found:
+        """Return a sentence with a word to count; half of the items prefer a repeated word."""
+        candidates = sentences(texts[0].text, self.shortest, self.longest)
+        if not candidates:
             return None
-        sentence = found[rng.randrange(len(found))]
+        sentence = candidates[rng.randrange(len(candidates))]
         counts = Counter(re.findall(r"[a-z]+", sentence.lower()))
         repeated = sorted(word for word, n in counts.items() if n > 1)
-        # Half of the items ask for a word that stands there once: "1" must not be a good guess, nor a bad one.
+        # About half of the items have the answer 1, so that guessing it is of little use.
         words = repeated if repeated and rng.random() < 0.5 else sorted(counts)
         if not words:
             return None
@@ -40,6 +40,6 @@ class Counting(Task):
         return Item(texts[0].id, prompt, str(counts[word]))
 
     def score(self, item: Item, reply: str) -> float:
-        """Return 1 where the first number of the reply is the right one."""
+        """Return 1 if the first number of the reply is correct, else 0."""
         number = re.search(r"\d+", reply)
         return float(number is not None and number.group() == item.answer)

@@ -1,4 +1,4 @@
-"""Find the one year, quotation or abbreviation that a passage holds."""
+"""Extract the only year, quotation or abbreviation of a passage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from windtunnel.trainer.tasks._task import Item, Task, Text, sentences
 
-# What is asked for, and how it looks. The pattern's group is the answer.
+# Name and pattern of each field; the pattern's group is the answer.
 FIELDS = {
     "year": re.compile(r"(?<![\d.,-])((?:1[0-9]|20)\d\d)(?![\d.,]*\d|-)"),
     "phrase in double quotes": re.compile(r"[\"“]([^\"“”]{3,60})[\"”]"),
@@ -19,7 +19,7 @@ FIELDS = {
 
 
 class Extraction(Task):
-    """A passage with exactly one match for what is asked."""
+    """A passage with exactly one match of a field."""
 
     shortest: int = Field(6, ge=1)  # words of a sentence
     longest: int = Field(60, ge=1)
@@ -31,12 +31,12 @@ class Extraction(Task):
     gives_none = "The mill stands by the river. It was built by two brothers. Nobody has lived there since."
 
     def item(self, texts: Sequence[Text], rng: random.Random) -> Item | None:
-        """Return a passage and what to find in it."""
-        found = sentences(texts[0].text, self.shortest, self.longest)
-        starts = list(range(max(1, len(found) - self.passage + 1)))
+        """Return a passage and the field to extract."""
+        parts = sentences(texts[0].text, self.shortest, self.longest)
+        starts = list(range(max(1, len(parts) - self.passage + 1)))
         rng.shuffle(starts)
-        for start in starts if found else []:
-            passage = " ".join(found[start : start + self.passage])
+        for start in starts if parts else []:
+            passage = " ".join(parts[start : start + self.passage])
             for name in rng.sample(sorted(FIELDS), len(FIELDS)):
                 matches = FIELDS[name].findall(passage)
                 if len(matches) == 1:

@@ -1,4 +1,4 @@
-"""Put words into alphabetical order."""
+"""Sort words alphabetically."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from windtunnel.trainer.tasks._task import Item, Task, Text, first_line, tidy
 
 
 class Sorting(Task):
-    """Some words of a document, in an order that is not the answer."""
+    """Words of a document in an order that is not alphabetical."""
 
     words: int = Field(5, ge=2)
 
     gives = "The old mill stands beside a narrow river and was built long ago by two brothers from the valley."
 
     def item(self, texts: Sequence[Text], rng: random.Random) -> Item | None:
-        """Return words of at least four plain letters to sort."""
+        """Return words of 4 to 12 lower-case letters to sort."""
         known = sorted(set(re.findall(r"(?<![\w'-])[a-z]{4,12}(?![\w'-])", texts[0].text)))
         if len(known) < self.words:
             return None
@@ -31,5 +31,5 @@ class Sorting(Task):
         return Item(texts[0].id, prompt, ", ".join(answer))
 
     def score(self, item: Item, reply: str) -> float:
-        """Return 1 for the same words in the same order, however they are separated."""
+        """Return 1 if the reply has the same words in the same order, with any separators, else 0."""
         return float(re.findall(r"[a-z]+", tidy(first_line(reply))) == item.answer.split(", "))

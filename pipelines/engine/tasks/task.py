@@ -14,7 +14,7 @@ from typing import Any
 
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.artifact import Artifact, write_text
-from windtunnel.schemas.errors import WindtunnelError, mend_of
+from windtunnel.schemas.errors import WindtunnelError, advice_for
 from windtunnel.schemas.work import Work
 
 COUNTS = "counts"  # in the step's directory: one JSON file a finished shard
@@ -64,7 +64,7 @@ def do(task: Task) -> None:
         measured(task)
     except (Exception, SystemExit) as error:  # a library that exits would end the run, or its worker
         own = str(error) if isinstance(error, WindtunnelError) else None
-        message = own or mend_of(error) or f"{type(error).__name__}: {error}"
+        message = own or advice_for(error) or f"{type(error).__name__}: {error}"
         report = {
             "error": type(error).__name__,
             "message": message,

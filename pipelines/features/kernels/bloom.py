@@ -1,4 +1,4 @@
-"""Numba kernels: a Bloom filter, and the removal of lines or paragraphs that it has seen."""
+"""Numba kernels: a Bloom filter, and the removal of lines or paragraphs found in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from windtunnel.pipelines.features.kernels.units import line_end
 
 @njit(cache=True, nogil=True)
 def probe(bits, hashes, key, add):
-    """Return whether the filter holds a key; with `add`, put it in. `bits`: u64 words, a power of two of them."""
+    """Return whether the filter contains a key; with `add`, insert it. `bits`: u64 words, a power of two of them."""
     last = uint64(bits.size * 64 - 1)
     step = mix(key ^ uint64(0x9E3779B97F4A7C15)) | uint64(1)
     held = True
@@ -32,10 +32,10 @@ def probe(bits, hashes, key, add):
 
 @njit(cache=True, nogil=True)
 def unit_grams(data, start, end, folds, expansions, ngram, paragraph, words, places, grams, stops, sizes, made):
-    """For each line or paragraph write its end, its words and the number of its n-grams; return how many units.
+    """Write the end, number of words and number of n-grams of each line or paragraph; return the number of units.
 
-    A unit of fewer words than `ngram` is one n-gram; `ngram` 0 takes every unit whole. The n-grams of all units lie one
-    after another in `grams`.
+    A unit with fewer words than `ngram` is one n-gram; with `ngram` 0 every unit is one. The n-grams of all units are
+    concatenated in `grams`.
     """
     count, filled, at = 0, 0, start
     while at < end:
@@ -59,7 +59,7 @@ def unit_grams(data, start, end, folds, expansions, ngram, paragraph, words, pla
 
 @njit(cache=True, nogil=True)
 def share_seen(bits, hashes, grams, first, number):
-    """Return how many of grams[first : first + number] the filter holds."""
+    """Return how many of grams[first : first + number] the filter contains."""
     found = 0
     for i in range(first, first + number):
         found += probe(bits, hashes, grams[i], False)
@@ -68,12 +68,12 @@ def share_seen(bits, hashes, grams, first, number):
 
 @njit(cache=True, nogil=True)
 def filter_texts(data, offsets, alive, folds, expansions, ngram, paragraph, threshold, whole, shortest, bits, hashes):
-    """Remove from each living document the units of which the filter holds a share of at least `threshold`.
+    """Remove from each document with `alive` the units whose share of known n-grams is at least `threshold`.
 
-    What stays is put into the filter at once, so a unit is judged by all that came before it. With `whole`, a document
-    of whose n-grams such a share is known goes as a whole, and nothing of it enters. Units of fewer than `shortest`
-    words are neither judged nor remembered. Return (bytes, offsets of the new texts; of each document: 0 unchanged,
-    1 changed, 2 gone; units removed; words kept).
+    Kept units are inserted into the filter immediately, so a unit is compared with everything before it. With `whole`,
+    a document whose share of known n-grams is at least `threshold` is removed completely and not inserted. Units with
+    fewer than `shortest` words are neither tested nor inserted. Return (bytes and offsets of the new texts; for each
+    document: 0 unchanged, 1 changed, 2 removed; units removed; words kept).
     """
     documents = offsets.size - 1
     out, new = np.empty(offsets[documents] - offsets[0], np.uint8), np.zeros(documents + 1, np.int64)

@@ -1,4 +1,4 @@
-"""Where lines end and what white space surrounds them, as str.splitlines and str.strip have it."""
+"""Line breaks and stripping of white space, with the semantics of str.splitlines and str.strip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from windtunnel.pipelines.features.kernels.utf8 import before, class_at
 
 @njit
 def strip(text, a, b, table):
-    """Return bytes a to b without white space at both ends, as str.strip does."""
+    """Return the range of bytes a to b without surrounding white space, as str.strip does."""
     while a < b:
         c, size = class_at(text, a, table)
         if not c & SPACE:
@@ -27,7 +27,7 @@ def strip(text, a, b, table):
 
 @njit
 def next_line(text, i, b, table):
-    """Return (end of the line that starts at byte i, start of the next one), as str.splitlines breaks lines."""
+    """Return (end of the line that starts at byte i, start of the next line), as in str.splitlines."""
     while i < b:
         c, size = class_at(text, i, table)
         if c & BREAK:

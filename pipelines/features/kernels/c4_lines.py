@@ -1,4 +1,4 @@
-"""C4's line rules (Raffel et al. 2020, as in datatrove's C4QualityFilter): what becomes of one line."""
+"""C4's line rules (Raffel et al. 2020, as in datatrove's C4QualityFilter)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _NEEDED = np.frombuffer(b"[citation needed]", dtype=np.uint8)
 
 @njit
 def _stands(text, at, a, b, phrase, any_case):
-    """Whether the phrase stands at byte `at`, within bytes a to b."""
+    """Return whether the phrase occurs at byte `at`, within bytes a to b."""
     if at < a or at + len(phrase) > b:
         return False
     for i in range(len(phrase)):
@@ -59,7 +59,7 @@ def _stands(text, at, a, b, phrase, any_case):
 
 @njit
 def javascript_in(text, a, b):
-    """Return HAS_JAVASCRIPT if bytes a to b hold the word, else 0."""
+    """Return HAS_JAVASCRIPT if bytes a to b contain the word, else 0."""
     for i in range(a, b - len(_JAVASCRIPT) + 1):
         if text[i] | 0x20 == 0x6A and _stands(text, i, a, b, _JAVASCRIPT, True):
             return HAS_JAVASCRIPT
@@ -68,7 +68,7 @@ def javascript_in(text, a, b):
 
 @njit
 def phrase_at(text, i, a, b):
-    """Return the flag of the phrase of C4's whose last word starts at byte i (bytes a to b are the line), or 0."""
+    """Return the flag of the C4 phrase whose last word starts at byte i of the line a to b, or 0."""
     second = text[i + 1] | 0x20 if i + 1 < b else 0
     first = text[i] | 0x20
     if first == 0x69 and second == 0x70:  # ipsum
@@ -86,7 +86,7 @@ def phrase_at(text, i, a, b):
 
 @njit
 def flags_in(text, a, b):
-    """Return all of C4's flags for bytes a to b, looked for at every byte."""
+    """Return all C4 flags of bytes a to b, testing every byte."""
     found = 0
     for i in range(a, b):
         byte = text[i]
@@ -101,7 +101,7 @@ def flags_in(text, a, b):
 
 @njit
 def terminal(text, a, b):
-    """Whether bytes a to b end in . ? ! or a quote, and not in an ellipsis."""
+    """Return whether bytes a to b end with . ? ! or a quote, and not with an ellipsis."""
     if a >= b:
         return False
     last = text[b - 1]
@@ -112,7 +112,7 @@ def terminal(text, a, b):
 
 @njit
 def _citation(text, i, b, table):
-    """Return the bytes of the citation (`[12]`, `[]`, `[edit]`, `[citation needed]`) that starts at byte i, or 0."""
+    """Return the length of the citation (`[12]`, `[]`, `[edit]`, `[citation needed]`) at byte i, or 0."""
     if text[i] != 0x5B:
         return 0
     j = i + 1
@@ -130,7 +130,7 @@ def _citation(text, i, b, table):
 
 @njit
 def without_citations(text, a, b, table, line):
-    """Write the line at bytes a to b without its citations into `line`; return its bytes, or -1 if there are none."""
+    """Write the line at bytes a to b without citations into `line`; return its length, or -1 without citations."""
     i = a
     while i < b and not (text[i] == 0x5B and _citation(text, i, b, table)):
         i += 1
@@ -154,8 +154,8 @@ def without_citations(text, a, b, table, line):
 def outcome_of(text, a, b, pieces, longest, flags, sentences, table, cuts, line, state):
     """Return (outcome, sentences) of the stripped line at bytes a to b.
 
-    pieces, longest: its runs without white space and the characters of the longest. flags, sentences: what the words
-    pass found; both are found anew when the line has citations. Fewer than 0 sentences are not counted.
+    pieces, longest: number of its runs without white space, and characters of the longest. flags, sentences: results of
+    the pass over words, recomputed if the line has citations. Negative `sentences` disable counting.
     """
     if state[C4_MAX_WORD_CHARS] >= 0 and longest > state[C4_MAX_WORD_CHARS]:
         return DROPPED, 0
@@ -172,7 +172,7 @@ def outcome_of(text, a, b, pieces, longest, flags, sentences, table, cuts, line,
 
 @njit
 def _verdict(text, a, b, pieces, flags, state):
-    """Return what becomes of a line without citations, the reasons asked in datatrove's order."""
+    """Return the outcome of a line without citations, testing the rules in datatrove's order."""
     if state[C4_TERMINAL] and not terminal(text, a, b):
         return DROPPED
     if pieces < state[C4_MIN_WORDS]:
@@ -190,7 +190,7 @@ def _verdict(text, a, b, pieces, flags, state):
 
 @njit
 def _runs(text, a, b, language, table, cuts):
-    """Return (pieces between white space, characters of the longest); where words stand unspaced, these are pieces."""
+    """Return (runs between white space, characters of the longest); in scripts without spaces, words are runs."""
     count, longest = 0, 0
     while a < b:
         i, chars, union = a, 0, ZERO
@@ -213,7 +213,7 @@ def _runs(text, a, b, language, table, cuts):
 
 @njit
 def _unspaced_words(text, a, b, language, table, cuts):
-    """Return (words that are no symbols, characters of the longest word) of bytes a to b."""
+    """Return (words with a non-symbol, characters of the longest word) of bytes a to b."""
     count, longest = 0, 0
     while a < b:
         _, n = split_run(text, a, b, language, table, cuts)
@@ -227,9 +227,9 @@ def _unspaced_words(text, a, b, language, table, cuts):
 
 @njit
 def rewrite(text, a, b, table, cuts, line, state, target, n):
-    """Write the lines that C4 keeps of the document at bytes a to b into `target` from byte n on; return the end.
+    """Write the lines of the document at bytes a to b that C4 keeps into `target` from byte n on; return the end.
 
-    Lines are stripped and joined by newlines, citations are gone, and the whole is stripped.
+    Lines are stripped and joined by newlines, citations are removed, and the result is stripped.
     """
     start, i, first = n, a, True
     language = document_language(text, a, b, table) if state[C4_UNSPACED] else NO_LANGUAGE

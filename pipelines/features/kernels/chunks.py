@@ -1,4 +1,4 @@
-"""Runs without white space: their letters read eight bytes at a time, their words taken into the document's lists."""
+"""Runs without white space: letters are read eight bytes at a time, words are added to the document's lists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from windtunnel.pipelines.features.kernels.utf8 import ZERO, find, hash_bytes, s
 from windtunnel.pipelines.features.kernels.words import split_chunk
 
 LONGEST_LETTERS_SPECIAL = 12  # bytes
-# eight bytes at once: x + (0x80 - c) has its high bit set where the byte is at least c, for bytes below 0x80
+# for eight bytes below 0x80 at once: x + (0x80 - c) sets the high bit of each byte that is at least c
 HIGH = np.uint64(0x8080808080808080)
 LOW7 = np.uint64(0x7F7F7F7F7F7F7F7F)
 CASE = np.uint64(0x2020202020202020)
@@ -44,7 +44,7 @@ def letters_from(text, i, limit):
 
 @njit
 def rest_of_chunk(text, i, limit, table):
-    """Return (end, four counts, union of classes, continuation bytes) of the run from byte i on to white space."""
+    """Return (end, four counts, union of classes, continuation bytes) of the run from byte i to white space."""
     counts = union = ZERO
     wide = 0
     while i < limit:
@@ -65,7 +65,7 @@ def rest_of_chunk(text, i, limit, table):
 
 @njit
 def put_letters(text, a, b, h, n, hashes, lengths, table, state):
-    """Take a word of ASCII letters: a sentence that had ended is over, the next begins."""
+    """Add a word of ASCII letters, which begins a new sentence if one has ended."""
     hashes[n] = h
     lengths[n] = b - a
     if b - a <= np.int64(table[LONGEST_STOP]):
@@ -78,7 +78,7 @@ def put_letters(text, a, b, h, n, hashes, lengths, table, state):
 
 @njit
 def put_word(text, a, b, n, hashes, lengths, table, state):
-    """Take any word."""
+    """Add a word of any kind."""
     flags, chars = word_flags(text, a, b, table)
     h = hash_bytes(text, a, b)
     hashes[n] = h
@@ -99,9 +99,9 @@ def put_word(text, a, b, n, hashes, lengths, table, state):
 
 @njit
 def put_easy(text, a, end, b, c, h, n, hashes, lengths, table, state):
-    """Take letters at bytes a to `end` alone or before one mark of class c that ends at b; return the next number.
+    """Add letters at bytes a to `end`, alone or before one mark of class c that ends at b; return the next number.
 
-    Returns the same number if the rules have to be asked: for exceptions, and for marks that may belong to the word.
+    Returns the same number if the word rule must decide: for exceptions, and for marks that may belong to the word.
     """
     if end == a:
         return n
@@ -123,7 +123,7 @@ def put_easy(text, a, end, b, c, h, n, hashes, lengths, table, state):
 
 @njit
 def ellipses(text, a, b):
-    """Return how many "..." (not overlapping) and "…" bytes a to b hold."""
+    """Return the number of "..." (not overlapping) and "…" in bytes a to b."""
     count, run = 0, 0
     for i in range(a, b):
         if text[i] == 0x2E:
@@ -138,7 +138,7 @@ def ellipses(text, a, b):
 
 @njit
 def put_by_rules(text, a, b, union, n, most, hashes, lengths, table, cuts, state):
-    """Take the words of the run at bytes a to b by the word rule; return the next number (at most `most`)."""
+    """Add the words of the run at bytes a to b by the word rule; return the next number (at most `most`)."""
     if union == table[ASCII + 0x30]:  # digits only
         put_word(text, a, b, min(n, most), hashes, lengths, table, state)
         return n + 1
@@ -153,7 +153,7 @@ def put_by_rules(text, a, b, union, n, most, hashes, lengths, table, cuts, state
 
 @njit
 def _put_unspaced(text, a, b, n, most, hashes, lengths, table, cuts, state):
-    """Take the words of a run in which scripts without spaces stand, perhaps among others."""
+    """Add the words of a run that contains a script without spaces."""
     if state[st.RUN_LANGUAGE] == 0:
         start, end = state[st.DOCUMENT_START], state[st.DOCUMENT_END]
         state[st.RUN_LANGUAGE] = 1 + document_language(text, start, end, table)
@@ -168,7 +168,7 @@ def _put_unspaced(text, a, b, n, most, hashes, lengths, table, cuts, state):
 
 @njit
 def put_given(text, b, origin, spans, span_end, n, most, hashes, lengths, table, state):
-    """Take the given words up to byte b; return the next number."""
+    """Add the given words up to byte b; return the next number."""
     k = state[st.SPAN]
     while k < span_end and spans[2 * k] < b - origin:
         a, end = origin + spans[2 * k], origin + spans[2 * k + 1]

@@ -1,7 +1,7 @@
-"""Character classes: what every rule asks of a code point, as bits of a two-stage table.
+"""Character classes as bits of a two-stage table over code points.
 
-The table follows the running Python's Unicode version, so `str.isspace`, `str.isalpha` and `str.splitlines` agree with
-it exactly. Sets that a published rule fixes by hand are written out here as hexadecimal ranges.
+The table follows the Unicode version of the running Python and agrees exactly with `str.isspace`, `str.isalpha` and
+`str.splitlines`. Sets that published rules enumerate are given as hexadecimal ranges.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 
-# Four classes are also counted: their bits lie 16 apart, so that adding `class & COUNTED` counts all four at once.
+# Four classes are counted: their bits are 16 apart, so that adding `class & COUNTED` counts all four at once.
 ALPHA = np.uint64(1 << 0)  # str.isalpha
 UPPER = np.uint64(1 << 16)  # str.isupper for one character
 NUMERIC = np.uint64(1 << 32)  # str.isnumeric
@@ -20,29 +20,29 @@ SYMBOLIC = np.uint64(1 << 48)  # Unicode categories P* and S*
 COUNTED = ALPHA | UPPER | NUMERIC | SYMBOLIC
 
 SPACE = np.uint64(1 << 1)  # str.isspace
-SYMBOL = np.uint64(1 << 2)  # a word of these alone is no word for the Gopher rules
+SYMBOL = np.uint64(1 << 2)  # a word of symbols only is not a word for the Gopher rules
 TERMINAL = np.uint64(1 << 3)  # ends a line for FineWeb's rule
 SENTENCE_END = np.uint64(1 << 4)  # ends a sentence
 PUNCTUATION = np.uint64(1 << 5)  # Unicode category P*
 BREAK = np.uint64(1 << 6)  # str.splitlines breaks here
 BRACE = np.uint64(1 << 7)  # {
 BRACKET = np.uint64(1 << 8)  # [
-LETTER_J = np.uint64(1 << 9)  # j J: begins "javascript"
-STARTER = np.uint64(1 << 10)  # c i p u in either case: begin the last word of C4's phrases
-EASY_END = np.uint64(1 << 11)  # after a word of letters, always a word of its own
+LETTER_J = np.uint64(1 << 9)  # j J, which begin "javascript"
+STARTER = np.uint64(1 << 10)  # c i p u in either case, which begin the last word of C4's phrases
+EASY_END = np.uint64(1 << 11)  # after a word of letters, always a separate word
 MARK = np.uint64(1 << 12)  # Unicode category M*
-DECIMAL = np.uint64(1 << 13)  # str.isdecimal, as a regular expression's \\d
+DECIMAL = np.uint64(1 << 13)  # str.isdecimal, \\d in regular expressions
 DIGIT = np.uint64(1 << 14)  # 0-9
 DOTTED = np.uint64(1 << 15)  # . and …
 # English word rule (classes as in spaCy's char_classes.py, MIT)
-PREFIX = np.uint64(1 << 17)  # peeled off a word's front
-SUFFIX = np.uint64(1 << 18)  # peeled off a word's back
-ICON = np.uint64(1 << 19)  # splits a word anywhere: other symbols and the ellipsis
+PREFIX = np.uint64(1 << 17)  # split off the beginning of a word
+SUFFIX = np.uint64(1 << 18)  # split off the end of a word
+ICON = np.uint64(1 << 19)  # splits a word at any position: other symbols and the ellipsis
 CASED_LOWER = np.uint64(1 << 20)  # lower or without case
 CASED_UPPER = np.uint64(1 << 21)  # upper or without case
 WORD_ALPHA = np.uint64(1 << 22)  # either, or title case
 QUOTE = np.uint64(1 << 23)
-BEFORE_DOT = np.uint64(1 << 24)  # a final full stop after one of these is a word of its own
+BEFORE_DOT = np.uint64(1 << 24)  # a final full stop after one of these is a separate word
 # scripts written without spaces between words
 HAN = np.uint64(1 << 25)
 KANA = np.uint64(1 << 26)
@@ -88,7 +88,7 @@ _BEFORE_DOT = (
     "21-23 25-2d 30-3c 3e-3f 5b 5d 5f-60 7b-7d a1 ab b2 b4 b7 bb bf 60c 61b 61f 66a 2018-201a 201c-201e 2026 "
     "2329-232a 27e6-27e7 ff01 ff08-ff09 ff0c ff1a-ff1b ff1f ff5e"
 )
-_YOUNG_ICONS = (  # other symbols that the published rule does not know
+_YOUNG_ICONS = (  # other symbols, newer than the published rule
     "166d 2b97 2bc9 2bff 2e50-2e51 32ff fd40-fd4f fdcf fdfe-fdff 1019c 11fd5-11fdc 11fe1-11ff1 1cf50-1cfc3 "
     "1d1e9-1d1ea 1e14f 1ed2e 1f10d-1f10f 1f16c-1f16f 1f1ad 1f6d5-1f6df 1f6fa-1f6ff 1f774-1f77f 1f7d9-1f7ff "
     "1f8b0-1f8ff 1f90c-1f90f 1f93f 1f971-1f972 1f977-1f979 1f97b 1f9a3-1f9af 1f9ba-1f9bf 1f9c3-1f9cf 1fa00-1fa5f "
@@ -97,7 +97,7 @@ _YOUNG_ICONS = (  # other symbols that the published rule does not know
 _HAN = "2e80-2fdf 3005 3007 3021-3029 3038-303b 3400-4dbf 4e00-9fff f900-faff 20000-323af"
 _KANA = "3041-3096 3099-309f 30a1-30fa 30fc-30ff 31f0-31ff ff66-ff9f 1b000-1b16f"
 _BRAHMIC = "e01-e3a e40-e4e e81-eda edc-edf 1000-102a 102b-103f 1050-109d 1780-17d3 17d7 17dc-17dd a9e0-a9ef aa60-aa7f"
-_ASSIGNED = (range(0x33480), range(0xE0000, 0xE0200))  # nothing else is assigned but private use, which has no class
+_ASSIGNED = (range(0x33480), range(0xE0000, 0xE0200))  # other assigned code points are private use, which has no class
 _BREAKS = "a-d 1c-1e 85 2028-2029"
 
 

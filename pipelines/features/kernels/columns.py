@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")  # Gopher's, for English
-MOST_STOP_WORDS = 62  # a bit each
+MOST_STOP_WORDS = 62  # one bit each
 
 COLUMNS = (
     "bytes",
     "characters",
     "words",
-    "non_symbol_words",  # words with a character that is no symbol
+    "non_symbol_words",  # words with a character that is not a symbol
     "non_symbol_word_chars",  # their characters
     "alpha_words",  # words with a letter
-    "stop_words",  # how many of STOP_WORDS, or of those that a rule asks for
+    "stop_words",  # number of distinct stop words (STOP_WORDS or those of a rule)
     "hashes",
     "ellipses",  # "..." and "…"
-    "lines",  # as str.splitlines gives them
+    "lines",  # as in str.splitlines
     "bullet_lines",
     "ellipsis_lines",
     "newlines",
@@ -29,8 +29,8 @@ COLUMNS = (
     "punctuated_lines",
     "short_lines",
     "duplicate_line_chars",
-    "long_paragraphs",  # lines of 200 characters and more
-    "c4_lines",  # lines that C4's rules keep
+    "long_paragraphs",  # lines of at least 200 characters
+    "c4_lines",  # lines kept by C4's rules
     "c4_sentences",  # sentences in them
     "c4_lorem_ipsum",
     "c4_curly_bracket",

@@ -1,4 +1,4 @@
-"""The pass over one document: words and their hashes, white space, lines, all in one walk over its bytes."""
+"""The pass over the bytes of one document that finds words and their hashes, white space and lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COUNTER = np.uint64(0xFFFF)
 
 @njit
 def white_space(text, run, i, a, b, h, paragraph, table, cuts, line, held, mask, state):
-    """Step over white space from byte i on, ending lines; the run began at byte `run`.
+    """Skip white space from byte i on, ending lines; the run began at byte `run`.
 
     Returns (next byte, hash of the line so far, hash of the paragraph so far).
     """
@@ -37,7 +37,9 @@ def white_space(text, run, i, a, b, h, paragraph, table, cuts, line, held, mask,
             break
         state[st.SPACES] += 1
         if c & BREAK:
-            if not (text[i] == 0x0A and i > a and text[i - 1] == 0x0D):  # carriage return and newline are one break
+            if not (
+                text[i] == 0x0A and i > a and text[i - 1] == 0x0D
+            ):  # carriage return and newline are a single break
                 end_split_line(text, i, table, cuts, line, state)
             state[st.SPLIT_START] = i + size
             if text[i] == 0x0A:
@@ -57,7 +59,7 @@ def white_space(text, run, i, a, b, h, paragraph, table, cuts, line, held, mask,
 
 @njit
 def note_chunk(text, start, letters_end, end, chars, union, table, state):
-    """Tell the line that a run of `chars` characters stands in it; union: of the classes behind its first letters."""
+    """Add a run of `chars` characters to the current line; `union`: classes of its characters after the letters."""
     if state[st.FIRST_BYTE] < 0:
         state[st.FIRST_BYTE] = start
         if state[st.FIRST_CHUNK] < 0:
@@ -88,7 +90,7 @@ def longest_of(lengths, first, last):
 
 @njit
 def count_chars(counts, letters, capitals, state):
-    """Add four 16-bit counters, and letters read eight at a time, to the state."""
+    """Add four 16-bit counters, and the letters read eight at a time, to the state."""
     state[st.LETTERS] += letters + np.int64(counts & COUNTER)
     state[st.UPPERS] += capitals + np.int64(counts >> np.uint64(16) & COUNTER)
     if counts:
@@ -98,7 +100,7 @@ def count_chars(counts, letters, capitals, state):
 
 @njit
 def start_document(a, b, span, held, mask, state):
-    """Empty the state, the document's columns and the line sets."""
+    """Reset the state, the document's columns and the sets of lines."""
     for i in range(st.RULES):
         state[i] = 0
     for i in range(st.OUT, st.STATE_SIZE):
@@ -114,10 +116,10 @@ def start_document(a, b, span, held, mask, state):
 
 @njit
 def scan_document(text, a, b, spans, span, span_end, table, hashes, lengths, most, cuts, line, held, mask, state):
-    """Walk over the document at bytes a to b; return its words.
+    """Process the document at bytes a to b; return its number of words.
 
-    Fills state, line columns, and the hash and characters of every word; words beyond `most` overwrite each other in
-    the two places behind. With span_end >= 0 the words are given.
+    Fills the state, the line columns, and the hash and length of every word; words beyond `most` overwrite each other
+    in the two entries after it. With span_end >= 0 the word spans are given.
     """
     start_document(a, b, span, held, mask, state)
     h = paragraph = SEED

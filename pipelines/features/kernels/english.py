@@ -1,7 +1,7 @@
-"""English words that the affix rules would cut wrongly: contractions, abbreviations, clock times, emoticons.
+"""English exceptions to the affix rules: contractions, abbreviations, times and emoticons.
 
-The inventory is that of spaCy's English and base tokenizer exceptions (MIT), built from its regularities, so that the
-fast word rule gives the tokens of `spacy.blank("en")`.
+These are the English and base tokenizer exceptions of spaCy (MIT), generated from their regularities, so that the fast
+word rule gives the tokens of `spacy.blank("en")`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 
-_SUBJECTS = {  # what may follow each: will, would, have, are, is
+_SUBJECTS = {  # endings of each subject: will, would, have, are, is
     "i": "ll d ve m",
     "you": "ll d ve re",
     "he": "ll d s",
@@ -35,7 +35,7 @@ _NEGATED = [
 ]
 _NEGATED_ONLY = ["ai", "are", "is", "was", "were", "have", "has", "dare"]
 _WITH_HAVE = ["could", "might", "must", "should", "would", "not"]
-_OTHER_WORDS = {  # plain English words that happen to look like a contraction without its apostrophe
+_OTHER_WORDS = {  # ordinary words that equal a contraction without its apostrophe
     "ill", "its", "hell", "shell", "shed", "were", "well", "whore",
 }  # fmt: skip
 _ALONE = (
@@ -55,7 +55,7 @@ _EMOTICONS = (
     r"V.V V_V XD XDD [-: [: [= \") ]= ^_^ ^__^ ^___^ o.0 o.O o.o o_0 o_O o_o v.v v_v xD xDD ¯\(ツ)/¯ ಠ_ಠ ಠ︵ಠ"
 )
 
-_CUT_INTO = {  # how many words the affix rules alone make of an exception, where it is not two
+_CUT_INTO = {  # number of words that the affix rules alone make of an exception, if not two
     3: r"and/or w/o Ph.D. <space> (-: (-; (-_-) (^_^) (¬_¬) (ಠ_ಠ) (o: )-: ._. 8-D :'( :’( :') :’) :(( :() :)) :-( :-) "
     r":-* :-> :-] :-} :o) ;-) ;_; <.< >.< >.> >:( >:o [-: \") o.O °c. °f. °k.",
     4: ":'-( :’-( :'-) :’-) :((( :))) :-(( :-))",
@@ -67,13 +67,13 @@ _CUT_INTO = {  # how many words the affix rules alone make of an exception, wher
 
 @cache
 def cut_into() -> dict[str, int]:
-    """Return how many words the affix rules alone make of an exception, for those that they do not cut in two."""
+    """Return the number of words that the affix rules alone make of an exception, where it is not two."""
     return {word: count for count, text in _CUT_INTO.items() for word in text.split()}
 
 
 @cache
 def special_words() -> dict[str, tuple[str, ...]]:
-    """Return each exceptional string with the words that it makes."""
+    """Return the words of each exception."""
     found: dict[str, tuple[str, ...]] = {}
     for pieces in _families():
         for version in (pieces, tuple(piece.replace("'", "’") for piece in pieces)):

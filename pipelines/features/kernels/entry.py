@@ -1,4 +1,4 @@
-"""The compiled entry points; one cache entry each, keyed by the source of every kernel file."""
+"""The compiled entry points, cached on disk and keyed by the source of all kernel files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TOP, REPEATED = st.OUT + INDEX["top_2_gram_chars"], st.OUT + INDEX["duplicate_5_
 
 @njit
 def newlines_and_hashes(data, a, b):
-    """Return how many newlines and how many # bytes a to b of an array hold."""
+    """Return the numbers of newlines and of # in bytes a to b."""
     newlines = hashes = 0
     for i in range(a, b):
         newlines += data[i] == 0x0A
@@ -42,7 +42,7 @@ def newlines_and_hashes(data, a, b):
 
 @njit
 def line_bits(newlines):
-    """Return the binary logarithm of the slots of a line set that is at most half full."""
+    """Return the binary logarithm of the number of slots of a line set that is at most half full."""
     bits = 4
     while (1 << bits) < 2 * (newlines + 1):
         bits += 1
@@ -68,7 +68,7 @@ def count_columns(size, words, newlines, hashes, state):
 
 @njit
 def measure_document(data, a, b, spans, span, span_end, table, s, line, out, row):
-    """Fill row `row` of the columns with the document at bytes a to b; return whether the scratch was large enough."""
+    """Fill row `row` of the columns for the document at bytes a to b; return whether the scratch was large enough."""
     newlines, hashes = newlines_and_hashes(data, a, b)
     bits = line_bits(newlines)
     if 2 << bits > len(s.held):
@@ -93,7 +93,7 @@ def measure_document(data, a, b, spans, span, span_end, table, s, line, out, row
 
 
 def source_stamp() -> str:
-    """Return a digest of the kernel files: numba's cache looks at an entry's own file only, not at what it calls."""
+    """Return a digest of the kernel files, because numba's cache checks only the file of the entry point."""
     digest = hashlib.blake2b(digest_size=16)
     for name in SOURCES:
         digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
@@ -103,10 +103,10 @@ def source_stamp() -> str:
 def _entries(stamp: str):
     @njit(cache=True, nogil=True)
     def measure(data, offsets, first, spans, span_offsets, table, s, line, out):
-        """Measure documents from `first` on; return the one whose scratch was too small, or their number.
+        """Measure documents from `first` on; return the first for which the scratch is too small, or their number.
 
-        `data` has eight bytes behind the last document. With `span_offsets` the words are given as byte spans
-        i64[n, 2] relative to their document. `line` is as long as the longest document; `out` is i64[columns, n].
+        `data` has eight bytes after the last document. With `span_offsets` the words are given as byte spans i64[n, 2]
+        relative to their document. `line` is as long as the longest document; `out` is i64[columns, n].
         """
         if len(stamp) == 0:  # the stamp is part of the cache key
             return -1
@@ -121,7 +121,7 @@ def _entries(stamp: str):
 
     @njit(cache=True, nogil=True)
     def rewrite_c4(data, offsets, table, s, line, target, ends):
-        """Write every document's C4 text into `target` (as long as the text), and where each ends into `ends`."""
+        """Write the C4 text of every document into `target` (as long as the text), and its end into `ends`."""
         n = 0
         for k in range(len(offsets) - 1):
             a, b = offsets[k], offsets[k + 1]

@@ -1,7 +1,7 @@
-"""Numba kernels: UTF-8 bytes to hashes of normalised words, by the table of `windtunnel.pipelines.features.folding`.
+"""Numba kernels: hashes of normalised words from UTF-8, with the table of `windtunnel.pipelines.features.folding`.
 
-Hashes are kept explicitly unsigned: numba turns int64 with uint64 into float64. Tables are arguments, since arrays that
-a compiled function holds as globals freeze into its cache.
+Hashes are explicitly unsigned, because numba converts int64 with uint64 to float64. Tables are arguments, because
+global arrays are stored in the compiled cache.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, uint32, uint64
 
-MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # of the rolling polynomial over words: odd, from the golden ratio
+MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # of the rolling polynomial hash over words: odd, from the golden ratio
 CHARACTER_PRIME = np.uint64(0x100000001B3)
 EMPTY_WORD = np.uint64(0xCBF29CE484222325)
 _CLASS_SHIFT = np.uint32(29)
@@ -19,7 +19,7 @@ _VALUE = np.uint32((1 << 21) - 1)
 
 @njit(cache=True, inline="always")
 def mix(value):
-    """Return a well-spread u64 of a u64 (the finaliser of MurmurHash3)."""
+    """Return a hash of a u64 (the finaliser of MurmurHash3)."""
     value = uint64(value)
     value ^= value >> uint64(33)
     value *= uint64(0xFF51AFD7ED558CCD)
@@ -31,7 +31,7 @@ def mix(value):
 
 @njit(cache=True, inline="always")
 def decode(data, at, end):
-    """Return (code point, bytes taken) of the UTF-8 character at `at`; a broken one is U+FFFD, one byte."""
+    """Return (code point, length) of the UTF-8 character at `at`; an invalid one is U+FFFD with length 1."""
     first = data[at]
     if first < 0x80:
         return uint32(first), 1
@@ -50,13 +50,13 @@ def decode(data, at, end):
 
 @njit(cache=True, inline="always")
 def is_decimal_mark(code):
-    """Whether a character between digits joins them into one number."""
+    """Return whether a character between digits joins them into one number."""
     return code == uint32(46) or code == uint32(44) or code == uint32(0x060C) or code == uint32(0x066B)
 
 
 @njit(cache=True, inline="always")
 def number_end(data, at, end, folds):
-    """Return where the number that starts at `at` ends: digits, and once a decimal mark with more digits."""
+    """Return the end of the number that starts at `at`: digits with at most one decimal mark."""
     marked = False
     while at < end:
         code, width = decode(data, at, end)
@@ -75,7 +75,7 @@ def number_end(data, at, end, folds):
 
 @njit(cache=True, inline="always")
 def fold_into(hashed, fold, expansions):
-    """Return the word hash after one more character."""
+    """Return the word hash after adding one character."""
     if fold & _SEVERAL == uint32(0):
         return (hashed ^ uint64(fold & _VALUE)) * CHARACTER_PRIME
     at = np.int64(fold & _VALUE)
@@ -87,18 +87,18 @@ def fold_into(hashed, fold, expansions):
 
 @njit(cache=True, inline="always")
 def room(size):
-    """Return how many words `size` bytes can hold: a word takes a byte and one between, a character alone takes three.
+    """Return the maximum number of words in `size` bytes, where a word and its separator take two bytes.
 
-    Where punctuation makes words (`Normalisation(punctuation=False)`) it can be `size`.
+    If punctuation characters are words (`Normalisation(punctuation=False)`) the number can be `size`.
     """
     return size // 2 + 2
 
 
 @njit(cache=True, nogil=True)
 def words_of(data, start, end, folds, expansions, out, ends):
-    """Write the hash of every word of data[start:end] into `out`, where it ends into `ends`; return how many.
+    """Write the hash of every word of data[start:end] into `out` and its end into `ends`; return the number of words.
 
-    `out` (u64) and `ends` (i64) hold at least `room(end - start)` entries.
+    `out` (u64) and `ends` (i64) have at least `room(end - start)` entries.
     """
     count = 0
     hashed = EMPTY_WORD

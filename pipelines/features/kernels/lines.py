@@ -1,7 +1,7 @@
-"""Lines and paragraphs of one document: duplicates, bullets, ends, lengths, and the outcome of C4's line rules.
+"""Lines and paragraphs of one document: duplicates, bullets, end marks, lengths, and the outcome of C4's line rules.
 
-Three ways of splitting live side by side because the published rules use three: at newlines (FineWeb), at runs of
-newlines (Gopher's repetition), and wherever `str.splitlines` does (Gopher's quality, C4).
+The published rules split lines in three ways: at newlines (FineWeb), at runs of newlines (Gopher repetition), and as
+`str.splitlines` does (Gopher quality, C4).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LONG_PARAGRAPH_CHARS = 200
 
 @njit
 def add_once(held, first, mask, h):
-    """Put h into the set that lies in `held` from `first` on; return whether it was there."""
+    """Insert h into the set in `held` from `first` on; return whether it was present."""
     h ^= h >> np.uint64(32)
     h |= ONE
     slot = (h >> ONE) & mask
@@ -48,10 +48,10 @@ def add_once(held, first, mask, h):
 
 @njit
 def end_line(text, end, h, paragraph, table, held, mask, state):
-    """Count the line that a newline (or the end of the text) ends at byte `end`; h is the hash of its bytes.
+    """Count the line that ends at byte `end` with a newline or the end of the text; h is the hash of its bytes.
 
-    `held` begins with two sets of `mask + 1` slots: one for lines, one for paragraphs. Returns the hash of the
-    paragraph so far; an empty line ends it.
+    `held` begins with two sets of `mask + 1` slots, for lines and for paragraphs. Returns the hash of the current
+    paragraph, which an empty line ends.
     """
     size = end - state[st.LINE_START]
     if size:
@@ -83,7 +83,7 @@ def end_line(text, end, h, paragraph, table, held, mask, state):
 
 @njit
 def close_paragraph(h, chars, held, mask, state):
-    """Count a paragraph of which h is the hash."""
+    """Count a paragraph with hash h."""
     state[PARAGRAPHS] += 1
     if add_once(held, np.int64(mask) + 1, mask, h):
         state[DUPLICATE_PARAGRAPHS] += 1
@@ -92,7 +92,7 @@ def close_paragraph(h, chars, held, mask, state):
 
 @njit
 def count_paragraphs(text, a, b, table, held, mask, state):
-    """Count anew the paragraphs between blank lines of the text at bytes a to b, stripped first."""
+    """Recount the paragraphs between blank lines of the text at bytes a to b, after stripping it."""
     size = np.int64(mask) + 1
     for i in range(size, 2 * size):
         held[i] = ZERO
@@ -100,7 +100,7 @@ def count_paragraphs(text, a, b, table, held, mask, state):
     a, b = strip(text, a, b, table)
     h, chars, i = SEED, 0, a
     while i < b:
-        if text[i] == 0x0A and text[i + 1] == 0x0A:  # the stripped text ends in no newline
+        if text[i] == 0x0A and text[i + 1] == 0x0A:  # the stripped text does not end with a newline
             close_paragraph(h, chars, held, mask, state)
             h, chars = SEED, 0
             while text[i] == 0x0A:
@@ -114,7 +114,7 @@ def count_paragraphs(text, a, b, table, held, mask, state):
 
 @njit
 def end_split_line(text, end, table, cuts, line, state):
-    """Count the line that ends at byte `end` as str.splitlines breaks lines, and what C4 makes of it."""
+    """Count the line (as in str.splitlines) that ends at byte `end`, and apply C4's rules to it."""
     state[LINES] += 1
     first, last = state[st.FIRST_BYTE], state[st.LAST_BYTE]
     if first < 0:
@@ -137,14 +137,14 @@ def end_split_line(text, end, table, cuts, line, state):
 
 @njit
 def start_split_line(state):
-    """Forget the line that ended."""
+    """Reset the state of the current line."""
     state[st.FIRST_BYTE] = -1
     state[st.PIECES] = state[st.LONGEST] = state[st.SENTENCES] = state[st.ENDED] = state[st.LINE_FLAGS] = 0
 
 
 @njit
 def finish_lines(text, a, b, h, paragraph, table, cuts, line, held, mask, state):
-    """End the last line and paragraph, and count what the splits leave at both ends."""
+    """End the last line and paragraph, and count the empty runs at both ends of the text."""
     if state[st.SPLIT_START] < b:
         end_split_line(text, b, table, cuts, line, state)
     paragraph = end_line(text, b, h, paragraph, table, held, mask, state)
@@ -159,19 +159,19 @@ def finish_lines(text, a, b, h, paragraph, table, cuts, line, held, mask, state)
         clean &= text[i] == 0x0A
     for i in range(state[st.LAST_CHUNK], b):
         clean &= text[i] == 0x0A
-    if not clean:  # white space other than newlines at an end: it is stripped before the text is split into paragraphs
+    if not clean:  # surrounding white space other than newlines is stripped before splitting into paragraphs
         count_paragraphs(text, a, b, table, held, mask, state)
 
 
 @njit
 def bullet(text, a, b):
-    """Whether bytes a to b begin with - or •."""
+    """Return whether bytes a to b begin with - or •."""
     return text[a] == 0x2D or (b - a >= 3 and text[a] == 0xE2 and text[a + 1] == 0x80 and text[a + 2] == 0xA2)
 
 
 @njit
 def ellipsis(text, a, b):
-    """Whether bytes a to b end in ... or …."""
+    """Return whether bytes a to b end with ... or …."""
     if b - a < 3:
         return False
     dots = text[b - 1] == 0x2E and text[b - 2] == 0x2E and text[b - 3] == 0x2E

@@ -1,7 +1,7 @@
-"""Bare pointers for kernels: an array argument costs seven words and a reference count a call, a pointer one word.
+"""Pointers and bit operations for kernels: a pointer argument is cheaper than an array, which has seven words.
 
-Whoever takes a pointer keeps the array alive until the last use; only the entry points of `entry.py` do. Indexing is
-not checked, as nowhere in compiled kernels.
+The caller of `pointer` must keep the array alive until the last use; only the entry points in `entry.py` call it.
+Indexing is unchecked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 @intrinsic
 def _pointer(typing_context, array):
-    """Return a pointer to the first item of a contiguous array."""
+    """Return a pointer to the first element of a contiguous array."""
     del typing_context
 
     def codegen(context, builder, signature, args):
@@ -25,7 +25,7 @@ def _pointer(typing_context, array):
 
 @intrinsic
 def _eight_bytes(typing_context, data, i):
-    """Return the eight bytes from byte i of a u8 pointer on as one little-endian u64; they need not be aligned."""
+    """Return eight bytes from byte i of a u8 pointer as a little-endian u64, without alignment."""
     del typing_context
 
     def codegen(context, builder, signature, args):
@@ -40,7 +40,7 @@ def _eight_bytes(typing_context, data, i):
 
 @intrinsic
 def _folded_product(typing_context, a, b):
-    """Return the high and the low half of the 128-bit product of two u64, xored."""
+    """Return the exclusive or of the high and low halves of the 128-bit product of two u64."""
     del typing_context
 
     def codegen(context, builder, signature, args):
@@ -78,7 +78,7 @@ def _set_bits(typing_context, word):
     return types.int64(types.uint64), codegen
 
 
-# What kernels import: an intrinsic has one argument less than its definition, which type checkers cannot know.
+# Untyped aliases for kernels: an intrinsic has one argument less than its definition.
 pointer: Any = _pointer
 eight_bytes: Any = _eight_bytes
 folded_product: Any = _folded_product

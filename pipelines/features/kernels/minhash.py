@@ -1,7 +1,7 @@
-"""Numba kernels: MinHash band keys straight from UTF-8 text, words normalised on the way.
+"""Numba kernels: MinHash band keys directly from UTF-8 text, with word normalisation.
 
-Fast family: 32-bit multiply-add over well-mixed 64-bit shingle hashes, the minimum of each kept in vector registers.
-A document's memory is its longest stretch without white space beyond one megabyte, not its length.
+The fast hash family is a 32-bit multiply-add over 64-bit shingle hashes, whose minima are kept in vector registers.
+Documents are processed in segments of about one megabyte, so memory does not grow with their length.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HIGHEST = np.uint32(0xFFFFFFFF)
 
 @njit(cache=True, nogil=True)
 def segment_end(data, start, end):
-    """Return the end of a stretch of at most about a megabyte that ends at white space or the document's end."""
+    """Return the end of a segment of about one megabyte that ends at white space or the end of the document."""
     at = start + SEGMENT_BYTES
     while at < end and not (data[at] == 32 or data[at] == 10):
         at += 1
@@ -26,7 +26,7 @@ def segment_end(data, start, end):
 
 @njit(cache=True, nogil=True)
 def power(exponent):
-    """Return MULTIPLIER to a power, modulo 2^64."""
+    """Return MULTIPLIER ** exponent modulo 2^64."""
     result = uint64(1)
     for _ in range(exponent):
         result *= MULTIPLIER
@@ -35,7 +35,7 @@ def power(exponent):
 
 @njit(cache=True, nogil=True)
 def shingles_of(words, count, ngram, top, out):
-    """Write the 32-bit hash of every run of `ngram` words into `out`; return how many. `top` = power(ngram)."""
+    """Write the 32-bit hash of every run of `ngram` words into `out`; return their number. `top` = power(ngram)."""
     if count < ngram:
         return 0
     rolled = uint64(0)
@@ -51,7 +51,7 @@ def shingles_of(words, count, ngram, top, out):
 
 @njit(cache=True, nogil=True)
 def lower_minima(shingles, count, a, b, minima):
-    """Lower each minimum to the least of a * shingle + b (mod 2^32)."""
+    """Update each minimum with a * shingle + b (mod 2^32)."""
     for i in range(count):
         x = shingles[i]
         for p in range(minima.size):
@@ -60,7 +60,7 @@ def lower_minima(shingles, count, a, b, minima):
 
 @njit(cache=True, nogil=True)
 def signatures(data, offsets, alive, folds, expansions, ngram, a, b, out):
-    """Write each living document's minima into `out` (u32, documents x hashes); return their shingle counts."""
+    """Write the minima of each document with `alive` into `out` (u32, documents x hashes); return shingle counts."""
     counts = np.zeros(offsets.size - 1, np.int64)
     words, ends, shingles = np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.uint32)
     top = power(ngram)
@@ -98,7 +98,7 @@ def band_keys(minima, bands, rows, out):
 
 @njit(cache=True, nogil=True)
 def document_hashes(data, offsets, alive, folds, expansions):
-    """Return two 64-bit hashes (u64, documents x 2) of each living document's word sequence; 0, 0 if it has none."""
+    """Return two 64-bit hashes (u64, documents x 2) of the words of each document with `alive`; 0, 0 without words."""
     out = np.zeros((offsets.size - 1, 2), np.uint64)
     words, ends = np.empty(0, np.uint64), np.empty(0, np.int64)
     for document in range(offsets.size - 1):
@@ -122,7 +122,7 @@ def document_hashes(data, offsets, alive, folds, expansions):
 
 @njit(cache=True, nogil=True)
 def reference_minima(shingles, a, b, minima):
-    """Write the minima of (shingle * a + b mod 2^64) mod (2^61 - 1): datatrove's 64-bit family."""
+    """Write the minima of (shingle * a + b mod 2^64) mod (2^61 - 1), datatrove's 64-bit hash family."""
     prime = uint64((1 << 61) - 1)
     minima[:] = uint64(0xFFFFFFFFFFFFFFFF)
     for i in range(shingles.size):

@@ -1,4 +1,4 @@
-"""Numba kernels: where documents share word n-grams with a fixed set of them, at any number of lengths."""
+"""Numba kernels: matches of a fixed set of word n-grams, of several lengths, in documents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from windtunnel.pipelines.features.kernels.shingle_sets import find_token
 def ngrams_of(data, start, end, folds, expansions, length, shortest):
     """Return the hashes (u64, in order) of a text's n-grams of `length` words, and their length.
 
-    A text of fewer words, but at least `shortest`, is one n-gram of its own length; of fewer still, none (length 0).
+    A text with fewer words, but at least `shortest`, is one n-gram; with fewer still it has none (length 0).
     """
     words, ends = np.empty(room(end - start), np.uint64), np.empty(room(end - start), np.int64)
     count = words_of(data, start, end, folds, expansions, words, ends)
@@ -35,7 +35,7 @@ def ngrams_of(data, start, end, folds, expansions, length, shortest):
 
 @njit(cache=True, nogil=True)
 def build_filter(tokens):
-    """Return a bitmap (u64 words) of tokens, sixteen bits or more a token: most other words fail here, in cache."""
+    """Return a bitmap (u64 words) of tokens with at least 16 bits per token, which rejects most other tokens."""
     bits = 1024
     while bits < 16 * tokens.size:
         bits *= 2
@@ -48,9 +48,9 @@ def build_filter(tokens):
 
 @njit(cache=True, nogil=True)
 def scan(data, offsets, alive, folds, expansions, lengths, bitmap, table, tokens):
-    """Return (row i64, n-gram number i64, first byte, end byte) of every match, by row, then place.
+    """Return (row i64, n-gram number i64, first byte, end byte) of every match, by row, then position.
 
-    The first byte is the end of the word before: a cut from there takes the space along.
+    The first byte is the end of the previous word, so that a cut includes the space.
     """
     rows, grams = np.empty(64, np.int64), np.empty(64, np.int64)
     firsts, lasts = np.empty(64, np.int64), np.empty(64, np.int64)

@@ -1,6 +1,6 @@
-"""Repeated word n-grams of one document: the most frequent 2- to 4-gram, and what repeated 5- to 10-grams cover.
+"""Repeated word n-grams of one document: the most frequent 2- to 4-grams, and the coverage of repeated 5- to 10-grams.
 
-An n-gram can repeat only where its (n-1)-gram does, so each length looks only at the places that the one before left.
+An n-gram can repeat only if its (n-1)-gram does, so each length considers only the positions kept by the previous one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def pair(hashes, i):
 
 @njit
 def log_size(n):
-    """Return the binary logarithm of the smallest power of two that is at least n (4 at least)."""
+    """Return the binary logarithm of the smallest power of two that is at least n, at least 4."""
     bits = 4
     while (1 << bits) < n:
         bits += 1
@@ -29,9 +29,9 @@ def log_size(n):
 
 @njit
 def pairs_that_may_repeat(hashes, places, seen, n):
-    """Write the positions whose 2-gram may repeat (one in eight of them does not) into `places`; return how many.
+    """Write the positions whose 2-gram may repeat (with about 1/8 false positives) into `places`; return their number.
 
-    One byte a slot says that a pair was met (1) and met again (2): nothing is looked up but the last step.
+    One byte per slot records whether a pair occurred once (1) or more often (2), without resolving collisions.
     """
     bits = log_size(8 * n)
     shift = np.uint64(64 - bits)
@@ -51,7 +51,7 @@ def pairs_that_may_repeat(hashes, places, seen, n):
 
 @njit
 def slot_of(held, mask, h):
-    """Return the slot that holds h, or the empty slot where it belongs."""
+    """Return the slot that contains h, or the empty slot for it."""
     slot = (h >> ONE) & mask
     while held[np.int64(slot)] != ZERO and held[np.int64(slot)] != h:
         slot = (slot + ONE) & mask
@@ -60,9 +60,9 @@ def slot_of(held, mask, h):
 
 @njit
 def repeated(places, slots, grams, held, counts, count):
-    """Keep those of the first `count` places whose n-gram (hash in `grams`) repeats; its slot goes into `slots`.
+    """Keep the first `count` positions whose n-gram (hash in `grams`) repeats, with its slot in `slots`.
 
-    Returns (places kept, first place of the most frequent n-gram, its count). Ties go to the one seen first.
+    Returns (positions kept, first position of the most frequent n-gram, its count). Ties go to the earliest.
     """
     size = 1 << log_size(2 * count)
     mask = np.uint64(size - 1)
@@ -92,14 +92,14 @@ def repeated(places, slots, grams, held, counts, count):
 
 @njit
 def covered(lengths, places, slots, counts, count, n):
-    """Return the characters of n-grams that repeat an earlier one; after each, the n words are stepped over."""
+    """Return the characters of n-grams that repeat an earlier one, skipping the n words of each."""
     total, free = 0, 0
     for k in range(count):
         i = np.int64(places[k])
         if i < free:
             continue
         slot = np.int64(slots[k])
-        if counts[2 * slot + 1] < 0:  # met before, and not stepped over
+        if counts[2 * slot + 1] < 0:  # seen before, outside skipped words
             for j in range(i, i + n):
                 total += np.int64(lengths[j])
             free = i + n
@@ -109,7 +109,7 @@ def covered(lengths, places, slots, counts, count, n):
 
 @njit
 def lengthen(hashes, places, grams, count, n, words):
-    """Make n-grams of (n-1)-grams, as long as there are words; return how many."""
+    """Extend (n-1)-grams to n-grams within the document; return their number."""
     while count and np.int64(places[count - 1]) + n > words:
         count -= 1
     for k in range(count):

@@ -1,4 +1,4 @@
-"""Scratch that a thread reuses for all documents."""
+"""Scratch memory that a thread reuses for all documents."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import numpy as np
 
 from windtunnel.pipelines.features.kernels.state import STATE_SIZE
 
-LONGEST_CHUNK = 1 << 15  # bytes; a longer run without white space is cut there, so that `cuts` stays small
+LONGEST_CHUNK = 1 << 15  # bytes; longer runs without white space are split, which bounds `cuts`
 FIRST_WORDS = 1 << 14
 MOST_WORDS = 1 << 24  # words kept for n-grams: 17 M words are 100 MB of English, 1.1 GB of scratch
 
 
 class Scratch(NamedTuple):
-    """Per-thread scratch: 68 bytes a word of the longest document, and its longest line once more."""
+    """Scratch of one thread: 68 bytes per word of the longest document, plus its longest line."""
 
     hashes: np.ndarray  # u64[words + 2]
     lengths: np.ndarray  # i32[words + 2]: characters
     places: np.ndarray  # i32[words]: positions whose n-gram may repeat
-    slots: np.ndarray  # i32[words]: where in `held` each stands
+    slots: np.ndarray  # i32[words]: slot of each in `held`
     grams: np.ndarray  # u64[words]: their hashes
-    seen: np.ndarray  # u8[8 x words]: which n-grams were met, once and more than once
-    held: np.ndarray  # u64[2 x words]: n-grams, and before them lines and paragraphs
-    counts: np.ndarray  # i32[4 x words]: how often, and where first
-    cuts: np.ndarray  # i32[3 x LONGEST_CHUNK]: ends of words, of suffixes (gathered backwards), joins
+    seen: np.ndarray  # u8[8 x words]: whether a pair occurred once or more often
+    held: np.ndarray  # u64[2 x words]: hash sets of lines and paragraphs, then of n-grams
+    counts: np.ndarray  # i32[4 x words]: count and first position
+    cuts: np.ndarray  # i32[3 x LONGEST_CHUNK]: ends of words, ends of suffixes (in reverse), joins
     state: np.ndarray  # i64
 
 

@@ -1,7 +1,7 @@
-"""Sentences of a piece of text, by the rule of spaCy's sentencizer (MIT).
+"""Sentences by the rule of spaCy's sentencizer (MIT).
 
-A sentence ends with a mark (. ! ? and their kin) that is a word of its own; punctuation after the mark still belongs to
-it. White space other than one space is a token there, so it begins the next sentence.
+A sentence ends with an end mark (. ! ? and similar) that is a separate word, plus any following punctuation. White
+space other than a single space is a token in spaCy, so it begins the next sentence.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def word_flags(text, a, b, table):
 
 @njit
 def split_run(text, i, end, language, table, cuts):
-    """Write the ends of the words of the run from byte i on into `cuts`; return (end of the run, its words).
+    """Write the ends of the words of the run from byte i on into `cuts`; return (end of the run, number of words).
 
-    A run ends at white space or where text with spaces meets text without; a very long one is cut.
-    With NO_LANGUAGE all text is cut by the English rule.
+    A run ends at white space or between scripts with and without spaces; very long runs are split. With NO_LANGUAGE all
+    text is split by the English rule.
     """
     stop, unspaced = run_end(text, i, min(end, i + LONGEST_CHUNK - 4), language == NO_LANGUAGE, table)
     if unspaced and language != NO_LANGUAGE:
@@ -48,7 +48,7 @@ def split_run(text, i, end, language, table, cuts):
 
 @njit
 def sentences_in(text, a, b, language, table, cuts):
-    """Return the sentences between bytes a and b, which are not empty."""
+    """Return the number of sentences in bytes a to b, which are not empty."""
     count, ended, i, at = 1, False, a, a
     while i < b:
         c, size = class_at(text, i, table)

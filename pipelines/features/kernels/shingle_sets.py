@@ -1,7 +1,7 @@
-"""Numba kernels: sets of word n-grams of documents, and an exact similarity join against a small set of documents.
+"""Numba kernels: sets of word n-grams of documents, and an exact similarity join with a small set of documents.
 
-The join uses prefix filtering (Bayardo et al. 2007): to reach a Jaccard similarity of t, a document must hold one of
-the |A| - ceil(t |A|) + 1 rarest n-grams of A. Only those are indexed: no pair is missed, boilerplate costs nothing.
+The join uses prefix filtering (Bayardo et al. 2007): a document with Jaccard similarity of at least t to A contains one
+of the |A| - ceil(t |A|) + 1 rarest n-grams of A. Indexing only those is exact and ignores frequent boilerplate.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from windtunnel.pipelines.features.kernels.minhash import power
 
 @njit(cache=True, nogil=True)
 def shingles_into(data, start, end, folds, expansions, ngram, top, words, ends, out):
-    """Write the 64-bit hashes of a document's n-grams into `out`, in order, with repeats; return how many.
+    """Write the 64-bit hashes of a document's n-grams into `out`, in order and with repetitions; return their number.
 
-    A document of fewer words than `ngram` has one: all its words and their number. Scratch holds `room(end - start)`.
+    A document with fewer words than `ngram` is one n-gram. The scratch arrays have `room(end - start)` entries.
     """
     count = words_of(data, start, end, folds, expansions, words, ends)
     if count == 0:
@@ -37,7 +37,7 @@ def shingles_into(data, start, end, folds, expansions, ngram, top, words, ends, 
 
 @njit(cache=True, nogil=True)
 def sort_unique(values, count):
-    """Sort values[:count] in place and move the distinct ones to the front; return how many."""
+    """Sort values[:count] in place and move the distinct values to the front; return their number."""
     if count == 0:
         return 0
     values[:count].sort()
@@ -51,7 +51,7 @@ def sort_unique(values, count):
 
 @njit(cache=True, nogil=True)
 def shingle_sets(data, offsets, folds, expansions, ngram):
-    """Return (sorted sets one after another u64, where each begins i64, one more than the documents)."""
+    """Return (concatenated sorted sets u64, offsets i64[documents + 1])."""
     longest = 0
     for document in range(offsets.size - 1):
         longest = max(longest, offsets[document + 1] - offsets[document])
@@ -76,7 +76,7 @@ def shingle_sets(data, offsets, folds, expansions, ngram):
 
 @njit(cache=True, nogil=True)
 def build_table(tokens):
-    """Return an open-addressing table (i64 positions, -1 where empty) of distinct tokens, a power of two long."""
+    """Return an open-addressing table (i64 positions, -1 if empty) of distinct tokens, with a power of two of slots."""
     size = 8
     while size < 2 * tokens.size:
         size *= 2
@@ -118,9 +118,9 @@ def jaccard(a, b):
 
 @njit(cache=True, nogil=True)
 def nearest_of(query, sets, starts, open_to, table, tokens, posting_starts, postings, threshold, seen, stamp):
-    """Return (document, similarity) of the most similar indexed document that is `open_to` it, or (-1, 0.0).
+    """Return (document, similarity) of the most similar indexed document with `open_to`, or (-1, 0.0).
 
-    `query` is a sorted set; `seen` (i64, one a document) with `stamp` marks those compared already.
+    `query` is a sorted set; `seen` (i64[documents]) equals `stamp` for documents already compared.
     """
     best, best_similarity = -1, 0.0
     for i in range(query.size):
@@ -132,10 +132,10 @@ def nearest_of(query, sets, starts, open_to, table, tokens, posting_starts, post
             if seen[document] == stamp or not open_to[document]:
                 continue
             seen[document] = stamp
-            theirs = sets[starts[document] : starts[document + 1]]
-            if min(theirs.size, query.size) < threshold * max(theirs.size, query.size):
+            candidate = sets[starts[document] : starts[document + 1]]
+            if min(candidate.size, query.size) < threshold * max(candidate.size, query.size):
                 continue
-            similarity = jaccard(query, theirs)
+            similarity = jaccard(query, candidate)
             if similarity >= threshold and (
                 similarity > best_similarity or (similarity == best_similarity and document < best)
             ):
@@ -147,7 +147,7 @@ def nearest_of(query, sets, starts, open_to, table, tokens, posting_starts, post
 def match_texts(
     data, offsets, alive, folds, expansions, ngram, sets, starts, table, tokens, posting_starts, postings, threshold
 ):
-    """Return (i64 nearest indexed document or -1, f64 similarity) of each living document of a batch."""
+    """Return (i64 nearest indexed document or -1, f64 similarity) of each document with `alive` of a batch."""
     documents = offsets.size - 1
     nearest, similarity = np.full(documents, -1, np.int64), np.zeros(documents, np.float64)
     open_to, seen = np.ones(starts.size - 1, np.bool_), np.full(starts.size - 1, -1, np.int64)
@@ -176,7 +176,7 @@ def match_texts(
 
 @njit(cache=True, nogil=True)
 def thin_out(sets, starts, table, tokens, posting_starts, postings, threshold):
-    """Return (i64: -1 for a document that stays, else the earlier staying one it is near to; f64 similarity)."""
+    """Return (i64: -1 for a kept document, else the earlier kept document similar to it; f64 similarity)."""
     documents = starts.size - 1
     near, similarity = np.full(documents, -1, np.int64), np.zeros(documents, np.float64)
     staying, seen = np.zeros(documents, np.bool_), np.full(documents, -1, np.int64)

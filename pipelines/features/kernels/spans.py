@@ -1,4 +1,4 @@
-"""Word spans of a text, for tests and for those who want the words themselves."""
+"""Word spans of a text, for tests and for callers that need the words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from windtunnel.pipelines.features.kernels.utf8 import class_at
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
-    """Return (start, end) in bytes of the words that the fast word rule finds in one text."""
+    """Return (start, end) in bytes of the words of one text by the fast word rule."""
     raw = text.encode()
     data = np.frombuffer(raw + bytes(8), dtype=np.uint8)
     spans = np.empty((len(raw), 2), dtype=np.int64)
@@ -27,7 +27,7 @@ def word_spans(text: str) -> list[tuple[int, int]]:
 def _entry(stamp: str):
     @njit(cache=True)
     def scan(data, size, table, cuts, spans):
-        """Write the spans of all words of the first `size` bytes; return how many."""
+        """Write the spans of all words of the first `size` bytes; return their number."""
         text, tables, ends = pointer(data), pointer(table), pointer(cuts)
         n, i, language = 0, 0, document_language(text, 0, size, tables)
         while i < size and len(stamp):

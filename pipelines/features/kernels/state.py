@@ -1,4 +1,4 @@
-"""Places in the one i64 array that the pass over a document works in: its state, its rules, its columns."""
+"""Indices into the i64 array of the pass over a document: its state, its settings and its columns."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from __future__ import annotations
     NON_SYMBOL_CHARS,
     ALPHA_WORDS,
     STOP_BITS,
-    SPAN,  # next of the given word spans
+    SPAN,  # index of the next given word span
     # the line since the last newline
     LINE_START,  # byte
     LINE_CHARS_BEFORE,  # characters in the document before the line
     LINE_CHUNKS,
     # the line since the last break of any kind
     SPLIT_START,
-    FIRST_BYTE,  # where its first word starts, -1 before it
-    LAST_BYTE,  # where its last word ends so far
+    FIRST_BYTE,  # start of its first word, -1 if none yet
+    LAST_BYTE,  # end of its last word so far
     PIECES,
     LONGEST,
     SENTENCES,
-    ENDED,  # whether a sentence has ended and the next not begun
+    ENDED,  # whether a sentence has ended and the next has not begun
     LINE_FLAGS,
     STOPPED,  # whether C4 has dropped the document
     # paragraphs
     PARAGRAPH_CHARS,
     PARAGRAPH_OPEN,
     # characters
-    CONTINUATION,  # UTF-8 bytes that begin no character, so far
+    CONTINUATION,  # UTF-8 continuation bytes so far
     LETTERS,
     UPPERS,
     DIGITS,
     SPACES,
     SYMBOLS,
     ELLIPSES,
-    FIRST_CHUNK,  # byte of the document's first and after its last non-space character
+    FIRST_CHUNK,  # byte of the document's first non-space character, and the end of its last
     LAST_CHUNK,
-    RUN_LANGUAGE,  # 1 + language of text without spaces, 0 (NO_LANGUAGE) until it is asked for
+    RUN_LANGUAGE,  # 1 + language of text without spaces, 0 until it is determined
     DOCUMENT_START,
     DOCUMENT_END,
-    LETTER_WORDS,  # words of ASCII letters, and their characters: they are in none of the counts above
+    LETTER_WORDS,  # words of ASCII letters and their characters, not included in the counts above
     LETTER_WORD_CHARS,
 ) = range(34)
-RULES, OUT, STATE_SIZE = 40, 56, 120  # where the rules and the document's columns lie in the same array
+RULES, OUT, STATE_SIZE = 40, 56, 120  # offsets of the settings and the columns, and the size of the array
 
 # bits of LINE_FLAGS
 HAS_JAVASCRIPT, HAS_LOREM, HAS_CURLY, HAS_POLICY, HAS_BRACKET = 1, 2, 4, 8, 16
@@ -51,7 +51,7 @@ HAS_JAVASCRIPT, HAS_LOREM, HAS_CURLY, HAS_POLICY, HAS_BRACKET = 1, 2, 4, 8, 16
 # bits of a word's flags
 HAS_ALPHA, HAS_NON_SYMBOL, ALL_PUNCTUATION, ENDS_SENTENCE = 1, 2, 4, 8
 
-# the rules that steer the pass
+# settings of the pass
 (
     SHORT_LINE_CHARS,
     C4_TERMINAL,

@@ -10,7 +10,7 @@ from windtunnel.pipelines.features.kernels.folded_words import room, words_of
 
 @njit(cache=True, nogil=True)
 def all_words(data, offsets, alive, folds, expansions):
-    """Return (word hashes u64 of the living documents one after another, number of words of every document i64)."""
+    """Return (concatenated word hashes u64 of the documents with `alive`, number of words of every document i64)."""
     counts = np.zeros(offsets.size - 1, np.int64)
     held, filled = np.empty(1024, np.uint64), 0
     words, ends = np.empty(0, np.uint64), np.empty(0, np.int64)
@@ -31,11 +31,11 @@ def all_words(data, offsets, alive, folds, expansions):
 
 @njit(cache=True, nogil=True)
 def repeated(words, order, length):
-    """Return the sorted positions at which `length` words begin that also begin at an earlier position.
+    """Return the sorted positions of runs of `length` words that also occur at an earlier position.
 
-    `order`: positions in the order of their suffixes; equal runs are neighbours there.
+    `order` is the suffix array, in which equal runs are adjacent.
     """
-    gone = np.zeros(words.size, np.bool_)
+    is_repeat = np.zeros(words.size, np.bool_)
     group, first = 0, order[0] if order.size else 0
     for i in range(1, order.size + 1):
         same = i < order.size and max(order[i], order[i - 1]) + length <= words.size
@@ -49,7 +49,7 @@ def repeated(words, order, length):
             continue
         if i - group > 1:
             for j in range(group, i):
-                gone[order[j]] = order[j] != first
+                is_repeat[order[j]] = order[j] != first
         if i < order.size:
             group, first = i, order[i]
-    return np.flatnonzero(gone)
+    return np.flatnonzero(is_repeat)

@@ -1,8 +1,8 @@
-"""The tables of the word rule, each made once a process: character classes, exceptions, units, stop words.
+"""The tables of the word rule, computed once per process: character classes, exceptions, units, stop words.
 
-All lie in one u64 array, so that kernels pass one pointer: a bit table that says which hashes may be exceptions,
-tables of (hash, value) pairs, page starts, and pages of classes. The first page is page 0, so that the class of an
-ASCII byte stands at `ASCII + byte`. The array is an argument: a global one would be frozen into the compiled cache.
+One u64 array contains all tables, so that kernels pass one pointer: a Bloom filter of exceptions, tables of
+(hash, value) pairs, page offsets, and pages of classes. The first page is page 0, so that the class of an ASCII byte is
+at `ASCII + byte`. The array is an argument, because global arrays are stored in the compiled cache.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ HASH_SEED, HASH_KEY = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9
 BLOOM_SHIFT = np.uint64(48)
 SPECIAL, UNIT, STOP = 1024, 1024 + (2 << 13), 1024 + (2 << 13) + (2 << 9)
 SPECIAL_MASK, UNIT_MASK, STOP_MASK = np.uint64((1 << 13) - 1), np.uint64((1 << 9) - 1), np.uint64((1 << 7) - 1)
-LONGEST_STOP = STOP + (2 << 7)  # characters of the longest stop word: a longer word is not looked up
-WEIGHTS, WEIGHT_BITS = LONGEST_STOP + 1, 20  # bytes of the boundary model, eight in a word
+LONGEST_STOP = STOP + (2 << 7)  # characters of the longest stop word; longer words are not looked up
+WEIGHTS, WEIGHT_BITS = LONGEST_STOP + 1, 20  # bytes of the boundary model, eight per u64
 PAGES = WEIGHTS + (1 << WEIGHT_BITS >> 3)
 ASCII = PAGES + 0x1100
 
 
 @cache
 def word_table() -> np.ndarray:
-    """Return the whole table (u64, about 1.7 MB)."""
+    """Return the complete table (u64, about 1.7 MB)."""
     table = np.concatenate([np.zeros(PAGES, dtype=np.uint64), _class_table()])
     table[WEIGHTS:PAGES] = boundary_weights().view(np.uint64)
     for word, pieces in special_words().items():
@@ -49,7 +49,7 @@ def word_table() -> np.ndarray:
 
 @cache
 def word_table_with(stop_words: tuple[str, ...]) -> np.ndarray:
-    """Return the table with other stop words, at most `MOST_STOP_WORDS`; they count where a word is just the same."""
+    """Return the table with other stop words, at most `MOST_STOP_WORDS`, which are matched exactly."""
     if stop_words == STOP_WORDS:
         return word_table()
     table = word_table().copy()
@@ -77,7 +77,7 @@ def _class_table() -> np.ndarray:
 
 
 def hash_string(string: str) -> int:
-    """Return what `utf8.hash_bytes` gives, without waiting for its compilation."""
+    """Return the value of `utf8.hash_bytes` without compiling it."""
     raw = string.encode()
     h = HASH_SEED ^ len(raw)
     while len(raw) > 8:
@@ -103,7 +103,7 @@ def _put(table: np.ndarray, first: int, mask: int, string: str, value: int) -> i
 
 
 def _cut_into(word: str) -> int:
-    """Return how many words the affix rules alone make of an exception, 0 if they do not touch it."""
+    """Return the number of words that the affix rules alone make of an exception, 0 if they leave it whole."""
     table = _class_table()
 
     def of(char: str) -> int:

@@ -1,4 +1,4 @@
-"""Numba kernels: union-find over document numbers, 4 bytes a document up to 4.29 * 10^9 documents, 8 beyond."""
+"""Numba kernels: union-find over document numbers, 4 bytes per document up to 4.29 * 10^9 documents, 8 beyond."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def unite(parent, first, other):
-    """Join the sets of first[i] and other[i]. The root of a set is its lowest number, so the order does not matter."""
+    """Merge the sets of first[i] and other[i]. The root is the lowest number, whatever the order."""
     for i in range(first.size):
         a, b = first[i], other[i]
         while parent[a] != a:
@@ -24,7 +24,7 @@ def unite(parent, first, other):
 
 @njit(cache=True, nogil=True)
 def flatten(parent):
-    """Point every document at its root; one pass does, since parents have lower numbers."""
+    """Set the parent of every document to its root; one pass suffices, because parents have lower numbers."""
     for i in range(parent.size):
         parent[i] = parent[parent[i]]
 
@@ -38,7 +38,7 @@ def sizes(parent, counts):
 
 @njit(cache=True, nogil=True)
 def choose(parent, start, scores, best, best_score):
-    """Let the documents from `start` on stand for election: the highest score wins, the earlier one on a tie."""
+    """Update the best document of each set with those from `start` on, by score; ties go to the earlier one."""
     for i in range(scores.size):
         root = parent[start + i]
         if root == start + i or scores[i] > best_score[root]:

@@ -1,7 +1,7 @@
-"""Numba kernels: texts into sentences, lines, paragraphs or words, each with the hash of its normalised words.
+"""Numba kernels: splits texts into sentences, lines, paragraphs or words, with a hash of the words of each unit.
 
-A unit reaches from the end of the one before to its own end, so that units put together are the text (but for what
-follows the last word, where units are words). Units without a word are taken into the one before them.
+A unit extends from the end of the previous one to its own end, so that the concatenated units are the text (except for
+the text after the last word if units are words). Units without words are merged into the previous one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SENTENCE, LINE, PARAGRAPH, WORD = 0, 1, 2, 3
 
 @njit(cache=True, nogil=True)
 def is_closer(code):
-    """Whether a character may stand between a sentence's last mark and the space: quotes and brackets that close."""
+    """Return whether a character is a closing quote or bracket, which may follow an end mark."""
     return (
         code == uint32(0x22)
         or code == uint32(0x27)
@@ -33,13 +33,13 @@ def is_closer(code):
 
 @njit(cache=True, nogil=True)
 def is_wide_end(code):
-    """Whether a character ends a sentence without a space after it."""
+    """Return whether a character ends a sentence without a following space."""
     return code == uint32(0x3002) or code == uint32(0xFF01) or code == uint32(0xFF1F) or code == uint32(0x0964)
 
 
 @njit(cache=True, nogil=True)
 def sentence_end(data, start, end):
-    """Return the end of the sentence that begins at `start`: after . ! ? and what closes, at a space, or at a line."""
+    """Return the end of the sentence that begins at `start`: after an end mark and a space, or at a line break."""
     at = start
     ended = wide = False
     while at < end:
@@ -61,7 +61,7 @@ def sentence_end(data, start, end):
 
 @njit(cache=True, nogil=True)
 def lowercase_follows(data, at, end):
-    """Whether the next letter is a small ASCII one: then the mark before was an abbreviation's."""
+    """Return whether a lower-case ASCII letter follows, which indicates an abbreviation."""
     while at < end and (data[at] == 32 or data[at] == 9):
         at += 1
     return at < end and data[at] >= 97 and data[at] <= 122
@@ -69,7 +69,7 @@ def lowercase_follows(data, at, end):
 
 @njit(cache=True, nogil=True)
 def line_end(data, start, end, paragraph):
-    """Return the end of the line, or of the paragraph (lines up to a blank one), that begins at `start`."""
+    """Return the end of the line, or of the paragraph (lines up to a blank line), that begins at `start`."""
     at = start
     while at < end:
         if data[at] == 10:
@@ -86,9 +86,9 @@ def line_end(data, start, end, paragraph):
 
 @njit(cache=True, nogil=True)
 def units_of(data, start, end, kind, folds, expansions, words, places, hashes, ends, sizes):
-    """Write hash, end byte and number of words of every unit of data[start:end]; return how many units.
+    """Write hash, end byte and number of words of every unit of data[start:end]; return the number of units.
 
-    All arrays hold at least `room(end - start)`. `words` and `places` are scratch.
+    All arrays have at least `room(end - start)` entries. `words` and `places` are scratch.
     """
     if kind == WORD:
         count = words_of(data, start, end, folds, expansions, hashes, ends)
@@ -112,7 +112,7 @@ def units_of(data, start, end, kind, folds, expansions, words, places, hashes, e
 
 @njit(cache=True, nogil=True)
 def span_keys(data, offsets, alive, kind, span, folds, expansions):
-    """Return (key u64, document i64, first unit u32) of every run of `span` units of the living documents, in order."""
+    """Return (key u64, document i64, first unit u32) of every run of `span` units of the documents with `alive`."""
     longest = 0
     for document in range(offsets.size - 1):
         if alive[document]:
@@ -148,29 +148,29 @@ def span_keys(data, offsets, alive, kind, span, folds, expansions):
 def without_spans(data, start, end, kind, span, firsts, fewest_words, folds, expansions, out):
     """Copy data[start:end] into `out` without the runs of `span` units at `firsts` (sorted).
 
-    Return (bytes written, bytes left out, words kept, units kept). Runs that touch are one; one of fewer words than
-    `fewest_words` stays.
+    Return (bytes written, bytes removed, words kept, units kept). Adjacent runs are merged; a run with fewer than
+    `fewest_words` words is kept.
     """
     size = room(end - start)
     words, places = np.empty(size, np.uint64), np.empty(size, np.int64)
     hashes, ends, sizes = np.empty(size, np.uint64), np.empty(size, np.int64), np.empty(size, np.int64)
     count = units_of(data, start, end, kind, folds, expansions, words, places, hashes, ends, sizes)
-    gone = np.zeros(count + 1, np.bool_)
+    removed = np.zeros(count + 1, np.bool_)
     for first in firsts:
         for unit in range(first, min(first + span, count)):
-            gone[unit] = True
+            removed[unit] = True
     unit = 0
     while unit < count:
         stop, held = unit, 0
-        while stop < count and gone[stop]:
+        while stop < count and removed[stop]:
             held += sizes[stop]
             stop += 1
         if stop > unit and held < fewest_words:
-            gone[unit:stop] = False
+            removed[unit:stop] = False
         unit = stop + 1
     written, kept_words, kept_units, at = 0, 0, 0, start
     for unit in range(count):
-        if not gone[unit]:
+        if not removed[unit]:
             length = ends[unit] - at
             out[written : written + length] = data[at : ends[unit]]
             written += length

@@ -1,26 +1,25 @@
-"""Word boundaries in scripts written without spaces: Chinese, Japanese and Thai by a small model, others by syllable.
+"""Word boundaries in scripts written without spaces: Chinese, Japanese and Thai by a linear model, others by syllable.
 
-The model is a linear classifier of every place between two characters: the weights of the characters around it, alone
-and in twos and threes, add up to a boundary or not (as in BudouX and TinySegmenter). It learnt the words of jieba
-(MIT), MeCab with unidic-lite (BSD) and PyThaiNLP's newmm (Apache-2.0). On text of another kind than it learnt from
-(everyday dialogue and the declaration of human rights, 82,000 characters), against those segmenters, not against words
-that people marked:
+The model classifies every position between two characters from the surrounding character unigrams, bigrams and trigrams
+(as in BudouX and TinySegmenter). It was trained on the output of jieba (MIT), MeCab with unidic-lite (BSD) and
+PyThaiNLP's newmm (Apache-2.0). Agreement with those segmenters (not with human annotations) on out-of-domain text
+(everyday dialogue and the declaration of human rights, 82,000 characters):
 
-                          F1 of words   of boundaries   our words to theirs
+                          F1 of words   of boundaries   ratio of word counts
     Chinese, simplified         0.859           0.936                  0.95
-    Chinese, traditional        0.828           0.918                  0.98   (jieba's for the simplified form)
+    Chinese, traditional        0.828           0.918                  0.98   (jieba on the simplified form)
     Japanese                    0.915           0.964                  1.01
     Thai                        0.759           0.896                  1.12
 
-by `tests/benchmarks/segmenter.py`, which trains it too; all shared columns come at 27, 28 and 38 MB/s of Chinese,
-Japanese and Thai on one core; jieba alone at 0.6, MeCab at 1.5, newmm at 1.3. The weights (`boundaries.npz`, small
-integers by hash; no text can be read from them) were counted over LibreOffice's help (MPL-2.0), GNOME's help (CC BY-SA
-3.0), GIMP's help (GFDL), manual pages and fortunes of Debian (free licences of many kinds, the fortunes' is the GPL),
-titles of the Thai Wikipedia (CC BY-SA), and the word frequencies of jieba (MIT) and of the Thai National Corpus by
-PyThaiNLP (CC0).
+(`tests/benchmarks/segmenter.py`, which also trains the model). All shared columns are computed at 27, 28 and 38 MB/s of
+Chinese, Japanese and Thai on one core; jieba alone runs at 0.6, MeCab at 1.5, newmm at 1.3. The weights
+(`boundaries.npz`, small integers by hash, from which no text can be recovered) were trained on LibreOffice's help
+(MPL-2.0), GNOME's help (CC BY-SA 3.0), GIMP's help (GFDL), manual pages and fortunes of Debian (various free licences,
+GPL for the fortunes), titles of the Thai Wikipedia (CC BY-SA), and the word frequencies of jieba (MIT) and of the Thai
+National Corpus by PyThaiNLP (CC0).
 
-Lao, Khmer and Burmese, for which there is no model, are cut before the first consonant of every syllable, so a final
-consonant of Lao or Khmer without a mark stands alone: more pieces than words, never one for a whole clause.
+Lao, Khmer and Burmese have no model and are split before the first consonant of every syllable. A final consonant of
+Lao or Khmer without a mark is a separate piece, so there are more pieces than words.
 """
 
 from __future__ import annotations
@@ -33,17 +32,17 @@ from windtunnel.pipelines.features.kernels.tables import WEIGHT_BITS, WEIGHTS
 from windtunnel.pipelines.features.kernels.utf8 import class_at
 
 CHINESE, JAPANESE, THAI = 0, 1, 2
-NO_LANGUAGE = -1  # nothing is segmented
-KANA_SHARE = 20  # a text with one kana to so many Han characters is Japanese
+NO_LANGUAGE = -1  # no segmentation
+KANA_SHARE = 20  # a text with at least one kana per this many Han characters is Japanese
 SHIFT = np.uint64(64 - WEIGHT_BITS)
 M1, M2, M3 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9)
 
 
 @njit
 def code_at(text, i):
-    """Return (code point, bytes) of the character of two bytes or more that starts at byte i."""
+    """Return (code point, length) of the character of two or more bytes that starts at byte i."""
     b = np.int64(text[i])
-    if b < 0xE0:  # a combining mark behind a letter
+    if b < 0xE0:  # a combining mark after a letter
         return ((b & 0x1F) << 6) | (np.int64(text[i + 1]) & 0x3F), 2
     code = ((np.int64(text[i + 1]) & 0x3F) << 6) | (np.int64(text[i + 2]) & 0x3F)
     if b < 0xF0:
@@ -53,7 +52,7 @@ def code_at(text, i):
 
 @njit
 def slot(a, b, c, template, language):
-    """Return where the weight of up to three code points (0: none) stands, for one template and language."""
+    """Return the index of the weight of up to three code points (0: none), for one template and language."""
     h = np.uint64(a) * M1 ^ np.uint64(b) * M2 ^ np.uint64(c) * M3
     h = (h ^ (h >> np.uint64(29)) ^ np.uint64(template * 8 + language + 1) * M2) * M1
     return np.int64((h ^ (h >> np.uint64(32))) * M3 >> SHIFT)
@@ -61,7 +60,7 @@ def slot(a, b, c, template, language):
 
 @njit
 def slots(p, q, r, s, t, u, language):
-    """Return the slots that say whether a word ends between r and s, in p q r | s t u (0: outside the run)."""
+    """Return the weight indices of the position between r and s, in p q r | s t u (0: outside the run)."""
     alone = (
         slot(q, 0, 0, 0, language),
         slot(r, 0, 0, 1, language),
@@ -75,7 +74,7 @@ def slots(p, q, r, s, t, u, language):
 
 @njit
 def is_boundary(p, q, r, s, t, u, language, table):
-    """Whether the model sees a word end between r and s."""
+    """Return whether the model predicts a boundary between r and s."""
     total = 0
     for place in slots(p, q, r, s, t, u, language):
         byte = np.int64(table[WEIGHTS + (place >> 3)] >> np.uint64(8 * (place & 7))) & 0xFF
@@ -101,9 +100,9 @@ def document_language(text, a, b, table):
 
 @njit
 def run_end(text, i, end, whole, table):
-    """Return (end of the run from byte i on, whether it is written without spaces).
+    """Return (end of the run from byte i on, whether its script is written without spaces).
 
-    A run ends at white space, and unless `whole` where text with spaces meets text without.
+    A run ends at white space and, unless `whole`, between scripts with and without spaces.
     """
     c, size = class_at(text, i, table)
     unspaced = (c & UNSPACED) != 0
@@ -118,7 +117,7 @@ def run_end(text, i, end, whole, table):
 
 @njit
 def segment(text, a, b, language, table, cuts):
-    """Write the ends of the words of an unspaced run into `cuts` and return how many there are."""
+    """Write the ends of the words of an unspaced run into `cuts`; return their number."""
     first, size = code_at(text, a)
     if 0xE01 <= first <= 0xE4E:
         language = THAI
@@ -144,7 +143,7 @@ def segment(text, a, b, language, table, cuts):
 
 @njit
 def _syllables(text, a, b, table, cuts):
-    """Cut before every letter that begins a syllable: not between it and its vowel, not where it is joined or mute."""
+    """Split before every letter that begins a syllable, but not before its vowel or a joined or silent letter."""
     n = 0
     previous, i = code_at(text, a)
     i += a

@@ -1,4 +1,4 @@
-"""Whether a string is an address of the web, a host or a mailbox, by spaCy's URL pattern (MIT): it stays whole."""
+"""Recognition of web addresses, hosts and mailboxes by spaCy's URL pattern (MIT), which the word rule keeps whole."""
 
 # ruff: noqa: SIM110 (numba compiles plain loops and nested tests; it has no any() over a generator)
 
@@ -13,7 +13,7 @@ from windtunnel.pipelines.features.kernels.utf8 import class_at
 
 @njit
 def is_url(text, a, b, table):
-    """Return whether bytes a to b match `[protocol://][user[:password]@]host[:port][/path]` as a whole."""
+    """Return whether all of bytes a to b matches `[protocol://][user[:password]@]host[:port][/path]`."""
     dotted = False
     for i in range(a, b):
         dotted |= text[i] == 0x2E
@@ -24,7 +24,7 @@ def is_url(text, a, b, table):
     after = _after_protocol(text, a, b, table)
     if after > 0 and _from_host(text, after, b, table):
         return True
-    for i in range(a + 1, b):  # anything may stand before an @
+    for i in range(a + 1, b):  # any text may precede an @
         if text[i] == 0x40 and _from_host(text, i + 1, b, table):
             return True
     return False
@@ -75,7 +75,7 @@ def _port_and_path(text, i, b, table):
 
 @njit
 def _host(text, a, b, last_dot, table):
-    """Whether a to b is labels with dots between and, after the last dot, 2 to 63 lower-case letters."""
+    """Return whether bytes a to b are dot-separated labels with 2 to 63 lower-case letters after the last dot."""
     i, count = last_dot + 1, 0
     while i < b:
         c, size = class_at(text, i, table)
@@ -85,7 +85,7 @@ def _host(text, a, b, last_dot, table):
         count += 1
     if not 2 <= count <= 63:
         return False
-    i, count, inner = a, 0, False  # inner: the last character may not end a label
+    i, count, inner = a, 0, False  # inner: the previous character must not end a label
     while i <= last_dot:
         byte = text[i]
         if byte == 0x2E:
@@ -114,7 +114,7 @@ def _label_char(text, i, size, c):
 
 @njit
 def _address(text, a, b):
-    """Whether a to b is a public IPv4 address that does not end in 0 or 255."""
+    """Return whether bytes a to b are a public IPv4 address that does not end with 0 or 255."""
     part, value, digits = 0, 0, 0
     first, second = 0, 0
     for i in range(a, b + 1):

@@ -1,6 +1,6 @@
-"""Stepping through UTF-8 and hashing bytes, for kernels; the text is valid UTF-8 (checked before any kernel runs).
+"""UTF-8 decoding and hashing for kernels; the text must be valid UTF-8, which callers check.
 
-`text` is a pointer to bytes with eight readable ones behind the end, `table` one to `tables.word_table()`.
+`text` is a pointer to bytes with eight readable bytes after the end, `table` a pointer to `tables.word_table()`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from windtunnel.pipelines.features.kernels.tables import (
     SPECIAL_MASK,
 )
 
-# Hashes stay uint64 throughout, since numba turns int64 with uint64 into float64.
+# Hashes are uint64 throughout, because numba converts int64 with uint64 to float64.
 KEY, SEED = np.uint64(HASH_KEY), np.uint64(HASH_SEED)
 STEP = np.uint64(0x5851F42D4C957F2D)  # Knuth's multiplier
 ONE, ZERO = np.uint64(1), np.uint64(0)
@@ -27,7 +27,7 @@ ONE, ZERO = np.uint64(1), np.uint64(0)
 
 @njit
 def wide_class(text, i, table):
-    """Return (class, length in bytes) of the character of two bytes and more that starts at byte i."""
+    """Return (class, length in bytes) of the character of two or more bytes that starts at byte i."""
     b = np.int64(text[i])
     code = np.int64(text[i + 1]) & 0x3F
     if b < 0xE0:
@@ -63,7 +63,7 @@ def before(text, i):
 
 @njit
 def hash_bytes(text, a, b):
-    """Return the 64-bit hash of bytes a to b, never 0 (wyhash's way: eight bytes a step, folded 128-bit products)."""
+    """Return a 64-bit hash of bytes a to b, never 0 (as in wyhash: eight bytes per step, folded 128-bit products)."""
     h = SEED ^ np.uint64(b - a)
     while b - a > 8:
         h = folded_product(h ^ eight_bytes(text, a), KEY)
@@ -75,7 +75,7 @@ def hash_bytes(text, a, b):
 
 @njit
 def find(table, first, mask, h):
-    """Return the value that the table of (hash, value) pairs at `first` holds for h, or 0."""
+    """Return the value of h in the table of (hash, value) pairs at `first`, or 0."""
     slot = (h >> ONE) & mask
     while True:
         place = first + 2 * np.int64(slot)
@@ -88,7 +88,7 @@ def find(table, first, mask, h):
 
 @njit
 def special_of(table, h):
-    """Return the packed exception whose hash is h, or 0; a bit table answers nearly always at once."""
+    """Return the packed exception with hash h, or 0; a Bloom filter rejects nearly all other hashes."""
     bit = h >> BLOOM_SHIFT
     if not (table[np.int64(bit >> np.uint64(6))] >> (bit & np.uint64(63))) & ONE:
         return 0

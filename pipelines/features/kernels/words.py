@@ -1,8 +1,8 @@
-"""Words by the English rules of spaCy's tokenizer (algorithm: `spacy/tokenizer.pyx`, MIT), over bytes.
+"""Words by the English rules of spaCy's tokenizer (algorithm: `spacy/tokenizer.pyx`, MIT), on bytes.
 
-A chunk is what stands between white space. Unless it is an exception (a contraction, an abbreviation), prefixes and
-suffixes are peeled off it one after the other, and what is left is split at infixes. Text in scripts without spaces is
-handed to the segmenter of `windtunnel.pipelines.features.kernels.unspaced`.
+A chunk is a run between white space. Unless it is an exception (a contraction, an abbreviation), prefixes and suffixes
+are split off one after the other, and the rest is split at infixes. Text in scripts without spaces is segmented by
+`windtunnel.pipelines.features.kernels.unspaced`.
 """
 
 # ruff: noqa: SIM102 (numba compiles plain loops and nested tests; it has no any() over a generator)
@@ -28,24 +28,24 @@ from windtunnel.pipelines.features.kernels.tables import ASCII, UNIT, UNIT_MASK
 from windtunnel.pipelines.features.kernels.urls import is_url
 from windtunnel.pipelines.features.kernels.utf8 import before, class_at, find, hash_bytes, special_of
 
-LONGEST_SPECIAL = 40  # bytes; longer strings are no exception
-MOST_PIECES = 11  # words that the affix rules cut an exception into
-PIECE_BITS = 0xFFFFFF  # of a packed exception; above them, how many words the affix rules make of it
+LONGEST_SPECIAL = 40  # bytes; longer strings are never exceptions
+MOST_PIECES = 11  # maximum number of words that the affix rules make of an exception
+PIECE_BITS = 0xFFFFFF  # of a packed exception; the higher bits are the number of words by the affix rules
 LONGEST_UNIT = 12
-JOINS = 2 * LONGEST_CHUNK  # where the third third of `cuts` begins
+JOINS = 2 * LONGEST_CHUNK  # offset of the last third of `cuts`
 
 
 @njit
 def special(text, a, b, table):
-    """Return an exceptional string, packed (three piece lengths of 8 bits, words by the affix rules), or 0."""
+    """Return the packed exception (three piece lengths of 8 bits, words by the affix rules), or 0."""
     return special_of(table, hash_bytes(text, a, b)) if b - a <= LONGEST_SPECIAL else 0
 
 
 @njit
 def prefix(text, a, b, table):
-    """Return the bytes of the prefix that bytes a to b begin with, or 0."""
+    """Return the length of the prefix of bytes a to b, or 0."""
     first = text[a]
-    if first == 0x2E:  # two full stops and more
+    if first == 0x2E:  # two or more full stops
         i = a + 1
         while i < b and text[i] == 0x2E:
             i += 1
@@ -62,7 +62,7 @@ def prefix(text, a, b, table):
 
 @njit
 def suffix(text, a, b, table):
-    """Return the bytes of the suffix that bytes a to b end with, or 0."""
+    """Return the length of the suffix of bytes a to b, or 0."""
     if a >= b:
         return 0
     last = before(text, b)
@@ -81,7 +81,7 @@ def suffix(text, a, b, table):
     if text[last] == 0x2B:
         return 1 if last > a and table[ASCII + text[last - 1]] & DIGIT and text[last - 1] < 0x80 else 0
     if c & SUFFIX:
-        # two ellipses in a row are peeled together
+        # two consecutive ellipses are one suffix
         if size == 3 and text[last] == 0xE2 and text[last + 1] == 0x80 and text[last + 2] == 0xA6 and last - a >= 3:
             if text[last - 3] == 0xE2 and text[last - 2] == 0x80 and text[last - 1] == 0xA6:
                 return 6
@@ -115,7 +115,7 @@ def _final_stops(text, a, b, table):
 
 @njit
 def _unit(text, a, b, table):
-    """Return the bytes of a unit or currency that follows a digit at the end, or 0."""
+    """Return the length of a final unit or currency that follows a digit, or 0."""
     i = b
     while i > a and b - i <= LONGEST_UNIT:
         if text[i - 1] < 0x80 and table[ASCII + text[i - 1]] & DIGIT:
@@ -128,7 +128,7 @@ def _unit(text, a, b, table):
 
 @njit
 def infix(text, i, a, b, table):
-    """Return (bytes of the infix at i, bytes to step on if there is none) within bytes a to b."""
+    """Return (length of the infix at i, bytes to advance if there is none) within bytes a to b."""
     byte = text[i]
     if byte == 0x2E:
         j = i + 1
@@ -140,7 +140,7 @@ def infix(text, i, a, b, table):
     if c & ICON:
         return size, size
     if i == a or i + size >= b:
-        # an infix other than those above stands between characters (two hyphens are looked for from the first)
+        # all other infixes are between characters (two hyphens are matched from the first)
         return 0, size
     p, _ = class_at(text, before(text, i), table)
     n, _ = class_at(text, i + size, table)
@@ -191,9 +191,9 @@ def _hyphens(text, i, b, table):
 
 @njit
 def split_chunk(text, a, b, table, cuts):
-    """Write the ends of the words of chunk a to b into `cuts` and return how many there are.
+    """Write the ends of the words of the chunk a to b into `cuts`; return their number.
 
-    The chunk is at most LONGEST_CHUNK bytes long; the ends of suffixes are gathered in the second third of `cuts`.
+    The chunk is at most LONGEST_CHUNK bytes long; the ends of suffixes are collected in the second third of `cuts`.
     """
     n, tail = 0, 0
     room = LONGEST_CHUNK
@@ -269,9 +269,9 @@ def _middle(text, a, b, table, cuts, n):
 
 @njit
 def _rejoin(text, a, table, cuts, n):
-    """Put exceptions together again that the affix rules cut: the longest first, then from the left, none twice.
+    """Rejoin exceptions that the affix rules split: longest first, then from the left, without overlaps.
 
-    As in spaCy, a candidate that overlaps a longer one is passed over and still keeps others away.
+    As in spaCy, a candidate that overlaps a longer one is skipped but still blocks others.
     """
     for i in range(JOINS, JOINS + n):
         cuts[i] = 0
@@ -291,8 +291,8 @@ def _rejoin(text, a, table, cuts, n):
 
 @njit
 def _apply_joins(text, a, table, cuts, n):
-    """Write the exceptions found into `cuts`, by way of its second third: one makes more words than it joins."""
-    room, made, i, begin = LONGEST_CHUNK, 0, 0, a
+    """Write the rejoined exceptions into `cuts` through its second third, since one may add words."""
+    room, count, i, begin = LONGEST_CHUNK, 0, 0, a
     while i < n:
         span = max(np.int64(cuts[JOINS + i]), 1)
         last = cuts[i + span - 1]
@@ -301,14 +301,14 @@ def _apply_joins(text, a, table, cuts, n):
             at = begin
             while pieces:
                 at += pieces & 0xFF
-                cuts[room + made] = at
-                made += 1
+                cuts[room + count] = at
+                count += 1
                 pieces >>= 8
         else:
-            cuts[room + made] = last
-            made += 1
+            cuts[room + count] = last
+            count += 1
         begin = last
         i += span
-    for i in range(made):
+    for i in range(count):
         cuts[i] = cuts[room + i]
-    return made
+    return count

@@ -1,4 +1,4 @@
-"""API reference: the documentation strings of botocore's service descriptions, as plain text; many near-duplicates."""
+"""API reference: the documentation strings of botocore's service descriptions as plain text; many near-duplicates."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from windtunnel.pipelines.readers.batches import Row, Unreadable
 from windtunnel.pipelines.samples.packages import Package
 from windtunnel.pipelines.samples.sample_set import SampleSet
 
-SHORTEST_CHARACTERS = 400  # shorter strings are one-line parameter notes, not documents
+SHORTEST_CHARACTERS = 400  # shorter strings are notes on single parameters
 BOTOCORE = Package(
     "pypi", "botocore", "1.44.5", "8f16a56d1dff125dd65322ae021efa7ba5195a6db5102b96862566055b748921", 16.6
 )
 
 
 class ApiDocs(SampleSet):
-    """Documentation strings of 400 characters and more.
+    """Documentation strings of at least 400 characters.
 
-    They are HTML fragments in the package; the documents are their plain text (resiliparse, whole fragment, paragraphs
-    and list bullets kept), since models are trained on text and markup would be a third of what the mix pays for.
+    The package has HTML fragments; the documents are their plain text with paragraphs and list bullets (resiliparse),
+    because a third of the fragments is markup.
     """
 
     name = "api_docs"
@@ -45,7 +45,7 @@ class ApiDocs(SampleSet):
 
 
 def documentation(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (path, text) of every `documentation` string below a node, in file order."""
+    """Yield (path, text) of every `documentation` string below a node, in document order."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key == "documentation" and isinstance(value, str):

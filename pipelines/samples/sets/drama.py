@@ -1,4 +1,4 @@
-"""Drama: Shakespeare's plays, one scene a document."""
+"""Drama: Shakespeare's plays, one scene per document."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STAGE_DIRECTION = re.compile(r"(?<!\w)_([^_]+)_(?!\w)")
 
 
 class Drama(SampleSet):
-    """Scenes as plain text: the heading, the speakers on lines of their own, the verse; markdown signs removed."""
+    """Scenes as plain text: the heading, the speakers on separate lines, the verse, without Markdown markup."""
 
     name = "drama"
     about = "Shakespeare's plays by scene, early modern English verse and prose"
@@ -37,12 +37,12 @@ class Drama(SampleSet):
 
 
 def scenes(play: str) -> Iterator[tuple[str, str, str]]:
-    """Yield (act, scene, text) of a play in markdown; a heading with no words under it gives nothing."""
+    """Yield (act, scene, text) of a play in Markdown; headings without text are skipped."""
     headings = list(_HEADING.finditer(play))
     act = ""
-    for found, following in zip(headings, [*headings[1:], None], strict=True):
-        heading = found[2]
-        body = plain(play[found.end() : following.start() if following else len(play)])
+    for current, following in zip(headings, [*headings[1:], None], strict=True):
+        heading = current[2]
+        body = plain(play[current.end() : following.start() if following else len(play)])
         if _ACT.match(heading):
             act = heading
         if body:
@@ -50,6 +50,6 @@ def scenes(play: str) -> Iterator[tuple[str, str, str]]:
 
 
 def plain(markdown: str) -> str:
-    """Return text without emphasis signs, hard line breaks and blank edges."""
+    """Return text without emphasis markup, hard line breaks and surrounding blank lines."""
     text = _STAGE_DIRECTION.sub(r"\1", markdown.replace("**", ""))
     return "\n".join(line.rstrip() for line in text.splitlines()).strip()

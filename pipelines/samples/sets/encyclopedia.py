@@ -19,7 +19,7 @@ WIKI = Package(
 
 
 class Encyclopedia(SampleSet):
-    """One document an article: its lead section. The title and topic are in `meta`, the language in `lang`."""
+    """One document per article: its lead section. Title and topic are in `meta`, the language in `lang`."""
 
     name = "encyclopedia"
     about = "lead sections of Wikipedia articles; English, French, Spanish"
@@ -36,8 +36,5 @@ class Encyclopedia(SampleSet):
         lang = member.rpartition("summaries_")[2][:2]
         for key, article in json.loads(WIKI.read(member)).items():
             text = (article.get("extract") or "").strip()
-            if not text:
-                yield Unreadable(self.name, f"{member}:{key}", "empty_text")
-                continue
             meta = {"title": article.get("title") or key, "topic": article.get("topic")}
-            yield Row(text, self.name, lang=lang, meta=meta)
+            yield self.document(text, f"{member}:{key}", lang, meta)

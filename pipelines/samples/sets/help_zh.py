@@ -1,4 +1,4 @@
-"""LibreOffice's help in Chinese as web pages: text without spaces between words, with untranslated English in it."""
+"""LibreOffice's help in Chinese as web pages: text without spaces between words, partly untranslated English."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ HELP_ZH = Package("debian", "libreoffice-help-zh-cn", "", "", 3.4)
 
 
 class HelpZh(PageSet):
-    """One document a page; some paragraphs are not translated, as on the web."""
+    """One document per page; some paragraphs are untranslated."""
 
     name = "help_zh"
     about = "LibreOffice's help, simplified Chinese with English remains, HTML pages"

@@ -1,4 +1,4 @@
-"""Mail: list mail and spam of 2002, with quotations, signatures, HTML and many near-duplicates."""
+"""Mail: mailing-list messages and spam of 2002, with quotations, signatures, HTML and many near-duplicates."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ SPAM_ASSASSIN = Package(
 
 
 class Mail(SampleSet):
-    """One document a message: subject and body, the plain part where there is one, else the text of the HTML part.
+    """One document per message: subject and body, from the plain part or else the HTML part.
 
-    Headers are left out: they would be most of the text, and they name people. `group` in `meta` tells ham from spam.
+    Headers are omitted, because they are long and contain names. `group` in `meta` distinguishes ham from spam.
     """
 
     name = "mail"
@@ -51,7 +51,7 @@ class Mail(SampleSet):
             message = email.message_from_string(json.loads(SPAM_ASSASSIN.read(member))["text"])
             text = body(message)
             subject = _plain_header(message.get("Subject"))
-        except Exception as error:  # the email package raises what it likes on messages that break its rules
+        except Exception as error:  # the email package raises many exception types on malformed messages
             yield Unreadable(self.name, member, "broken_message", f"{type(error).__name__}: {error}"[:200])
             return
         if not text:
@@ -63,13 +63,13 @@ class Mail(SampleSet):
 
 
 def body(message: Message) -> str:
-    """Return a message's text: of its first plain part, else of its first HTML part."""
+    """Return a message's text, from its first plain part or else its first HTML part."""
     from windtunnel.pipelines.readers.extract import fragment_text
 
-    found = {part.get_content_type(): part for part in reversed(list(message.walk())) if not part.is_multipart()}
-    if (plain := found.get("text/plain")) is not None and (text := _decoded(plain)):
+    parts = {part.get_content_type(): part for part in reversed(list(message.walk())) if not part.is_multipart()}
+    if (plain := parts.get("text/plain")) is not None and (text := _decoded(plain)):
         return text
-    html = found.get("text/html")
+    html = parts.get("text/html")
     return fragment_text(_decoded(html)) if html is not None else ""
 
 
@@ -83,6 +83,6 @@ def _decoded(part: Message) -> str:
 def _plain_header(value: str | None) -> str:
     try:
         text = str(make_header(decode_header(value or "")))
-    except (LookupError, ValueError):  # an encoded word in an encoding that there is not
+    except (LookupError, ValueError):  # an encoded word with an unknown encoding
         text = value or ""
     return " ".join(text.split())

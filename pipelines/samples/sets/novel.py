@@ -18,11 +18,11 @@ MOBY_DICK = Package(
 )
 
 
-_CHAPTER = re.compile(r"/data/(chapter_\d+|epilogue|etymology|extracts)\.txt$")  # data.txt is the whole book again
+_CHAPTER = re.compile(r"/data/(chapter_\d+|epilogue|etymology|extracts)\.txt$")  # data.txt repeats the whole book
 
 
 class Novel(SampleSet):
-    """One document a chapter."""
+    """One document per chapter."""
 
     name = "novel"
     about = "Herman Melville's Moby-Dick by chapter, English of 1851"
@@ -36,7 +36,4 @@ class Novel(SampleSet):
 
     def rows(self, member: str) -> Iterator[Row | Unreadable]:
         text = MOBY_DICK.read(member).decode("utf-8").replace("\r\n", "\n").strip()
-        if text:
-            yield Row(text, self.name, lang="en", meta={"chapter": member.rpartition("/")[2].removesuffix(".txt")})
-        else:
-            yield Unreadable(self.name, member, "empty_text")
+        yield self.document(text, member, "en", {"chapter": member.rpartition("/")[2].removesuffix(".txt")})

@@ -1,4 +1,4 @@
-"""Python's documentation as web pages: technical prose with code, navigation and side bars around it."""
+"""Python's documentation as web pages: technical prose with code, navigation and sidebars."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PYTHON_DOC = Package("debian", "python3.11-doc", "", "", 12.6)
 
 
 class PythonDocs(PageSet):
-    """One document a page; the package also holds the source text of each page, the gold of extraction."""
+    """One document per page; the package also has the source text of each page, a reference for extraction."""
 
     name = "python_docs"
     about = "Python 3.11's documentation, HTML pages with navigation"

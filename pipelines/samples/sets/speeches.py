@@ -1,4 +1,4 @@
-"""Speeches: the State of the Union addresses from 1790 on."""
+"""Speeches: the State of the Union addresses since 1790."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FILE = re.compile(r"/data/(\d{4})_(\w+)_[a-z]+\.txt$")  # 1790_george_washingto
 
 
 class Speeches(SampleSet):
-    """One document an address, with year and speaker."""
+    """One document per address, with year and speaker."""
 
     name = "speeches"
     about = "State of the Union addresses, American English over two centuries"
@@ -36,11 +36,7 @@ class Speeches(SampleSet):
         return [(name, size) for name, size in SOTU.members() if _FILE.search(name)]
 
     def rows(self, member: str) -> Iterator[Row | Unreadable]:
-        found = _FILE.search(member)
-        assert found is not None
-        text = SOTU.read(member).decode("utf-8").strip()
-        if text:
-            meta = {"year": int(found[1]), "speaker": found[2].replace("_", " ").title()}
-            yield Row(text, self.name, lang="en", meta=meta)
-        else:
-            yield Unreadable(self.name, member, "empty_text")
+        match = _FILE.search(member)
+        assert match is not None
+        meta = {"year": int(match[1]), "speaker": match[2].replace("_", " ").title()}
+        yield self.document(SOTU.read(member).decode("utf-8").strip(), member, "en", meta)

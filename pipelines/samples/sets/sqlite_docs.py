@@ -9,7 +9,7 @@ SQLITE_DOC = Package("debian", "sqlite3-doc", "", "", 7.5)
 
 
 class SqliteDocs(PageSet):
-    """One document a page."""
+    """One document per page."""
 
     name = "sqlite_docs"
     about = "SQLite's documentation, hand-written HTML pages"

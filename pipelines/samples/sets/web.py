@@ -1,4 +1,4 @@
-"""Web: the openings of a thousand pages of OpenWebText."""
+"""Web: the beginnings of a thousand pages of OpenWebText."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PASSAGES = "evals/registry/data/schelling_point/owt_5.jsonl"
 
 
 class Web(SampleSet):
-    """One passage a document, cut at some hundred characters; the package's shuffled copies of each are left out."""
+    """One passage of a few hundred characters per document, without the shuffled copies in the package."""
 
     name = "web"
     about = "openings of web pages that people linked to, English"
@@ -30,4 +30,4 @@ class Web(SampleSet):
 
     def rows(self, member: str) -> Iterator[Row | Unreadable]:
         for line in EVALS.read(member).decode("utf-8").splitlines():
-            yield Row(json.loads(line)["0"], self.name, lang="en")  # "1" to "10" have its sentences in other orders
+            yield Row(json.loads(line)["0"], self.name, lang="en")  # "1" to "10" are permutations of its sentences

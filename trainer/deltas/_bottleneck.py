@@ -1,0 +1,31 @@
+"""Deltas that insert bottleneck adapters, which have no equivalent in the base model's weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from windtunnel.trainer.deltas._delta import Delta
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class BottleneckDelta(Delta):
+    """A delta of inserted `windtunnel.trainer.modules.bottleneck.Bottleneck` modules."""
+
+    mergeable: ClassVar = False  # the bottleneck is not linear
+
+    width: int = Field(16, ge=1)
+
+    def merge(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Raise NotImplementedError: a bottleneck with an activation cannot be merged."""
+        raise NotImplementedError("adapters cannot be merged; the base and the delta's files are exported")
+
+    def base(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Return the model without the bottlenecks."""
+        from windtunnel.trainer.modules.hooked import remove_inserted
+
+        remove_inserted(model)
+        return model
