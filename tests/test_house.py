@@ -65,7 +65,8 @@ FLOORS = {
     "pipelines.samples": "schemas pipelines.readers trainer.runtime",
     "pipelines.samples.sets": "schemas pipelines.readers pipelines.samples",
     "pipelines.sources": "schemas pipelines.remote pipelines.readers pipelines.recipe pipelines.samples",
-    "pipelines.scorers": "schemas pipelines.shards pipelines.samples trainer.data trainer.eval trainer.models trainer.runtime",
+    "pipelines.scorers": "schemas pipelines.shards pipelines.samples trainer.data trainer.eval trainer.models "
+    "trainer.runtime",
     "pipelines.filters": "schemas pipelines.features pipelines.recipe pipelines.samples pipelines.scorers "
     "pipelines.shards",
     "pipelines.dedup.matching": "schemas pipelines.features pipelines.shards",
@@ -79,8 +80,8 @@ FLOORS = {
     "trainer.stats",
     "pipelines.plan": "schemas pipelines.datasets pipelines.dedup pipelines.engine pipelines.filters pipelines.recipe "
     "pipelines.report pipelines.samples pipelines.scorers pipelines.sources generators trainer",
-    "pipelines.views": "schemas data_cards pipelines.shards pipelines.parts pipelines.engine pipelines.plan pipelines.readers "
-    "pipelines.recipe "
+    "pipelines.views": "schemas data_cards pipelines.shards pipelines.parts pipelines.engine pipelines.plan "
+    "pipelines.readers pipelines.recipe "
     "pipelines.report pipelines.samples pipelines.sources generators.judging trainer.stats",
     "pipelines.parts": "schemas pipelines.filters pipelines.report pipelines.recipe generators trainer",
     "pipelines.parts.skeletons": "schemas generators trainer pipelines",
