@@ -15,9 +15,13 @@ class WindtunnelError(Exception):
 
 
 class RecipeError(WindtunnelError):
-    """The recipe or the arguments are wrong: names the line and the nearest right word. Exit code 2."""
+    """The recipe or the arguments are wrong: names the line and the nearest right word. Exit code 2.
+
+    `path`: the keys that lead to the place in the recipe, where it is known.
+    """
 
     exit_code = 2
+    path: tuple[str | int, ...] = ()
 
 
 class InputError(WindtunnelError):

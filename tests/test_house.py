@@ -79,7 +79,8 @@ FLOORS = {
     "trainer.stats",
     "pipelines.plan": "schemas pipelines.datasets pipelines.dedup pipelines.engine pipelines.filters pipelines.recipe "
     "pipelines.report pipelines.samples pipelines.scorers pipelines.sources generators trainer",
-    "pipelines.views": "schemas data_cards pipelines.parts pipelines.engine pipelines.plan pipelines.readers pipelines.recipe "
+    "pipelines.views": "schemas data_cards pipelines.parts pipelines.engine pipelines.plan pipelines.readers "
+    "pipelines.recipe "
     "pipelines.report pipelines.samples pipelines.sources generators.judging trainer.stats",
     "pipelines.parts": "schemas pipelines.filters pipelines.report pipelines.recipe generators trainer",
     "pipelines.parts.skeletons": "schemas generators trainer pipelines",

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from windtunnel.generators.judging.win_rate import WINS
-from windtunnel.pipelines.report import collect
+from windtunnel.pipelines.report.collect import collect
 from windtunnel.pipelines.report.page import render
 from windtunnel.pipelines.report.wording import width_note
 from windtunnel.pipelines.run_recipe import _answer

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from windtunnel.pipelines.report import collect, write_report
+from windtunnel.pipelines.report.collect import collect
+from windtunnel.pipelines.report.page import write_report
 
 pytestmark = pytest.mark.browser
 

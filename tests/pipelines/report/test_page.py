@@ -12,9 +12,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from windtunnel.pipelines.report import collect, write_report
-from windtunnel.pipelines.report.collect import section_classes
-from windtunnel.pipelines.report.page import render
+from windtunnel.pipelines.report.collect import collect, section_classes
+from windtunnel.pipelines.report.page import render, write_report
 from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
 from windtunnel.schemas.results import Comparison
 
