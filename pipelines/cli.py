@@ -276,15 +276,12 @@ def dedup(
 
 def _listed(value: str) -> list[Any]:
     """Return the words of an option: names with commas between them, or YAML where there are brackets."""
-    import yaml
+    from windtunnel.pipelines.recipe.yaml_loader import load
 
     if not value.lstrip().startswith(("{", "[")):
         return [name.strip() for name in value.split(",") if name.strip()] or [value]
-    try:
-        read = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{value!r} is no YAML: {error}") from error
-    return read if isinstance(read, list) else [read]
+    specs = load(value, repr(value)).value
+    return specs if isinstance(specs, list) else [specs]
 
 
 def _summary(totals: Any, out: Path) -> None:

@@ -17,6 +17,7 @@ from windtunnel.pipelines.plan.builder import planned
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.views.terminal import TerminalProgress
 from windtunnel.schemas.errors import RecipeError, nearest
+from windtunnel.schemas.role import StepName
 
 
 def run_recipe(
@@ -62,8 +63,7 @@ def compared(
     if as_json:
         from windtunnel.schemas.results import Comparison
 
-        file = fetched(target[0].artifact(store)).path / "comparison.json"
-        comparison = Comparison.model_validate_json(file.read_bytes())
+        comparison = Comparison.read(fetched(target[0].artifact(store)).path)
         console.print(json.dumps([effect.contract() for effect in comparison.effects], indent=1), soft_wrap=True)
     else:
         _answer(made, store, console)
@@ -75,7 +75,7 @@ def named(made: Plan, name: str) -> list[Step]:
     Raises RecipeError with the nearest right name.
     """
     exact = [step for step in made.steps if step.name == name]
-    found = exact or [step for step in made.steps if step.name.startswith(f"{name}:")]
+    found = exact or [step for step in made.steps if step.name.within(name)]
     if not found:
         kinds = {step.kind for step in made.steps}
         raise RecipeError(f"the plan has no step {name!r}: {nearest(name, kinds | {s.name for s in made.steps})}")
@@ -91,4 +91,4 @@ def _answer(made: Plan, store: Path, console: Console) -> None:
         if step.name == "compare":
             print_comparison(fetched(step.artifact(store)).path, console)
         else:
-            print_further(step.name.partition(":")[2], fetched(step.artifact(store)).path, console)
+            print_further(StepName.parse(step.name).what, fetched(step.artifact(store)).path, console)

@@ -15,9 +15,13 @@ class WindtunnelError(Exception):
 
 
 class RecipeError(WindtunnelError):
-    """An invalid recipe or argument; the message names the line and the closest valid name. Exit code 2."""
+    """An invalid recipe or argument; the message names the line and the closest valid name. Exit code 2.
+
+    `path` holds the keys that lead to the place in the recipe, where it is known.
+    """
 
     exit_code = 2
+    path: tuple[str | int, ...] = ()
 
 
 class InputError(WindtunnelError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -127,3 +128,8 @@ class Comparison(Record):
     values: dict[str, float]  # mean over seeds by mix, including the baseline
     seed_sd: dict[str, float | None]  # standard deviation over seeds by mix
     effects: list[Effect]
+
+    @classmethod
+    def read(cls, directory: Path) -> Comparison:
+        """Return the comparison of the artifact of a comparison step."""
+        return cls.model_validate_json((directory / "comparison.json").read_bytes())

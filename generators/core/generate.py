@@ -13,10 +13,11 @@ from windtunnel.generators.core.generator import Failed, Generator, Outcome
 from windtunnel.generators.core.material import Table
 from windtunnel.generators.core.rows import RowWriter
 from windtunnel.generators.core.session import Answers, Session, Share
-from windtunnel.generators.serving.served import MODEL_ROLE, Served, opened
+from windtunnel.generators.serving.served import MODEL, Served, opened
 from windtunnel.schemas import plugin
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_text
 from windtunnel.schemas.errors import RecipeError, WindtunnelError
+from windtunnel.schemas.role import of_kind
 from windtunnel.schemas.work import Counts, Work, versions_of
 
 STUCK_AFTER = 32  # outcomes that all failed with one error, before anything was kept, end the step
@@ -95,7 +96,8 @@ class Generate(Work):
         kind = self.generator()
         name = plugin.label(kind)
         _roles(kind, name, inputs)
-        materials = {role: artifact for role, artifact in inputs.items() if not role.startswith(MODEL_ROLE)}
+        models = of_kind(inputs, MODEL)
+        materials = {role: artifact for role, artifact in inputs.items() if role not in models}
         session = Session(
             name, kind.seed, client, {role: Table.of(each, self.licences) for role, each in materials.items()},
             Share(rank, self.shards(inputs)), window=2 * self.concurrency,
@@ -114,8 +116,8 @@ def _roles(kind: Generator, name: str, inputs: Mapping[str, Artifact]) -> None:
     """Raise RecipeError for an input that the kind needs and lacks, or does not know."""
     if missing := [role for role in kind.reads if role not in inputs]:
         raise RecipeError(f"generator {name!r} needs {' and '.join(missing)} as input")
-    known = (*kind.reads, *kind.optional)
-    if unknown := [role for role in inputs if role not in known and not role.startswith(MODEL_ROLE)]:
+    known = {*kind.reads, *kind.optional, *of_kind(inputs, MODEL)}
+    if unknown := [role for role in inputs if role not in known]:
         raise RecipeError(f"generator {name!r} takes no input called {', '.join(unknown)}")
 
 

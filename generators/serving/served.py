@@ -13,9 +13,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 from windtunnel.generators.client.address import without_secrets
 from windtunnel.generators.client.endpoint import Endpoint
 from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.role import by_name
 
 RUN_PROCESS = "WINDTUNNEL_RUN_PROCESS"  # pid of the run's main process, which owns the servers
-MODEL_ROLE = "model:"  # prefix of input roles that hold a model
+MODEL = "model"  # kind of the input roles that hold a model: model:NAME
 
 
 class Served(BaseModel):
@@ -50,8 +51,8 @@ class Served(BaseModel):
             raise ValueError("a model has one of `url` (an address), `serve` (a directory) or `role` (an input)")
         if self.url is not None and not self.model:
             raise ValueError("a model at a `url` needs `model`, its name there")
-        if self.role is not None and not self.role.startswith(MODEL_ROLE):
-            raise ValueError(f"the role of an input that holds a model begins with {MODEL_ROLE!r}")
+        if self.role is not None and not by_name({self.role: None}, MODEL):
+            raise ValueError(f"the role of an input that holds a model is {MODEL}:NAME, not {self.role!r}")
         return self
 
     @property

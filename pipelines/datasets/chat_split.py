@@ -21,6 +21,7 @@ from pydantic import Field
 
 from windtunnel.generators.text.groups import first_question, groups_of, text_group
 from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.schemas.role import of_kind
 from windtunnel.schemas.work import Counts, Work
 
 GROUP = pa.field("group", pa.string(), nullable=False)
@@ -76,21 +77,18 @@ class ChatSplit(Work):
     def _measured(self, inputs: Mapping[str, Artifact]) -> set[str]:
         """Return groups and questions of all held-out rows."""
         found: set[str] = set()
-        for role in sorted(inputs):
-            for file in inputs[role].files("rows") if role.partition(":")[0] == HELD_OUT else ():
-                with pq.ParquetFile(file) as source:
-                    for batch in source.iter_batches(batch_size=1024, columns=_columns(source.schema_arrow.names)):
-                        for row in _origins(batch):
-                            groups = groups_of(row)
-                            found |= {*groups, _asks(row, groups)}
+        for file in rows_files(inputs, HELD_OUT):
+            with pq.ParquetFile(file) as source:
+                for batch in source.iter_batches(batch_size=1024, columns=_columns(source.schema_arrow.names)):
+                    for row in _origins(batch):
+                        groups = groups_of(row)
+                        found |= {*groups, _asks(row, groups)}
         return found
 
 
-def rows_files(inputs: Mapping[str, Artifact]) -> list[Path]:
-    """Return the files in `rows/` of all inputs that are to be split, in the order of the roles' names."""
-    return [
-        file for role in sorted(inputs) if role.partition(":")[0] != HELD_OUT for file in inputs[role].files("rows")
-    ]
+def rows_files(inputs: Mapping[str, Artifact], kind: str = "rows") -> list[Path]:
+    """Return the files in `rows/` of the inputs `KIND` and `KIND:SET`, in the order of the roles' names."""
+    return [file for _, artifact in sorted(of_kind(inputs, kind).items()) for file in artifact.files("rows")]
 
 
 def _asks(row: Mapping[str, Any], groups: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from windtunnel.pipelines.dedup.matching.band_keys import read_arrays, write_arr
 from windtunnel.pipelines.dedup.matching.cutting import cut
 from windtunnel.pipelines.features.buffers import text_buffers
 from windtunnel.pipelines.features.folding import table
-from windtunnel.pipelines.recipe.decontamination import DecontaminationWords
+from windtunnel.pipelines.recipe.decontamination import DecontaminationSettings
 from windtunnel.pipelines.shards.reader import BATCH_ROWS, Shard, ShardWork
 from windtunnel.pipelines.shards.writer import replaced, shard_writer, write_drops
 from windtunnel.schemas.artifact import Artifact, writing
@@ -25,7 +25,7 @@ REASON = "contaminated"
 Add = Callable[[str, Work, Mapping[str, Any]], Any]
 
 
-class Decontamination(DecontaminationWords):
+class Decontamination(DecontaminationSettings):
     """How a corpus is kept clear of evaluation sets; the parameters are those of a recipe."""
 
     @property

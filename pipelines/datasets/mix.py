@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 
 from windtunnel.schemas.artifact import Artifact, write_text, writing
 from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.schemas.role import Role
 from windtunnel.schemas.work import Counts, Work
 
 
@@ -41,7 +42,7 @@ class Mix(Work):
         total = math.fsum(self.weights.values())
         domains, rows, stock = [], [], {}
         for name, weight in self.weights.items():
-            by_source = _sources(inputs[f"tokens:{name}"])
+            by_source = _sources(inputs[Role("tokens", name)])
             available = int(by_source["tokens"].sum())
             if available == 0:
                 raise InputError(f"corpus {name!r} has no tokens: every document was dropped or is empty")

@@ -12,6 +12,7 @@ from blake3 import blake3
 from pydantic import Field
 
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_text, writing
+from windtunnel.schemas.role import Role
 from windtunnel.schemas.work import Counts, Work
 
 
@@ -27,14 +28,15 @@ class MixRows(Work):
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         total = sum(self.weights.values())
-        sizes = {name: _sizes(inputs[f"rows:{name}"]) for name in self.weights}
+        sets = {name: inputs[Role("rows", name)] for name in self.weights}
+        sizes = {name: _sizes(artifact) for name, artifact in sets.items()}
         whole = {name: sum(found.values()) for name, found in sizes.items()}
         budget = min(whole[name] / (weight / total) for name, weight in self.weights.items())
         counts, domains, repeated = Counts(), [], 0
         for number, (name, weight) in enumerate(sorted(self.weights.items())):
             wanted = _within(sizes[name], budget * weight / total)
-            kept = _copy(inputs[f"rows:{name}"], wanted, out / "rows" / f"{number:05d}.parquet")
-            rows = sum(pq.read_metadata(file).num_rows for file in inputs[f"rows:{name}"].files("rows"))
+            kept = _copy(sets[name], wanted, out / "rows" / f"{number:05d}.parquet")
+            rows = sum(pq.read_metadata(file).num_rows for file in sets[name].files("rows"))
             counts.seen += rows
             repeated += rows - len(sizes[name])
             counts.kept += kept

@@ -18,6 +18,7 @@ from windtunnel.pipelines.shards.columns import check_column, column
 from windtunnel.pipelines.shards.reader import Batch
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.plugin import Plugin
+from windtunnel.schemas.role import numbered
 
 
 class KeyedDedup(IndexedDedup):
@@ -75,7 +76,7 @@ class KeyedDedup(IndexedDedup):
                 f"{self.name}: `keep: {self.keep}` asks for a measured value, but nothing is measured before it: give "
                 "the corpus `rules:` that measure it (a union does not keep what its corpora measured)"
             )
-        return {f"measures{i}": step for i, step in enumerate(measures, start=1)}
+        return numbered("measures", measures)
 
 
 class Sign(KeyWork):

@@ -11,14 +11,15 @@ from typing import Any
 
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.artifact import Artifact, Part, key_of
+from windtunnel.schemas.role import StepName
 from windtunnel.schemas.work import Work, parts_of
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A node of the plan. `name` is `kind:what`, for example `measure:filtered` or `train:raw:0`."""
+    """A node of the plan, for example `measure:filtered` or `train:raw:0`; `name` may be given as text."""
 
-    name: str
+    name: StepName
     work: Work
     inputs: Mapping[str, Step] = field(default_factory=dict)
     plugin_directory: Path = field(default_factory=plugin_files.directory)  # of plug-in files that the work names
@@ -44,6 +45,9 @@ class Step:
         with plugin_files.relative_to(self.plugin_directory, self.pins):
             yield
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", StepName.parse(self.name))
+
     @cached_property
     def key(self) -> str:
         """Content key: step name, version, whole configuration and input keys, all that can change the result."""
@@ -59,13 +63,13 @@ class Step:
 
     @property
     def kind(self) -> str:
-        """The part of the name before the first colon."""
-        return self.name.partition(":")[0]
+        """The first part of the name."""
+        return self.name.kind
 
     @property
     def directory(self) -> str:
         """Name of the artifact's directory in the store."""
-        return f"{self.name.replace(':', '.')}-{self.key[:8]}"
+        return self.name.directory(self.key)
 
     def reads(self) -> list[Step]:
         """Return the steps that read the texts from which this step is made, however far back, by name."""

@@ -21,6 +21,7 @@ from windtunnel.pipelines.files.user_files import user_rows
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.plugin import make
+from windtunnel.schemas.role import StepName, numbered
 from windtunnel.schemas.work import Counts, Work
 
 
@@ -46,7 +47,7 @@ def dedup_files(
     steps: dict[str, Step] = {}
 
     def add(name: str, work: Work, inputs: Mapping[str, Any]) -> Step:
-        steps[name] = Step(name, work, dict(inputs))
+        steps[name] = Step(StepName.parse(name), work, dict(inputs))
         return steps[name]
 
     alone = getattr(method, "scope", "corpus") == "shard"  # such a method compares within a shard: a file is one then
@@ -58,8 +59,8 @@ def dedup_files(
             f"{method.name} as given here makes no keys that could be kept as an index: exact, minhash, sentence and "
             "substring with `scope: corpus` do; leave --save-index out or take one of these"
         )
-    edited = {"edited": decided} if method.edits else {}
-    last = add("sort", SortRows(text=text), {"rows": rows, "decided": decided, "measures1": decided, **edited})
+    read = {"rows": rows, "decided": decided, **numbered("measures", [decided])}
+    last = add("sort", SortRows(text=text), read | ({"edited": decided} if method.edits else {}))
 
     def save(store: Path) -> None:
         if save_index is not None and signed is not None:

@@ -13,6 +13,7 @@ from windtunnel.pipelines.files.sort_rows import SortRows
 from windtunnel.pipelines.files.user_files import user_rows
 from windtunnel.pipelines.filters._stages import stages
 from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.role import StepName, numbered
 from windtunnel.schemas.work import Counts
 
 
@@ -50,7 +51,7 @@ def _chain(rows: Step, rules: list[Any], words: str, language: str, text: str) -
         inputs = {"measures": measures[-1]} if stage.kind == "decide" else {"documents": documents}
         if decisions is not None:
             inputs["decisions"] = decisions
-        step = Step(f"{stage.kind}:{number}", stage.work, inputs)
+        step = Step(StepName(stage.kind, number), stage.work, inputs)
         if stage.kind == "measure":
             measures.append(step)
         elif stage.kind == "decide":
@@ -58,7 +59,7 @@ def _chain(rows: Step, rules: list[Any], words: str, language: str, text: str) -
         else:
             documents = step
     assert decisions is not None
-    inputs = {"rows": rows, "decided": decisions, **{f"measures{i}": m for i, m in enumerate(measures, start=1)}}
+    inputs = {"rows": rows, "decided": decisions, **numbered("measures", measures)}
     if documents is not rows:
         inputs["edited"] = documents
-    return Step("sort", SortRows(text=text), inputs)
+    return Step(StepName("sort"), SortRows(text=text), inputs)

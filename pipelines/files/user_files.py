@@ -27,6 +27,7 @@ from windtunnel.pipelines.sources.parquet import Parquet, batch_rows
 from windtunnel.schemas.artifact import Artifact, writing
 from windtunnel.schemas.errors import InputError, RecipeError, nearest
 from windtunnel.schemas.records import DOCUMENT, UNREADABLE, document_id
+from windtunnel.schemas.role import StepName
 from windtunnel.schemas.work import Counts, Work
 
 LINES = (".jsonl", ".ndjson", ".json")
@@ -185,8 +186,11 @@ def user_rows(source: Path | str, text: str = "text", meta: Iterable[str] = (), 
     """Return the step that reads a file or directory, in parts, or each file as one shard where `whole` is true.
 
     `source` is a path or an address. Raises RecipeError for an address that cannot be opened, InputError when there is
-    nothing to read, a file is neither Parquet nor JSON lines, or a column is missing.
+    nothing to read, a file is neither Parquet nor JSON lines, a column is missing, or the text column has a name that
+    the output needs; other columns of these names are renamed (see SortRows).
     """
+    if text in ("why", "reason"):
+        raise InputError(f"{source}: the text column {text!r} has the name of an output column: give it another name")
     try:
         checked(str(source))
     except ValueError as error:
@@ -210,7 +214,8 @@ def user_rows(source: Path | str, text: str = "text", meta: Iterable[str] = (), 
     ordered = sorted([*parts["parquet"], *parts["lines"]], key=lambda part: places[part["path"]])
     work = UserRows(parts=tuple(ordered), text=text, meta=tuple(meta), whole=whole)
     lines = tuple(parts["lines"])
-    return Step("rows", work, {"columns": Step("columns", UserColumns(parts=lines, text=text))} if lines else {})
+    columns = Step(StepName("columns"), UserColumns(parts=lines, text=text))
+    return Step(StepName("rows"), work, {"columns": columns} if lines else {})
 
 
 def workers_for(rows: Step) -> int:

@@ -74,7 +74,10 @@ class Rule(Plugin):
         return {}
 
     def measure(self, batch: pa.RecordBatch) -> pl.DataFrame:
-        """Return this rule's own columns, one row a document of `batch` (columns text, url, lang, source if known)."""
+        """Return this rule's own columns, one row a document of `batch` (columns text, url, lang, source if known).
+
+        Planning a recipe calls this with an empty batch for rules from outside the package, to check the names.
+        """
         raise NotImplementedError
 
     def edit(self, batch: pa.RecordBatch) -> tuple[pa.Array, dict[str, int]]:

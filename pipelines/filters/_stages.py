@@ -9,6 +9,7 @@ from blake3 import blake3
 from pydantic import ValidationError
 
 from windtunnel.pipelines.features.settings import Settings
+from windtunnel.pipelines.filters._columns import check_columns
 from windtunnel.pipelines.filters._decide import Decide
 from windtunnel.pipelines.filters._edit import Edit
 from windtunnel.pipelines.filters._measure import Measure
@@ -106,6 +107,7 @@ def stages(specs: Sequence[Any], words: str = "fast", language: str = "en", step
     """
     chain: list[Stage] = []
     for number, piece in enumerate(pieces(specs, words), start=1):
+        check_columns(piece.rules)
         settings = shared_settings(piece.rules, words, language)
         measure = Measure(settings=settings, rules=own_measures(piece.rules), files=digests(piece.rules))
         chain.append(Stage("measure", measure))

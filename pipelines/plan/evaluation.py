@@ -1,4 +1,4 @@
-"""The part of a plan that measures chat models beside their loss: pairs, checkable tasks, wins by a judge."""
+"""The part of a plan that compares runs, and that measures chat models: pairs, checkable tasks, wins by a judge."""
 
 from __future__ import annotations
 
@@ -12,97 +12,95 @@ from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.generation import Generation, completions_of, served
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import at
+from windtunnel.pipelines.recipe.recipe import Calibrate, Tasks, WinRate
+from windtunnel.schemas.role import Role, StepName
 
-Runs = Mapping[tuple[str, int], Step]
-
-
-def evaluation(made: Plan, corpora: Mapping[str, Step], rows: Generation, runs: Runs, held_out: Step) -> list[Step]:
-    """Add what `evaluate:` and the preferences ask for; return the comparisons, `compare:WHAT`."""
-    recipe = made.recipe
-    if recipe.compare is None or not runs:
-        return []
-    found = []
-    if recipe.train is not None and recipe.train.preferences is not None:
-        text = f"held-out pairs of {recipe.train.preferences}: which answer the model finds better"
-        found.append(_compare(made, "preferences", runs, "preferences.parquet", "correct", text))
-    wanted = recipe.evaluate
-    if wanted is not None and wanted.tasks is not None:
-        found.append(_tasks(made, wanted.tasks, corpora, runs))
-    if wanted is not None and wanted.win_rate is not None:
-        found.append(_wins(made, wanted.win_rate, rows, runs, held_out))
-    if wanted is not None and wanted.calibrate is not None:
-        _calibrate(made, wanted.calibrate, rows)
-    return found
+Runs = Mapping[tuple[str, int], Step]  # one step a mix and seed
 
 
-def _calibrate(made: Plan, wanted: Any, rows: Generation) -> Step:
-    from windtunnel.generators.judging.calibrate_judge import CalibrateJudge
-
-    judge, reads = served(made, wanted.judge, rows)
-    digest = None
-    if wanted.pairs is not None:
-        try:
-            digest = blake3(Path(wanted.pairs).read_bytes()).hexdigest()[:32]
-        except OSError as error:
-            raise at(("evaluate", "calibrate", "pairs"), f"{wanted.pairs} cannot be read: {error.strerror}") from error
-    work = CalibrateJudge(
-        judge={wanted.judge: judge},
-        file=wanted.pairs,
-        digest=digest,
-        number=wanted.number,
-        completions=completions_of(made),
-    )
-    return made.add(f"calibrate:{wanted.judge}", work, reads)
-
-
-def _tasks(made: Plan, wanted: Any, corpora: Mapping[str, Step], runs: Runs) -> Step:
-    from windtunnel.trainer.eval.task_scores import TaskScores
-
-    work = TaskScores(tasks=tuple(wanted.tasks), device=made.device())
-    steps = {
-        (mix, seed): made.add(f"tasks:{mix}:{seed}", work, {"run": run, "documents": corpora[wanted.from_]})
-        for (mix, seed), run in runs.items()
-    }
-    text = f"questions with exact answers, made from documents of {wanted.from_}"
-    return _compare(made, "tasks", steps, "items.parquet", "correct", text)
-
-
-def _wins(made: Plan, wanted: Any, rows: Generation, runs: Runs, held_out: Step) -> Step:
-    from windtunnel.generators.judging.win_rate import WinRate
-    from windtunnel.trainer.eval.answers import Answers
-
-    assert made.recipe.compare is not None
-    baseline = made.recipe.compare.baseline
-    work = Answers(questions=wanted.questions, max_tokens=wanted.max_tokens, device=made.device())
-    answers = {
-        (mix, seed): made.add(f"answers:{mix}:{seed}", work, {"run": run, "questions": held_out})
-        for (mix, seed), run in runs.items()
-    }
-    judge, reads = served(made, wanted.judge, rows)
-    steps = {
-        (mix, seed): made.add(
-            f"wins:{mix}:{seed}",
-            WinRate(judge={wanted.judge: judge}, completions=completions_of(made)),
-            {"answers": step, "baseline": answers[baseline, seed], **reads},
-        )
-        for (mix, seed), step in answers.items()
-    }
-    text = f"held-out questions; {wanted.judge} judges each answer against {baseline}'s, in both orders"
-    return _compare(made, "win_rate", steps, "scores.parquet", "win", text, span=0.5)  # the baseline has one half
-
-
-def _compare(made: Plan, name: str, steps: Runs, scores: str, metric: str, on: str, span: float = 1.0) -> Step:
+def comparison(plan: Plan, name: StepName, runs: Runs, inputs: Mapping[str, Step], **fields: Any) -> Step:
+    """Add a comparison of the scores of runs; `fields` are those of Compare."""
     from windtunnel.trainer.stats.compare import Compare
 
-    wanted = made.recipe.compare
-    assert wanted is not None
-    work = Compare(
-        baseline=wanted.baseline,
-        metric=metric,
-        direction="higher",
-        span=span,
-        interval=wanted.interval,
-        scores=scores,
-        on=on,
+    roles = {Role("run", mix, seed): step for (mix, seed), step in runs.items()}
+    return plan.add(name, Compare(**fields), {**roles, **inputs})
+
+
+def evaluation(plan: Plan, corpora: Mapping[str, Step], rows: Generation, runs: Runs, held_out: Step) -> list[Step]:
+    """Add what `evaluate:` and the preferences ask for; return the comparisons, `compare:WHAT`."""
+    recipe, settings = plan.recipe, plan.recipe.evaluate
+    if not runs:
+        return []
+    comparisons = []
+    if recipe.train is not None and recipe.train.preferences is not None:
+        text = f"held-out pairs of {recipe.train.preferences}: which answer the model finds better"
+        comparisons.append(_compare(plan, "preferences", runs, "preferences.parquet", "correct", text))
+    if settings is not None and settings.tasks is not None:
+        comparisons.append(_tasks(plan, settings.tasks, corpora, runs))
+    if settings is not None and settings.win_rate is not None:
+        comparisons.append(_wins(plan, settings.win_rate, rows, runs, held_out))
+    if settings is not None and settings.calibrate is not None:
+        _calibrate(plan, settings.calibrate, rows)
+    return comparisons
+
+
+def _calibrate(plan: Plan, settings: Calibrate, rows: Generation) -> Step:
+    from windtunnel.generators.judging.calibrate_judge import CalibrateJudge
+
+    judge, inputs = served(plan, settings.judge, rows)
+    digest = None
+    if settings.pairs is not None:
+        try:
+            digest = blake3(Path(settings.pairs).read_bytes()).hexdigest()[:32]
+        except OSError as error:
+            here = ("evaluate", "calibrate", "pairs")
+            raise at(here, f"{settings.pairs} cannot be read: {error.strerror}") from error
+    work = CalibrateJudge(
+        judge={settings.judge: judge},
+        file=settings.pairs,
+        digest=digest,
+        number=settings.number,
+        completions=completions_of(plan),
     )
-    return made.add(f"compare:{name}", work, {f"run:{mix}:{seed}": step for (mix, seed), step in steps.items()})
+    return plan.add(StepName("calibrate", settings.judge), work, inputs)
+
+
+def _tasks(plan: Plan, settings: Tasks, corpora: Mapping[str, Step], runs: Runs) -> Step:
+    from windtunnel.trainer.eval.task_scores import TaskScores
+
+    work = TaskScores(tasks=tuple(settings.tasks), device=plan.device())
+    steps = {
+        run: plan.add(StepName("tasks", *run), work, {"run": step, "documents": corpora[settings.from_]})
+        for run, step in runs.items()
+    }
+    text = f"questions with exact answers, made from documents of {settings.from_}"
+    return _compare(plan, "tasks", steps, "items.parquet", "correct", text)
+
+
+def _wins(plan: Plan, settings: WinRate, rows: Generation, runs: Runs, held_out: Step) -> Step:
+    from windtunnel.generators.judging.win_rate import WinRate as WinRateWork
+    from windtunnel.trainer.eval.answers import Answers
+
+    assert plan.recipe.compare is not None
+    baseline = plan.recipe.compare.baseline
+    work = Answers(questions=settings.questions, max_tokens=settings.max_tokens, device=plan.device())
+    answers = {
+        run: plan.add(StepName("answers", *run), work, {"run": step, "questions": held_out})
+        for run, step in runs.items()
+    }
+    judge, model = served(plan, settings.judge, rows)
+    judging = WinRateWork(judge={settings.judge: judge}, completions=completions_of(plan))
+    steps = {}
+    for (mix, seed), step in answers.items():
+        inputs = {"answers": step, "baseline": answers[baseline, seed], **model}
+        steps[mix, seed] = plan.add(StepName("wins", mix, seed), judging, inputs)
+    text = f"held-out questions; {settings.judge} judges each answer against {baseline}'s, in both orders"
+    return _compare(plan, "win_rate", steps, "scores.parquet", "win", text, span=0.5)  # the baseline has one half
+
+
+def _compare(plan: Plan, what: str, runs: Runs, scores: str, metric: str, on: str, span: float = 1.0) -> Step:
+    settings = plan.recipe.compare
+    assert settings is not None
+    common = settings.model_dump(include={"baseline", "interval"})
+    fields = {"metric": metric, "direction": "higher", "span": span, "scores": scores, "on": on}
+    return comparison(plan, StepName("compare", what), runs, {}, **common, **fields)

@@ -10,7 +10,10 @@ from windtunnel.generators.core.generator import Generator
 from windtunnel.pipelines.engine.mirrors.opening import store_folder
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.plan import Plan
+from windtunnel.pipelines.recipe.check import at
 from windtunnel.pipelines.recipe.recipe import Model
+from windtunnel.schemas.role import Role, StepName
+from windtunnel.schemas.work import Work
 
 if TYPE_CHECKING:
     from windtunnel.generators.serving.served import Served
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Generation:
-    """Steps by name: models that are files, generated sets, and their training sides."""
+    """Steps by name: models from files, generated sets, and the training part of each set."""
 
     models: dict[str, Step] = field(default_factory=dict)
     sets: dict[str, Step] = field(default_factory=dict)
@@ -26,53 +29,54 @@ class Generation:
     held_out_pairs: Step | None = None
 
 
-def generation(made: Plan, corpora: Mapping[str, Step]) -> Generation:
+def generation(plan: Plan, corpora: Mapping[str, Step]) -> Generation:
     """Add the recipe's models and generators to the plan."""
-    found = Generation()
-    for name, model in made.recipe.models.items():
+    rows = Generation()
+    for name, model in plan.recipe.models.items():
         if model.url is None:
-            found.models[name] = made.add(f"model:{name}", _model_work(model))
-    for name, generated in made.recipe.generate.items():
-        inputs = {role: _source(made, name, role, sources, corpora, found) for role, sources in generated.from_.items()}
-        found.sets[name] = _generate(made, name, generated.with_, inputs, found)
-    return found
+            rows.models[name] = plan.add(StepName("model", name), _model_work(model))
+    for name, generated in plan.recipe.generate.items():
+        inputs = {role: _source(plan, name, role, sources, corpora, rows) for role, sources in generated.from_.items()}
+        rows.sets[name] = _generate(plan, name, generated.with_, inputs, rows)
+    return rows
 
 
-def _model_work(model: Any) -> Any:
+def _model_work(model: Model) -> Work:
     from windtunnel.pipelines.samples.model_files import ModelDirectory, SampleModel
     from windtunnel.pipelines.samples.models import sample_model
 
     if model.sample is not None:
         return SampleModel(sample=model.sample, fingerprint=sample_model(model.sample).fingerprint())
-    return ModelDirectory.of(model.path)
+    return ModelDirectory.of(str(model.path))
 
 
-def _source(made: Plan, name: str, role: str, sources: Any, corpora: Mapping[str, Step], found: Generation) -> Step:
-    names = [sources] if isinstance(sources, str) else list(sources)
-    steps = {source: found.sets[source] if source in found.sets else corpora[source] for source in names}
+def _source(
+    plan: Plan, name: str, role: str, sources: str | list[str], corpora: Mapping[str, Step], rows: Generation
+) -> Step:
+    """Return the step that a generator reads in a role: one corpus or set, or the union of several."""
+    names = [sources] if isinstance(sources, str) else sources
+    steps = {source: rows.sets[source] if source in rows.sets else corpora[source] for source in names}
     if len(steps) == 1:
         return steps[names[0]]
     from windtunnel.pipelines.datasets.union import Union
 
-    if len({source in found.sets for source in names}) > 1:
-        from windtunnel.pipelines.recipe.check import at
-
+    if len({source in rows.sets for source in names}) > 1:
         raise at(("generate", name, "from", role), "documents and generated rows cannot be joined into one input")
-    union = Union(folder="rows" if names[0] in found.sets else "kept")
-    return made.add(f"union:{name}:{role}", union, steps)
+    union = Union(folder="rows" if names[0] in rows.sets else "kept")
+    return plan.add(StepName("union", name, role), union, steps)
 
 
-def _generate(made: Plan, name: str, kind: Any, inputs: dict[str, Step], found: Generation) -> Step:
+def _generate(plan: Plan, name: str, kind: Any, inputs: dict[str, Step], rows: Generation) -> Step:
     from windtunnel.generators.core.generate import Generate
     from windtunnel.schemas.plugin import make
 
     generator = make(Generator, kind)
     licences, models = _licences(inputs), {}
     for model in generator.models():
-        models[model], reads = served(made, model, found)
+        models[model], reads = served(plan, model, rows)
         inputs = {**inputs, **reads}
-    work = Generate(kind=kind, models=models, licences=licences, completions=completions_of(made))
-    return made.add(f"generate:{name}", work, inputs)
+    work = Generate(kind=kind, models=models, licences=licences, completions=completions_of(plan))
+    return plan.add(StepName("generate", name), work, inputs)
 
 
 def _licences(inputs: Mapping[str, Step]) -> dict[str, str]:
@@ -87,19 +91,20 @@ def _licences(inputs: Mapping[str, Step]) -> dict[str, str]:
     return {name: licences.pop() for name, licences in sorted(known.items()) if len(licences) == 1}
 
 
-def served(made: Plan, name: str, found: Generation) -> tuple[Served, dict[str, Step]]:
-    """Return where a model of the recipe answers, and the input that holds it when we serve it ourselves."""
-    from windtunnel.generators.serving.served import Served
+def served(plan: Plan, name: str, rows: Generation) -> tuple[Served, dict[str, Step]]:
+    """Return where a model of the recipe answers, and by role the input that holds it when the run serves it."""
+    from windtunnel.generators.serving.served import MODEL, Served
     from windtunnel.pipelines.samples.models import sample_model
 
-    wanted = made.recipe.models[name]
-    if wanted.url is not None:
-        return address(wanted), {}
-    options = wanted.serve.model_dump() if wanted.serve else {}
-    keys = sorted({model.key for model in made.recipe.models.values() if model.key})
-    licence = sample_model(wanted.sample).licence if wanted.sample is not None else ""
-    ours = Served(role=f"model:{name}", model=name, licence=licence, withheld=tuple(keys), **options)
-    return ours, {f"model:{name}": found.models[name]}
+    model = plan.recipe.models[name]
+    if model.url is not None:
+        return address(model), {}
+    options = model.serve.model_dump() if model.serve else {}
+    keys = sorted({other.key for other in plan.recipe.models.values() if other.key})
+    licence = sample_model(model.sample).licence if model.sample is not None else ""
+    role = Role(MODEL, name)
+    local = Served(role=role, model=name, licence=licence, withheld=tuple(keys), **options)
+    return local, {role: rows.models[name]}
 
 
 def address(model: Model) -> Served:
@@ -116,50 +121,51 @@ def address(model: Model) -> Served:
     )
 
 
-def completions_of(made: Plan) -> str:
+def completions_of(plan: Plan) -> str:
     """Return the file that keeps every completion of a recipe's store."""
-    return str(store_folder(made.recipe.store) / "completions.sqlite")
+    return str(store_folder(plan.recipe.store) / "completions.sqlite")
 
 
-def held_out_rows(made: Plan, found: Generation) -> Step:
-    """Add the held-out part of the generated sets (and of the pairs), then the training part of each."""
+def held_out_rows(plan: Plan, rows: Generation) -> Step:
+    """Add the held-out part of the generated sets (and of the pairs), then the training part of each set."""
     from windtunnel.pipelines.datasets.chat_split import ChatSplit
 
-    assert made.recipe.held_out is not None
-    share = made.recipe.held_out.share
-    inputs = {f"rows:{name}": found.sets[name] for name in made.recipe.held_out.sets}
-    held_out = {"held_out": made.add("held_out", ChatSplit(side="held_out", share=share), inputs)}
-    train = made.recipe.train
+    assert plan.recipe.held_out is not None
+    share = plan.recipe.held_out.share
+    held_out_split = ChatSplit(side="held_out", share=share)
+    inputs = {Role("rows", name): rows.sets[name] for name in plan.recipe.held_out.sets}
+    step = plan.add(StepName("held_out"), held_out_split, inputs)
+    held_out: dict[str, Step] = {"held_out": step}
+    train = plan.recipe.train
     if train is not None and train.preferences is not None:
         name = train.preferences
-        found.held_out_pairs = held_out[f"held_out:{name}"] = made.add(
-            f"held_out:{name}", ChatSplit(side="held_out", share=share), {f"rows:{name}": found.sets[name]}
-        )
-    for name, step in found.sets.items():
-        found.train_rows[name] = made.add(
-            f"train_rows:{name}", ChatSplit(side="train", share=share), {f"rows:{name}": step, **held_out}
-        )
-    return held_out["held_out"]
+        pairs = plan.add(StepName("held_out", name), held_out_split, {Role("rows", name): rows.sets[name]})
+        rows.held_out_pairs = held_out[Role("held_out", name)] = pairs
+    train_split = ChatSplit(side="train", share=share)
+    for name, generated in rows.sets.items():
+        inputs = {Role("rows", name): generated, **held_out}
+        rows.train_rows[name] = plan.add(StepName("train_rows", name), train_split, inputs)
+    return step
 
 
-def row_mixes(made: Plan, found: Generation) -> dict[str, Step]:
+def row_mixes(plan: Plan, rows: Generation) -> dict[str, Step]:
     """Add one step a mix of generated sets."""
     from windtunnel.pipelines.datasets.mix_rows import MixRows
 
     mixes = {}
-    for name, weights in made.recipe.mixes.items():
+    for name, weights in plan.recipe.mixes.items():
         shares = {part: weight for part, weight in weights.items() if weight > 0}
-        inputs = {f"rows:{part}": found.train_rows[part] for part in shares}
-        mixes[name] = made.add(f"mix:{name}", MixRows(weights=shares), inputs)
+        inputs = {Role("rows", part): rows.train_rows[part] for part in shares}
+        mixes[name] = plan.add(StepName("mix", name), MixRows(weights=shares), inputs)
     return mixes
 
 
-def chat_inputs(made: Plan, found: Generation, held_out: Step, mix: Step) -> dict[str, Step]:
-    """Return what a training run on chat data reads, by role."""
+def chat_inputs(plan: Plan, rows: Generation, held_out: Step, mix: Step) -> dict[str, Step]:
+    """Return the inputs of a training run on chat data, by role."""
     inputs = {"conversations": mix, "held_out_conversations": held_out}
-    train = made.recipe.train
+    train = plan.recipe.train
     if train is not None and train.preferences is not None:
-        assert found.held_out_pairs is not None
-        inputs["preferences"] = found.train_rows[train.preferences]
-        inputs["held_out_preferences"] = found.held_out_pairs
+        assert rows.held_out_pairs is not None
+        inputs["preferences"] = rows.train_rows[train.preferences]
+        inputs["held_out_preferences"] = rows.held_out_pairs
     return inputs

@@ -11,12 +11,13 @@ from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.recipe.recipe import Recipe
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.role import StepName
 from windtunnel.schemas.work import Work
 
 
 @dataclass
 class Plan:
-    """All steps of a recipe in a runnable order, and those that a run is for."""
+    """The steps of a recipe, each after its inputs; `targets` are those that a whole run makes."""
 
     recipe: Recipe
     steps: list[Step] = field(default_factory=list)
@@ -24,22 +25,26 @@ class Plan:
     directory: Path = field(default_factory=plugin_files.directory)  # of the recipe: plug-in files are relative to it
 
     def add(self, name: str, work: Work, inputs: Mapping[str, Step] | None = None) -> Step:
-        """Add a step and return it; names are unique."""
-        if any(step.name == name for step in self.steps):
+        """Add a step and return it; raises RecipeError when the name is taken."""
+        if self.find(name):
             raise RecipeError(
                 f"the plan has two steps called {name!r}: give the parts of one corpus different names (of "
                 "plug-in files, the class name counts)"
             )
-        step = Step(name, work, dict(inputs or {}))
+        step = Step(StepName.parse(name), work, dict(inputs or {}))
         self.steps.append(step)
         return step
 
+    def find(self, name: str) -> Step | None:
+        """Return the step of a name, or None."""
+        return next((step for step in self.steps if step.name == name), None)
+
+    def of_kind(self, kind: str) -> list[Step]:
+        """Return the steps of a kind, in the order of the plan."""
+        return [step for step in self.steps if step.kind == kind]
+
     def device(self) -> Literal["cpu", "cuda"]:
-        """Return where the recipe's models are trained and asked."""
+        """Return the device that the recipe's models run on."""
         from windtunnel.trainer.runtime.device import resolve
 
         return resolve(self.recipe.train.device) if self.recipe.train is not None else "cpu"
-
-    def find(self, name: str) -> Step:
-        """Return the step of a name."""
-        return next(step for step in self.steps if step.name == name)

@@ -1,1 +1,1 @@
-"""The recipe: its schema, the YAML reader, the checks, and the recipes that ship with the package."""
+"""Recipes: schema, YAML reader and checks."""

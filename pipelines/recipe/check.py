@@ -1,4 +1,4 @@
-"""Checks what a recipe's parts say of one another: names that must meet, plug-ins that must exist."""
+"""Checks a recipe across its parts: every name refers to something, every plug-in exists and takes its parameters."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationWords
+from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationSettings
 from windtunnel.pipelines.recipe.recipe import Corpus, Name, Recipe, Spec, Train
 from windtunnel.pipelines.recipe.where import parse
+from windtunnel.pipelines.recipe.yaml_loader import Keys
 from windtunnel.schemas import plugin
 from windtunnel.schemas.errors import RecipeError, nearest
 
-Keys = tuple[str | int, ...]
 PAIRS = "preferences"  # the kind of an objective that learns from pairs
 
 
 def check(recipe: Recipe) -> None:
-    """Raise RecipeError where names do not meet or a plug-in's word or parameter is wrong.
+    """Raise RecipeError for a name that refers to nothing, and for a plug-in or a parameter that does not exist.
 
-    The error carries `path`, the keys that lead to the place, so that the reader can name the line.
+    The error's `path` holds the keys that lead to the place, so that the reader can name the line.
     """
     for name, corpus in recipe.corpora.items():
         here = ("corpora", name)
@@ -41,28 +41,25 @@ def _specs(corpus: Corpus, here: Keys) -> None:
         _make("source", corpus.source, (*here, "source"))
     for i, rule in enumerate(corpus.rules):
         _make("rule", rule, (*here, "rules", i))
-    methods = corpus.dedup if isinstance(corpus.dedup, list) else [corpus.dedup] if corpus.dedup else []
-    for method in methods:
+    for method in corpus.methods:
         _make("dedup", method, (*here, "dedup"))
-    if isinstance(corpus.decontaminate, dict):
-        _decontamination(corpus.decontaminate, (*here, "decontaminate"))
+    _decontamination(*corpus.decontamination, (*here, "decontaminate"))
 
 
-def _decontamination(wanted: dict[str, Any], here: Keys) -> None:
-    words = {key: value for key, value in wanted.items() if key != "against"}
-    for key in words:
-        if key not in DecontaminationWords.model_fields:
-            known = ["against", *DecontaminationWords.model_fields]
+def _decontamination(parameters: dict[str, Any], sets: dict[str, Spec], here: Keys) -> None:
+    fields = DecontaminationSettings.model_fields
+    for key in parameters:
+        if key not in fields:
+            known = ["against", *fields]
             raise at((*here, key), f"decontaminate has no parameter {key!r}: {nearest(str(key), known)}")
     try:
-        DecontaminationWords(**words)
+        DecontaminationSettings(**parameters)
     except ValidationError as error:
         first = error.errors()[0]
         raise at((*here, *first["loc"]), f"decontaminate, parameter {first['loc'][0]!r}: {first['msg']}") from error
-    against = wanted.get("against", {})
-    if not isinstance(against, dict):
+    if not isinstance(sets, dict):
         raise at((*here, "against"), "`against:` names evaluation sets and their sources: {NAME: {jsonl: FILE}, ...}")
-    for name, source in against.items():
+    for name, source in sets.items():
         try:
             TypeAdapter(Name).validate_python(name)  # becomes part of a directory's name
         except ValidationError as error:
@@ -75,15 +72,9 @@ def _decontamination(wanted: dict[str, Any], here: Keys) -> None:
 
 
 def _acyclic(recipe: Recipe) -> None:
-    for start in recipe.corpora:
-        seen, todo = set(), list(recipe.corpora[start].parents)
-        while todo:
-            name = todo.pop()
-            if name == start:
-                raise at(("corpora", start, "from"), f"corpus {start!r} is made from itself")
-            if name not in seen:
-                seen.add(name)
-                todo.extend(recipe.corpora[name].parents)
+    for name in recipe.corpora:
+        if name in recipe.ancestors(name):
+            raise at(("corpora", name, "from"), f"corpus {name!r} is made from itself")
 
 
 def _generation(recipe: Recipe) -> None:
@@ -93,8 +84,8 @@ def _generation(recipe: Recipe) -> None:
     earlier: set[str] = set(recipe.corpora)
     for name, generated in recipe.generate.items():
         here: Keys = ("generate", name)
-        made: Any = _make("generator", generated.with_, (*here, "with"))
-        for model in made.models():
+        generator: Any = _make("generator", generated.with_, (*here, "with"))
+        for model in generator.models():
             _known(model, recipe.models, "model", (*here, "with"))
         for role, sources in generated.from_.items():
             for source in [sources] if isinstance(sources, str) else sources:
@@ -152,9 +143,9 @@ def _training(recipe: Recipe) -> None:
 
 
 def _stages(recipe: Recipe, train: Train) -> None:
-    """Refuse stages that would fail, or find nothing, only when all rows are made and paid for."""
-    made: list[Any] = [_make("objective", spec, ("train", "stages", i)) for i, spec in enumerate(train.stages)]
-    for i, stage in enumerate(made):
+    """Raise RecipeError for stages that could only fail, or show nothing, after all rows are generated."""
+    objectives: list[Any] = [_make("objective", spec, ("train", "stages", i)) for i, spec in enumerate(train.stages)]
+    for i, stage in enumerate(objectives):
         here = ("train", "stages", i)
         if stage.kind == PAIRS and train.preferences is None:
             raise at(here, "this stage learns from pairs: name the generated set of them in `train.preferences:`")
@@ -164,7 +155,7 @@ def _stages(recipe: Recipe, train: Train) -> None:
                 "what this stage leaves gives no probabilities, and `compare:` needs bits per byte: leave `compare:` "
                 "out (the pairs are still scored in every run), or end with another stage",
             )
-    if recipe.compare is not None and len(recipe.mixes) > 1 and all(stage.kind == PAIRS for stage in made):
+    if recipe.compare is not None and len(recipe.mixes) > 1 and all(stage.kind == PAIRS for stage in objectives):
         raise at(
             ("train", "stages"),
             "no stage learns from the mixes, so all of them would come out alike: put one that does, such as `sft`, "
@@ -173,41 +164,41 @@ def _stages(recipe: Recipe, train: Train) -> None:
 
 
 def _held_out(recipe: Recipe) -> None:
-    wanted = recipe.held_out
-    if wanted is None:
+    held_out = recipe.held_out
+    if held_out is None:
         return
-    if wanted.files is not None:
+    if held_out.files is not None:
         if HELD_OUT in recipe.corpora:  # both would be read by one step
             raise at(
                 ("corpora", HELD_OUT), f"{HELD_OUT!r} is the corpus of `held_out: files`: give this one another name"
             )
-        _make("source", wanted.files, ("held_out", "files"))
-    if wanted.where is not None:
+        _make("source", held_out.files, ("held_out", "files"))
+    if held_out.where is not None:
         try:
-            parse(wanted.where)
+            parse(held_out.where)
         except ValueError as error:
             raise at(("held_out", "where"), str(error)) from None
-    for name in wanted.sets:
+    for name in held_out.sets:
         _known(name, {*recipe.corpora, *recipe.generate}, "corpus", ("held_out", "from"))
-    kinds = {name in recipe.generate for name in wanted.sets}
-    if len(kinds) > 1 or (kinds == {False} and len(wanted.sets) > 1):
+    kinds = {name in recipe.generate for name in held_out.sets}
+    if len(kinds) > 1 or (kinds == {False} and len(held_out.sets) > 1):
         raise at(("held_out", "from"), "the held-out set comes from one corpus, or from generated sets")
 
 
 def _evaluation(recipe: Recipe) -> None:
-    wanted = recipe.evaluate
-    if wanted is None:
+    evaluate = recipe.evaluate
+    if evaluate is None:
         return
     if recipe.compare is None:
         raise at(("evaluate",), "`evaluate:` needs `compare:`: its scores are effects too")
-    if wanted.tasks is not None:
-        _known(wanted.tasks.from_, recipe.corpora, "corpus", ("evaluate", "tasks", "from"))
-        for i, task in enumerate(wanted.tasks.tasks):
+    if evaluate.tasks is not None:
+        _known(evaluate.tasks.from_, recipe.corpora, "corpus", ("evaluate", "tasks", "from"))
+        for i, task in enumerate(evaluate.tasks.tasks):
             _make("task", task, ("evaluate", "tasks", "tasks", i))
-    if wanted.win_rate is not None:
-        _known(wanted.win_rate.judge, recipe.models, "model", ("evaluate", "win_rate", "judge"))
-    if wanted.calibrate is not None:
-        _known(wanted.calibrate.judge, recipe.models, "model", ("evaluate", "calibrate", "judge"))
+    if evaluate.win_rate is not None:
+        _known(evaluate.win_rate.judge, recipe.models, "model", ("evaluate", "win_rate", "judge"))
+    if evaluate.calibrate is not None:
+        _known(evaluate.calibrate.judge, recipe.models, "model", ("evaluate", "calibrate", "judge"))
 
 
 def _make(kind: str, spec: Spec, path: Keys) -> plugin.Plugin:
@@ -224,17 +215,17 @@ def _known(name: str, known: Iterable[str], kind: str, path: Keys) -> None:
 
 @contextmanager
 def placing(*path: str | int) -> Iterator[None]:
-    """Give a RecipeError that comes out of the block the keys of its place, unless it knows them already."""
+    """Give a RecipeError raised in the block the keys of its place, unless it has some."""
     try:
         yield
     except RecipeError as error:
-        if hasattr(error, "path"):
+        if error.path:
             raise
         raise at(path, str(error)) from error
 
 
 def at(path: Keys, message: str) -> RecipeError:
-    """Return a RecipeError that knows the keys leading to its place in the recipe."""
+    """Return a RecipeError with the keys that lead to its place in the recipe."""
     error = RecipeError(message)
-    error.path = path  # type: ignore[attr-defined]
+    error.path = path
     return error

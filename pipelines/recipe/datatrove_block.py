@@ -1,4 +1,4 @@
-"""datatrove's blocks by the text of their call: parsed, never evaluated; nothing else of Python can be named."""
+"""datatrove's blocks from the text of a call, parsed and never evaluated: only these blocks can be named."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Iterator
 from enum import StrEnum
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -25,7 +24,7 @@ _METADATA = ("url", "source", "lang", "meta")
 
 
 class Kind(StrEnum):
-    """What of datatrove can stand in a recipe."""
+    """Kinds of datatrove block that a recipe can name."""
 
     FILTER = "filter"
     FORMATTER = "formatter"
@@ -47,7 +46,7 @@ class Call(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a filter said of one document; `error` is the exception's name when it could not say."""
+    """The verdict of a block on one document; `error` is the name of the exception that it raised instead."""
 
     kept: bool | None
     reason: str | None
@@ -82,17 +81,17 @@ def parse(call: str) -> Call:
 
 
 def kind_of(call: Call) -> Kind:
-    """Return what a block is; raises RecipeError for other classes and for arguments that the class has not."""
-    found, kind = _class(call)
+    """Return a block's kind; raises RecipeError for other classes and for arguments that the class does not take."""
+    cls, kind = _class(call)
     try:
-        inspect.signature(found).bind(*call.positional, **call.named)
+        inspect.signature(cls).bind(*call.positional, **call.named)
     except TypeError as error:
-        raise RecipeError(f"block {call.path}: {error}; it takes {inspect.signature(found)}") from error
+        raise RecipeError(f"block {call.path}: {error}; it takes {inspect.signature(cls)}") from error
     return kind
 
 
 def build(call: Call) -> Any:
-    """Return the block; raises RecipeError when its class refuses the arguments or misses a package."""
+    """Return the block; raises RecipeError when its class refuses the arguments or a package is missing."""
     try:
         return _class(call)[0](*call.positional, **call.named)
     except Exception as error:
@@ -114,20 +113,20 @@ def _class(call: Call) -> tuple[type, Kind]:
     }
     module_name, _, name = call.path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module_name), name, None)
+        cls = getattr(importlib.import_module(module_name), name, None)
     except ImportError as error:
         raise RecipeError(f"block {call.path}: {error}") from error
-    if isinstance(found, type) and found.__module__.startswith(PACKAGE):
+    if isinstance(cls, type) and cls.__module__.startswith(PACKAGE):
         for base, kind in bases.items():
-            if issubclass(found, base):
-                return found, kind
+            if issubclass(cls, base):
+                return cls, kind
     raise RecipeError(f"block {call.path}: {module_name} has no {', '.join(Kind)} of files of that name")
 
 
 def documents_of(batch: pa.RecordBatch) -> list[Document]:
-    """Return datatrove Documents: id, text, and as metadata the fields of meta, url, source and lang where known.
+    """Return datatrove Documents: id, text, and as metadata the fields of meta, url, source and lang where not null.
 
-    The language goes under datatrove's own word, `language`, too.
+    The language is also given as `language`, datatrove's name for it.
     """
     from datatrove.data import Document
 
@@ -144,7 +143,7 @@ def documents_of(batch: pa.RecordBatch) -> list[Document]:
 
 
 def _fields(meta: Any) -> dict[str, Any]:
-    """Return the fields of a document's meta, a JSON object, with those of its `metadata`, as datatrove reads one."""
+    """Return the fields of a document's meta, a JSON object, and those of its `metadata`, which datatrove nests."""
     if isinstance(meta, str):
         import orjson
 
@@ -161,12 +160,13 @@ def _fields(meta: Any) -> dict[str, Any]:
 
 
 def filtered(block: Any, documents: list[Document]) -> list[Outcome]:
-    """Return what a filter says of every document, in order; batches are as long as the block asks for.
+    """Return a filter's outcome for every document, in order, in batches of the block's size.
 
-    A document on which the block raises has no verdict and the exception's name; datatrove would end the task there.
+    A document on which the block raises gets the exception's name and no verdict; in datatrove the task would end.
     """
     outcomes: list[Outcome] = []
-    for batch in _batched(iter(documents), max(1, block.batch_size)):
+    size = max(1, block.batch_size)
+    for batch in (documents[first : first + size] for first in range(0, len(documents), size)):
         texts = [document.text for document in batch]
         try:
             results = list(block.filter_batch(batch)) if len(batch) > 1 else [block.filter(batch[0])]
@@ -197,10 +197,10 @@ def _outcome(result: Any, document: Document) -> Outcome:
 
 
 def extracted(block: Any, documents: list[Document]) -> list[Outcome]:
-    """Return what an extractor makes of every document, each within the block's time limit in a process of its own.
+    """Return an extractor's outcome for every document, each within the block's time limit in a separate process.
 
-    A document without text goes with the reason `no_text`; one that took too long or broke the extractor has no verdict
-    and the exception's name. datatrove leaves out all of them.
+    A document without text is dropped with the reason `no_text`; one that takes too long or makes the extractor raise
+    gets the exception's name and no verdict. datatrove leaves out all of them.
     """
     from datatrove.pipeline.extractors.base import ExtractorSandbox
 
@@ -217,7 +217,7 @@ def extracted(block: Any, documents: list[Document]) -> list[Outcome]:
 
 
 class Lost(NamedTuple):
-    """What a reader passed over, or could not read."""
+    """A record that a reader skipped or could not read."""
 
     where: str
     error: str
@@ -225,21 +225,21 @@ class Lost(NamedTuple):
 
 
 def read_with(reader: Any, file: str) -> Iterator[tuple[str, dict[str, Any]] | Lost]:
-    """Yield the records of a file (where; text, id and metadata side by side), and what is lost.
+    """Yield the records of a file (its place; text, id and metadata as one mapping), and the lost ones as Lost.
 
-    datatrove passes over records without text, and only logs what it cannot read: both are told here.
+    datatrove skips records without text, and only logs what it cannot read.
     """
     from loguru import logger
 
     lost: list[Lost] = []
-    places: dict[int, Any] = {}  # of documents on their way; readers of batches make many before they yield one
+    places: dict[int, Any] = {}  # of documents not yet yielded; readers of batches make many before they yield one
     plain = reader.get_document_from_dict
 
     def watched(data: Any, source_file: str, place: Any) -> Any:
         try:
             document = plain(data, source_file, place)
         except Exception as error:
-            lost.append(Lost(f"{file}:{place}", "unusable_record", _said(error)))
+            lost.append(Lost(f"{file}:{place}", "unusable_record", _message(error)))
             return None
         if document is None:
             lost.append(Lost(f"{file}:{place}", "no_text", f"field {reader.text_key!r}"))
@@ -248,11 +248,11 @@ def read_with(reader: Any, file: str) -> Iterator[tuple[str, dict[str, Any]] | L
         return document
 
     def warned(message: Any) -> None:
-        lost.append(Lost(file, "reader_warning", _said(message.record["message"])))
+        lost.append(Lost(file, "reader_warning", _message(message.record["message"])))
 
     reader.get_document_from_dict = watched
-    reader._empty_warning = True  # such records are counted above, one by one
-    ear = logger.add(warned, level="WARNING", filter="datatrove.pipeline.readers")
+    reader._empty_warning = True  # such records are counted above
+    handler = logger.add(warned, level="WARNING", filter="datatrove.pipeline.readers")
     try:
         for document in reader.read_files_shard([file]):
             yield from lost
@@ -261,14 +261,14 @@ def read_with(reader: Any, file: str) -> Iterator[tuple[str, dict[str, Any]] | L
             where = f"{file}:{places.pop(id(document), '')}"
             yield where, {**known, "id": document.id, "text": document.text}
     except Exception as error:
-        lost.append(Lost(file, "reader_failed", f"the rest of the file is not read: {_said(error)}"))
+        lost.append(Lost(file, "reader_failed", f"the rest of the file is not read: {_message(error)}"))
     finally:
-        logger.remove(ear)
+        logger.remove(handler)
     yield from lost
 
 
 def formatted(block: Any, documents: list[Document]) -> tuple[list[str], int]:
-    """Return the rewritten texts and how many documents the formatter failed on; those stay as they were."""
+    """Return the rewritten texts, and the number of documents on which the formatter raised and which stay as is."""
     texts, failed = [], 0
     for document in documents:
         try:
@@ -279,12 +279,7 @@ def formatted(block: Any, documents: list[Document]) -> tuple[list[str], int]:
     return texts, failed
 
 
-def _said(what: Any) -> str:
-    """Return a message, or an exception by name, as text that any file can hold."""
+def _message(what: Any) -> str:
+    """Return a message, or an exception's name and message, as valid UTF-8 of at most 300 characters."""
     text = f"{type(what).__name__}: {what}" if isinstance(what, Exception) else str(what)
     return text.encode("utf-8", "replace").decode()[:300]
-
-
-def _batched(documents: Iterator[Document], size: int) -> Iterator[list[Document]]:
-    while batch := list(islice(documents, size)):
-        yield batch

@@ -1,4 +1,4 @@
-"""What a recipe says of decontamination: the words under `decontaminate:`, `against:` apart."""
+"""The parameters under a corpus's `decontaminate:`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 HELD_OUT = "held_out"  # the name of the recipe's own held-out set among the evaluation sets
 
 
-class DecontaminationWords(BaseModel):
-    """How a corpus is kept clear of evaluation sets (Brown et al. 2020, appendix C; datatrove drops whole documents).
+class DecontaminationSettings(BaseModel):
+    """How evaluation sets are removed from a corpus (Brown et al. 2020, appendix C; datatrove drops whole documents).
 
-    ngram: words that must agree in a row. shortest: items of fewer words than `ngram` are searched for whole down to
-    this many. action: `drop` the document, or `cut` the place with `margin` characters on both sides; what is left of a
-    document in pieces shorter than `min_piece` goes too, and a document in more than `max_pieces` is dropped.
-    common: n-grams in more documents than this are taken for common phrases and ignored (GPT-3 took 10); by default
-    none are. min_matches: distinct n-grams that a document must share before it counts.
+    ngram: length of a match in words. shortest: items of at least this many words, but fewer than `ngram`, are searched
+    for as a whole. action: `drop` the document, or `cut` the match with `margin` characters on both sides; remaining
+    pieces shorter than `min_piece` characters are cut too, and a document in more than `max_pieces` pieces is dropped.
+    common: n-grams in more documents than this are ignored as common phrases (GPT-3: 10); by default none are.
+    min_matches: number of distinct n-grams that a contaminated document shares at least.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""Reads a recipe file: YAML -> `--set` changes -> a checked Recipe, every error with its line."""
+"""Reads a recipe file: YAML, then `--set` changes, then a checked Recipe; every error names its line."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from windtunnel.pipelines.recipe import recipe as shape
 from windtunnel.pipelines.recipe.check import check
-from windtunnel.pipelines.recipe.yaml_loader import RecipeLoader, load
+from windtunnel.pipelines.recipe.yaml_loader import Keys, load
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.errors import RecipeError, nearest
-
-Keys = tuple[str | int, ...]
 
 
 def read(path: Path, sets: list[str] | None = None) -> shape.Recipe:
@@ -35,18 +32,8 @@ def read(path: Path, sets: list[str] | None = None) -> shape.Recipe:
 
 def parse(text: str, sets: list[str], origin: str = "recipe", stem: str = "recipe") -> shape.Recipe:
     """Return the recipe written in `text`; `origin` names it in errors, `stem` names its default store."""
-    try:
-        tree = yaml.compose(text, Loader=RecipeLoader)
-        _refuse_repeats(tree, origin)
-        data = load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise RecipeError(f"{origin}{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
-    except RecursionError:
-        raise RecipeError(f"{origin}: nested too deeply for a recipe") from None
-    except (ValueError, LookupError) as error:  # how PyYAML fails on 2026-13-45 or !!int x
-        raise RecipeError(f"{origin}: not YAML: a value that is none of its type ({error})") from None
+    document = load(text, origin)
+    data = document.value
     if not isinstance(data, dict):
         raise RecipeError(f"{origin}: a recipe is a mapping with `question:` and `corpora:`")
     for change in sets:
@@ -58,20 +45,18 @@ def parse(text: str, sets: list[str], origin: str = "recipe", stem: str = "recip
     except ValidationError as error:
         first = error.errors()[0]
         keys = tuple(first["loc"])
-        raise RecipeError(f"{origin}{_line(tree, keys)}: {_explain(first, keys)}") from None
+        raise RecipeError(f"{origin}{document.place(keys)}: {_explain(first, keys)}") from None
     except RecipeError as error:
-        keys = getattr(error, "path", ())
-        raise RecipeError(f"{origin}{_line(tree, keys)}: {error}") from error
+        raise RecipeError(f"{origin}{document.place(error.path)}: {error}") from error
     return recipe
 
 
 def placed(path: Path, error: RecipeError) -> RecipeError:
     """Return an error that was found after reading, by planning, with the recipe's file and line where it has any."""
-    keys: Keys = getattr(error, "path", ())
-    if not keys:
+    if not error.path:
         return error
-    tree = yaml.compose(path.read_text(encoding="utf-8"), Loader=RecipeLoader)
-    return RecipeError(f"{path}{_line(tree, keys)}: {error}")
+    document = load(path.read_text(encoding="utf-8"), str(path))
+    return RecipeError(f"{path}{document.place(error.path)}: {error}")
 
 
 def apply(data: dict[str, Any], change: str) -> None:
@@ -86,84 +71,23 @@ def apply(data: dict[str, Any], change: str) -> None:
             raise RecipeError(f"--set {change!r}: {piece!r} is not a key, nor key[index]")
         path.append(match[1])
         path.extend(int(i) for i in re.findall(r"\d+", match[2]))
-    try:
-        parsed = load(value)
-        _refuse_repeats(yaml.compose(value, Loader=RecipeLoader), f"--set {change!r}")
-    except (yaml.YAMLError, ValueError, LookupError, RecursionError):
-        raise RecipeError(f"--set {change!r}: the value is not YAML") from None
-    _assign(data, path, parsed, change)
+    _assign(data, path, load(value, f"--set {change!r}").value, change)
 
 
 def _assign(data: Any, path: list[str | int], value: Any, change: str) -> None:
     node = data
-    for i, key in enumerate(path[:-1]):
-        if isinstance(node, list) and isinstance(key, int) and key < len(node):
-            if isinstance(node[key], str):  # a bare plug-in name grows parameters
-                node[key] = {node[key]: {}}
-            node = node[key]
-        elif isinstance(node, dict) and isinstance(key, str):
-            if isinstance(node.get(key), str) and isinstance(path[i + 1], str):
-                node[key] = {node[key]: {}}
-            if node.get(key) is None:
-                node[key] = {}
-            node = node[key]
-        else:
+    for key, below in zip(path, [*path[1:], None], strict=True):
+        in_list = isinstance(node, list) and isinstance(key, int) and key < len(node)
+        if not (in_list or (isinstance(node, dict) and isinstance(key, str))):
             raise RecipeError(f"--set {change!r}: the recipe has no place {key!r} there")
-    last = path[-1]
-    fits = isinstance(last, str) if isinstance(node, dict) else isinstance(last, int) and last < len(node)
-    if not isinstance(node, (dict, list)) or not fits:
-        raise RecipeError(f"--set {change!r}: the recipe has no place {last!r} there")
-    node[last] = value  # type: ignore[index]
-
-
-def _refuse_repeats(tree: Any, origin: str) -> None:
-    """Raise RecipeError for a key that stands twice or is no word, and for an alias of what it stands in."""
-    above: set[int] = set()
-    done: set[int] = set()  # aliases of aliases would be walked through again and again
-
-    def walk(node: Any) -> None:
-        if id(node) in above:
-            raise RecipeError(
-                f"{origin}, line {node.start_mark.line + 1}: what begins here contains itself, by an alias"
-            )
-        if id(node) in done or not isinstance(node, (yaml.MappingNode, yaml.SequenceNode)):
+        if below is None:
+            node[key] = value
             return
-        above.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            _refuse_keys([key for key, _ in node.value], origin)
-        for child in node.value:
-            walk(child[1] if isinstance(node, yaml.MappingNode) else child)
-        above.remove(id(node))
-        done.add(id(node))
-
-    walk(tree)
-
-
-def _refuse_keys(keys: list[Any], origin: str) -> None:
-    seen: set[str] = set()
-    for key in keys:
-        where = f"{origin}, line {key.start_mark.line + 1}"
-        if not isinstance(key, yaml.ScalarNode):
-            raise RecipeError(f"{where}: a key is a word, not a list or a mapping")
-        if key.value in seen:
-            raise RecipeError(f"{where}: {key.value!r} stands twice")
-        seen.add(key.value)
-
-
-def _line(tree: Any, keys: Keys) -> str:
-    node, line = tree, None
-    for key in keys:
-        if isinstance(node, yaml.MappingNode):
-            pair = next(((k, v) for k, v in node.value if k.value == str(key)), None)
-            if pair is None:
-                break
-            line, node = pair[0].start_mark.line + 1, pair[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-            node = node.value[key]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return f", line {line}" if line else ""
+        inner = node[key] if in_list else node.get(key)
+        if isinstance(inner, str) and isinstance(below, str):  # a plug-in named without parameters
+            inner = {inner: {}}
+        node[key] = {} if inner is None else inner
+        node = node[key]
 
 
 def _explain(error: Any, keys: Keys) -> str:
@@ -176,25 +100,18 @@ def _explain(error: Any, keys: Keys) -> str:
 
 
 def _fields_at(keys: Keys) -> list[str]:
-    model: Any = shape.Recipe
+    """Return the names of the fields at a place of the recipe; empty where it holds no part of a recipe."""
+    model: type[BaseModel] | None = shape.Recipe
     for key in keys:
-        field = _field(model, str(key)) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        fields = model.model_fields.items() if model is not None else ()
+        field = next((field for name, field in fields if key in (name, field.alias)), None)
         if field is not None:
             model = _inner_model(field.annotation)
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        return []
-    return [f.alias or n for n, f in model.model_fields.items()]
+    return [field.alias or name for name, field in model.model_fields.items()] if model is not None else []
 
 
-def _field(model: type[BaseModel], key: str) -> Any:
-    return next((f for n, f in model.model_fields.items() if key in (n, f.alias)), None)
-
-
-def _inner_model(annotation: Any) -> Any:
+def _inner_model(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        found = _inner_model(inner)
-        if found is not None:
-            return found
-    return None
+    inner = (_inner_model(argument) for argument in getattr(annotation, "__args__", ()))
+    return next((model for model in inner if model is not None), None)

@@ -1,8 +1,4 @@
-"""The recipe: one YAML file from raw text to a measured answer, as nested frozen models.
-
-`read` turns text into a checked Recipe; an error names the line and the nearest right word. YAML names and
-parameterises, it never holds logic.
-"""
+"""The schema of a recipe: one YAML file from raw text to a comparison of trained models, as nested frozen models."""
 
 from __future__ import annotations
 
@@ -29,7 +25,7 @@ Name = Annotated[str, AfterValidator(_safe_name)]  # names become directory name
 
 
 class Part(BaseModel):
-    """A frozen piece of a recipe that refuses words it does not know."""
+    """A frozen part of a recipe that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
@@ -40,7 +36,7 @@ class Corpus(Part):
     source: Spec | None = None
     from_: Name | list[Name] | None = Field(None, alias="from")
     words: str = Field("fast", pattern="^(fast|exact)$")  # exact: the reference's spaCy tokens, slow
-    language: str | None = Field(None, pattern="^[a-z]{2,3}$")  # whose tokens `words: exact` takes; en when left out
+    language: str | None = Field(None, pattern="^[a-z]{2,3}$")  # of the tokenizer of `words: exact`; default en
     rules: list[Spec] = Field(default_factory=list)
     dedup: Spec | list[Spec] | None = None
     decontaminate: bool | dict[str, Any] = False
@@ -48,7 +44,7 @@ class Corpus(Part):
     @model_validator(mode="after")
     def _one_origin(self) -> Corpus:
         if (self.source is None) == (self.from_ is None):
-            raise ValueError("a corpus has either `source:` (text from outside) or `from:` (other corpora)")
+            raise ValueError("a corpus has either `source:` (files or a data set) or `from:` (other corpora)")
         return self
 
     @field_validator("from_")
@@ -75,55 +71,66 @@ class Corpus(Part):
             return []
         return [self.from_] if isinstance(self.from_, str) else list(self.from_)
 
+    @property
+    def methods(self) -> list[Spec]:
+        """The deduplication methods, in order."""
+        return self.dedup if isinstance(self.dedup, list) else [self.dedup] if self.dedup else []
+
+    @property
+    def decontamination(self) -> tuple[dict[str, Any], dict[str, Spec]]:
+        """The parameters under `decontaminate:`, and the sources of the evaluation sets under its `against:`."""
+        parameters = dict(self.decontaminate) if isinstance(self.decontaminate, dict) else {}
+        return parameters, parameters.pop("against", {})
+
 
 class Serve(Part):
-    """How vLLM serves a model from files: options that change its answers are a part of what they are kept under."""
+    """How vLLM serves a model from files; options that change answers are part of the key they are cached under."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)  # arguments: [--max-num-seqs, 16]
     context: int | None = Field(None, gt=0)  # longest sequence in tokens; the model's own by default
     kv_cache_gib: float | None = Field(None, gt=0)  # on a CPU only
-    restarts: int = Field(3, ge=0)  # how often a server that died is started again
-    arguments: list[str] = Field(default_factory=list)  # further words of vLLM's command line
+    restarts: int = Field(3, ge=0)  # of a server that ended by itself
+    arguments: list[str] = Field(default_factory=list)  # further arguments of vLLM's command line
 
     @field_validator("arguments")
     @classmethod
-    def _no_secrets(cls, words: list[str]) -> list[str]:
-        flags = {word.partition("=")[0].replace("_", "-") for word in words}
+    def _no_secrets(cls, arguments: list[str]) -> list[str]:
+        flags = {argument.partition("=")[0].replace("_", "-") for argument in arguments}
         if secret := flags & {"--api-key", "--hf-token"}:
-            raise ValueError(f"{min(secret)} would write a secret into results; a server of ours needs none")
-        return words
+            raise ValueError(f"{min(secret)} would write a secret into results; a local server needs none")
+        return arguments
 
 
 class Model(Part):
-    """A model that answers or is trained on: a sample or a directory (served by vLLM when it must answer), or a URL."""
+    """A model to ask or to train: a sample or a directory (served by vLLM to be asked), or a URL."""
 
     sample: str | None = None  # see `windtunnel samples`
     path: str | None = None  # a directory with config.json, safetensors and a tokenizer
     url: Annotated[str, AfterValidator(without_secrets)] | None = None  # OpenAI-compatible, with `model` and `key`
     model: str | None = None
     key: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$")  # name of the variable that holds the key
-    revision: str | None = None  # tells models apart that answer at one `url` by one name; the address by default
+    revision: str | None = None  # distinguishes models that answer at one `url` by one name; default: the address
     dialect: Literal["openai", "vllm"] | None = None  # `vllm`: the `url` is a vLLM server, with its own parameters
     price: tuple[float, float] = (0.0, 0.0)  # dollars per million prompt and completion tokens
-    serve: Serve | None = None  # how we serve it, for models from files
+    serve: Serve | None = None  # for models from files
 
     @model_validator(mode="after")
     def _one_origin(self) -> Model:
         if sum(value is not None for value in (self.sample, self.path, self.url)) != 1:
             raise ValueError("a model has one of `sample:`, `path:` or `url:`")
         if (self.url is None) != (self.model is None):
-            raise ValueError("a model at a `url:` has the name it goes by there: `model:`")
+            raise ValueError("a model at a `url:` needs `model:`, its name there, and only such a model has it")
         if self.url is not None and self.serve is not None:
-            raise ValueError("`serve:` is for models from files: what is at a `url:` is served already")
+            raise ValueError("`serve:` is for models from files: a model at a `url:` is served already")
         if self.url is None and (self.revision or self.dialect):
-            raise ValueError("`revision:` and `dialect:` go with `url:`: of a model from files both are known")
+            raise ValueError("`revision:` and `dialect:` go with `url:`: for a model from files both are known")
         return self
 
 
 class Remarks(Part):
-    """What a person who read some rows has to say of them, for the card of those rows and of no others.
+    """What a person found who read some generated rows, for the data card of these rows and of no others.
 
-    `rows` is the first 8 digits of the rows' key: their directory's name ends in them, and `plan --json` prints them.
+    `rows`: the first 8 digits of the key of the `generate:` step, in which its directory's name ends.
     """
 
     rows: str
@@ -140,35 +147,32 @@ class Remarks(Part):
     @classmethod
     def _digits(cls, rows: Any) -> Any:
         if not isinstance(rows, str) or not re.fullmatch("[0-9a-f]{8}", rows):
-            raise ValueError("8 digits 0-9a-f, in quotes: without them YAML may read a number")  # 12345678, 1234e567
+            raise ValueError("8 digits 0-9a-f, in quotes: without quotes YAML may read a number")  # 12345678, 1234e567
         return rows
 
 
 class Generated(Part):
-    """Rows that a generator makes, from models and, for some kinds, from documents or other rows."""
+    """Rows made by a generator from models and, for some kinds, from documents or other rows."""
 
     with_: Spec = Field(alias="with")
-    from_: dict[str, Name | list[Name]] = Field(default_factory=dict, alias="from")  # role -> corpora or rows
+    from_: dict[Name, Name | list[Name]] = Field(default_factory=dict, alias="from")  # role -> corpora or rows
     remarks: Remarks | None = None
 
 
 class HeldOut(Part):
-    """What the frozen evaluation set is made of: a share of a corpus's documents, or files of the user's own.
-
-    For generated rows `from` may name several sets; the share is held out of each.
-    """
+    """The frozen evaluation set: a share of a corpus's documents, of generated sets, or files."""
 
     from_: Name | list[Name] | None = Field(None, alias="from")
     share: float = Field(0.02, gt=0, lt=1)
     where: str | None = None
-    documents: int | None = Field(None, gt=0)  # at most so many
+    documents: int | None = Field(None, gt=0)  # at most
     files: Spec | None = None  # a source, e.g. {jsonl: my_eval.jsonl}
-    threshold: float = Field(0.72, gt=0, le=1)  # Jaccard similarity from which training text counts as the same text
+    threshold: float = Field(0.72, gt=0, le=1)  # Jaccard similarity from which training text is a duplicate
 
     @model_validator(mode="after")
     def _one_origin(self) -> HeldOut:
         if (self.files is None) == (self.from_ is None):
-            raise ValueError("held_out has either `from:` (a corpus) or `files:` (a source of your own)")
+            raise ValueError("held_out has either `from:` (a corpus) or `files:` (a source)")
         return self
 
     @property
@@ -194,7 +198,7 @@ class Tokenizer(Part):
 
 
 class Tokens(Part):
-    """How text becomes tokens and how many of them every mix trains on."""
+    """The tokenizer, and the number of tokens that every mix trains on."""
 
     tokenizer: Tokenizer
     budget: int = Field(gt=0)
@@ -206,12 +210,12 @@ class Train(Part):
 
     model: Spec | None = None
     start: Name | None = None  # one of `models:`
-    context: int = Field(1024, ge=8)  # longest sequence in tokens, for `start:`; a new model says its own
+    context: int = Field(1024, ge=8)  # longest sequence in tokens, for `start:`; a new model has its own
     schedule: Spec = Field(default_factory=lambda: {"wsd": {"warmup": 0.05, "decay": 0.2}})
     seeds: list[int] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
     stages: list[Spec] = Field(min_length=1)
     threads: int = Field(1, ge=1)
-    # where models are trained, answer and do tasks; auto: on a GPU if there is one where the command is given
+    # where models are trained and asked; auto: on a GPU if the machine that plans the run has one
     device: Literal["auto", "cpu", "cuda"] = "auto"
     preferences: Name | None = None  # the generated pairs that preference stages train on
 
@@ -220,7 +224,7 @@ class Train(Part):
         if (self.model is None) == (self.start is None):
             raise ValueError("train has either `model:` (a new model) or `start:` (one of `models:`)")
         if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError("seeds must differ from one another")
+            raise ValueError("seeds must differ")
         return self
 
 
@@ -234,7 +238,7 @@ class Tasks(Part):
 
 
 class WinRate(Part):
-    """A judge that compares every model's answers to held-out questions with the baseline's, in both orders."""
+    """Comparison by a judge of every model's answers to held-out questions with the baseline's, in both orders."""
 
     judge: Name  # one of `models:`
     questions: int = Field(40, gt=0)
@@ -242,7 +246,7 @@ class WinRate(Part):
 
 
 class Calibrate(Part):
-    """A judge held against known labels: a JSONL file of labelled pairs, else planted pairs of the seed tasks."""
+    """Agreement of a judge with known labels: a JSONL file of labelled pairs, or planted pairs of the seed tasks."""
 
     judge: Name  # one of `models:`
     pairs: str | None = None
@@ -250,7 +254,7 @@ class Calibrate(Part):
 
 
 class Evaluate(Part):
-    """What chat models are measured on beside the loss of held-out answers, and how far the judge can be trusted."""
+    """Further measurements of chat models, beside the loss of held-out answers, and of the judge."""
 
     tasks: Tasks | None = None
     win_rate: WinRate | None = None
@@ -258,15 +262,15 @@ class Evaluate(Part):
 
 
 class Compare(Part):
-    """What is compared with what, on what, and from which size on a difference matters."""
+    """The comparison of all mixes with the baseline; differences below `margin` do not matter."""
 
     baseline: Name
     metric: str = Field("bits_per_byte", pattern="^bits_per_byte$")
     on: str = Field("held_out", pattern="^held_out$")
     interval: float = Field(0.95, gt=0.5, lt=1)
     margin: float = Field(0.005, ge=0)
-    looks: list[int] = Field(default_factory=list)  # numbers of seeds at which the answer is looked at; empty: once
-    spending: Literal["obrien_fleming", "pocock"] = "obrien_fleming"  # how the looks share the error
+    looks: list[int] = Field(default_factory=list)  # numbers of seeds of the interim analyses; empty: one analysis
+    spending: Literal["obrien_fleming", "pocock"] = "obrien_fleming"  # of the error over the looks
 
     @field_validator("looks")
     @classmethod
@@ -277,7 +281,7 @@ class Compare(Part):
 
 
 class Recipe(Part):
-    """A question and everything that it takes to answer it."""
+    """A question and all that answers it."""
 
     question: str = Field(min_length=1)
     store: Annotated[str, AfterValidator(checked)]  # a directory, or an address such as s3://bucket/prefix
@@ -290,6 +294,17 @@ class Recipe(Part):
     train: Train | None = None
     evaluate: Evaluate | None = None
     compare: Compare | None = None
+
+    def ancestors(self, corpus: str) -> set[str]:
+        """Return the corpora that a corpus is made from, directly or not; in a circle also itself."""
+        found: set[str] = set()
+        todo = list(self.corpora[corpus].parents)
+        while todo:
+            parent = todo.pop()
+            if parent not in found:
+                found.add(parent)
+                todo += self.corpora[parent].parents
+        return found
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Finds a recipe: a file of the user's own, or a shipped one by its name."""
+"""Finds a recipe: a file, or a shipped recipe by its name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def names() -> list[str]:
 
 
 def locate(recipe: str) -> Path:
-    """Return the file that `recipe` names: a path if there is one, else a shipped recipe."""
+    """Return the path of a recipe file, or of the shipped recipe of that name."""
     path = Path(recipe)
     if path.is_file():
         return path
@@ -29,5 +29,5 @@ def locate(recipe: str) -> Path:
 
 
 def load(recipe: str, sets: list[str] | None = None) -> Recipe:
-    """Return the checked recipe that a path or a shipped name means, with `--set` changes applied."""
+    """Return the checked recipe of a path or a shipped name, with `--set` changes applied."""
     return read(locate(recipe), sets)

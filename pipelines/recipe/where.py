@@ -1,8 +1,9 @@
-"""A small, safe language of conditions on document columns: `lang = en and source in (api_docs, drama)`.
+"""Conditions on document columns: `lang = en and source in (api_docs, drama)`.
 
-Columns are id, source, url, lang and meta.KEY. Bare words are strings; quotes hold what has spaces. Operators: = != <
-<= > >= (the last four compare numbers), `in (a, b)`, `not in (a, b)`, `is null`, `is not null`, and, or, not, (...).
-Nothing of it is ever evaluated as Python.
+Columns: id, source, url, lang and meta.KEY. Values: words, or text in quotes. Operators: = and !=; < <= > >= between
+numbers; `in (a, b)`, `not in (a, b)`, `is null`, `is not null`, `and`, `or`, `not`, parentheses.
+polars' SQL expressions do not replace the parser: they take `en` for a column, raise where a text column is compared
+with a number, and accept functions, aggregates and subqueries.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class In:
 
 @dataclass(frozen=True)
 class Not:
-    """What does not hold."""
+    """The negation of a condition."""
 
     inner: Condition
 
@@ -56,7 +57,7 @@ Condition = Compare | In | Not | Both
 
 
 def parse(text: str) -> Condition:
-    """Return the condition that `text` says; raise ValueError that names the place and the nearest right word."""
+    """Return the condition written in `text`. Raises ValueError with the place and the nearest column name."""
     parser = _Parser(text)
     condition = parser.either(0)
     if parser.at < len(parser.tokens):
@@ -65,7 +66,7 @@ def parse(text: str) -> Condition:
 
 
 def columns(condition: Condition) -> list[str]:
-    """Return the columns that a condition looks at, each once, in order."""
+    """Return the columns of a condition, each once, in order."""
     if isinstance(condition, Not):
         return columns(condition.inner)
     if isinstance(condition, Both):
@@ -94,23 +95,20 @@ class _Parser:
         kind, text = self.tokens[self.at]
         return text if kind == "mark" else text.lower() if kind == "word" and text.lower() in _KEYWORDS else ""
 
-    def take(self, *wanted: str) -> bool:
-        if self.peek() in wanted and self.peek():
+    def take(self, *tokens: str) -> bool:
+        if taken := self.peek() in tokens:
             self.at += 1
-            return True
-        return False
+        return taken
 
-    def need(self, *wanted: str) -> None:
-        if not self.take(*wanted):
-            raise self.wrong(" or ".join(f"`{w}`" for w in wanted))
+    def need(self, *tokens: str) -> None:
+        if not self.take(*tokens):
+            raise self.wrong(" or ".join(f"`{token}`" for token in tokens))
 
     def wrong(self, expected: str) -> ValueError:
-        found = self.tokens[self.at][1] if self.at < len(self.tokens) else "the end"
-        return ValueError(f"where {self.text!r}: expected {expected}, found {found!r}")
+        token = self.tokens[self.at][1] if self.at < len(self.tokens) else "the end"
+        return ValueError(f"where {self.text!r}: expected {expected}, found {token!r}")
 
     def either(self, depth: int) -> Condition:
-        if depth > MAX_DEPTH:
-            raise ValueError(f"where: more than {MAX_DEPTH} conditions inside one another")
         left = self.all(depth)
         while self.take("or"):
             left = Both("or", left, self.all(depth))
@@ -148,12 +146,13 @@ class _Parser:
         if self.take("is"):
             negated = self.take("not")
             self.need("null")
-            return Not(In(column, (None,))) if negated else In(column, (None,))
+            null = In(column, (None,))
+            return Not(null) if negated else null
         if self.peek() in ("in", "not"):
             negated = self.take("not")
             self.need("in")
-            chosen = In(column, tuple(self.values()))
-            return Not(chosen) if negated else chosen
+            member = In(column, tuple(self.values()))
+            return Not(member) if negated else member
         op = self.peek().replace("==", "=")
         if op not in ("=", "!=", "<", "<=", ">", ">="):
             raise self.wrong("=, !=, <, <=, >, >=, in, not in or is")
@@ -165,11 +164,11 @@ class _Parser:
 
     def values(self) -> list[str]:
         self.need("(")
-        found = [self.value()]
+        values = [self.value()]
         while not self.take(")"):
-            self.need(",", ")") if self.peek() != "," else self.take(",")
-            found.append(self.value())
-        return found
+            self.need(",", ")")
+            values.append(self.value())
+        return values
 
     def value(self) -> str:
         if self.at >= len(self.tokens) or self.tokens[self.at][0] == "mark":

@@ -1,4 +1,4 @@
-"""Geometry of the report's charts: scales, ticks, lines, colours. Templates draw what stands here.
+"""Geometry of the report's charts: scales, ticks, lines and colours for the templates.
 
 Positions are per cent of the chart's width or height, so that charts fit any screen without their text shrinking.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SERIES = 8  # colours in page.css (after Okabe and Ito, distinct to colour-blind eyes); more series share them
+SERIES = 8  # colours in page.css (Okabe and Ito, distinct in colour blindness); more series share them
 SHADES = 5  # of each side of the heat table
 
 
@@ -23,32 +23,32 @@ class Scale:
     high: float
 
     def at(self, value: float) -> float:
-        """Return where a value lies, in per cent; beyond 0 to 100 when it is off the scale."""
+        """Return the position of a value in per cent; outside 0 to 100 when it is off the scale."""
         if self.high <= self.low:
             return 50.0
         return round(100 * (value - self.low) / (self.high - self.low), 3)
 
     def width(self, low: float, high: float) -> float:
-        """Return the length of a stretch in per cent."""
+        """Return the length of an interval in per cent."""
         return round(self.at(high) - self.at(low), 3)
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A place on an axis with its label."""
+    """A position on an axis with its label."""
 
     at: float
     label: str
 
 
 def scale_for(values: Iterable[float], pad: float = 0.06, zero: bool = False) -> Scale:
-    """Return a scale that holds all values and some air."""
-    found = [v for v in values if math.isfinite(v)] + ([0.0] if zero else [])
-    if not found:
+    """Return a scale that holds all finite values (and zero), padded on both sides by a share of their range."""
+    finite = [v for v in values if math.isfinite(v)] + ([0.0] if zero else [])
+    if not finite:
         return Scale(-1.0, 1.0)
-    low, high = min(found), max(found)
-    air = (high - low) * pad or abs(high) * 0.1 or 1.0
-    return Scale(low - air, high + air)
+    low, high = min(finite), max(finite)
+    padding = (high - low) * pad or abs(high) * 0.1 or 1.0
+    return Scale(low - padding, high + padding)
 
 
 def ticks(scale: Scale, count: int = 5, sign: bool = False) -> list[Tick]:
@@ -61,7 +61,7 @@ def ticks(scale: Scale, count: int = 5, sign: bool = False) -> list[Tick]:
 
 
 def number(value: float, digits: int, sign: bool = False) -> str:
-    """Return a number with a true minus sign, and a plus if wanted."""
+    """Return a number with a true minus sign, and with `sign` a plus sign."""
     text = f"{abs(value):,.{digits}f}"
     if float(text.replace(",", "")) == 0:
         return text
@@ -81,9 +81,9 @@ def line(xs: Sequence[float], ys: Sequence[float], x: Scale, y: Scale) -> str:
 
 def band(xs: Sequence[float], lows: Sequence[float], highs: Sequence[float], x: Scale, y: Scale) -> str:
     """Return a closed SVG path between two lines."""
-    there = line(xs, highs, x, y)
-    back = line(list(xs)[::-1], list(lows)[::-1], x, y)
-    return f"{there}L{back[1:]}Z" if there else ""
+    upper = line(xs, highs, x, y)
+    lower = line(list(xs)[::-1], list(lows)[::-1], x, y)
+    return f"{upper}L{lower[1:]}Z" if upper else ""
 
 
 def binned(xs: np.ndarray, ys: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -95,7 +95,7 @@ def binned(xs: np.ndarray, ys: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def shade(value: float, largest: float, lower_is_better: bool) -> str:
-    """Return the class of a heat cell: b1 to b5 for better, w1 to w5 for worse, empty for next to nothing."""
+    """Return the class of a heat cell: b1 to b5 for better, w1 to w5 for worse, empty near zero."""
     if not largest or not math.isfinite(value):
         return ""
     step = math.ceil(SHADES * min(1.0, abs(value) / largest) - 0.25)

@@ -1,4 +1,4 @@
-"""The funnel of a corpus: in, kept, dropped by rule set and reason, unreadable by error; nothing is missing."""
+"""The funnel of a corpus: documents in, kept, dropped by rule set and reason, and unreadable by error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import polars as pl
 from windtunnel.pipelines.filters._rule import reasons_of
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.examples import Example, examples
-from windtunnel.pipelines.report.made import Made, shown
+from windtunnel.pipelines.report.printable import one_line
+from windtunnel.pipelines.report.results import Results
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.records import Record
 
@@ -35,7 +36,7 @@ class Group(Record):
     at: float  # place in the corpus's bar, in per cent of the documents that came in
     width: float
     drops: list[Drop]
-    inherited: str  # the corpus that dropped these already; empty when it happened here
+    inherited: str  # the corpus that dropped these before; empty when this one did
 
 
 class Funnel(Record):
@@ -52,27 +53,27 @@ class Funnel(Record):
     groups: list[Group]
 
 
-def funnels(made: Made) -> list[Funnel]:
+def funnels(results: Results) -> list[Funnel]:
     """Return the funnel of every corpus, in the order of the plan."""
-    found: list[Funnel] = []
-    known: dict[tuple[str, str], str] = {}  # (step, rule set) -> the corpus that dropped by it first
-    for name, artifact in made.of_kind("corpus").items():
-        funnel = _funnel(made, name, artifact, known)
+    rows: list[Funnel] = []
+    known: dict[tuple[str, str], str] = {}  # (step, rule set) -> the first corpus that dropped by it
+    for name, artifact in results.of_kind("corpus").items():
+        funnel = _funnel(results, name, artifact, known)
         for group in funnel.groups:
             known.setdefault((group.step, group.name), name)
-        found.append(funnel)
-    return found
+        rows.append(funnel)
+    return rows
 
 
-def _funnel(made: Made, name: str, artifact: Artifact, known: dict[tuple[str, str], str]) -> Funnel:
+def _funnel(results: Results, name: str, artifact: Artifact, known: dict[tuple[str, str], str]) -> Funnel:
     counts = artifact.manifest.counts
     files = artifact.files("dropped")
     dropped = _dropped(artifact)
     fresh = {key for key in dropped if (key[0], rule_set(key[1])) not in known}
-    texts = examples(made, files, fresh) if fresh else {}
+    texts = examples(results, files, fresh) if fresh else {}
     seen = int(counts["seen"])
-    config: dict[str, Any] = (made.recipe.get("corpora") or {}).get(name) or {}
-    read = made.named(f"read:{name}")
+    config: dict[str, Any] = (results.recipe.get("corpora") or {}).get(name) or {}
+    read = results.named("read", name)
     return Funnel(
         name=name,
         made_of=_made_of(config),
@@ -82,7 +83,7 @@ def _funnel(made: Made, name: str, artifact: Artifact, known: dict[tuple[str, st
         kept_share=round(100 * counts["kept"] / seen, 3) if seen else 0.0,
         kept_bytes=units.size(counts.get("bytes") or 0),
         unreadable=dict(read.manifest.counts.get("unreadable") or {}) if read else {},
-        groups=_groups(made, dropped, texts, known, seen, int(counts["kept"])),
+        groups=_groups(results, dropped, texts, known, seen, int(counts["kept"])),
     )
 
 
@@ -96,7 +97,7 @@ def _dropped(artifact: Artifact) -> Counter[tuple[str, str]]:
 
 
 def _groups(
-    made: Made,
+    results: Results,
     dropped: Counter[tuple[str, str]],
     texts: dict[tuple[str, str], list[Example]],
     known: dict[tuple[str, str], str],
@@ -104,14 +105,14 @@ def _groups(
     kept: int,
 ) -> list[Group]:
     largest = max(dropped.values(), default=1)
-    order = _order(made)
+    order = _order(results)
     keys = sorted({(step, rule_set(reason)) for step, reason in dropped}, key=lambda k: (order.get(k, len(order)), k))
     groups, at = [], 100 * kept / seen if seen else 0.0
     for step, name in keys:
         own = {reason: n for (s, reason), n in dropped.items() if s == step and rule_set(reason) == name}
         drops = [
             Drop(
-                reason=shown(reason.partition(".")[2] or "examples", 60),
+                reason=one_line(reason.partition(".")[2] or "examples", 60),
                 count=n,
                 share=units.share(n, seen),
                 width=round(100 * n / largest, 3),
@@ -123,7 +124,7 @@ def _groups(
         width = 100 * count / seen
         groups.append(
             Group(
-                name=shown(name, 60),
+                name=one_line(name, 60),
                 step=step,
                 count=count,
                 share=units.share(count, seen),
@@ -142,10 +143,10 @@ def rule_set(reason: str) -> str:
     return reason.partition(".")[0]
 
 
-def _order(made: Made) -> dict[tuple[str, str], int]:
+def _order(results: Results) -> dict[tuple[str, str], int]:
     """Return the order in which rule sets decided, by (step, rule set); methods of dedup come after."""
     keys: list[tuple[str, str]] = []
-    for artifact in made.of_kind("decide").values():
+    for artifact in results.of_kind("decide").values():
         config = artifact.manifest.config
         keys += [(config.get("step", ""), rule_set(name)) for name, _ in reasons_of(config.get("rules") or ())]
     return {key: number for number, key in enumerate(dict.fromkeys(keys))}
@@ -154,18 +155,18 @@ def _order(made: Made) -> dict[tuple[str, str], int]:
 def _made_of(config: dict[str, Any]) -> str:
     if "from" in config:
         parents = config["from"] if isinstance(config["from"], list) else [config["from"]]
-        return "from " + " and ".join(shown(p, 40) for p in parents)
+        return "from " + " and ".join(one_line(p, 40) for p in parents)
     source = config.get("source")
     if isinstance(source, dict) and len(source) == 1:
         ((kind, params),) = source.items()
-        words = params if isinstance(params, (str, list)) else next(iter(params.values()), "") if params else ""
-        listed = ", ".join(map(str, words)) if isinstance(words, list) else str(words)
-        return f"read from {kind}: {shown(listed, 160)}"
-    return f"read from {shown(source, 80)}" if source else ""
+        where = params if isinstance(params, (str, list)) else next(iter(params.values()), "") if params else ""
+        listed = ", ".join(map(str, where)) if isinstance(where, list) else where
+        return f"read from {kind}: {one_line(listed, 160)}"
+    return f"read from {one_line(source, 80)}" if source else ""
 
 
 def _how(config: dict[str, Any]) -> list[str]:
-    """Return the recipe's rules and methods as short words."""
+    """Return the recipe's rules and methods as short texts."""
     methods = config.get("dedup") or []
     specs = [*(config.get("rules") or []), *(methods if isinstance(methods, list) else [methods])]
     if config.get("decontaminate"):
@@ -177,10 +178,9 @@ def _spec(spec: Any) -> str:
     if isinstance(spec, str):
         return spec
     ((name, params),) = spec.items()
-    if isinstance(params, dict):
-        words = ", ".join(f"{k} {_value(v)}" for k, v in params.items())
-        return shown(f"{name} ({words})" if words else name, 120)
-    return shown(f"{name} ({_value(params)})", 120)
+    is_dict = isinstance(params, dict)
+    text = ", ".join(f"{key} {_value(value)}" for key, value in params.items()) if is_dict else _value(params)
+    return one_line(f"{name} ({text})" if text or not is_dict else name, 120)
 
 
 def _value(value: Any) -> str:

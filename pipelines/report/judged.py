@@ -1,4 +1,4 @@
-"""What the judge said of each mix's answers: the rows of `wins:MIX:SEED`, joined with the answers that it read."""
+"""The verdicts of a judge on each mix's answers: the rows of `wins:MIX:SEED`, joined with the answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from windtunnel.pipelines.report.made import Made, shown
+from windtunnel.pipelines.report.printable import one_line
+from windtunnel.pipelines.report.results import Results
 from windtunnel.schemas.artifact import Artifact
 
 ROW = ("document", "source", "win", "probability", "first", "second", "consistent", "longer")
@@ -16,13 +17,12 @@ ROW = ("document", "source", "win", "probability", "first", "second", "consisten
 
 @dataclass(frozen=True)
 class Judged:
-    """One mix and seed. `rows`: the columns of `ROW` and `differ` (about 100 bytes each).
+    """One mix and seed. `rows`: the columns of `ROW` and `differ`, about 100 bytes a row.
 
-    `failed` pairs have no verdict and stand in `rows` as consistent ties.
+    `failed` pairs have no verdict and are in `rows` as consistent ties.
     """
 
     mix: str
-    seed: str
     judge: str
     rows: pl.DataFrame
     failed: int
@@ -32,16 +32,16 @@ class Judged:
 
 @dataclass(frozen=True)
 class Tally:
-    """Counts over pairs. `asked` pairs had different answers; `judged` ones got a verdict."""
+    """Counts over pairs; `judged` pairs have different answers and a verdict."""
 
     pairs: int
     wins: int
     losses: int
-    equal: int  # the same answer twice: nobody was asked
+    equal: int  # the same answer twice: not judged
     failed: int
     swapped: int  # the two orders contradict each other
     judged: int
-    first_won: int  # verdicts for whichever answer stood first, of `verdicts` in all, two a pair
+    first_won: int  # verdicts for the answer shown first, of `verdicts` in all, two a pair
     verdicts: int
     decided: int  # one answer won in both orders, and their lengths differ
     longer_won: int
@@ -50,30 +50,28 @@ class Tally:
 
     @property
     def ties(self) -> int:
-        """All that is neither won nor lost."""
+        """Pairs neither won nor lost."""
         return self.pairs - self.wins - self.losses
 
 
-def judged(made: Made) -> list[Judged]:
-    """Return the judged answers of every mix but the baseline, which would be judged against itself."""
-    found = []
-    for mix, runs in made.by_run("wins").items():
-        if mix == made.baseline:
-            continue
-        for seed, artifact in runs.items():
-            if (artifact.path / "scores.parquet").exists():
-                found.append(_judged(made, mix, seed, artifact))
-    return found
+def judged(results: Results) -> list[Judged]:
+    """Return the judged answers of every run that has some, but of the baseline, which is judged against itself."""
+    runs = [
+        _judged(results, mix, artifact)
+        for mix, by_seed in results.by_run("wins").items()
+        for artifact in by_seed.values()
+        if mix != results.baseline and (artifact.path / "scores.parquet").exists()
+    ]
+    return [run for run in runs if run.rows.height]
 
 
-def _judged(made: Made, mix: str, seed: str, artifact: Artifact) -> Judged:
+def _judged(results: Results, mix: str, artifact: Artifact) -> Judged:
     manifest = artifact.manifest
-    mine, theirs = (made.by_directory(manifest.inputs.get(role, "")) for role in ("answers", "baseline"))
+    mine, theirs = (results.by_directory(manifest.inputs.get(role)) for role in ("answers", "baseline"))
     rows = pl.read_parquet(artifact.path / "scores.parquet", columns=list(ROW))
     return Judged(
         mix=mix,
-        seed=seed,
-        judge=shown(next(iter(manifest.config.get("judge") or {}), "a model"), 40),
+        judge=one_line(next(iter(manifest.config.get("judge") or {}), "a model"), 40),
         rows=_with_differ(rows, mine, theirs),
         failed=sum((manifest.counts.get("unreadable") or {}).values()),
         answers=mine,
@@ -82,11 +80,9 @@ def _judged(made: Made, mix: str, seed: str, artifact: Artifact) -> Judged:
 
 
 def _with_differ(rows: pl.DataFrame, mine: Artifact | None, theirs: Artifact | None) -> pl.DataFrame:
-    """Add whether the two answers differ; without the answers, an equally long even tie is taken for equal ones."""
-    if mine is not None and theirs is not None and _answers(mine).exists() and _answers(theirs).exists():
-        one, other = (
-            pl.read_parquet(_answers(a), columns=["document", "answer"]).unique("document") for a in (mine, theirs)
-        )
+    """Add whether the two answers differ; where they were deleted, a tie of equal length counts as equal answers."""
+    if files := _files(mine, theirs):
+        one, other = (pl.read_parquet(file, columns=["document", "answer"]).unique("document") for file in files)
         both = one.join(other, on="document").select("document", differ=pl.col("answer") != pl.col("answer_right"))
         return rows.join(both, on="document", how="left", maintain_order="left").with_columns(
             pl.col("differ").fill_null(True)
@@ -95,13 +91,12 @@ def _with_differ(rows: pl.DataFrame, mine: Artifact | None, theirs: Artifact | N
     return rows.with_columns(differ=~even)
 
 
-def tally(found: list[Judged]) -> Tally:
-    """Return the counts of some mixes and seeds together."""
-    parts = [each.rows for each in found]
-    rows = pl.concat(parts) if parts else pl.DataFrame(schema=dict.fromkeys(ROW, pl.Null))
+def tally(runs: list[Judged]) -> Tally:
+    """Return the counts of runs together, at least one."""
+    rows = pl.concat([run.rows for run in runs])
     decided = rows.filter((pl.col("win") != 0.5) & pl.col("longer").is_not_null())
     asked = int(rows["differ"].sum())
-    failed = min(asked, sum(each.failed for each in found))
+    failed = min(asked, sum(run.failed for run in runs))
     return Tally(
         pairs=rows.height,
         wins=rows.filter(pl.col("win") == 1).height,
@@ -119,17 +114,17 @@ def tally(found: list[Judged]) -> Tally:
     )
 
 
-def texts(each: Judged, documents: list[str]) -> dict[str, dict[str, Any]]:
+def texts(run: Judged, documents: list[str]) -> dict[str, dict[str, Any]]:
     """Return prompt, answer and the baseline's answer of some questions by document; none when they were deleted."""
-    if each.answers is None or each.baseline is None:
+    files = _files(run.answers, run.baseline)
+    if not files:
         return {}
-    if not (_answers(each.answers).exists() and _answers(each.baseline).exists()):
-        return {}
-    wanted = pl.col("document").is_in(documents)
-    mine = pl.scan_parquet(_answers(each.answers)).filter(wanted).select("document", "prompt", "answer")
-    theirs = pl.scan_parquet(_answers(each.baseline)).filter(wanted).select("document", other="answer")
-    return {row["document"]: row for row in mine.join(theirs, on="document").collect().to_dicts()}
+    mine, theirs = (pl.scan_parquet(file).filter(pl.col("document").is_in(documents)) for file in files)
+    both = mine.select("document", "prompt", "answer").join(theirs.select("document", other="answer"), on="document")
+    return {row["document"]: row for row in both.collect().to_dicts()}
 
 
-def _answers(artifact: Artifact) -> Path:
-    return artifact.path / "answers.parquet"
+def _files(*artifacts: Artifact | None) -> list[Path]:
+    """Return the files of answers of artifacts; empty when one is missing."""
+    files = [artifact.path / "answers.parquet" for artifact in artifacts if artifact is not None]
+    return files if len(files) == len(artifacts) and all(file.exists() for file in files) else []

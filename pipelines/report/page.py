@@ -1,4 +1,4 @@
-"""Renders the report's data as one HTML file without scripts, fonts or anything else from outside."""
+"""Renders the report's data as one HTML file, without scripts and without anything loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from windtunnel.pipelines.report import units
-from windtunnel.pipelines.report.collect import ReportData, templates
+from windtunnel.pipelines.report.collect import ReportData
 from windtunnel.schemas.artifact import write_text
+
+TEMPLATES = Path(__file__).parent
 
 
 def write_report(data: ReportData, path: Path) -> None:
@@ -23,10 +25,10 @@ def write_report(data: ReportData, path: Path) -> None:
 def render(data: ReportData) -> str:
     """Return the page as HTML.
 
-    Text from data is escaped by Jinja2's autoescaping, everywhere; the Content-Security-Policy forbids scripts and
-    connections, and allows the one style sheet by its hash, so that even a hole in the escaping would run nothing.
+    Jinja2's autoescaping escapes all text from data. The Content-Security-Policy forbids scripts and connections, and
+    allows the one style sheet by its hash, so that even unescaped text would run nothing.
     """
-    style = (templates() / "page.css").read_text(encoding="utf-8")
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     return _environment().get_template("page.html").render(data=data, style=style, policy=policy)
@@ -34,13 +36,13 @@ def render(data: ReportData) -> str:
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
-        loader=FileSystemLoader(templates()),
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    made.filters |= {
+    environment.filters |= {
         "count": units.count,
         "short": units.short,
         "size": units.size,
@@ -49,4 +51,4 @@ def _environment() -> Environment:
         "capfirst": lambda text: text[:1].upper() + text[1:],
         "breaks": lambda text: escape(text).replace("_", Markup("_<wbr>")),
     }
-    return made
+    return environment

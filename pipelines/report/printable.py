@@ -1,19 +1,20 @@
-"""Makes foreign text safe to print on a terminal: no escape sequences, no direction overrides."""
+"""Text from data made safe to print: no escape sequences, no direction overrides."""
 
 from __future__ import annotations
 
 import unicodedata
+from typing import Any
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn"}  # control, format (direction overrides too), surrogate, private, unassigned
 
 
 def printable(text: str, limit: int = 400) -> str:
-    """Return the beginning of a text with hidden characters shown as code points, at most `limit` characters."""
+    """Return the first `limit` characters of a text, with hidden characters as code points."""
     cut = text[:limit]
-    shown = "".join(c if c in "\n\t" or unicodedata.category(c) not in HIDDEN else f"<U+{ord(c):04X}>" for c in cut)
-    return shown + (f" ... ({len(text):,} characters)" if len(text) > limit else "")
+    clean = "".join(c if c in "\n\t" or unicodedata.category(c) not in HIDDEN else f"<U+{ord(c):04X}>" for c in cut)
+    return clean + (f" ... ({len(text):,} characters)" if len(text) > limit else "")
 
 
-def one_line(text: str, limit: int = 100) -> str:
-    """Return the beginning of a text on one line."""
-    return printable(" ".join(text[: 4 * limit].split()), limit)
+def one_line(value: Any, limit: int = 100) -> str:
+    """Return the beginning of a value's text on one line."""
+    return printable(" ".join(str(value)[: 4 * limit].split()), limit)

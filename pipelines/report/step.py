@@ -1,4 +1,4 @@
-"""The last step of a plan: one self-contained HTML page from everything the other steps left."""
+"""The last step of a plan: one self-contained HTML page from the artifacts of all other steps."""
 
 from __future__ import annotations
 

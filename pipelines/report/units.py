@@ -1,4 +1,4 @@
-"""Sizes, times and shares in words short enough for a table."""
+"""Sizes, times and shares as short texts."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.role import in_number_order
 
 READ_ROWS = 8192
 BUFFER_BYTES = 1 << 20  # a buffered stream without read-ahead never holds a whole column chunk of a row group
@@ -55,12 +56,9 @@ class AlignedReader:
 
 
 def measures_of(inputs: Mapping[str, Artifact], rank: int) -> list[Path]:
-    """Return a shard's files of measured values, those of earlier steps first.
-
-    Their roles begin with `measures`. Steps that cut text may measure nothing.
-    """
-    roles = sorted((role for role in inputs if role.startswith("measures")), key=lambda role: (len(role), role))
-    return [files[rank] for role in roles if (files := inputs[role].files("measures"))]
+    """Return a shard's files of measured values, those of earlier steps first; steps that cut text may have none."""
+    artifacts = in_number_order(inputs, "measures")
+    return [files[rank] for artifact in artifacts if (files := artifact.files("measures"))]
 
 
 def merged(frames: Sequence[pl.DataFrame]) -> pl.DataFrame | None:

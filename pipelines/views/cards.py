@@ -13,11 +13,12 @@ from windtunnel.pipelines.engine.mirrors.opening import add_file, fetched, open_
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.builder import planned
 from windtunnel.pipelines.plan.plan import Plan
-from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationWords
+from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationSettings
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.artifact import Artifact, write_text
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.plugin import base, label, make, split
+from windtunnel.schemas.role import StepName
 
 CARD = "README.md"
 
@@ -28,17 +29,17 @@ def write_cards(recipe_name: str, sets: list[str], out: Path | None = None) -> l
     Return the paths beside the data. Files of the held-out set have a `corpus:` step too, but are no corpus of the
     recipe and get no card. Raises InputError when nothing is finished yet.
     """
-    made = planned(recipe_name, sets)
-    store = open_store(made.recipe.store)
+    plan = planned(recipe_name, sets)
+    store = open_store(plan.recipe.store)
     written = []
-    for step in made.steps:
+    for step in plan.steps:
         artifact = step.artifact(store)
-        if step.kind == "corpus" and step.name.partition(":")[2] not in made.recipe.corpora:
+        if step.kind == "corpus" and step.name.what not in plan.recipe.corpora:
             continue
         if step.kind in ("corpus", "generate") and artifact.done:
-            with plugin_files.relative_to(made.directory):
+            with plugin_files.relative_to(plan.directory):
                 fetched(artifact, "kept", "rows")
-            card = corpus_card(made, step, store) if step.kind == "corpus" else rows_card(made, step, store)
+                card = corpus_card(plan, step, store) if step.kind == "corpus" else rows_card(plan, step, store)
             write_text(artifact.path / CARD, render(card))
             add_file(artifact, CARD)
             if out is not None:
@@ -49,11 +50,11 @@ def write_cards(recipe_name: str, sets: list[str], out: Path | None = None) -> l
     return written
 
 
-def corpus_card(made: Plan, step: Step, store: Path) -> Card:
+def corpus_card(plan: Plan, step: Step, store: Path) -> Card:
     """Return the card of a corpus."""
-    name = step.name.partition(":")[2]
-    settings, ancestors = _lineage(made, name)
-    reads = [s.artifact(store) for s in made.steps if s.kind == "read" and s.name.partition(":")[2] in ancestors]
+    name = step.name.what
+    settings, ancestors = _lineage(plan, name)
+    reads = [s.artifact(store) for s in plan.steps if s.kind == "read" and s.name.what in ancestors]
     done = [read for read in reads if read.done]
     artifact = step.artifact(store)
     unreadable: dict[str, int] = {}
@@ -63,7 +64,7 @@ def corpus_card(made: Plan, step: Step, store: Path) -> Card:
     counts = artifact.manifest.counts
     return Card(
         name=name,
-        question=made.recipe.question,
+        question=plan.recipe.question,
         documents=counts["kept"],
         bytes=counts["bytes"],
         seen=counts["seen"] + sum(unreadable.values()),
@@ -78,17 +79,17 @@ def corpus_card(made: Plan, step: Step, store: Path) -> Card:
     )
 
 
-def rows_card(made: Plan, step: Step, store: Path) -> Card:
+def rows_card(plan: Plan, step: Step, store: Path) -> Card:
     """Return the card of a generated set."""
-    name = step.name.partition(":")[2]
+    name = step.name.what
     artifact = step.artifact(store)
     config, counts = artifact.manifest.config, artifact.manifest.counts
-    models = {model: _model(made, model) for model in config.get("models") or {}}
+    models = {model: _model(plan, model) for model in config.get("models") or {}}
     prompts = (config.get("fingerprint") or {}).get("prompts") or {}
-    remarks = _remarks(made, name, artifact)
+    remarks = _remarks(plan, name, artifact)
     return Card(
         name=name,
-        question=made.recipe.question,
+        question=plan.recipe.question,
         unit="rows",
         folder="rows",
         documents=counts["kept"],
@@ -98,9 +99,9 @@ def rows_card(made: Plan, step: Step, store: Path) -> Card:
         dropped=counts["dropped"],
         unreadable=counts["unreadable"],
         settings=[config["kind"], *([{"prompts": prompts}] if prompts else [])],
-        origins=_row_origins(made, step, list(models), store),
+        origins=_row_origins(plan, step, list(models), store),
         models=models,
-        calibration=_calibration(made, config["kind"], store),
+        calibration=_calibration(plan, config["kind"], store),
         remarks=remarks,
         limits=[
             "Every answer was written by a model: it may be wrong, and it repeats what the model was trained on.",
@@ -112,28 +113,27 @@ def rows_card(made: Plan, step: Step, store: Path) -> Card:
     )
 
 
-def _remarks(made: Plan, name: str, artifact: Artifact) -> str:
+def _remarks(plan: Plan, name: str, artifact: Artifact) -> str:
     """Return what a reader said of these very rows; remarks on others, of another model say, are none on these."""
-    remarks = made.recipe.generate[name].remarks
+    remarks = plan.recipe.generate[name].remarks
     return remarks.text if remarks is not None and artifact.manifest.key.startswith(remarks.rows) else ""
 
 
-def _lineage(made: Plan, name: str) -> tuple[list[dict[str, Any]], set[str]]:
+def _lineage(plan: Plan, name: str) -> tuple[list[dict[str, Any]], set[str]]:
     """Return the settings of a corpus and all it is made from, oldest first, and the names of those."""
-    corpus = made.recipe.corpora[name]
+    corpus = plan.recipe.corpora[name]
     settings: list[dict[str, Any]] = []
     names = {name}
     for parent in corpus.parents:
-        found, more = _lineage(made, parent)
+        found, more = _lineage(plan, parent)
         settings += [s for s in found if s not in settings]
         names |= more
-    methods = corpus.dedup if isinstance(corpus.dedup, list) else [corpus.dedup] if corpus.dedup else []
     settings += [_full("rule", spec, corpus.words) for spec in corpus.rules]
-    settings += [_full("dedup", spec, corpus.words) for spec in methods]
+    settings += [_full("dedup", spec, corpus.words) for spec in corpus.methods]
     if corpus.decontaminate:
-        words = {} if corpus.decontaminate is True else dict(corpus.decontaminate)
-        sets = [*words.pop("against", {}), *([HELD_OUT] if made.recipe.held_out is not None else [])]
-        how = DecontaminationWords(**words).model_dump(mode="json")
+        parameters, against = corpus.decontamination
+        sets = [*against, *([HELD_OUT] if plan.recipe.held_out is not None else [])]
+        how = DecontaminationSettings(**parameters).model_dump(mode="json")
         settings.append({"decontaminate": {**how, "against": sets}})
     return settings, names
 
@@ -182,11 +182,11 @@ def _corpus_limits(settings: list[dict[str, Any]]) -> list[str]:
     return [*limits, "Rules drop by form, not by truth: what is kept may be wrong, biased or out of date."]
 
 
-def _row_origins(made: Plan, step: Step, models: list[str], store: Path) -> list[Origin]:
+def _row_origins(plan: Plan, step: Step, models: list[str], store: Path) -> list[Origin]:
     """Return what generated rows come from: the sample models that wrote them and the texts that they were shown."""
     from windtunnel.pipelines.samples.models import sample_model
 
-    names = dict.fromkeys(made.recipe.models[name].sample for name in models)
+    names = dict.fromkeys(plan.recipe.models[name].sample for name in models)
     samples = [sample_model(name) for name in names if name is not None]
     found = [
         Origin(name=m.member.rpartition("/")[2], about=m.about, licence=m.licence, origin=m.origin) for m in samples
@@ -207,12 +207,12 @@ def _origins(read: Artifact) -> list[Origin]:
     return [Origin(name=str(config.get("source", "files")), about="files of the user's own", licence="not stated")]
 
 
-def _calibration(made: Plan, kind: dict[str, Any], store: Path) -> str:
+def _calibration(plan: Plan, kind: dict[str, Any], store: Path) -> str:
     """Return in a sentence what is known of the judges of a generated set; empty where nothing was judged."""
     _, params = split("generator", kind)
     said = []
     for judge in (params.get("judges") or ()) if isinstance(params, dict) else ():
-        step = next((s for s in made.steps if s.name == f"calibrate:{judge}"), None)
+        step = plan.find(StepName("calibrate", judge))
         file = fetched(step.artifact(store)).path / "calibration.json" if step is not None else None
         if file is None or not file.exists():
             said.append(f"{judge} was not calibrated against known labels.")
@@ -227,9 +227,9 @@ def _calibration(made: Plan, kind: dict[str, Any], store: Path) -> str:
     return " ".join(said)
 
 
-def _model(made: Plan, name: str) -> str:
+def _model(plan: Plan, name: str) -> str:
     """Return what a model is: its sample, directory name or served name; addresses and keys stay out."""
-    model = made.recipe.models[name]
+    model = plan.recipe.models[name]
     if model.sample is not None:
         return f"sample model {model.sample}"
     return Path(model.path).name if model.path is not None else model.model or "a served model"

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from windtunnel.pipelines.report.printable import one_line
 from windtunnel.pipelines.report.wording import (
-    LABEL,
+    EffectCells,
     digits_for,
     further,
     headline,
@@ -20,9 +20,9 @@ from windtunnel.pipelines.report.wording import (
     plain,
     sentence,
     signed,
-    span,
     split_by_source,
     target,
+    without_zero,
 )
 from windtunnel.schemas.results import Comparison, Effect
 
@@ -37,16 +37,10 @@ def effects_table(effects: Sequence[Effect], digits: int = 4) -> Table:
     for name in ("value", "effect", interval, "p", "seeds"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=15)  # "not distinguishable" may take two lines, never lose a letter
-    for e in effects:
-        table.add_row(
-            _text(e.mix),
-            plain(e.value, digits),
-            signed(e.effect, digits),
-            span(e.low, e.high, digits),
-            "–" if e.p_holm is None else f"{e.p_holm:.2g}" if e.p_holm >= 1e-4 else "<0.0001",
-            f"{e.seeds} of {e.seeds_needed}" if e.seeds_needed else str(e.seeds),
-            Text(LABEL[e.verdict], style=STYLE[e.verdict]),
-        )
+    for effect in effects:
+        c = EffectCells.of(effect, digits)
+        label = Text(c.label, style=STYLE[c.verdict])
+        table.add_row(_text(c.mix), c.value, c.effect, c.interval, c.p, c.seeds, label)
     return table
 
 
@@ -69,7 +63,7 @@ def _cell(cell: dict[str, Any], baseline: bool, digits: int) -> Text:
     text = Text(plain(cell["value"], digits))
     if not baseline:
         half = "" if cell["low"] is None else f" \u00b1{(cell['high'] - cell['low']) / 2:.{digits}f}"
-        sure = cell["low"] is not None and (cell["low"] > 0 or cell["high"] < 0)
+        sure = without_zero(cell["low"], cell["high"])
         text.append(f"\n{signed(cell['effect'], digits)}{half}", style="" if sure else "dim")
     return text
 
@@ -107,9 +101,9 @@ def further_line(what: str, comparison: Comparison) -> Text:
     line = Text().append(f"{words.name} ({words.value}): ", style="bold")
     line.append_text(_text(comparison.baseline).append(f" {plain(comparison.values.get(comparison.baseline), digits)}"))
     for e in comparison.effects:
-        line.append("; ").append_text(_text(e.mix))
-        effect = f"{signed(e.effect, digits)} {span(e.low, e.high, digits)}"
-        line.append(f" {plain(e.value, digits)}, {effect} ").append(LABEL[e.verdict], style=STYLE[e.verdict])
+        c = EffectCells.of(e, digits)
+        line.append("; ").append_text(_text(c.mix))
+        line.append(f" {c.value}, {c.effect} {c.interval} ").append(c.label, style=STYLE[c.verdict])
     return line
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import polars as pl
 from rich.console import Console
-from rich.table import Table
 
 from windtunnel.pipelines.engine.mirrors.opening import fetched_path
 from windtunnel.pipelines.report.printable import printable
 from windtunnel.pipelines.views.difference import Difference, difference
+from windtunnel.pipelines.views.plain_table import plain_table
 
 SHOWN = 20  # rows of a table on the terminal; the files hold all
 
@@ -20,22 +20,22 @@ SHOWN = 20  # rows of a table on the terminal; the files hold all
 def print_difference(a: str | Path, b: str | Path, out: Path | None, as_json: bool, console: Console) -> None:
     """Compare two corpus directories and print what went, came and was rewritten; `out` takes the Parquet tables."""
     a, b = fetched_path(a), fetched_path(b)
-    found = difference(a, b)
-    paths = found.write(out) if out is not None else []
+    tables = difference(a, b)
+    paths = tables.write(out) if out is not None else []
     if as_json:
-        console.print(json.dumps(as_records(found), indent=1), soft_wrap=True)
+        console.print(json.dumps(as_records(tables), indent=1), soft_wrap=True)
         return
-    _totals(found.totals, {"a": a.name, "b": b.name}, console)
-    _changes(found.changes, console)
-    _values(found.sources, "source", console)
-    _values(found.hosts, "host", console)
+    _totals(tables.totals, {"a": a.name, "b": b.name}, console)
+    _changes(tables.changes, console)
+    _values(tables.sources, "source", console)
+    _values(tables.hosts, "host", console)
     for path in paths:
         console.print(str(path))
 
 
-def as_records(found: Difference) -> dict[str, Any]:
+def as_records(tables: Difference) -> dict[str, Any]:
     """Return the totals, changes and sources as lists of records; hosts and histograms are left to the files."""
-    return {name: getattr(found, name).to_dicts() for name in ("totals", "changes", "sources")}
+    return {name: getattr(tables, name).to_dicts() for name in ("totals", "changes", "sources")}
 
 
 def _totals(totals: pl.DataFrame, names: dict[str, str], console: Console) -> None:
@@ -47,11 +47,7 @@ def _totals(totals: pl.DataFrame, names: dict[str, str], console: Console) -> No
 def _changes(changes: pl.DataFrame, console: Console) -> None:
     whole = changes.group_by("change", "reason").agg(pl.col("documents", "bytes", "bytes_before").sum())
     whole = whole.sort("change", "documents", "reason", descending=[True, True, False])
-    table = Table(box=None, pad_edge=False)
-    for column in ("change", "reason"):
-        table.add_column(column)
-    for column in ("documents", "bytes", "bytes before"):
-        table.add_column(column, justify="right")
+    table = plain_table(("change", "reason", "documents", "bytes", "bytes before"), left=2)
     for change, reason, documents, size, before in whole.head(SHOWN).iter_rows():
         old = f"{before:,}" if change == "rewritten" else ""
         table.add_row(change, printable(reason or "", 60), f"{documents:,}", f"{size:,}", old)
@@ -74,10 +70,7 @@ def _values(frame: pl.DataFrame, column: str, console: Console) -> None:
     )
     if whole.height < 2:
         return
-    table = Table(box=None, pad_edge=False)
-    table.add_column(column)
-    for name in ("a", "b", "bytes a", "bytes b"):
-        table.add_column(name, justify="right")
+    table = plain_table((column, "a", "b", "bytes a", "bytes b"))
     for row in whole.head(SHOWN).iter_rows(named=True):
         value = printable(row[column] or "-", 60)
         table.add_row(value, *(f"{row[name]:,}" for name in ("a", "b", "a_bytes", "b_bytes")))

@@ -1,4 +1,4 @@
-"""Checks the machine and says what is missing and how to mend it."""
+"""Checks the machine, and says what is missing and how to install it."""
 
 from __future__ import annotations
 
@@ -50,8 +50,10 @@ def _python() -> list[Finding]:
 
 
 def _packages() -> list[Finding]:
-    found = [(name, _version(name)) for name in CORE]
-    return [(v is not None, f"{n} {v}" if v else f"{n} is missing: pip install windtunnel") for n, v in found]
+    versions = {name: _version(name) for name in CORE}
+    return [
+        (v is not None, f"{n} {v}" if v else f"{n} is missing: pip install windtunnel") for n, v in versions.items()
+    ]
 
 
 def _hash() -> list[Finding]:

@@ -1,4 +1,4 @@
-"""What `windtunnel law` prints and writes: how far the law can be trusted, predictions, and a proposal."""
+"""The output of `windtunnel law`: error of every form, predictions, and a proposed mix."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from windtunnel.pipelines.views.plain_table import plain_table
 from windtunnel.schemas.artifact import writing
 from windtunnel.schemas.errors import RecipeError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def print_law(law: Law, proposing: bool, supply: Supply | None, as_json: bool, console: Console) -> None:
-    """Print how far a law can be trusted and, when `proposing`, the mix that it likes best within a supply."""
+    """Print the errors of a law's forms and, when `proposing`, the mix with the lowest prediction within a supply."""
     from windtunnel.trainer.stats.law import contract
     from windtunnel.trainer.stats.proposal import propose
 
@@ -32,7 +33,7 @@ def print_law(law: Law, proposing: bool, supply: Supply | None, as_json: bool, c
 
 
 def limits(proposing: bool, tokens: str | None, budget: float | None, epochs: float) -> Supply | None:
-    """Return what the options say of the text that there is; None when they say nothing."""
+    """Return the supply of text given by the options; None when they give none."""
     from windtunnel.trainer.stats.proposal import Supply
 
     if tokens is None and budget is None:
@@ -41,14 +42,14 @@ def limits(proposing: bool, tokens: str | None, budget: float | None, epochs: fl
         raise RecipeError("--tokens and --budget say what a proposal may use: add --propose")
     if tokens is None or budget is None:
         raise RecipeError("a cap on epochs needs both --tokens domain=N,... and --budget N")
-    found: dict[str, float] = {}
+    supply: dict[str, float] = {}
     for part in tokens.split(","):
         name, _, number = part.partition("=")
         try:
-            found[name.strip()] = float(number)
+            supply[name.strip()] = float(number)
         except ValueError:
             raise RecipeError(f"--tokens {part!r} is not of the form domain=N") from None
-    return Supply(found, budget, epochs)
+    return Supply(supply, budget, epochs)
 
 
 def write_predictions(law: Law, mixes: Path | None, out: Path | None) -> None:
@@ -64,17 +65,15 @@ def write_predictions(law: Law, mixes: Path | None, out: Path | None) -> None:
 
 
 def _forms(law: Law) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("form", "error on left-out mixes", "rank correlation", "seconds"):
-        table.add_column(column, justify="left" if column == "form" else "right")
+    table = plain_table(("form", "error on left-out mixes", "rank correlation", "seconds"))
     for fit in law.fits:
         table.add_row(fit.form, f"{fit.rmse:.4f}", f"{fit.rank_correlation:.3f}", f"{fit.seconds:.2f}")
     return table
 
 
 def _proposal(law: Law, proposal: dict[str, Any]) -> Table:
-    table = Table(box=None, pad_edge=False, title_justify="left")
     best, epochs = proposal["best_run"], proposal.get("epochs")
+    table = plain_table(("domain", "proposed", "best run", *(["epochs"] if epochs else [])), title_justify="left")
     spread = "too few mixes for an interval"
     if proposal["low"] is not None:
         spread = f"95 % of runs between {proposal['low']:.4f} and {proposal['high']:.4f}"
@@ -82,8 +81,6 @@ def _proposal(law: Law, proposal: dict[str, Any]) -> Table:
         f"proposed: {proposal['predicted']:.4f} ({spread}); the best mix that was run measured {best['target']:.4f}. "
         "Confirm it with fresh seeds."
     )
-    for column in ("domain", "proposed", "best run", *(["epochs"] if epochs else [])):
-        table.add_column(column, justify="left" if column == "domain" else "right")
     for name in law.domains:
         row = [name, f"{proposal['weights'][name]:.3f}", f"{best['weights'][name]:.3f}"]
         table.add_row(*row, *([f"{epochs[name]:.2f}"] if epochs else []))

@@ -1,4 +1,4 @@
-"""Shows a plan before it runs: steps, what is cached, sizes, and the cost to expect."""
+"""Shows a plan before it runs: steps, their state, sizes, and the expected cost."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from windtunnel.pipelines.engine.mirrors.opening import open_store
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.builder import planned
+from windtunnel.pipelines.views.plain_table import plain_table
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.plugin import base, make
 
@@ -42,22 +42,15 @@ class Row:
 
 def preview(recipe_name: str, sets: list[str], as_json: bool, console: Console) -> None:
     """Print the plan of a recipe; runs nothing and writes nothing into its store."""
-    made = planned(recipe_name, sets)
-    store = open_store(made.recipe.store)
-    with plugin_files.relative_to(made.directory):
-        rows = rows_of(made.steps, store)
+    plan = planned(recipe_name, sets)
+    store = open_store(plan.recipe.store)
+    with plugin_files.relative_to(plan.directory):
+        rows = rows_of(plan.steps, store)
     if as_json:
         console.print(json.dumps([asdict(row) for row in rows], indent=1), soft_wrap=True)
         return
-    table = Table(box=None, pad_edge=False)
-    for column, justify in (
-        ("step", "left"),
-        ("state", "left"),
-        ("size", "right"),
-        ("worker-seconds", "right"),
-        ("", "left"),
-    ):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    table = plain_table(("step", "state", "size", "worker-seconds"), left=2)
+    table.add_column("")
     for row in rows:
         size = "" if row.bytes is None else f"{row.bytes / 1e6:,.1f} MB"
         seconds = "" if row.seconds is None else f"{row.seconds:,.1f}"

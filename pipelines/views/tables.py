@@ -1,4 +1,4 @@
-"""What the command line prints of effects, comparisons and judge calibrations: a table, or JSON for scripts."""
+"""Effects, comparisons and judge calibrations on the terminal: a table, or JSON for scripts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def print_effects(scores: Path, baseline: str, margin: float | None, as_json: bo
     from windtunnel.pipelines.views.compare_tables import effects_table
     from windtunnel.trainer.stats.effects import contract, effects_of_file
 
-    found = effects_of_file(scores, baseline, margin)
+    effects = effects_of_file(scores, baseline, margin)
     if as_json:
-        console.print(json.dumps(contract(found), indent=1), soft_wrap=True)
+        console.print(json.dumps(contract(effects), indent=1), soft_wrap=True)
         return
-    console.print(effects_table(found))
-    for effect in found:
+    console.print(effects_table(effects))
+    for effect in effects:
         if effect.note:
             console.print(f"{effect.mix}: {effect.note}")
 
@@ -31,7 +31,7 @@ def print_comparison(artifact: Path, console: Console) -> None:
     from windtunnel.pipelines.views.compare_tables import comparison_view
     from windtunnel.schemas.results import Comparison
 
-    comparison = Comparison.model_validate_json((artifact / "comparison.json").read_bytes())
+    comparison = Comparison.read(artifact)
     console.print(comparison_view(comparison, pl.read_parquet(artifact / "loss_matrix.parquet")))
 
 
@@ -40,20 +40,19 @@ def print_further(what: str, artifact: Path, console: Console) -> None:
     from windtunnel.pipelines.views.compare_tables import further_line
     from windtunnel.schemas.results import Comparison
 
-    found = Comparison.model_validate_json((artifact / "comparison.json").read_bytes())
-    console.print(further_line(what, found), soft_wrap=True)
+    console.print(further_line(what, Comparison.read(artifact)), soft_wrap=True)
 
 
 def print_calibration(pairs: Path, judge: str, as_json: bool, console: Console) -> None:
-    """Hold a judge against the labels of a file and print how far it can be trusted."""
+    """Compare a judge with the labels of a file and print its agreement."""
     from windtunnel.generators.judging.calibration import calibrate_file
 
-    found = calibrate_file(pairs, judge)
+    figures = calibrate_file(pairs, judge)
     if as_json:
-        console.print(json.dumps(found, indent=1), soft_wrap=True)
+        console.print(json.dumps(figures, indent=1), soft_wrap=True)
         return
     table = Table(box=None, show_header=False, pad_edge=False)
-    for key, value in found.items():
+    for key, value in figures.items():
         table.add_row(key.replace("_", " "), _shown(value))
     console.print(table)
 

@@ -1,4 +1,4 @@
-"""Tells what became of one document in every corpus of a recipe, with the values that decided."""
+"""Shows the fate of one document in every corpus of a recipe, with its measured values."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ def tell(recipe_name: str, sets: list[str], document: str, console: Console) -> 
 
     Raises InputError where no document, or more than one, has an id that begins so.
     """
-    made = planned(recipe_name, sets)
-    store = open_store(made.recipe.store)
-    found: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
-    for step in made.steps:
+    plan = planned(recipe_name, sets)
+    store = open_store(plan.recipe.store)
+    by_id: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
+    for step in plan.steps:
         artifact = step.artifact(store)
         if step.kind not in ("corpus", "train_split", "held_out") or not artifact.done:
             continue
         for folder in ("kept", "documents", "dropped"):
             for row in _rows(fetched(artifact, folder).files(folder), document):
-                found.setdefault(row["id"], []).append((step.name, folder, row))
-    if not found:
+                by_id.setdefault(row["id"], []).append((step.name, folder, row))
+    if not by_id:
         raise InputError(
             f"no document {document!r} in the finished corpora of {recipe_name}: ids are shown by `windtunnel show`; "
             "`windtunnel run` may have to come first"
         )
-    if len(found) > 1:
-        some = ", ".join(one_line(name) for name in sorted(found)[:3])
+    if len(by_id) > 1:
+        some = ", ".join(one_line(name) for name in sorted(by_id)[:3])
         raise InputError(f"ids of several documents begin with {document!r}: {some}; give more of the one you mean")
-    (fates,) = found.values()
+    (fates,) = by_id.values()
     _introduce(fates[0][2], console)
     for step_name, folder, row in fates:
         _fate(step_name, folder, row, console)

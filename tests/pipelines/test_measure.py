@@ -121,7 +121,7 @@ def test_rules_after_c4_see_its_text(tmp_path: Path) -> None:
     _do(chain[3].work, tmp_path / "m2", documents=Artifact(tmp_path / "e"), decisions=prior)
     counts = _do(chain[4].work, tmp_path / "d2", measures=Artifact(tmp_path / "m2"), decisions=prior)
     assert (counts.seen, counts.kept) == (1, 1)
-    measures = {f"measures_{i}": Artifact(tmp_path / f"m{i}") for i in (1, 2)}
+    measures = {f"measures{i}": Artifact(tmp_path / f"m{i}") for i in (1, 2)}
     inputs = {"documents": Artifact(tmp_path / "e"), "decisions": Artifact(tmp_path / "d2"), **measures}
     _do(Corpus(), tmp_path / "c", **inputs)
     why = pl.read_parquet(tmp_path / "c" / "kept" / "*.parquet")["why"].struct

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.role import Role
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.objectives._objective import Data, Evaluation, Loss, Objective, Setting
 
@@ -37,7 +38,7 @@ class CausalLM(Objective):
             )
         domains = {
             share.name: Domain(
-                share.name, setting.inputs[f"tokens:{share.name}"], setting.seed, self.piece * setting.context
+                share.name, setting.inputs[Role("tokens", share.name)], setting.seed, self.piece * setting.context
             )
             for share in shares
         }

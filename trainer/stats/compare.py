@@ -15,12 +15,12 @@ from pydantic import Field
 from windtunnel.schemas.artifact import Artifact, write_parquet, write_text
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.results import Comparison, Domain, Effect, MeasuredOn
+from windtunnel.schemas.role import by_name, name_in_directory, runs
 from windtunnel.schemas.work import Counts, Work
 from windtunnel.trainer.stats.effects import Options, effects_by_source, panel_effects
 from windtunnel.trainer.stats.interim_analyses import Spending
 from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Metric, Panel, mean_of, panel
 
-RUN = "run:"  # prefix of the roles run:MIX:SEED
 HELD_OUT = "held_out"
 SCORES = "scores.parquet"
 
@@ -102,8 +102,8 @@ def describe(held_out: Artifact | None) -> str:
         return "the documents that the runs scored"
     manifest = held_out.manifest
     config: dict[str, Any] = manifest.config
-    sets = [role.partition(":")[2] for role in sorted(manifest.inputs) if role.startswith("rows:")]
-    parent = manifest.inputs.get("corpus", "").rpartition("-")[0].partition(".")[2]  # corpus.NAME-KEY
+    sets = sorted(by_name(manifest.inputs, "rows"))
+    parent = name_in_directory(manifest.inputs.get("corpus", ""))
     if sets:
         what = f"the rows of {' and '.join(sets)}"
         how = "held out with all that shares their origin: no model trains on a question it is measured on"
@@ -123,10 +123,7 @@ def describe(held_out: Artifact | None) -> str:
 def _scores(inputs: Mapping[str, Artifact], file: str) -> pl.DataFrame:
     """Return the scores of all runs, with columns for mix and seed, in the order of the roles."""
     tables = []
-    for role, run in inputs.items():
-        if not role.startswith(RUN):
-            continue
-        mix, _, seed = role.removeprefix(RUN).rpartition(":")
+    for (mix, seed), run in runs(inputs).items():
         path = run.path / file
         if not path.exists():
             raise InputError(

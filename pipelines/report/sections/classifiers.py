@@ -1,4 +1,4 @@
-"""Quality classifiers: how well each tells its two corpora apart on what it has not seen, and what it was used for."""
+"""Quality classifiers: how well each separates its two corpora on held-out documents, and what its score decided."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from windtunnel.generators.judging.calibration import wilson
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.charts import Scale, Tick, line, number, ticks
-from windtunnel.pipelines.report.made import Made, Section, read_json, shown
-from windtunnel.schemas.artifact import Artifact
+from windtunnel.pipelines.report.printable import one_line
+from windtunnel.pipelines.report.results import Results, Section, read_json
 from windtunnel.schemas.records import Record
 
 UNIT = Scale(0.0, 1.0)
@@ -16,7 +16,7 @@ FEW = 100  # held-out documents of a class below which figures are called rough
 
 
 class Bin(Record):
-    """Held-out documents of like score, as the plot shows them: places in per cent, y upwards."""
+    """A bin of held-out documents by score; positions in per cent, y upwards."""
 
     scores: str
     documents: int
@@ -34,7 +34,7 @@ class Classifier(Record):
     corpus: str
     positive: str
     negative: str
-    documents: str  # what it was trained on, in words
+    documents: str  # what it was trained on
     held_out: int
     figures: list[tuple[str, str]]
     thresholds: list[tuple[str, str, str]]
@@ -54,20 +54,19 @@ class Classifiers(Section):
     ticks: list[Tick]
 
     @classmethod
-    def of(cls, made: Made) -> Classifiers | None:
-        found = {what: read_json(a.path / "quality.json") for what, a in made.of_kind("quality").items()}
-        rows = [_classifier(made, what, report) for what, report in found.items() if report]
+    def of(cls, results: Results) -> Classifiers | None:
+        reports = {what: read_json(a.path / "quality.json") for what, a in results.of_kind("quality").items()}
+        rows = [_classifier(results, what, report) for what, report in reports.items() if report]
         return cls(classifiers=rows, ticks=ticks(UNIT, 5)) if rows else None
 
 
-def _classifier(made: Made, what: str, report: dict[str, Any]) -> Classifier:
+def _classifier(results: Results, what: str, report: dict[str, Any]) -> Classifier:
     held, sizes = report["held_out"], report["documents"]
-    inputs = made.of_kind("quality")[what].manifest.inputs
-    roles = {role: shown(_step_of(made, inputs.get(role, "")) or role, 40) for role in ("positive", "negative")}
-    bins = [_bin(found) for found in held["calibration"]]
-    means, shares = ([found[key] for found in held["calibration"]] for key in ("mean_score", "positive"))
+    inputs = results.of_kind("quality")[what].manifest.inputs
+    roles = {role: one_line(_corpus(results, inputs.get(role)) or role, 40) for role in ("positive", "negative")}
+    means, shares = ([row[key] for row in held["calibration"]] for key in ("mean_score", "positive"))
     return Classifier(
-        corpus=shown(what, 40),
+        corpus=one_line(what, 40),
         **roles,
         documents=f"{report['trained_on']:,} documents, drawn from {sizes['positive']['corpus']:,} and "
         f"{sizes['negative']['corpus']:,}",
@@ -81,30 +80,30 @@ def _classifier(made: Made, what: str, report: dict[str, Any]) -> Classifier:
         ],
         thresholds=[(at, _figure(f["precision"]), _figure(f["recall"])) for at, f in held["thresholds"].items()],
         line=line(means, shares, UNIT, UNIT),
-        bins=bins,
-        cut=_cut(made, what),
+        bins=[_bin(row) for row in held["calibration"]],
+        cut=_cut(results, what),
         findings=_findings(held),
     )
 
 
-def _bin(found: dict[str, Any]) -> Bin:
-    low, high = wilson(found["positive"], found["documents"])
+def _bin(row: dict[str, Any]) -> Bin:
+    low, high = wilson(row["positive"], row["documents"])
     return Bin(
-        scores=f"{found['low']:.1f}–{found['high']:.1f}",
-        documents=found["documents"],
-        mean=number(found["mean_score"], 3),
-        positive=units.share(round(found["positive"] * found["documents"]), found["documents"]),
-        x=UNIT.at(found["mean_score"]),
-        y=100 - UNIT.at(found["positive"]),
+        scores=f"{row['low']:.1f}–{row['high']:.1f}",
+        documents=row["documents"],
+        mean=number(row["mean_score"], 3),
+        positive=units.share(round(row["positive"] * row["documents"]), row["documents"]),
+        x=UNIT.at(row["mean_score"]),
+        y=100 - UNIT.at(row["positive"]),
         low=100 - UNIT.at(low),
         high=100 - UNIT.at(high),
     )
 
 
-def _cut(made: Made, what: str) -> str:
-    """Return in words what the score was used for; the cut stands in the books of the step that decided."""
-    found = [step for name, step in made.of_kind("decide").items() if name.partition(":")[0] == what]
-    for step in reversed(found):
+def _cut(results: Results, what: str) -> str:
+    """Return a sentence on the cut that the last deciding step made by the score; empty when none did."""
+    decided = [step for name, step in results.finished.items() if name.kind == "decide" and name.names[0] == what]
+    for step in reversed(decided):
         counts = step.manifest.counts
         if cut := (counts.get("notes") or {}).get("quality_cut"):
             kept, seen = counts["kept"], counts["seen"]
@@ -114,20 +113,22 @@ def _cut(made: Made, what: str) -> str:
 
 
 def _findings(held: dict[str, Any]) -> list[str]:
-    found = []
+    findings = []
     fewest = min(held["positive"], held["documents"] - held["positive"])
     if fewest < FEW:
-        found.append(f"Only {fewest:,} held-out documents of one class: these figures are rough.")
+        findings.append(f"Only {fewest:,} held-out documents of one class: these figures are rough.")
     if held["ece"] > 0.1:
-        found.append(f"A score is {held['ece']:.2f} away from the share of positives: it ranks, it is no probability.")
-    return found
+        findings.append(
+            f"A score is {held['ece']:.2f} away from the share of positives: it ranks, it is no probability."
+        )
+    return findings
 
 
 def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _step_of(made: Made, directory: str) -> str:
-    """Return the name of the corpus that a manifest's input names."""
-    artifact: Artifact | None = made.by_directory(directory)
-    return "" if artifact is None else artifact.manifest.step.partition(":")[2]
+def _corpus(results: Results, directory: str | None) -> str:
+    """Return the name of the corpus in a directory that a manifest's inputs name; empty when it was deleted."""
+    names = (name.what for name, artifact in results.finished.items() if artifact.path.name == directory)
+    return next(names, "")

@@ -1,11 +1,11 @@
-"""What became of the text of every corpus: the funnel by rule, with examples of what each reason dropped."""
+"""The funnel of every corpus by rule, with examples of what each reason dropped."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 from windtunnel.pipelines.report.funnel import Funnel, funnels
-from windtunnel.pipelines.report.made import Made, Section
+from windtunnel.pipelines.report.results import Results, Section
 
 
 class Corpora(Section):
@@ -17,6 +17,6 @@ class Corpora(Section):
     funnels: list[Funnel]
 
     @classmethod
-    def of(cls, made: Made) -> Corpora | None:
-        found = funnels(made)
-        return cls(funnels=found) if found else None
+    def of(cls, results: Results) -> Corpora | None:
+        rows = funnels(results)
+        return cls(funnels=rows) if rows else None

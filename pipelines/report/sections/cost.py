@@ -1,17 +1,18 @@
-"""What it cost: time, processor time, memory, tokens and floating-point operations of every step."""
+"""The cost of every step: time, processor time, memory, tokens and floating-point operations."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from windtunnel.pipelines.report import units
-from windtunnel.pipelines.report.made import Made, Section, read_json
+from windtunnel.pipelines.report.results import Results, Section, read_json
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.records import Record
 
+SUMS = ("seconds", "cpu_seconds", "disk", "tokens", "flops")
 
-class StepCost(Record):
-    """One step."""
+
+class Costs(Record):
+    """The cost of one step, or of all steps of one kind: sums, and the largest memory."""
 
     name: str
     seconds: float
@@ -20,23 +21,8 @@ class StepCost(Record):
     disk: int
     tokens: int
     flops: float
-    shards: int
-    key: str
     width: float = 0.0
-
-
-class KindCost(Record):
-    """All steps of one kind."""
-
-    name: str
-    steps: list[StepCost]
-    seconds: float
-    cpu_seconds: float
-    memory: int
-    disk: int
-    tokens: int
-    flops: float
-    width: float
+    steps: list[Costs] = []  # noqa: RUF012 (pydantic copies it)
 
 
 class Cost(Section):
@@ -45,7 +31,7 @@ class Cost(Section):
     title: ClassVar[str] = "Cost"
     order: ClassVar[int] = 70
 
-    kinds: list[KindCost]
+    kinds: list[Costs]
     seconds: float
     cpu_seconds: float
     memory: int
@@ -54,33 +40,22 @@ class Cost(Section):
     flops: float
 
     @classmethod
-    def of(cls, made: Made) -> Cost | None:
-        steps = [_step(name, artifact) for name, artifact in made.artifacts.items() if artifact.done]
+    def of(cls, results: Results) -> Cost | None:
+        steps: dict[str, list[Costs]] = {}
+        for name, artifact in results.finished.items():
+            steps.setdefault(name.kind, []).append(_step(name, artifact))
         if not steps:
             return None
-        names = list(dict.fromkeys(_kind(step.name) for step in steps))
-        groups = [[step for step in steps if _kind(step.name) == name] for name in names]
-        longest = max(sum(step.seconds for step in group) for group in groups) or 1.0
-        kinds = [_group(name, group, longest) for name, group in zip(names, groups, strict=True)]
-        return cls(
-            kinds=kinds,
-            seconds=sum(k.seconds for k in kinds),
-            cpu_seconds=sum(k.cpu_seconds for k in kinds),
-            memory=max(k.memory for k in kinds),
-            disk=sum(k.disk for k in kinds),
-            tokens=sum(k.tokens for k in kinds if k.name == "train"),
-            flops=sum(k.flops for k in kinds),
-        )
+        longest = max(sum(step.seconds for step in group) for group in steps.values()) or 1.0
+        kinds = [_kind(name, group, longest) for name, group in steps.items()]
+        trained = sum(kind.tokens for kind in kinds if kind.name == "train")
+        return cls(kinds=kinds, **(_total(kinds) | {"tokens": trained}))
 
 
-def _kind(name: str) -> str:
-    return name.partition(":")[0]
-
-
-def _step(name: str, artifact: Artifact) -> StepCost:
+def _step(name: str, artifact: Artifact) -> Costs:
     manifest = artifact.manifest
     result: dict[str, Any] = read_json(artifact.path / "result.json") or {}
-    return StepCost(
+    return Costs(
         name=name,
         seconds=manifest.seconds,
         cpu_seconds=manifest.cpu_seconds,
@@ -88,26 +63,19 @@ def _step(name: str, artifact: Artifact) -> StepCost:
         disk=manifest.bytes,
         tokens=int(result.get("tokens") or manifest.counts.get("tokens") or 0),
         flops=float(result.get("flops") or manifest.counts.get("flops") or 0.0),
-        shards=manifest.shards,
-        key=manifest.key[:8],
     )
 
 
-def _group(name: str, steps: list[StepCost], longest: float) -> KindCost:
-    seconds = sum(step.seconds for step in steps)
-    return KindCost(
-        name=name,
-        steps=[step.model_copy(update={"width": round(100 * step.seconds / longest, 3)}) for step in steps],
-        seconds=seconds,
-        cpu_seconds=sum(step.cpu_seconds for step in steps),
-        memory=max(step.memory for step in steps),
-        disk=sum(step.disk for step in steps),
-        tokens=sum(step.tokens for step in steps),
-        flops=sum(step.flops for step in steps),
-        width=round(100 * seconds / longest, 3),
-    )
+def _kind(name: str, steps: list[Costs], longest: float) -> Costs:
+    total = _total(steps)
+    drawn = [step.model_copy(update={"width": _width(step.seconds, longest)}) for step in steps]
+    return Costs(name=name, steps=drawn, width=_width(total["seconds"], longest), **total)
 
 
-def total_words(cost: Cost) -> str:
-    """Return the whole cost in one phrase."""
-    return f"{units.seconds(cost.seconds)} of work, {units.seconds(cost.cpu_seconds)} of processor time"
+def _total(costs: list[Costs]) -> dict[str, Any]:
+    sums = {field: sum(getattr(cost, field) for cost in costs) for field in SUMS}
+    return {**sums, "memory": max(cost.memory for cost in costs)}
+
+
+def _width(seconds: float, longest: float) -> float:
+    return round(100 * seconds / longest, 3)

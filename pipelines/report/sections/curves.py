@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
 
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.charts import Scale, Tick, band, binned, line, series, ticks
-from windtunnel.pipelines.report.made import Made, Section
+from windtunnel.pipelines.report.results import Results, Section, read_json
 from windtunnel.schemas.records import Record
 
 BINS = 100
-SETTLED = 0.15  # share of the tokens after which the loss sets the height of the chart: it starts at ln(vocabulary)
+SETTLED = 0.15  # share of the tokens after which the loss sets the scale of the chart: it starts at ln(vocabulary)
 
 
 class Curve(Record):
@@ -41,8 +41,8 @@ class Curves(Section):
     tokens: str
 
     @classmethod
-    def of(cls, made: Made) -> Curves | None:
-        logs = _logs(made)
+    def of(cls, results: Results) -> Curves | None:
+        logs = _logs(results)
         if not logs:
             return None
         most = max(float(log["tokens"].max()) for runs in logs.values() for log in runs)  # type: ignore[arg-type]
@@ -53,44 +53,41 @@ class Curves(Section):
         y = _y_scale([m[:, middle >= SETTLED * most] for m in means.values()])
         curves = []
         for number, (mix, seeds) in enumerate(means.items()):
-            there = ~np.isnan(seeds).all(axis=0)
-            xs, at = middle[there], seeds[:, there]
-            mean = np.nanmean(at, axis=0)
-            edge = (np.nanmin(at, axis=0), np.nanmax(at, axis=0))
+            filled = ~np.isnan(seeds).all(axis=0)
+            xs, seeds = middle[filled].tolist(), seeds[:, filled]
+            mean, low, high = (f(seeds, axis=0).tolist() for f in (np.nanmean, np.nanmin, np.nanmax))
             curves.append(
                 Curve(
                     mix=mix,
                     series=series(number),
-                    line=line(xs.tolist(), mean.tolist(), x, y),
-                    band=band(xs.tolist(), edge[0].tolist(), edge[1].tolist(), x, y) if len(seeds) > 1 else "",
+                    line=line(xs, mean, x, y),
+                    band=band(xs, low, high, x, y) if len(seeds) > 1 else "",
                     last=f"{mean[-1]:.3f}",
                     seeds=len(seeds),
                 )
             )
-        results = [r for r in (_result(a) for a in made.of_kind("train").values()) if r]
+        reports = [read_json(artifact.path / "result.json") for artifact in results.of_kind("train").values()]
+        parameters = next((report.get("parameters") for report in reports if report), None)
         return cls(
             curves=curves,
             x_ticks=[Tick(t.at, units.short(float(t.label.replace(",", "")))) for t in ticks(x, 5) if t.at <= 97],
             y_ticks=ticks(y, 5),
             seeds=max(curve.seeds for curve in curves),
-            parameters=results[0].get("parameters") if results else None,
+            parameters=parameters,
             tokens=units.short(most),
         )
 
 
-def _logs(made: Made) -> dict[str, list[pl.DataFrame]]:
+def _logs(results: Results) -> dict[str, list[pl.DataFrame]]:
     """Return the logs of every mix, one a seed; runs without a log, or without a step in it, are left out."""
-    logs: dict[str, list[pl.DataFrame]] = {mix: [] for mix in made.mixes()}
-    for what, artifact in made.of_kind("train").items():
-        file = artifact.path / "log.parquet"
-        if not file.exists():
-            continue
-        log = pl.read_parquet(file)
-        if {"tokens", "loss"} <= set(log.columns) and log.height:
-            log = log.select("tokens", "loss").drop_nulls().filter(pl.col("loss").is_finite())
-            if log.height:
-                logs.setdefault(what.rpartition(":")[0], []).append(log)
-    return {mix: runs for mix, runs in logs.items() if runs}
+    logs: dict[str, list[pl.DataFrame]] = {}
+    for mix, runs in results.by_run("train").items():
+        for artifact in runs.values():
+            log = pl.read_parquet(file) if (file := artifact.path / "log.parquet").exists() else pl.DataFrame()
+            if {"tokens", "loss"} <= set(log.columns):
+                log = log.select("tokens", "loss").drop_nulls().filter(pl.col("loss").is_finite())
+                logs.setdefault(mix, []).extend([log] if log.height else [])
+    return {mix: kept for mix, kept in logs.items() if kept}
 
 
 def _by_seed(runs: list[pl.DataFrame], edges: np.ndarray) -> np.ndarray:
@@ -103,9 +100,3 @@ def _y_scale(means: list[np.ndarray]) -> Scale:
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     air = max((high - low) * 0.1, 1e-6)
     return Scale(low - air, high + air)
-
-
-def _result(artifact: Any) -> dict[str, Any]:
-    from windtunnel.pipelines.report.made import read_json
-
-    return read_json(artifact.path / "result.json") or {}

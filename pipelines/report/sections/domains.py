@@ -6,20 +6,21 @@ from typing import Any, ClassVar
 
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.charts import shade
-from windtunnel.pipelines.report.made import Made, Section, shown
-from windtunnel.pipelines.report.wording import digits_for, plain, signed, span
+from windtunnel.pipelines.report.printable import one_line
+from windtunnel.pipelines.report.results import Results, Section
+from windtunnel.pipelines.report.wording import digits_for, plain, signed, span, without_zero
 from windtunnel.schemas.records import Record
-from windtunnel.schemas.results import Comparison
+from windtunnel.schemas.results import Comparison, Domain
 
 
 class Cell(Record):
-    """One mix on one domain."""
+    """One mix on one domain; only the value for the baseline."""
 
     value: str
-    effect: str  # empty for the baseline
-    interval: str
-    shade: str
-    sure: bool  # the interval leaves zero out
+    effect: str = ""
+    interval: str = ""
+    shade: str = ""
+    sure: bool = False  # the interval excludes zero
 
 
 class Heading(Record):
@@ -31,7 +32,7 @@ class Heading(Record):
 
 
 class Domains(Section):
-    """The heat table; whatever there is more of, mixes or domains, goes downwards."""
+    """The heat table. The longer of the lists of mixes and domains makes the rows."""
 
     title: ClassVar[str] = "By domain"
     order: ClassVar[int] = 20
@@ -43,47 +44,48 @@ class Domains(Section):
     unit: str
 
     @classmethod
-    def of(cls, made: Made) -> Domains | None:
-        found, matrix = made.comparison, made.matrix
-        if found is None or matrix is None:
+    def of(cls, results: Results) -> Domains | None:
+        comparison, matrix = results.comparison, results.matrix
+        if comparison is None or matrix is None:
             return None
-        cells = _cells(found, list(matrix.iter_rows(named=True)))
-        mixes = [Heading(name=mix, baseline=mix == found.baseline) for mix in found.values]
-        domains = [_domain(found, number) for number in range(len(found.on.domains))]
-        names = [domain.name for domain in found.on.domains]
+        cells = _cells(comparison, list(matrix.iter_rows(named=True)))
+        mixes = {mix: Heading(name=mix, baseline=mix == comparison.baseline) for mix in comparison.values}
+        domains = {domain.name: _heading(domain, comparison.on.bytes) for domain in comparison.on.domains}
         if len(mixes) > len(domains):
-            rows = [(mix, [cells[mix.name, name] for name in names]) for mix in mixes]
             corner, columns = "mix", domains
+            rows = [(heading, [cells[mix, name] for name in domains]) for mix, heading in mixes.items()]
         else:
-            rows = [
-                (domain, [cells[mix.name, name] for mix in mixes]) for domain, name in zip(domains, names, strict=True)
-            ]
             corner, columns = "domain", mixes
-        return cls(corner=corner, columns=columns, rows=rows, baseline=found.baseline, unit=found.unit)
+            rows = [(heading, [cells[mix, name] for mix in mixes]) for name, heading in domains.items()]
+        return cls(
+            corner=corner,
+            columns=list(columns.values()),
+            rows=rows,
+            baseline=comparison.baseline,
+            unit=comparison.unit,
+        )
 
 
-def _domain(found: Comparison, number: int) -> Heading:
-    domain = found.on.domains[number]
-    share = units.share(domain.bytes, found.on.bytes or 1)
+def _heading(domain: Domain, total: int) -> Heading:
+    share = units.share(domain.bytes, total or 1)
     detail = (f"{units.count(domain.documents)} documents", f"{units.size(domain.bytes)}, {share}")
-    return Heading(name=shown(domain.name, 40), detail=detail)
+    return Heading(name=one_line(domain.name, 40), detail=detail)
 
 
-def _cells(found: Comparison, rows: list[dict[str, Any]]) -> dict[tuple[str, str], Cell]:
-    digits = min(digits_for(found), 4)
-    largest = max((abs(row["effect"]) for row in rows if row["mix"] != found.baseline), default=0.0)
+def _cells(comparison: Comparison, rows: list[dict[str, Any]]) -> dict[tuple[str, str], Cell]:
+    """Return the cells by mix and domain."""
+    digits = min(digits_for(comparison), 4)
+    largest = max((abs(row["effect"]) for row in rows if row["mix"] != comparison.baseline), default=0.0)
     cells = {}
     for row in rows:
-        low, high = row["low"], row["high"]
-        if row["mix"] == found.baseline:
-            cell = Cell(value=plain(row["value"], digits), effect="", interval="", shade="", sure=False)
-        else:
+        cell = Cell(value=plain(row["value"], digits))
+        if row["mix"] != comparison.baseline:
             cell = Cell(
-                value=plain(row["value"], digits),
+                value=cell.value,
                 effect=signed(row["effect"], digits),
-                interval=span(low, high, digits),
-                shade=shade(row["effect"], largest, found.direction == "lower"),
-                sure=low is not None and (low > 0 or high < 0),
+                interval=span(row["low"], row["high"], digits),
+                shade=shade(row["effect"], largest, comparison.direction == "lower"),
+                sure=without_zero(row["low"], row["high"]),
             )
         cells[row["mix"], row["source"]] = cell
     return cells

@@ -5,26 +5,17 @@ from __future__ import annotations
 from typing import ClassVar
 
 from windtunnel.pipelines.report.charts import Tick, scale_for, ticks
-from windtunnel.pipelines.report.made import Made, Section
-from windtunnel.pipelines.report.wording import LABEL, digits_for, percent, plain, sentence, signed, span
-from windtunnel.schemas.records import Record
-from windtunnel.schemas.results import Comparison, Effect
+from windtunnel.pipelines.report.results import Results, Section
+from windtunnel.pipelines.report.wording import EffectCells, digits_for, percent, plain, sentence
+from windtunnel.schemas.results import Comparison
 
 
-class EndpointClient(Record):
-    """One mix: positions in per cent and the words beside them."""
+class Lane(EffectCells):
+    """One mix: positions in per cent and the texts beside them."""
 
-    mix: str
-    verdict: str
-    label: str
     at: float
     low: float | None
     high: float | None
-    effect: str
-    interval: str
-    value: str
-    p: str
-    seeds: int
     needed: int | None
     sentence: str
     note: str
@@ -37,7 +28,7 @@ class Effects(Section):
     order: ClassVar[int] = 10
 
     comparison: Comparison
-    lanes: list[EndpointClient]
+    lanes: list[Lane]
     ticks: list[Tick]
     zero: float
     band: tuple[float, float] | None  # the margin: where it starts, how wide it is
@@ -47,49 +38,37 @@ class Effects(Section):
     interval: str  # its level, 95%
 
     @classmethod
-    def of(cls, made: Made) -> Effects | None:
-        found = made.comparison
-        if found is None or not found.effects:
+    def of(cls, results: Results) -> Effects | None:
+        comparison = results.comparison
+        if comparison is None or not comparison.effects:
             return None
-        ends = [v for e in found.effects for v in (e.effect, e.low, e.high) if v is not None]
-        margin = found.margin or 0.0
+        ends = [v for e in comparison.effects for v in (e.effect, e.low, e.high) if v is not None]
+        margin = comparison.margin or 0.0
         scale = scale_for([*ends, margin, -margin], pad=0.08, zero=True)
-        digits = digits_for(found)
-        lower = found.direction == "lower"
+        digits = digits_for(comparison)
+        sides = ("better", "worse") if comparison.direction == "lower" else ("worse", "better")
         lanes = [
-            EndpointClient(
-                mix=e.mix,
-                verdict=e.verdict,
-                label=LABEL[e.verdict],
+            Lane.of(
+                e,
+                digits,
                 at=scale.at(e.effect),
                 low=None if e.low is None else scale.at(e.low),
                 high=None if e.high is None else scale.at(e.high),
-                effect=signed(e.effect, digits),
-                interval=span(e.low, e.high, digits),
-                value=plain(e.value, digits),
-                p=p_value(e),
-                seeds=e.seeds,
+                seeds=str(e.seeds),
                 needed=e.seeds_needed,
-                sentence=sentence(e, found.unit, digits),
+                sentence=sentence(e, comparison.unit, digits),
                 note=e.note,
             )
-            for e in found.effects
+            for e in comparison.effects
         ]
         return cls(
-            comparison=found,
+            comparison=comparison,
             lanes=lanes,
             ticks=ticks(scale, 4, sign=True),
             zero=scale.at(0),
             band=(scale.at(-margin), scale.width(-margin, margin)) if margin else None,
-            left="better" if lower else "worse",
-            right="worse" if lower else "better",
-            baseline_value=plain(found.values.get(found.baseline), digits),
-            interval=percent(found.interval),
+            left=sides[0],
+            right=sides[1],
+            baseline_value=plain(comparison.values.get(comparison.baseline), digits),
+            interval=percent(comparison.interval),
         )
-
-
-def p_value(effect: Effect) -> str:
-    """Return p after Holm's correction in two digits."""
-    if effect.p_holm is None:
-        return "–"
-    return f"{effect.p_holm:.2g}" if effect.p_holm >= 1e-4 else "<0.0001"

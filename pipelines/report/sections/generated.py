@@ -1,4 +1,4 @@
-"""Generated rows: what came of every attempt, by reason, how varied the kept rows are, and a random few of each."""
+"""Generated rows: counts of attempts by outcome, variety of the kept rows, and a random sample of each set."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from windtunnel.pipelines.report import units
-from windtunnel.pipelines.report.made import Made, Section, shown
-from windtunnel.pipelines.report.printable import printable
+from windtunnel.pipelines.report.printable import one_line, printable
+from windtunnel.pipelines.report.results import Results, Section
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.records import Record
 
@@ -28,13 +28,13 @@ class Turn(Record):
 
 
 class Reason(Record):
-    """Attempts that came to nothing, and what the model had said."""
+    """Attempts without a row, and the beginnings of the model's answers."""
 
     name: str
     count: int
     share: str
     width: float
-    failed: bool  # the model gave no usable answer; else an answer was refused
+    failed: bool  # the model failed; else an answer was refused
     raw: list[str]
 
 
@@ -61,34 +61,34 @@ class GeneratedRows(Section):
     sets: list[Generated]
 
     @classmethod
-    def of(cls, made: Made) -> GeneratedRows | None:
-        found = [_set(name, artifact) for name, artifact in made.of_kind("generate").items()]
-        return cls(sets=found) if found else None
+    def of(cls, results: Results) -> GeneratedRows | None:
+        sets = [_set(name, artifact) for name, artifact in results.of_kind("generate").items()]
+        return cls(sets=sets) if sets else None
 
 
 def _set(name: str, artifact: Artifact) -> Generated:
     manifest = artifact.manifest
     counts: dict[str, Any] = manifest.counts
     seen, kept = counts["seen"], counts["kept"]
-    lost = {(reason, False): n for reason, n in counts["dropped"].items()}
-    lost |= {(reason, True): n for reason, n in counts["unreadable"].items()}
-    most = max(lost.values(), default=1)
+    outcomes = {(reason, False): n for reason, n in counts["dropped"].items()}
+    outcomes |= {(reason, True): n for reason, n in counts["unreadable"].items()}
+    most = max(outcomes.values(), default=1)
     raw = _raw(artifact)
     reasons = [
         Reason(
-            name=shown(reason, 60),
+            name=one_line(reason, 60),
             count=n,
             share=units.share(n, seen),
             width=round(100 * n / most, 3),
             failed=failed,
             raw=raw.get((reason, failed), []),
         )
-        for (reason, failed), n in sorted(lost.items(), key=lambda item: (-item[1], item[0]))
+        for (reason, failed), n in sorted(outcomes.items(), key=lambda item: (-item[1], item[0]))
     ]
     return Generated(
         name=name,
-        kind=shown(next(iter(manifest.config.get("kind") or {}), ""), 40),
-        models=[shown(model, 40) for model in manifest.config.get("models") or {}],
+        kind=one_line(next(iter(manifest.config.get("kind") or {}), ""), 40),
+        models=[one_line(model, 40) for model in manifest.config.get("models") or {}],
         seen=seen,
         kept=kept,
         kept_share=round(100 * kept / seen, 3) if seen else 0.0,
@@ -99,20 +99,20 @@ def _set(name: str, artifact: Artifact) -> Generated:
 
 
 def _raw(artifact: Artifact) -> dict[tuple[str, bool], list[str]]:
-    """Return the beginnings of what was refused, the first few by their hash, so the same ones each time."""
+    """Return the beginnings of a few refused answers by reason, in the order of their text."""
     files = artifact.files("dropped")
     if not files:
         return {}
     frame = pl.scan_parquet(files).select("reason", "failed", pl.col("raw").str.slice(0, CHARACTERS + 1))
     table = frame.unique().sort("raw").group_by("reason", "failed", maintain_order=True).head(PER_REASON).collect()
-    found: dict[tuple[str, bool], list[str]] = {}
+    answers: dict[tuple[str, bool], list[str]] = {}
     for reason, failed, raw in table.select("reason", "failed", "raw").iter_rows():
-        found.setdefault((reason, failed), []).append(printable(raw, CHARACTERS))
-    return found
+        answers.setdefault((reason, failed), []).append(printable(raw, CHARACTERS))
+    return answers
 
 
 def _samples(artifact: Artifact) -> list[list[Turn]]:
-    """Return the rows with the lowest ids: hashes, so a random few that stay the same."""
+    """Return the rows with the lowest ids; ids are hashes, so this is a random sample that stays the same."""
     files = artifact.files("rows")
     if not files:
         return []
@@ -125,7 +125,7 @@ def _turns(row: dict[str, Any]) -> list[Turn]:
     parts += [(label, row[label]) for label in ("prompt", "chosen", "rejected") if label in row]
     return [
         Turn(
-            role=label if label in ("chosen", "rejected") else shown(m["role"], 20),
+            role=label if label in ("chosen", "rejected") else one_line(m["role"], 20),
             text=printable(m["content"], CHARACTERS),
         )
         for label, messages in parts
@@ -134,7 +134,7 @@ def _turns(row: dict[str, Any]) -> list[Turn]:
 
 
 def _facts(artifact: Artifact) -> list[tuple[str, str]]:
-    """Return figures of the kept rows: different questions, length of the answers, how much the words vary."""
+    """Return figures of the kept rows: distinct questions, median answer, distinct word pairs."""
     files = artifact.files("rows")
     names = pl.scan_parquet(files).collect_schema().names() if files else []
     asked, answers = ("messages", "messages") if "messages" in names else ("prompt", "chosen")
@@ -144,11 +144,11 @@ def _facts(artifact: Artifact) -> list[tuple[str, str]]:
     if not table.height:
         return []
     questions = [next((m["content"] for m in ms if m["role"] == "user"), "") for ms in table[asked].to_list()]
-    said = [sum(len(m["content"].encode()) for m in ms if m["role"] == "assistant") for ms in table[answers].to_list()]
+    sizes = [sum(len(m["content"].encode()) for m in ms if m["role"] == "assistant") for ms in table[answers].to_list()]
     words = [q.lower().split() for q in questions]
     pairs = [pair for w in words for pair in itertools.pairwise(w)]
     facts = [
         ("different questions", units.share(len(set(questions)), len(questions))),
-        ("median answer", units.size(float(np.median(said)))),
+        ("median answer", units.size(float(np.median(sizes)))),
     ]
     return [*facts, ("different word pairs", units.share(len(set(pairs)), len(pairs)))] if pairs else facts

@@ -1,4 +1,4 @@
-"""What the verdicts were measured on: the make-up of the held-out set, and what was kept out of the mixes for it."""
+"""The held-out set: its composition, and what was removed from the corpora of the mixes for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import polars as pl
 
 from windtunnel.pipelines.report import units
-from windtunnel.pipelines.report.made import Made, Section, read_json, shown
+from windtunnel.pipelines.report.printable import one_line
+from windtunnel.pipelines.report.results import Results, Section, read_json
 from windtunnel.schemas.records import Record
 from windtunnel.trainer.stats.compare import describe
 
@@ -24,8 +25,8 @@ class Slice(Record):
     median: str
 
 
-class Kept(Record):
-    """What a corpus lost so that no mix sees the evaluation text."""
+class TrainSplit(Record):
+    """Documents removed from a corpus because they are held out, or near-duplicates of held-out ones."""
 
     corpus: str
     seen: int
@@ -45,11 +46,11 @@ class HeldOut(Section):
     size: str
     slices: list[Slice]
     drawn: dict[str, int]
-    train_sides: list[Kept]
+    train_splits: list[TrainSplit]
 
     @classmethod
-    def of(cls, made: Made) -> HeldOut | None:
-        artifact = made.named("held_out")
+    def of(cls, results: Results) -> HeldOut | None:
+        artifact = results.named("held_out")
         files = artifact.files("documents") if artifact else []
         if artifact is None or not files:
             return None
@@ -68,8 +69,8 @@ class HeldOut(Section):
         total = int(table["bytes"].sum()) or 1
         slices = [
             Slice(
-                source=shown(row["source"], 40),
-                lang=shown(row["lang"] or "not known", 20),
+                source=one_line(row["source"], 40),
+                lang=one_line(row["lang"] or "not known", 20),
                 documents=row["documents"],
                 size=units.size(row["bytes"]),
                 width=round(100 * row["bytes"] / total, 3),
@@ -84,11 +85,11 @@ class HeldOut(Section):
             size=units.size(total),
             slices=slices,
             drawn={key: int(notes.get(key) or 0) for key in ("drawn", "near_duplicates", "beyond_limit")},
-            train_sides=[_kept(name, a.manifest.counts) for name, a in made.of_kind("train_split").items()],
+            train_splits=[_train_split(name, a.manifest.counts) for name, a in results.of_kind("train_split").items()],
         )
 
 
-def _kept(name: str, counts: dict[str, Any]) -> Kept:
+def _train_split(name: str, counts: dict[str, Any]) -> TrainSplit:
     dropped = counts["dropped"]
     same, near = dropped.get("held_out", 0), dropped.get("near_held_out", 0)
-    return Kept(corpus=name, seen=counts["seen"], kept=counts["kept"], same=same, near=near)
+    return TrainSplit(corpus=name, seen=counts["seen"], kept=counts["kept"], same=same, near=near)

@@ -1,4 +1,4 @@
-"""Held-out preference margins: how far apart each mix puts the chosen and the rejected answer, and on which side."""
+"""Held-out preference margins: the score of the chosen answer minus that of the rejected one, by mix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import polars as pl
 
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.charts import Tick, number, scale_for, ticks
-from windtunnel.pipelines.report.made import Made, Section, shown
+from windtunnel.pipelines.report.printable import one_line
+from windtunnel.pipelines.report.results import Results, Section
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.records import Record
 
@@ -24,13 +25,13 @@ MEASURES = {
 
 
 class Bin(Record):
-    """A bar of the histogram, in per cent of the chart, from the top."""
+    """A bar of the histogram; positions in per cent of the chart, from the top."""
 
     x: float
     y: float
     width: float
     height: float
-    right: bool  # the chosen answer is ahead
+    right: bool  # the chosen answer has the higher score
     label: str
 
 
@@ -62,8 +63,8 @@ class PreferenceMargins(Section):
     lengths: bool
 
     @classmethod
-    def of(cls, made: Made) -> PreferenceMargins | None:
-        frames = {mix: frame for mix, runs in made.by_run("train").items() if (frame := _frame(runs)) is not None}
+    def of(cls, results: Results) -> PreferenceMargins | None:
+        frames = {mix: frame for mix, runs in results.by_run("train").items() if (frame := _frame(runs)) is not None}
         finite = {mix: _finite(frame) for mix, frame in frames.items()}
         if not any(len(values) for values in finite.values()):
             return None
@@ -72,7 +73,7 @@ class PreferenceMargins(Section):
         counts = {mix: _counts(values, edges) for mix, values in finite.items()}
         tallest = max(float(c.max()) for c in counts.values())
         digits = _digits(float(edges[-1] - edges[0]))
-        lengths = _lengths(made)
+        lengths = _lengths(results)
         mixes = [
             Margins(
                 mix=mix,
@@ -100,7 +101,7 @@ class PreferenceMargins(Section):
         names = {name for frame in frames.values() for name in frame["measure"].unique().to_list()}
         return cls(
             mixes=mixes,
-            measure="; ".join(MEASURES.get(name, shown(name, 40)) for name in sorted(names)),
+            measure="; ".join(MEASURES.get(name, one_line(name, 40)) for name in sorted(names)),
             pairs=max(frame["document"].n_unique() for frame in frames.values()),
             ticks=ticks(scale, 5, sign=True),
             zero=scale.at(0.0),
@@ -109,17 +110,13 @@ class PreferenceMargins(Section):
 
 
 def _frame(runs: dict[str, Artifact]) -> pl.DataFrame | None:
-    """Return document, margin, correct, measure of every run of a mix: some 60 bytes a pair and seed."""
+    """Return document, margin, correct, measure of every run of a mix: about 60 bytes a pair and seed."""
     files = [run.path / "preferences.parquet" for run in runs.values() if (run.path / "preferences.parquet").exists()]
-    frames = [pl.read_parquet(file) for file in files]
-    kept = [
-        frame.with_columns(measure=pl.col("measure") if "measure" in frame.columns else pl.lit("margin")).select(
-            "document", "margin", "correct", "measure"
-        )
-        for frame in frames
-        if frame.height
-    ]
-    return pl.concat(kept, how="vertical_relaxed") if kept else None
+    frames = [frame for file in files if (frame := pl.read_parquet(file)).height]
+    measures = [pl.col("measure") if "measure" in frame.columns else pl.lit("margin") for frame in frames]
+    columns = ("document", "margin", "correct")
+    rows = [frame.select(*columns, measure=measure) for frame, measure in zip(frames, measures, strict=True)]
+    return pl.concat(rows, how="vertical_relaxed") if rows else None
 
 
 def _finite(frame: pl.DataFrame) -> np.ndarray:
@@ -128,7 +125,7 @@ def _finite(frame: pl.DataFrame) -> np.ndarray:
 
 
 def _edges(values: np.ndarray) -> np.ndarray:
-    """Return the bins' edges, zero among them, over all but the outermost hundredths; the end bins take the rest."""
+    """Return the edges of the bins, zero among them, over the 1st to 99th percentiles; the end bins take the rest."""
     low, high = (float(v) for v in np.quantile(values, [0.01, 0.99]))
     low, high = min(low, 0.0), max(high, 0.0)
     step = (high - low) / BINS or 0.1
@@ -136,7 +133,7 @@ def _edges(values: np.ndarray) -> np.ndarray:
 
 
 def _counts(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the share of the values in every bin; zero counts for the side above it."""
+    """Return the share of the values in every bin; zero falls into the bin above it."""
     place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
     return np.bincount(place, minlength=len(edges) - 1) / max(1, len(values))
 
@@ -157,12 +154,11 @@ def _quantiles(values: np.ndarray, digits: int) -> list[str]:
     return [number(q, digits, sign=True) for q in np.quantile(values, QUANTILES).tolist()]
 
 
-def _lengths(made: Made) -> pl.DataFrame | None:
-    """Return, by pair, how many bytes longer the chosen answer is; None when the pairs are not there any more."""
-    runs = [run for by_seed in made.by_run("train").values() for run in by_seed.values()]
-    held_out = (made.by_directory(run.manifest.inputs.get("held_out_preferences", "")) for run in runs)
-    artifact = next((found for found in held_out if found is not None), None)
-    files = artifact.files("rows") if artifact is not None else []
+def _lengths(results: Results) -> pl.DataFrame | None:
+    """Return, by pair, how many bytes longer the chosen answer is; None when the pairs were deleted."""
+    runs = [run for by_seed in results.by_run("train").values() for run in by_seed.values()]
+    held_out = (results.by_directory(run.manifest.inputs.get("held_out_preferences")) for run in runs)
+    files = next((artifact.files("rows") for artifact in held_out if artifact is not None), [])
     if not files:
         return None
 
@@ -177,8 +173,6 @@ def _by_length(frame: pl.DataFrame, lengths: pl.DataFrame | None) -> dict[str, s
     if lengths is None:
         return {"chosen_longer": "", "chosen_shorter": ""}
     both = frame.join(lengths, on="document", how="inner")
-    sides = {
-        "chosen_longer": both.filter(pl.col("longer") > 0)["correct"],
-        "chosen_shorter": both.filter(pl.col("longer") < 0)["correct"],
-    }
+    conditions = {"chosen_longer": pl.col("longer") > 0, "chosen_shorter": pl.col("longer") < 0}
+    sides = {name: both.filter(condition)["correct"] for name, condition in conditions.items()}
     return {name: f"{units.share(float(side.sum()), len(side))} of {len(side):,}" for name, side in sides.items()}

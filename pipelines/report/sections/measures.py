@@ -1,4 +1,4 @@
-"""Comparisons beside the main one: preferences, checkable tasks, wins by a judge; each with what it was measured on."""
+"""Comparisons beside the main one: preferences, checkable tasks, wins by a judge, and what each was measured on."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ from typing import Any, ClassVar
 import polars as pl
 
 from windtunnel.pipelines.report import units
-from windtunnel.pipelines.report.made import Made, Section, read_json, shown
-from windtunnel.pipelines.report.sections.effects import p_value
-from windtunnel.pipelines.report.wording import LABEL, digits_for, further, percent, plain, signed, span, width_note
+from windtunnel.pipelines.report.printable import one_line
+from windtunnel.pipelines.report.results import Results, Section, read_json
+from windtunnel.pipelines.report.wording import (
+    EffectCells,
+    digits_for,
+    further,
+    percent,
+    plain,
+    signed,
+    span,
+    width_note,
+)
 from windtunnel.schemas.records import Record
-from windtunnel.schemas.results import Comparison, Effect
+from windtunnel.schemas.results import Comparison
 
-
-class Line(Record):
-    """One mix."""
-
-    mix: str
-    value: str
-    effect: str  # empty for the baseline
-    interval: str
-    p: str
-    seeds: str
-    verdict: str
-    label: str
+Bits = dict[tuple[str, str], float]  # bits per byte of the right answer by mix and task
 
 
 class Part(Record):
@@ -46,7 +44,7 @@ class Measure(Record):
     baseline: str
     interval: str
     mixes: list[str]
-    lines: list[Line]
+    lines: list[EffectCells]  # the baseline first, without a verdict
     parts: list[Part]
     by: str  # what the parts are: task or source
     notes: list[str]
@@ -61,100 +59,88 @@ class Measures(Section):
     measures: list[Measure]
 
     @classmethod
-    def of(cls, made: Made) -> Measures | None:
-        bits = _answer_bits(made)
-        found = [
+    def of(cls, results: Results) -> Measures | None:
+        bits = _answer_bits(results)
+        measures = [
             _measure(what, comparison, matrix, bits if what == "tasks" else {})
-            for what, (comparison, matrix) in made.further.items()
+            for what, (comparison, matrix) in results.comparisons.items()
+            if what
         ]
-        return cls(measures=found) if found else None
+        return cls(measures=measures) if measures else None
 
 
-def _measure(what: str, found: Comparison, matrix: pl.DataFrame | None, bits: dict[tuple[str, str], float]) -> Measure:
-    digits = min(digits_for(found), 4)
-    words = further(what, found)
-    mixes = [found.baseline, *(e.mix for e in found.effects)]
-    parts = [] if matrix is None else _parts(found, mixes, matrix, bits, digits)
+def _measure(what: str, comparison: Comparison, matrix: pl.DataFrame | None, bits: Bits) -> Measure:
+    digits = min(digits_for(comparison), 4)
+    wording = further(what, comparison)
+    mixes = [comparison.baseline, *(e.mix for e in comparison.effects)]
+    parts = [] if matrix is None else _parts(comparison, mixes, matrix, bits, digits)
+    on = comparison.on
     return Measure(
-        name=shown(words.name),
-        value=words.value,
-        items=words.items,
-        on=f"{shown(found.on.description, 300)}: {units.count(found.on.documents)} {words.items}",
-        baseline=found.baseline,
-        interval=percent(found.interval),
+        name=one_line(wording.name),
+        value=wording.value,
+        items=wording.items,
+        on=f"{one_line(on.description, 300)}: {units.count(on.documents)} {wording.items}",
+        baseline=comparison.baseline,
+        interval=percent(comparison.interval),
         mixes=mixes,
-        lines=[_baseline(found, digits), *(_line(e, digits) for e in found.effects)],
+        lines=[_baseline(comparison, digits), *(EffectCells.of(e, digits) for e in comparison.effects)],
         parts=parts if what == "tasks" or len(parts) > 1 else [],
         by="task" if what == "tasks" else "source",
-        notes=_notes(what, found, words.items),
+        notes=_notes(what, comparison, wording.items),
     )
 
 
-def _line(e: Effect, digits: int) -> Line:
-    return Line(
-        mix=e.mix,
-        value=plain(e.value, digits),
-        effect=signed(e.effect, digits),
-        interval=span(e.low, e.high, digits),
-        p=p_value(e),
-        seeds=f"{e.seeds} of {e.seeds_needed}" if e.seeds_needed else str(e.seeds),
-        verdict=e.verdict,
-        label=LABEL[e.verdict],
-    )
+def _baseline(comparison: Comparison, digits: int) -> EffectCells:
+    empty = dict.fromkeys(EffectCells.model_fields, "")
+    cells = {
+        "mix": comparison.baseline,
+        "value": plain(comparison.values.get(comparison.baseline), digits),
+        "interval": "baseline",
+        "seeds": str(len(comparison.seeds)),
+    }
+    return EffectCells(**(empty | cells))
 
 
-def _baseline(found: Comparison, digits: int) -> Line:
-    value = plain(found.values.get(found.baseline), digits)
-    seeds = str(len(found.seeds))
-    return Line(
-        mix=found.baseline, value=value, effect="", interval="baseline", p="", seeds=seeds, verdict="", label=""
-    )
-
-
-def _notes(what: str, found: Comparison, items: str) -> list[str]:
-    notes = []
+def _notes(what: str, comparison: Comparison, items: str) -> list[str]:
+    notes, values = [], set(comparison.values.values())
     if what == "win_rate":
-        notes.append(f"{found.baseline} against itself is one half by definition, so its value has no spread.")
-    if found.values and all(0 <= value <= 1 for value in found.values.values()):
-        notes += [note for e in found.effects if (note := width_note(e, items))]
-        if len(set(found.values.values())) == 1 and next(iter(found.values.values())) in (0.0, 1.0):
+        notes.append(f"{comparison.baseline} against itself is one half by definition, so its value has no spread.")
+    if values and all(0 <= value <= 1 for value in values):
+        notes += [note for e in comparison.effects if (note := width_note(e, items))]
+        if values in ({0.0}, {1.0}):
             notes.append("Every mix is at the end of the scale: this measure cannot tell them apart.")
     return notes
 
 
-def _parts(
-    found: Comparison, mixes: list[str], matrix: pl.DataFrame, bits: dict[tuple[str, str], float], digits: int
-) -> list[Part]:
-    cells: dict[tuple[str, str], dict[str, Any]] = {(r["mix"], r["source"]): r for r in matrix.iter_rows(named=True)}
+def _parts(comparison: Comparison, mixes: list[str], matrix: pl.DataFrame, bits: Bits, digits: int) -> list[Part]:
+    rows: dict[tuple[str, str], dict[str, Any]] = {(r["mix"], r["source"]): r for r in matrix.iter_rows(named=True)}
     parts = []
-    for domain in found.on.domains:
-        rows = [cells.get((mix, domain.name)) for mix in mixes]
-        known = [bits.get((mix, domain.name)) for mix in mixes]
+    for domain in comparison.on.domains:
+        keys = [(mix, domain.name) for mix in mixes]
         parts.append(
             Part(
-                name=shown(domain.name, 40),
+                name=one_line(domain.name, 40),
                 items=domain.documents,
-                cells=[
-                    ("–", "") if row is None else (plain(row["value"], digits), _against(row, found.baseline, digits))
-                    for row in rows
-                ],
-                bits=[plain(value, 2) for value in known] if any(value is not None for value in known) else [],
+                cells=[_cell(rows.get(key), comparison.baseline, digits) for key in keys],
+                bits=[plain(bits.get(key), 2) for key in keys] if any(key in bits for key in keys) else [],
             )
         )
     return parts
 
 
-def _against(row: dict[str, Any], baseline: str, digits: int) -> str:
-    if row["mix"] == baseline:
-        return ""
-    return f"{signed(row['effect'], digits)} {span(row['low'], row['high'], digits)}"
+def _cell(row: dict[str, Any] | None, baseline: str, digits: int) -> tuple[str, str]:
+    """Return the value, and the difference to the baseline with its interval."""
+    if row is None:
+        return "–", ""
+    difference = f"{signed(row['effect'], digits)} {span(row['low'], row['high'], digits)}"
+    return plain(row["value"], digits), "" if row["mix"] == baseline else difference
 
 
-def _answer_bits(made: Made) -> dict[tuple[str, str], float]:
-    """Return bits per byte of the right answer by mix and task, the mean over seeds: it moves before replies do."""
-    found: dict[tuple[str, str], list[float]] = {}
-    for mix, runs in made.by_run("tasks").items():
+def _answer_bits(results: Results) -> Bits:
+    """Return the means over seeds; they change before replies do."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for mix, runs in results.by_run("tasks").items():
         for artifact in runs.values():
             for task, figures in (read_json(artifact.path / "tasks.json") or {}).items():
-                found.setdefault((mix, task), []).append(float(figures["answer_bits_per_byte"]))
-    return {key: sum(values) / len(values) for key, values in found.items()}
+                values.setdefault((mix, task), []).append(float(figures["answer_bits_per_byte"]))
+    return {key: sum(numbers) / len(numbers) for key, numbers in values.items()}

@@ -1,4 +1,4 @@
-"""The mixes as realised: tokens by domain and source, and how often each text is repeated."""
+"""The realised mixes: tokens by domain and source, and the number of epochs of each text."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import polars as pl
 
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.charts import series
-from windtunnel.pipelines.report.made import Made, Section, read_json, shown
+from windtunnel.pipelines.report.printable import one_line
+from windtunnel.pipelines.report.results import Results, Section, read_json
 from windtunnel.schemas.records import Record
 
-MANY_EPOCHS = 4.0  # beyond about four repeats, more of the same text helps less and less (Muennighoff et al. 2023)
+MANY_EPOCHS = 4.0  # further repeats help less and less (Muennighoff et al. 2023)
 
 
 class Part(Record):
@@ -38,7 +39,7 @@ class MixBar(Record):
 
 
 class Mixes(Section):
-    """What each mix is made of."""
+    """The composition of each mix."""
 
     title: ClassVar[str] = "Mixes"
     order: ClassVar[int] = 40
@@ -49,9 +50,9 @@ class Mixes(Section):
     repeated: bool
 
     @classmethod
-    def of(cls, made: Made) -> Mixes | None:
+    def of(cls, results: Results) -> Mixes | None:
         tables = {}
-        for name, artifact in made.of_kind("mix").items():
+        for name, artifact in results.of_kind("mix").items():
             plan, file = read_json(artifact.path / "mix.json"), artifact.path / "realised.parquet"
             if plan and file.exists():
                 tables[name] = (plan, pl.read_parquet(file))
@@ -61,19 +62,19 @@ class Mixes(Section):
             return None
         sources = sorted({source for _, table in tables.values() for source in table["source"].to_list()})
         colour = {source: series(1 + number) for number, source in enumerate(sources)}
-        order = [name for name in made.mixes() if name in tables]
+        order = [name for name in results.mixes() if name in tables]
         bars = [_bar(name, tables[name][1], colour) for name in order]
         unit = "tokens" if any("token_budget" in plan for plan, _ in tables.values()) else "rows"
         return cls(
             mixes=bars,
             unit=unit,
-            legend=[(shown(source, 40), colour[source]) for source in sources],
+            legend=[(one_line(source, 40), colour[source]) for source in sources],
             repeated=any(part.often for bar in bars for part in bar.parts),
         )
 
 
 def _rows(domains: list[dict[str, Any]]) -> pl.DataFrame:
-    """Return a mix of generated sets in the columns of a mix of text, counted in rows."""
+    """Return a mix of generated sets in the columns of a mix of text, with rows in place of tokens."""
     return pl.DataFrame(
         {
             "domain": [d["name"] for d in domains],
@@ -92,8 +93,8 @@ def _bar(name: str, table: pl.DataFrame, colour: dict[str, str]) -> MixBar:
         width = 100 * row["tokens"] / total
         parts.append(
             Part(
-                domain=shown(row["domain"], 40),
-                source=shown(row["source"], 40),
+                domain=one_line(row["domain"], 40),
+                source=one_line(row["source"], 40),
                 series=colour[row["source"]],
                 at=round(at, 3),
                 width=round(width, 3),

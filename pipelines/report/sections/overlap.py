@@ -1,4 +1,4 @@
-"""How much of each evaluation set stood in the corpora that were cleared of them, and what clearing cost."""
+"""Overlap of each evaluation set with the corpora that were decontaminated, and the documents dropped for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import polars as pl
 
 from windtunnel.pipelines.recipe.decontamination import HELD_OUT
 from windtunnel.pipelines.report import units
-from windtunnel.pipelines.report.made import Made, Section, shown
+from windtunnel.pipelines.report.printable import one_line
+from windtunnel.pipelines.report.results import Results, Section
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.records import Record
 
@@ -18,19 +19,19 @@ class Evaluation(Record):
 
     name: str
     items: int
-    too_short: int  # to be told from chance: not searched for
+    too_short: int  # not searched for: matches would be chance
     met: int
     met_share: str  # of the items that were searched for
     width: float
     ngrams: int
     found: int
     found_share: str
-    common: int  # in so many documents that they were taken for common phrases
+    common: int  # in too many documents: ignored as common phrases
     documents: int
 
 
 class Cleared(Record):
-    """One corpus and the evaluation sets that it was compared with."""
+    """One corpus, and the evaluation sets that it was compared with."""
 
     corpus: str
     how: str
@@ -49,16 +50,17 @@ class Overlap(Section):
     corpora: list[Cleared]
 
     @classmethod
-    def of(cls, made: Made) -> Overlap | None:
-        found = {what: a for what, a in made.of_kind("decontaminate").items() if (a.path / "overlap.parquet").exists()}
-        return cls(corpora=[_cleared(what, artifact) for what, artifact in found.items()]) if found else None
+    def of(cls, results: Results) -> Overlap | None:
+        artifacts = results.of_kind("decontaminate").items()
+        corpora = [_cleared(what, a) for what, a in artifacts if (a.path / "overlap.parquet").exists()]
+        return cls(corpora=corpora) if corpora else None
 
 
 def _cleared(what: str, artifact: Artifact) -> Cleared:
     manifest = artifact.manifest
     rows = [_evaluation(row) for row in pl.read_parquet(artifact.path / "overlap.parquet").iter_rows(named=True)]
     return Cleared(
-        corpus=shown(what, 40),
+        corpus=one_line(what, 40),
         how=_how(manifest.config.get("how") or {}),
         done=_done(manifest.counts),
         evaluations=rows,
@@ -69,7 +71,7 @@ def _cleared(what: str, artifact: Artifact) -> Cleared:
 
 def _evaluation(row: dict[str, Any]) -> Evaluation:
     searched = row["items"] - row["items_too_short"]
-    name = "the held-out set" if row["evaluation"] == HELD_OUT else shown(row["evaluation"], 60)
+    name = "the held-out set" if row["evaluation"] == HELD_OUT else one_line(row["evaluation"], 60)
     return Evaluation(
         name=name,
         items=row["items"],
@@ -86,17 +88,17 @@ def _evaluation(row: dict[str, Any]) -> Evaluation:
 
 
 def _how(config: dict[str, Any]) -> str:
-    """Return in words what counted as overlap."""
-    words = f"{int(config.get('ngram') or 0)} words in a row"
+    """Return the definition of a match as a phrase."""
+    phrase = f"{int(config.get('ngram') or 0)} words in a row"
     if (matches := int(config.get("min_matches") or 1)) > 1:
-        words = f"{matches} different runs of {words}"
+        phrase = f"{matches} different runs of {phrase}"
     common = config.get("common")
-    return words + (f", in at most {int(common):,} documents" if common else "")
+    return phrase + (f", in at most {int(common):,} documents" if common else "")
 
 
 def _done(counts: dict[str, Any]) -> str:
-    """Return in words what became of the documents."""
-    gone, seen = sum(counts["dropped"].values()), counts["seen"]
-    words = f"{gone:,} of {seen:,} documents dropped ({units.share(gone, seen)})"
-    mended = int((counts.get("notes") or {}).get("documents_cut") or 0)
-    return words + (f", {mended:,} kept without the places" if mended else "")
+    """Return the numbers of documents dropped and cut as a phrase."""
+    dropped, seen = sum(counts["dropped"].values()), counts["seen"]
+    phrase = f"{dropped:,} of {seen:,} documents dropped ({units.share(dropped, seen)})"
+    cut = int((counts.get("notes") or {}).get("documents_cut") or 0)
+    return phrase + (f", {cut:,} kept without the places" if cut else "")

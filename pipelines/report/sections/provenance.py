@@ -1,12 +1,15 @@
-"""Where the text came from and under which licence."""
+"""The origin of the texts and their licences."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from windtunnel.pipelines.report.made import Made, Section, read_json, shown
+from windtunnel.pipelines.report.printable import one_line
+from windtunnel.pipelines.report.results import Results, Section, read_json
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.records import Record
+
+LIMITS = {"name": 60, "about": 200, "origin": 200, "licence": 80}  # characters shown
 
 
 class Origin(Record):
@@ -29,36 +32,29 @@ class Provenance(Section):
     origins: list[Origin]
 
     @classmethod
-    def of(cls, made: Made) -> Provenance | None:
-        found = [origin for name, artifact in made.of_kind("read").items() for origin in _origins(name, artifact)]
-        return cls(origins=found) if found else None
+    def of(cls, results: Results) -> Provenance | None:
+        reads = results.of_kind("read").items()
+        origins = [_origin(corpus, fields) for corpus, artifact in reads for fields in _origins(artifact)]
+        return cls(origins=origins) if origins else None
 
 
-def _origins(corpus: str, artifact: Artifact) -> list[Origin]:
-    known: list[dict[str, Any]] = read_json(artifact.path / "origins.json") or []
-    if known:
-        return [
-            Origin(
-                corpus=corpus,
-                name=shown(o.get("name", ""), 60),
-                about=shown(o.get("about", ""), 200),
-                origin=shown(o.get("origin", ""), 200),
-                licence=shown(o.get("licence", "not stated"), 80),
-                packages=[shown(p, 60) for p in o.get("packages", [])],
-            )
-            for o in known
-        ]
+def _origin(corpus: str, fields: dict[str, Any]) -> Origin:
+    texts = {name: one_line(fields.get(name, ""), limit) for name, limit in LIMITS.items()}
+    packages = [one_line(package, 60) for package in fields.get("packages", [])]
+    return Origin(corpus=corpus, packages=packages, **texts)
+
+
+def _origins(artifact: Artifact) -> list[dict[str, Any]]:
+    if known := read_json(artifact.path / "origins.json"):
+        return [{"licence": "not stated", **origin} for origin in known]
     config = artifact.manifest.config
     params = config.get("params") or {}
     where = params.get("path") or params.get("name") or ""
-    listed = ", ".join(map(str, where)) if isinstance(where, (list, tuple)) else str(where)
     return [
-        Origin(
-            corpus=corpus,
-            name=shown(config.get("source", "files"), 60),
-            about=f"{len(config.get('parts') or [])} part(s)",
-            origin=shown(listed, 200),
-            licence="not stated: see to it before you publish anything made from it",
-            packages=[],
-        )
+        {
+            "name": config.get("source", "files"),
+            "about": f"{len(config.get('parts') or [])} part(s)",
+            "origin": ", ".join(map(str, where)) if isinstance(where, (list, tuple)) else where,
+            "licence": "not stated: see to it before you publish anything made from it",
+        }
     ]

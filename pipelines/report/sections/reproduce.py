@@ -1,4 +1,4 @@
-"""How to get the same again: the recipe, the versions, the keys of the artifacts."""
+"""The recipe, the versions of packages and the keys of the artifacts, from which the results can be reproduced."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import yaml
 
-from windtunnel.pipelines.report.made import Made, Section
+from windtunnel.pipelines.report.results import Results, Section
 
 
 class Reproduce(Section):
@@ -21,17 +21,16 @@ class Reproduce(Section):
     keys: dict[str, str]
 
     @classmethod
-    def of(cls, made: Made) -> Reproduce | None:
-        manifests = {name: a.manifest for name, a in made.artifacts.items() if a.done}
+    def of(cls, results: Results) -> Reproduce | None:
+        manifests = {name: artifact.manifest for name, artifact in results.finished.items()}
         versions: dict[str, set[str]] = {}
         for manifest in manifests.values():
             for package, version in manifest.versions.items():
                 versions.setdefault(package, set()).add(version)
+        style = {"sort_keys": False, "default_flow_style": None, "allow_unicode": True, "width": 100}
         return cls(
-            recipe=yaml.safe_dump(
-                dict(made.recipe), sort_keys=False, default_flow_style=None, allow_unicode=True, width=100
-            ).strip(),
-            versions={package: ", ".join(sorted(found)) for package, found in versions.items()},
+            recipe=yaml.safe_dump(dict(results.recipe), **style).strip(),
+            versions={package: ", ".join(sorted(several)) for package, several in versions.items()},
             git=sorted({manifest.git for manifest in manifests.values() if manifest.git}),
             keys={name: manifest.key for name, manifest in manifests.items()},
         )

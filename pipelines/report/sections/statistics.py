@@ -1,4 +1,4 @@
-"""Statistics of the measured corpora: where the documents that go differ from those that stay, and by source."""
+"""Statistics of the measured corpora: measures by which kept and dropped documents differ, and medians by source."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import polars as pl
 
 from windtunnel.pipelines.datasets.stats import STEPS
 from windtunnel.pipelines.report.charts import Scale, Tick, number
-from windtunnel.pipelines.report.made import Made, Section, shown
+from windtunnel.pipelines.report.printable import one_line
+from windtunnel.pipelines.report.results import Results, Section
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.records import Record
 
-PLOTS = 6  # measures drawn of a corpus
+PLOTS = 6  # measures drawn for a corpus
 BARS_AN_OCTAVE = 2
 MOST_BARS = 40
 SOURCES = 12
-FEW = 20  # documents that stay and that go, below which no distance is shown
+FEW = 20  # kept, and dropped, documents below which no distance is shown
 
 
 class Plot(Record):
-    """One measure's histogram: bars in per cent of the width and height, those that stay beside those that go."""
+    """The histograms of one measure over kept and dropped documents; positions in per cent."""
 
     measure: str
     distance: str
@@ -34,7 +35,7 @@ class Plot(Record):
 
 
 class Row(Record):
-    """The medians of one source: documents that stay, then one figure a measure."""
+    """One source: the number of kept documents, and their median of each measure."""
 
     source: str
     documents: int
@@ -62,16 +63,18 @@ class Statistics(Section):
     corpora: list[CorpusStatistics]
 
     @classmethod
-    def of(cls, made: Made) -> Statistics | None:
-        found = [_corpus(what, artifact) for what, artifact in made.of_kind("stats").items()]
-        rows = [row for row in found if row is not None]
-        return cls(corpora=rows) if rows else None
+    def of(cls, results: Results) -> Statistics | None:
+        artifacts = results.of_kind("stats").items()
+        corpora = [row for what, artifact in artifacts if (row := _corpus(what, artifact)) is not None]
+        return cls(corpora=corpora) if corpora else None
 
 
 def _corpus(what: str, artifact: Artifact) -> CorpusStatistics | None:
-    """Return a corpus's statistics, or None when too few documents stay or go to compare them."""
-    bins = pl.scan_parquet(artifact.path / "histograms.parquet").filter(pl.col("group") == "source").collect()
-    summary = pl.scan_parquet(artifact.path / "summary.parquet").filter(pl.col("group") == "source").collect()
+    """Return a corpus's statistics, or None when too few documents are kept or dropped to compare them."""
+    bins, summary = (
+        pl.scan_parquet(artifact.path / f"{name}.parquet").filter(pl.col("group") == "source").collect()
+        for name in ("histograms", "summary")
+    )
     sizes = {fate: _documents(summary.filter(pl.col("fate") == fate)) for fate in ("kept", "dropped")}
     if min(sizes.values()) < FEW:
         return None
@@ -86,7 +89,7 @@ def _corpus(what: str, artifact: Artifact) -> CorpusStatistics | None:
     by_size = kept.sort(pl.col("documents") + pl.col("missing"), "key", descending=[True, False])
     names = by_size["key"].to_list()
     return CorpusStatistics(
-        corpus=shown(what, 40),
+        corpus=one_line(what, 40),
         kept=sizes["kept"],
         dropped=sizes["dropped"],
         plots=[_plot(name, distance, whole.filter(pl.col("measure") == name)) for distance, name in chosen],
@@ -97,13 +100,13 @@ def _corpus(what: str, artifact: Artifact) -> CorpusStatistics | None:
 
 
 def _documents(summary: pl.DataFrame) -> int:
-    """Return the documents of a fate: every measure has a row for each source, with those that lack it."""
+    """Return the number of documents: each measure has a row a source, with the number of those that lack it."""
     by_measure = summary.group_by("measure").agg((pl.col("documents") + pl.col("missing")).sum().alias("n"))
     return int(by_measure["n"].max() or 0)  # type: ignore[arg-type]
 
 
 def _distance(bins: pl.DataFrame) -> float:
-    """Return the Kolmogorov-Smirnov distance of kept and dropped documents: the largest gap of their shares below."""
+    """Return the Kolmogorov-Smirnov distance of kept and dropped documents; 0 where either are few."""
     counts = _by_fate(bins)
     kept, dropped = counts["kept"], counts["dropped"]
     if kept.sum() < FEW or dropped.sum() < FEW:
@@ -122,23 +125,23 @@ def _plot(measure: str, distance: float, bins: pl.DataFrame) -> Plot:
     bars = _bars(counts)
     largest = max(max(kept, dropped) for _, kept, dropped in bars)
     medians = [_figure(_quantile(counts["low"].to_list(), counts[fate].to_list())) for fate in ("kept", "dropped")]
-    words = f"median {medians[0]} of those that stay, {medians[1]} of those that go"
+    text = f"median {medians[0]} of those that stay, {medians[1]} of those that go"
     return Plot(
-        measure=shown(measure, 40),
+        measure=one_line(measure, 40),
         distance=f"{distance:.2f}",
         kept=_steps([kept / largest for _, kept, _ in bars], closed=True),
         dropped=_steps([dropped / largest for _, _, dropped in bars], closed=False),
         ticks=_ticks([low for low, _, _ in bars]),
-        medians=words,
-        label=f"{shown(measure, 40)}: {words}; distance {distance:.2f}",
+        medians=text,
+        label=f"{one_line(measure, 40)}: {text}; distance {distance:.2f}",
     )
 
 
 def _bars(counts: pl.DataFrame) -> list[tuple[float, float, float]]:
-    """Return (edge, share kept, share dropped) of coarser bins, in order, empty ones between filled in; ends are cut.
+    """Return (edge, share kept, share dropped) of the bars, in order, empty ones included.
 
-    A bar is half an octave wide, wider where the measure spans too many; the outermost hundredth of both goes into the
-    outermost bars.
+    A bar is half an octave wide, or wider where there would be too many; the outermost hundredth of both goes into
+    the outermost bars.
     """
     lows = counts["low"].to_list()
     totals = {fate: max(1, int(counts[fate].sum())) for fate in ("kept", "dropped")}
@@ -149,7 +152,7 @@ def _bars(counts: pl.DataFrame) -> list[tuple[float, float, float]]:
     ]
     places = {low: _place(min(max(low, edges[0]), edges[1])) for low in lows}
     gap = min((place - 1 for place in places.values() if place > 0), default=0) if min(places.values()) <= 0 else 0
-    places = {low: place - gap if place > 0 else place for low, place in places.items()}  # zero stands beside the rest
+    places = {low: place - gap if place > 0 else place for low, place in places.items()}  # zero is next to the rest
     first, last = min(places.values()), max(places.values())
     wide = max(1, -(-(last - first + 1) // MOST_BARS))
     bars = {first + wide * k: [0.0, 0.0] for k in range((last - first) // wide + 1)}
@@ -165,7 +168,7 @@ FLOOR = -10 * BARS_AN_OCTAVE  # sizes below 1/1024 share a bar with zero
 
 
 def _place(low: float) -> int:
-    """Return the number of the bar that holds a bin; zero and what is next to it is 0, negative values mirrored."""
+    """Return the number of the bar that holds a bin: 0 for zero and sizes next to it, negative for negative values."""
     if abs(low) < 2.0 ** (FLOOR / BARS_AN_OCTAVE):
         return 0
     size = math.floor(math.log2(abs(low)) * BARS_AN_OCTAVE + 1e-6) - FLOOR + 1
@@ -178,7 +181,7 @@ def _edge(place: int) -> float:
 
 
 def _steps(heights: Sequence[float], closed: bool) -> str:
-    """Return an SVG path of bars in a box of 100 x 100: closed over the ground, or its upper line alone."""
+    """Return an SVG path of bars in a box of 100 x 100: closed, or the upper line alone."""
     width = 100 / len(heights)
     path = "M0 100" if closed else f"M0 {100 - 100 * heights[0]:.2f}"
     for k, height in enumerate(heights):
@@ -200,11 +203,11 @@ def _row(key: str, bins: pl.DataFrame, summary: pl.DataFrame, measures: Sequence
         part = own.filter(pl.col("measure") == name).sort("low")
         medians.append(_figure(_quantile(part["low"].to_list(), part["documents"].to_list())))
     of_source = summary.filter((pl.col("key") == key) & (pl.col("fate") == "kept"))
-    return Row(source=shown(key, 40), documents=_documents(of_source), medians=medians)
+    return Row(source=one_line(key, 40), documents=_documents(of_source), medians=medians)
 
 
 def _quantile(lows: Sequence[float], weights: Sequence[float], q: float = 0.5) -> float:
-    """Return the middle of the bin that holds a quantile, or NaN of nothing; the bins are in order."""
+    """Return the middle of the bin that holds a quantile, or NaN without documents; the bins are in order."""
     total, below = sum(weights), 0.0
     for low, weight in zip(lows, weights, strict=True):
         below += weight
@@ -214,7 +217,7 @@ def _quantile(lows: Sequence[float], weights: Sequence[float], q: float = 0.5) -
 
 
 def _figure(value: float) -> str:
-    """Return a number with the two or three figures that a bin of 9 % allows."""
+    """Return a number with two or three significant digits, which bins of 9 % allow."""
     if math.isnan(value):
         return "–"
     if value == 0:

@@ -1,4 +1,4 @@
-"""Win rates: what a judge said of each mix's answers beside the baseline's, and three pairs to read oneself."""
+"""Win rates: a judge's verdicts on each mix's answers against the baseline's, and three pairs of answers."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import polars as pl
 
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.judged import Judged, Tally, judged, tally, texts
-from windtunnel.pipelines.report.made import Made, Section
 from windtunnel.pipelines.report.printable import printable
+from windtunnel.pipelines.report.results import Results, Section
 from windtunnel.schemas.records import Record
 
 EXAMPLES = 3
 CHARACTERS = 500
-SAID = {1.0: "wins in both orders", 0.0: "loses in both orders", 0.5: "a tie"}
+OUTCOMES = {1.0: "wins in both orders", 0.0: "loses in both orders", 0.5: "a tie"}
 
 
 class Pair(Record):
     """A question and both answers."""
 
-    said: str
+    outcome: str
     question: str
     answer: str
     baseline: str
@@ -54,51 +54,52 @@ class WinRates(Section):
     mixes: list[Wins]
 
     @classmethod
-    def of(cls, made: Made) -> WinRates | None:
-        found = [each for each in judged(made) if each.rows.height]
-        if not found:
+    def of(cls, results: Results) -> WinRates | None:
+        by_mix: dict[str, list[Judged]] = {}
+        for run in judged(results):
+            by_mix.setdefault(run.mix, []).append(run)
+        if not by_mix:
             return None
-        mixes = list(dict.fromkeys(each.mix for each in found))
         return cls(
-            baseline=made.baseline or "the baseline",
-            judges=sorted({each.judge for each in found}),
-            mixes=[_wins(mix, [each for each in found if each.mix == mix]) for mix in mixes],
+            baseline=results.baseline or "the baseline",
+            judges=sorted({run.judge for runs in by_mix.values() for run in runs}),
+            mixes=[_wins(mix, runs) for mix, runs in by_mix.items()],
         )
 
 
 def _wins(mix: str, runs: list[Judged]) -> Wins:
-    found = tally(runs)
-    win, loss = (round(100 * n / found.pairs, 3) for n in (found.wins, found.losses))
+    total = tally(runs)
+    win, loss = (round(100 * n / total.pairs, 3) for n in (total.wins, total.losses))
     return Wins(
         mix=mix,
         seeds=len(runs),
-        tally=found,
+        tally=total,
         win=win,
         tie=round(100 - win - loss, 3),
         loss=loss,
-        win_rate=units.share(found.wins + found.ties / 2, found.pairs),
-        consistent=units.share(found.judged - found.swapped, found.judged),
-        first_won=units.share(found.first_won, found.verdicts),
-        longer_won=f"{units.share(found.longer_won, found.decided)} of {found.decided:,}",
-        longer=units.share(found.longer, found.lengths),
+        win_rate=units.share(total.wins + total.ties / 2, total.pairs),
+        consistent=units.share(total.judged - total.swapped, total.judged),
+        first_won=units.share(total.first_won, total.verdicts),
+        longer_won=f"{units.share(total.longer_won, total.decided)} of {total.decided:,}",
+        longer=units.share(total.longer, total.lengths),
         examples=_examples(runs[0]),
     )
 
 
-def _examples(each: Judged) -> list[Pair]:
-    """Return a win, a tie and a loss of the first seed where there are such, lowest document first; never a choice."""
-    rows = each.rows.filter(pl.col("differ")).sort("document")
+def _examples(run: Judged) -> list[Pair]:
+    """Return a win, a tie and a loss of a run, where it has such, each with the lowest document id."""
+    rows = run.rows.filter(pl.col("differ")).sort("document")
     firsts = rows.group_by("win", maintain_order=True).head(1)
     others = rows.join(firsts, on="document", how="anti").sort("document")
     chosen = pl.concat([firsts.select(rows.columns), others]).head(EXAMPLES).sort("win", "document", descending=True)
-    found = texts(each, chosen["document"].to_list())
+    answers = texts(run, chosen["document"].to_list())
     return [
         Pair(
-            said=SAID.get(row["win"], "") if row["consistent"] else "a tie: the two orders disagree",
-            question=printable(found[row["document"]]["prompt"], CHARACTERS),
-            answer=printable(found[row["document"]]["answer"], CHARACTERS),
-            baseline=printable(found[row["document"]]["other"], CHARACTERS),
+            outcome=OUTCOMES.get(row["win"], "") if row["consistent"] else "a tie: the two orders disagree",
+            question=printable(answers[row["document"]]["prompt"], CHARACTERS),
+            answer=printable(answers[row["document"]]["answer"], CHARACTERS),
+            baseline=printable(answers[row["document"]]["other"], CHARACTERS),
         )
         for row in chosen.iter_rows(named=True)
-        if row["document"] in found
+        if row["document"] in answers
     ]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from windtunnel.pipelines.report.collect import collect
-from windtunnel.pipelines.report.made import Made
 from windtunnel.pipelines.report.page import render
+from windtunnel.pipelines.report.results import Results
 from windtunnel.pipelines.report.sections.classifiers import Classifiers
 from windtunnel.pipelines.scorers.metrics import figures
 from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
@@ -41,7 +41,7 @@ def seal(root: Path, step: str, counts: Counts, inputs: dict[str, Artifact]) -> 
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Made:
+def made(tmp_path: Path) -> Results:
     good = seal(tmp_path, "corpus:good", Counts(), {})
     pool = seal(tmp_path, "corpus:pool", Counts(), {})
     model = seal(tmp_path, f"quality:{HOSTILE}", Counts(), {"positive": good, "negative": pool})
@@ -57,10 +57,10 @@ def made(tmp_path: Path) -> Made:
     books = Counts(seen=9000, kept=1810, dropped={"quality.not_in_top": 7190}, notes={"quality_cut": "0.417"})
     decide = seal(tmp_path, f"decide:{HOSTILE}", books, {})
     steps = {"corpus:good": good, "corpus:pool": pool, f"quality:{HOSTILE}": model, f"decide:{HOSTILE}": decide}
-    return Made({"question": "?"}, steps)
+    return Results({"question": "?"}, steps)
 
 
-def test_known_figures_come_out_again(made: Made) -> None:
+def test_known_figures_come_out_again(made: Results) -> None:
     section = Classifiers.of(made)
     assert section is not None
     (found,) = section.classifiers
@@ -76,7 +76,7 @@ def test_known_figures_come_out_again(made: Made) -> None:
     assert found.findings == []
 
 
-def test_the_plot_is_on_the_page_and_names_stay_text(made: Made) -> None:
+def test_the_plot_is_on_the_page_and_names_stay_text(made: Results) -> None:
     html = render(collect(made.recipe, made.artifacts))
     assert html.count('<circle class="mark"') == 2 and 'class="even"' in html
     assert "&lt;b&gt;liked" in html and "<b>liked" not in html
@@ -84,4 +84,4 @@ def test_the_plot_is_on_the_page_and_names_stay_text(made: Made) -> None:
 
 
 def test_no_classifier_no_section(tmp_path: Path) -> None:
-    assert Classifiers.of(Made({}, {"corpus:good": seal(tmp_path, "corpus:good", Counts(), {})})) is None
+    assert Classifiers.of(Results({}, {"corpus:good": seal(tmp_path, "corpus:good", Counts(), {})})) is None

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from windtunnel.pipelines.report.collect import collect
-from windtunnel.pipelines.report.made import Made
 from windtunnel.pipelines.report.page import render
+from windtunnel.pipelines.report.results import Results
 from windtunnel.pipelines.report.sections.overlap import Overlap
 from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
 from windtunnel.schemas.work import Counts
@@ -19,7 +19,7 @@ HOSTILE = "<img src=x onerror=alert(1)>\u202e"
 COLUMNS = ("items", "items_too_short", "items_met", "ngrams", "ngrams_found", "ngrams_common", "documents")
 
 
-def made_of(root: Path, rows: dict[str, tuple[int, ...]], counts: Counts, how: dict[str, Any]) -> Made:
+def made_of(root: Path, rows: dict[str, tuple[int, ...]], counts: Counts, how: dict[str, Any]) -> Results:
     table = [{"evaluation": name, **dict(zip(COLUMNS, row, strict=True))} for name, row in rows.items()]
     root.mkdir(exist_ok=True)
     pl.DataFrame(table).write_parquet(root / "overlap.parquet")
@@ -27,7 +27,7 @@ def made_of(root: Path, rows: dict[str, tuple[int, ...]], counts: Counts, how: d
         step="decontaminate:a", version=1, key="0" * 32, config={"how": how}, counts=counts.model_dump()
     )
     write_text(root / MANIFEST, manifest.model_dump_json())
-    return Made({"question": "?"}, {"decontaminate:a": Artifact(root)})
+    return Results({"question": "?"}, {"decontaminate:a": Artifact(root)})
 
 
 def test_the_table_has_a_row_an_evaluation_and_foreign_names_stay_text(tmp_path: Path) -> None:
@@ -63,4 +63,4 @@ def test_what_counted_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("steps", [{}, {"decontaminate:a": Artifact(Path("nowhere"))}])
 def test_no_table_no_section(steps: dict[str, Artifact]) -> None:
-    assert Overlap.of(Made({"question": "?"}, steps)) is None
+    assert Overlap.of(Results({"question": "?"}, steps)) is None

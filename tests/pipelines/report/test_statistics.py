@@ -11,8 +11,8 @@ import pytest
 
 from windtunnel.pipelines.datasets.stats import Statistics as Work
 from windtunnel.pipelines.report.collect import collect
-from windtunnel.pipelines.report.made import Made
 from windtunnel.pipelines.report.page import render
+from windtunnel.pipelines.report.results import Results
 from windtunnel.pipelines.report.sections.statistics import Statistics, _bars, _figure, _place
 from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
 from windtunnel.schemas.work import Counts
@@ -27,7 +27,7 @@ def seal(folder: Path, step: str) -> Artifact:
     return Artifact(folder)
 
 
-def statistics(root: Path, words: np.ndarray, other: np.ndarray, stays: np.ndarray) -> Made:
+def statistics(root: Path, words: np.ndarray, other: np.ndarray, stays: np.ndarray) -> Results:
     corpus = root / "corpus"
     why = [{"words": int(w), "noise": float(o)} for w, o in zip(words, other, strict=True)]
     rows = pl.DataFrame({"source": [f"<i>s{k % 2}</i>" for k in range(len(why))], "url": [None] * len(why), "why": why})
@@ -39,17 +39,17 @@ def statistics(root: Path, words: np.ndarray, other: np.ndarray, stays: np.ndarr
     work, out = Work(), root / "stats"
     work.run({"corpus": Artifact(corpus)}, out, 0)
     work.finish({"corpus": Artifact(corpus)}, out)
-    return Made({"question": "?"}, {f"stats:{HOSTILE}": seal(out, f"stats:{HOSTILE}")})
+    return Results({"question": "?"}, {f"stats:{HOSTILE}": seal(out, f"stats:{HOSTILE}")})
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Made:
+def made(tmp_path: Path) -> Results:
     draw = np.random.default_rng(0)
     words = draw.integers(1, 1000, 400)
     return statistics(tmp_path, words, draw.normal(0, 1, 400), words >= 100)
 
 
-def test_what_decides_comes_first_with_its_distance_and_medians(made: Made) -> None:
+def test_what_decides_comes_first_with_its_distance_and_medians(made: Results) -> None:
     section = Statistics.of(made)
     assert section is not None
     (corpus,) = section.corpora
@@ -60,7 +60,7 @@ def test_what_decides_comes_first_with_its_distance_and_medians(made: Made) -> N
     assert 450 < float(stays) < 650 and 30 < float(goes) < 70
 
 
-def test_bars_hold_every_document_once_with_zero_beside_the_rest(made: Made) -> None:
+def test_bars_hold_every_document_once_with_zero_beside_the_rest(made: Results) -> None:
     lows = [-4.0, 0.0, 100.0, 101.0, 3000.0]
     counts = pl.DataFrame({"low": lows, "kept": [1, 2, 3, 4, 0], "dropped": [0, 0, 5, 0, 5]})
     bars = _bars(counts)
@@ -70,7 +70,7 @@ def test_bars_hold_every_document_once_with_zero_beside_the_rest(made: Made) -> 
     assert _place(0.0) == 0 and _place(-2.0) == -_place(2.0)
 
 
-def test_the_section_is_on_the_page_and_names_stay_text(made: Made) -> None:
+def test_the_section_is_on_the_page_and_names_stay_text(made: Results) -> None:
     html = render(collect(made.recipe, made.artifacts))
     assert "What the rules see" in html and "&lt;b&gt;clean" in html
     assert HOSTILE not in html and "<i>s0</i>" not in html and "nan" not in html.lower()
@@ -79,7 +79,7 @@ def test_the_section_is_on_the_page_and_names_stay_text(made: Made) -> None:
 def test_a_handful_of_documents_makes_no_section(tmp_path: Path) -> None:
     words = np.arange(1, 31)
     assert Statistics.of(statistics(tmp_path, words, words * 0.0, words > 15)) is None
-    assert Statistics.of(Made({}, {})) is None
+    assert Statistics.of(Results({}, {})) is None
 
 
 def test_figures_are_as_long_as_a_bin_allows() -> None:

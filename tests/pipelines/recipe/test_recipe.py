@@ -159,11 +159,35 @@ def test_a_corpus_cannot_have_the_name_of_the_held_out_files() -> None:
         "store=&x [*x]",
         "store={[a]: 1}",
         "store=2026-13-45",
+        "tokens.budget[0]=1",
+        "tokens.budget.x=1",
+        "question[0].x=1",
+        "corpora.filtered.rules.language=1",
+        "store={a: 1, a: 2}",
     ],
 )
 def test_a_set_that_leads_nowhere_is_an_error(change: str) -> None:
     with pytest.raises(RecipeError, match="--set"):
         parse(GOOD, [change])
+
+
+def test_aliases_repeat_values_but_no_endless_number_of_them() -> None:
+    shared = GOOD.replace("raw: {raw: 1.0}", "raw: &one {raw: 1.0}").replace("{raw: 0.5, filtered: 0.5}", "*one")
+    assert parse(shared, []).mixes["both"] == {"raw": 1.0}
+    lines = ["  a: &a0 [l, l, l, l]", *(f"  a: &a{k} [{', '.join([f'*a{k - 1}'] * 8)}]" for k in range(1, 30))]
+    laughs = "\n".join(line.replace(" a:", f" a{number}:") for number, line in enumerate(lines))
+    with pytest.raises(RecipeError, match=r"r.yaml, line \d+: more than 100,000 values, aliases written out"):
+        parse(f"{GOOD}models:\n{laughs}\n", [], origin="r.yaml")
+    with pytest.raises(RecipeError, match=r"^--set .* more than 100,000 values"):
+        parse(GOOD, ["models={" + ", ".join(line.strip() for line in laughs.splitlines()) + "}"])
+
+
+def test_yaml_1_2_words_and_numbers_in_recipes_and_sets() -> None:
+    text = f"{GOOD}models: {{on: {{path: off}}, yes: {{path: 'no'}}}}\n"
+    recipe = parse(text, ["train.stages[0].causal_lm.lr=1e-3", "store=yes"])
+    assert {name: model.path for name, model in recipe.models.items()} == {"on": "off", "yes": "no"}
+    assert recipe.train is not None and recipe.train.stages == [{"causal_lm": {"lr": 1e-3}}]
+    assert recipe.store == "yes"
 
 
 def test_yaml_cannot_build_objects() -> None:
