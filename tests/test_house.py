@@ -72,15 +72,19 @@ FLOORS = {
     "pipelines.dedup": "schemas pipelines.features pipelines.shards",
     "pipelines.datasets": "schemas pipelines.dedup pipelines.features pipelines.filters pipelines.recipe "
     "pipelines.shards generators.text trainer.data",
-    "pipelines.files": "schemas pipelines.remote pipelines.datasets pipelines.dedup pipelines.engine pipelines.filters pipelines.readers "
-    "pipelines.shards pipelines.sources",
+    "pipelines.files": "schemas pipelines.remote pipelines.datasets pipelines.dedup pipelines.engine pipelines.filters "
+    "pipelines.readers pipelines.shards pipelines.sources",
     "pipelines.report": "schemas pipelines.filters",
     "pipelines.report.sections": "schemas pipelines.report pipelines.datasets pipelines.recipe generators.judging "
     "trainer.stats",
     "pipelines.plan": "schemas pipelines.datasets pipelines.dedup pipelines.engine pipelines.filters pipelines.recipe "
     "pipelines.report pipelines.samples pipelines.scorers pipelines.sources generators trainer",
-    "pipelines.views": "schemas data_cards pipelines.engine pipelines.plan pipelines.readers pipelines.recipe "
-    "pipelines.report pipelines.samples pipelines.sources generators.judging trainer.stats",
+    "pipelines.parts": "schemas",
+    "pipelines.parts.skeletons": "schemas generators.core generators.judges pipelines.dedup pipelines.filters "
+    "pipelines.parts pipelines.readers pipelines.sources trainer.data trainer.deltas trainer.eval trainer.laws "
+    "trainer.losses trainer.models trainer.objectives trainer.schedules trainer.tasks",
+    "pipelines.views": "schemas data_cards pipelines.engine pipelines.parts pipelines.plan pipelines.readers "
+    "pipelines.recipe pipelines.report pipelines.samples pipelines.sources generators.judging trainer.stats",
     "pipelines.api": "schemas generators trainer pipelines",
     "pipelines": "schemas data_cards generators trainer",
 }

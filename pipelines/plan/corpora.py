@@ -104,7 +104,9 @@ class Texts:
         from windtunnel.pipelines.filters._stages import stages
 
         numbers = {"measure": 0, "decide": 0, "edit": 0}
-        for stage in stages(corpus.rules, corpus.words, corpus.language or "en", step=f"rules:{name}"):
+        with placing("corpora", name, "rules"):
+            chain = stages(corpus.rules, corpus.words, corpus.language or "en", step=f"rules:{name}")
+        for stage in chain:
             numbers[stage.kind] += 1
             suffix = "" if numbers[stage.kind] == 1 else f":{numbers[stage.kind]}"
             inputs = {"measures": view.measures[-1]} if stage.kind == "decide" else {"documents": view.documents}
