@@ -156,11 +156,15 @@ def find(kind: type[P], name: str) -> type[P]:
         module = importlib.import_module(f"windtunnel.{KINDS[word].package}.{name}")
         cls = plugin_files.only_class(module, f"{word} {name!r}", Plugin)
     elif name in entry_points(word):
-        cls = plugin_files.from_entry_point(word, name, entry_points(word)[name])
+        cls = plugin_files.from_entry_point(word, name, entry_points(word)[name], kind)
     else:
         raise RecipeError(f"no {word} is called {name!r}: {nearest(name, names(word))}")
     if not (isinstance(cls, type) and issubclass(cls, kind)):
         raise RecipeError(f"{word} {name!r}: {getattr(cls, '__name__', cls)} is not a subclass of {kind.__name__}")
+    if plugin_files.is_file_reference(name) and label(cls) in names(word):
+        raise RecipeError(
+            f"{word} {name!r}: its label would be {label(cls)!r}, and there is a {word} of that name: rename the class"
+        )
     return cls
 
 

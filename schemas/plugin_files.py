@@ -112,16 +112,17 @@ def entry_points(group: str) -> dict[str, metadata.EntryPoint]:
     return points
 
 
-def from_entry_point(kind: str, name: str, point: metadata.EntryPoint) -> Any:
-    """Return the class that an entry point names. Raises RecipeError if it cannot be imported."""
+def from_entry_point(kind: str, name: str, point: metadata.EntryPoint, base: type) -> Any:
+    """Return the subclass of `base` that an entry point names; raises RecipeError when it cannot be imported."""
     where = f"{kind} {name!r} of the installed package {package_of(point)}"
     try:
         cls = point.load()
-        digest = module_digest(cls.__module__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RecipeError(f"{where} ({point.value}) cannot be imported: {type(error).__name__}: {error}") from error
-    if not cls.__module__.startswith("windtunnel."):  # a built-in class under another name remains built in
-        cls.external = External(name, digest, None)
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise RecipeError(f"{where} ({point.value}) is not a subclass of {base.__name__}")
+    if not cls.__module__.startswith("windtunnel."):  # a built-in class under another name stays built in
+        cls.external = External(name, module_digest(cls.__module__), None)
     return cls
 
 
@@ -168,7 +169,8 @@ def _resolved(where: str, given: str) -> Path:
     root = directory().resolve()
     path = (root / given).resolve()
     if Path(given).is_absolute() or not path.is_relative_to(root):
-        raise RecipeError(f"{where}: the file must be inside the recipe's directory ({root})")
+        whose = "the recipe's directory" if _place.get() else "the working directory"
+        raise RecipeError(f"{where}: the file must lie in {whose} ({root}) or below it")
     if not path.is_file():
         siblings = [str(file.relative_to(root)) for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise RecipeError(f"{where}: there is no file {given} in {root}: {nearest(given.removeprefix('./'), siblings)}")
@@ -199,7 +201,7 @@ def _executed(path: Path, content: bytes, digest: str, where: str) -> ModuleType
 
 def _line_of(error: BaseException, path: Path) -> str:
     if isinstance(error, SyntaxError):
-        return f"line {error.lineno}: "
+        return f"line {error.lineno}: " if error.lineno else ""
     line, trace = None, error.__traceback__
     while trace:
         if trace.tb_frame.f_code.co_filename == str(path):

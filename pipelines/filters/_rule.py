@@ -19,7 +19,8 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from windtunnel.schemas.artifact import Artifact
-from windtunnel.schemas.plugin import Plugin, label, make
+from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.plugin import Plugin, label, make, reference
 
 
 class Reason(NamedTuple):
@@ -163,6 +164,13 @@ def ratio(part: str | pl.Expr, whole: str | pl.Expr) -> pl.Expr:
 def rules_of(specs: Sequence[Any]) -> list[tuple[str, Rule]]:
     """Return (label, rule) for each spec; raises RecipeError with the nearest right name."""
     rules = [make(Rule, spec) for spec in specs]
+    references: dict[str, str] = {}
+    for rule in rules:
+        if references.setdefault(label(rule), reference(rule)) != reference(rule):
+            raise RecipeError(
+                f"rules {references[label(rule)]!r} and {reference(rule)!r} would both be called {label(rule)!r} in "
+                "reasons: rename one of the classes"
+            )
     return [(label(rule), rule) for rule in rules]
 
 

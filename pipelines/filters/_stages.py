@@ -12,7 +12,7 @@ from windtunnel.pipelines.features.settings import Settings
 from windtunnel.pipelines.filters._columns import check_columns
 from windtunnel.pipelines.filters._decide import Decide
 from windtunnel.pipelines.filters._edit import Edit
-from windtunnel.pipelines.filters._measure import Measure
+from windtunnel.pipelines.filters._measure import Measure, check_measures
 from windtunnel.pipelines.filters._rule import Rule, rules_of
 from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.errors import InputError, RecipeError
@@ -110,6 +110,7 @@ def stages(specs: Sequence[Any], words: str = "fast", language: str = "en", step
         check_columns(piece.rules)
         settings = shared_settings(piece.rules, words, language)
         measure = Measure(settings=settings, rules=own_measures(piece.rules), files=digests(piece.rules))
+        check_measures(measure.plugins(), settings)
         chain.append(Stage("measure", measure))
         full = tuple(full_spec(rule) for _, rule in piece.rules)
         chain.append(Stage("decide", Decide(rules=full, step=step if number == 1 else f"{step}-{number}")))

@@ -56,10 +56,8 @@ def test_constant():
 
 @pytest.mark.parametrize("name", names("schedule"))
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 20, 1000])
-def test_every_step_moves(name, steps):
-    factors = curve(name, steps)
-    assert all(0 < factor <= 1 for factor in factors)
-    assert max(factors) > 0.4
+def test_a_short_run_comes_near_the_peak(name, steps):
+    assert max(curve(name, steps)) > 0.4
 
 
 def test_shares_that_do_not_fit():

@@ -1,0 +1,139 @@
+"""Every built-in part of every kind: its own examples hold; and the skeletons of new parts work as they are written."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pipelines.conftest import bigrams, write_byte_tokenizer  # noqa: F401 (bigrams is a fixture)
+from windtunnel.pipelines.parts import check, findings
+from windtunnel.pipelines.parts.skeleton import class_name, write_skeleton
+from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.plugin import KINDS, built_in
+
+PARTS = [(kind, name) for kind in KINDS for name in built_in(kind)]
+
+
+@pytest.fixture(scope="session")
+def beside_models(bigrams: Path) -> Path:  # noqa: F811
+    """Return a directory with the models that the examples of `perplexity` and `reward` name."""
+    import torch
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    folder = bigrams.parent / "tiny-reward"
+    end = write_byte_tokenizer(folder)
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "pad_token": "<|end|>"}))
+    config = LlamaConfig(
+        vocab_size=264,
+        hidden_size=264,
+        intermediate_size=8,
+        num_hidden_layers=0,
+        num_attention_heads=1,
+        num_labels=1,
+        pad_token_id=end,
+    )
+    model: Any = LlamaForSequenceClassification(config)
+    with torch.no_grad():  # the reward is the last byte
+        model.get_input_embeddings().weight.copy_(torch.eye(264))
+        model.score.weight.copy_(torch.arange(264.0)[None] / 264)
+    model.save_pretrained(str(folder))
+    return bigrams.parent
+
+
+@pytest.mark.parametrize(("kind", "name"), PARTS, ids=[f"{kind}-{name}" for kind, name in PARTS])
+def test_the_examples_of_a_built_in_part_hold(
+    kind: str, name: str, beside_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(beside_models)
+    outcomes = list(findings(kind, name))
+    assert outcomes
+    assert [outcome for outcome in outcomes if outcome.problem or outcome.skipped] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_skeleton_works_as_it_is_written(kind: str, tmp_path: Path) -> None:
+    name = f"my_{kind}"
+    skeleton = write_skeleton(kind, name, tmp_path)
+    reference = f"./{name}.py:{class_name(name)}"
+    assert reference in skeleton.usage
+    assert check(kind, reference, tmp_path) == []
+    text = skeleton.files[1].read_text()
+    assert f'check("{kind}", "{reference}"' in text and "NewPart" not in text + skeleton.files[0].read_text()
+
+
+@pytest.mark.slow
+def test_the_test_of_a_skeleton_runs_the_examples(tmp_path: Path) -> None:
+    write_skeleton("rule", "my_rule", tmp_path)
+    source = Path(__file__).parent.parent / ".src"
+    env = {**os.environ, "PYTHONPATH": str(source)}
+    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    passed = subprocess.run(run, env=env, capture_output=True, text=True, cwd="/")
+    assert passed.returncode == 0 and "1 passed" in passed.stdout, passed.stdout
+    file = tmp_path / "my_rule.py"
+    file.write_text(file.read_text().replace('"Now!" * 6', '"Now!"'))
+    failed = subprocess.run(run, env=env, capture_output=True, text=True, cwd="/")
+    assert failed.returncode == 1 and "too_many_marks" in failed.stdout, failed.stdout
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("rul", "mine", "no kind of plug-in is called 'rul': did you mean 'rule'"),
+        ("rule", "My-Rule", "'My-Rule' is no name for a part"),
+        ("rule", "../mine", "is no name for a part"),
+        ("rule", "class", "'class' is no name for a part"),
+        ("rule", "gopher_quality", "there is a rule called 'gopher_quality' already"),
+        ("rule", "json", "'json' is the name of another Python module"),
+        ("rule", "polars", "'polars' is the name of another Python module"),
+        ("rule", "test_mine", "'test_mine' is the name of another Python module"),
+    ],
+)
+def test_a_bad_name_is_refused_and_nothing_is_written(kind: str, name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=message):
+        write_skeleton(kind, name, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("taken", ["mine.py", "test_mine.py"])
+def test_a_file_is_never_overwritten(taken: str, tmp_path: Path) -> None:
+    (tmp_path / taken).write_text("precious")
+    with pytest.raises(RecipeError, match=f"{taken} exists already"):
+        write_skeleton("rule", "mine", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [taken]
+    assert (tmp_path / taken).read_text() == "precious"
+
+
+BROKEN = {
+    "rule": ("Now!\" * 6", "Now!\" * 2", "drops .*: kept"),
+    "source": ('{"empty_text": 1}', '{"empty_text": 2}', "expected {'empty_text': 2}, got {'empty_text': 1}"),
+    "dedup": ('("Title\\none", "Other\\ntwo", "\\n")', '("Title\\none",)', "expected"),
+    "generator": ('dropped={"no_question": 1}', 'dropped={"other": 1}', "got {'no_question': 1}"),
+    "judge": ('"In a lake."), "a")', '"In a lake."), "b")', "expected 'b', got 'a'"),
+    "objective": ("Loss(losses.sum(), ", "Loss(losses.mean(), ", "the total of one batch is .*, of its"),
+    "delta": ("parameter.requires_grad_(self.part in name)", "pass", "weights train"),
+    "model": ("vocab_size=vocabulary", "vocab_size=vocabulary + 1", "does not predict 300 token ids"),
+    "schedule": ("return (step + 1) / up if", "return step / up if", "step 0 has the factor 0"),
+    "task": ("return None\n", "return Item(texts[0].id, 'p', 'a')\n", "it gives Item"),
+    "law": ("return lambda mixes: mean + mixes @ values", "return lambda mixes: mean * mixes[:, 0]", "are missed by"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_check_finds_what_is_wrong(kind: str, tmp_path: Path) -> None:
+    """A checker that says yes to everything is none: each kind's skeleton is broken in one place."""
+    right, wrong, message = BROKEN[kind]
+    file, _ = write_skeleton(kind, f"my_{kind}", tmp_path).files
+    text = file.read_text()
+    assert right in text
+    file.write_text(text.replace(right, wrong))
+    problems = check(kind, f"./my_{kind}.py:{class_name(file.stem)}", tmp_path)
+    assert problems
+    assert any(re.search(message, problem) for problem in problems), problems
