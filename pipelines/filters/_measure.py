@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from windtunnel.pipelines.features.settings import Settings
 from windtunnel.pipelines.features.shared import features
-from windtunnel.pipelines.filters._columns import check_names
 from windtunnel.pipelines.filters._rule import Rule
 from windtunnel.pipelines.scorers.score_histogram import ScoreHistogram
 from windtunnel.pipelines.shards.reader import MOST_ROWS, Shard, ShardWork, batches
@@ -81,11 +80,7 @@ def measured(batch: pa.RecordBatch, settings: Settings, rules: list[Rule], keep:
     """Return the batch's `id` and measured columns; rows where `keep` is false are null."""
     part = batch if keep is None or keep.all() else batch.filter(pa.array(keep))
     frames = [features(part.column("text"), settings), *(rule.measure(part) for rule in rules)]
-<<<<<<< HEAD
-    check_names(name for frame in frames for name in frame.columns)
-=======
     _check_columns(frames, rules)
->>>>>>> h_parts
     table = pl.concat(frames, how="horizontal").to_arrow()
     if keep is not None and part.num_rows != batch.num_rows:
         places = np.where(keep, np.cumsum(keep) - 1, 0)

@@ -110,11 +110,7 @@ class Texts:
 
         numbers = {"measure": 0, "decide": 0, "edit": 0}
         with placing("corpora", name, "rules"):
-<<<<<<< HEAD
             chain = stages(corpus.rules, corpus.words, corpus.language or "en", step=StepName("rules", name))
-=======
-            chain = stages(corpus.rules, corpus.words, corpus.language or "en", step=f"rules:{name}")
->>>>>>> h_parts
         for stage in chain:
             numbers[stage.kind] += 1
             inputs = view.inputs
