@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import uuid
@@ -113,13 +114,16 @@ class Mirror:
         new = sorted(name for name in finished if not (self.folder / name / MANIFEST).exists())
         with explained(f"the manifests of {self.url} cannot be read"), ThreadPoolExecutor(TRANSFERS) as pool:
             fs, root = opened(self.url)
-            manifests = list(pool.map(lambda name: fs.cat_file(f"{root}/{name}/{MANIFEST}"), new))
-        for name, manifest in zip(new, manifests, strict=True):
+            paths = [f"{root}/{name}/{MANIFEST}" for name in new]
+            manifests, times = list(pool.map(fs.cat_file, paths)), list(pool.map(fs.modified, paths))
+        for name, manifest, finished_at in zip(new, manifests, times, strict=True):
             files = {file: size for file, size in listing[name].items() if file != MANIFEST}
             if _is_whole(name, manifest, sum(files.values())):  # else the step is done again
                 write_text(self._state("absent", name), json.dumps(files))
                 write_text(self._state("published", name), "")
                 write_text(self.folder / name / MANIFEST, manifest.decode())
+                seconds = finished_at.timestamp()  # the order in which artifacts were finished, not in which they came
+                os.utime(self.folder / name / MANIFEST, (seconds, seconds))
 
     def unpublished(self) -> list[str]:
         """Return the artifacts that were finished here and are not in the bucket."""

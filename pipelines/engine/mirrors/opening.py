@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from windtunnel.pipelines.engine.mirrors.mirror import Mirror, Say, mirror_folder, silent
-from windtunnel.pipelines.remote.address import local_path, scheme_of
+from windtunnel.pipelines.remote.address import checked, local_path, scheme_of
 from windtunnel.pipelines.remote.files import current
 from windtunnel.schemas.artifact import MANIFEST, Artifact
 from windtunnel.schemas.errors import InputError, RecipeError
@@ -22,8 +22,12 @@ def store_folder(address: str) -> Path:
 def open_store(address: str) -> Path:
     """Return the directory of a store; of one in object storage it is the mirror, with the manifests of today.
 
-    Raises InputError when the object storage cannot be listed.
+    Raises InputError for an address with a secret or without a driver, and when the object storage cannot be listed.
     """
+    try:
+        checked(address)
+    except ValueError as error:
+        raise InputError(f"the store: {error}") from None
     if scheme_of(address) is None:
         return store_folder(address)
     mirror = Mirror.of(address.rstrip("/"))

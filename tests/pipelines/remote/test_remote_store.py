@@ -22,6 +22,7 @@ from rich.console import Console
 from tests.pipelines.remote.conftest import put, without_aws
 from windtunnel.generators.client.completion import Completion
 from windtunnel.generators.client.store import CompletionStore
+from windtunnel.pipelines.api.store import Store
 from windtunnel.pipelines.engine.mirrors import completions, lock, mirror
 from windtunnel.pipelines.engine.mirrors.mirror import STATE, Mirror
 from windtunnel.pipelines.engine.mirrors.opening import fetched_path, open_store, store_folder
@@ -158,6 +159,19 @@ def test_commands_read_a_store_that_another_machine_has_made(
     assert sum(key.endswith("/README.md") for key in keys(bucket)) == 2
     with pytest.raises(InputError, match=r"s3://bucket-\d+/in.jsonl is in no artifact of a store: copy it here"):
         show(f"{bucket}/in.jsonl", 1, None, None, console)
+
+
+def test_the_api_reads_a_store_in_object_storage(recipe: str, bucket: str, machine: Callable[[str], None]) -> None:
+    executed(recipe)
+    time.sleep(1.1)  # the server's times are whole seconds
+    put(f"{bucket}/in.jsonl", b'{"text": "only this"}\n')
+    executed(recipe)
+    machine("second")
+    store = Store.open(f"{bucket}/runs/one")
+    assert store["corpus:again"].to_polars()["text"].to_list() == ["only this"], "the one that was finished last"
+    assert len(store) == 6
+    with pytest.raises(InputError, match="no password and no query"):
+        Store.open("s3://key:hush-hush@bucket/runs")
 
 
 def test_a_step_gets_its_inputs_from_the_bucket(recipe: str, bucket: str, machine: Callable[[str], None]) -> None:
