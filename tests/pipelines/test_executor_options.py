@@ -58,4 +58,4 @@ def test_nothing_that_nobody_set_goes_to_slurm(tmp_path: Path) -> None:
 
 
 def test_kinds_are_the_files() -> None:
-    assert kinds() == ["local", "ray", "slurm"]
+    assert kinds() == ["inline", "local", "ray", "slurm"]
