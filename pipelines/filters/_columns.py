@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -12,15 +11,6 @@ from windtunnel.pipelines.filters._rule import Rule, columns_of
 from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.records import DOCUMENT
-
-
-def check_names(columns: Iterable[str]) -> None:
-    """Raise RecipeError where a measured column has the name of another, or `id`."""
-    repeated = [name for name, times in Counter(["id", *columns]).items() if times > 1]
-    if repeated:
-        raise RecipeError(
-            f"two measurements of one list of rules have columns called {', '.join(repeated)}: rename one"
-        )
 
 
 def check_columns(rules: Sequence[tuple[str, Rule]]) -> None:
