@@ -52,7 +52,7 @@ class Served(BaseModel):
         if self.url is not None and not self.model:
             raise ValueError("a model at a `url` needs `model`, its name there")
         if self.role is not None and not by_name({self.role: None}, MODEL):
-            raise ValueError(f"the role of an input that holds a model is {MODEL}:NAME, not {self.role!r}")
+            raise ValueError(f"the role of an input that holds a model begins with '{MODEL}:' and has a name")
         return self
 
     @property
