@@ -198,7 +198,7 @@ def _evaluation(name: str, value: Any, folder: Path, text: str) -> dict[str, Any
 
 def _by_name(path: str | Path) -> dict[str, Any]:
     """Return the source of a file, a directory or a glob, by the endings of the files' names."""
-    found = {_format(file): file for file in matching(str(path), tuple(FORMATS))}
+    found = {_format(Path(file.name)): file for file in matching(str(path), tuple(FORMATS))}
     if None in found:
         raise RecipeError(
             f"the name of {found[None]} does not tell its format: name the source, as in {{'text': {str(path)!r}}}; "

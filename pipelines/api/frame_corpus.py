@@ -18,6 +18,7 @@ from windtunnel.pipelines.engine.run import run
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.features.buffers import text_buffers
 from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.schemas.role import StepName
 from windtunnel.schemas.work import Counts, Work
 
 
@@ -42,7 +43,7 @@ def corpus_of(documents: pa.Table, store: Path) -> Step:
     with tempfile.TemporaryDirectory(prefix="windtunnel-") as folder:
         file = Path(folder) / "documents.parquet"
         work = FrameCorpus(digest=_digest(documents), file=str(file), documents=documents.num_rows)
-        step = Step("corpus:frame", work)
+        step = Step(StepName.parse("corpus:frame"), work)
         if not step.artifact(store).done:
             write(documents, file)
             run([step], store, Where("inline"))

@@ -24,6 +24,7 @@ from windtunnel.pipelines.recipe.recipe import Name, Spec
 from windtunnel.schemas.errors import InputError, RecipeError, nearest
 from windtunnel.schemas.plugin import make
 from windtunnel.schemas.results import RunResult
+from windtunnel.schemas.role import StepName
 from windtunnel.trainer.loop.run import TrainRun
 from windtunnel.trainer.models._model import Model
 from windtunnel.trainer.objectives._objective import Objective
@@ -98,11 +99,13 @@ def _step(work: TrainRun, mix: Mix, corpora: Mapping[str, Step], tokenizer: Any,
     """Return the step that trains, with those that it reads from: tokenizer, tokens and mix."""
     vocabulary = _tokenizer(tokenizer, corpora, text, store)
     tokens = {
-        f"tokens:{key}": Step("tokens:frame", Tokens(), {"corpus": corpora[key], "tokenizer": vocabulary})
+        f"tokens:{key}": Step(
+            StepName.parse("tokens:frame"), Tokens(), {"corpus": corpora[key], "tokenizer": vocabulary}
+        )
         for key in mix.weights
     }
-    inputs = {"mix": Step(f"mix:{work.mix}", mix, tokens), **tokens, "tokenizer": vocabulary}
-    return Step(f"train:{work.mix}:{work.seed}", work, inputs)
+    inputs = {"mix": Step(StepName.parse(f"mix:{work.mix}"), mix, tokens), **tokens, "tokenizer": vocabulary}
+    return Step(StepName.parse(f"train:{work.mix}:{work.seed}"), work, inputs)
 
 
 def _shares(weights: Mapping[str, float] | None, names: Sequence[str]) -> dict[str, float]:
@@ -131,9 +134,9 @@ def _stages(stages: Sequence[Spec] | None, lr: float, batch_tokens: int) -> tupl
 def _tokenizer(wanted: Any, corpora: Mapping[str, Step], text: str, store: Path) -> Step:
     """Return the step of the tokenizer that was asked for."""
     if isinstance(wanted, TrainedModel):
-        return Step("tokenizer", from_directory(str(wanted.path)))
+        return Step(StepName.parse("tokenizer"), from_directory(str(wanted.path)))
     if isinstance(wanted, str | Path):
-        return Step("tokenizer", from_directory(str(wanted)))
+        return Step(StepName.parse("tokenizer"), from_directory(str(wanted)))
     words: Any = {"bpe": wanted} if isinstance(wanted, int) else wanted
     if not isinstance(words, Mapping) or set(words) - {"bpe", "trained_on"}:
         what = f"the parameters {', '.join(map(str, words))}" if isinstance(words, Mapping) else repr(wanted)
@@ -148,4 +151,4 @@ def _tokenizer(wanted: Any, corpora: Mapping[str, Step], text: str, store: Path)
         raise RecipeError(f"there are several texts: say on which the tokenizer is trained, {hint}")
     named = isinstance(source, str) and source in corpora
     corpus = corpora[source] if named else corpus_of(documents(source, text), store)
-    return Step("tokenizer", work, {"corpus": corpus})
+    return Step(StepName.parse("tokenizer"), work, {"corpus": corpus})

@@ -11,7 +11,7 @@ from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.recipe.recipe import Recipe
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.errors import RecipeError
-from windtunnel.schemas.role import StepName
+from windtunnel.schemas.role import Role, StepName
 from windtunnel.schemas.work import Work
 
 
@@ -24,7 +24,7 @@ class Plan:
     targets: list[Step] = field(default_factory=list)
     directory: Path = field(default_factory=plugin_files.directory)  # of the recipe: plug-in files are relative to it
 
-    def add(self, name: str, work: Work, inputs: Mapping[str, Step] | None = None) -> Step:
+    def add(self, name: str, work: Work, inputs: Mapping[Role, Step] | Mapping[str, Step] | None = None) -> Step:
         """Add a step and return it; raises RecipeError when the name is taken."""
         if self.find(name):
             raise RecipeError(

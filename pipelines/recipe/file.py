@@ -75,7 +75,7 @@ def apply(data: dict[str, Any], change: str) -> None:
 
 
 def _assign(data: Any, path: list[str | int], value: Any, change: str) -> None:
-    node = data
+    node: Any = data
     for key, below in zip(path, [*path[1:], None], strict=True):
         in_list = isinstance(node, list) and isinstance(key, int) and key < len(node)
         if not (in_list or (isinstance(node, dict) and isinstance(key, str))):

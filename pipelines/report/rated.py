@@ -37,7 +37,7 @@ def aspects(files: Sequence[Path]) -> list[Aspect]:
     names, orders = _shape(files)
     if not names or not orders:
         return []
-    sums = [pl.struct(**_sums(name, orders)).alias(name) for name in names]
+    sums = [pl.struct(**_sums(name, orders)).alias(name) for name in names]  # type: ignore[call-overload]
     (row,) = pl.scan_parquet(list(files)).select(sums).collect(engine="streaming").to_dicts()
     return [_aspect(name, row[name]) for name in names]
 

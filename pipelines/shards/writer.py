@@ -55,7 +55,7 @@ def replaced(rows: Rows, name: str, values: pa.Array | pa.ChunkedArray | Sequenc
     place = rows.schema.get_field_index(name)
     field = rows.schema.field(place)
     arrow = isinstance(values, (pa.Array, pa.ChunkedArray))
-    column = values.cast(field.type) if arrow else pa.array(values, field.type)
+    column: Any = values.cast(field.type) if arrow else pa.array(values, field.type)  # type: ignore[union-attr]
     return rows.set_column(place, field, column)
 
 

@@ -83,16 +83,16 @@ HELPERS = RULE + "\nclass _Shared(Rule):\n    pass\n\nclass Plain:\n    pass\n"
     ("text", "name", "message"),
     [
         (RULE, "./mien.py:MyRule", r"there is no file ./mien.py in .*: did you mean 'mine.py'"),
-        (TWO, "./mine.py", "it holds 2: Another, MyRule; name one as FILE.py:CLASS"),
-        ("x = 1\n", "./mine.py", "must hold one public plug-in class, it holds none"),
-        ("from windtunnel.pipelines.filters.length import Length\n", "./mine.py", "it holds none"),
-        (RULE, "./mine.py:MyRul", "the file holds no plug-in class 'MyRul': did you mean 'MyRule'"),
+        (TWO, "./mine.py", "it defines 2: Another, MyRule; name one as FILE.py:CLASS"),
+        ("x = 1\n", "./mine.py", "must define one public plug-in class, it defines none"),
+        ("from windtunnel.pipelines.filters.length import Length\n", "./mine.py", "it defines none"),
+        (RULE, "./mine.py:MyRul", "the file defines no plug-in class 'MyRul': did you mean 'MyRule'"),
         ("x = (\n", "./mine.py:MyRule", r"rule './mine.py:MyRule' cannot be loaded: line 1: SyntaxError"),
         ("\n\nimport polarz\n", "./mine.py:MyRule", "line 3: ModuleNotFoundError: No module named 'polarz'"),
         ("\n1 / 0\n", "./mine.py:MyRule", "line 2: ZeroDivisionError"),
         ("raise SystemExit(3)\n", "./mine.py:MyRule", "line 1: SystemExit: 3"),
         ("x = 1\0\n", "./mine.py:MyRule", r"cannot be loaded: (?!line None).*null bytes"),
-        (RULE.replace("MyRule", "Mÿ"), "./mine.py:Mÿ", "must be of ASCII letters, digits and '_'"),
+        (RULE.replace("MyRule", "Mÿ"), "./mine.py:Mÿ", "must consist of at most 64 ASCII letters, digits and '_'"),
         (RULE.replace("MyRule", "GopherQuality"), "./mine.py", "'gopher_quality', and there is a rule of that name"),
     ],
 )  # fmt: skip
@@ -181,7 +181,7 @@ def test_a_pinned_file_that_changed_is_refused(folder: Path) -> None:
     with plugin_files.relative_to(folder, pins):
         assert find(Rule, "./mine.py:MyRule")
         file.write_text(RULE + "# changed\n")
-        with pytest.raises(InputError, match=r"mine.py was changed while the run was going on: run again"):
+        with pytest.raises(InputError, match=r"mine.py changed during the run: run again"):
             find(Rule, "./mine.py:MyRule")
 
 

@@ -205,12 +205,12 @@ def test_a_table_of_runs_takes_patterns_and_lists_and_names_what_is_missing(tmp_
     for words, message in (
         (("w_*", "los"), "did you mean 'loss'"),
         (("w_wob,w_code", "loss"), "did you mean 'w_web'"),
-        (("w_web", "loss"), "at least two domains"),
+        (("w_web", "loss"), "two domains at least"),
         (("w_*,loss", "loss"), "both the target and a weight"),
     ):
         with pytest.raises(RecipeError, match=message):
             law.law_of_file(path, *words)
-    with pytest.raises(InputError, match="'note' has type String"):
+    with pytest.raises(InputError, match="'note' holds String"):
         law.law_of_file(path, "w_*", "note")
     with pytest.raises(InputError, match="no such file"):
         law.law_of_file(tmp_path / "none.csv", "w_*", "loss")

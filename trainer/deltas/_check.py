@@ -44,7 +44,7 @@ def _base() -> Any:
     import torch
 
     torch.manual_seed(0)
-    return Llama(width=32, layers=2, heads=2, ff=64, context=64, init_std=0.2).build(VOCABULARY, END).eval()
+    return Llama(width=32, layers=2, heads=2, ff=64, context=64, init_std=0.2).build(VOCABULARY, END).eval()  # type: ignore[call-arg]
 
 
 def _moved(delta: Delta) -> Any:

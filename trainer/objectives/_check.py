@@ -55,7 +55,7 @@ def _model(objective: Objective) -> Any:
     torch.manual_seed(0)
     size = {"width": 32, "layers": 2, "heads": 2, "ff": 64, "context": CONTEXT, "init_std": 0.2}
     words = tokenizer()
-    end = words.convert_tokens_to_ids(END_OF_TEXT)
+    end: Any = words.convert_tokens_to_ids(END_OF_TEXT)
     return objective.adopt(Llama(**size).build(max(words.get_vocab().values()) + 1, end)).eval()
 
 

@@ -50,7 +50,7 @@ class Compare(Work):
         table = _scores(inputs, self.scores)
         scores = panel(table, self.baseline, self._metric())
         options: Options = {"margin": self.margin, "level": self.interval, "looks": self.looks}
-        effects = panel_effects(scores, **options, spending=self.spending, draws=self.draws)
+        effects = panel_effects(scores, **options, spending=self.spending, draws=self.draws)  # type: ignore[misc]
         comparison = self._comparison(scores, effects, self.on or describe(inputs.get(HELD_OUT)))
         rows = pl.DataFrame([effect.model_dump() for effect in comparison.effects], schema=_types())
         write_parquet(out / "effects.parquet", rows)
@@ -137,6 +137,6 @@ def _scores(inputs: Mapping[str, Artifact], file: str) -> pl.DataFrame:
 
 def _types() -> dict[str, Any]:
     """Return the schema of effects.parquet, which columns without any value need."""
-    types = dict.fromkeys(("mix", "baseline", "metric", "direction", "verdict", "note"), pl.String)
+    types: dict[str, Any] = dict.fromkeys(("mix", "baseline", "metric", "direction", "verdict", "note"), pl.String)
     types |= dict.fromkeys(("seeds", "documents", "sources", "seeds_needed"), pl.Int64)
     return {name: types.get(name, pl.Float64) for name in Effect.model_fields}

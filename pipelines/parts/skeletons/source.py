@@ -6,13 +6,13 @@ In a recipe: `corpora: {NAME: {source: {./new_part.py:NewPart: texts/}}}`
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
 from windtunnel.pipelines.readers.paths import Fingerprint
+from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.sources._source import Example, FileSource
 
 
@@ -31,8 +31,8 @@ class NewPart(FileSource):
         """Yield the documents of one of `parts()`, which a FileSource makes one a file."""
         return batches(self._rows(Fingerprint.check(part)))
 
-    def _rows(self, path: Path) -> Iterator[Row | Unreadable]:
-        for number, text in enumerate(path.read_text(encoding="utf-8").split("===\n")):
+    def _rows(self, path: File) -> Iterator[Row | Unreadable]:
+        for number, text in enumerate(path.read_bytes().decode("utf-8").split("===\n")):
             if text.strip():
                 yield Row(text.strip(), self.origin(path))
             else:
