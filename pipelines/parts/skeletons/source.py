@@ -32,7 +32,9 @@ class NewPart(FileSource):
         return batches(self._rows(Fingerprint.check(part)))
 
     def _rows(self, path: File) -> Iterator[Row | Unreadable]:
-        for number, text in enumerate(path.read_bytes().decode("utf-8").split("===\n")):
+        with path.open("rb") as file:
+            content: Any = file.read()
+        for number, text in enumerate(content.decode("utf-8").split("===\n")):
             if text.strip():
                 yield Row(text.strip(), self.origin(path))
             else:
