@@ -15,6 +15,7 @@ from windtunnel.pipelines.files.output import write_output
 from windtunnel.pipelines.files.sort_rows import SortRows
 from windtunnel.pipelines.files.user_files import user_rows
 from windtunnel.pipelines.sources._read import read_work
+from windtunnel.schemas.role import StepName
 from windtunnel.schemas.work import Counts, Work
 
 OVERLAP = "overlap.parquet"
@@ -37,7 +38,7 @@ def decontaminate_files(
     """
 
     def add(name: str, work: Work, inputs: Mapping[str, Any]) -> Step:
-        return Step(name, work, dict(inputs))
+        return Step(StepName.parse(name), work, dict(inputs))
 
     rows = user_rows(source, text)
     evaluations = {name: add(f"read:{name}", read_work(spec), {}) for name, spec in against.items()}

@@ -31,7 +31,7 @@ class Plan:
                 f"the plan has two steps called {name!r}: give the parts of one corpus different names (of "
                 "plug-in files, the class name counts)"
             )
-        step = Step(StepName.parse(name), work, dict(inputs or {}))
+        step = Step(StepName.parse(name), work, dict(inputs or {}))  # type: ignore[arg-type]
         self.steps.append(step)
         return step
 

@@ -76,18 +76,20 @@ def apply(data: dict[str, Any], change: str) -> None:
 
 def _assign(data: Any, path: list[str | int], value: Any, change: str) -> None:
     node: Any = data
-    for key, below in zip(path, [*path[1:], None], strict=True):
-        in_list = isinstance(node, list) and isinstance(key, int) and key < len(node)
-        if not (in_list or (isinstance(node, dict) and isinstance(key, str))):
-            raise RecipeError(f"--set {change!r}: the recipe has no place {key!r} there")
+    place: Any
+    for place, below in zip(path, [*path[1:], None], strict=True):
+        in_list = isinstance(node, list) and isinstance(place, int) and place < len(node)
+        in_mapping = isinstance(node, dict) and isinstance(place, str)
+        if not (in_list or in_mapping):
+            raise RecipeError(f"--set {change!r}: the recipe has no place {place!r} there")
         if below is None:
-            node[key] = value
+            node[place] = value
             return
-        inner = node[key] if in_list else node.get(key)
+        inner = node[place] if in_list else node.get(place)
         if isinstance(inner, str) and isinstance(below, str):  # a plug-in named without parameters
             inner = {inner: {}}
-        node[key] = {} if inner is None else inner
-        node = node[key]
+        node[place] = {} if inner is None else inner
+        node = node[place]
 
 
 def _explain(error: Any, keys: Keys) -> str:

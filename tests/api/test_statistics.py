@@ -61,7 +61,7 @@ def test_wrong_arguments_of_compare(scores: pl.DataFrame, words: Any, kind: Any,
 
 
 def test_scores_that_cannot_be_paired(scores: pl.DataFrame) -> None:
-    with pytest.raises(wt.InputError, match="the scores lack the column 'nats'; there is mix, seed"):
+    with pytest.raises(wt.InputError, match="the scores lack the column 'nats'; available columns: mix, seed"):
         wt.compare(scores.drop("nats"), "old")
     with pytest.raises(wt.InputError, match="given more than once"):
         wt.compare(pl.concat([scores, scores]), "old")
@@ -123,7 +123,7 @@ def test_wrong_arguments_of_law(runs: pl.DataFrame) -> None:
         (lambda: wt.law(runs, ["w_web", "w_cod"]), wt.RecipeError, "did you mean 'w_code'"),
         (lambda: wt.law(runs, "w_*", "los"), wt.RecipeError, "did you mean 'loss'"),
         (lambda: wt.law(runs, "w_*", form="cubic"), wt.RecipeError, "no law is called 'cubic'"),
-        (lambda: wt.law(runs.head(3), "w_*"), wt.InputError, "5 different mixes at least, there are 3"),
+        (lambda: wt.law(runs.head(3), "w_*"), wt.InputError, "at least 5 different mixes, there are 3"),
         (lambda: law.predict(runs.drop("w_web")), wt.RecipeError, "no column is called 'w_web'"),
         (lambda: law.propose(budget=1e9), wt.RecipeError, "needs both `tokens` and `budget`"),
         (lambda: law.propose({"w_web": 1.0}, 1e9), wt.RecipeError, "how many tokens are there of w_code"),

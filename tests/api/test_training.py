@@ -140,7 +140,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"lr": 1e9, "schedule": "constant"}, wt.WindtunnelError, "learning rate 1e[+]09. Lower `lr`"),
     ({"stages": ["sft"]}, wt.RecipeError, "learns from conversations"),
     ({"name": "../x"}, wt.RecipeError, "'../x' is no name"),
-    ({"weights": {"a": 1.0}}, wt.RecipeError, "no texts are called 'a': there is mix"),
+    ({"weights": {"a": 1.0}}, wt.RecipeError, "no texts are called 'a': available: mix"),
     ({"tokenizer": {"size": 3}}, wt.RecipeError, "not the parameters size"),
     ({"tokenizer": 2.5}, wt.RecipeError, "not 2.5"),
     ({"tokenizer": "nowhere"}, wt.RecipeError, "nowhere: no tokenizer.json"),
