@@ -63,7 +63,7 @@ def test_wrong_arguments_of_compare(scores: pl.DataFrame, words: Any, kind: Any,
 def test_scores_that_cannot_be_paired(scores: pl.DataFrame) -> None:
     with pytest.raises(wt.InputError, match="the scores lack the column 'nats'; available columns: mix, seed"):
         wt.compare(scores.drop("nats"), "old")
-    with pytest.raises(wt.InputError, match="given more than once"):
+    with pytest.raises(wt.InputError, match="are duplicated"):
         wt.compare(pl.concat([scores, scores]), "old")
     with pytest.raises(wt.InputError, match="there is no such file"):
         wt.compare("none.csv", "old")
@@ -126,7 +126,7 @@ def test_wrong_arguments_of_law(runs: pl.DataFrame) -> None:
         (lambda: wt.law(runs.head(3), "w_*"), wt.InputError, "at least 5 different mixes, there are 3"),
         (lambda: law.predict(runs.drop("w_web")), wt.RecipeError, "no column is called 'w_web'"),
         (lambda: law.propose(budget=1e9), wt.RecipeError, "needs both `tokens` and `budget`"),
-        (lambda: law.propose({"w_web": 1.0}, 1e9), wt.RecipeError, "how many tokens are there of w_code"),
+        (lambda: law.propose({"w_web": 1.0}, 1e9), wt.RecipeError, "the number of tokens of w_code"),
         (lambda: law.propose(dict.fromkeys(NAMES, 0.0), 1e9), wt.RecipeError, "a number above zero is needed, not 0"),
     ):
         with pytest.raises(kind, match=message):
