@@ -76,20 +76,23 @@ def apply(data: dict[str, Any], change: str) -> None:
 
 def _assign(data: Any, path: list[str | int], value: Any, change: str) -> None:
     node: Any = data
-    place: Any
-    for place, below in zip(path, [*path[1:], None], strict=True):
-        in_list = isinstance(node, list) and isinstance(place, int) and place < len(node)
-        in_mapping = isinstance(node, dict) and isinstance(place, str)
-        if not (in_list or in_mapping):
-            raise RecipeError(f"--set {change!r}: the recipe has no place {place!r} there")
+    for key, below in zip(path, [*path[1:], None], strict=True):
+        if not _has_place(node, key):
+            raise RecipeError(f"--set {change!r}: the recipe has no place {key!r} there")
         if below is None:
-            node[place] = value
+            node[key] = value
             return
-        inner = node[place] if in_list else node.get(place)
+        inner = node[key] if isinstance(key, int) else node.get(key)
         if isinstance(inner, str) and isinstance(below, str):  # a plug-in named without parameters
             inner = {inner: {}}
-        node[place] = {} if inner is None else inner
-        node = node[place]
+        node[key] = {} if inner is None else inner
+        node = node[key]
+
+
+def _has_place(node: Any, key: str | int) -> bool:
+    """Return whether a key of a mapping, or an index of a list, can be assigned."""
+    in_list = isinstance(node, list) and isinstance(key, int) and key < len(node)
+    return in_list or (isinstance(node, dict) and isinstance(key, str))
 
 
 def _explain(error: Any, keys: Keys) -> str:
