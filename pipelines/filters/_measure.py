@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,14 +13,13 @@ import pyarrow as pa
 
 from windtunnel.pipelines.features.settings import Settings
 from windtunnel.pipelines.features.shared import features
+from windtunnel.pipelines.filters._columns import check_names
 from windtunnel.pipelines.filters._rule import Rule
 from windtunnel.pipelines.scorers.score_histogram import ScoreHistogram
 from windtunnel.pipelines.shards.reader import MOST_ROWS, Shard, ShardWork, batches
 from windtunnel.pipelines.shards.writer import shard_writer
 from windtunnel.schemas.artifact import Artifact
-from windtunnel.schemas.errors import RecipeError
-from windtunnel.schemas.plugin import make, reference
-from windtunnel.schemas.records import DOCUMENT
+from windtunnel.schemas.plugin import make
 from windtunnel.schemas.work import Counts
 
 READ = ("id", "text", "source", "url", "lang")
@@ -80,41 +79,9 @@ def measured(batch: pa.RecordBatch, settings: Settings, rules: list[Rule], keep:
     """Return the batch's `id` and measured columns; rows where `keep` is false are null."""
     part = batch if keep is None or keep.all() else batch.filter(pa.array(keep))
     frames = [features(part.column("text"), settings), *(rule.measure(part) for rule in rules)]
-    _check_columns(frames, rules)
+    check_names(frames[0].columns, zip(rules, (frame.columns for frame in frames[1:]), strict=True))
     table = pl.concat(frames, how="horizontal").to_arrow()
     if keep is not None and part.num_rows != batch.num_rows:
         places = np.where(keep, np.cumsum(keep) - 1, 0)
         table = table.take(pa.array(places, mask=~keep))
     return table.add_column(0, "id", batch.column("id")) if "id" in batch.schema.names else table
-
-
-def check_measures(rules: Sequence[Rule], settings: Settings) -> None:
-    """Raise RecipeError for rules of users' files whose columns collide, or that fail on a batch without documents.
-
-    A rule that reads files, such as a model, is left out: it would load them where a recipe is only planned.
-    """
-    own = [rule for rule in rules if rule.external and rule.measures and not rule.reads()]
-    if not own:
-        return
-    empty = pa.RecordBatch.from_pylist([], schema=DOCUMENT)
-    for rule in own:
-        try:
-            rule.measure(empty)
-        except Exception as error:
-            raise RecipeError(
-                f"rule {reference(rule)!r} fails on a batch without documents, as empty shards have it: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-    measured(empty, settings, own)
-
-
-def _check_columns(frames: Sequence[pl.DataFrame], rules: Sequence[Rule]) -> None:
-    owners = dict.fromkeys(frames[0].columns, "the shared measurements have")
-    for frame, rule in zip(frames[1:], rules, strict=True):
-        for column in frame.columns:
-            if column in owners or column == "id":
-                other = owners.get(column, "every table has")
-                raise RecipeError(
-                    f"rule {reference(rule)!r} measures a column {column!r}, which {other} too: give it another name"
-                )
-            owners[column] = f"rule {reference(rule)!r} has"

@@ -9,10 +9,10 @@ from blake3 import blake3
 from pydantic import ValidationError
 
 from windtunnel.pipelines.features.settings import Settings
-from windtunnel.pipelines.filters._columns import check_columns
+from windtunnel.pipelines.filters._columns import check_rules
 from windtunnel.pipelines.filters._decide import Decide
 from windtunnel.pipelines.filters._edit import Edit
-from windtunnel.pipelines.filters._measure import Measure, check_measures
+from windtunnel.pipelines.filters._measure import Measure
 from windtunnel.pipelines.filters._rule import Rule, rules_of
 from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.errors import InputError, RecipeError
@@ -107,10 +107,9 @@ def stages(specs: Sequence[Any], words: str = "fast", language: str = "en", step
     """
     chain: list[Stage] = []
     for number, piece in enumerate(pieces(specs, words), start=1):
-        check_columns(piece.rules)
+        check_rules([rule for _, rule in piece.rules])
         settings = shared_settings(piece.rules, words, language)
         measure = Measure(settings=settings, rules=own_measures(piece.rules), files=digests(piece.rules))
-        check_measures(measure.plugins(), settings)
         chain.append(Stage("measure", measure))
         full = tuple(full_spec(rule) for _, rule in piece.rules)
         chain.append(Stage("decide", Decide(rules=full, step=step if number == 1 else f"{step}-{number}")))

@@ -206,7 +206,7 @@ def test_a_worker_refuses_a_file_that_changed_during_the_run(places: Path, monke
     recipe, rule = places / "recipe" / "own.yaml", places / "recipe" / "parts" / "my_rule.py"
     recipe.write_text(CORPORA.format(store="store"))
     targets = [step for step in planned(str(recipe), []).steps if step.name == "corpus:mine"]
-    message = r"step measure:mine.*my_rule.py was changed while the run was going on: run again to use the new file"
+    message = r"step measure:mine.*my_rule.py changed during the run: run again to use the new file"
     with pytest.raises(StepFailed, match=message):
         run(targets, Path("store"), Where(workers=2), Telling(rule, "measure"))
     targets = [step for step in planned(str(recipe), []).steps if step.name == "corpus:mine"]
@@ -257,8 +257,8 @@ class MyRule(Rule):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ('pl.DataFrame({"words": [1] * batch.num_rows})', "measures a column 'words', which the shared measure"),
-        ('pl.DataFrame({"id": [1] * batch.num_rows})', "measures a column 'id', which every table has too"),
+        ('pl.DataFrame({"words": [1] * batch.num_rows})', "measures a column 'words', which is a column of the shared"),
+        ('pl.DataFrame({"id": [1] * batch.num_rows})', "measures a column 'id', which is a column of the documents"),
         ('pl.DataFrame({"x": [batch["text"][0]]})', "fails on a batch without documents, as empty shards have it: "),
     ],
 )  # fmt: skip
