@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
+from windtunnel.generators.client.client import Client
 from windtunnel.generators.core.generator import Failed, Generator, Outcome
 from windtunnel.generators.core.material import Table
 from windtunnel.generators.core.rows import RowWriter
@@ -82,8 +83,6 @@ class Generate(Work):
 
         Raises WindtunnelError when a model cannot be reached; stored completions are kept, so run again to continue.
         """
-        from windtunnel.generators.client.client import Client
-
         models = {name: self.models[name] for name in self.generator().models()}
         store = Path(self.completions) if self.completions else None
         if not models:

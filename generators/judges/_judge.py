@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from blake3 import blake3
 
+from windtunnel.generators.core.prompt import load
 from windtunnel.schemas import plugin
 from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.errors import WindtunnelError
@@ -105,8 +106,6 @@ class Judge(Plugin):
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what decides the verdicts besides the parameters: the versions of the class and of its prompts."""
-        from windtunnel.generators.core.prompt import load
-
         return {"version": self.version, "prompts": {name: load(name).version for name in self.prompts}}
 
 

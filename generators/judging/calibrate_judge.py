@@ -16,6 +16,8 @@ from blake3 import blake3
 from pydantic import Field
 
 from windtunnel.generators.judges._judge import Pair
+from windtunnel.generators.judging.calibration import examine
+from windtunnel.generators.judging.pairs import read_pairs
 from windtunnel.generators.judging.served_judge import judge_identity, opened_judge
 from windtunnel.generators.serving.served import Served
 from windtunnel.generators.text import seed_tasks
@@ -46,9 +48,6 @@ class CalibrateJudge(Work):
         return judge_identity(self.judge) | {"pairs": self.digest or [seed_tasks.digest(), self.number]}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        from windtunnel.generators.judging.calibration import examine
-        from windtunnel.generators.judging.pairs import read_pairs
-
         read = read_pairs(Path(self.file)) if self.file else None
         pairs = read.good if read else planted_pairs(self.number)
         with opened_judge(self.judge, inputs, self.completions) as judge:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from windtunnel.generators.judges._judge import Judge
+from windtunnel.generators.judges.openai import Openai
 from windtunnel.generators.serving.served import Served, opened
 from windtunnel.schemas.artifact import Artifact
 
@@ -17,16 +18,12 @@ def opened_judge(
     judge: Mapping[str, Served], inputs: Mapping[str, Artifact], completions: str | None
 ) -> Iterator[Judge]:
     """Yield the judge on the one model of `judge`; its server runs as long as the block."""
-    from windtunnel.generators.judges.openai import Openai
-
     with opened(judge, inputs) as (endpoint,):
         yield Openai.of(endpoint, completions=completions, most_characters=MOST_CHARACTERS)
 
 
 def judge_identity(judge: Mapping[str, Served]) -> dict[str, object]:
     """Return what decides the verdicts, for a step's key: the model and the prompts, not the address."""
-    from windtunnel.generators.judges.openai import Openai
-
     asks = Openai(at="any@http://where").fingerprint()  # the address is not part of it
     models = {name: served.identity() for name, served in judge.items()}
     return {"judge": models, "asks": asks, "most_characters": MOST_CHARACTERS}

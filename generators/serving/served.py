@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from windtunnel.generators.client.address import without_secrets
 from windtunnel.generators.client.endpoint import Endpoint
+from windtunnel.generators.serving import server_record, vllm_command, weights
+from windtunnel.generators.serving.server import Serve, Server
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.role import by_name
 
@@ -65,8 +67,6 @@ class Served(BaseModel):
         if self.url is not None:
             dialect = [self.dialect] if self.dialect != "openai" else []
             return [self.model, self.revision or self.url, self.context, *dialect]
-        from windtunnel.generators.serving import server_record, vllm_command, weights
-
         cache = server_record.runtime_directory() / "digests.cache"
         how = [deciding] if (deciding := vllm_command.deciding(self.arguments, cache)) else []
         if self.serve is None:
@@ -87,8 +87,6 @@ def _endpoint(name: str, served: Served, inputs: Mapping[str, Artifact], stack: 
         about = {key: getattr(served, key) for key in ("revision", "key_variable", "price", "dialect")}
         return Endpoint(served.url, served.model, name=name, **about)
     from dataclasses import replace
-
-    from windtunnel.generators.serving.server import Serve, Server
 
     directory = served.serve if served.role is None else inputs[served.role].path / "model"
     about = {key: getattr(served, key) for key in ("context", "kv_cache_gib", "arguments", "restarts", "withheld")}

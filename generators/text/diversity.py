@@ -8,6 +8,8 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
+from windtunnel.generators.text.novelty import RougeGate
+
 NEAREST_SAMPLE = 2000  # texts whose nearest neighbour is looked up; the neighbour may be any text of the set
 OPENINGS = 20
 # runs of letters and digits; letters of scripts without spaces count one by one
@@ -69,8 +71,6 @@ def measure(texts: Sequence[str], seed: int = 0) -> Diversity:
 
 def nearest_rouge_l(texts: Sequence[str], seed: int = 0) -> float | None:
     """Return the mean ROUGE-L F of a sample of texts to the nearest other text of the whole set."""
-    from windtunnel.generators.text.novelty import RougeGate
-
     if len(texts) < 2:
         return None
     gate = RougeGate("unicode")

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from windtunnel.generators.text.novelty import rouge_l
+
 Message = dict[str, str]
 ECHO = 0.7  # ROUGE-L F from which a turn repeats another one
 
@@ -114,8 +116,6 @@ def role_flip(turn: str, history: Sequence[Message]) -> str | None:
     """
     if _speaks_as_assistant(turn, history[-1]["content"] if history else ""):
         return "speaks_as_assistant"
-    from windtunnel.generators.text.novelty import rouge_l
-
     for message in history:
         if rouge_l(turn, message["content"], "unicode") > ECHO:
             return "echoes_assistant" if message["role"] == "assistant" else "repeats_itself"

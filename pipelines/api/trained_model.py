@@ -12,6 +12,7 @@ import polars as pl
 
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.results import RunResult
+from windtunnel.trainer.models._model import load
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,8 +51,6 @@ class TrainedModel:
 
     def load(self) -> PreTrainedModel:
         """Return the model in transformers' class, in float32 on the CPU."""
-        from windtunnel.trainer.models._model import load
-
         return load(self.path)
 
     def save(self, directory: str | Path) -> Path:

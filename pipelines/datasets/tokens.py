@@ -27,6 +27,7 @@ from windtunnel.pipelines.shards.writer import shard_writer
 from windtunnel.schemas.artifact import Artifact, writing
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.work import Counts
+from windtunnel.trainer.data.encoder import open_encoder
 
 if TYPE_CHECKING:
     from windtunnel.trainer.data.encoder import Encoder
@@ -64,8 +65,6 @@ class Tokens(ShardWork):
         raise InputError(f"{inputs['corpus'].path.name}: the corpus has no shard in kept/")
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        from windtunnel.trainer.data.encoder import open_encoder
-
         encoder = open_encoder(inputs["tokenizer"].path / FOLDER)
         dtype = token_dtype(encoder.vocabulary)
         corpus, name = inputs["corpus"].files("kept")[rank], f"{rank:05d}"

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from windtunnel.pipelines.dedup import _minhash_reference as reference
 from windtunnel.pipelines.dedup._dedup import Example
 from windtunnel.pipelines.dedup._keyed import KeyedDedup, Sign
 from windtunnel.pipelines.features.buffers import text_buffers
@@ -97,8 +98,6 @@ class MinhashSign(Sign):
 def signatures_of(minhash: Minhash, texts: pa.Array, alive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (minima: u32, or u64 with `words: exact`, documents x bands*rows; number of n-grams a document)."""
     if minhash.words == "exact":
-        from windtunnel.pipelines.dedup import _minhash_reference as reference
-
         bands, rows = minhash.shape
         parameters = reference.Parameters(bands * rows, minhash.ngram, minhash.seed, minhash.hash, minhash.normalise)
         return reference.signatures(parameters, texts, alive)

@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from windtunnel.pipelines.features.buffers import padded_buffers
+from windtunnel.pipelines.features.exact_words import word_spans
 from windtunnel.pipelines.features.kernels.columns import COLUMNS
 from windtunnel.pipelines.features.kernels.entry import measure, rewrite_c4
 from windtunnel.pipelines.features.kernels.scratch import FIRST_WORDS, Scratch, make_scratch
@@ -28,8 +29,6 @@ def measure_column(text: pa.Array | pa.ChunkedArray, settings: Settings) -> pl.D
     out = np.empty((len(COLUMNS), documents), dtype=np.int64)
     spans, span_offsets = NO_SPANS, NO_OFFSETS
     if settings.words == "exact":
-        from windtunnel.pipelines.features.exact_words import word_spans
-
         spans, span_offsets = word_spans(data, offsets, settings.language)
     line = _line_buffer(offsets)
     scratch, table = _scratch(settings), word_table_with(settings.stop_words)

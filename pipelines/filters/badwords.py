@@ -12,6 +12,8 @@ from blake3 import blake3
 
 from windtunnel.pipelines.filters._rule import Example, Reason, Rule
 from windtunnel.pipelines.filters._word_list import entries, files_of
+from windtunnel.pipelines.samples.packages import Package
+from windtunnel.schemas.errors import RecipeError
 
 _LIST = {"words": ["darn", "heck no", "ばか"]}
 _WITHOUT_SPACES = {"ja", "th", "zh"}  # their words are looked for anywhere
@@ -94,9 +96,6 @@ def _draw(text: str) -> float:
 
 def _shipped(language: str) -> list[str]:
     import orjson
-
-    from windtunnel.pipelines.samples.packages import Package
-    from windtunnel.schemas.errors import RecipeError
 
     package = Package(
         "npm", "naughty-words", "1.2.0", "c34b05e10a97ec7b9e0c3dd91d09888187c0f08d0812eaea79679795585b217e", 0.02

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import polars as pl
 import pyarrow as pa
 
+from windtunnel.pipelines.features.settings import Settings
 from windtunnel.pipelines.filters._rule import Example, Reason, Rule, above, below
 
 _FIVE = "\n".join(
@@ -85,7 +86,6 @@ class C4(Rule):
 
     def edit(self, batch: pa.RecordBatch) -> tuple[pa.Array, dict[str, int]]:
         from windtunnel.pipelines.features.pass_over import rewrite_column
-        from windtunnel.pipelines.features.settings import Settings
 
         old = batch.column("text")
         new = rewrite_column(old, Settings(**self.settings()))

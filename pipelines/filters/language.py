@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from windtunnel.pipelines.features.script_names import script_class
 from windtunnel.pipelines.filters._rule import Example, Reason, Rule, below, when
+from windtunnel.pipelines.samples.sample_set import model_path
 from windtunnel.schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,12 +102,7 @@ class Language(Rule):
 def _model(name: str) -> _FastText:
     from fasttext.FastText import _FastText
 
-    if name == "lid.176":
-        from windtunnel.pipelines.samples.sample_set import model_path
-
-        path = model_path(name)
-    else:
-        path = Path(name)
+    path = model_path(name) if name == "lid.176" else Path(name)
     if not path.is_file():
         raise InputError(f"no fastText model at {path}: give the path of one, or 'lid.176'")
     return _FastText(str(path))

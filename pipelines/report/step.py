@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from windtunnel.pipelines.report.collect import collect
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.work import Counts, Work
 
@@ -17,7 +18,6 @@ class Report(Work):
     recipe: dict[str, Any]
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        from windtunnel.pipelines.report.collect import collect
         from windtunnel.pipelines.report.page import write_report
 
         write_report(collect(self.recipe, inputs), out / "report.html")

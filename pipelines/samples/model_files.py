@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
+from windtunnel.pipelines.samples.models import fetch
 from windtunnel.schemas.artifact import Artifact, writing
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.work import Counts, Work
@@ -24,8 +25,6 @@ class SampleModel(Work):
     fingerprint: dict[str, Any] = Field(default_factory=dict)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        from windtunnel.pipelines.samples.models import fetch
-
         return _link_files(fetch(self.sample), out / "model")
 
 

@@ -15,6 +15,7 @@ from filelock import FileLock
 from windtunnel.pipelines.samples.cache import cache_directory, cache_folder
 from windtunnel.pipelines.samples.packages import Package, materialise
 from windtunnel.schemas.errors import RecipeError, WindtunnelError, nearest
+from windtunnel.trainer.runtime.quiet import quiet
 
 CONVERSION = 1  # part of the directory name and of every key; increase it when the converted files change
 
@@ -79,7 +80,6 @@ def _convert(model: SampleModel, target: Path) -> None:
         import gguf  # noqa: F401  (transformers reads GGUF through it)
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from windtunnel.trainer.runtime.quiet import quiet
     except ImportError:
         raise WindtunnelError("this model needs additional packages: pip install 'windtunnel[align]'") from None
     weights = target.parent / f"{model.sha256[:8]}.gguf"

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from windtunnel.pipelines.readers.batches import Row, Unreadable
+from windtunnel.pipelines.readers.encoding import decode_page
+from windtunnel.pipelines.readers.extract import extract
 from windtunnel.pipelines.samples.cache import cache_directory
 from windtunnel.pipelines.samples.packages import Package
 from windtunnel.pipelines.samples.sample_set import SampleSet, sample_set
@@ -36,9 +38,6 @@ class PageSet(SampleSet):
         ]
 
     def rows(self, member: str) -> Iterator[Row | Unreadable]:
-        from windtunnel.pipelines.readers.encoding import decode_page
-        from windtunnel.pipelines.readers.extract import extract
-
         text, encoding = decode_page(self.package.read(member))
         page = extract(text)._replace(encoding=encoding)
         if page.text:

@@ -11,6 +11,8 @@ import numpy as np
 
 from windtunnel.pipelines.samples.model_files import NEEDED, weights_of
 from windtunnel.schemas.errors import InputError
+from windtunnel.trainer.data.encoder import open_encoder
+from windtunnel.trainer.models._model import load
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -69,9 +71,6 @@ def opened(directory: Path) -> CausalScorer:
 
 def open_scorer(directory: Path, device: str = "cpu") -> CausalScorer:
     """Return a directory's scorer; raises InputError when there is no model that can be read safely."""
-    from windtunnel.trainer.data.encoder import open_encoder
-    from windtunnel.trainer.models._model import load
-
     files_of(directory)
     try:
         model: Any = load(directory)

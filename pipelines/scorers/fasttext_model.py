@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from windtunnel.pipelines.samples.sample_set import model_path
 from windtunnel.schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ PREFIX = "__label__"
 def path_of(name: str) -> Path:
     """Return the file of a model: a path, or `lid.176`, which is fetched if necessary. Raises InputError if missing."""
     if name == SAMPLE:
-        from windtunnel.pipelines.samples.sample_set import model_path
-
         return model_path(name)
     path = Path(name)
     if not path.is_file():

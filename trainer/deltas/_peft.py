@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.deltas._delta import Delta
+from windtunnel.trainer.runtime.quiet import quiet
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -24,8 +25,6 @@ class PeftDelta(Delta):
     def apply(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return peft's wrapper around the model."""
         from peft import get_peft_model
-
-        from windtunnel.trainer.runtime.quiet import quiet
 
         with quiet():
             wrapped: Any = get_peft_model(model, self.config(model))

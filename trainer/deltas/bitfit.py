@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.deltas._delta import Delta
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ def _add_biases(model: Any) -> None:
     import torch
     from torch import nn
 
-    from windtunnel.schemas.errors import InputError
     from windtunnel.trainer.modules.blocks import linears
 
     kind = model.config.model_type

@@ -21,6 +21,7 @@ import torch
 from windtunnel.schemas.artifact import Artifact, write_parquet
 from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.losses.cross_entropy import token_nats
+from windtunnel.trainer.modules.heads import hidden_states, output_weight
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -157,8 +158,6 @@ def _pad(batch: Sequence[Window], streams: Sequence[np.ndarray]) -> tuple[torch.
 
 def _scores(model: PreTrainedModel, ids: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
     """Return the nats of the scored targets, float64, in row order. Padding on the right needs no mask."""
-    from windtunnel.trainer.modules.heads import hidden_states, output_weight
-
     hidden = hidden_states(model, ids.to(model.device))
     counts = targets.to(model.device) >= 0
     nats = token_nats(hidden[counts], output_weight(model), targets.to(model.device)[counts])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.schemas.plugin import Plugin
+from windtunnel.trainer.runtime.quiet import quiet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,8 +40,6 @@ class Model(Plugin, ABC):
 def load(path: Path) -> PreTrainedModel:
     """Return the causal language model of a directory in float32; reads safetensors only and runs no code from it."""
     from transformers import AutoModelForCausalLM
-
-    from windtunnel.trainer.runtime.quiet import quiet
 
     with quiet():
         return AutoModelForCausalLM.from_pretrained(

@@ -10,6 +10,10 @@ from pydantic import Field
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.role import Role
 from windtunnel.trainer.data.batch import Batch
+from windtunnel.trainer.data.encoder import open_encoder
+from windtunnel.trainer.data.sampler import DocumentIds, Domain, Windows, read_mix
+from windtunnel.trainer.modules.heads import output_weight
+from windtunnel.trainer.modules.routing import routed_hidden_states
 from windtunnel.trainer.objectives._objective import Data, Evaluation, Loss, Objective, Setting
 
 if TYPE_CHECKING:
@@ -26,8 +30,6 @@ class CausalLM(Objective):
     piece: int = Field(4, ge=1)  # contexts per piece; pieces of documents are read in random order
 
     def open(self, setting: Setting, model: PreTrainedModel) -> Data:
-        from windtunnel.trainer.data.sampler import Domain, Windows, read_mix
-
         shares, budget = read_mix(setting.inputs["mix"])
         rows = max(1, self.batch_tokens // setting.context)
         steps = budget // (rows * setting.context)
@@ -48,8 +50,6 @@ class CausalLM(Objective):
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
         from windtunnel.trainer.losses.cross_entropy import summed_nats
-        from windtunnel.trainer.modules.heads import output_weight
-        from windtunnel.trainer.modules.routing import routed_hidden_states
 
         ids = batch.tensors["ids"]
         targets = ids[:, 1:].flatten()
@@ -60,7 +60,6 @@ class CausalLM(Objective):
         return Loss(total, len(targets), {name: value * len(targets) for name, value in routed.metrics.items()})
 
     def evaluate(self, model: PreTrainedModel, setting: Setting, out: Path) -> Evaluation:
-        from windtunnel.trainer.data.encoder import open_encoder
         from windtunnel.trainer.eval.evaluate import document_nats, read_held_out, totals, write_scores
 
         if "held_out" not in setting.inputs:
@@ -86,8 +85,6 @@ class _Packed(Data):
 
     def batch(self, step: int) -> list[Batch]:
         import torch
-
-        from windtunnel.trainer.data.sampler import DocumentIds
 
         first = step * self.rows
         ids = torch.from_numpy(self.windows.tokens(first, first + self.rows))

@@ -10,8 +10,10 @@ from pydantic import Field
 
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.chat_rows import Rows
+from windtunnel.trainer.eval.chat_evaluate import score_preferences
 from windtunnel.trainer.objectives._chat_objective import ChatObjective
 from windtunnel.trainer.objectives._objective import Loss, Setting
+from windtunnel.trainer.objectives._reference_logps import keep, kept, reference_logps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -66,8 +68,6 @@ class Dpo(ChatObjective):
 
     def extra(self, setting: Setting, model: PreTrainedModel, rows: Rows) -> dict[str, np.ndarray]:
         """Return the reference log-probabilities, float32 [rows, 2]; caches those of held-out rows for evaluation."""
-        from windtunnel.trainer.objectives._reference_logps import keep, reference_logps
-
         share = self.shares(model, setting)
         if "held_out_preferences" in setting.inputs:
             held_out = self.rows(setting, "held_out_preferences")
@@ -76,8 +76,5 @@ class Dpo(ChatObjective):
 
     def judge(self, model: PreTrainedModel, setting: Setting, rows: Rows, share: bool, path: Path) -> dict[str, float]:
         """Score held-out pairs by the implicit reward, beta times the log-ratio to the reference."""
-        from windtunnel.trainer.eval.chat_evaluate import score_preferences
-        from windtunnel.trainer.objectives._reference_logps import kept
-
         reference = kept("held_out", setting.cache)
         return score_preferences(model, rows, self.micro_tokens, share, path, reference, self.beta)

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from windtunnel.schemas.plugin import label
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.chat_rows import Rows
+from windtunnel.trainer.eval.chat_evaluate import write_preferences
 from windtunnel.trainer.objectives._chat_objective import ChatObjective
 from windtunnel.trainer.objectives._objective import Data, Evaluation, Loss, Setting
 
@@ -85,7 +86,6 @@ class Reward(ChatObjective):
 
     def judge(self, model: PreTrainedModel, setting: Setting, rows: Rows, share: bool, path: Path) -> dict[str, float]:
         """Score held-out pairs by the reward head."""
-        from windtunnel.trainer.eval.chat_evaluate import write_preferences
         from windtunnel.trainer.objectives._reward_model import pair_rewards
 
         return write_preferences(rows, pair_rewards(model, rows, self.micro_tokens, share), "reward", path)

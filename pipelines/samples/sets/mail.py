@@ -10,6 +10,7 @@ from email.message import Message
 
 from windtunnel.pipelines.readers.batches import Row, Unreadable
 from windtunnel.pipelines.readers.encoding import decode_page
+from windtunnel.pipelines.readers.extract import fragment_text
 from windtunnel.pipelines.samples.packages import Package
 from windtunnel.pipelines.samples.sample_set import SampleSet
 
@@ -64,8 +65,6 @@ class Mail(SampleSet):
 
 def body(message: Message) -> str:
     """Return a message's text, from its first plain part or else its first HTML part."""
-    from windtunnel.pipelines.readers.extract import fragment_text
-
     parts = {part.get_content_type(): part for part in reversed(list(message.walk())) if not part.is_multipart()}
     if (plain := parts.get("text/plain")) is not None and (text := _decoded(plain)):
         return text
