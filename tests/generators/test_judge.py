@@ -100,7 +100,8 @@ def test_a_changed_prompt_or_class_is_another_judge(monkeypatch):
     assert set(before["prompts"]) == set(judge.prompts) != set()
     real = prompt.load
     with monkeypatch.context() as changed:
-        changed.setattr(prompt, "load", lambda name: prompt.Prompt(name, "x", real(name).version + "x"))
+        other = lambda name: prompt.Prompt(name, "x", real(name).version + "x")  # noqa: E731
+        changed.setattr("windtunnel.generators.judges._judge.load", other)
         assert judge.fingerprint() != before
     monkeypatch.setattr(type(judge), "version", 99)
     assert judge.fingerprint() != before
