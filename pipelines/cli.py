@@ -58,8 +58,8 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted; finished shards are kept", INTERRUPTED)
     except Exception as error:
-        if mend := advice_for(error):  # where no worker could say it, and outside the workers
-            _fail(mend, 1)
+        if advice := advice_for(error):  # where no worker could say it, and outside the workers
+            _fail(advice, 1)
         shown = getattr(error, "format_message", None)  # click's usage errors
         if shown is None:
             _fail_on_value(error)

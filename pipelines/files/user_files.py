@@ -234,8 +234,10 @@ def _check_name(path: File) -> None:
     bare = Path(name).stem if name.endswith(COMPRESSIONS) else name
     if not (name.endswith(".parquet") or bare.endswith(LINES)):
         packed = bare.endswith(".parquet")
-        mend = "unpack it" if packed else f"name it {', '.join(LINES)} if it holds JSON lines, or convert it to Parquet"
-        raise InputError(f"{path} is neither Parquet nor JSON lines by its name: {mend}")
+        advice = (
+            "unpack it" if packed else f"name it {', '.join(LINES)} if it holds JSON lines, or convert it to Parquet"
+        )
+        raise InputError(f"{path} is neither Parquet nor JSON lines by its name: {advice}")
 
 
 def _check_columns(path: File, text: str, meta: tuple[str, ...]) -> None:

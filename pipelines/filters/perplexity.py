@@ -1,4 +1,4 @@
-"""Perplexity of a document under a language model: a model of our own trainer, any like it, or a KenLM file."""
+"""Perplexity of a document under a language model: one trained here, any other of its format, or a KenLM file."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def _machine() -> list[Finding]:
 
 
 def _index() -> list[Finding]:
-    """Ask the index that pip is configured for about one of our own packages: sample texts come from there."""
+    """Ask the index that pip is configured for about one pinned package: sample texts come from there."""
     if importlib.util.find_spec("pip") is None:
         return [(None, f"no pip, which fetches the sample texts: {sys.executable} -m ensurepip")]
     words = [sys.executable, "-m", "pip", "index", "versions", "datatrove", "--disable-pip-version-check", "--no-input"]
@@ -93,8 +93,8 @@ def _index() -> list[Finding]:
         answers = False
     if answers:
         return [(True, "the package index answers")]
-    mend = "sample texts that are not in the cache need one: `pip config set global.index-url URL` or PIP_INDEX_URL"
-    return [(None, f"no answer from the package index; {mend}")]
+    advice = "sample texts that are not in the cache need one: `pip config set global.index-url URL` or PIP_INDEX_URL"
+    return [(None, f"no answer from the package index; {advice}")]
 
 
 def _optional() -> list[Finding]:
