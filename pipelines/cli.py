@@ -327,10 +327,10 @@ def law(
     from windtunnel.trainer.stats.law import law_of_file
 
     supply = limits(propose, tokens, budget, max_epochs)
-    found = law_of_file(runs, weights, target, form)
+    fit = law_of_file(runs, weights, target, form)
     if predict or out:
-        write_predictions(found, predict, out)
-    print_law(found, propose, supply, json_, _console())
+        write_predictions(fit, predict, out)
+    print_law(fit, propose, supply, json_, _console())
 
 
 @judge_app.command()

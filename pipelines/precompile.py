@@ -66,14 +66,14 @@ def _small_run() -> None:
     with tempfile.TemporaryDirectory() as folder:
         lines = "".join(json.dumps({"text": text}) + "\n" for text in texts())
         (Path(folder) / "texts.jsonl").write_text(lines, encoding="utf-8")
-        made = plan(parse(RECIPE.format(folder=folder), []))
-        run(made.targets, open_store(made.recipe.store), Where(workers=1))
+        planned = plan(parse(RECIPE.format(folder=folder), []))
+        run(planned.targets, open_store(planned.recipe.store), Where(workers=1))
 
 
 def texts() -> list[str]:
     """Return documents that share no run of words, but for one that stands twice."""
-    made = [
+    documents = [
         " ".join(f"{WORDS[(i * k + k // 7) % len(WORDS)]}{chr(96 + i % 25)}{WORDS[i // 25]}" for k in range(1, 80))
         for i in range(1, 60)
     ]
-    return [*made, made[0]]
+    return [*documents, documents[0]]

@@ -31,33 +31,33 @@ def run_recipe(
     options: Sequence[str] = (),
 ) -> Plan:
     """Run a recipe (or up to the steps that `until` names) and print what came of it."""
-    made = planned(recipe_name, sets)
-    targets = named(made, until) if until else made.targets
+    recipe_plan = planned(recipe_name, sets)
+    targets = named(recipe_plan, until) if until else recipe_plan.targets
     where = Where(executor=executor, workers=workers or os.cpu_count() or 1, options=parse_options(options))
-    check_executor(made.recipe.store, executor)
-    store = open_store(made.recipe.store)
+    check_executor(recipe_plan.recipe.store, executor)
+    store = open_store(recipe_plan.recipe.store)
     outcome = run(targets, store, where, TerminalProgress(console), wait)
     console.print(f"{len(outcome.executed)} steps executed in {outcome.seconds:.1f} s")
     ends = {step.kind: step for step in targets}
     if "compare" in ends or "report" in ends:
-        _answer(made, store, console)
+        _answer(recipe_plan, store, console)
     for step in targets:
         if step.kind == "report":
             console.print(str(fetched(step.artifact(store)).path / "report.html"))
         elif until:
             console.print(address_of(step.artifact(store)))
-    return made
+    return recipe_plan
 
 
 def compared(
     recipe_name: str, sets: list[str], workers: int | None, wait: bool, as_json: bool, console: Console
 ) -> None:
     """Run what the comparison needs, then print its table, or its JSON."""
-    made = planned(recipe_name, sets)
-    store = open_store(made.recipe.store)
-    target = named(made, "compare")  # the main comparison alone is what scripts read
+    recipe_plan = planned(recipe_name, sets)
+    store = open_store(recipe_plan.recipe.store)
+    target = named(recipe_plan, "compare")  # the main comparison alone is what scripts read
     if not as_json:
-        target = [step for step in made.steps if step.kind == "compare"]
+        target = [step for step in recipe_plan.steps if step.kind == "compare"]
     quiet = Console(stderr=True, highlight=False, markup=False, emoji=False) if as_json else console
     run(target, store, Where(workers=workers or os.cpu_count() or 1), TerminalProgress(quiet), wait)
     if as_json:
@@ -66,27 +66,29 @@ def compared(
         comparison = Comparison.read(fetched(target[0].artifact(store)).path)
         console.print(json.dumps([effect.contract() for effect in comparison.effects], indent=1), soft_wrap=True)
     else:
-        _answer(made, store, console)
+        _answer(recipe_plan, store, console)
 
 
-def named(made: Plan, name: str) -> list[Step]:
+def named(recipe_plan: Plan, name: str) -> list[Step]:
     """Return the steps of a name (`decide:filtered`), or of a kind (`train`), or below a name (`train:raw`).
 
     Raises RecipeError with the nearest right name.
     """
-    exact = [step for step in made.steps if step.name == name]
-    found = exact or [step for step in made.steps if step.name.within(name)]
-    if not found:
-        kinds = {step.kind for step in made.steps}
-        raise RecipeError(f"the plan has no step {name!r}: {nearest(name, kinds | {s.name for s in made.steps})}")
-    return found
+    exact = [step for step in recipe_plan.steps if step.name == name]
+    matching = exact or [step for step in recipe_plan.steps if step.name.within(name)]
+    if not matching:
+        kinds = {step.kind for step in recipe_plan.steps}
+        raise RecipeError(
+            f"the plan has no step {name!r}: {nearest(name, kinds | {s.name for s in recipe_plan.steps})}"
+        )
+    return matching
 
 
-def _answer(made: Plan, store: Path, console: Console) -> None:
+def _answer(recipe_plan: Plan, store: Path, console: Console) -> None:
     """Print the main comparison, then every further one (`compare:WHAT`) in a line; those that are finished."""
     from windtunnel.pipelines.views.tables import print_comparison, print_further
 
-    steps = [step for step in made.steps if step.kind == "compare" and step.artifact(store).done]
+    steps = [step for step in recipe_plan.steps if step.kind == "compare" and step.artifact(store).done]
     for step in sorted(steps, key=lambda step: step.name != "compare"):
         if step.name == "compare":
             print_comparison(fetched(step.artifact(store)).path, console)

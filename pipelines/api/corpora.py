@@ -172,8 +172,8 @@ def decontaminate(
         overlaps.append(pl.read_parquet(out / OVERLAP))
         return counts
 
-    found = sorted_rows(frame, text, (), workers, sort)
-    return Decontaminated(found.kept, found.dropped, found.unreadable, found.counts, overlaps[0])
+    result = sorted_rows(frame, text, (), workers, sort)
+    return Decontaminated(result.kept, result.dropped, result.unreadable, result.counts, overlaps[0])
 
 
 def _named(against: Any) -> dict[str, Any]:
@@ -198,18 +198,18 @@ def _evaluation(name: str, value: Any, folder: Path, text: str) -> dict[str, Any
 
 def _by_name(path: str | Path) -> dict[str, Any]:
     """Return the source of a file, a directory or a glob, by the endings of the files' names."""
-    found = {_format(Path(file.name)): file for file in matching(str(path), tuple(FORMATS))}
-    if None in found:
+    formats = {_format(Path(file.name)): file for file in matching(str(path), tuple(FORMATS))}
+    if None in formats:
         raise RecipeError(
-            f"the name of {found[None]} does not tell its format: name the source, as in {{'text': {str(path)!r}}}; "
+            f"the name of {formats[None]} does not tell its format: name the source, as in {{'text': {str(path)!r}}}; "
             "`windtunnel list source` lists them"
         )
-    if len(found) > 1:
+    if len(formats) > 1:
         raise RecipeError(
-            f"{path} holds files of several formats ({', '.join(sorted(map(str, found)))}): name one source, "
-            f"as in {{{min(map(str, found))!r}: {str(path)!r}}}"
+            f"{path} holds files of several formats ({', '.join(sorted(map(str, formats)))}): name one source, "
+            f"as in {{{min(map(str, formats))!r}: {str(path)!r}}}"
         )
-    return {str(next(iter(found))): str(path)}
+    return {str(next(iter(formats))): str(path)}
 
 
 def _format(file: Path) -> str | None:

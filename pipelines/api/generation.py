@@ -129,13 +129,13 @@ def calibrate(pairs: AnyFrame | Sequence[Mapping[str, Any]] | str | Path, judge:
     are no labelled pair, and pairs without a verdict, are left out with a warning. Raises InputError where no labelled
     pair is left, RecipeError for an unknown judge, WindtunnelError for a judge that gives no verdict.
     """
-    made = make_judge(judge)
+    made_judge = make_judge(judge)
     if isinstance(pairs, str | Path):
         read, origin = read_pairs(Path(pairs)), str(pairs)
     else:
         rows = pairs if isinstance(pairs, Sequence) else polars_of(pairs).to_dicts()
         read, origin = pairs_of(rows, "pairs"), "pairs"
-    return examine_pairs(read, made, origin, lambda line: warnings.warn(line, stacklevel=5))
+    return examine_pairs(read, made_judge, origin, lambda line: warnings.warn(line, stacklevel=5))
 
 
 def _rows(value: Any, text: str) -> pa.Table:

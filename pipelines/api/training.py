@@ -81,10 +81,14 @@ def train(
     parts: dict[str, Any] = dict(texts) if isinstance(texts, Mapping) else {name: texts}
     for key in (name, *parts):
         TypeAdapter(Name).validate_python(key)
-    shares, made, context = _shares(weights, list(parts)), _stages(stages, lr, batch_tokens), make(Model, model).context
+    shares, stage_list, context = (
+        _shares(weights, list(parts)),
+        _stages(stages, lr, batch_tokens),
+        make(Model, model).context,
+    )
     mix = Mix(weights=shares, token_budget=token_budget, max_epochs=max_epochs, context=context)
     work = TrainRun(
-        mix=name, seed=seed, model=model, schedule=schedule, stages=made, threads=threads, device=resolve(device)
+        mix=name, seed=seed, model=model, schedule=schedule, stages=stage_list, threads=threads, device=resolve(device)
     )
     place = open_store(str(store)) if store is not None else temporary_store()
     with torch_lock:

@@ -76,14 +76,14 @@ class ChatSplit(Work):
 
     def _measured(self, inputs: Mapping[str, Artifact]) -> set[str]:
         """Return groups and questions of all held-out rows."""
-        found: set[str] = set()
+        measured: set[str] = set()
         for file in rows_files(inputs, HELD_OUT):
             with pq.ParquetFile(file) as source:
                 for batch in source.iter_batches(batch_size=1024, columns=_columns(source.schema_arrow.names)):
                     for row in _origins(batch):
                         groups = groups_of(row)
-                        found |= {*groups, _asks(row, groups)}
-        return found
+                        measured |= {*groups, _asks(row, groups)}
+        return measured
 
 
 def rows_files(inputs: Mapping[str, Artifact], kind: str = "rows") -> list[Path]:

@@ -30,7 +30,7 @@ class MixRows(Work):
         total = sum(self.weights.values())
         sets = {name: inputs[Role("rows", name)] for name in self.weights}
         sizes = {name: _sizes(artifact) for name, artifact in sets.items()}
-        whole = {name: sum(found.values()) for name, found in sizes.items()}
+        whole = {name: sum(of_set.values()) for name, of_set in sizes.items()}
         budget = min(whole[name] / (weight / total) for name, weight in self.weights.items())
         counts, domains, repeated = Counts(), [], 0
         for number, (name, weight) in enumerate(sorted(self.weights.items())):
@@ -54,12 +54,12 @@ def _answer_bytes(messages: list[dict[str, Any]]) -> int:
 
 def _sizes(artifact: Artifact) -> dict[str, int]:
     """Return answer bytes by row id; equal ids are equal rows."""
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for file in artifact.files("rows"):
         table = pq.read_table(file, columns=["id", "messages"])
         for row, messages in zip(table["id"].to_pylist(), table["messages"].to_pylist(), strict=True):
-            found[row] = _answer_bytes(messages)
-    return found
+            sizes[row] = _answer_bytes(messages)
+    return sizes
 
 
 def _within(sizes: Mapping[str, int], limit: float) -> set[str]:

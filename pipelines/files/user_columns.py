@@ -32,7 +32,7 @@ class UserColumns(Work):
         for records in records_of(self.parts[rank], self.text):
             if isinstance(records, Unreadable):
                 continue
-            schema = wider(schema, found_in(records))
+            schema = wider(schema, schema_of(records))
             seen += len(records)
         with writing(out / "columns" / f"{rank:05d}.arrow") as path:
             path.write_bytes(schema.serialize())
@@ -59,7 +59,7 @@ def records_of(part: dict[str, Any], text: str) -> Iterator[list[dict[str, Any]]
             yield [{text: value, **(orjson.loads(meta) if meta else {})} for value, meta in pairs]
 
 
-def found_in(records: list[dict[str, Any]]) -> pa.Schema:
+def schema_of(records: list[dict[str, Any]]) -> pa.Schema:
     """Return the columns of some records."""
     fields = []
     for name in dict.fromkeys(key for record in records for key in record):

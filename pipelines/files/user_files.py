@@ -67,14 +67,14 @@ class UserRows(Work):
         path = Fingerprint.check(part)
         if _is_parquet(path):
             schema = _parquet_schema(path, self.text)
-            found = self._parquet(path, part, schema)
+            batches = self._parquet(path, part, schema)
         else:
             schema = columns_of(inputs["columns"])
             self._check_meta(schema)
-            found = self._lines(part, schema)
+            batches = self._lines(part, schema)
         kept, size, errors, unreadable = 0, 0, Counter[str](), []
         with _Shards(out, rank, schema, self.whole) as shards:
-            for rows in found:
+            for rows in batches:
                 if isinstance(rows, Lost):
                     errors[rows.what.error] += rows.rows
                     unreadable.append(rows.what._asdict())
@@ -131,10 +131,10 @@ def documents_of(rows: pa.Table, text: str, origin: str, meta: Sequence[str] = (
     """
     texts = rows[text].cast(pa.large_string())
     source = _words(rows, "source").fill_null(origin)
-    made = [document_id(s, t) for s, t in zip(source.to_pylist(), texts.to_pylist(), strict=True)]
+    hashes = [document_id(s, t) for s, t in zip(source.to_pylist(), texts.to_pylist(), strict=True)]
     held = [python_values(rows[name].combine_chunks()) for name in meta]
     columns = {
-        "id": pc.coalesce(_words(rows, "id"), pa.array(made, pa.string())),  # type: ignore[attr-defined]
+        "id": pc.coalesce(_words(rows, "id"), pa.array(hashes, pa.string())),  # type: ignore[attr-defined]
         "text": texts,
         "source": source,
         **{name: _words(rows, name) for name in _PLAIN},
@@ -206,10 +206,12 @@ def user_rows(source: Path | str, text: str = "text", meta: Iterable[str] = (), 
             reader: Any = Parquet(path=str(path), text=text)
         else:
             reader = Jsonl(path=str(path), text=text)
-        found = reader.parts()  # raises when the first lines do not hold the column
+        of_file = reader.parts()  # raises when the first lines do not hold the column
         if whole:
-            found = [Fingerprint.of(path).part(**({"first": 0, "end": found[-1]["end"]} if _is_parquet(path) else {}))]
-        parts["parquet" if _is_parquet(path) else "lines"] += found
+            of_file = [
+                Fingerprint.of(path).part(**({"first": 0, "end": of_file[-1]["end"]} if _is_parquet(path) else {}))
+            ]
+        parts["parquet" if _is_parquet(path) else "lines"] += of_file
     places = {str(path): number for number, path in enumerate(paths)}
     ordered = sorted([*parts["parquet"], *parts["lines"]], key=lambda part: places[part["path"]])
     work = UserRows(parts=tuple(ordered), text=text, meta=tuple(meta), whole=whole)

@@ -122,11 +122,11 @@ class Rule(Plugin):
             params = next((example.params for example in (*cls.drops, *cls.keeps)), {})
             rule = cls(**params)
         reasons = [(f"{label(cls)}.{reason.name}", reason) for reason in rule.reasons()]
-        found = [
+        described = [
             {"name": name, "side": reason.side, "limit": reason.limit, "columns": columns_of([(name, reason)])}
             for name, reason in reasons
         ]
-        return {"reasons": found, "columns": columns_of(reasons), "reasons_at": dict(params)}
+        return {"reasons": described, "columns": columns_of(reasons), "reasons_at": dict(params)}
 
     @property
     def edits(self) -> bool:
@@ -189,12 +189,14 @@ def verdict(reasons: Sequence[tuple[str, Reason]]) -> pl.Expr:
     # the lowest place of those that hold: columns of small integers cost a fifth of columns of names
     places = [pl.when(r.drop).then(pl.lit(place, dtype=pl.UInt16)) for place, (_, r) in enumerate(reasons)]
     first = pl.min_horizontal(places)
-    found = pl.lit(pl.Series([name for name, _ in reasons])).gather(first)
+    name_of_first = pl.lit(pl.Series([name for name, _ in reasons])).gather(first)
     for place, (name, reason) in enumerate(reasons):
         if reason.detail is not None:
-            told = (first == place) & reason.detail.is_not_null()
-            found = pl.when(told).then(pl.lit(f"{name}.") + reason.detail.cast(pl.String)).otherwise(found)
-    return found
+            has_detail = (first == place) & reason.detail.is_not_null()
+            name_of_first = (
+                pl.when(has_detail).then(pl.lit(f"{name}.") + reason.detail.cast(pl.String)).otherwise(name_of_first)
+            )
+    return name_of_first
 
 
 def columns_of(reasons: Sequence[tuple[str, Reason]]) -> list[str]:

@@ -45,12 +45,12 @@ class Piece(NamedTuple):
 
 def pieces(specs: Sequence[Any], words: str = "fast") -> list[Piece]:
     """Return the list of rules, as they are for one way to find words, cut after every rule that rewrites text."""
-    found: list[list[tuple[str, Rule]]] = [[]]
+    groups: list[list[tuple[str, Rule]]] = [[]]
     for name, rule in rules_of(specs):
-        found[-1].append((name, rule.for_words(words)))
+        groups[-1].append((name, rule.for_words(words)))
         if rule.edits:
-            found.append([])
-    return [Piece(tuple(part)) for part in found if part]
+            groups.append([])
+    return [Piece(tuple(part)) for part in groups if part]
 
 
 def shared_settings(rules: Sequence[tuple[str, Rule]], words: str, language: str) -> Settings:
@@ -89,14 +89,14 @@ def own_measures(rules: Sequence[tuple[str, Rule]]) -> tuple[dict[str, Any], ...
 
 def digests(rules: Sequence[tuple[str, Rule]]) -> dict[str, str]:
     """Return blake3 of every file that the rules' measurements read; raises InputError for one that is not there."""
-    found = {}
+    digests = {}
     for name, rule in rules:
         for path in rule.reads():
             if not path.is_file():
                 raise InputError(f"rule {name!r} reads {path}, and there is no such file")
             digest = blake3(max_threads=blake3.AUTO).update_mmap(path)
-            found[str(path)] = digest.hexdigest()
-    return dict(sorted(found.items()))
+            digests[str(path)] = digest.hexdigest()
+    return dict(sorted(digests.items()))
 
 
 def stages(specs: Sequence[Any], words: str = "fast", language: str = "en", step: str = "rules") -> list[Stage]:

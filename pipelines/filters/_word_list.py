@@ -26,13 +26,13 @@ def entries(listed: str | Sequence[str]) -> list[str]:
         text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
     except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is not a text file of entries: {error}") from error
-    found = [line.strip() for line in text.splitlines()]
-    found = [line for line in found if line and not line.startswith("#")]
-    if any(line.startswith("<") for line in found[:50]):
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if any(line.startswith("<") for line in lines[:50]):
         raise InputError(f"{path} looks like a web page, not like a list with one entry a line: fetch the list itself")
-    if not found:
+    if not lines:
         raise InputError(f"{path} holds no entries: give one a line")
-    return found
+    return lines
 
 
 def files_of(*lists: str | Sequence[str] | None) -> list[Path]:

@@ -59,8 +59,8 @@ class Badwords(Rule):
 
     def measure(self, batch: pa.RecordBatch) -> pl.DataFrame:
         text = pl.Series("text", batch.column("text").cast(pa.large_string())).fill_null("")
-        found = text.str.to_lowercase().str.count_matches(_pattern(self._listed(), set(self.languages)))
-        return pl.DataFrame({"bad_words": found, "bad_word_draw": [_draw(value) for value in text.to_list()]})
+        matches = text.str.to_lowercase().str.count_matches(_pattern(self._listed(), set(self.languages)))
+        return pl.DataFrame({"bad_words": matches, "bad_word_draw": [_draw(value) for value in text.to_list()]})
 
     def reasons(self) -> list[Reason]:
         count = pl.col("bad_words")

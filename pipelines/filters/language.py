@@ -75,7 +75,7 @@ class Language(Rule):
     def measure(self, batch: pa.RecordBatch) -> pl.DataFrame:
         texts = [(text or "").replace("\n", " ") for text in batch.column("text").to_pylist()]
         labels, scores = _model(self.model).predict(texts) if texts else ([], [])
-        found = pl.DataFrame(
+        measured = pl.DataFrame(
             {
                 "lang": [label[0].removeprefix("__label__") if len(label) else None for label in labels],
                 "lang_score": [float(score[0]) if len(score) else 0.0 for score in scores],
@@ -83,11 +83,11 @@ class Language(Rule):
             schema={"lang": pl.String, "lang_score": pl.Float64},
         )
         if not self.scripts:
-            return found
+            return measured
         from windtunnel.pipelines.features.scripts import script_shares
 
         shares = pl.Series("script_share", script_shares(batch.column("text"), self.scripts)).fill_nan(None)
-        return found.with_columns(shares)
+        return measured.with_columns(shares)
 
     def reasons(self) -> list[Reason]:
         score = pl.col("lang_score")

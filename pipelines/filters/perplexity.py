@@ -119,10 +119,10 @@ class Perplexity(Rule):
     def reasons(self) -> list[Reason]:
         value, cuts = pl.col(self.by), self.cuts()
         score = 1 / (1 + value)
-        found = when("unscored", value.is_nan(), value)
-        found += below("low", value, self.min) + above("high", value, self.max)
+        reasons = when("unscored", value.is_nan(), value)
+        reasons += below("low", value, self.min) + above("high", value, self.max)
         if (head := f"{self.by}_head") in cuts:
-            found.append(Reason("head", score >= pl.col(head), value, side="below"))
+            reasons.append(Reason("head", score >= pl.col(head), value, side="below"))
         if (tail := f"{self.by}_tail") in cuts:
-            found.append(Reason("tail", score < pl.col(tail), value, side="above"))
-        return found
+            reasons.append(Reason("tail", score < pl.col(tail), value, side="above"))
+        return reasons

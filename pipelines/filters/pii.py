@@ -63,8 +63,8 @@ class Pii(Rule):
     def reasons(self) -> list[Reason]:
         if self.edits:
             return []
-        found = {kind: pl.col(f"pii_{kind}") for kind in self.kinds}
-        return [Reason(kind, value > self.max_found, value, self.max_found, "above") for kind, value in found.items()]
+        counts = {kind: pl.col(f"pii_{kind}") for kind in self.kinds}
+        return [Reason(kind, value > self.max_found, value, self.max_found, "above") for kind, value in counts.items()]
 
     def edit(self, batch: pa.RecordBatch) -> tuple[pa.Array, dict[str, Any]]:
         return replace(batch.column("text"), self.kinds, self.public_ips, {**self.stand_ins})

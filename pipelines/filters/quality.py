@@ -86,8 +86,8 @@ class Quality(Rule):
 
     def measure(self, batch: pa.RecordBatch) -> pl.DataFrame:
         texts = pl.Series("text", batch.column("text").cast(pa.large_string()))
-        found = probabilities(opened(path_of(str(self.path))), texts, self.label)
-        return pl.DataFrame({"quality": pl.Series(found, dtype=pl.Float64)})
+        scores = probabilities(opened(path_of(str(self.path))), texts, self.label)
+        return pl.DataFrame({"quality": pl.Series(scores, dtype=pl.Float64)})
 
     def reasons(self) -> list[Reason]:
         score = pl.col("quality")

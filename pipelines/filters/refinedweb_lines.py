@@ -73,12 +73,12 @@ class RefinedwebLines(Rule):
     def reasons(self) -> list[Reason]:
         words, left = pl.col("line_edit_words"), pl.col("line_edit_words_left")
         removed = (words - left.cast(pl.Int64)) / words
-        found = [Reason("nothing_left", left == 0, left, 1, "below")]
+        reasons = [Reason("nothing_left", left == 0, left, 1, "below")]
         if self.max_removed is not None:
-            found.append(
+            reasons.append(
                 Reason("too_many_words_removed", removed > self.max_removed, removed, self.max_removed, "above")
             )
-        return found
+        return reasons
 
     def edit(self, batch: pa.RecordBatch) -> tuple[pa.Array, dict[str, int]]:
         frame = _frame(batch)

@@ -174,11 +174,11 @@ def _plain(words: Sequence[str]) -> list[str]:
 
 def _listed(values: pl.Series, hashes: np.ndarray, urls: pl.Series) -> pl.Series:
     """Return whether each value is on the list; null where there is no address."""
-    found = values.hash(0).to_numpy()
-    places = np.searchsorted(hashes, found)
+    digests = values.hash(0).to_numpy()
+    places = np.searchsorted(hashes, digests)
     inside = places < len(hashes)
-    hit = np.zeros(len(found), dtype=bool)
-    hit[inside] = hashes[places[inside]] == found[inside]
+    hit = np.zeros(len(digests), dtype=bool)
+    hit[inside] = hashes[places[inside]] == digests[inside]
     return pl.Series(pl.select(pl.when(urls.is_not_null()).then(pl.Series(hit) & values.is_not_null())).to_series())
 
 

@@ -50,14 +50,14 @@ class WebAddresses(Rule):
 
     def edit(self, batch: pa.RecordBatch) -> tuple[pa.Array, dict[str, int]]:
         frame = pl.DataFrame({"text": pl.Series(batch.column("text").cast(pa.large_string())).fill_null("")})
-        found = rf"{_BEFORE}(?:{'|'.join(self._patterns())})"
-        text = pl.col("text").str.replace_all(found, "")
+        pattern = rf"{_BEFORE}(?:{'|'.join(self._patterns())})"
+        text = pl.col("text").str.replace_all(pattern, "")
         if self.max_newlines is not None:
             text = text.str.replace_all(rf"\n{{{self.max_newlines + 1},}}", "\n" * self.max_newlines)
-        made = frame.select("text", new=text, addresses=pl.col("text").str.count_matches(found))
-        rewritten = int(made["new"].ne_missing(made["text"]).sum())
-        return made["new"].to_arrow(), {
-            "addresses": int(made["addresses"].sum()),
+        edited = frame.select("text", new=text, addresses=pl.col("text").str.count_matches(pattern))
+        rewritten = int(edited["new"].ne_missing(edited["text"]).sum())
+        return edited["new"].to_arrow(), {
+            "addresses": int(edited["addresses"].sum()),
             "rewritten_documents": rewritten,
         }
 

@@ -23,8 +23,8 @@ def check(kind: str, reference: str, directory: Path | None = None) -> list[str]
     cannot be found or loaded.
     """
     with plugin_files.relative_to(directory or Path.cwd()):
-        found = [(finding.example, finding.problem or finding.skipped) for finding in findings(kind, reference)]
-    return [f"{example}: {wrong}" for example, wrong in found if wrong]
+        problems = [(finding.example, finding.problem or finding.skipped) for finding in findings(kind, reference)]
+    return [f"{example}: {wrong}" for example, wrong in problems if wrong]
 
 
 def findings(kind: str, reference: str) -> Iterator[Finding]:

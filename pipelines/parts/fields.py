@@ -108,24 +108,24 @@ def _explanations(cls: type[Plugin]) -> dict[str, str]:
     if not classes:
         return {}
     comments = _comments(source)
-    found = _sentences(ast.get_docstring(classes[0]) or "", tuple(cls.model_fields))
+    explanations = _sentences(ast.get_docstring(classes[0]) or "", tuple(cls.model_fields))
     for node in classes[0].body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             behind = comments.get(node.end_lineno or node.lineno)
             above = comments.get(node.lineno - 1)
             text = behind[1] if behind else above[1] if above and above[0] else ""
             if text and not _FOR_TOOLS.match(text):
-                found[node.target.id] = text
-    return found
+                explanations[node.target.id] = text
+    return explanations
 
 
 def _comments(source: str) -> dict[int, tuple[bool, str]]:
     """Return by line: whether the comment stands alone there, and its text."""
-    found: dict[int, tuple[bool, str]] = {}
+    comments: dict[int, tuple[bool, str]] = {}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
-            found[token.start[0]] = (not token.line[: token.start[1]].strip(), token.string.lstrip("#").strip())
-    return found
+            comments[token.start[0]] = (not token.line[: token.start[1]].strip(), token.string.lstrip("#").strip())
+    return comments
 
 
 def _sentences(docstring: str, names: tuple[str, ...]) -> dict[str, str]:
@@ -135,12 +135,12 @@ def _sentences(docstring: str, names: tuple[str, ...]) -> dict[str, str]:
     name = f"`?(?:{'|'.join(re.escape(each) for each in names)})`?"
     # a name begins a sentence, and several may share one explanation
     mark = re.compile(rf"(?:^|(?<=[.;]\s))(?P<names>(?:{name}, )*{name}): ")
-    found: dict[str, str] = {}
+    explanations: dict[str, str] = {}
     for paragraph in docstring.split("\n\n"):
         text = " ".join(paragraph.split())
         marks = list(mark.finditer(text))
         ends = [*(m.start() for m in marks[1:]), len(text)]
         for here, end in zip(marks, ends, strict=False):
             explanation = text[here.end() : end].strip().rstrip(".;")
-            found |= dict.fromkeys(here["names"].replace("`", "").split(", "), explanation)
-    return found
+            explanations |= dict.fromkeys(here["names"].replace("`", "").split(", "), explanation)
+    return explanations

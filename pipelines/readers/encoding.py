@@ -92,8 +92,8 @@ def _named(data: bytes, declared: str | None) -> Iterator[str]:
     from resiliparse.parse.encoding import map_encoding_to_html5
 
     head = data[:_HEAD_BYTES]
-    found = (match[1].decode("ascii", "replace") for match in (_XML.search(head), _META.search(head)) if match)
-    for name in (declared, *found):
+    in_page = (match[1].decode("ascii", "replace") for match in (_XML.search(head), _META.search(head)) if match)
+    for name in (declared, *in_page):
         known = _known(map_encoding_to_html5(name, False)) if name else None
         if known and known not in ("utf-8", "utf-16-le", "utf-16-be"):  # excluded by the previous checks
             yield known
@@ -125,12 +125,12 @@ def _best(data: bytes, named: list[str]) -> tuple[str, str]:
 def _known(name: str | None) -> str | None:
     """Return Python's name of a text encoding, or of the superset that browsers use; None if unknown."""
     try:
-        found = codecs.lookup(name or "")
-        b"".decode(found.name)
+        codec = codecs.lookup(name or "")
+        b"".decode(codec.name)
     except (LookupError, ValueError):
         return None
     wider = {"shift_jis": "cp932", "gb2312": "gb18030", "gbk": "gb18030", "euc_kr": "cp949", "iso8859-1": _LATIN}
-    return wider.get(found.name, found.name)
+    return wider.get(codec.name, codec.name)
 
 
 def _strict(data: bytes, name: str) -> str | None:
@@ -162,16 +162,16 @@ def _written(word: str) -> float:
 @cache
 def _common() -> frozenset[str]:
     """Return the most frequent East Asian characters: kana, and the first levels of the national standards."""
-    found = {chr(code) for code in (*range(0x3041, 0x3100), 0x3005, 0x30FC)}
+    characters = {chr(code) for code in (*range(0x3041, 0x3100), 0x3005, 0x30FC)}
     levels = (("gb2312", 0xB0, 0xD7), ("euc_jp", 0xB0, 0xCF), ("euc_kr", 0xB0, 0xC8))
     for name, first, last in levels:  # GB 2312 level 1, JIS X 0208 level 1, the Hangul of KS X 1001
         for row in range(first, last + 1):
             for cell in range(0xA1, 0xFF):
-                found.update(bytes((row, cell)).decode(name, "ignore"))
+                characters.update(bytes((row, cell)).decode(name, "ignore"))
     for lead in range(0xA4, 0xC7):  # Big5's frequent characters
         for trail in (*range(0x40, 0x7F), *range(0xA1, 0xFF)):
-            found.update(bytes((lead, trail)).decode("big5", "ignore"))
-    return frozenset(found)
+            characters.update(bytes((lead, trail)).decode("big5", "ignore"))
+    return frozenset(characters)
 
 
 @cache

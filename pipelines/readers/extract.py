@@ -100,7 +100,7 @@ def _metadata(tree: Any) -> dict[str, str | None]:
     url = (canonical.getattr("href") if canonical else None) or metas.get("og:url")
     return {
         "title": " ".join(title.split())[:_LONGEST_TITLE] or None,
-        "date": next((date for found in _dates(tree, metas) if (date := _iso_date(found))), None),
+        "date": next((date for text in _dates(tree, metas) if (date := _iso_date(text))), None),
         "lang": ((root.getattr("lang") if root else None) or "")[:35] or None,
         "url": url if url and url.startswith(("http://", "https://")) else None,
     }
@@ -110,8 +110,8 @@ def _dates(tree: Any, metas: dict[str, str]) -> Iterator[str]:
     """Yield the dates of the page, the most reliable first."""
     yield from (metas[name] for name in _DATE_METAS if metas.get(name))
     for script in tree.document.query_selector_all('script[type="application/ld+json"]'):
-        if found := re.search(r'"datePublished"\s*:\s*("[^"\\]{4,40}")', script.text):
-            yield json.loads(found[1])
+        if quoted := re.search(r'"datePublished"\s*:\s*("[^"\\]{4,40}")', script.text):
+            yield json.loads(quoted[1])
     time = tree.document.query_selector("time[datetime]")
     if time is not None:
         yield time.getattr("datetime") or ""

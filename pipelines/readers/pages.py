@@ -79,8 +79,8 @@ class PageExtractor:
             except BrokenPipeError:
                 pass  # handled below as the end of the child's output
             while done < len(pages) and (reply := read_frame(child.stdout)) is not None:
-                found = orjson.loads(reply)
-                yield pages[done], Failure(**found) if "error" in found else Page(**found)
+                answer = orjson.loads(reply)
+                yield pages[done], Failure(**answer) if "error" in answer else Page(**answer)
                 done += 1
             if done < len(pages):
                 yield pages[done], self._why()

@@ -95,16 +95,16 @@ def matching(patterns: str | Sequence[str], suffixes: tuple[str, ...]) -> list[F
     lies in hidden directories (`.git`, `.ipynb_checkpoints`: copies mostly) are left out. A glob (`*`, `?`, `[..]`,
     `**`) means what it matches, each directory once. Raises InputError when a pattern matches nothing.
     """
-    found: dict[str, File] = {}
+    files_by_name: dict[str, File] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         if scheme_of(pattern):
             files: Sequence[File] = remote.matching(pattern, suffixes, COMPRESSIONS)
         else:
             files = _matching(str(Path(local_path(pattern)).expanduser()), suffixes)
-        found.update((str(file), file) for file in files)
-    if not found:
+        files_by_name.update((str(file), file) for file in files)
+    if not files_by_name:
         raise InputError("the source names no path at all: give a file, a directory or a glob")
-    return [found[key] for key in sorted(found)]
+    return [files_by_name[key] for key in sorted(files_by_name)]
 
 
 def _matching(pattern: str, suffixes: tuple[str, ...]) -> list[Path]:
@@ -142,10 +142,10 @@ def _each_once(paths: Iterable[Path]) -> list[Path]:
     """Return the paths without those that lead to a directory again by a link: `**` goes round a loop 40 times."""
     shortest = sorted(paths, key=lambda path: (len(path.parts), str(path)))
     places = {folder: folder.resolve() for folder in {path.parent for path in shortest}}
-    found: dict[tuple[Path, str], Path] = {}
+    unique: dict[tuple[Path, str], Path] = {}
     for path in shortest:
-        found.setdefault((places[path.parent], path.name), path)
-    return list(found.values())
+        unique.setdefault((places[path.parent], path.name), path)
+    return list(unique.values())
 
 
 def resolved(path: PurePath | RemoteFile) -> PurePath:

@@ -80,8 +80,8 @@ class _Raw:
 
     def find(self, pattern: bytes, at: int) -> int:
         while piece := self.read(at, CHUNK_BYTES):
-            if (found := piece.find(pattern)) >= 0:
-                return at + found
+            if (offset := piece.find(pattern)) >= 0:
+                return at + offset
             at += max(1, len(piece) - len(pattern) + 1)
         return -1
 
@@ -198,11 +198,11 @@ def _gzip_records(raw: _Raw, limit: int) -> Iterator[Record | Broken]:
         member = _Member(raw, at)
         following = None
         window = _Window(member.pieces(), member)
-        for found in _framed(window, limit, at):
-            if isinstance(found, Broken) and member.error:
+        for entry in _framed(window, limit, at):
+            if isinstance(entry, Broken) and member.error:
                 break  # reported below
-            yield found
-            if isinstance(found, Broken) and found.error == "too_large" and (next_ := _next_member(raw, at + 1)) >= 0:
+            yield entry
+            if isinstance(entry, Broken) and entry.error == "too_large" and (next_ := _next_member(raw, at + 1)) >= 0:
                 following = next_  # do not decompress the rest
                 break
         if window.given_up and following is None:
@@ -299,9 +299,9 @@ def _skip(window: _Window, limit: int) -> int:
 
 
 def _with_true_length(data: bytes, body: int) -> bytes:
-    found = _LENGTH.search(data, 0, body)
+    length = _LENGTH.search(data, 0, body)
     size = len(data) - body
-    if found and int(found[1]) == size:
+    if length and int(length[1]) == size:
         return data
     lines = [line for line in data[:body].splitlines() if line and not line.lower().startswith(b"content-length:")]
     return b"\r\n".join([*lines, b"Content-Length: %d" % size]) + b"\r\n\r\n" + data[body:]

@@ -297,14 +297,14 @@ class Recipe(Part):
 
     def ancestors(self, corpus: str) -> set[str]:
         """Return the corpora that a corpus is made from, directly or not; in a circle also itself."""
-        found: set[str] = set()
+        above: set[str] = set()
         todo = list(self.corpora[corpus].parents)
         while todo:
             parent = todo.pop()
-            if parent not in found:
-                found.add(parent)
+            if parent not in above:
+                above.add(parent)
                 todo += self.corpora[parent].parents
-        return found
+        return above
 
 
 def json_schema() -> dict[str, Any]:

@@ -144,9 +144,9 @@ def matching(pattern: str, suffixes: tuple[str, ...], compressions: tuple[str, .
             infos = [i for i in _visible(fs.find(path, detail=True), path) if i["name"].lower().endswith(endings)]
             none = f"no {' or '.join(suffixes)} file below {url}"
         elif glob.has_magic(path):
-            found = fs.glob(path, detail=True)
+            listing = fs.glob(path, detail=True)
             # as in a shell: only a pattern that says so matches what is hidden
-            infos = list(found.values() if "/." in path else _visible(found, ""))
+            infos = list(listing.values() if "/." in path else _visible(listing, ""))
             none = f"no file matches {url}"
         else:
             infos, none = [], f"there is no {url}"
@@ -156,9 +156,9 @@ def matching(pattern: str, suffixes: tuple[str, ...], compressions: tuple[str, .
         return files
 
 
-def _visible(found: dict[str, dict[str, Any]], base: str) -> Iterator[dict[str, Any]]:
+def _visible(listing: dict[str, dict[str, Any]], base: str) -> Iterator[dict[str, Any]]:
     """Yield what is not hidden: no part of its path below `base` begins with a dot."""
-    for name, info in found.items():
+    for name, info in listing.items():
         if not any(part.startswith(".") for part in name.removeprefix(base).split("/")):
             yield info
 

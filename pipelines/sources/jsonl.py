@@ -51,8 +51,8 @@ class Jsonl(RecordSource, DecodedSource):
             for line in self._lines(path, start, end):
                 number = line.number
                 where = f"{path.name}:{number}" if start == 0 else f"{path.name}@{line.start}"
-                if (found := self._row(line, fields, where)) is not None:
-                    yield found
+                if (row := self._row(line, fields, where)) is not None:
+                    yield row
         except BrokenStream as error:
             yield Unreadable(fields.origin, f"{path.name}:{number + 1}", error.error, error.detail)
 
@@ -81,11 +81,11 @@ class Jsonl(RecordSource, DecodedSource):
         """Yield the lines that begin in [start, end); a line belongs to the range in which its first byte lies."""
         limit = self.max_document_bytes
         if start == 0:
-            found = lines(utf8_chunks(chunks(path), self.encoding), limit)
+            numbered = lines(utf8_chunks(chunks(path), self.encoding), limit)
         else:  # from one byte before, so that a line that begins right at `start` is not taken for a line's rest
-            found = lines(chunks(path, start - 1), limit, start - 1)
-            next(found, None)
-        for line in found:
+            numbered = lines(chunks(path, start - 1), limit, start - 1)
+            next(numbered, None)
+        for line in numbered:
             if end is not None and line.start >= end:
                 return
             yield line

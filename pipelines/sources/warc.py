@@ -90,12 +90,12 @@ class Warc(PageSource):
 
     def _pages(self, path: File, origin: str) -> Iterator[RawPage]:
         """Yield the pages to extract; what needs no extraction comes along as a row in an empty page, in order."""
-        for found in records(path, self.max_document_bytes + _HEADERS_BYTES):
-            where = f"{path.name}@{found.offset}"
-            if isinstance(found, Broken):
-                yield _ready(Unreadable(origin, where, found.error, found.detail))
+        for entry in records(path, self.max_document_bytes + _HEADERS_BYTES):
+            where = f"{path.name}@{entry.offset}"
+            if isinstance(entry, Broken):
+                yield _ready(Unreadable(origin, where, entry.error, entry.detail))
                 continue
-            kind = _type_of(found.data)
+            kind = _type_of(entry.data)
             take = self._kinds.get(kind)
             if take is None:
                 if kind not in _NO_PAGES:
@@ -103,14 +103,14 @@ class Warc(PageSource):
                     yield _ready(Unreadable(origin, where, "unknown_record_type", detail))
                 continue
             try:
-                yield take(self, found, origin, where)
+                yield take(self, entry, origin, where)
             except (OSError, ValueError) as error:  # what fastwarc raises on a record it cannot parse or decode
                 yield _ready(Unreadable(origin, where, "broken_record", str(error)[:200]))
 
-    def _response(self, found: Record, origin: str, where: str) -> RawPage:
+    def _response(self, entry: Record, origin: str, where: str) -> RawPage:
         from fastwarc.warc import WarcRecord
 
-        record = WarcRecord.from_bytes(found.data)
+        record = WarcRecord.from_bytes(entry.data)
         record.parse_http(auto_decode="all", quirks_mode=True)
         status = record.http_headers.status_code if record.http_headers else None
         content = (record.http_content_type or record.headers.get("Content-Type") or "").partition(";")[0].strip()
@@ -126,10 +126,10 @@ class Warc(PageSource):
         url = record.headers.get("WARC-Target-URI")
         return RawPage(html, record.http_charset, (None, url, _meta(record, where)))
 
-    def _conversion(self, found: Record, origin: str, where: str) -> RawPage:
+    def _conversion(self, entry: Record, origin: str, where: str) -> RawPage:
         from fastwarc.warc import WarcRecord
 
-        record = WarcRecord.from_bytes(found.data)
+        record = WarcRecord.from_bytes(entry.data)
         try:
             text = record.reader.read().decode("utf-8").strip()
         except UnicodeDecodeError as error:

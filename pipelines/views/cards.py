@@ -125,8 +125,8 @@ def _lineage(plan: Plan, name: str) -> tuple[list[dict[str, Any]], set[str]]:
     settings: list[dict[str, Any]] = []
     names = {name}
     for parent in corpus.parents:
-        found, more = _lineage(plan, parent)
-        settings += [s for s in found if s not in settings]
+        inherited, more = _lineage(plan, parent)
+        settings += [s for s in inherited if s not in settings]
         names |= more
     settings += [_full("rule", spec, corpus.words) for spec in corpus.rules]
     settings += [_full("dedup", spec, corpus.words) for spec in corpus.methods]
@@ -217,12 +217,13 @@ def _calibration(plan: Plan, kind: dict[str, Any], store: Path) -> str:
         if file is None or not file.exists():
             said.append(f"{judge} was not calibrated against known labels.")
             continue
-        found = json.loads(file.read_bytes())
-        whose = "planted" if found["planted"] else "people's"
-        rule, chance = max(found["baselines"].items(), key=lambda item: item[1])
+        calibration = json.loads(file.read_bytes())
+        whose = "planted" if calibration["planted"] else "people's"
+        rule, chance = max(calibration["baselines"].items(), key=lambda item: item[1])
+        interval = f"[{calibration['low']:.0%}, {calibration['high']:.0%}]"
         said.append(
-            f"{judge} agreed with {found['agreement']:.0%} [{found['low']:.0%}, {found['high']:.0%}] of {found['n']} "
-            f"{whose} labels ({found['pairs']}); the best plain rule, {rule}, with {chance:.0%}."
+            f"{judge} agreed with {calibration['agreement']:.0%} {interval} of {calibration['n']} {whose} labels "
+            f"({calibration['pairs']}); the best plain rule, {rule}, with {chance:.0%}."
         )
     return " ".join(said)
 

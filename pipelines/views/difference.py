@@ -97,11 +97,11 @@ def _spool(corpus: Artifact, out: Path) -> None:
         for frame in _notes(corpus):
             parts = frame.select(*_NOTES, part=pl.col("id").hash(0) % PARTS).partition_by("part", as_dict=True)
             for number in range(PARTS):
-                found = parts.get((number,))
-                table = (frame.head(0).select(_NOTES) if found is None else found.select(_NOTES)).to_arrow()
+                rows = parts.get((number,))
+                table = (frame.head(0).select(_NOTES) if rows is None else rows.select(_NOTES)).to_arrow()
                 if len(writers) == number:
                     writers.append(stack.enter_context(pq.ParquetWriter(out / f"{number}.parquet", table.schema)))
-                if found is not None:
+                if rows is not None:
                     writers[number].write_table(table)
 
 
@@ -137,8 +137,8 @@ def _changes(a: pl.DataFrame, b: pl.DataFrame) -> pl.DataFrame:
         "source", reason=pl.lit(None, pl.String), before="bytes", after="bytes_b", change=pl.lit("rewritten")
     )
     rows = [
-        _gone(kept["a"], kept["b"], dropped["a"], dropped["b"], "went"),
-        _gone(kept["b"], kept["a"], dropped["b"], dropped["a"], "came"),
+        _only_here(kept["a"], kept["b"], dropped["a"], dropped["b"], "went"),
+        _only_here(kept["b"], kept["a"], dropped["b"], dropped["a"], "came"),
         rewritten,
     ]
     return pl.concat([row.select(_CHANGE) for row in rows]).group_by("change", "reason", "source").agg(
@@ -149,18 +149,18 @@ def _changes(a: pl.DataFrame, b: pl.DataFrame) -> pl.DataFrame:
 _CHANGE = ("change", "reason", "source", "before", "after")
 
 
-def _gone(
+def _only_here(
     kept: pl.DataFrame, other: pl.DataFrame, dropped: pl.DataFrame, other_dropped: pl.DataFrame, change: str
 ) -> pl.DataFrame:
     """Return the rows kept here and not there, with the reason there; copies dropped on both sides explain nothing."""
-    gone = _numbered(kept.join(other, on=["id", "copy"], how="anti"), "id")
+    only = _numbered(kept.join(other, on=["id", "copy"], how="anti"), "id")
     before = _numbered(dropped.select("id", "reason"), "id", "reason")
     fresh = _numbered(other_dropped.select("id", "reason"), "id", "reason").join(
         before, on=["id", "reason", "copy"], how="anti", nulls_equal=True
     )
     why = _numbered(fresh.select("id", there="reason"), "id")
-    found = gone.join(why, on=["id", "copy"], how="left")
-    return found.select(
+    explained = only.join(why, on=["id", "copy"], how="left")
+    return explained.select(
         "source",
         reason=pl.col("there").fill_null(NOT_THERE),
         before="bytes",

@@ -59,8 +59,8 @@ def print_samples(name: str | None, console: Console) -> None:
         console.print(str(sample_models.fetch(str(name))))
         return
     if name is not None:
-        found = samples.fetch(name)
-        for key, value in found.items():
+        facts = samples.fetch(name)
+        for key, value in facts.items():
             console.print(f"{key:<20} {', '.join(map(str, value)) if isinstance(value, (list, dict)) else value}")
         return
     table = Table(box=None, pad_edge=False)

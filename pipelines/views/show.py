@@ -129,14 +129,14 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
 def _dropped(path: Path, rule: str, number: int) -> Iterator[dict[str, Any]]:
     files = _files(path, "dropped")
     reasons: set[str] = set()
-    found = False
+    any_row = False
     for frame in _frames(files):
         reasons.update(frame.select("reason").unique().collect()["reason"].drop_nulls().to_list())
         matching = frame.filter((pl.col("reason") == rule) | pl.col("reason").str.starts_with(f"{rule}."))
         for row in matching.head(number).collect().iter_rows(named=True):
-            found = True
+            any_row = True
             yield row
-    if not found and rule not in reasons:
+    if not any_row and rule not in reasons:
         raise RecipeError(f"nothing was dropped by {rule!r}: {nearest(rule, reasons)}")
 
 

@@ -133,11 +133,13 @@ def _scores(objective: Objective, setting: Setting, out: Path) -> str | None:
     model = _model(objective)
     objective.open(setting, model)
     out.mkdir()
-    found = objective.evaluate(model.eval(), setting, out)
-    numbers = {**found.metrics, **{f"{d}.{k}": v for d, sums in found.totals.items() for k, v in sums.items()}}
+    evaluated = objective.evaluate(model.eval(), setting, out)
+    numbers = {**evaluated.metrics, **{f"{d}.{k}": v for d, sums in evaluated.totals.items() for k, v in sums.items()}}
     if wrong := [name for name, value in numbers.items() if not math.isfinite(value)]:
         return f"{wrong[0]} is {numbers[wrong[0]]}"
     if not objective.scores:
         return None
-    whole = all(sums.get(key, 0) > 0 for sums in found.totals.values() for key in ("nats", "bytes", "documents"))
-    return None if found.totals and whole else "`evaluate` gives no nats, bytes and documents by domain (see `scores`)"
+    whole = all(sums.get(key, 0) > 0 for sums in evaluated.totals.values() for key in ("nats", "bytes", "documents"))
+    return (
+        None if evaluated.totals and whole else "`evaluate` gives no nats, bytes and documents by domain (see `scores`)"
+    )

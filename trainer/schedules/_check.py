@@ -24,8 +24,8 @@ def check(cls: type[Schedule]) -> Iterator[Finding]:
 
 def _factors(schedule: Schedule, example: Example) -> str | None:
     steps = len(example.factors)
-    found = [round(schedule.scale(step, steps), DIGITS) for step in range(steps)]
-    return differs([round(factor, DIGITS) for factor in example.factors], found)
+    scales = [round(schedule.scale(step, steps), DIGITS) for step in range(steps)]
+    return differs([round(factor, DIGITS) for factor in example.factors], scales)
 
 
 def _range(schedule: Schedule) -> str | None:

@@ -136,9 +136,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
-def contract(found: Sequence[Effect]) -> list[dict[str, Any]]:
+def contract(effects: Sequence[Effect]) -> list[dict[str, Any]]:
     """Return the JSON output of `windtunnel effects --json`."""
-    return [effect.contract() for effect in found]
+    return [effect.contract() for effect in effects]
 
 
 def _interval(scores: Panel, by_run: np.ndarray, drawn: Resampled, k: int, alpha: float, seed: int) -> Interval:

@@ -163,15 +163,15 @@ def with_predictions(law: Law, mixes: pl.DataFrame, origin: str = "mixes") -> pl
 
 def columns_of(table: pl.DataFrame, wanted: str | Sequence[str], origin: str) -> list[str]:
     """Return the columns that a pattern or a list of names means; RecipeError when one is missing."""
-    found: list[str] = []
+    chosen: list[str] = []
     for part in [part.strip() for part in wanted.split(",")] if isinstance(wanted, str) else wanted:
         matching = [name for name in table.columns if name == part or fnmatch.fnmatchcase(name, part)]
         if not matching:
             raise RecipeError(f"{origin}: no column is called {part!r}: {nearest(part, table.columns)}")
-        found.extend(name for name in matching if name not in found)
-    if len(found) < 2:
-        raise RecipeError(f"{origin}: a mix has two domains at least, {wanted!r} means {', '.join(found)}")
-    return found
+        chosen.extend(name for name in matching if name not in chosen)
+    if len(chosen) < 2:
+        raise RecipeError(f"{origin}: a mix has two domains at least, {wanted!r} means {', '.join(chosen)}")
+    return chosen
 
 
 def weights_of(table: pl.DataFrame, domains: Sequence[str], origin: str) -> np.ndarray:

@@ -45,8 +45,8 @@ def _items(task: Task) -> str | None:
 
 
 def _none(task: Task) -> str | None:
-    found = [item for seed in range(DRAWS) if (item := _item(task, task.gives_none, seed))]
-    return f"it gives {found[0]}" if found else None
+    drawn = [item for seed in range(DRAWS) if (item := _item(task, task.gives_none, seed))]
+    return f"it gives {drawn[0]}" if drawn else None
 
 
 def _order(cls: type[Task]) -> str | None:

@@ -31,7 +31,7 @@ def probe(bits, hashes, key, add):
 
 
 @njit(cache=True, nogil=True)
-def unit_grams(data, start, end, folds, expansions, ngram, paragraph, words, places, grams, stops, sizes, made):
+def unit_grams(data, start, end, folds, expansions, ngram, paragraph, words, places, grams, stops, sizes, grams_of):
     """Write the end, number of words and number of n-grams of each line or paragraph; return the number of units.
 
     A unit with fewer words than `ngram` is one n-gram; with `ngram` 0 every unit is one. The n-grams of all units are
@@ -50,7 +50,7 @@ def unit_grams(data, start, end, folds, expansions, ngram, paragraph, words, pla
             if i >= length - 1:
                 grams[filled + number] = mix(rolled ^ uint64(length))
                 number += 1
-        stops[count], sizes[count], made[count] = stop, held, number
+        stops[count], sizes[count], grams_of[count] = stop, held, number
         filled += number
         count += 1
         at = stop
@@ -60,10 +60,10 @@ def unit_grams(data, start, end, folds, expansions, ngram, paragraph, words, pla
 @njit(cache=True, nogil=True)
 def share_seen(bits, hashes, grams, first, number):
     """Return how many of grams[first : first + number] the filter contains."""
-    found = 0
+    seen = 0
     for i in range(first, first + number):
-        found += probe(bits, hashes, grams[i], False)
-    return found
+        seen += probe(bits, hashes, grams[i], False)
+    return seen
 
 
 @njit(cache=True, nogil=True)
@@ -79,7 +79,7 @@ def filter_texts(data, offsets, alive, folds, expansions, ngram, paragraph, thre
     out, new = np.empty(offsets[documents] - offsets[0], np.uint8), np.zeros(documents + 1, np.int64)
     state, removed, kept = np.zeros(documents, np.int8), np.zeros(documents, np.int64), np.zeros(documents, np.int64)
     words, places, grams = np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.uint64)
-    stops, sizes, made = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
+    stops, sizes, grams_of = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
     filled = 0
     for document in range(documents):
         start, end = offsets[document], offsets[document + 1]
@@ -93,17 +93,17 @@ def filter_texts(data, offsets, alive, folds, expansions, ngram, paragraph, thre
         for at in range(start, end):
             lines += data[at] == 10
         if stops.size < lines:
-            stops, sizes, made = np.empty(lines, np.int64), np.empty(lines, np.int64), np.empty(lines, np.int64)
+            stops, sizes, grams_of = np.empty(lines, np.int64), np.empty(lines, np.int64), np.empty(lines, np.int64)
         count = unit_grams(
-            data, start, end, folds, expansions, ngram, paragraph, words, places, grams, stops, sizes, made
+            data, start, end, folds, expansions, ngram, paragraph, words, places, grams, stops, sizes, grams_of
         )
-        total = made[:count].sum()
+        total = grams_of[:count].sum()
         if whole and total > 0 and share_seen(bits, hashes, grams, 0, total) >= threshold * total:
             state[document] = 2
             count = 0
         at, gram = start, 0
         for unit in range(count):
-            size, judged = made[unit], sizes[unit] > 0 and sizes[unit] >= shortest
+            size, judged = grams_of[unit], sizes[unit] > 0 and sizes[unit] >= shortest
             if judged and share_seen(bits, hashes, grams, gram, size) >= threshold * size:
                 removed[document] += 1
                 state[document] = 1

@@ -183,9 +183,9 @@ def _add_case(flat: np.ndarray) -> None:
 
 def _two_stages(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     blocks = flat.reshape(-1, 256)
-    found: dict[bytes, int] = {}
+    numbers: dict[bytes, int] = {}
     pages = np.empty(len(blocks), dtype=np.uint16)
     for index, block in enumerate(blocks):
-        pages[index] = found.setdefault(block.tobytes(), len(found))
-    classes = np.frombuffer(b"".join(found), dtype=np.uint64).copy()
+        pages[index] = numbers.setdefault(block.tobytes(), len(numbers))
+    classes = np.frombuffer(b"".join(numbers), dtype=np.uint64).copy()
     return pages, classes

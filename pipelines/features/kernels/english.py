@@ -74,11 +74,11 @@ def cut_into() -> dict[str, int]:
 @cache
 def special_words() -> dict[str, tuple[str, ...]]:
     """Return the words of each exception."""
-    found: dict[str, tuple[str, ...]] = {}
+    special: dict[str, tuple[str, ...]] = {}
     for pieces in _families():
         for version in (pieces, tuple(piece.replace("'", "’") for piece in pieces)):
-            found["".join(version)] = version
-    return found
+            special["".join(version)] = version
+    return special
 
 
 def _families() -> Iterator[tuple[str, ...]]:

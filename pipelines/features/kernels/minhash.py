@@ -76,9 +76,9 @@ def signatures(data, offsets, alive, folds, expansions, ngram, a, b, out):
                 words, ends = np.empty(cut - at + ngram, np.uint64), np.empty(cut - at + ngram, np.int64)
                 shingles = np.empty(cut - at + ngram, np.uint32)
             count = carried + words_of(data, at, cut, folds, expansions, words[carried:], ends)
-            made = shingles_of(words, count, ngram, top, shingles)
-            lower_minima(shingles, made, a, b, minima)
-            counts[document] += made
+            count_of = shingles_of(words, count, ngram, top, shingles)
+            lower_minima(shingles, count_of, a, b, minima)
+            counts[document] += count_of
             carried = min(count, ngram - 1)
             words[:carried] = words[count - carried : count].copy()
             at = cut

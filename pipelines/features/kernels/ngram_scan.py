@@ -59,7 +59,7 @@ def scan(data, offsets, alive, folds, expansions, lengths, bitmap, table, tokens
     for k in range(lengths.size):
         tops[k] = power(lengths[k])
     bits = uint64(bitmap.size * 64 - 1)
-    found = 0
+    matches = 0
     for document in range(offsets.size - 1):
         start, end = offsets[document], offsets[document + 1]
         if not alive[document]:
@@ -83,12 +83,12 @@ def scan(data, offsets, alive, folds, expansions, lengths, bitmap, table, tokens
                 at = find_token(token, table, tokens)
                 if at < 0:
                     continue
-                if found == rows.size:
+                if matches == rows.size:
                     rows, grams = np.append(rows, rows), np.append(grams, grams)
                     firsts, lasts = np.append(firsts, firsts), np.append(lasts, lasts)
                 before = i - length
-                rows[found], grams[found] = document, at
-                firsts[found] = ends[before] - start if before >= 0 else 0
-                lasts[found] = ends[i] - start
-                found += 1
-    return rows[:found], grams[:found], firsts[:found], lasts[:found]
+                rows[matches], grams[matches] = document, at
+                firsts[matches] = ends[before] - start if before >= 0 else 0
+                lasts[matches] = ends[i] - start
+                matches += 1
+    return rows[:matches], grams[:matches], firsts[:matches], lasts[:matches]

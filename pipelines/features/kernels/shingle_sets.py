@@ -151,7 +151,7 @@ def match_texts(
     documents = offsets.size - 1
     nearest, similarity = np.full(documents, -1, np.int64), np.zeros(documents, np.float64)
     open_to, seen = np.ones(starts.size - 1, np.bool_), np.full(starts.size - 1, -1, np.int64)
-    words, ends, found = np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.uint64)
+    words, ends, shingles = np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.uint64)
     top = power(ngram)
     for document in range(documents):
         at, end = offsets[document], offsets[document + 1]
@@ -159,17 +159,27 @@ def match_texts(
             continue
         if words.size < room(end - at):
             words, ends = np.empty(room(end - at), np.uint64), np.empty(room(end - at), np.int64)
-            found = np.empty(room(end - at), np.uint64)
-        count = shingles_into(data, at, end, folds, expansions, ngram, top, words, ends, found)
+            shingles = np.empty(room(end - at), np.uint64)
+        count = shingles_into(data, at, end, folds, expansions, ngram, top, words, ends, shingles)
         hit = False
         for i in range(count):
-            if find_token(found[i], table, tokens) >= 0:
+            if find_token(shingles[i], table, tokens) >= 0:
                 hit = True
                 break
         if hit:
-            count = sort_unique(found, count)
+            count = sort_unique(shingles, count)
             nearest[document], similarity[document] = nearest_of(
-                found[:count], sets, starts, open_to, table, tokens, posting_starts, postings, threshold, seen, document
+                shingles[:count],
+                sets,
+                starts,
+                open_to,
+                table,
+                tokens,
+                posting_starts,
+                postings,
+                threshold,
+                seen,
+                document,
             )
     return nearest, similarity
 

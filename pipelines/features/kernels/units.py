@@ -121,13 +121,13 @@ def span_keys(data, offsets, alive, kind, span, folds, expansions):
     hashes, ends = np.empty(room(longest), np.uint64), np.empty(room(longest), np.int64)
     sizes = np.empty(room(longest), np.int64)
     keys, documents, firsts = np.empty(1024, np.uint64), np.empty(1024, np.int64), np.empty(1024, np.uint32)
-    made = 0
+    filled = 0
     for document in range(offsets.size - 1):
         if not alive[document]:
             continue
         start, end = offsets[document], offsets[document + 1]
         count = units_of(data, start, end, kind, folds, expansions, words, places, hashes, ends, sizes)
-        while made + count > keys.size:
+        while filled + count > keys.size:
             keys, documents = np.append(keys, keys), np.append(documents, documents)
             firsts = np.append(firsts, firsts)
         top = uint64(1)
@@ -139,9 +139,9 @@ def span_keys(data, offsets, alive, kind, span, folds, expansions):
             if i >= span:
                 rolled -= hashes[i - span] * top
             if i >= span - 1:
-                keys[made], documents[made], firsts[made] = mix(rolled), document, uint32(i - span + 1)
-                made += 1
-    return keys[:made], documents[:made], firsts[:made]
+                keys[filled], documents[filled], firsts[filled] = mix(rolled), document, uint32(i - span + 1)
+                filled += 1
+    return keys[:filled], documents[:filled], firsts[:filled]
 
 
 @njit(cache=True, nogil=True)

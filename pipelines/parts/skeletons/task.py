@@ -26,9 +26,9 @@ class NewPart(Task):
 
     def item(self, texts: Sequence[Text], rng: random.Random) -> Item | None:
         """Return a question about the first text, or None where it gives none; the others may distract."""
-        found = sentences(texts[0].text, self.shortest, 40)
-        if not found:
+        candidates = sentences(texts[0].text, self.shortest, 40)
+        if not candidates:
             return None
-        sentence = rng.choice(found)
+        sentence = rng.choice(candidates)
         answer = sentence.split()[-1].strip(".!?\"'")
         return Item(texts[0].id, f"Write the last word of this sentence and nothing else.\n{sentence}", answer)
