@@ -1,1 +1,1 @@
-"""Corpora: sources, rules, dedup, mixes and tokens; and the conductor that runs recipes."""
+"""Corpora: sources, rules, dedup, mixes and tokens; and the engine that runs recipes."""

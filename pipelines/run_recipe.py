@@ -1,4 +1,4 @@
-"""Conducts a recipe from the command line: plan, run, then say the answer and where the report is."""
+"""Runs a recipe for the command line: plan, run, then print the answer and where the report is."""
 
 from __future__ import annotations
 
