@@ -1,7 +1,8 @@
 """Plug-in classes from outside the package: files next to a recipe, and entry points of installed packages.
 
-A file is read once; the bytes that are hashed are the bytes that are executed. Its digest is part of the key of every
-step that uses it. A run pins the digests: a worker rejects a file whose digest differs.
+A file, and the files beside it that it imports (`from .words import LIST`), are read once; the bytes that are hashed
+are the bytes that are executed. Their digest is part of the key of every step that uses the class. A run pins the
+digests: a worker rejects a file whose digest differs.
 """
 
 from __future__ import annotations
@@ -21,15 +22,14 @@ from typing import Any, NamedTuple
 from blake3 import blake3
 
 from windtunnel.schemas.errors import InputError, RecipeError, nearest
-
-PACKAGE = "windtunnel_parts"  # prefix of the module names of loaded files
+from windtunnel.schemas.part_code import PACKAGE, Code, code_of, execute, installed_digest
 
 
 class External(NamedTuple):
     """Origin of a class from outside the package."""
 
     reference: str
-    digest: str  # blake3 of the file, 32 hexadecimal digits
+    digest: str  # blake3 of the file and of what it imports from its project, 32 hexadecimal digits
     path: str | None  # relative to the recipe's directory; None for an entry point
 
 
@@ -117,12 +117,14 @@ def from_entry_point(kind: str, name: str, point: metadata.EntryPoint, base: typ
     where = f"{kind} {name!r} of the installed package {package_of(point)}"
     try:
         cls = point.load()
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise RecipeError(f"{where} ({point.value}) cannot be imported: {type(error).__name__}: {error}") from error
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise RecipeError(f"{where} ({point.value}) is not a subclass of {base.__name__}")
     if not cls.__module__.startswith("windtunnel."):  # a built-in class under another name stays built in
-        cls.external = External(name, module_digest(cls.__module__), None)
+        cls.external = External(name, installed_digest(cls.__module__, point.dist), None)
     return cls
 
 
@@ -155,14 +157,13 @@ def module_digest(name: str) -> str:
 def _module(kind: str, reference: str) -> tuple[ModuleType, str]:
     """Return the module of a reference, and its path relative to the recipe's directory."""
     where = f"{kind} {reference!r}"
-    path = _resolved(where, reference.partition(".py:")[0].removesuffix(".py") + ".py")
-    content = path.read_bytes()
-    digest = blake3(content).hexdigest()[:32]
+    path, root = _resolved(where, reference.partition(".py:")[0].removesuffix(".py") + ".py"), directory().resolve()
+    code = code_of(path, root, where)
     place = _place.get()
-    relative = path.relative_to(directory().resolve()).as_posix()
-    if place and place.pins.get(relative, digest) != digest:
-        raise InputError(f"{where}: {path} changed during the run: run again to use the new file")
-    return _executed(path, content, digest, where), relative
+    if place and place.pins.get(code.path, code.digest) != code.digest:
+        what = path if len(code.files) == 1 else f"{path} or a file that it imports"
+        raise InputError(f"{where}: {what} changed during the run: run again to use the new one")
+    return _executed(code, path, where), code.path
 
 
 def _resolved(where: str, given: str) -> Path:
@@ -177,31 +178,22 @@ def _resolved(where: str, given: str) -> Path:
     return path
 
 
-_modules: dict[tuple[Path, str], ModuleType] = {}
-
-
-def _executed(path: Path, content: bytes, digest: str, where: str) -> ModuleType:
-    """Return the module made from a file's bytes, executed once per process and content."""
-    if module := _modules.get((path, digest)):
-        return module
-    module = ModuleType(f"{PACKAGE}.{path.stem}_{digest[:12]}")
-    module.__file__ = str(path)
-    module.__dict__["__windtunnel_digest__"] = digest
-    sys.modules[module.__name__] = module  # pydantic resolves annotations through it
+def _executed(code: Code, path: Path, where: str) -> ModuleType:
+    """Return the module of a plug-in file; raises RecipeError with the line at which executing it failed."""
     try:
-        exec(compile(content, str(path), "exec"), module.__dict__)
-    except (Exception, SystemExit) as error:
-        del sys.modules[module.__name__]
+        return execute(code)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too
         raise RecipeError(
             f"{where} cannot be loaded: {_line_of(error, path)}{type(error).__name__}: {error}"
         ) from error
-    _modules[path, digest] = module
-    return module
 
 
 def _line_of(error: BaseException, path: Path) -> str:
     if isinstance(error, SyntaxError):
-        return f"line {error.lineno}: " if error.lineno else ""
+        other = f"{Path(error.filename).name}, " if error.filename and error.filename != str(path) else ""
+        return f"{other}line {error.lineno}: " if error.lineno else ""
     line, trace = None, error.__traceback__
     while trace:
         if trace.tb_frame.f_code.co_filename == str(path):

@@ -175,6 +175,71 @@ def test_any_edit_of_the_file_is_another_digest_and_another_class(folder: Path) 
     assert plugin.digest(find(Rule, "./mine.py:MyRule")) == digest
 
 
+HELPED = """
+from windtunnel.pipelines.filters._rule import Rule
+from .words import limits
+from . import more
+
+class Helped(Rule):
+    def reasons(self):
+        from .words.late import LATE  # read with the others, executed when it is reached
+        return [limits.LIMIT, more.MORE, LATE]
+"""
+
+
+def test_files_that_a_part_imports_from_beside_it_are_part_of_its_digest(folder: Path) -> None:
+    write(folder / "parts" / "helped.py", HELPED)
+    write(folder / "parts" / "words" / "__init__.py", "from ..more import MORE\n")
+    write(folder / "parts" / "words" / "limits.py", "LIMIT = 3\n")
+    late = write(folder / "parts" / "words" / "late.py", "LATE = 5\n")
+    write(folder / "parts" / "more.py", "MORE = 4\n")
+    write(folder / "parts" / "unrelated.py", "1 / 0\n")
+    before = find(Rule, "./parts/helped.py:Helped")
+    digest = plugin.digest(before)
+    late.write_text("LATE = 6\n")
+    assert before().reasons() == [3, 4, 5]  # the bytes that were hashed
+    after = find(Rule, "./parts/helped.py:Helped")
+    assert plugin.digest(after) != digest and after().reasons() == [3, 4, 6]
+    pins = {"parts/helped.py": plugin.digest(after)}
+    write(folder / "parts" / "unrelated.py", "2 / 0\n")
+    write(folder / "parts" / "more.py", "MORE = 7\n")
+    with plugin_files.relative_to(folder, pins), pytest.raises(InputError, match="or a file that it imports changed"):
+        find(Rule, "./parts/helped.py:Helped")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("import beside", r"line 2 of mine.py imports 'beside', .* write `from .beside import ...`"),
+        ("from beside import X", r"line 2 of mine.py imports 'beside'"),
+        ("from .absent import X", r"line 2 of mine.py: there is no file absent.py"),
+        ("from .. import above", r"line 2 of mine.py: the import leaves the directory"),
+        ("from .link import X", r"line 2 of mine.py: .* lies outside the directory"),
+        ("from .wrong import X", r"cannot be loaded: wrong.py, line 1: SyntaxError"),
+        ("raise GeneratorExit('gone')", r"cannot be loaded: line 2: GeneratorExit: gone"),
+    ],
+)
+def test_an_import_that_does_not_do_is_refused_with_its_line(folder: Path, line: str, message: str) -> None:
+    write(folder / "mine.py", f"\n{line}\n{RULE}")
+    write(folder / "beside.py", "X = 1\n")
+    write(folder / "wrong.py", "X = = 1\n")
+    (folder / "link.py").symlink_to(write(folder.parent / "outside.py", "X = 1\n"))
+    write(folder / "json.py", "X = 1\n")  # the standard library's is meant where it is imported
+    before = set(sys.modules)
+    with pytest.raises(RecipeError, match=message):
+        find(Rule, "./mine.py:MyRule")
+    assert set(sys.modules) - before <= {plugin_files.PACKAGE}
+    write(folder / "mine.py", f"import json\n{RULE}")
+    assert find(Rule, "./mine.py:MyRule")
+
+
+def test_equal_files_of_two_directories_are_two_parts(tmp_path: Path) -> None:
+    for name in ("x", "y", "x"):
+        write(tmp_path / name / "mine.py")
+        with plugin_files.relative_to(tmp_path / name):
+            assert plugin_files.file_reference(find(Rule, "./mine.py:MyRule")) == "./mine.py:MyRule"
+
+
 def test_a_pinned_file_that_changed_is_refused(folder: Path) -> None:
     file = write(folder / "mine.py")
     pins = {"mine.py": plugin.digest(find(Rule, "./mine.py:MyRule"))}
@@ -270,7 +335,7 @@ print(step.key, step.parts[0].reference, step.pins)
 """
 
 
-def test_the_file_of_an_entry_point_is_part_of_the_key(site: Path) -> None:
+def test_the_files_and_the_version_of_an_entry_point_are_part_of_the_key(site: Path) -> None:
     def key() -> list[str]:
         code = KEYS.format(site=str(site))
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -278,5 +343,10 @@ def test_the_file_of_an_entry_point_is_part_of_the_key(site: Path) -> None:
 
     first = key()
     assert first[1:] == ["shout", "{}"] and key() == first
-    write(site / "shouting.py", PACKAGE + "# edited\n")
-    assert key()[0] != first[0]
+    write(site / "shouting.py", PACKAGE + "# edited\nfrom shouting_words import LIST\n")
+    write(site / "shouting_words.py", "LIST = ()\n")
+    second = key()
+    write(site / "shouting_words.py", "LIST = (1,)\n")
+    third = key()
+    write(site / "shouting-1.5.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: shouting\nVersion: 1.6\n")
+    assert len({each[0] for each in (first, second, third, key())}) == 4
