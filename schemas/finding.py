@@ -24,8 +24,8 @@ def finding(example: str, problem: Callable[[], str | None], needs: str = "") ->
         return Finding(example, skipped=f"needs {needs} in the working directory")
     try:
         return Finding(example, problem() or "")
-    except Exception as error:
-        return Finding(example, f"{type(error).__name__}: {error}{_place(error)}")
+    except (Exception, SystemExit) as error:
+        return Finding(example, f"{type(error).__name__}: {error}{_place(error.__cause__ or error)}")
 
 
 def differs(expected: object, actual: object) -> str | None:

@@ -13,6 +13,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -20,7 +21,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from windtunnel.schemas import plugin_files
-from windtunnel.schemas.errors import RecipeError, nearest
+from windtunnel.schemas.errors import RecipeError, WindtunnelError, advice_for, nearest
 
 
 class Kind(NamedTuple):
@@ -88,6 +89,20 @@ def label(part: Plugin | type[Plugin]) -> str:
 def digest(part: Plugin | type[Plugin]) -> str:
     """Return the blake3 digest (32 hexadecimal digits) of the file that defines the part's class."""
     return part.external.digest if part.external else plugin_files.module_digest(part.__module__)
+
+
+@contextmanager
+def errors_of(part: Plugin, doing: str) -> Iterator[None]:
+    """Turn an exception of a part's code into a WindtunnelError that names the part and what it was asked for."""
+    try:
+        yield
+    except WindtunnelError:
+        raise
+    except (Exception, SystemExit) as error:
+        if advice_for(error):
+            raise  # a full disk or memory: the message says what to do
+        name = f"{kind_of(type(part))} {reference(part)!r}"
+        raise WindtunnelError(f"{name} failed in {doing}: {type(error).__name__}: {error}") from error
 
 
 def with_parts(plugins: Iterable[Plugin]) -> Iterator[Plugin]:

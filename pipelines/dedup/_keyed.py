@@ -17,7 +17,7 @@ from windtunnel.pipelines.dedup.matching.join import Join
 from windtunnel.pipelines.shards.columns import check_column, column
 from windtunnel.pipelines.shards.reader import Batch
 from windtunnel.schemas.errors import RecipeError
-from windtunnel.schemas.plugin import Plugin
+from windtunnel.schemas.plugin import Plugin, errors_of
 from windtunnel.schemas.role import numbered
 
 
@@ -110,8 +110,9 @@ class Sign(KeyWork):
         return columns, [choice.measured] if choice.measured else []
 
     def sign(self, batch: Batch) -> Signed:
-        key, check, keyed = self.keys(batch.rows, batch.alive)
-        keyed &= batch.alive
+        with errors_of(self.method, "`keys`"):
+            key, check, keyed = _checked(*self.keys(batch.rows, batch.alive), batch.rows.num_rows)
+        keyed = keyed & batch.alive
         key = key[:, keyed]
         if self.method.within:
             key = apart(key, column(batch.rows, self.method.within).filter(pa.array(keyed)))
@@ -125,3 +126,20 @@ class Sign(KeyWork):
 
     def notes(self, documents: int, keys: int) -> dict[str, float | int | str]:
         return {"without_key": documents - keys}
+
+
+def _checked(
+    key: np.ndarray, check: np.ndarray | None, keyed: np.ndarray, rows: int
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Return what `keys` returned; raises ValueError unless types and shapes are those that it promises."""
+    if not (isinstance(key, np.ndarray) and key.dtype == np.uint64 and key.ndim == 2 and key.shape[1] == rows):
+        raise ValueError(f"keys must be uint64 [bands, {rows}], not {_described(key)}")
+    if not (check is None or (isinstance(check, np.ndarray) and check.dtype == np.uint64 and check.shape == (rows,))):
+        raise ValueError(f"checks must be uint64 [{rows}] or None, not {_described(check)}")
+    if not (isinstance(keyed, np.ndarray) and keyed.dtype == np.bool_ and keyed.shape == (rows,)):
+        raise ValueError(f"which rows have keys must be bool [{rows}], not {_described(keyed)}")
+    return key, check, keyed
+
+
+def _described(value: Any) -> str:
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -24,6 +24,7 @@ def check(cls: type[Rule]) -> Iterator[Finding]:
     for example in cls.drops:
         what = f"drops {example.shown} for {example.reason!r}"
         yield finding(what, lambda example=example: _dropped(cls, example), example.needs)
+    yield finding("several documents at once", lambda: _together(cls))
 
 
 def _kept(cls: type[Rule], example: Example) -> str | None:
@@ -40,8 +41,30 @@ def _dropped(cls: type[Rule], example: Example) -> str | None:
 
 def _judged(cls: type[Rule], example: Example) -> tuple[str | None, str]:
     """Return (reason or None, the text afterwards) of one document."""
-    batch = pa.record_batch(
-        {"text": pa.array([example.text], pa.large_string()), "url": pa.array([example.url], pa.string())}
-    )
-    outcome = judge(batch, chain([cls(**example.params)]))
-    return outcome.reasons.to_list()[0], outcome.batch.column("text").to_pylist()[0]
+    return _batch(cls, [example])[0]
+
+
+def _batch(cls: type[Rule], examples: Sequence[Example]) -> list[tuple[str | None, str]]:
+    """Return the same of several documents in one batch; they have the parameters of the first."""
+    columns = {
+        "text": pa.array([example.text for example in examples], pa.large_string()),
+        "url": pa.array([example.url for example in examples], pa.string()),
+    }
+    outcome = judge(pa.record_batch(columns), chain([cls(**examples[0].params)]))
+    return list(zip(outcome.reasons.to_list(), outcome.batch.column("text").to_pylist(), strict=True))
+
+
+def _together(cls: type[Rule]) -> str | None:
+    """Return what is wrong where examples of the same parameters stand in one batch, as documents of a corpus do."""
+    groups: dict[str, list[Example]] = {}
+    for example in (*cls.keeps, *cls.drops):
+        if not example.needs:
+            groups.setdefault(repr(sorted(example.params.items())), []).append(example)
+    for examples in groups.values():
+        alone = [_judged(cls, example) for example in examples]
+        for (reason, text), (own, own_text), example in zip(
+            _batch(cls, examples * 2), alone * 2, examples * 2, strict=True
+        ):
+            if (reason, text) != (own, own_text):
+                return f"{example.shown}: {differs(own, reason) or differs(own_text, text)}, beside other documents"
+    return None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import polars as pl
 import pyarrow as pa
 
 from windtunnel.pipelines.features.kernels.columns import COLUMNS
-from windtunnel.pipelines.filters._rule import Rule, columns_of
+from windtunnel.pipelines.filters._rule import Rule, columns_of, own_columns, reasons_of
 from windtunnel.schemas.artifact import canonical_json
-from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.errors import RecipeError, WindtunnelError, nearest
 from windtunnel.schemas.plugin import reference
 from windtunnel.schemas.records import DOCUMENT
 
@@ -35,25 +37,52 @@ def check_rules(rules: Sequence[Rule]) -> None:
     Built-in rules have names of their own. A rule that reads files, such as a model, is left out, because it would load
     them where a recipe is only planned; its columns are checked when it measures.
     """
-    measuring = list(
-        {(reference(rule), canonical_json(rule.measure_config())): rule for rule in rules if rule.measures}.values()
-    )
-    outside = [rule for rule in measuring if rule.external and not rule.reads()]
-    if not outside:
+    if not any(rule.external for rule in rules):
         return
+    measuring = {
+        (reference(rule), canonical_json(rule.measure_config()) if rule.repeatable else ""): rule
+        for rule in rules
+        if rule.measures
+    }.values()
     built_in = [(rule, _decided_columns(rule)) for rule in measuring if rule.external is None]
-    check_names(COLUMNS, [*built_in, *((rule, _columns_of_nothing(rule)) for rule in outside)])
+    known = {rule: _schema_of_nothing(rule) for rule in measuring if rule.external and not rule.reads()}
+    check_names(COLUMNS, [*built_in, *((rule, schema.names()) for rule, schema in known.items())])
+    if all(rule.external is None or not rule.measures or rule in known for rule in rules):
+        schema = {name: pl.Int64() for name in COLUMNS} | {k: v for each in known.values() for k, v in each.items()}
+        others = {column for _, columns in built_in for column in columns}
+        for rule in rules:
+            if rule.external:
+                _check_reasons(rule, schema, others)
 
 
 def _decided_columns(rule: Rule) -> list[str]:
-    return [column for column in columns_of([("", reason) for reason in rule.reasons()]) if column not in COLUMNS]
+    return [column for column in columns_of(reasons_of([rule])) if column not in COLUMNS]
 
 
-def _columns_of_nothing(rule: Rule) -> list[str]:
+def _schema_of_nothing(rule: Rule) -> pl.Schema:
     try:
-        return rule.measure(pa.RecordBatch.from_pylist([], schema=DOCUMENT)).columns
-    except Exception as error:
-        raise RecipeError(
-            f"rule {reference(rule)!r} fails on a batch without documents, as empty shards have it: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+        return own_columns(rule, pa.RecordBatch.from_pylist([], schema=DOCUMENT)).schema
+    except WindtunnelError as error:
+        raise RecipeError(f"{error} (on a batch without documents, as empty shards have it)") from error
+
+
+def _check_reasons(rule: Rule, schema: Mapping[str, Any], others: set[str]) -> None:
+    """Raise RecipeError for a reason that reads an unknown column, or that is no condition on known ones."""
+    cuts = dict.fromkeys(rule.cuts(), pl.Float64())
+    frame = pl.DataFrame(schema={**schema, **cuts})
+    for name, reason in reasons_of([rule]):
+        where, read = f"rule {reference(rule)!r}, reason {name!r}", columns_of([(name, reason)])
+        for column in read:
+            if column not in frame.columns and column not in others:
+                known = nearest(column, [*frame.columns, *others])
+                raise RecipeError(f"{where} reads a column {column!r} that is not measured: {known}")
+        if others & set(read):
+            continue  # of a type that only measuring tells
+        try:
+            dtype = frame.select(
+                drop=reason.drop, detail=reason.detail if reason.detail is not None else pl.lit(None)
+            ).schema["drop"]
+        except pl.exceptions.PolarsError as error:
+            raise RecipeError(f"{where} cannot be decided: {type(error).__name__}: {error}") from error
+        if dtype not in (pl.Boolean, pl.Null):
+            raise RecipeError(f"{where}: `drop` must be true or false for a document, and is of type {dtype}")

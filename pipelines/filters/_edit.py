@@ -14,7 +14,7 @@ from windtunnel.pipelines.filters._rule import Rule
 from windtunnel.pipelines.shards.reader import Shard, ShardWork
 from windtunnel.pipelines.shards.writer import replaced, shard_writer
 from windtunnel.schemas.artifact import Artifact
-from windtunnel.schemas.plugin import label, make
+from windtunnel.schemas.plugin import errors_of, label, make
 from windtunnel.schemas.work import Counts
 
 
@@ -54,9 +54,22 @@ def rewritten(
         return batch, {}
     old = batch.column(column)
     part = batch if keep.all() else batch.filter(pa.array(keep))
-    new, changes = rule.edit(part)
-    new = new.cast(old.type)
+    with errors_of(rule, "`edit`"):
+        new, changes = rule.edit(part)
+        new = _texts(new, part.num_rows).cast(old.type)
     if part.num_rows != batch.num_rows:
         places = np.where(keep, np.cumsum(keep) - 1, len(new) + np.arange(batch.num_rows))
         new = pa.concat_arrays([new, old]).take(pa.array(places))
     return replaced(batch, column, new), changes
+
+
+def _texts(new: Any, rows: int) -> pa.Array:
+    """Return what `edit` returned. Raises TypeError or ValueError unless it is one text for every document."""
+    if isinstance(new, pa.ChunkedArray):
+        new = new.combine_chunks()
+    types = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    if not isinstance(new, pa.Array) or not any(is_(new.type) for is_ in types):
+        raise TypeError(f"an Arrow array of strings is expected, not {getattr(new, 'type', type(new).__name__)}")
+    if len(new) != rows or new.null_count:
+        raise ValueError(f"{len(new)} texts, {new.null_count} of them null, for {rows} documents")
+    return new

@@ -14,7 +14,7 @@ import pyarrow as pa
 from windtunnel.pipelines.features.settings import Settings
 from windtunnel.pipelines.features.shared import features
 from windtunnel.pipelines.filters._columns import check_names
-from windtunnel.pipelines.filters._rule import Rule
+from windtunnel.pipelines.filters._rule import Rule, own_columns
 from windtunnel.pipelines.scorers.score_histogram import ScoreHistogram
 from windtunnel.pipelines.shards.reader import MOST_ROWS, Shard, ShardWork, batches
 from windtunnel.pipelines.shards.writer import shard_writer
@@ -78,7 +78,7 @@ def built(spec: Mapping[str, Any]) -> Rule:
 def measured(batch: pa.RecordBatch, settings: Settings, rules: list[Rule], keep: np.ndarray | None = None) -> pa.Table:
     """Return the batch's `id` and measured columns; rows where `keep` is false are null."""
     part = batch if keep is None or keep.all() else batch.filter(pa.array(keep))
-    frames = [features(part.column("text"), settings), *(rule.measure(part) for rule in rules)]
+    frames = [features(part.column("text"), settings), *(own_columns(rule, part) for rule in rules)]
     check_names(frames[0].columns, zip(rules, (frame.columns for frame in frames[1:]), strict=True))
     table = pl.concat(frames, how="horizontal").to_arrow()
     if keep is not None and part.num_rows != batch.num_rows:

@@ -8,7 +8,6 @@ that rewrites text has `edit`; what follows it in the list is measured on the re
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -20,7 +19,7 @@ from pydantic import ValidationError
 
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import RecipeError
-from windtunnel.schemas.plugin import Plugin, label, make, reference
+from windtunnel.schemas.plugin import Plugin, errors_of, label, make, reference
 
 
 class Reason(NamedTuple):
@@ -71,8 +70,12 @@ class Rule(Plugin):
         return {}
 
     def measure_config(self) -> dict[str, Any]:
-        """Return the parameters that change this rule's own measured columns, and no thresholds."""
-        return {}
+        """Return the parameters that change this rule's own measured columns: all, where a rule does not say.
+
+        `measure` is called on a rule that has these parameters alone. A rule that leaves its thresholds out is not
+        measured again when one of them changes.
+        """
+        return self.model_dump(mode="json")
 
     def measure(self, batch: pa.RecordBatch) -> pl.DataFrame:
         """Return this rule's own columns, one row a document of `batch` (columns text, url, lang, source if known).
@@ -126,7 +129,8 @@ class Rule(Plugin):
             {"name": name, "side": reason.side, "limit": reason.limit, "columns": columns_of([(name, reason)])}
             for name, reason in reasons
         ]
-        return {"reasons": described, "columns": columns_of(reasons), "reasons_at": dict(params)}
+        rewrites = {"rewrites_text": cls.edit is not Rule.edit}  # with some parameters or all, see `edits`
+        return {**rewrites, "reasons": described, "columns": columns_of(reasons), "reasons_at": dict(params)}
 
     @property
     def edits(self) -> bool:
@@ -176,10 +180,36 @@ def rules_of(specs: Sequence[Any]) -> list[tuple[str, Rule]]:
 
 def reasons_of(specs: Sequence[Any]) -> list[tuple[str, Reason]]:
     """Return (full reason name, reason) of a list of rules: `rule.reason`, in deciding order."""
-    rules = rules_of(specs)
-    return [
-        (f"{name}.{r.name}", r) for name, r in itertools.chain(*([(n, r) for r in rule.reasons()] for n, rule in rules))
-    ]
+    return [(f"{name}.{reason.name}", reason) for name, rule in rules_of(specs) for reason in _reasons(rule)]
+
+
+def _reasons(rule: Rule) -> list[Reason]:
+    with errors_of(rule, "`reasons`"):
+        reasons = rule.reasons()
+    if rule.external is None:
+        return reasons
+    where = f"rule {reference(rule)!r}: `reasons`"
+    if not isinstance(reasons, list) or not all(isinstance(reason, Reason) for reason in reasons):
+        raise RecipeError(f"{where} must return a list of Reason, as `above`, `below` and `when` give")
+    for reason in reasons:
+        if not (isinstance(reason.name, str) and reason.name.isprintable() and 0 < len(reason.name) <= 64):
+            raise RecipeError(f"{where}: the name {reason.name!r} must be 1 to 64 printable characters")
+        if not isinstance(reason.drop, pl.Expr):
+            raise RecipeError(f"{where}: `drop` of {reason.name!r} must be a polars expression, not {reason.drop!r}")
+    return reasons
+
+
+def own_columns(rule: Rule, batch: pa.RecordBatch) -> pl.DataFrame:
+    """Return what a rule measures, one row a document; raises WindtunnelError that names the rule where it fails."""
+    with errors_of(rule, "`measure`"):
+        frame = rule.measure(batch)
+        if not isinstance(frame, pl.DataFrame):
+            raise TypeError(f"a polars DataFrame is expected, not {type(frame).__name__}")
+        if frame.width and frame.height != batch.num_rows:
+            raise ValueError(f"{frame.height} rows for {batch.num_rows} documents")
+        if unstored := [name for name, dtype in frame.schema.items() if dtype == pl.Object]:
+            raise TypeError(f"the column {unstored[0]!r} holds Python objects")
+    return frame
 
 
 def verdict(reasons: Sequence[tuple[str, Reason]]) -> pl.Expr:

@@ -83,7 +83,10 @@ def own_measures(rules: Sequence[tuple[str, Rule]]) -> tuple[dict[str, Any], ...
         config = rule.measure_config()
         columns = canonical_json(config) if rule.repeatable else ""
         if specs.setdefault((reference(rule), columns), config) != config:
-            raise RecipeError(f"rule {name!r} stands twice in one list and measures differently: make it two corpora")
+            raise RecipeError(
+                f"rule {name!r} stands twice in one list and measures differently: make it two corpora, or name its "
+                "columns by its parameters and set `repeatable = True` in its class"
+            )
     return tuple({name: config} for (name, _), config in sorted(specs.items(), key=lambda item: item[0]))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from windtunnel.pipelines.engine.tasks.task import Task, measured
+from windtunnel.schemas.errors import WindtunnelError
 
 
 class Options(BaseModel):
@@ -18,4 +19,7 @@ class Options(BaseModel):
 def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
     """Run all tasks; the first error ends the run, and the shards finished before it are kept."""
     for task in tasks:
-        measured(task)
+        try:
+            measured(task)
+        except SystemExit as error:  # it would end the calling process without a word
+            raise WindtunnelError(f"step {task.step}, shard {task.rank}: {type(error).__name__}: {error}") from error
