@@ -89,7 +89,7 @@ def test_the_test_of_a_skeleton_runs_the_examples(tmp_path: Path) -> None:
         ("rul", "mine", "no kind of plug-in is called 'rul': did you mean 'rule'"),
         ("rule", "My-Rule", "'My-Rule' is no name for a part"),
         ("rule", "../mine", "is no name for a part"),
-        ("rule", "class", "'class' is no name for a part"),
+        ("rule", "class", "'class' is a word of Python itself, and no name for a part"),
         ("rule", "gopher_quality", "there is a rule called 'gopher_quality' already"),
         ("rule", "json", "'json' is the name of another Python module"),
         ("rule", "polars", "'polars' is the name of another Python module"),
@@ -110,6 +110,52 @@ def test_a_file_is_never_overwritten(taken: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [taken]
     assert (tmp_path / taken).read_text() == "precious"
 
+
+def changed(folder: Path, kind: str, *changes: tuple[str, str]) -> list[str]:
+    """Return what the check says of a skeleton that is changed as its comments offer."""
+    file, _ = write_skeleton(kind, f"my_{kind}", folder).files
+    text = file.read_text()
+    for old, new in changes:
+        assert re.search(old, text, re.M), old
+        text = re.sub(old, new, text, flags=re.M)
+    file.write_text(text)
+    return check(kind, f"./my_{kind}.py:{class_name(file.stem)}", folder)
+
+
+def test_the_rule_skeleton_shows_how_text_is_rewritten(tmp_path: Path) -> None:
+    code = (r"^    # ((?:    )*(?:@|def |return |texts =|new =).*)$", r"    \1")
+    example = (r"keeps: (.*) = \(", r'keeps: \1 = (Example("Stop!!!", becomes="Stop!"), ')
+    assert changed(tmp_path / "right", "rule", code, example) == []
+    wrong = (example[0], example[1].replace('"Stop!"', '"Stop"'))
+    assert changed(tmp_path / "wrong", "rule", code, wrong) == ["keeps 'Stop!!!': expected 'Stop', got 'Stop!'"]
+
+
+def test_a_delta_that_does_not_merge_is_told_to_write_base(tmp_path: Path) -> None:
+    change = (r"mergeable: ClassVar = True", "mergeable: ClassVar = False")
+    with pytest.raises(RecipeError, match=r"MyDelta is not mergeable, .* write `base\(model\)`"):
+        changed(tmp_path / "without", "delta", change)
+    base = (r"(?<=    )def merge\(", "def base(self, model):\n        return model\n\n    def merge(")
+    (one, other) = changed(tmp_path / "with", "delta", change, base)  # the norms stay as they were trained
+    assert "predicts something else than the base" in one and "predicts something else than the base" in other
+
+
+def test_an_objective_on_a_mix_of_corpora_is_told_its_base_class(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"for a mix of corpora derive from .*causal_lm\.CausalLM"):
+        changed(tmp_path / "chat", "objective", (r'ClassVar = "conversations"', 'ClassVar = "tokens"'))
+    (tmp_path / "own.py").write_text(ON_A_MIX)
+    assert check("objective", "./own.py:Own", tmp_path) == []
+
+
+ON_A_MIX = """
+from windtunnel.trainer.objectives._objective import Loss
+from windtunnel.trainer.objectives.causal_lm import CausalLM
+
+class Own(CausalLM):
+    def loss(self, model, batch):
+        ids = batch.tensors["ids"]
+        logps = model(input_ids=ids[:, :-1]).logits.log_softmax(-1).gather(-1, ids[:, 1:, None])
+        return Loss(-logps.sum(), float(logps.numel()), {})
+"""
 
 BROKEN = {
     "rule": ("Now!\" * 6", "Now!\" * 2", "drops .*: kept"),

@@ -136,7 +136,8 @@ class Client:
             async with asyncio.timeout(self._deadline):
                 completion = await client.answer(request, key)
         except TimeoutError:
-            detail = f"no usable reply within {self._deadline:g} s, all attempts together"
+            where = client.endpoint.public_url
+            detail = f"no usable reply within {self._deadline:g} s, all attempts together (at {where})"
             model, revision = client.endpoint.model, client.endpoint.revision
             completion = Completion(model=model, revision=revision, key=key, error="deadline", detail=detail)
         if self._store is not None and completion.worth_keeping:

@@ -52,7 +52,9 @@ def class_name(name: str) -> str:
 
 
 def _check_name(kind: str, name: str) -> None:
-    if not _NAME.fullmatch(name) or keyword.iskeyword(name) or not class_name(name).isidentifier():
+    if keyword.iskeyword(name):
+        raise RecipeError(f"{name!r} is a word of Python itself, and no name for a part: choose another name")
+    if not _NAME.fullmatch(name) or not class_name(name).isidentifier():
         raise RecipeError(f"{name!r} is no name for a part: small letters, digits and _, a letter first, at most 63")
     if name in plugin.names(kind):
         raise RecipeError(f"there is a {kind} called {name!r} already: choose another name")

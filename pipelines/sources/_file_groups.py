@@ -29,6 +29,10 @@ class GroupedSource(FileSource):
                 first, held, size = number + 1, [], 0
         return parts
 
+    def place(self, part: dict[str, Any]) -> str:
+        """Return which files of the listing a part holds."""
+        return f"file {part['first'] + 1} to {part['first'] + part['files']} of {self.path}"
+
     def group(self, part: dict[str, Any]) -> Iterator[File]:
         """Yield the part's files; raises InputError when they are not what was planned."""
         files = self.files()[part["first"] : part["first"] + part["files"]]

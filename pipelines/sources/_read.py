@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from windtunnel.pipelines.readers.batches import Unreadable
 from windtunnel.pipelines.sources._source import Source
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_text, writing
+from windtunnel.schemas.errors import WindtunnelError
 from windtunnel.schemas.plugin import full_spec, make
 from windtunnel.schemas.records import DOCUMENT, UNREADABLE
 from windtunnel.schemas.work import Counts, Work
@@ -52,7 +53,7 @@ class Read(Work):
             pq.ParquetWriter(unreadable_path, UNREADABLE, compression="zstd") as unreadable,
         ):
             held: list[Unreadable] = []
-            for item in plugin.read(self.parts[rank]):
+            for item in _items(plugin, self.parts[rank]):
                 if not isinstance(item, Unreadable):
                     documents.write_batch(item)
                     kept += item.num_rows
@@ -81,6 +82,19 @@ def read_work(spec: Any) -> Read:
     source = make(Source, spec)
     ((name, params),) = full_spec(source).items()
     return Read(source=name, params=params, parts=tuple(source.parts()))
+
+
+def _items(source: Source, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+    """Yield what the source reads from a part; an error that it raises names the part."""
+    try:
+        yield from source.read(part)
+    except Exception as error:  # the code of a user's file, too
+        place = source.place(part)
+        if not isinstance(error, WindtunnelError):
+            error.add_note(f"while reading {place}")  # a new error would hide where this one was raised
+        elif "path" in part and place not in str(error):
+            error.args = (f"{place}: {error}",)
+        raise
 
 
 def text_bytes(batch: pa.RecordBatch) -> int:

@@ -13,13 +13,15 @@ from pydantic import Field, field_validator
 
 from windtunnel.pipelines.readers.batches import Unreadable
 from windtunnel.pipelines.readers.fields import Fields
-from windtunnel.pipelines.readers.paths import Fingerprint, matching, origin_of
+from windtunnel.pipelines.readers.paths import Fingerprint, matching, origin_of, shown
 from windtunnel.pipelines.remote.address import checked
 from windtunnel.pipelines.remote.files import File, RemoteFile
+from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.plugin import Plugin
 
 SPLIT_BYTES = 64 << 20
 DOCUMENT_BYTES = 64 << 20
+PLACE_CHARACTERS = 200
 REQUESTS = 16  # at once, to look into remote files while the plan is made
 
 T = TypeVar("T")
@@ -61,6 +63,10 @@ class Source(Plugin):
 
     def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
         raise NotImplementedError
+
+    def place(self, part: dict[str, Any]) -> str:
+        """Return what a part is called in errors: its file, or what the plan says of it."""
+        return shown(str(part["path"])) if "path" in part else canonical_json(part)[:PLACE_CHARACTERS]
 
     def origins(self) -> list[dict[str, Any]]:
         """Return what is known of licence and origin, for manifests and cards; nothing by default."""

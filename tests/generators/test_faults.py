@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -314,6 +315,21 @@ def test_an_address_that_is_lost_ends_the_run_instead_of_failing_every_row(scrip
     store = CompletionStore(tmp_path / "s.db")
     assert len(store) == 5
     store.close()
+
+
+def test_an_address_that_does_not_answer_is_named_early_and_in_the_error(caplog):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    secret = url.replace("//", "//user:hunter2@") + "?token=hunter2"
+    with Client(Endpoint(secret, "m"), backoff=0.001) as client:
+        first, _ = client.complete([ask("one"), ask("two")])
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said.startswith(f"no answer from {url} (ConnectError") and "trying again for up to" in said
+    assert first.error == "connection" and first.attempts == 10
+    with pytest.raises(WindtunnelError, match=rf"model 'm' does not answer .*\(at {url}\)") as failed:
+        first.settled()
+    assert "hunter2" not in said + str(failed.value)
 
 
 RUN = """

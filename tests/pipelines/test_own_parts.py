@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -240,6 +241,40 @@ def test_a_built_in_file_that_changed_without_its_version_is_told(
     monkeypatch.undo()
     monkeypatch.chdir(places / "elsewhere")
     assert len(changed_parts(target(), store)) == 1
+
+
+def test_a_file_that_cannot_be_read_costs_its_own_documents_or_is_named(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(places / "elsewhere")
+    recipe, source = places / "recipe" / "own.yaml", places / "recipe" / "parts" / "my_source.py"
+    recipe.write_text(CORPORA.format(store="store"))
+    Path("text/1.parts").write_bytes(b"Good.\n===\ncaf\xe9\n===\nGood too.")
+    Path("text/2.parts.gz").write_bytes(gzip.compress(b"Packed."))
+
+    def read() -> None:
+        steps = [step for step in planned(str(recipe), []).steps if step.name == "read:raw"]
+        run(steps, Path("store"), Where(workers=1))
+
+    read()
+    done = artifact(Path("store"), "read:raw")
+    counts = done.manifest.counts
+    assert counts["unreadable"]["invalid_utf8"] == 1
+    texts = pl.read_parquet(done.files("documents"))["text"].to_list()
+    assert {"Good.", "Good too.", "Packed."} <= set(texts)
+    source.write_text(source.read_text().replace("except UnicodeDecodeError", "except KeyError"))
+    with pytest.raises(StepFailed, match=r"UnicodeDecodeError: .*position 3.* \(while reading text/1.parts\)"):
+        read()
+    (errors,) = Path("store").glob("read.raw-*/errors/*.json")
+    assert json.loads(errors.read_text())["message"].endswith("(while reading text/1.parts)")
+    source.write_text(
+        source.read_text().replace("text = data.decode", "raise InputError('odd')\n            text = data")
+    )
+    source.write_text(
+        source.read_text().replace("import pyarrow", "from windtunnel.schemas.errors import InputError\nimport pyarrow")
+    )
+    with pytest.raises(StepFailed, match=r"own source: text/0.parts: odd"):
+        read()
 
 
 COLLIDES = """

@@ -26,10 +26,19 @@ WEIGHTS, CONFIG = "delta.safetensors", "delta.json"
 class Delta(Plugin, ABC):
     """A parameter-efficient fine-tuning method: one file in trainer/deltas."""
 
-    mergeable: ClassVar[bool] = True  # False: `merge` raises, and the export is the base plus the delta's own files
+    mergeable: ClassVar[bool] = True  # False: `merge` raises, and what `base` returns is exported
     shares_bins: ClassVar[bool] = True  # False: learnt positions stand before the text, so rows cannot be packed
     trains: ClassVar[Literal["added", "chosen", "all"]] = "added"  # weights of its own, some of the base's, or all
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)  # parameters that `windtunnel check delta NAME` tries
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if not cls.mergeable and cls.base is Delta.base:  # told now, since it is called after the last step only
+            raise TypeError(
+                f"{cls.__name__} is not mergeable, so the model without it is exported: write `base(model)`, which "
+                "takes the delta off and returns the plain model"
+            )
 
     @classmethod
     def facts(cls) -> dict[str, Any]:
@@ -48,7 +57,7 @@ class Delta(Plugin, ABC):
         """Return an equivalent plain transformers model. Raises NotImplementedError if the method cannot merge."""
 
     def base(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return the plain model without the delta; `model` is not usable afterwards."""
+        """Return the plain model without the delta; `model` is not usable afterwards. Written where it cannot merge."""
         raise NotImplementedError(f"{type(self).__name__} is merged, not removed")
 
     def trainable(self, model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:

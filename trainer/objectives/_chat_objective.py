@@ -33,6 +33,15 @@ class ChatObjective(Objective, ABC):
 
     kind: ClassVar = "conversations"
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if cls.kind == "tokens":
+            raise TypeError(
+                f"{cls.__name__} is a ChatObjective, which learns from conversations or preferences, and its `kind` is "
+                "'tokens': for a mix of corpora derive from windtunnel.trainer.objectives.causal_lm.CausalLM"
+            )
+
     micro_tokens: int | None = Field(4096, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0)

@@ -56,7 +56,7 @@ class NewPartKeys(Sign):
         return np.empty((1, 0), np.uint64), None
 
     def keys(self, rows: pa.RecordBatch, alive: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        """Return (u64 keys, 1 x rows; checks or None; which rows have a key) of a batch."""
+        """Return (u64 keys, 1 x rows; u64 checks, one a row, or None; bool, which rows have a key) of a batch."""
         lines = [text.partition("\n")[0].strip().lower() for text in rows.column("text").to_pylist()]
         keys = [int.from_bytes(blake3(line.encode()).digest(8), "little") for line in lines]
         return np.array([keys], np.uint64), None, np.array([bool(line) for line in lines], bool)

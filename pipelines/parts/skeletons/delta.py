@@ -17,8 +17,10 @@ class NewPart(Delta):
     """Only weights whose name holds `part` train; they are the model's own, so that there is nothing to merge."""
 
     version: ClassVar[int] = 1  # raise it whenever the same data gives other weights
-    trains: ClassVar = "chosen"  # "added" where the delta brings weights of its own
-    mergeable: ClassVar = True  # False: `merge` raises, and `base` takes the delta off
+    trains: ClassVar = "chosen"  # of the model's weights; "added" where `apply` freezes these and brings its own
+    # False where it cannot merge: let `merge` raise NotImplementedError, and write `base(model)`, which takes the delta
+    # off and returns the plain model, for the export.
+    mergeable: ClassVar = True
 
     # Sets of parameters: `windtunnel check delta ./new_part.py:NewPart` tries each on a tiny model.
     examples: ClassVar = ({}, {"part": "input_layernorm"})

@@ -34,3 +34,16 @@ class NewPart(Rule):
     def reasons(self) -> list[Reason]:
         """Return the reasons in the order in which they are asked; the first true one decides."""
         return above("too_many_marks", pl.col("exclamation_marks"), self.max_marks)
+
+    # A rule that rewrites text has these two as well. It may return no reasons, and then needs no `measure`; the rules
+    # behind it in the list measure the new text. In `keeps`: Example("Stop!!!", becomes="Stop!").
+    #
+    # @property
+    # def edits(self) -> bool:
+    #     return True
+    #
+    # def edit(self, batch: pa.RecordBatch) -> tuple[pa.Array, dict[str, int]]:
+    #     """Return the new texts, one for each document of `batch`, and counts for the report."""
+    #     texts = pl.Series("text", batch.column("text"), dtype=pl.String)
+    #     new = texts.str.replace_all("!+", "!")
+    #     return new.to_arrow(), {"rewritten_documents": int((new != texts).sum())}

@@ -12,12 +12,13 @@ import pyarrow as pa
 
 from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
 from windtunnel.pipelines.readers.paths import Fingerprint
+from windtunnel.pipelines.readers.streams import BrokenStream, chunks
 from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.sources._source import Example, FileSource
 
 
 class NewPart(FileSource):
-    """One document between two lines of `===`; a part without text is counted as unreadable."""
+    """One document between two lines of `===`; one without text, or that is not UTF-8, is counted as unreadable."""
 
     version: ClassVar[int] = 1  # raise it whenever the same files give other documents
     suffixes: ClassVar[tuple[str, ...]] = (".parts",)  # of the files that a directory stands for
@@ -25,6 +26,7 @@ class NewPart(FileSource):
     # Files and what is read from them: `windtunnel check source ./new_part.py:NewPart` runs them.
     examples: ClassVar[tuple[Example, ...]] = (
         Example({"a.parts": "One.\n===\n\n===\nTwo,\nthree.\n"}, ("One.", "Two,\nthree."), {"empty_text": 1}),
+        Example({"a.parts": b"caf\xe9\n===\nTwo.\n"}, ("Two.",), {"invalid_utf8": 1}),
     )
 
     def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
@@ -32,10 +34,20 @@ class NewPart(FileSource):
         return batches(self._rows(Fingerprint.check(part)))
 
     def _rows(self, path: File) -> Iterator[Row | Unreadable]:
-        with path.open("rb") as file:
-            content: Any = file.read()
-        for number, text in enumerate(content.decode("utf-8").split("===\n")):
-            if text.strip():
-                yield Row(text.strip(), self.origin(path))
-            else:
-                yield Unreadable(self.origin(path), f"{path.name}:{number}", "empty_text")
+        try:
+            content = b"".join(chunks(path))  # of a compressed file, what it holds
+        except BrokenStream as error:
+            yield Unreadable(self.origin(path), path.name, error.error, error.detail)
+            return
+        for number, data in enumerate(content.split(b"===\n")):
+            yield self._row(data, self.origin(path), f"{path.name}:{number}")
+
+    def _row(self, data: bytes, origin: str, where: str) -> Row | Unreadable:
+        """Return a document, or why there is none: an error raised here would end the run."""
+        if len(data) > self.max_document_bytes:
+            return Unreadable(origin, where, "too_large", f"{len(data)} bytes")
+        try:
+            text = data.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            return Unreadable(origin, where, "invalid_utf8", str(error))
+        return Row(text, origin) if text else Unreadable(origin, where, "empty_text")
