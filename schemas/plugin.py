@@ -194,6 +194,8 @@ def make(kind: type[P], spec: Any) -> P:
     word = kind_of(kind)
     name, params = split(word, spec)
     cls = find(kind, name)
+    if missing := getattr(cls, "__abstractmethods__", None):
+        raise RecipeError(f"{word} {reference(cls)!r} must define {', '.join(sorted(missing))}")
     if not isinstance(params, dict):
         if cls.primary is None:
             raise RecipeError(f"{word} {name!r} takes named parameters: {', '.join(cls.model_fields) or 'none'}")

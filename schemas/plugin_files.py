@@ -162,7 +162,7 @@ def _module(kind: str, reference: str) -> tuple[ModuleType, str]:
     place = _place.get()
     if place and place.pins.get(code.path, code.digest) != code.digest:
         what = path if len(code.files) == 1 else f"{path} or a file that it imports"
-        raise InputError(f"{where}: {what} changed during the run: run again to use the new one")
+        raise InputError(f"{where}: {what} changed during the run: run again to use the new file")
     return _executed(code, path, where), code.path
 
 
@@ -186,8 +186,12 @@ def _executed(code: Code, path: Path, where: str) -> ModuleType:
         raise
     except BaseException as error:  # SystemExit too
         raise RecipeError(
-            f"{where} cannot be loaded: {_line_of(error, path)}{type(error).__name__}: {error}"
+            f"{where} cannot be loaded: {_line_of(error, path)}{type(error).__name__}: {_short(error)}"
         ) from error
+
+
+def _short(error: BaseException) -> str:
+    return str(error).partition("\n\nFor further information visit")[0]  # pydantic's link to its errors
 
 
 def _line_of(error: BaseException, path: Path) -> str:
