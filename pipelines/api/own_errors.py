@@ -11,7 +11,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from pydantic import ValidationError
 
-from windtunnel.schemas.errors import RecipeError, WindtunnelError, advice_for, value_message
+from windtunnel.pipelines.readers.fields import MissingColumn
+from windtunnel.schemas.errors import InputError, RecipeError, WindtunnelError, advice_for, value_message
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,6 +49,9 @@ def own_errors(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except ValidationError as error:
             raise RecipeError(f"{function.__name__}: {value_message(error)}") from error
+        except MissingColumn as error:  # its advice is for recipes
+            words = f"name it in the source, as in {{'jsonl': {{'path': FILE, {error.parameter!r}: COLUMN}}}}"
+            raise InputError(f"{error.what}; {words}") from error
         except WindtunnelError:
             raise
         except Exception as error:
