@@ -26,6 +26,7 @@ Table: TypeAlias = "pl.DataFrame | pa.Table"
 Frame = TypeVar("Frame", bound=AnyFrame)
 
 ORIGIN = "frame"  # the source of documents whose frame has no column `source`
+READ = ("id", "source", "url", "lang")  # columns of a frame that are those of documents
 TEXT = "name the column that holds the text by `text=`"
 ROW_GROUP_BYTES = 16 << 20
 
@@ -105,12 +106,18 @@ def polars_of(frame: Any) -> pl.DataFrame:
 
 
 def text_table(texts: Any, text: str) -> Table:
-    """Return a frame, or a list or Series of texts, as a table; InputError unless its column `text` holds text."""
+    """Return a frame, or a list or Series of texts, as a table; InputError unless its column `text` holds text.
+
+    Of a pandas frame it has the columns that documents and scores read: others may be of types that polars refuses.
+    """
     if isinstance(texts, pl.Series) or (isinstance(texts, Sequence) and not isinstance(texts, str | bytes)):
         try:
             texts = pl.DataFrame({text: pl.Series(values=texts, dtype=pl.String, strict=True)})
         except (TypeError, pl.exceptions.PolarsError) as error:
             raise InputError(f"a list of texts holds something else than text: {_first_line(error)}") from error
+    if is_pandas(texts):
+        check_distinct(texts)  # before columns are chosen, which other columns of these names would follow
+        texts = texts[[name for name in texts.columns if name in (text, *READ, "group")]] if text in texts else texts
     table = table_of(texts)
     check_text(table, text)
     return table

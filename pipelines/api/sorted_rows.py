@@ -1,7 +1,8 @@
 """Rows of a frame, sorted by the steps that the commands run on files, and put together again with all columns.
 
 The text and the columns that the steps read go through a Parquet file in a temporary directory, so memory holds no more
-than the frame, the result and a batch. The other columns are not touched, so they keep their types.
+than the frame, the result and a batch. The other columns are not touched, so they keep their types. Rows of a pandas
+frame are taken from it by position, since its types do not all outlive the way through Arrow.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import pyarrow.parquet as pq
 
 from windtunnel.pipelines.api.frames import (
     ORIGIN,
+    READ,
+    TEXT,
     Frame,
     Selection,
     Table,
-    TEXT,
     as_given,
     check_column,
     check_distinct,
@@ -35,7 +37,6 @@ from windtunnel.pipelines.api.pandas_frames import is_pandas, put_together, rows
 from windtunnel.pipelines.engine.executors import Where
 from windtunnel.schemas.work import Counts
 
-_READ = ("id", "source", "url", "lang")  # columns of a frame that are those of documents
 _WRITTEN = re.compile("(why|reason)(_before)*")  # columns that the steps write, or rename where the frame has them
 
 Sort = Callable[[Path, Path, Where], Counts]  # (file of rows, output directory, where to run) -> counts
@@ -52,7 +53,7 @@ def sorted_rows(frame: Frame, text: str, named: Sequence[str], workers: int, sor
     for name in named:
         check_column(table, name)
     names = columns_of(table)
-    sent = [name for name in names if name in (text, *_READ, *named) or _WRITTEN.fullmatch(str(name))]
+    sent = [name for name in names if name in (text, *READ, *named) or _WRITTEN.fullmatch(str(name))]
     number = _free("row", names)
     before = table_of(table[sent]) if is_pandas(table) else table.select(sent)
     check_text(before, text)

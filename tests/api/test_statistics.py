@@ -139,13 +139,20 @@ def test_too_few_mixes_for_an_interval_are_a_warning(runs: pl.DataFrame) -> None
 )
 @pytest.mark.filterwarnings("ignore:divide by zero")
 def test_a_form_that_gives_no_number_a_mix_is_named(
-    runs: pl.DataFrame, tmp_path: Path, returned: str, kind: Any, message: str
+    runs: pl.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    returned: str,
+    kind: Any,
+    message: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     words = "import numpy as np\nfrom windtunnel.trainer.laws._form import LawForm\n\n\n"
     words += f"class Own(LawForm):\n    def fit(self, weights, target, near=None):\n        return {returned}\n"
     (tmp_path / "own.py").write_text(words, encoding="utf-8")
+    mix = pl.DataFrame({name: [float(name != "w_web")] for name in NAMES})
     with pytest.raises(kind, match=message):
-        wt.law(runs, "w_*", form=f"{tmp_path}/own.py:Own").predict(pl.DataFrame({n: [n != "w_web"] for n in NAMES}) + 0)
+        wt.law(runs, "w_*", form="./own.py:Own").predict(mix)
 
 
 def test_wrong_arguments_of_law(runs: pl.DataFrame) -> None:
