@@ -137,7 +137,7 @@ def documents(texts: Any, text: str) -> pa.Table:
 
 def columns_of(table: Table | pandas.DataFrame) -> list[Any]:
     """Return the names of a table's columns, which are strings unless it is one of pandas."""
-    return table.column_names if isinstance(table, pa.Table) else list(table.columns)
+    return cast(pa.Table, table).column_names if isinstance(table, pa.Table) else list(table.columns)
 
 
 def check_text(table: Table, text: str) -> None:

@@ -155,7 +155,7 @@ def test_read_takes_files_of_any_format_and_sources_of_recipes(tmp_path: Path) -
 
 def test_read_says_in_python_how_the_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"body": "good"}\n', encoding="utf-8")
-    with pytest.raises(wt.InputError, match="no column 'text'.*{'jsonl': {'path': FILE, 'text': COLUMN}}"):
+    with pytest.raises(wt.InputError, match=r"no column 'text'.*{'jsonl': {'path': FILE, 'text': COLUMN}}"):
         wt.read(tmp_path / "a.jsonl")
 
 
@@ -235,7 +235,7 @@ def test_a_pandas_frame_that_cannot_be_read_names_the_column() -> None:
     frame = pd.DataFrame({"text": ["a", 1, {2}], "n": [1, 2, 3]})
     with pytest.raises(wt.InputError, match="column 'text' cannot be read; are its values of mixed types"):
         wt.filter(frame, "length")
-    with pytest.raises(wt.InputError, match="the evaluation set 'evaluation': .* column 'text' cannot be read"):
+    with pytest.raises(wt.InputError, match=r"the evaluation set 'evaluation': .* column 'text' cannot be read"):
         wt.decontaminate(pd.DataFrame({"text": ["a"]}), frame)
     mixed = pd.DataFrame({"text": ["a", "b"], "mix": [1, "x"]})  # a column that is not looked at may hold anything
     assert len(wt.decontaminate(mixed, mixed).kept) == 2

@@ -115,8 +115,9 @@ def predictions(form: str, predict: Predict, weights: np.ndarray) -> np.ndarray:
 def fit(weights: np.ndarray, target: np.ndarray, domains: Sequence[str], form: Any = "auto") -> Law:
     """Return the law of runs with weights [runs, domains], which are normalised to sum to one, and target [runs].
 
-    Runs of the same mix are averaged. Raises InputError for missing values, negative weights or too few mixes,
-    RecipeError for an unknown form; `form` is `auto`, a name or {name: parameters}. Fits every fold, which for `gp` takes cubic time in the number of mixes each.
+    `form` is `auto`, a name or {name: parameters}. Runs of the same mix are averaged. Raises InputError for missing
+    values, negative weights, too few mixes or predictions that are not finite, RecipeError for an unknown form or one
+    that gives no number a mix. Fits every fold, which for `gp` takes cubic time in the number of mixes each.
     """
     mixes, means = _mixes(np.asarray(weights, float), np.asarray(target, float), domains)
     names = plugin.names("law") if form == "auto" else (form,)
