@@ -25,7 +25,7 @@ from windtunnel.pipelines.readers.batches import Unreadable
 from windtunnel.pipelines.readers.paths import COMPRESSIONS, matching
 from windtunnel.pipelines.recipe.recipe import Name, Spec
 from windtunnel.pipelines.sources._read import read_work
-from windtunnel.schemas.errors import RecipeError, nearest
+from windtunnel.schemas.errors import InputError, RecipeError, nearest
 from windtunnel.schemas.plugin import names
 from windtunnel.schemas.records import DOCUMENT
 from windtunnel.schemas.work import Counts
@@ -192,7 +192,10 @@ def _evaluation(name: str, value: Any, folder: Path, text: str) -> dict[str, Any
     if isinstance(value, str | Path):
         return _by_name(value)
     file = folder / "evaluations" / f"{name}.parquet"
-    write(documents(value, text), file)
+    try:
+        write(documents(value, text), file)
+    except InputError as error:
+        raise InputError(f"the evaluation set {name!r}: {error}") from error
     return {"parquet": {"path": str(file)}}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from windtunnel.pipelines.api.pandas_frames import is_pandas, polars_frame
 from windtunnel.pipelines.files.user_files import documents_of, is_text
 from windtunnel.schemas.errors import InputError, nearest
 from windtunnel.schemas.work import Counts
@@ -26,6 +26,8 @@ Table: TypeAlias = "pl.DataFrame | pa.Table"
 Frame = TypeVar("Frame", bound=AnyFrame)
 
 ORIGIN = "frame"  # the source of documents whose frame has no column `source`
+READ = ("id", "source", "url", "lang")  # columns of a frame that are those of documents
+TEXT = "name the column that holds the text by `text=`"
 ROW_GROUP_BYTES = 16 << 20
 
 
@@ -63,11 +65,9 @@ def table_of(frame: Any) -> Table:
             raise InputError(f"the LazyFrame cannot be collected: {what}") from error
     if isinstance(frame, pa.RecordBatch):
         return pa.Table.from_batches([frame])
-    if _is_pandas(frame):
-        try:
-            return pl.from_pandas(frame)
-        except (pl.exceptions.PolarsError, pa.ArrowException, TypeError, ValueError) as error:
-            raise InputError(f"the pandas frame has a column of mixed types: {_first_line(error)}") from error
+    if is_pandas(frame):
+        check_distinct(frame)
+        return polars_frame(frame)
     raise InputError(
         f"a {type(frame).__name__} is no frame: give a polars DataFrame or LazyFrame, a pyarrow Table or RecordBatch, "
         "or a pandas DataFrame"
@@ -75,15 +75,13 @@ def table_of(frame: Any) -> Table:
 
 
 def as_given(table: Table, given: Frame) -> Frame:
-    """Return a table in the type of the frame that was given; a pandas frame has a new index."""
+    """Return a table in the type of the frame that was given, which is not one of pandas."""
     result: Any = table
     if isinstance(given, pl.LazyFrame):
         result = cast(pl.DataFrame, table).lazy()
     elif isinstance(given, pa.RecordBatch):
         whole = cast(pa.Table, table).combine_chunks()
         result = (whole.to_batches() or [pa.RecordBatch.from_pylist([], whole.schema)])[0]
-    elif _is_pandas(given):
-        result = cast(pl.DataFrame, table).to_pandas()
     return cast(Frame, result)
 
 
@@ -108,12 +106,18 @@ def polars_of(frame: Any) -> pl.DataFrame:
 
 
 def text_table(texts: Any, text: str) -> Table:
-    """Return a frame, or a list or Series of texts, as a table; InputError unless its column `text` holds text."""
+    """Return a frame, or a list or Series of texts, as a table; InputError unless its column `text` holds text.
+
+    Of a pandas frame it has the columns that documents and scores read: others may be of types that polars refuses.
+    """
     if isinstance(texts, pl.Series) or (isinstance(texts, Sequence) and not isinstance(texts, str | bytes)):
         try:
             texts = pl.DataFrame({text: pl.Series(values=texts, dtype=pl.String, strict=True)})
         except (TypeError, pl.exceptions.PolarsError) as error:
             raise InputError(f"a list of texts holds something else than text: {_first_line(error)}") from error
+    if is_pandas(texts):
+        check_distinct(texts)  # before columns are chosen, which other columns of these names would follow
+        texts = texts[[name for name in texts.columns if name in (text, *READ, "group")]] if text in texts else texts
     table = table_of(texts)
     check_text(table, text)
     return table
@@ -131,31 +135,31 @@ def documents(texts: Any, text: str) -> pa.Table:
         raise InputError(f"the column {text!r} is not all UTF-8 text: {_first_line(error)}") from error
 
 
-def columns_of(table: Table) -> list[str]:
-    """Return the names of a table's columns."""
-    return table.columns if isinstance(table, pl.DataFrame) else table.column_names
+def columns_of(table: Table | pandas.DataFrame) -> list[Any]:
+    """Return the names of a table's columns, which are strings unless it is one of pandas."""
+    return cast(pa.Table, table).column_names if isinstance(table, pa.Table) else list(table.columns)
 
 
 def check_text(table: Table, text: str) -> None:
     """Raise InputError unless the table's columns have distinct names and `text` is one that holds text."""
     check_distinct(table)
-    check_column(table, text)
+    check_column(table, text, TEXT)
     kind = (table.select(text).clear().to_arrow() if isinstance(table, pl.DataFrame) else table).schema.field(text).type
     if not is_text(kind):
-        raise InputError(f"the frame's column {text!r} holds {kind}, not text: name another by `text=`")
+        raise InputError(f"the frame's column {text!r} holds {kind}, not text: {TEXT}")
 
 
-def check_column(table: Table, name: str) -> None:
-    """Raise InputError with the columns that the table has, and the nearest, unless it has one called `name`."""
+def check_column(table: Table | pandas.DataFrame, name: str, advice: str = "") -> None:
+    """Raise InputError with the columns that there are, the nearest and some advice, unless one is called `name`."""
     names = columns_of(table)
     if name not in names:
         held = f"it has {', '.join(map(repr, names[:20]))}" if names else "it has no columns"
-        close = hint if (hint := nearest(name, names)).startswith("did you mean") else ""
-        raise InputError(f"the frame has no column {name!r}; {held}" + (f"; {close}" if close else ""))
+        close = hint if (hint := nearest(name, map(str, names))).startswith("did you mean") else ""
+        raise InputError("; ".join(filter(None, (f"the frame has no column {name!r}", held, close, advice))))
 
 
-def check_distinct(table: Table) -> None:
-    """Raise InputError where two columns have one name, which Arrow allows."""
+def check_distinct(table: Table | pandas.DataFrame) -> None:
+    """Raise InputError where two columns have one name, which Arrow and pandas allow."""
     if twice := [name for name, times in Counter(columns_of(table)).items() if times > 1]:
         raise InputError(f"the frame has several columns called {twice[0]!r}: rename them")
 
@@ -165,11 +169,6 @@ def write(table: pa.Table, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = max(1, table.num_rows * ROW_GROUP_BYTES // max(1, table.nbytes))
     pq.write_table(table, path, row_group_size=rows)
-
-
-def _is_pandas(frame: Any) -> bool:
-    pandas = sys.modules.get("pandas")  # a frame of pandas is there only where pandas is imported
-    return pandas is not None and isinstance(frame, pandas.DataFrame)
 
 
 def _first_line(error: Exception) -> str:

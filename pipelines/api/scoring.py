@@ -13,7 +13,7 @@ from windtunnel.pipelines.api.own_errors import own_errors
 from windtunnel.pipelines.api.session import torch_lock
 from windtunnel.pipelines.api.trained_model import TrainedModel
 from windtunnel.pipelines.scorers.causal_lm import open_scorer
-from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.trainer.runtime.device import resolve
 
 
@@ -38,6 +38,8 @@ def evaluate(
     bits_per_byte = nats / ln 2 / bytes. Scores of several models, one below the other, are what `compare` takes.
     Raises InputError for a model or for texts that cannot be read.
     """
+    if not isinstance(model, TrainedModel | str | Path):
+        raise RecipeError(f"evaluate: model is {model!r}: give a trained model or the directory of one")
     table = text_table(texts, text)
     frame = pl.DataFrame(documents(table, text).select(["id", "text", "source"]))
     if empty := (frame["text"] == "").sum():

@@ -1,7 +1,8 @@
 """Rows of a frame, sorted by the steps that the commands run on files, and put together again with all columns.
 
 The text and the columns that the steps read go through a Parquet file in a temporary directory, so memory holds no more
-than the frame, the result and a batch. The other columns are not touched, so they keep their types.
+than the frame, the result and a batch. The other columns are not touched, so they keep their types. Rows of a pandas
+frame are taken from it by position, since its types do not all outlive the way through Arrow.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -19,20 +20,23 @@ import pyarrow.parquet as pq
 
 from windtunnel.pipelines.api.frames import (
     ORIGIN,
+    READ,
+    TEXT,
     Frame,
     Selection,
     Table,
     as_given,
     check_column,
+    check_distinct,
     check_text,
     columns_of,
     table_of,
     write,
 )
+from windtunnel.pipelines.api.pandas_frames import is_pandas, put_together, rows_at
 from windtunnel.pipelines.engine.executors import Where
 from windtunnel.schemas.work import Counts
 
-_READ = ("id", "source", "url", "lang")  # columns of a frame that are those of documents
 _WRITTEN = re.compile("(why|reason)(_before)*")  # columns that the steps write, or rename where the frame has them
 
 Sort = Callable[[Path, Path, Where], Counts]  # (file of rows, output directory, where to run) -> counts
@@ -43,14 +47,17 @@ def sorted_rows(frame: Frame, text: str, named: Sequence[str], workers: int, sor
 
     Raises InputError for a frame without these columns, or one that cannot be read.
     """
-    table = table_of(frame)
-    check_text(table, text)
+    table: Any = frame if is_pandas(frame) else table_of(frame)
+    check_distinct(table)
+    check_column(table, text, TEXT)
     for name in named:
         check_column(table, name)
     names = columns_of(table)
-    sent = [name for name in names if name in (text, *_READ, *named) or _WRITTEN.fullmatch(name)]
+    sent = [name for name in names if name in (text, *READ, *named) or _WRITTEN.fullmatch(str(name))]
     number = _free("row", names)
-    part = table.select(sent).to_arrow() if isinstance(table, pl.DataFrame) else table.select(sent)
+    before = table_of(table[sent]) if is_pandas(table) else table.select(sent)
+    check_text(before, text)
+    part = before.to_arrow() if isinstance(before, pl.DataFrame) else before
     with tempfile.TemporaryDirectory(prefix="windtunnel-") as folder:
         file, out = Path(folder) / f"{ORIGIN}.parquet", Path(folder) / "out"
         write(part.append_column(number, pa.array(np.arange(part.num_rows))), file)
@@ -60,12 +67,22 @@ def sorted_rows(frame: Frame, text: str, named: Sequence[str], workers: int, sor
     unreadable = np.ones(len(table), bool)
     for rows in (kept, dropped):
         unreadable[rows[number].to_numpy()] = False
+    if is_pandas(table):
+        assert isinstance(before, pl.DataFrame)
+        good, bad = (_of_pandas(table, before, rows, text, number) for rows in (kept, dropped))
+        rest: Any = rows_at(table, np.flatnonzero(unreadable))
+        return Selection(cast(Frame, good), cast(Frame, bad), rest, counts)
     return Selection(
         as_given(_together(table, kept, text, sent, number), frame),
         as_given(_together(table, dropped, text, sent, number), frame),
         as_given(table.filter(unreadable if isinstance(table, pl.DataFrame) else pa.array(unreadable)), frame),
         counts,
     )
+
+
+def _of_pandas(frame: Any, before: pl.DataFrame, rows: pa.Table, text: str, number: str) -> Any:
+    back = cast(pl.DataFrame, pl.from_arrow(rows.drop_columns([number])))
+    return put_together(frame, before, rows[number].to_numpy(), back, text)
 
 
 def _together(table: Table, rows: pa.Table, text: str, sent: list[str], number: str) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 from windtunnel.pipelines.api.frames import AnyFrame, Frame, as_given, polars_of, table_of, with_columns
 from windtunnel.pipelines.api.own_errors import own_errors
-from windtunnel.pipelines.recipe.recipe import Compare
+from windtunnel.pipelines.api.pandas_frames import is_pandas, with_new
+from windtunnel.pipelines.recipe.recipe import Compare, Spec
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.results import Effect
 from windtunnel.trainer.stats.effects import effects
@@ -64,27 +66,37 @@ class MixingLaw:
         """The form with the smallest error on left-out mixes."""
         return self.fitted.best.form
 
+    @own_errors
     def predict(self, mixes: Frame) -> Frame:
-        """Return a frame of mixes with the columns predicted, low and high (95 %; null with fewer than 19 mixes).
+        """Return a frame of mixes with the columns predicted, low and high (95 %).
 
-        The columns of the weights are those of the runs. Raises RecipeError where one is missing.
+        low and high are null, and a warning says so, where the law was fitted to fewer than 19 different mixes. The
+        columns of the weights are those of the runs. Raises RecipeError where one is missing, InputError where a
+        prediction is not finite.
         """
         table = table_of(mixes)
         predicted = with_predictions(self.fitted, polars_of(table)).select("predicted", "low", "high")
+        _warn(self.fitted)
+        if is_pandas(mixes):
+            return with_new(mixes, predicted)
         return as_given(with_columns(table, predicted), mixes)
 
+    @own_errors
     def propose(
         self, tokens: Mapping[str, float] | None = None, budget: float | None = None, max_epochs: float = 4.0
     ) -> dict[str, Any]:
         """Return the mix with the lowest prediction, among mixes like those that were run.
 
         `tokens` (there are of each domain), `budget` (tokens to train on) and `max_epochs` limit its weights. Keys:
-        weights, predicted, low, high, best_run and, with a budget, epochs. Raises RecipeError when no mix is possible.
+        weights, predicted, low, high (None with fewer than 19 mixes, with a warning), best_run and, with a budget,
+        epochs. Raises RecipeError when no mix is possible.
         """
         if (tokens is None) != (budget is None):
             raise RecipeError("propose: a cap on epochs needs both `tokens` and `budget`")
         supply = None if tokens is None or budget is None else Supply(tokens, budget, max_epochs)
-        return propose(self.fitted, supply)
+        proposal = propose(self.fitted, supply)
+        _warn(self.fitted)
+        return proposal
 
     def summary(self) -> dict[str, Any]:
         """Return what `windtunnel law --json` prints: the form, its errors on left-out mixes, those of other forms."""
@@ -98,9 +110,15 @@ class MixingLaw:
         )
 
 
+def _warn(law: Law) -> None:
+    """Warn the caller of the public method when its predictions have no interval."""
+    if law.no_interval:
+        warnings.warn(law.no_interval, stacklevel=4)
+
+
 @own_errors
 def law(
-    runs: AnyFrame | str | Path, weights: str | Sequence[str], target: str = "loss", form: str = "auto"
+    runs: AnyFrame | str | Path, weights: str | Sequence[str], target: str = "loss", form: Spec = "auto"
 ) -> MixingLaw:
     """Fit a law that predicts the score of a mix from its weights, as `windtunnel law` does.
 
@@ -113,10 +131,11 @@ def law(
     target
         The column to predict; lower is better.
     form
-        `auto`, or one of `windtunnel list law`.
+        `auto`, or one of `windtunnel list law` by its name or as {name: parameters}.
 
-    Raises RecipeError for a column or a form that does not exist, InputError for values that are missing, and for fewer
-    than 5 mixes.
+    5 different mixes are the fewest for a law, 19 for predictions with an interval. Raises RecipeError for a column or
+    a form that does not exist, or a form that does not give a number for each mix; InputError for values that are
+    missing, predictions that are not finite, and for fewer than 5 mixes.
     """
     file = isinstance(runs, str | Path)
     table = read_table(Path(runs), "runs") if isinstance(runs, str | Path) else polars_of(runs)

@@ -48,6 +48,8 @@ class StoredArtifact:
     def files(self, table: str | None = None) -> list[Path]:
         """Return the Parquet files of a table, in the order of their rows; see `scan`."""
         tables = self.tables
+        if not (table is None or isinstance(table, str)):
+            raise InputError(f"{self.name} has tables by name, and {table!r} is none: {', '.join(tables)}")
         if not tables:
             held = ", ".join(sorted(file.name for file in self.path.iterdir()))
             raise InputError(f"{self.name} holds no table, but {held}: its directory is {self.path}")
@@ -118,6 +120,8 @@ class Store:
         return [artifact.name for artifact in self._artifacts()]
 
     def __getitem__(self, name: str) -> StoredArtifact:
+        if not isinstance(name, str):  # a position would mean another artifact as soon as one more is finished
+            raise InputError(f"{shown(self.path)} has artifacts by name, and {name!r} is none: see `names()`")
         artifacts = self._artifacts()
         for artifact in reversed(artifacts):
             if name == artifact.manifest.step:

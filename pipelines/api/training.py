@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,6 +123,8 @@ def _shares(weights: Mapping[str, float] | None, names: Sequence[str]) -> dict[s
             raise RecipeError(f"weights: no texts are called {name!r}: {nearest(name, names)}")
         if name not in given:
             raise RecipeError(f"weights: {name!r} has no weight; 0 leaves it out")
+        if not isinstance(given[name], Real):
+            raise RecipeError(f"weights: the weight of {name!r} is {given[name]!r}: give a number")
     return {name: float(given[name]) for name in names if given[name] != 0}
 
 

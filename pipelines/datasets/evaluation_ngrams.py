@@ -60,7 +60,7 @@ class EvaluationNgrams(Work):
             if len(rows) == before:
                 raise InputError(
                     f"decontaminate: the evaluation set {evaluation!r} holds no text, so nothing can be compared with "
-                    "it: look at its source in the recipe, or leave it out"
+                    "it: check what it is read from, or leave it out"
                 )
         unique, first, which = np.unique(np.concatenate(hashes), return_index=True, return_inverse=True)
         write_arrays(out / "ngrams.arrow", {"hash": unique, "length": np.concatenate(lengths)[first]}, {})

@@ -89,7 +89,8 @@ class Mix(Work):
         raise RecipeError(
             f"the token budget of {self.token_budget:,} needs more repeats than max_epochs allows\n  "
             + "\n  ".join(lines)
-            + f"\n  either `max_epochs: {cap:g}` or `budget: {budget}` would do"
+            + f"\n  either `max_epochs` of {cap:g} or a budget of {budget} tokens would do "
+            "(`budget` in a recipe, `token_budget` in Python)"
         )
 
 

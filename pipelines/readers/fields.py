@@ -9,6 +9,13 @@ from windtunnel.pipelines.readers.batches import Row, Unreadable, meta_json
 from windtunnel.schemas.errors import InputError, nearest
 
 
+class MissingColumn(InputError):
+    """A file lacks a column that a source reads; `what` is the message without the advice, which is for recipes."""
+
+    what: str = ""
+    parameter: str = ""
+
+
 class Fields(NamedTuple):
     """Field names of the records of a file, the default origin, and the size limit."""
 
@@ -75,12 +82,15 @@ class Fields(NamedTuple):
         return self.meta if isinstance(self.meta, bool) else name in self.meta
 
     def check(self, columns: list[str], where: str) -> None:
-        """Raise InputError if a file lacks the column of the text or the source."""
+        """Raise MissingColumn if a file lacks the column of the text or the source."""
         for parameter, name in (("text", self.text), ("source", self.source)):
             if name is not None and name not in columns:
                 hint = nearest(name, columns)
                 others = f" (available: {', '.join(sorted(columns))})" if hint.startswith("did") else ""
-                raise InputError(f"{where} has no column {name!r}: {hint}{others}. Set it with `{parameter}: COLUMN`")
+                what = f"{where} has no column {name!r}: {hint}{others}"
+                error = MissingColumn(f"{what}. Set it with `{parameter}: COLUMN`")
+                error.what, error.parameter = what, parameter
+                raise error
 
 
 def _mended(record: Mapping[str, Any]) -> Mapping[str, Any] | None:

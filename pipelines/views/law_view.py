@@ -53,7 +53,10 @@ def limits(proposing: bool, tokens: str | None, budget: float | None, epochs: fl
 
 
 def write_predictions(law: Law, mixes: Path | None, out: Path | None) -> None:
-    """Write the rows of a table of mixes as CSV, with what the law predicts for each: predicted, low, high."""
+    """Write the rows of a table of mixes as CSV, with what the law predicts for each: predicted, low, high.
+
+    Says on stderr when there are too few mixes for low and high.
+    """
     from windtunnel.trainer.stats.law import with_predictions
     from windtunnel.trainer.stats.paired import read_table
 
@@ -62,6 +65,9 @@ def write_predictions(law: Law, mixes: Path | None, out: Path | None) -> None:
     predicted = with_predictions(law, read_table(mixes, "mixes"), str(mixes))
     with writing(out) as partial:
         predicted.write_csv(partial)
+    if law.no_interval:  # to stderr: with --json the other stream is read by programs
+        words = f"{out}: `low` and `high` are empty, {law.no_interval}"
+        Console(stderr=True, emoji=False).print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 def _forms(law: Law) -> Table:
@@ -74,7 +80,7 @@ def _forms(law: Law) -> Table:
 def _proposal(law: Law, proposal: dict[str, Any]) -> Table:
     best, epochs = proposal["best_run"], proposal.get("epochs")
     table = plain_table(("domain", "proposed", "best run", *(["epochs"] if epochs else [])), title_justify="left")
-    spread = "too few mixes for an interval"
+    spread = law.no_interval or ""
     if proposal["low"] is not None:
         spread = f"95 % of runs between {proposal['low']:.4f} and {proposal['high']:.4f}"
     table.title = (

@@ -153,6 +153,12 @@ def test_read_takes_files_of_any_format_and_sources_of_recipes(tmp_path: Path) -
     ]
 
 
+def test_read_says_in_python_how_the_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"body": "good"}\n', encoding="utf-8")
+    with pytest.raises(wt.InputError, match=r"no column 'text'.*{'jsonl': {'path': FILE, 'text': COLUMN}}"):
+        wt.read(tmp_path / "a.jsonl")
+
+
 def test_read_warns_of_what_it_leaves_out(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "good"}\n{"text": \n{"text": "too"}\n', encoding="utf-8")
     with pytest.warns(UserWarning, match=r"1 records of .*a.jsonl cannot be read: invalid_json 1") as told:
@@ -169,6 +175,18 @@ BAD: list[tuple[Callable[[pl.DataFrame], Any], type[Exception], str]] = [
     (lambda f: wt.filter(f, "length", text="score"), wt.InputError, "column 'score' holds double, not text"),
     (lambda f: wt.filter(f, "gopher_qualty"), wt.RecipeError, "no rule is called 'gopher_qualty': did you mean"),
     (lambda f: wt.filter(f, {"length": {"min_word": 3}}), wt.RecipeError, "no parameter 'min_word': did you mean"),
+    (lambda f: wt.filter(f, 3), wt.RecipeError, "filter: rules is 3: give a name, {name: parameters} or a list"),  # type: ignore[arg-type]
+    (lambda f: wt.filter(f, "length", text=3), wt.RecipeError, "filter: text is 3: give a string"),  # type: ignore[arg-type]
+    (lambda f: wt.dedup(f, workers="2"), wt.RecipeError, "workers is '2': give a whole number"),  # type: ignore[arg-type]
+    (lambda f: wt.dedup(f, workers=1.5), wt.RecipeError, "workers is 1.5: give a whole number"),  # type: ignore[arg-type]
+    (lambda f: wt.read(3), wt.RecipeError, "source is 3: give a string or a path"),  # type: ignore[arg-type]
+    (lambda f: wt.filter(f.drop("text"), "length"), wt.InputError, "no column 'text'.*by `text=`"),
+    (
+        lambda f: wt.decontaminate(f, f.drop("text")),
+        wt.InputError,
+        "the evaluation set 'evaluation': the frame has no column 'text'",
+    ),
+    (lambda f: wt.decontaminate(f, []), wt.InputError, "check what it is read from, or leave it out"),
     (lambda f: wt.filter(f, []), wt.RecipeError, "name at least one rule"),
     (lambda f: wt.filter(f, "length", words="slow"), wt.RecipeError, "words is 'slow'"),  # type: ignore[arg-type]
     (lambda f: wt.filter(f, "length", language="de"), wt.RecipeError, "the fast ones need no language"),
@@ -213,9 +231,62 @@ def test_a_lazy_frame_that_fails_keeps_the_cause(tmp_path: Path) -> None:
         assert isinstance(caught.value.__cause__, (pl.exceptions.PolarsError, OSError))
 
 
-def test_a_pandas_frame_of_mixed_types_is_an_error_of_our_own() -> None:
-    with pytest.raises(wt.InputError, match="column of mixed types"):
-        wt.filter(pd.DataFrame({"text": ["a", 1, {2}]}), "length")
+def test_a_pandas_frame_that_cannot_be_read_names_the_column() -> None:
+    frame = pd.DataFrame({"text": ["a", 1, {2}], "n": [1, 2, 3]})
+    with pytest.raises(wt.InputError, match="column 'text' cannot be read; are its values of mixed types"):
+        wt.filter(frame, "length")
+    with pytest.raises(wt.InputError, match=r"the evaluation set 'evaluation': .* column 'text' cannot be read"):
+        wt.decontaminate(pd.DataFrame({"text": ["a"]}), frame)
+    mixed = pd.DataFrame({"text": ["a", "b"], "mix": [1, "x"]})  # a column that is not looked at may hold anything
+    assert len(wt.decontaminate(mixed, mixed).kept) == 2
+    for call in (wt.filter, wt.decontaminate):
+        with pytest.raises(wt.InputError, match="several columns called 'n'"):
+            call(pd.concat([frame, frame[["n"]]], axis=1), "length")
+
+
+DICTIONARY = pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string()))
+
+
+def odd_frame() -> pd.DataFrame:
+    """Return a pandas frame with columns of types that Arrow does not have, or has under another name."""
+    return pd.DataFrame(
+        {
+            "text": ["write to a.b@example.com now", None, "short", "nothing here at all"],
+            "whole": pd.array([1, None, 3, 4], dtype="Int64"),
+            "flag": pd.array([True, None, False, True], dtype="boolean"),
+            "half": pd.array([1, 2, 3, 4], dtype="Float32"),
+            "word": pd.array(["a", None, "c", "d"], dtype="string"),
+            "arrow": pd.array([1, 2, 3, 4], dtype="int64[pyarrow]"),
+            "level": pd.Categorical(["lo", "hi", "lo", "lo"], categories=["lo", "mid", "hi"], ordered=True),
+            "month": pd.period_range("2020", periods=4, freq="M"),
+            "any": [{"a": 1}, {"b": 2}, 3, "x"],
+            3: [1, 2, 3, 4],
+            "reason": pd.array(["r", "r", None, "r"], dtype="string"),
+        },
+        index=[5, 5, 7, 9],
+    )
+
+
+@pytest.mark.parametrize("kind", ["object", "str", "string", "string[pyarrow]", "category", DICTIONARY])
+def test_a_pandas_frame_keeps_the_types_of_its_columns(kind: Any) -> None:
+    frame = odd_frame().astype({"text": kind})
+    result = wt.filter(frame, ["pii", {"length": {"min_words": 3}}])
+    rows = {"kept": [0, 3], "dropped": [2], "unreadable": [1]}
+    for name, places in rows.items():
+        part, wanted = getattr(result, name), frame.iloc[places].reset_index(drop=True)
+        if name == "dropped":
+            wanted = wanted.rename(columns={"reason": "reason_before"})
+        same = [column for column in wanted.columns if column != "text"]
+        pd.testing.assert_frame_equal(part[same], wanted[same])
+        assert list(part.columns[: len(wanted.columns)]) == list(wanted.columns)
+        assert part["text"].dtype == frame["text"].dtype or (name, kind) == ("kept", "category")  # with one more
+    assert kind != "category" or {*frame["text"].cat.categories} < {*result.kept["text"].cat.categories}
+    assert "a.b@example.com" not in result.kept["text"][0] and result.kept["text"][1] == "nothing here at all"
+    assert result.dropped["reason"].to_list() == ["length.too_few_words"] and "reason" in result.kept.columns
+    again = wt.dedup(result.kept, "exact")
+    assert set(result.kept["why"][0]) < set(again.kept["why"][0])
+    clean = wt.decontaminate(result.kept, ["something else that is long enough to be found in it"])
+    pd.testing.assert_frame_equal(clean.kept, result.kept)
 
 
 def test_the_result_says_what_became_of_the_rows(texts: pl.DataFrame) -> None:

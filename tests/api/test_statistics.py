@@ -112,8 +112,47 @@ def test_predictions_come_in_the_frames_type(runs: pl.DataFrame) -> None:
     assert isinstance(law.predict(runs.lazy()), pl.LazyFrame)
     again = law.predict(law.predict(runs.to_arrow()))
     assert again.column_names == [*runs.columns, "predicted", "low", "high"]
-    few = wt.law(runs.head(8), "w_*", form="linear").predict(runs.head(1))
-    assert few["low"].to_list() == [None]
+    pandas = runs.head(2).to_pandas().astype({"w_web": "Float64", "loss": "float64[pyarrow]"}).set_index([[7, 7]])
+    found = law.predict(pandas)
+    assert found.dtypes.to_list()[:4] == pandas.dtypes.to_list() and found.index.to_list() == [0, 1]
+    assert found["predicted"].to_list() == law.predict(runs.head(2))["predicted"].to_list()
+
+
+def test_too_few_mixes_for_an_interval_are_a_warning(runs: pl.DataFrame) -> None:
+    law = wt.law(runs.head(18), "w_*", form="linear")
+    for call in (lambda: law.predict(runs.head(1)).to_dicts()[0], law.propose):
+        with pytest.warns(UserWarning, match="95% needs the runs of 19 different mixes, and there are 18") as told:
+            assert call()["low"] is None
+        assert told[0].filename == __file__
+    assert wt.law(runs.head(19), "w_*", form="linear").predict(runs.head(1))["low"][0] is not None
+
+
+@pytest.mark.parametrize(
+    ("returned", "kind", "message"),
+    [
+        ("lambda mixes: 2.0", wt.RecipeError, r"Own' predicts an array of shape \(\) for 26 mixes"),
+        ("lambda mixes: mixes", wt.RecipeError, r"Own' predicts an array of shape \(26, 3\)"),
+        ("lambda mixes: 'x'", wt.RecipeError, "Own' predicts a str, not numbers"),
+        ("lambda mixes: mixes[:, 0] * np.nan", wt.InputError, "Own' predicts values that are not finite, for 26 of 26"),
+        ("lambda mixes: 1 / (mixes[:, 0] > 0)", wt.InputError, "Own' predicts values that are not finite, for 1 of 1"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_a_form_that_gives_no_number_a_mix_is_named(
+    runs: pl.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    returned: str,
+    kind: Any,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = "import numpy as np\nfrom windtunnel.trainer.laws._form import LawForm\n\n\n"
+    words += f"class Own(LawForm):\n    def fit(self, weights, target, near=None):\n        return {returned}\n"
+    (tmp_path / "own.py").write_text(words, encoding="utf-8")
+    mix = pl.DataFrame({name: [float(name != "w_web")] for name in NAMES})
+    with pytest.raises(kind, match=message):
+        wt.law(runs, "w_*", form="./own.py:Own").predict(mix)
 
 
 def test_wrong_arguments_of_law(runs: pl.DataFrame) -> None:
@@ -122,6 +161,10 @@ def test_wrong_arguments_of_law(runs: pl.DataFrame) -> None:
         (lambda: wt.law(runs, "v_*"), wt.RecipeError, "no column is called 'v_\\*'"),
         (lambda: wt.law(runs, ["w_web", "w_cod"]), wt.RecipeError, "did you mean 'w_code'"),
         (lambda: wt.law(runs, "w_*", "los"), wt.RecipeError, "did you mean 'loss'"),
+        (lambda: wt.law(runs, [3, 4]), wt.RecipeError, "columns of the weights are strings, and 3 is none"),  # type: ignore[list-item]
+        (lambda: wt.law(runs, 3), wt.RecipeError, "law: weights is 3: give a string or a list"),  # type: ignore[arg-type]
+        (lambda: wt.law(runs, "w_*", 3), wt.RecipeError, "law: target is 3: give a string"),  # type: ignore[arg-type]
+        (lambda: law.propose(dict.fromkeys(NAMES, "1"), 1e9), wt.RecipeError, "needed, not '1'"),  # type: ignore[arg-type]
         (lambda: wt.law(runs, "w_*", form="cubic"), wt.RecipeError, "no law is called 'cubic'"),
         (lambda: wt.law(runs.head(3), "w_*"), wt.InputError, "at least 5 different mixes, there are 3"),
         (lambda: law.predict(runs.drop("w_web")), wt.RecipeError, "no column is called 'w_web'"),

@@ -62,6 +62,10 @@ def test_tables_come_as_frames(folder: Path) -> None:
     assert store["compare"].to_polars("effects").height == 2
     with pytest.raises(wt.InputError, match="holds several tables: name one of 'effects', 'loss_matrix'"):
         store["compare"].to_polars()
+    with pytest.raises(wt.InputError, match="has tables by name, and 3 is none: "):
+        corpus.to_polars(3)  # type: ignore[arg-type]
+    with pytest.raises(wt.InputError, match="has artifacts by name, and 3 is none"):
+        store[3]  # type: ignore[index]
     with pytest.raises(wt.InputError, match="has no table 'kpt': did you mean 'kept'"):
         corpus.scan("kpt")
     with pytest.raises(wt.InputError, match=r"holds no table, but manifest.json"):

@@ -133,6 +133,11 @@ def test_texts_of_one_origin_stay_together_in_scores(texts: pl.DataFrame) -> Non
 BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"token_budget": 0}, wt.RecipeError, "token_budget: Input should be greater than 0"),
     ({"token_budget": 10**7}, wt.RecipeError, "more repeats than max_epochs allows"),
+    ({"token_budget": 10**7}, wt.RecipeError, "`token_budget` in Python"),
+    ({"token_budget": "many"}, wt.RecipeError, "train: token_budget is 'many': give a whole number"),
+    ({"stages": 3}, wt.RecipeError, "train: stages is 3: give a list"),
+    ({"weights": 3}, wt.RecipeError, "train: weights is 3: give a mapping"),
+    ({"weights": {"mix": "x"}}, wt.RecipeError, "the weight of 'mix' is 'x': give a number"),
     ({"token_budget": 100}, wt.RecipeError, "less than one step of 256"),
     ({"model": "lama"}, wt.RecipeError, "did you mean 'llama'"),
     ({"model": {"llama": {"widht": 3}}}, wt.RecipeError, "did you mean 'width'"),

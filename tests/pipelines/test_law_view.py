@@ -51,10 +51,12 @@ def test_predictions_stand_beside_the_mixes(runs):
 
 def test_too_few_mixes_leave_the_interval_empty(runs):
     pl.read_csv(runs / "runs.csv").head(9).write_csv(runs / "runs.csv")
-    law(runs, "--predict", runs / "mixes.csv", "--out", runs / "out.csv")
+    result = law(runs, "--predict", runs / "mixes.csv", "--out", runs / "out.csv", "--json")
+    assert "`low` and `high` are empty, no interval: 95% needs the runs of 19 different mixes" in result.stderr
+    assert "there are 9" in result.stderr and json.loads(result.stdout)["mixes"] == 9
     assert pl.read_csv(runs / "out.csv")["low"].null_count() == 4
     told = law(runs, "--propose").output
-    assert "too few mixes for an interval" in told and "fresh seeds" in told
+    assert "19 different mixes, and there are 9" in told and "fresh seeds" in told
 
 
 @pytest.mark.parametrize(

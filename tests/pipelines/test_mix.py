@@ -72,7 +72,9 @@ def test_too_many_epochs_says_what_there_is_and_what_would_do(tmp_path, world):
     text = str(caught.value)
     assert f"narrow: {there:,} tokens there are, {there * 6 + 1:,} asked for (6.00 epochs, the cap is 4)" in text
     assert "wide:" not in text
-    cap, budget = re.search(r"`max_epochs: ([\d.]+)` or `budget: (\d+)`", text).groups()
+    cap, budget = re.search(
+        r"`max_epochs` of ([\d.]+) or a budget of (\d+) tokens .*`token_budget` in Python", text
+    ).groups()
     for mend in ({"max_epochs": float(cap)}, {"token_budget": int(budget)}):
         work.model_copy(update=mend).run(tokens(world, "wide", "narrow"), tmp_path, 0)
     with pytest.raises(RecipeError):

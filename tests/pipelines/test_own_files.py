@@ -142,6 +142,16 @@ def test_string_views_are_strings_in_every_column(tmp_path: Path) -> None:
     assert dedup_files(tmp_path / "in.parquet", tmp_path / "out2", by_note).dropped == {"exact": 1}
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_a_file_without_the_text_column_names_the_option(tmp_path: Path, name: str) -> None:
+    if name == "a.jsonl":
+        (tmp_path / name).write_text('{"body": "x"}\n', encoding="utf-8")
+    else:
+        pq.write_table(pa.table({"body": ["x"]}), tmp_path / name)
+    with pytest.raises(InputError, match=r"has no column 'text'.*`--text COLUMN`$"):
+        filter_files(tmp_path / name, tmp_path / "out", ["length"])
+
+
 def test_files_that_are_neither_parquet_nor_json_lines_are_refused(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("text,n\na b c,1\n")
     with pytest.raises(InputError, match="neither Parquet nor JSON lines"):

@@ -32,7 +32,8 @@ class LawForm(Plugin, ABC):
         """Return a function that predicts the target [mixes] from weights [mixes, domains] that sum to one.
 
         `near` is a fit of a slightly larger set of runs, from which an iterative search may start. Raises InputError if
-        the form does not apply, for example the logarithm of a negative target.
+        the form does not apply, for example the logarithm of a negative target. The predictions are [mixes] too, and
+        finite; anything else is an error.
         """
 
 

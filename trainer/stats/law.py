@@ -9,6 +9,7 @@ similar to those that were run.
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -57,17 +58,25 @@ class Law:
     def best(self) -> Fit:
         return self.fits[0]
 
+    @property
+    def no_interval(self) -> str | None:
+        """Why predictions have no interval, in words for people; None when they have one."""
+        have, need = len(self.target), fewest_for_interval()
+        if have >= need:
+            return None
+        return f"no interval: {LEVEL:.0%} needs the runs of {need} different mixes, and there are {have}"
+
     def predict(self, weights: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return (predicted, low, high) of mixes [mixes, domains], each [mixes].
 
         (low, high) is a prediction interval with coverage `level` for a new run of the mix. It is NaN if there are too
-        few mixes; 95 % requires 19.
+        few mixes (see `fewest_for_interval`). Raises InputError where a prediction is not finite.
         """
         fit, n = self.best, len(self.target)
         errors = np.abs(self.target - fit.left_out)
-        without = np.stack([predict(weights) for predict in fit.folds])[fit.fold]  # [runs left out, mixes]
+        middle = predictions(fit.form, fit.whole, weights)
+        without = np.stack([predictions(fit.form, fold, weights) for fold in fit.folds])[fit.fold]  # [runs, mixes]
         rank = math.ceil(level * (n + 1))
-        middle = fit.whole(weights)
         if rank > n:
             return middle, np.full(len(middle), np.nan), np.full(len(middle), np.nan)
         high = np.sort(without + errors[:, None], axis=0)[rank - 1]
@@ -75,22 +84,55 @@ class Law:
         return middle, np.minimum(low, middle), np.maximum(high, middle)
 
 
-def fit(weights: np.ndarray, target: np.ndarray, domains: Sequence[str], form: str = "auto") -> Law:
+def fewest_for_interval(level: float = LEVEL) -> int:
+    """Return how many mixes an interval with coverage `level` needs: 19 for 95 %."""
+    return next(n for n in itertools.count(1) if math.ceil(level * (n + 1)) <= n)
+
+
+def predictions(form: str, predict: Predict, weights: np.ndarray) -> np.ndarray:
+    """Return what a fit predicts for mixes [mixes, domains], one finite number each.
+
+    Raises RecipeError for a form that returns something else, InputError where a prediction is not finite.
+    """
+    returned = predict(weights)
+    try:
+        values = np.asarray(returned, float)
+    except (TypeError, ValueError):
+        raise RecipeError(f"the law form {form!r} predicts a {type(returned).__name__}, not numbers") from None
+    if values.shape != (len(weights),):
+        raise RecipeError(
+            f"the law form {form!r} predicts an array of shape {values.shape} for {len(weights)} mixes: what its `fit` "
+            f"returns must give one number a mix, shape ({len(weights)},)"
+        )
+    if wrong := int((~np.isfinite(values)).sum()):
+        raise InputError(
+            f"the law form {form!r} predicts values that are not finite, for {wrong} of {len(weights)} mixes: mend it, "
+            "or use another form (`windtunnel list law`)"
+        )
+    return values
+
+
+def fit(weights: np.ndarray, target: np.ndarray, domains: Sequence[str], form: Any = "auto") -> Law:
     """Return the law of runs with weights [runs, domains], which are normalised to sum to one, and target [runs].
 
-    Runs of the same mix are averaged. Raises InputError for missing values, negative weights or too few mixes,
-    RecipeError for an unknown form. Fits every fold, which for `gp` takes cubic time in the number of mixes each.
+    `form` is `auto`, a name or {name: parameters}. Runs of the same mix are averaged. Raises InputError for missing
+    values, negative weights, too few mixes or predictions that are not finite, RecipeError for an unknown form or one
+    that gives no number a mix. Fits every fold, which for `gp` takes cubic time in the number of mixes each.
     """
     mixes, means = _mixes(np.asarray(weights, float), np.asarray(target, float), domains)
     names = plugin.names("law") if form == "auto" else (form,)
-    fits = []
-    for name in names:
-        law_form = plugin.make(LawForm, name)
+    fits, errors = [], []
+    for spec in names:
+        law_form = plugin.make(LawForm, spec)
         try:
+            name = spec if isinstance(spec, str) else plugin.reference(law_form)
             fits.append(_judged(name, law_form, mixes, means))
-        except InputError:
+        except InputError as error:
             if form != "auto":
                 raise
+            errors.append(str(error))
+    if not fits:
+        raise InputError(f"no form of law fits the runs: {'; '.join(errors)}")
     return Law(tuple(domains), mixes, means, tuple(sorted(fits, key=lambda f: f.rmse)))
 
 
@@ -121,13 +163,14 @@ def scale(weights: np.ndarray, domains: Sequence[str]) -> np.ndarray:
 def _judged(name: str, form: LawForm, weights: np.ndarray, target: np.ndarray) -> Fit:
     started = time.perf_counter()
     whole = form.fit(weights, target)
+    predictions(name, whole, weights)
     n = len(target)
     fold = np.random.default_rng(0).permutation(n) % MOST_FOLDS if n > MOST_FOLDS else np.arange(n)
     folds, left_out = [], np.empty(n)
     for k in range(int(fold.max()) + 1):
         held_out = fold == k
         folds.append(form.fit(weights[~held_out], target[~held_out], whole))
-        left_out[held_out] = folds[-1](weights[held_out])
+        left_out[held_out] = predictions(name, folds[-1], weights[held_out])
     rank = float(spearmanr(left_out, target).statistic) if np.ptp(left_out) and np.ptp(target) else 0.0
     rmse = float(np.sqrt(np.square(left_out - target).mean()))
     return Fit(name, whole, tuple(folds), left_out, fold, rmse, rank, time.perf_counter() - started)
@@ -139,7 +182,7 @@ def law_of_file(path: Path, weights: str, target: str, form: str = "auto") -> La
 
 
 def law_of_table(
-    table: pl.DataFrame, weights: str | Sequence[str], target: str, form: str = "auto", origin: str = "runs"
+    table: pl.DataFrame, weights: str | Sequence[str], target: str, form: Any = "auto", origin: str = "runs"
 ) -> Law:
     """Return the law of runs, one row a run.
 
@@ -165,6 +208,8 @@ def columns_of(table: pl.DataFrame, wanted: str | Sequence[str], origin: str) ->
     """Return the columns that a pattern or a list of names means; RecipeError when one is missing."""
     chosen: list[str] = []
     for part in [part.strip() for part in wanted.split(",")] if isinstance(wanted, str) else wanted:
+        if not isinstance(part, str):
+            raise RecipeError(f"{origin}: the columns of the weights are strings, and {part!r} is none")
         matching = [name for name in table.columns if name == part or fnmatch.fnmatchcase(name, part)]
         if not matching:
             raise RecipeError(f"{origin}: no column is called {part!r}: {nearest(part, table.columns)}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,8 @@ class Supply:
         """Raise RecipeError for a number that is not above zero."""
         numbers = {f"the tokens of {name!r}": number for name, number in self.tokens.items()}
         for what, number in {**numbers, "the budget": self.budget, "max_epochs": self.max_epochs}.items():
-            if not 0 < number < float("inf"):
-                raise RecipeError(f"{what}: a number above zero is needed, not {number}")
+            if not (isinstance(number, Real) and 0 < number < float("inf")):
+                raise RecipeError(f"{what}: a number above zero is needed, not {number!r}")
 
     def most(self, domains: tuple[str, ...]) -> np.ndarray:
         """Return the largest weight of each domain. Raises RecipeError for a domain without a number of tokens."""
