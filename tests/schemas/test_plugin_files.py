@@ -301,7 +301,7 @@ def test_a_part_of_an_installed_package_is_listed_described_and_checked(site: Pa
     assert "rule shout, version 1, the installed package shouting 1.5" in described
     assert "Drop documents of many words." in described and "shout.many" in described
     checked = windtunnel(site, "check", "rule", "shout")
-    assert checked.returncode == 0 and "2 ok, 0 failed" in checked.stdout, checked.stderr
+    assert checked.returncode == 0 and "3 ok, 0 failed" in checked.stdout, checked.stderr
     built_in = windtunnel(site, "list", "rule", "length").stdout  # the built-in part keeps its name
     assert "built in, windtunnel.pipelines.filters.length" in built_in
     assert "built in" in windtunnel(site, "list", "rule", "same").stdout
