@@ -106,8 +106,8 @@ def predictions(form: str, predict: Predict, weights: np.ndarray) -> np.ndarray:
         )
     if wrong := int((~np.isfinite(values)).sum()):
         raise InputError(
-            f"the law form {form!r} predicts values that are not finite, for {wrong} of {len(weights)} mixes: correct it, "
-            "or use another form (`windtunnel list law`)"
+            f"the law form {form!r} predicts values that are not finite, for {wrong} of {len(weights)} mixes: correct "
+            "it, or use another form (`windtunnel list law`)"
         )
     return values
 
