@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from blake3 import blake3
 
 from windtunnel.pipelines.remote import files as remote
-from windtunnel.pipelines.remote.address import local_path, scheme_of
+from windtunnel.pipelines.remote.address import checked, local_path, scheme_of
 from windtunnel.pipelines.remote.files import File, RemoteFile
 from windtunnel.schemas.errors import InputError, nearest
 
@@ -98,6 +98,7 @@ def matching(patterns: str | Sequence[str], suffixes: tuple[str, ...]) -> list[F
     files_by_name: dict[str, File] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         if scheme_of(pattern):
+            _check(pattern)
             files: Sequence[File] = remote.matching(pattern, suffixes, COMPRESSIONS)
         else:
             files = _matching(str(Path(local_path(pattern)).expanduser()), suffixes)
@@ -105,6 +106,13 @@ def matching(patterns: str | Sequence[str], suffixes: tuple[str, ...]) -> list[F
     if not files_by_name:
         raise InputError("the source names no path at all: give a file, a directory or a glob")
     return [files_by_name[key] for key in sorted(files_by_name)]
+
+
+def _check(address: str) -> None:
+    try:
+        checked(address)
+    except ValueError as error:
+        raise InputError(f"the source: {error}") from None
 
 
 def _matching(pattern: str, suffixes: tuple[str, ...]) -> list[Path]:

@@ -85,7 +85,7 @@ def test_further_tables_and_drops_are_checked_too(tmp_path: Path) -> None:
     [
         (ROW, "yields a dict, not Kept"),
         (Kept("text", parents=()), "gives a str for a row"),  # pyright: ignore[reportArgumentType]
-        (Kept(ROW, {"x": object()}, parents=()), "lineage that no JSON can hold"),
+        (Kept(ROW, {"x": object()}, parents=()), "gives a lineage that no JSON can hold"),
     ],
 )
 def test_what_is_no_outcome_is_refused(outcome: Any, said: str) -> None:
