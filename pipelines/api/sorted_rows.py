@@ -7,7 +7,6 @@ than the frame, the result and a batch. The other columns are not touched, so th
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -29,6 +28,7 @@ from windtunnel.pipelines.api.frames import (
     table_of,
     write,
 )
+from windtunnel.pipelines.api.temporary_files import temporary_folder
 from windtunnel.pipelines.engine.executors import Where
 from windtunnel.schemas.work import Counts
 
@@ -51,8 +51,8 @@ def sorted_rows(frame: Frame, text: str, named: Sequence[str], workers: int, sor
     sent = [name for name in names if name in (text, *_READ, *named) or _WRITTEN.fullmatch(name)]
     number = _free("row", names)
     part = table.select(sent).to_arrow() if isinstance(table, pl.DataFrame) else table.select(sent)
-    with tempfile.TemporaryDirectory(prefix="windtunnel-") as folder:
-        file, out = Path(folder) / f"{ORIGIN}.parquet", Path(folder) / "out"
+    with temporary_folder() as folder:
+        file, out = folder / f"{ORIGIN}.parquet", folder / "out"
         write(part.append_column(number, pa.array(np.arange(part.num_rows))), file)
         del part
         counts = sort(file, out, Where("inline") if workers == 1 else Where("local", workers))

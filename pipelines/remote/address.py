@@ -40,8 +40,9 @@ def checked(place: str) -> str:
         return place
     if _holds_secrets(place, scheme):
         raise ValueError(
-            "an address is written into manifests, so it holds no password and no query, and that of a web server no user: "
-            "credentials come from the configuration of the file system (environment variables, ~/.aws, ...)"
+            "an address is written into manifests, so it holds no password and no query, and that of a web server or "
+            "a bucket no user: credentials come from the "
+            "configuration of the file system (environment variables, ~/.aws, ...)"
         )
     file_system(scheme)
     if not place[len(scheme) + 3 :].strip("/"):
