@@ -63,7 +63,7 @@ def sorted_rows(frame: Frame, text: str, named: Sequence[str], workers: int, sor
     return Selection(
         as_given(_together(table, kept, text, sent, number), frame),
         as_given(_together(table, dropped, text, sent, number), frame),
-        as_given(table.filter(unreadable if isinstance(table, pl.DataFrame) else pa.array(unreadable)), frame),
+        as_given(_chosen(table, unreadable), frame),
         counts,
     )
 
@@ -79,13 +79,38 @@ def _together(table: Table, rows: pa.Table, text: str, sent: list[str], number: 
     new = rows.select([name for name in back if name not in same])
     if isinstance(table, pl.DataFrame):
         fresh = cast(pl.DataFrame, pl.from_arrow(new)).with_columns(pl.col(text).cast(table.schema[text]))
-        whole = table.select(same).filter(mask).hstack(fresh) if same else fresh  # without columns it has no height
+        whole = (
+            cast(pl.DataFrame, _chosen(table.select(same), mask)).hstack(fresh) if same else fresh
+        )  # without columns it has no height
         return whole.select(order)
-    whole = table.select(same).filter(pa.array(mask))
+    whole = cast(pa.Table, _chosen(table.select(same), mask))
     for name in new.column_names:
         column = new[name].cast(table.schema.field(text).type) if name == text else new[name]
         whole = whole.append_column(name, column)
     return whole.select(order)
+
+
+def _chosen(table: Table, mask: np.ndarray) -> Table:
+    """Return the rows of a mask with the types that the columns have, also those that Arrow cannot filter."""
+    if isinstance(table, pl.DataFrame):
+        return table.filter(mask)
+    try:
+        return table.filter(pa.array(mask))
+    except pa.ArrowNotImplementedError:
+        return pa.table([_chosen_values(column, mask) for column in table.columns], schema=table.schema)
+
+
+def _chosen_values(column: pa.ChunkedArray, mask: np.ndarray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        large = pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary()
+        return column.cast(large).filter(pa.array(mask)).cast(kind)
+    try:
+        return column.filter(pa.array(mask))
+    except pa.ArrowNotImplementedError:  # lists or structs of views: cut out
+        ends = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]))).reshape(-1, 2)
+        runs = [chunk for first, end in ends for chunk in column.slice(first, end - first).chunks]
+        return pa.chunked_array(runs, kind)
 
 
 def _free(name: str, taken: Sequence[str]) -> str:

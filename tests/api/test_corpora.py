@@ -107,6 +107,20 @@ def test_a_frame_comes_back_in_its_type(texts: pl.DataFrame, name: str) -> None:
     assert "why" in back(result.dropped).columns and "reason" in back(result.dropped).columns
 
 
+@pytest.mark.parametrize("text", [pa.string_view(), pa.binary_view(), pa.string()], ids=str)
+def test_views_of_strings_and_bytes_come_back_as_views(text: pa.DataType) -> None:
+    texts = ["a few words", "a", "a few words", None]
+    columns = {"id": pa.array(list("abcd"), pa.string_view()), "bytes": pa.array([b"1"] * 4, pa.binary_view())}
+    nested = pa.array([["a"], [], None, ["b"]], pa.list_(pa.string_view()))
+    values = [value and value.encode() for value in texts] if text == pa.binary_view() else texts
+    table = pa.table({"text": pa.array(values, text), **columns, "nested": nested})
+    for frame in (table, table.combine_chunks().to_batches()[0]):
+        for result in (wt.filter(frame, {"length": {"min_words": 2}}), wt.dedup(frame, "exact")):
+            for part in (result.kept, result.dropped, result.unreadable):
+                assert part.select(table.column_names).schema == table.schema
+            assert result.kept["id"][0].as_py() == "a" and result.unreadable.to_pylist() == frame.slice(3).to_pylist()
+
+
 @pytest.mark.parametrize("columns", [["text"], ["text", "score"]])
 def test_a_frame_without_rows_keeps_its_columns(texts: pl.DataFrame, columns: list[str]) -> None:
     empty = texts.select(columns).clear()

@@ -12,8 +12,14 @@ from windtunnel.pipelines.api.temporary_files import temporary_folder
 from windtunnel.pipelines.engine.executors import local
 from windtunnel.schemas.errors import WindtunnelError
 
-SORT = "import polars as pl, windtunnel as wt\nframe = pl.DataFrame({'text': ['a few words'] * 30})\n"
-SORT += "print(wt.dedup(frame, 'exact', workers=2).counts.kept)\n"
+SORT = """
+import polars as pl, windtunnel as wt
+from windtunnel.pipelines.api import frames
+from windtunnel.pipelines.sources import parquet
+frames.ROW_GROUP_BYTES = parquet.SPLIT_BYTES = 1  # so that there is more than one task
+frame = pl.DataFrame({'text': ['a few words'] * 3})
+print(wt.filter(frame, {'length': {'min_words': 1}}, workers=2).counts.kept)
+"""
 
 
 def test_an_error_has_the_traceback_and_the_log_that_it_points_at() -> None:
@@ -38,7 +44,7 @@ def test_a_program_from_standard_input_is_refused_with_a_reason() -> None:
 
 def test_a_program_of_the_command_line_has_workers() -> None:
     done = subprocess.run([sys.executable, "-c", SORT], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
 
 
 def test_a_program_whose_file_is_gone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
