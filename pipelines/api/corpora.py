@@ -24,7 +24,7 @@ from windtunnel.pipelines.files.filter import filter_files
 from windtunnel.pipelines.readers.batches import Unreadable
 from windtunnel.pipelines.readers.paths import COMPRESSIONS, matching
 from windtunnel.pipelines.recipe.recipe import Name, Spec
-from windtunnel.pipelines.sources._read import read_work
+from windtunnel.pipelines.sources._read import items, read_work
 from windtunnel.schemas.errors import RecipeError, nearest
 from windtunnel.schemas.plugin import names
 from windtunnel.schemas.records import DOCUMENT
@@ -59,7 +59,7 @@ def read(source: str | Path | Mapping[str, Any], limit: int | None = None) -> pl
     batches: list[pa.RecordBatch] = []
     unreadable: Counter[str] = Counter()
     count = 0
-    for item in (item for part in work.parts for item in work.plugin().read(part)):
+    for item in (item for part in work.parts for item in items(work.plugin(), part)):
         if isinstance(item, Unreadable):
             unreadable[item.error] += 1
             continue
