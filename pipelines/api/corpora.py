@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 from pydantic import TypeAdapter
 
+from windtunnel.pipelines.api.arguments import check_count, check_name, refuse
 from windtunnel.pipelines.api.frames import Frame, Selection, Texts, documents, write
 from windtunnel.pipelines.api.own_errors import own_errors
 from windtunnel.pipelines.api.sorted_rows import sorted_rows
@@ -53,8 +54,10 @@ def read(source: str | Path | Mapping[str, Any], limit: int | None = None) -> pl
     the commands and recipes read what is larger. Raises InputError for what cannot be read at all, RecipeError for an
     unknown source or parameter.
     """
-    if limit is not None and limit < 1:
-        raise RecipeError(f"limit is {limit}: give a number above zero, or None for all documents")
+    if limit is not None:
+        check_count("limit", limit, "give a whole number above zero, or None for all documents")
+    if not isinstance(source, str | Path | Mapping):
+        refuse("source", source, "give a path, or {name: parameters} of a source")
     work = read_work(dict(source) if isinstance(source, Mapping) else _by_name(source))
     batches: list[pa.RecordBatch] = []
     unreadable: Counter[str] = Counter()
@@ -108,6 +111,8 @@ def filter(
     """
     if words not in ("fast", "exact"):
         raise RecipeError(f"words is {words!r}: it is 'fast' or 'exact'")
+    if language is not None:
+        check_name("language", language, "give its code, such as 'de'")
     if language is not None and words != "exact":
         raise RecipeError("`language` names whose words `words='exact'` finds; the fast ones need no language")
     listed = [rules] if isinstance(rules, str | Mapping) else list(rules)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from windtunnel.pipelines.api.arguments import check_name, refuse
 from windtunnel.pipelines.api.frames import Texts, columns_of, documents, polars_of, text_table
 from windtunnel.pipelines.api.own_errors import own_errors
 from windtunnel.pipelines.api.session import torch_lock
@@ -38,6 +39,9 @@ def evaluate(
     bits_per_byte = nats / ln 2 / bytes. Scores of several models, one below the other, are what `compare` takes.
     Raises InputError for a model or for texts that cannot be read.
     """
+    check_name("text", text)
+    if not isinstance(model, TrainedModel | str | Path):
+        refuse("model", model, "give a trained model, or the directory of one")
     table = text_table(texts, text)
     frame = pl.DataFrame(documents(table, text).select(["id", "text", "source"]))
     if empty := (frame["text"] == "").sum():

@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from windtunnel.pipelines.api.arguments import check_count, check_name
 from windtunnel.pipelines.api.frames import (
     ORIGIN,
     Frame,
@@ -41,8 +42,10 @@ Sort = Callable[[Path, Path, Where], Counts]  # (file of rows, output directory,
 def sorted_rows(frame: Frame, text: str, named: Sequence[str], workers: int, sort: Sort) -> Selection[Frame]:
     """Return the rows of a frame as `sort` sorts them; `named` are the columns that it reads beside the documents'.
 
-    Raises InputError for a frame without these columns, or one that cannot be read.
+    Raises InputError for a frame without these columns, or one that cannot be read, RecipeError for other arguments.
     """
+    check_name("text", text)
+    check_count("workers", workers, "give a whole number of processes, from 1 on")
     table = table_of(frame)
     check_text(table, text)
     for name in named:
@@ -55,7 +58,7 @@ def sorted_rows(frame: Frame, text: str, named: Sequence[str], workers: int, sor
         file, out = folder / f"{ORIGIN}.parquet", folder / "out"
         write(part.append_column(number, pa.array(np.arange(part.num_rows))), file)
         del part
-        counts = sort(file, out, Where("inline") if workers == 1 else Where("local", workers))
+        counts = sort(file, out, Where("inline") if workers == 1 else Where("local", int(workers)))
         kept, dropped = (pq.read_table(sorted((out / name).glob("*.parquet"))) for name in ("kept", "dropped"))
     unreadable = np.ones(len(table), bool)
     for rows in (kept, dropped):

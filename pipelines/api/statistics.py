@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from windtunnel.pipelines.api.arguments import check_mapping, check_name, check_names, check_number, refuse
 from windtunnel.pipelines.api.frames import AnyFrame, Frame, as_given, polars_of, table_of, with_columns
 from windtunnel.pipelines.api.own_errors import own_errors
 from windtunnel.pipelines.recipe.recipe import Compare
@@ -47,6 +48,8 @@ def compare(
     `undecided`), seeds, seeds_needed and more. Raises InputError for scores that cannot be paired, RecipeError for an
     unknown baseline.
     """
+    if isinstance(looks, str) or not isinstance(looks, Sequence):
+        refuse("looks", looks, "give a list of growing numbers of seeds, such as [3, 5, 8]")
     words = {"baseline": baseline, "margin": margin or 0.0, "interval": interval, "looks": list(looks)}
     asked = Compare.model_validate(words)  # checked as a recipe's `compare:`
     table = read_scores(Path(scores)) if isinstance(scores, str | Path) else polars_of(scores)
@@ -83,6 +86,11 @@ class MixingLaw:
         """
         if (tokens is None) != (budget is None):
             raise RecipeError("propose: a cap on epochs needs both `tokens` and `budget`")
+        if tokens is not None and budget is not None:
+            check_mapping("tokens", tokens, "give numbers of tokens by domain, such as {'weight_a': 1e9}")
+            for name, value in {**{f"tokens of {key!r}": n for key, n in tokens.items()}, "budget": budget}.items():
+                check_number(name, value)
+        check_number("max_epochs", max_epochs)
         supply = None if tokens is None or budget is None else Supply(tokens, budget, max_epochs)
         return propose(self.fitted, supply)
 
@@ -118,6 +126,9 @@ def law(
     Raises RecipeError for a column or a form that does not exist, InputError for values that are missing, and for fewer
     than 5 mixes.
     """
+    check_names("weights", weights, "give a pattern such as 'weight_*', or a list of columns")
+    check_name("target", target)
+    check_name("form", form, "give 'auto', or the name of a form: `windtunnel list law`")
     file = isinstance(runs, str | Path)
     table = read_table(Path(runs), "runs") if isinstance(runs, str | Path) else polars_of(runs)
     return MixingLaw(law_of_table(table, weights, target, form, str(runs) if file else "runs"))

@@ -204,6 +204,19 @@ BAD: list[tuple[Callable[[pl.DataFrame], Any], type[Exception], str]] = [
     (lambda f: wt.read({"jsnl": "x"}), wt.RecipeError, "did you mean 'jsonl'"),
     (lambda f: wt.read(__file__), wt.RecipeError, "does not tell its format"),
     (lambda f: wt.read("x.jsonl", limit=0), wt.RecipeError, "limit is 0"),
+    (lambda f: wt.read("x.jsonl", limit="x"), wt.RecipeError, "limit is 'x'"),  # type: ignore[arg-type]
+    (lambda f: wt.read("x.jsonl", limit=1.5), wt.RecipeError, "limit is 1.5"),  # type: ignore[arg-type]
+    (lambda f: wt.read(3), wt.RecipeError, "source is 3"),  # type: ignore[arg-type]
+    (lambda f: wt.filter(f, "length", text=None), wt.RecipeError, "text is None: give the name"),  # type: ignore
+    (lambda f: wt.dedup(f, "exact", text=3), wt.RecipeError, "text is 3"),  # type: ignore[arg-type]
+    (lambda f: wt.filter(f, "length", workers="2"), wt.RecipeError, "workers is '2'"),  # type: ignore[arg-type]
+    (lambda f: wt.filter(f, "length", workers=0), wt.RecipeError, "workers is 0: give a whole number"),
+    (lambda f: wt.dedup(f, "exact", workers=-1), wt.RecipeError, "workers is -1"),
+    (lambda f: wt.decontaminate(f, ["x"], workers=1.5), wt.RecipeError, "workers is 1.5"),  # type: ignore[arg-type]
+    (lambda f: wt.filter(f, "length", words="exact", language=3), wt.RecipeError, "language is 3"),  # type: ignore
+    (lambda f: wt.evaluate(3, ["a"]), wt.RecipeError, "model is 3"),  # type: ignore[arg-type]
+    (lambda f: wt.generate("lima", inputs=3), wt.RecipeError, "inputs is 3"),  # type: ignore[arg-type]
+    (lambda f: wt.generate("lima", 3), wt.RecipeError, "models is 3"),  # type: ignore[arg-type]
 ]
 
 
