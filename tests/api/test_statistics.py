@@ -106,17 +106,17 @@ def test_law_gives_what_the_command_prints(runs: pl.DataFrame, tmp_path: Path) -
 def test_arguments_of_another_type_are_named(scores: pl.DataFrame, runs: pl.DataFrame) -> None:
     compare: Any = wt.compare
     law: Any = wt.law
-    fit: Any = wt.law(runs, "weight_*")
+    fit: Any = wt.law(runs, "w_*")
     wrong = {
         "looks is 3: give a list": lambda: compare(scores, "a", looks=3),
         "weights is 3: give a pattern": lambda: law(runs, 3),
         r"weights is \[3\]: give": lambda: law(runs, [3]),
-        "target is None": lambda: law(runs, "weight_*", None),
-        "form is 3: give 'auto'": lambda: law(runs, "weight_*", form=3),
+        "target is None": lambda: law(runs, "w_*", None),
+        "form is 3: give 'auto'": lambda: law(runs, "w_*", form=3),
         r"tokens is \[1\]: give numbers": lambda: fit.propose([1], 1),
-        "tokens of 'weight_a' is 'x': give a number": lambda: fit.propose({"weight_a": "x"}, 1),
-        "budget is 'x'": lambda: fit.propose({"weight_a": 1}, "x"),
-        "max_epochs is None": lambda: fit.propose({"weight_a": 1}, 5, None),
+        "tokens of 'w_web' is 'x': give a number": lambda: fit.propose({"w_web": "x"}, 1),
+        "budget is 'x'": lambda: fit.propose({"w_web": 1}, "x"),
+        "max_epochs is None": lambda: fit.propose({"w_web": 1}, 5, None),
     }
     for message, call in wrong.items():
         with pytest.raises(wt.RecipeError, match=message):
