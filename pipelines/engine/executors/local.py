@@ -94,7 +94,8 @@ def _check_main() -> None:
     file = getattr(main, "__file__", None)
     if file is None or getattr(main, "__spec__", None) is not None or Path(file).stem == "ipython":
         return
-    if not Path(process.ORIGINAL_DIR, file).exists():
+    began_in = getattr(process, "ORIGINAL_DIR", None) or "."  # as multiprocessing completes a relative path
+    if not Path(began_in, file).exists():
         read = "read from standard input" if Path(file).name == "<stdin>" else f"of a file that is gone, {file}"
         raise WindtunnelError(
             f"the program is {read}, and worker processes cannot load that: save it as a file, or use one worker"
