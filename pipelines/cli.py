@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from windtunnel.pipelines.cli_parts import COMMANDS
-from windtunnel.schemas.errors import RecipeError, WindtunnelError, advice_for, value_message
+from windtunnel.pipelines.views.console import terminal
+from windtunnel.schemas.errors import RecipeError, WindtunnelError, advice_for, plain, value_message
 
 INTERRUPTED = 130  # exit code
 
@@ -76,12 +76,8 @@ def _fail_on_value(error: Exception) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    Console(stderr=True, emoji=False).print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
+    terminal(stderr=True).print(f"error: {message}")
     sys.exit(code)
-
-
-def _console() -> Console:
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def _run(
@@ -95,7 +91,7 @@ def _run(
 ) -> Any:
     from windtunnel.pipelines.run_recipe import run_recipe
 
-    return run_recipe(recipe, sets or [], until, executor, workers, not no_wait, _console(), options or [])
+    return run_recipe(recipe, sets or [], until, executor, workers, not no_wait, terminal(), options or [])
 
 
 @app.command()
@@ -119,7 +115,7 @@ def plan(recipe: RecipeArg, set_: Sets = None, json_: Json = False) -> None:
     """Show the steps, what is cached, sizes and the estimated cost; runs nothing."""
     from windtunnel.pipelines.views.preview import preview
 
-    preview(recipe, set_ or [], json_, _console())
+    preview(recipe, set_ or [], json_, terminal())
 
 
 @app.command()
@@ -161,7 +157,7 @@ def serve(
     """Serve a model on this machine with vLLM until interrupted."""
     from windtunnel.pipelines.serve import serve_model
 
-    serve_model(model, port, context, _console())
+    serve_model(model, port, context, terminal())
 
 
 @app.command()
@@ -185,7 +181,7 @@ def compare(
     """Print the effects of a recipe's mixes with their intervals, and what they were measured on."""
     from windtunnel.pipelines.run_recipe import compared
 
-    compared(recipe, set_ or [], workers, not no_wait, json_, _console())
+    compared(recipe, set_ or [], workers, not no_wait, json_, terminal())
 
 
 @app.command()
@@ -204,7 +200,7 @@ def show(
     """Show rows of an artifact, the documents a rule dropped, or a duplicate cluster."""
     from windtunnel.pipelines.views.show import show as show_rows
 
-    show_rows(path, number, dropped, cluster, _console())
+    show_rows(path, number, dropped, cluster, terminal())
 
 
 @app.command()
@@ -212,7 +208,7 @@ def diff(a: str, b: str, out: Annotated[Path | None, typer.Option(metavar="DIR")
     """Tell two corpora of a store apart: what went and came, by rule and source; --out keeps the tables as Parquet."""
     import windtunnel.pipelines.views.difference_view as view
 
-    view.print_difference(a, b, out, json_, _console())
+    view.print_difference(a, b, out, json_, terminal())
 
 
 @app.command()
@@ -220,7 +216,7 @@ def why(recipe: RecipeArg, document: Annotated[str, typer.Argument(metavar="DOCU
     """Tell what became of a document in every corpus of a recipe, with the values that decided."""
     from windtunnel.pipelines.views.why import tell
 
-    tell(recipe, set_ or [], document, _console())
+    tell(recipe, set_ or [], document, terminal())
 
 
 @app.command("filter")
@@ -243,7 +239,7 @@ def filter_(
     from windtunnel.pipelines.files.filter import filter_files
     from windtunnel.pipelines.views.terminal import TerminalProgress
 
-    totals = filter_files(source, out, _listed(rules), exact_words, text, TerminalProgress(_console()), language)
+    totals = filter_files(source, out, _listed(rules), exact_words, text, TerminalProgress(terminal()), language)
     _summary(totals, out)
 
 
@@ -270,7 +266,7 @@ def dedup(
     methods = _listed(kind)
     if len(methods) != 1:
         raise RecipeError(f"--kind {kind!r} names {len(methods)} methods: one at a time, each on the other's kept/")
-    totals = dedup_files(source, out, methods[0], text, save_index, TerminalProgress(_console()))
+    totals = dedup_files(source, out, methods[0], text, save_index, TerminalProgress(terminal()))
     _summary(totals, out)
 
 
@@ -285,10 +281,10 @@ def _listed(value: str) -> list[Any]:
 
 
 def _summary(totals: Any, out: Path) -> None:
-    console = _console()
+    console = terminal()
     console.print(f"{totals.seen:,} in, {totals.kept:,} kept, {totals.seen - totals.kept:,} not, in {out}")
     for reason, count in {**totals.dropped, **totals.unreadable}.items():
-        console.print(f"  {reason:<32} {count:>10,}")
+        console.print(f"  {plain(reason):<32} {count:>10,}")
 
 
 @app.command()
@@ -305,7 +301,7 @@ def effects(
     """Measure effects with intervals from per-document scores of your own runs."""
     from windtunnel.pipelines.views.tables import print_effects
 
-    print_effects(scores, baseline, margin, json_, _console())
+    print_effects(scores, baseline, margin, json_, terminal())
 
 
 @app.command()
@@ -330,7 +326,7 @@ def law(
     fit = law_of_file(runs, weights, target, form)
     if predict or out:
         write_predictions(fit, predict, out)
-    print_law(fit, propose, supply, json_, _console())
+    print_law(fit, propose, supply, json_, terminal())
 
 
 @judge_app.command()
@@ -342,7 +338,7 @@ def calibrate(
     """Hold a judge against people's labels and against trivial baselines."""
     from windtunnel.pipelines.views.tables import print_calibration
 
-    print_calibration(pairs, judge, json_, _console())
+    print_calibration(pairs, judge, json_, terminal())
 
 
 @app.command()
@@ -350,7 +346,7 @@ def samples(name: Annotated[str | None, typer.Argument(help="Fetch this set now.
     """List the sample texts and models with licence and origin, or fetch one."""
     from windtunnel.pipelines.views.listing import print_samples
 
-    print_samples(name, _console())
+    print_samples(name, terminal())
 
 
 @app.command()
@@ -363,7 +359,7 @@ def card(
     from windtunnel.pipelines.views.cards import write_cards
 
     for path in write_cards(recipe, set_ or [], out):
-        _console().print(str(path))
+        terminal().print(str(path))
 
 
 @app.command()
@@ -376,6 +372,6 @@ def doctor(
     if compile_:
         from windtunnel.pipelines.precompile import compile_kernels
 
-        _console().print(f"kernels compiled in {compile_kernels():.0f} s")
+        terminal().print(f"kernels compiled in {compile_kernels():.0f} s")
         return
-    raise typer.Exit(examine(_console()))
+    raise typer.Exit(examine(terminal()))

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+
+from windtunnel.pipelines.views.console import terminal
 
 Kind = Annotated[str, typer.Argument(metavar="KIND", help="rule, source, dedup, generator, judge, objective, ...")]
 Reference = Annotated[
@@ -25,11 +26,11 @@ def list_(
     from windtunnel.pipelines.views.listing import print_list
 
     if name is None:
-        print_list(kind, json_, _console())
+        print_list(kind, json_, terminal())
         return
     from windtunnel.pipelines.views.part_view import print_part
 
-    print_part(kind_named(kind), name, json_, _console())
+    print_part(kind_named(kind), name, json_, terminal())
 
 
 def check(kind: Kind, name: Reference) -> None:
@@ -37,7 +38,7 @@ def check(kind: Kind, name: Reference) -> None:
     from windtunnel.pipelines.parts import kind_named
     from windtunnel.pipelines.views.part_view import print_findings
 
-    if not print_findings(kind_named(kind), name, _console()):
+    if not print_findings(kind_named(kind), name, terminal()):
         raise typer.Exit(1)
 
 
@@ -52,12 +53,8 @@ def new(
 
     skeleton = write_skeleton(kind_named(kind), name, out)
     for path in skeleton.files:
-        _console().print(str(path))
-    _console().print(skeleton.usage)
+        terminal().print(str(path))
+    terminal().print(skeleton.usage)
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {"list": list_, "check": check, "new": new}
-
-
-def _console() -> Console:
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -15,6 +15,7 @@ from windtunnel.pipelines.engine.run import run
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.builder import planned
 from windtunnel.pipelines.plan.plan import Plan
+from windtunnel.pipelines.views.console import terminal
 from windtunnel.pipelines.views.terminal import TerminalProgress
 from windtunnel.schemas.errors import RecipeError, nearest
 from windtunnel.schemas.role import StepName
@@ -58,7 +59,7 @@ def compared(
     target = named(recipe_plan, "compare")  # the main comparison alone is what scripts read
     if not as_json:
         target = [step for step in recipe_plan.steps if step.kind == "compare"]
-    quiet = Console(stderr=True, highlight=False, markup=False, emoji=False) if as_json else console
+    quiet = terminal(stderr=True) if as_json else console
     run(target, store, Where(workers=workers or os.cpu_count() or 1), TerminalProgress(quiet), wait)
     if as_json:
         from windtunnel.schemas.results import Comparison

@@ -108,6 +108,9 @@ class Generator(Plugin):
         (`windtunnel.generators.core.attempts`).
         """
         for outcome in self.outcomes(session):
+            if not isinstance(outcome, Kept | Dropped | Failed):
+                given = type(outcome).__name__
+                raise WindtunnelError(f"generator {session.kind!r} yields a {given}, not Kept, Dropped or Failed")
             session.attempts.settle(session.kind, outcome)
             yield self._with_provenance(session, outcome)
         session.attempts.check(session.kind)
@@ -162,8 +165,17 @@ class Generator(Plugin):
                 f"{' and '.join(self.reads or session.inputs)}: name the records it is made from, "
                 "Kept(row, lineage, parents=[record])"
             )
+        if not isinstance(outcome.row, Mapping):
+            given = type(outcome.row).__name__
+            raise WindtunnelError(f"generator {session.kind!r} gives a {given} for a row: a row is a dict")
         lineage = {**outcome.lineage, **self._origin(session, outcome).facts()}
-        return replace(outcome, lineage=lineage, row={**outcome.row, "lineage": canonical_json(lineage)})
+        try:
+            text = canonical_json(lineage)
+        except (TypeError, ValueError) as error:
+            raise WindtunnelError(
+                f"generator {session.kind!r} gives a lineage that no JSON can hold: {error}"
+            ) from error
+        return replace(outcome, lineage=lineage, row={**outcome.row, "lineage": text})
 
     def _origin(self, session: Session, outcome: Outcome) -> Origin:
         parents = [parent.origin if isinstance(parent, Record) else parent for parent in outcome.parents or ()]

@@ -12,7 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from windtunnel.generators.core.generator import Dropped, Failed, Generator, Kept, Outcome
+from windtunnel.generators.core.row_check import RowCheck
+from windtunnel.schemas import plugin
 from windtunnel.schemas.artifact import canonical_json, writing
+from windtunnel.schemas.errors import WindtunnelError
 from windtunnel.schemas.records import document_id
 
 DROPPED = pa.schema(
@@ -74,6 +77,8 @@ class RowWriter:
     def __init__(self, kind: Generator, out: Path, rank: int) -> None:
         schemas = {"rows": kind.output, "dropped": DROPPED, **kind.tables}
         self._schemas = schemas
+        self._generator = plugin.label(kind)
+        self._check = RowCheck(self._generator, schemas)
         self._stack = ExitStack()
         self._buffers: dict[str, list[dict[str, Any]]] = {name: [] for name in schemas}
         self._writers: dict[str, pq.ParquetWriter] = {}
@@ -95,20 +100,36 @@ class RowWriter:
         self._stack.__exit__(kind, error, trace)
 
     def take(self, outcome: Outcome) -> None:
-        """Write an outcome and count it."""
+        """Write an outcome and count it; raises WindtunnelError that names generator and field for a row amiss."""
         if isinstance(outcome, Kept):
+            self._check.row(outcome.row)
             self.kept += 1
             self.bytes += _content_bytes(outcome.row)
             self._add("rows", outcome.row)
         elif isinstance(outcome, Dropped):
+            self._drop(outcome.reason, outcome.raw, outcome)
             self.dropped[outcome.reason] += 1
-            self._add("dropped", _dropped(outcome.reason, outcome.raw, outcome))
         else:
+            self._drop(outcome.error, outcome.detail, outcome)
             self.failed[outcome.error] += 1
-            self._add("dropped", _dropped(outcome.error, outcome.detail, outcome))
         for name, rows in outcome.extra.items():
             for row in rows:
+                self._check.table(name, row)
                 self._add(name, row)
+
+    def _drop(self, reason: str, raw: str, outcome: Dropped | Failed) -> None:
+        for name, value in (("reason", reason), ("stage", outcome.stage), ("text", raw)):
+            if not isinstance(value, str):
+                raise WindtunnelError(
+                    f"generator {self._generator!r} drops a row with a {type(value).__name__} for its {name}, not text"
+                )
+        try:
+            row = _dropped(reason, raw, outcome)
+        except (TypeError, ValueError) as error:
+            raise WindtunnelError(
+                f"generator {self._generator!r} gives a lineage that no JSON can hold: {error}"
+            ) from error
+        self._add("dropped", row)
 
     def _add(self, name: str, row: dict[str, Any]) -> None:
         self._buffers[name].append(row)
@@ -117,7 +138,14 @@ class RowWriter:
 
     def _flush(self, name: str) -> None:
         if self._buffers[name]:
-            self._writers[name].write_table(pa.Table.from_pylist(self._buffers[name], schema=self._schemas[name]))
+            try:
+                table = pa.Table.from_pylist(self._buffers[name], schema=self._schemas[name])
+            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+                said = next(iter(str(error).splitlines()), "")
+                raise WindtunnelError(
+                    f"generator {self._generator!r}: rows of {name!r} cannot be stored: {said}"
+                ) from error
+            self._writers[name].write_table(table)
             self._buffers[name].clear()
 
 

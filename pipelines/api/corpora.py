@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 from pydantic import TypeAdapter
 
+from windtunnel.pipelines.api.arguments import check_count, refuse
 from windtunnel.pipelines.api.frames import Frame, Selection, Texts, documents, write
 from windtunnel.pipelines.api.own_errors import own_errors
 from windtunnel.pipelines.api.sorted_rows import sorted_rows
@@ -24,7 +25,7 @@ from windtunnel.pipelines.files.filter import filter_files
 from windtunnel.pipelines.readers.batches import Unreadable
 from windtunnel.pipelines.readers.paths import COMPRESSIONS, matching
 from windtunnel.pipelines.recipe.recipe import Name, Spec
-from windtunnel.pipelines.sources._read import read_work
+from windtunnel.pipelines.sources._read import items, read_work
 from windtunnel.schemas.errors import InputError, RecipeError, nearest
 from windtunnel.schemas.plugin import names
 from windtunnel.schemas.records import DOCUMENT
@@ -53,13 +54,15 @@ def read(source: str | Path | Mapping[str, Any], limit: int | None = None) -> pl
     the commands and recipes read what is larger. Raises InputError for what cannot be read at all, RecipeError for an
     unknown source or parameter.
     """
-    if limit is not None and limit < 1:
-        raise RecipeError(f"limit is {limit}: give a number above zero, or None for all documents")
+    if limit is not None:
+        check_count("limit", limit, "give a whole number above zero, or None for all documents")
+    if not isinstance(source, str | Path | Mapping):
+        refuse("source", source, "give a path, or {name: parameters} of a source")
     work = read_work(dict(source) if isinstance(source, Mapping) else _by_name(source))
     batches: list[pa.RecordBatch] = []
     unreadable: Counter[str] = Counter()
     count = 0
-    for item in (item for part in work.parts for item in work.plugin().read(part)):
+    for item in (item for part in work.parts for item in items(work.plugin(), part)):
         if isinstance(item, Unreadable):
             unreadable[item.error] += 1
             continue

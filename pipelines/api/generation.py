@@ -17,6 +17,7 @@ from windtunnel.generators.judges._judge import make_judge
 from windtunnel.generators.judging.calibration import Calibration, examine_pairs
 from windtunnel.generators.judging.pairs import pairs_of, read_pairs
 from windtunnel.generators.serving.served import Served
+from windtunnel.pipelines.api.arguments import check_mapping
 from windtunnel.pipelines.api.frames import (
     AnyFrame,
     Texts,
@@ -94,6 +95,10 @@ def generate(
 
     Raises RecipeError for a wrong generator, parameter, role or address, WindtunnelError when a model does not answer.
     """
+    if inputs is not None:
+        check_mapping("inputs", inputs, "give frames or lists of texts by role, such as {'prompts': frame}")
+    if models is not None and not isinstance(models, str):
+        check_mapping("models", models, "give addresses by the models' names, or one address for all of them")
     generator = make(Generator, kind)
     given = {key: value for key, value in (("rows", rows), ("seed", seed)) if value is not None}
     work = Generate(

@@ -73,4 +73,9 @@ def _plain(parameter: inspect.Parameter) -> list[str]:
 
 def _fits(value: Any, part: str) -> bool:
     """Return whether a value is of an annotation's type; 1e6 is a whole number."""
-    return isinstance(value, _PLAIN[part][0]) and (part != "int" or value % 1 == 0)
+    number = part in ("int", "float")
+    return (
+        isinstance(value, _PLAIN[part][0])
+        and not (number and isinstance(value, bool))
+        and (part != "int" or value % 1 == 0)
+    )

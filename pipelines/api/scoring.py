@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import polars as pl
 
+from windtunnel.pipelines.api.arguments import refuse
 from windtunnel.pipelines.api.frames import Texts, columns_of, documents, polars_of, text_table
 from windtunnel.pipelines.api.own_errors import own_errors
 from windtunnel.pipelines.api.session import torch_lock
 from windtunnel.pipelines.api.trained_model import TrainedModel
 from windtunnel.pipelines.scorers.causal_lm import open_scorer
-from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.runtime.device import resolve
 
 
@@ -39,7 +40,7 @@ def evaluate(
     Raises InputError for a model or for texts that cannot be read.
     """
     if not isinstance(model, TrainedModel | str | Path):
-        raise RecipeError(f"evaluate: model is {model!r}: give a trained model or the directory of one")
+        refuse("model", model, "give a trained model, or the directory of one")
     table = text_table(texts, text)
     frame = pl.DataFrame(documents(table, text).select(["id", "text", "source"]))
     if empty := (frame["text"] == "").sum():

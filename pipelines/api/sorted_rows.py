@@ -8,7 +8,6 @@ frame are taken from it by position, since its types do not all outlive the way 
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from windtunnel.pipelines.api.arguments import check_count
 from windtunnel.pipelines.api.frames import (
     ORIGIN,
     READ,
@@ -34,6 +34,7 @@ from windtunnel.pipelines.api.frames import (
     write,
 )
 from windtunnel.pipelines.api.pandas_frames import is_pandas, put_together, rows_at
+from windtunnel.pipelines.api.temporary_files import temporary_folder
 from windtunnel.pipelines.engine.executors import Where
 from windtunnel.schemas.work import Counts
 
@@ -45,8 +46,9 @@ Sort = Callable[[Path, Path, Where], Counts]  # (file of rows, output directory,
 def sorted_rows(frame: Frame, text: str, named: Sequence[str], workers: int, sort: Sort) -> Selection[Frame]:
     """Return the rows of a frame as `sort` sorts them; `named` are the columns that it reads beside the documents'.
 
-    Raises InputError for a frame without these columns, or one that cannot be read.
+    Raises InputError for a frame without these columns, or one that cannot be read, RecipeError for other arguments.
     """
+    check_count("workers", workers, "give a whole number of processes, from 1 on")
     table: Any = frame if is_pandas(frame) else table_of(frame)
     check_distinct(table)
     check_column(table, text, TEXT)
@@ -58,11 +60,11 @@ def sorted_rows(frame: Frame, text: str, named: Sequence[str], workers: int, sor
     before = table_of(table[sent]) if is_pandas(table) else table.select(sent)
     check_text(before, text)
     part = before.to_arrow() if isinstance(before, pl.DataFrame) else before
-    with tempfile.TemporaryDirectory(prefix="windtunnel-") as folder:
-        file, out = Path(folder) / f"{ORIGIN}.parquet", Path(folder) / "out"
+    with temporary_folder() as folder:
+        file, out = folder / f"{ORIGIN}.parquet", folder / "out"
         write(part.append_column(number, pa.array(np.arange(part.num_rows))), file)
         del part
-        counts = sort(file, out, Where("inline") if workers == 1 else Where("local", workers))
+        counts = sort(file, out, Where("inline") if workers == 1 else Where("local", int(workers)))
         kept, dropped = (pq.read_table(sorted((out / name).glob("*.parquet"))) for name in ("kept", "dropped"))
     unreadable = np.ones(len(table), bool)
     for rows in (kept, dropped):
@@ -75,7 +77,7 @@ def sorted_rows(frame: Frame, text: str, named: Sequence[str], workers: int, sor
     return Selection(
         as_given(_together(table, kept, text, sent, number), frame),
         as_given(_together(table, dropped, text, sent, number), frame),
-        as_given(table.filter(unreadable if isinstance(table, pl.DataFrame) else pa.array(unreadable)), frame),
+        as_given(_chosen(table, unreadable), frame),
         counts,
     )
 
@@ -96,13 +98,38 @@ def _together(table: Table, rows: pa.Table, text: str, sent: list[str], number: 
     new = rows.select([name for name in back if name not in same])
     if isinstance(table, pl.DataFrame):
         fresh = cast(pl.DataFrame, pl.from_arrow(new)).with_columns(pl.col(text).cast(table.schema[text]))
-        whole = table.select(same).filter(mask).hstack(fresh) if same else fresh  # without columns it has no height
+        whole = (
+            cast(pl.DataFrame, _chosen(table.select(same), mask)).hstack(fresh) if same else fresh
+        )  # without columns it has no height
         return whole.select(order)
-    whole = table.select(same).filter(pa.array(mask))
+    whole = cast(pa.Table, _chosen(table.select(same), mask))
     for name in new.column_names:
         column = new[name].cast(table.schema.field(text).type) if name == text else new[name]
         whole = whole.append_column(name, column)
     return whole.select(order)
+
+
+def _chosen(table: Table, mask: np.ndarray) -> Table:
+    """Return the rows of a mask with the types that the columns have, also those that Arrow cannot filter."""
+    if isinstance(table, pl.DataFrame):
+        return table.filter(mask)
+    try:
+        return table.filter(pa.array(mask))
+    except pa.ArrowNotImplementedError:
+        return pa.table([_chosen_values(column, mask) for column in table.columns], schema=table.schema)
+
+
+def _chosen_values(column: pa.ChunkedArray, mask: np.ndarray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        large = pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary()
+        return column.cast(large).filter(pa.array(mask)).cast(kind)
+    try:
+        return column.filter(pa.array(mask))
+    except pa.ArrowNotImplementedError:  # lists or structs of views: cut out
+        ends = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]))).reshape(-1, 2)
+        runs = [chunk for first, end in ends for chunk in column.slice(first, end - first).chunks]
+        return pa.chunked_array(runs, kind)
 
 
 def _free(name: str, taken: Sequence[str]) -> str:

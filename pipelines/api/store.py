@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +11,10 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from windtunnel.pipelines.engine.mirrors.opening import fetched, open_store
+from windtunnel.pipelines.engine.mirrors.opening import address_of, fetched, open_store
 from windtunnel.pipelines.readers.paths import shown
 from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest
-from windtunnel.schemas.errors import InputError, nearest
+from windtunnel.schemas.errors import InputError, nearest, plain
 
 DEFAULT = ("kept", "rows", "documents", "decisions", "measures")  # the table that is read when none is named
 
@@ -29,9 +30,17 @@ class StoredArtifact:
         """What made it, with counts, seconds and package versions."""
         try:
             return Artifact(self.path).manifest
-        except ValueError as error:
-            file = shown(self.path / MANIFEST)
+        except (ValueError, OSError) as error:
+            file = f"{plain(address_of(Artifact(self.path)))}/{MANIFEST}"
             raise InputError(f"{file} is damaged, or written by another version: delete its directory") from error
+
+    @property
+    def whole(self) -> bool:
+        """Whether the manifest can be read."""
+        try:
+            return bool(self.manifest)
+        except InputError:
+            return False
 
     @property
     def name(self) -> str:
@@ -87,7 +96,9 @@ class StoredArtifact:
 
     def _damaged(self, error: Exception) -> InputError:
         first = next(iter(str(error).splitlines()), "")
-        return InputError(f"{self.name} is damaged ({first}): delete {self.path} and run the recipe again")
+        address = address_of(Artifact(self.path))
+        copy = "" if address == str(self.path) else f" and its copy, {self.path},"
+        return InputError(f"{self.name} is damaged ({first}): delete {address}{copy} and run the recipe again")
 
     def __repr__(self) -> str:
         return f"StoredArtifact({self.name!r}, tables={self.tables})"
@@ -100,7 +111,8 @@ class Store:
         Store.open("runs/quickstart")["corpus:filtered"].to_polars()
 
     After a recipe was changed, a store holds several artifacts of one name. The name means the one that was finished
-    last; a name with the first digits of the key, `corpus:filtered-1a2b3c4d`, means exactly one.
+    last; a name with the first digits of the key, `corpus:filtered-1a2b3c4d`, means exactly one. Directories with a
+    damaged manifest are not listed; asking for one by its name raises InputError.
     """
 
     path: Path
@@ -112,6 +124,9 @@ class Store:
         if not store.path.is_dir():
             raise InputError(f"there is no store {shown(path)}: name the directory of a recipe's `store:`")
         if not store._artifacts():
+            for artifact in store._folders():
+                if re.fullmatch(r".+-[0-9a-f]{8}", artifact.path.name):  # the name of an artifact's directory
+                    _ = artifact.manifest  # raises: it is damaged, and so are the others
             raise InputError(f"{shown(path)} holds no finished artifact: run its recipe first")
         return store
 
@@ -122,20 +137,20 @@ class Store:
     def __getitem__(self, name: str) -> StoredArtifact:
         if not isinstance(name, str):  # a position would mean another artifact as soon as one more is finished
             raise InputError(f"{shown(self.path)} has artifacts by name, and {name!r} is none: see `names()`")
-        artifacts = self._artifacts()
-        for artifact in reversed(artifacts):
-            if name == artifact.manifest.step:
-                return artifact
-        keyed = [artifact for artifact in artifacts if _means(name, artifact)]
-        if len(keyed) == 1:
-            return keyed[0]
-        if keyed:
-            raise InputError(f"{name!r} means several artifacts: {', '.join(artifact.name for artifact in keyed)}")
-        steps = {artifact.manifest.step for artifact in artifacts}
-        raise InputError(f"{shown(self.path)} has no artifact {name!r}: {nearest(name, steps | set(self.names()))}")
+        folders = self._folders()
+        latest = [artifact for artifact in folders if _is_step(name, artifact)][-1:]
+        found = latest or [artifact for artifact in folders if _means(name, artifact)]
+        if len(found) == 1:
+            _ = found[0].manifest  # raises where it is damaged
+            return found[0]
+        if found:
+            raise InputError(f"{name!r} means several artifacts: {', '.join(a.name for a in found if a.whole)}")
+        steps = {artifact.manifest.step for artifact in self._artifacts()}
+        where = plain(address_of(Artifact(self.path / "_")).removesuffix("/_"))
+        raise InputError(f"{where} has no artifact {name!r}: {nearest(name, steps | set(self.names()))}")
 
     def __contains__(self, name: object) -> bool:
-        return any(name == artifact.manifest.step or _means(str(name), artifact) for artifact in self._artifacts())
+        return any(_is_step(str(name), artifact) or _means(str(name), artifact) for artifact in self._artifacts())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -145,12 +160,27 @@ class Store:
 
     def _artifacts(self) -> list[StoredArtifact]:
         """Return what is finished now, oldest first: a recipe may be running meanwhile."""
+        return [artifact for artifact in self._folders() if artifact.whole]
+
+    def _folders(self) -> list[StoredArtifact]:
+        """Return the directories with a manifest, oldest first; one that is damaged or foreign stops no other."""
         manifests = [
             (file.stat().st_mtime_ns, file.parent.name, file.parent) for file in self.path.glob(f"*/{MANIFEST}")
         ]
         return [StoredArtifact(folder) for _, _, folder in sorted(manifests)]
 
 
+def _is_step(name: str, artifact: StoredArtifact) -> bool:
+    """Return whether a name is that of the artifact's step; of a damaged artifact the directory tells it."""
+    if artifact.whole:
+        return name == artifact.manifest.step
+    return name.replace(":", ".") == artifact.path.name.rpartition("-")[0]
+
+
 def _means(name: str, artifact: StoredArtifact) -> bool:
     step, _, key = name.rpartition("-")
-    return step == artifact.manifest.step and bool(key) and artifact.manifest.key.startswith(key)
+    if artifact.whole:
+        held = artifact.manifest.key
+    else:
+        held, key = artifact.path.name.rpartition("-")[2], key[:8]
+    return _is_step(step, artifact) and bool(key) and held.startswith(key)

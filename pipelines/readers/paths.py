@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from blake3 import blake3
 
 from windtunnel.pipelines.remote import files as remote
-from windtunnel.pipelines.remote.address import local_path, scheme_of
+from windtunnel.pipelines.remote.address import checked, local_path, scheme_of
 from windtunnel.pipelines.remote.files import File, RemoteFile
-from windtunnel.schemas.errors import InputError, nearest
+from windtunnel.schemas.errors import InputError, nearest, plain
 
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 _ENDINGS = re.compile(
@@ -98,6 +98,7 @@ def matching(patterns: str | Sequence[str], suffixes: tuple[str, ...]) -> list[F
     files_by_name: dict[str, File] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         if scheme_of(pattern):
+            _check(pattern)
             files: Sequence[File] = remote.matching(pattern, suffixes, COMPRESSIONS)
         else:
             files = _matching(str(Path(local_path(pattern)).expanduser()), suffixes)
@@ -107,6 +108,13 @@ def matching(patterns: str | Sequence[str], suffixes: tuple[str, ...]) -> list[F
     return [files_by_name[key] for key in sorted(files_by_name)]
 
 
+def _check(address: str) -> None:
+    try:
+        checked(address)
+    except ValueError as error:
+        raise InputError(f"the source: {error}") from None
+
+
 def _matching(pattern: str, suffixes: tuple[str, ...]) -> list[Path]:
     path = Path(pattern)
     if path.is_dir():
@@ -114,7 +122,7 @@ def _matching(pattern: str, suffixes: tuple[str, ...]) -> list[Path]:
         files = [file for file in _below(path) if file.name.lower().endswith(endings)]
         if not files:
             there = sorted(entry.name for entry in path.iterdir())[:5]
-            holds = f"it holds {', '.join(there)} ..." if there else "it is empty"
+            holds = f"it holds {', '.join(map(plain, there))} ..." if there else "it is empty"
             raise InputError(f"no {' or '.join(suffixes)} file in the directory {path}: {holds}")
         return files
     if path.exists():
@@ -166,5 +174,5 @@ def origin_of(path: PurePath | RemoteFile) -> str:
 
 
 def shown(path: File | str) -> str:
-    """Return a path as text that any file can hold: bytes that are not UTF-8 are replaced."""
-    return os.fsencode(str(path)).decode("utf-8", "replace")
+    """Return a path as text that any file can hold: without bytes that are not UTF-8, control characters escaped."""
+    return plain(os.fsencode(str(path)).decode("utf-8", "replace"))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from windtunnel.schemas.errors import nearest
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.I)
 _LOCAL = ("file", "local")
+_WEB = ("http", "https")
+_BUCKETS = ("s3", "s3a", "gs", "gcs")  # whose names hold no @, as abfs://container@account does
+_QUERY = re.compile(r"[?#][\w.-]+=")  # the `?` of a glob is followed by other things
 
 
 def scheme_of(place: str) -> str | None:
@@ -37,7 +40,8 @@ def checked(place: str) -> str:
         return place
     if _holds_secrets(place, scheme):
         raise ValueError(
-            "an address is written into manifests, so it holds no password and no query: credentials come from the "
+            "an address is written into manifests, so it holds no password and no query, and that of a web server or "
+            "a bucket no user: credentials come from the "
             "configuration of the file system (environment variables, ~/.aws, ...)"
         )
     file_system(scheme)
@@ -47,12 +51,19 @@ def checked(place: str) -> str:
 
 
 def _holds_secrets(place: str, scheme: str) -> bool:
+    """Return whether an address holds a password, a query, or a user where none belongs; globs have `?` too."""
     try:
         parts = urlsplit(place)
-        password = parts.password
     except ValueError:  # a netloc that cannot be parsed
         return "@" in place
-    return password is not None or (scheme in ("http", "https") and bool(parts.query or parts.fragment))
+    user, at, host = parts.netloc.rpartition("@")
+    if scheme in _WEB and (parts.query or parts.fragment):
+        return True
+    if _QUERY.search(place) or ":" in unquote(user) or (at and scheme in (*_WEB, *_BUCKETS)):
+        return True
+    # a slash in a password ends what is read as the host: s3://KEY:SEC/RET@bucket
+    cut = ":" in host and not host.startswith("arn:") and not re.fullmatch(r"(\[[^]]*]|[^:]*):\d*", host)
+    return cut and "@" in parts.path
 
 
 def file_system(scheme: str) -> Any:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 from windtunnel.schemas.errors import InputError, WindtunnelError, advice_for
 
+_PASSWORD = re.compile(r"(://)(?!arn:)[^/\s@]*(:(?!\d+/)|%3a)[^\s@]*@|(https?://)[^/\s@]+@", re.I)
+_NAMED_QUERY = re.compile(r"(\w+://[^\s'\"]*?)[?#][\w.-]+=[^\s'\"]*")  # not the `?` of a glob
 _USER = re.compile(r"(://)[^/\s@]+@")
 _QUERY = re.compile(r"(\w+://[^\s?'\"]+)\?[^\s'\"]*")
 _SECRET = re.compile("secret|token|password|passwd|credential|key", re.I)
@@ -27,7 +29,7 @@ _REASONS = {
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turn what a file system raises into an InputError: `what`, then the reason.
+    """Turn what a file system raises into an InputError: `what`, in which an address has no secret, then the reason.
 
     A full local disk and the project's own errors pass through.
     """
@@ -39,7 +41,12 @@ def explained(what: str) -> Iterator[None]:
         if advice_for(error):
             raise
         # without the cause: its text is not checked for secrets, and tracebacks are kept in files
-        raise InputError(f"{what}: {reason(error)}") from None
+        raise InputError(f"{shown_address(what)}: {reason(error)}") from None
+
+
+def shown_address(text: str) -> str:
+    """Return a text without the passwords and queries of the addresses in it; globs and users stay as they are."""
+    return _NAMED_QUERY.sub(r"\1", _PASSWORD.sub(lambda found: found[1] or found[3], text))
 
 
 def reason(error: BaseException) -> str:

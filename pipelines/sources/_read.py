@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from windtunnel.pipelines.readers.batches import Unreadable
 from windtunnel.pipelines.sources._source import Source
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_text, writing
 from windtunnel.schemas.errors import WindtunnelError
-from windtunnel.schemas.plugin import full_spec, make
+from windtunnel.schemas.plugin import full_spec, label, make
 from windtunnel.schemas.records import DOCUMENT, UNREADABLE
 from windtunnel.schemas.work import Counts, Work
 
@@ -53,7 +53,7 @@ class Read(Work):
             pq.ParquetWriter(unreadable_path, UNREADABLE, compression="zstd") as unreadable,
         ):
             held: list[Unreadable] = []
-            for item in _items(plugin, self.parts[rank]):
+            for item in items(plugin, self.parts[rank]):
                 if not isinstance(item, Unreadable):
                     documents.write_batch(item)
                     kept += item.num_rows
@@ -81,13 +81,27 @@ def read_work(spec: Any) -> Read:
     """Return the step for a recipe's source: looks at the files, so InputError and RecipeError are possible."""
     source = make(Source, spec)
     ((name, params),) = full_spec(source).items()
-    return Read(source=name, params=params, parts=tuple(source.parts()))
+    parts = source.parts()
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, dict) for part in parts):
+        raise WindtunnelError(f"source {label(source)!r}: parts() gives {_kind(parts)}, not a list of dicts")
+    return Read(source=name, params=params, parts=tuple(parts))
 
 
-def _items(source: Source, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
-    """Yield what the source reads from a part; an error that it raises names the part."""
+def items(source: Source, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+    """Yield what a source reads from a part; an error names the part.
+
+    Raises WindtunnelError for what is neither documents nor Unreadable, and what `read` raises.
+    """
     try:
-        yield from source.read(part)
+        batches = source.read(part)
+        if not isinstance(batches, Iterable):
+            raise WindtunnelError(
+                f"source {label(source)!r}: read() gives {_kind(batches)}, not an iterator of batches"
+            )
+        for item in batches:
+            if wrong := _wrong(item):
+                raise WindtunnelError(f"source {label(source)!r}: read() yields {wrong}")
+            yield item
     except Exception as error:  # the code of a user's file, too
         place = source.place(part)
         if not isinstance(error, WindtunnelError):
@@ -95,6 +109,26 @@ def _items(source: Source, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Un
         elif "path" in part and place not in str(error):
             error.args = (f"{place}: {error}",)
         raise
+
+
+def _wrong(item: Any) -> str:
+    """Return what is wrong with an item that a source yields, an empty string if nothing."""
+    if isinstance(item, Unreadable):
+        unfit = not all(isinstance(word, str) for word in item[:3])
+        return "an Unreadable whose source, place or reason is not text" if unfit else ""
+    if not isinstance(item, pa.RecordBatch):
+        return f"{_kind(item)}, not a RecordBatch of documents or an Unreadable"
+    for name in ("id", "text", "source"):
+        if name in item.schema.names and item.column(name).null_count:
+            return f"documents without {name!r}"
+    if item.schema != DOCUMENT:
+        columns = ", ".join(f"{field.name}: {field.type}" for field in item.schema)
+        return f"a batch with the columns {columns}; documents have the schema windtunnel.schemas.records.DOCUMENT"
+    return ""
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"{type(value).__name__} {str(value)[:60]!r}"
 
 
 def text_bytes(batch: pa.RecordBatch) -> int:

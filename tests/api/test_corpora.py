@@ -107,6 +107,20 @@ def test_a_frame_comes_back_in_its_type(texts: pl.DataFrame, name: str) -> None:
     assert "why" in back(result.dropped).columns and "reason" in back(result.dropped).columns
 
 
+@pytest.mark.parametrize("text", [pa.string_view(), pa.binary_view(), pa.string()], ids=str)
+def test_views_of_strings_and_bytes_come_back_as_views(text: pa.DataType) -> None:
+    texts = ["a few words", "a", "a few words", None]
+    columns = {"id": pa.array(list("abcd"), pa.string_view()), "bytes": pa.array([b"1"] * 4, pa.binary_view())}
+    nested = pa.array([["a"], [], None, ["b"]], pa.list_(pa.string_view()))
+    values = [value and value.encode() for value in texts] if text == pa.binary_view() else texts
+    table = pa.table({"text": pa.array(values, text), **columns, "nested": nested})
+    for frame in (table, table.combine_chunks().to_batches()[0]):
+        for result in (wt.filter(frame, {"length": {"min_words": 2}}), wt.dedup(frame, "exact")):
+            for part in (result.kept, result.dropped, result.unreadable):
+                assert part.select(table.column_names).schema == table.schema
+            assert result.kept["id"][0].as_py() == "a" and result.unreadable.to_pylist() == frame.slice(3).to_pylist()
+
+
 @pytest.mark.parametrize("columns", [["text"], ["text", "score"]])
 def test_a_frame_without_rows_keeps_its_columns(texts: pl.DataFrame, columns: list[str]) -> None:
     empty = texts.select(columns).clear()
@@ -208,6 +222,19 @@ BAD: list[tuple[Callable[[pl.DataFrame], Any], type[Exception], str]] = [
     (lambda f: wt.read({"jsnl": "x"}), wt.RecipeError, "did you mean 'jsonl'"),
     (lambda f: wt.read(__file__), wt.RecipeError, "does not tell its format"),
     (lambda f: wt.read("x.jsonl", limit=0), wt.RecipeError, "limit is 0"),
+    (lambda f: wt.read("x.jsonl", limit="x"), wt.RecipeError, "limit is 'x'"),  # type: ignore[arg-type]
+    (lambda f: wt.read("x.jsonl", limit=1.5), wt.RecipeError, "limit is 1.5"),  # type: ignore[arg-type]
+    (lambda f: wt.read(3), wt.RecipeError, "source is 3"),  # type: ignore[arg-type]
+    (lambda f: wt.filter(f, "length", text=None), wt.RecipeError, "text is None: give the name"),  # type: ignore
+    (lambda f: wt.dedup(f, "exact", text=3), wt.RecipeError, "text is 3"),  # type: ignore[arg-type]
+    (lambda f: wt.filter(f, "length", workers="2"), wt.RecipeError, "workers is '2'"),  # type: ignore[arg-type]
+    (lambda f: wt.filter(f, "length", workers=0), wt.RecipeError, "workers is 0: give a whole number"),
+    (lambda f: wt.dedup(f, "exact", workers=-1), wt.RecipeError, "workers is -1"),
+    (lambda f: wt.decontaminate(f, ["x"], workers=1.5), wt.RecipeError, "workers is 1.5"),  # type: ignore[arg-type]
+    (lambda f: wt.filter(f, "length", words="exact", language=3), wt.RecipeError, "language is 3"),  # type: ignore
+    (lambda f: wt.evaluate(3, ["a"]), wt.RecipeError, "model is 3"),  # type: ignore[arg-type]
+    (lambda f: wt.generate("lima", inputs=3), wt.RecipeError, "inputs is 3"),  # type: ignore[arg-type]
+    (lambda f: wt.generate("lima", 3), wt.RecipeError, "models is 3"),  # type: ignore[arg-type]
 ]
 
 

@@ -103,6 +103,28 @@ def test_law_gives_what_the_command_prints(runs: pl.DataFrame, tmp_path: Path) -
     assert "MixingLaw: linear in w_web" in repr(law)
 
 
+def test_arguments_of_another_type_are_named(scores: pl.DataFrame, runs: pl.DataFrame) -> None:
+    compare: Any = wt.compare
+    law: Any = wt.law
+    fit: Any = wt.law(runs, "w_*")
+    wrong = {
+        "looks is 3: give a list": lambda: compare(scores, "a", looks=3),
+        "weights is 3: give a pattern": lambda: law(runs, 3),
+        r"weights is \[3\]: give": lambda: law(runs, [3]),
+        "target is None": lambda: law(runs, "w_*", None),
+        "form is 3: give 'auto'": lambda: law(runs, "w_*", form=3),
+        r"tokens is \[1\]: give numbers": lambda: fit.propose([1], 1),
+        "tokens of 'w_web' is 'x': give a number": lambda: fit.propose({"w_web": "x"}, 1),
+        "budget is 'x'": lambda: fit.propose({"w_web": 1}, "x"),
+        "max_epochs is None": lambda: fit.propose({"w_web": 1}, 5, None),
+    }
+    for message, call in wrong.items():
+        with pytest.raises(wt.RecipeError, match=message):
+            call()
+    with pytest.raises(wt.InputError, match="the column 'group' of the scores holds List"):
+        compare(scores.with_columns(group=pl.lit(["g"])), "a")
+
+
 def test_predictions_come_in_the_frames_type(runs: pl.DataFrame) -> None:
     law = wt.law(runs, "w_*", form="linear")
     table = pa.table({name: pa.array(runs[name].to_list(), pa.float32()) for name in NAMES})

@@ -88,6 +88,44 @@ def test_what_is_no_store_and_what_is_damaged(folder: Path, tmp_path: Path) -> N
         wt.Store.open(folder)["corpus:filtered"]
 
 
+@pytest.mark.parametrize("manifest", ["{", "{}", "\u00ff", "[]"])
+def test_a_foreign_or_damaged_manifest_stops_no_other_artifact(folder: Path, manifest: str) -> None:
+    for name in ("website", "corpus.other-eeee0000", "corpus.filtered-aaaa3333"):
+        (folder / name).mkdir()
+        (folder / name / MANIFEST).write_text(manifest, encoding="latin-1")
+        os.utime(folder / name / MANIFEST, (25, 25))
+    (folder / "train.x-ffff0000" / MANIFEST).mkdir(parents=True)
+    store = wt.Store.open(folder)
+    assert len(store) == 4 and store["corpus:filtered"].name == "corpus:filtered-aaaa1111"
+    assert "corpus:other" not in store
+    for damaged in ("corpus:other", "corpus:other-eeee", "corpus:filtered-aaaa3333", "train:x"):
+        with pytest.raises(wt.InputError, match=r"manifest.json is damaged, or written by another version"):
+            store[damaged]
+    os.utime(folder / "corpus.filtered-aaaa3333" / MANIFEST, (50, 50))
+    with pytest.raises(wt.InputError, match=r"aaaa3333/manifest.json is damaged"):  # the last one is meant
+        store["corpus:filtered"]
+
+
+def test_a_damaged_artifact_of_a_bucket_is_named_by_its_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WINDTUNNEL_CACHE", str(tmp_path / "cache"))
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/bad-store/corpus.x-12345678/manifest.json", b'{"key": "12345678", "bytes": 0}')
+    address = "memory://bad-store/corpus.x-12345678/manifest.json is damaged"
+    with pytest.raises(wt.InputError, match=address):
+        wt.Store.open("memory://bad-store")
+    artifact(tmp_path / "local", "corpus:y", "aaaa1111", 30, {})
+    memory.put(str(tmp_path / "local" / "corpus.y-aaaa1111"), "/bad-store/corpus.y-aaaa1111", recursive=True)
+    store = wt.Store.open("memory://bad-store")
+    assert store.names() == ["corpus:y-aaaa1111"]
+    with pytest.raises(wt.InputError, match=address):
+        store["corpus:x"]
+    with pytest.raises(wt.InputError, match=r"^memory://bad-store has no artifact 'report'"):
+        store["report"]
+    memory.rm("/bad-store", recursive=True)
+
+
 def test_texts_and_stores_may_be_in_object_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WINDTUNNEL_CACHE", str(tmp_path / "first"))
     with fsspec.open("memory://api/texts.jsonl", "w", encoding="utf-8") as file:

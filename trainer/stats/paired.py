@@ -158,6 +158,13 @@ def _columns(scores: pl.DataFrame, metric: Metric) -> pl.DataFrame:
         raise InputError(f"the scores lack the column {', '.join(map(repr, missing))}; available columns: {available}")
     if scores.height == 0:
         raise InputError("the scores have no rows")
+    for name in (*needed, "source", "group"):
+        if name in scores.columns and (
+            scores.schema[name].is_nested() or scores.schema[name] in (pl.Object, pl.Binary)
+        ):
+            raise InputError(
+                f"the column {name!r} of the scores holds {scores.schema[name]}: names or numbers are needed"
+            )
     source = pl.col("source").cast(pl.String) if "source" in scores.columns else pl.lit(ALL)
     weight = pl.col(metric.weight).cast(pl.Float64, strict=False) if metric.weight else pl.lit(1.0)
     table = scores.select(

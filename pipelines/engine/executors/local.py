@@ -6,12 +6,13 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import connection, forkserver
+from multiprocessing import connection, forkserver, process
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -75,12 +76,30 @@ def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
         for task in tasks:
             do(task)
         return
+    _check_main()
     threads = max(2, (os.cpu_count() or 1) // workers)  # two: one computes while the other waits for the disk
     logs = logs.absolute()
     with bounded_pools(threads):
         _start_fork_server(logs / WORKERS_LOG)
     context = multiprocessing.get_context("forkserver")
     _run_pool(context, _Stage(tasks, logs, threads, context.RawArray("i", len(tasks))), processes)
+
+
+def _check_main() -> None:
+    """Raise WindtunnelError where a worker could not load the main module, as when that is read from standard input.
+
+    What has no file, as with `python -c` and in notebooks, is not loaded.
+    """
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if file is None or getattr(main, "__spec__", None) is not None or Path(file).stem == "ipython":
+        return
+    began_in = getattr(process, "ORIGINAL_DIR", None) or "."  # as multiprocessing completes a relative path
+    if not Path(began_in, file).exists():
+        read = "read from standard input" if Path(file).name == "<stdin>" else f"of a file that is gone, {file}"
+        raise WindtunnelError(
+            f"the program is {read}, and worker processes cannot load that: save it as a file, or use one worker"
+        )
 
 
 def _start_fork_server(log: Path) -> None:

@@ -227,7 +227,7 @@ def _sizes(fs: Any, root: str) -> dict[str, int]:
 
 
 def _is_plain(name: str) -> bool:
-    return not any(part in ("", ".", "..") or set(part) & {"\\", "\0"} for part in name.split("/"))
+    return name.isprintable() and not any(part in ("", ".", "..") or "\\" in part for part in name.split("/"))
 
 
 def _is_whole(name: str, manifest: bytes, size: int) -> bool:

@@ -73,6 +73,10 @@ def fetched_path(place: str | Path) -> Path:
                 fetched(Artifact(folder))
                 break
         return path
+    try:
+        checked(str(place))
+    except ValueError as error:
+        raise InputError(f"the path: {error}") from None
     parts = str(place).rstrip("/").split("/")
     for end in range(len(parts), 4, -1):  # scheme://bucket/artifact has 4 parts at least
         if current("/".join([*parts[:end], MANIFEST])) is not None:

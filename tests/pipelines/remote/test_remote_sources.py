@@ -19,10 +19,12 @@ import pytest
 import zstandard
 
 from tests.pipelines.remote.conftest import put, without_aws
+from windtunnel.pipelines.engine.mirrors.opening import fetched_path
 from windtunnel.pipelines.files.filter import filter_files
 from windtunnel.pipelines.readers.paths import Fingerprint, matching, origin_of
+from windtunnel.pipelines.remote import address
 from windtunnel.pipelines.remote.address import checked
-from windtunnel.pipelines.remote.failures import without_secrets
+from windtunnel.pipelines.remote.failures import explained, without_secrets
 from windtunnel.pipelines.sources import parquet
 from windtunnel.pipelines.sources._read import Read, read_work
 from windtunnel.schemas.errors import InputError, RecipeError, WindtunnelError
@@ -253,12 +255,49 @@ def test_the_hub_offline_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "place",
-    ["s3://key:hush-hush@bucket/a.jsonl", "https://h.example/a.jsonl?signature=hush-hush", "sftp://me:hush-hush@h/a"],
+    [
+        "s3://key:hush-hush@bucket/a.jsonl",
+        "s3://key%3Ahush-hush@bucket/a.jsonl",
+        "s3://key:hush/hush-hush@bucket/a.jsonl",
+        "s3://hush-hush@bucket/a.jsonl",
+        "s3://bucket/a.jsonl?versionId=hush-hush",
+        "https://h.example/a.jsonl?signature=hush-hush",
+        "http://hush-hush@127.0.0.1:8765/a.jsonl",
+        "sftp://me:hush-hush@h/a",
+    ],
 )
 def test_an_address_with_a_secret_is_refused_without_quoting_it(place: str) -> None:
     with pytest.raises(RecipeError, match="no password and no query") as error:
         read_work({"jsonl": place})
     assert "hush-hush" not in str(error.value)
+    for read in (lambda: matching(place, (".jsonl",)), lambda: fetched_path(place)):
+        with pytest.raises(InputError, match="no password and no query") as refused:
+            read()
+        assert "hush-hush" not in str(refused.value)
+    with pytest.raises(InputError) as failed, explained(f"{place} cannot be read"):
+        raise FileNotFoundError("a.jsonl")
+    assert "hush-hush" not in str(failed.value) or place == "s3://hush-hush@bucket/a.jsonl"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "hf://datasets/user/name@revision/a.jsonl",
+        "hf://datasets/user/name@refs%2Fconvert%2Fparquet/a.parquet",
+        "abfs://container@account.dfs.core.windows.net/a.jsonl",
+        "sftp://me@host:22/a.jsonl",
+        "s3://bucket/part-0?.jsonl",
+        "s3://bucket/year=202?/month=1/a@b.jsonl",
+        "s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/name/a@b.jsonl",
+        "http://127.0.0.1:8765/a@b.jsonl",
+    ],
+)
+def test_addresses_without_secrets_are_as_they_were(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address, "file_system", lambda scheme: None)  # whether its package is installed or not
+    assert address.checked(place) == place
+    with pytest.raises(InputError) as failed, explained(f"{place} cannot be read"):
+        raise FileNotFoundError("a.jsonl")
+    assert place in str(failed.value)
 
 
 def test_secrets_of_the_configuration_are_not_in_errors(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
