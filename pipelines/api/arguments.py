@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
+from collections.abc import Mapping
+from numbers import Integral
 from typing import Any, NoReturn
 
 from windtunnel.schemas.errors import RecipeError
@@ -20,21 +20,7 @@ def check_count(name: str, value: Any, takes: str) -> None:
         refuse(name, value, takes)
 
 
-def check_number(name: str, value: Any) -> None:
-    """Raise RecipeError unless the value is a number."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        refuse(name, value, "give a number")
-
-
 def check_mapping(name: str, value: Any, takes: str) -> None:
     """Raise RecipeError unless the value is a mapping with names as its keys."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        refuse(name, value, takes)
-
-
-def check_names(name: str, value: Any, takes: str) -> None:
-    """Raise RecipeError unless the value is a name or a list of names."""
-    if isinstance(value, str):
-        return
-    if not isinstance(value, Sequence) or not all(isinstance(each, str) for each in value):
         refuse(name, value, takes)

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from pydantic import ValidationError
 
+from windtunnel.pipelines.api.arguments import refuse
 from windtunnel.pipelines.readers.fields import MissingColumn
 from windtunnel.schemas.errors import InputError, RecipeError, WindtunnelError, advice_for, value_message
 
@@ -44,7 +45,7 @@ def own_errors(function: Callable[P, R]) -> Callable[P, R]:
         for name, value in signature.bind(*args, **kwargs).arguments.items():
             if name in checks and not any(_fits(value, part) for part in checks[name]):
                 wanted = " or ".join(_PLAIN[part][1] for part in checks[name])
-                raise RecipeError(f"{function.__name__}: {name} is {value!r}: give {wanted}")
+                refuse(f"{function.__name__}: {name}", value, f"give {wanted}")
         try:
             return function(*args, **kwargs)
         except ValidationError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from windtunnel.pipelines.api.arguments import check_mapping, check_names, check_number, refuse
+from windtunnel.pipelines.api.arguments import refuse
 from windtunnel.pipelines.api.frames import AnyFrame, Frame, as_given, polars_of, table_of, with_columns
 from windtunnel.pipelines.api.own_errors import own_errors
 from windtunnel.pipelines.api.pandas_frames import is_pandas, with_new
@@ -96,11 +96,6 @@ class MixingLaw:
         """
         if (tokens is None) != (budget is None):
             raise RecipeError("propose: a cap on epochs needs both `tokens` and `budget`")
-        if tokens is not None and budget is not None:
-            check_mapping("tokens", tokens, "give numbers of tokens by domain, such as {'weight_a': 1e9}")
-            for name, value in {**{f"tokens of {key!r}": n for key, n in tokens.items()}, "budget": budget}.items():
-                check_number(name, value)
-        check_number("max_epochs", max_epochs)
         supply = None if tokens is None or budget is None else Supply(tokens, budget, max_epochs)
         proposal = propose(self.fitted, supply)
         _warn(self.fitted)
@@ -145,7 +140,6 @@ def law(
     a form that does not exist, or a form that does not give a number for each mix; InputError for values that are
     missing, predictions that are not finite, and for fewer than 5 mixes.
     """
-    check_names("weights", weights, "give a pattern such as 'weight_*', or a list of columns")
     file = isinstance(runs, str | Path)
     table = read_table(Path(runs), "runs") if isinstance(runs, str | Path) else polars_of(runs)
     return MixingLaw(law_of_table(table, weights, target, form, str(runs) if file else "runs"))

@@ -225,7 +225,7 @@ BAD: list[tuple[Callable[[pl.DataFrame], Any], type[Exception], str]] = [
     (lambda f: wt.read("x.jsonl", limit="x"), wt.RecipeError, "limit is 'x'"),  # type: ignore[arg-type]
     (lambda f: wt.read("x.jsonl", limit=1.5), wt.RecipeError, "limit is 1.5"),  # type: ignore[arg-type]
     (lambda f: wt.read(3), wt.RecipeError, "source is 3"),  # type: ignore[arg-type]
-    (lambda f: wt.filter(f, "length", text=None), wt.RecipeError, "text is None: give the name"),  # type: ignore
+    (lambda f: wt.filter(f, "length", text=None), wt.RecipeError, "text is None: give a string"),  # type: ignore
     (lambda f: wt.dedup(f, "exact", text=3), wt.RecipeError, "text is 3"),  # type: ignore[arg-type]
     (lambda f: wt.filter(f, "length", workers="2"), wt.RecipeError, "workers is '2'"),  # type: ignore[arg-type]
     (lambda f: wt.filter(f, "length", workers=0), wt.RecipeError, "workers is 0: give a whole number"),

@@ -109,12 +109,12 @@ def test_arguments_of_another_type_are_named(scores: pl.DataFrame, runs: pl.Data
     fit: Any = wt.law(runs, "w_*")
     wrong = {
         "looks is 3: give a list": lambda: compare(scores, "a", looks=3),
-        "weights is 3: give a pattern": lambda: law(runs, 3),
-        r"weights is \[3\]: give": lambda: law(runs, [3]),
+        "weights is 3: give a string or a list": lambda: law(runs, 3),
+        "columns of the weights are strings, and 3 is none": lambda: law(runs, [3]),
         "target is None": lambda: law(runs, "w_*", None),
-        "form is 3: give 'auto'": lambda: law(runs, "w_*", form=3),
-        r"tokens is \[1\]: give numbers": lambda: fit.propose([1], 1),
-        "tokens of 'w_web' is 'x': give a number": lambda: fit.propose({"w_web": "x"}, 1),
+        "a law is written as a name or as": lambda: law(runs, "w_*", form=3),
+        r"tokens is \[1\]: give a mapping": lambda: fit.propose([1], 1),
+        "the tokens of 'w_web': a number above zero is needed": lambda: fit.propose({"w_web": "x"}, 1),
         "budget is 'x'": lambda: fit.propose({"w_web": 1}, "x"),
         "max_epochs is None": lambda: fit.propose({"w_web": 1}, 5, None),
     }
