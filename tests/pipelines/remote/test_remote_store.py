@@ -291,12 +291,16 @@ def test_a_store_in_use_is_refused_or_waited_for(recipe: str, bucket: str, monke
     with pytest.raises(WindtunnelError, match=message):
         run(made.targets, store, wait=False)
     monkeypatch.setattr(lock, "POLL_SECONDS", 0.02)
-    progress = Lines()
-    ended = threading.Timer(1.0, lambda: fsspec.filesystem("s3").rm_file(url))
-    ended.start()
+
+    class OtherEnds(Lines):
+        def say(self, line: str) -> None:
+            super().say(line)
+            if line.startswith("waiting"):
+                fsspec.filesystem("s3").rm_file(url)
+
+    progress = OtherEnds()
     monkeypatch.setattr(mirror, "LARGE_BYTES", 1)
     outcome: Outcome = run(made.targets, store, progress=progress)
-    ended.join()
     assert len(outcome.executed) == 4
     assert len([line for line in progress.said if line.startswith("uploading corpus.again-")]) == 1
     assert len([line for line in progress.said if line.startswith("waiting: the store s3://")]) == 1
