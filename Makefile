@@ -11,7 +11,7 @@ quickstart: install
 	$(BIN)/windtunnel run quickstart
 
 test: install-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # every marker too: network, slow, browser, ray, slurm, vllm
 test-all: install-test

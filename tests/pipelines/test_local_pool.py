@@ -13,7 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from windtunnel.pipelines.engine.executors import Where
+from windtunnel.pipelines.engine.run import run
+from windtunnel.pipelines.engine.step import Step
 from windtunnel.schemas.artifact import Artifact, write_text
+from windtunnel.schemas.role import StepName
 from windtunnel.schemas.work import Counts, Work
 
 MAIN = """
@@ -192,3 +196,30 @@ def test_exit_codes_reach_the_shell(marks: Path, code: int) -> None:
     ended = command(marks, "leave", str(code))
     ended.communicate(timeout=60)
     assert ended.returncode == code
+
+
+class Tell(Work):
+    """Two shards that write the value of an environment variable."""
+
+    name: str
+
+    def shards(self, inputs: Mapping[str, Artifact]) -> int:
+        return 2
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        write_text(out / f"{rank}.txt", os.environ.get(self.name, "-"))
+        return Counts()
+
+
+def test_workers_have_the_environment_of_their_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a notebook, where a key is set after a first run."""
+    told = []
+    for number, value in enumerate(["first", "second", None]):
+        if value is None:
+            monkeypatch.delenv("WINDTUNNEL_TOLD")
+        else:
+            monkeypatch.setenv("WINDTUNNEL_TOLD", value)
+        step = Step(StepName("tell", "x"), Tell(name="WINDTUNNEL_TOLD"))
+        run([step], tmp_path / str(number), Where(workers=2))
+        told += [(step.artifact(tmp_path / str(number)).path / f"{rank}.txt").read_text() for rank in (0, 1)]
+    assert told == ["first", "first", "second", "second", "-", "-"]

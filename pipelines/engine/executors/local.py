@@ -29,6 +29,7 @@ WORKERS_LOG = "workers.log"
 KILLED = {-signal.SIGKILL, 255}  # exit codes; the second stands for those that a killed fork server did not tell
 TERMINATE_SECONDS = 2.0  # how long the workers of a broken pool have before they are killed
 NAMED = 3  # tasks in an error message
+POLARS_THREADS = "POLARS_MAX_THREADS"
 
 _worker: list[_Stage] = []  # in a worker process: its stage, set once by `_begin`
 
@@ -55,14 +56,13 @@ def bounded_pools(threads: int) -> Iterator[None]:
 
     Each would take every core otherwise. It is read when polars is imported, which the fork server does beforehand.
     """
-    name = "POLARS_MAX_THREADS"
-    bounded = name in os.environ
-    os.environ.setdefault(name, str(threads))
+    bounded = POLARS_THREADS in os.environ
+    os.environ.setdefault(POLARS_THREADS, str(threads))
     try:
         yield
     finally:
         if not bounded:
-            del os.environ[name]
+            del os.environ[POLARS_THREADS]
 
 
 def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
@@ -125,7 +125,7 @@ def _run_pool(context: ForkServerContext, stage: _Stage, processes: int) -> None
             worker.kill()
 
     guard, run_end = context.Pipe(duplex=False)  # closed by the kernel when this process is killed
-    pool = ProcessPoolExecutor(processes, context, _begin, (stage, guard))
+    pool = ProcessPoolExecutor(processes, context, _begin, (stage, guard, dict(os.environ)))
     try:
         futures = []
         for place in range(len(stage.tasks)):
@@ -166,10 +166,16 @@ def _killed(stage: _Stage, workers: Iterable[BaseProcess]) -> str:
     return f"{names}{', ...' * (len(tasks) > NAMED)}: the worker process {end}"
 
 
-def _begin(stage: _Stage, guard: connection.Connection) -> None:
-    """Prepare a worker process: it ends when the run closes the other side of `guard`, or dies, and not by Ctrl-C."""
+def _begin(stage: _Stage, guard: connection.Connection, environment: dict[str, str]) -> None:
+    """Prepare a worker process: it ends when the run closes the other side of `guard`, or dies, and not by Ctrl-C.
+
+    It gets the environment of this run: that of the fork server is of the first run of the process.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(guard)
+    for name in os.environ.keys() - environment.keys() - {POLARS_THREADS}:
+        del os.environ[name]
+    os.environ.update(environment)
     import pyarrow as pa
 
     pa.set_cpu_count(stage.threads)
