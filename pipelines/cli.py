@@ -10,7 +10,8 @@ import typer
 
 from windtunnel.pipelines.cli_parts import COMMANDS
 from windtunnel.pipelines.views.console import terminal
-from windtunnel.schemas.errors import RecipeError, WindtunnelError, advice_for, plain, value_message
+from windtunnel.schemas.errors import RecipeError, WindtunnelError, advice_for, value_message
+from windtunnel.schemas.printable import escaped
 
 INTERRUPTED = 130  # exit code
 
@@ -284,7 +285,7 @@ def _summary(totals: Any, out: Path) -> None:
     console = terminal()
     console.print(f"{totals.seen:,} in, {totals.kept:,} kept, {totals.seen - totals.kept:,} not, in {out}")
     for reason, count in {**totals.dropped, **totals.unreadable}.items():
-        console.print(f"  {plain(reason):<32} {count:>10,}")
+        console.print(f"  {escaped(reason):<32} {count:>10,}")
 
 
 @app.command()

@@ -7,6 +7,8 @@ import errno
 from collections.abc import Iterable
 from typing import Any
 
+from windtunnel.schemas.printable import escaped
+
 
 class WindtunnelError(Exception):
     """A failure that the user can correct. Exit code 1."""
@@ -49,16 +51,10 @@ def value_message(error: Any) -> str:
     return f"{label}: {message}" if label else message
 
 
-def plain(name: object) -> str:
-    """Return a name from outside on one line, without control characters: those that do not print are escaped."""
-    text = str(name)
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def nearest(word: str, words: Iterable[str]) -> str:
     """Return a hint such as `did you mean 'gopher_quality'?`, or the list of valid words."""
     known = sorted(words)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]!r}?"
-    return "available: " + ", ".join(map(plain, known)) if known else "none available"
+    return "available: " + ", ".join(map(escaped, known)) if known else "none available"

@@ -11,7 +11,6 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
-from importlib import metadata
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -98,38 +97,27 @@ def imports_of(content: bytes) -> tuple[Import, ...]:
 
 def _relative(entry: Import, file: Path, root: Path, at: str) -> list[Path]:
     """Return the files that a relative import executes."""
-    package = file.parent
-    for _ in range(entry.level - 1):
-        package = package.parent
+    package = [file, *file.parents][entry.level] if entry.level <= len(file.parents) else root.parent
     if not package.is_relative_to(root):
         raise RecipeError(f"{at}: the import leaves the directory {root}")
-    files: list[Path | None] = []
-    target = package
-    for name in entry.module.split(".") if entry.module else ():
-        files.append(_package_file(target) if target != package else None)
-        target /= name
-    if not entry.module:
-        files.append(_package_file(package))
-    elif _module_file(target) is None and not target.is_dir():
+    names = entry.module.split(".") if entry.module else []
+    target = package.joinpath(*names)
+    if names and _module_file(target) is None and not target.is_dir():
         raise RecipeError(f"{at}: there is no file {target.relative_to(root)}.py")
-    files.append(_module_file(target) if entry.module else None)
-    if target.is_dir():
-        files += [_module_file(target / name) for name in entry.names]
-    inside = [each.resolve() for each in files if each is not None]
-    for each in inside:
+    # `from .a.b import c` executes the packages a and a.b, and a.b.c if it is a module
+    modules = [package.joinpath(*names[:depth]) for depth in range(1, len(names) + 1)] or [package / "__init__"]
+    modules += [target / name for name in entry.names] if target.is_dir() else []
+    files = [found.resolve() for each in modules if (found := _module_file(each)) is not None]
+    for each in files:
         if not each.is_relative_to(root):
             raise RecipeError(f"{at}: {each} lies outside the directory {root}")
-    return inside
+    return files
 
 
 def _module_file(target: Path) -> Path | None:
-    file = target.with_name(f"{target.name}.py")
-    return file if file.is_file() else _package_file(target)
-
-
-def _package_file(directory: Path) -> Path | None:
-    file = directory / "__init__.py"
-    return file if file.is_file() else None
+    """Return the file of a module: that of a package stands first, as in Python."""
+    files = (target / "__init__.py", target.with_name(f"{target.name}.py"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _refuse_bare(entry: Import, file: Path, root: Path, at: str) -> None:
@@ -170,7 +158,7 @@ class _Finder(MetaPathFinder, Loader):
     def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
         if fullname == PACKAGE:
             return ModuleSpec(fullname, self, is_package=True)
-        if not fullname.startswith(f"{PACKAGE}."):
+        if ".".join(fullname.split(".")[:2]) not in self.codes:
             return None
         code, name = self._split(fullname)
         inner = f"{name}/" if name else ""
@@ -215,15 +203,15 @@ def execute(code: Code) -> ModuleType:
     return module
 
 
-def installed_digest(module: str, distribution: metadata.Distribution | None) -> str:
+@cache
+def installed_digest(module: str, version: str) -> str:
     """Return the digest (32 hexadecimal digits) of the code of a class from an installed package.
 
-    It covers the version of the distribution, and the files of the same top-level package that the module imports; of
-    a project that is not in site-packages (an editable installation), those of its other packages too.
+    It covers the name and version of its distribution, and the files of the same top-level package that the module
+    imports; of a project that is not in site-packages (an editable installation), those of its other packages too. It
+    is computed once per process, as the class is imported once.
     """
-    found = [(name, content) for name, content in _own_modules(module)]
-    version = f"{distribution.name} {distribution.version}" if distribution else ""
-    return _digest_of([("", version.encode()), *found])
+    return _digest_of([("", version.encode()), *_own_modules(module)])
 
 
 def _own_modules(start: str) -> Iterator[tuple[str, bytes]]:

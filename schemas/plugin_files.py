@@ -124,7 +124,7 @@ def from_entry_point(kind: str, name: str, point: metadata.EntryPoint, base: typ
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise RecipeError(f"{where} ({point.value}) is not a subclass of {base.__name__}")
     if not cls.__module__.startswith("windtunnel."):  # a built-in class under another name stays built in
-        cls.external = External(name, installed_digest(cls.__module__, point.dist), None)
+        cls.external = External(name, installed_digest(cls.__module__, package_of(point)), None)
     return cls
 
 

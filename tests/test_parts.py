@@ -132,7 +132,7 @@ def test_the_rule_skeleton_shows_how_text_is_rewritten(tmp_path: Path) -> None:
 
 def test_a_delta_that_does_not_merge_is_told_to_write_base(tmp_path: Path) -> None:
     change = (r"mergeable: ClassVar = True", "mergeable: ClassVar = False")
-    with pytest.raises(RecipeError, match=r"MyDelta is not mergeable, .* write `base\(model\)`"):
+    with pytest.raises(RecipeError, match=r"MyDelta is not mergeable, .* define `base\(model\)`"):
         changed(tmp_path / "without", "delta", change)
     base = (r"(?<=    )def merge\(", "def base(self, model):\n        return model\n\n    def merge(")
     (one, other) = changed(tmp_path / "with", "delta", change, base)  # the norms stay as they were trained

@@ -21,12 +21,13 @@ from windtunnel.generators.client.completion import Completion, Request, Usage
 from windtunnel.generators.client.endpoint import Endpoint
 from windtunnel.generators.client.faults import POLICIES, TRANSIENT, Fault, from_status
 from windtunnel.schemas.errors import RecipeError, WindtunnelError
+from windtunnel.schemas.printable import one_line
 
 log = logging.getLogger(__name__)
 LONGEST_BACKOFF_SECONDS = 30.0
 FEWEST_KEY_CHARACTERS = 8  # a shorter one ("none", "ollama") is no secret, and replies may contain the word
-TOLD_AFTER = 2  # attempts of one request that reach no server, before the log says so: one may be a blip
-TOLD_AGAIN_SECONDS = 300.0  # the log says so at most once in this time
+REPORTED_AFTER = 2  # attempts of one request that reach no server, before the log says so: one may be a blip
+REPORT_AGAIN_SECONDS = 300.0  # the log says so at most once in this time
 LOST_AFTER = 32  # requests in a row that failed in all attempts, before the endpoint counts as lost
 
 
@@ -45,7 +46,7 @@ class EndpointClient:
         self._resume_at = 0.0  # monotonic seconds; nothing is sent before
         self._fatal: Fault | None = None
         self._lost_in_a_row = 0
-        self._told_at = -TOLD_AGAIN_SECONDS  # monotonic seconds
+        self._reported_at = -REPORT_AGAIN_SECONDS  # monotonic seconds
         self._reviving = asyncio.Lock()
         self._key = _secret(endpoint)
         local = (urlsplit(endpoint.url).hostname or "") in ("127.0.0.1", "localhost", "::1")
@@ -124,24 +125,24 @@ class EndpointClient:
             wait = self._pause(tries) if fault.retry_after is None else fault.retry_after
             self._resume_at = max(self._resume_at, time.monotonic() + wait)
             return
-        self._tell(fault, tries)
+        self._report_no_answer(fault, tries)
         if self.endpoint.revive and fault.code in ("connection", "server_error", "timeout"):
             async with self._reviving:
                 await asyncio.to_thread(self.endpoint.revive)
         await asyncio.sleep(self._pause(tries) if fault.retry_after is None else fault.retry_after)
 
-    def _tell(self, fault: Fault, tries: int) -> None:
+    def _report_no_answer(self, fault: Fault, tries: int) -> None:
         """Log once that no server answers, and how long it is still tried; a server started here says so itself."""
         now = time.monotonic()
         unreachable = fault.code in ("connection", "timeout") and self.endpoint.revive is None
-        first = TOLD_AFTER if fault.code == "connection" else 1  # a timeout has taken long enough
-        if not unreachable or tries < first or now - self._told_at < TOLD_AGAIN_SECONDS:
+        first = REPORTED_AFTER if fault.code == "connection" else 1  # a timeout has taken long enough
+        if not unreachable or tries < first or now - self._reported_at < REPORT_AGAIN_SECONDS:
             return
-        self._told_at = now
+        self._reported_at = now
         left = range(tries, fault.policy.retry + 1)
         attempt = self._timeout if fault.code == "timeout" else 0.0  # an address that refuses does so at once
         seconds = sum(self._longest_pause(each) + attempt for each in left)
-        what = f"{self.endpoint.public_url} ({_line(fault.detail)})"
+        what = f"{self.endpoint.public_url} ({one_line(fault.detail)})"
         log.warning("no answer from %s: trying again for up to %.0f s", what, seconds)
 
     def _longest_pause(self, tries: int) -> float:
@@ -197,11 +198,6 @@ def _limits(concurrency: int) -> Any:
     from openai import DEFAULT_CONNECTION_LIMITS
 
     return type(DEFAULT_CONNECTION_LIMITS)(max_connections=concurrency, max_keepalive_connections=concurrency)
-
-
-def _line(text: str) -> str:
-    """Return text of libraries and servers as one line without control characters."""
-    return "".join(c for c in " ".join(text.split()) if c.isprintable())
 
 
 def _chain(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from windtunnel.generators.core.session import Session
 from windtunnel.generators.text.groups import groups_of
 from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.errors import WindtunnelError
-from windtunnel.schemas.plugin import Plugin
+from windtunnel.schemas.plugin import Plugin, errors_of
 from windtunnel.schemas.records import CONVERSATION, PREFERENCE
 
 __all__ = ["Ask", "Chain", "Dropped", "Example", "Failed", "Generator", "Kept", "Outcome"]
@@ -107,12 +107,12 @@ class Generator(Plugin):
         Raises WindtunnelError for a row without parents and for an attempt without exactly one outcome
         (`windtunnel.generators.core.attempts`).
         """
-        for outcome in self.outcomes(session):
-            if not isinstance(outcome, Kept | Dropped | Failed):
-                given = type(outcome).__name__
-                raise WindtunnelError(f"generator {session.kind!r} yields a {given}, not Kept, Dropped or Failed")
-            session.attempts.settle(session.kind, outcome)
-            yield self._with_provenance(session, outcome)
+        with errors_of(self, "`outcomes`"):
+            for outcome in self.outcomes(session):
+                if not isinstance(outcome, Kept | Dropped | Failed):
+                    raise TypeError(f"Kept, Dropped or Failed is expected, not {type(outcome).__name__}")
+                session.attempts.settle(session.kind, outcome)
+                yield self._with_provenance(session, outcome)
         session.attempts.check(session.kind)
 
     def outcomes(self, session: Session) -> Iterator[Outcome]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,8 +87,6 @@ def _endpoint(name: str, served: Served, inputs: Mapping[str, Artifact], stack: 
     if served.url is not None:
         about = {key: getattr(served, key) for key in ("revision", "key_variable", "price", "dialect")}
         return Endpoint(served.url, served.model, name=name, **about)
-    from dataclasses import replace
-
     directory = served.serve if served.role is None else inputs[served.role].path / "model"
     about = {key: getattr(served, key) for key in ("context", "kv_cache_gib", "arguments", "restarts", "withheld")}
     serve = Serve(directory or Path(), name=served.model or name, **about)

@@ -36,6 +36,7 @@ from windtunnel.pipelines.api.frames import (
 from windtunnel.pipelines.api.pandas_frames import is_pandas, put_together, rows_at
 from windtunnel.pipelines.api.temporary_files import temporary_folder
 from windtunnel.pipelines.engine.executors import Where
+from windtunnel.pipelines.readers.columns import without_views
 from windtunnel.schemas.work import Counts
 
 _WRITTEN = re.compile("(why|reason)(_before)*")  # columns that the steps write, or rename where the frame has them
@@ -98,9 +99,9 @@ def _together(table: Table, rows: pa.Table, text: str, sent: list[str], number: 
     new = rows.select([name for name in back if name not in same])
     if isinstance(table, pl.DataFrame):
         fresh = cast(pl.DataFrame, pl.from_arrow(new)).with_columns(pl.col(text).cast(table.schema[text]))
-        whole = (
-            cast(pl.DataFrame, _chosen(table.select(same), mask)).hstack(fresh) if same else fresh
-        )  # without columns it has no height
+        if not same:  # without columns the rest has no height
+            return fresh.select(order)
+        whole = cast(pl.DataFrame, _chosen(table.select(same), mask)).hstack(fresh)
         return whole.select(order)
     whole = cast(pa.Table, _chosen(table.select(same), mask))
     for name in new.column_names:
@@ -110,26 +111,12 @@ def _together(table: Table, rows: pa.Table, text: str, sent: list[str], number: 
 
 
 def _chosen(table: Table, mask: np.ndarray) -> Table:
-    """Return the rows of a mask with the types that the columns have, also those that Arrow cannot filter."""
+    """Return the rows of a mask; the columns keep their types."""
     if isinstance(table, pl.DataFrame):
         return table.filter(mask)
-    try:
-        return table.filter(pa.array(mask))
-    except pa.ArrowNotImplementedError:
-        return pa.table([_chosen_values(column, mask) for column in table.columns], schema=table.schema)
-
-
-def _chosen_values(column: pa.ChunkedArray, mask: np.ndarray) -> pa.ChunkedArray:
-    kind = column.type
-    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
-        large = pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary()
-        return column.cast(large).filter(pa.array(mask)).cast(kind)
-    try:
-        return column.filter(pa.array(mask))
-    except pa.ArrowNotImplementedError:  # lists or structs of views: cut out
-        ends = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]))).reshape(-1, 2)
-        runs = [chunk for first, end in ends for chunk in column.slice(first, end - first).chunks]
-        return pa.chunked_array(runs, kind)
+    # Arrow filters no views
+    plain = pa.schema([field.with_type(without_views(field.type)) for field in table.schema])
+    return table.cast(plain).filter(pa.array(mask)).cast(table.schema)
 
 
 def _free(name: str, taken: Sequence[str]) -> str:

@@ -11,10 +11,11 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from windtunnel.pipelines.engine.mirrors.opening import address_of, fetched, open_store
+from windtunnel.pipelines.engine.mirrors.opening import address_of, fetched, open_store, store_address
 from windtunnel.pipelines.readers.paths import shown
 from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest
-from windtunnel.schemas.errors import InputError, nearest, plain
+from windtunnel.schemas.errors import InputError, nearest
+from windtunnel.schemas.printable import escaped
 
 DEFAULT = ("kept", "rows", "documents", "decisions", "measures")  # the table that is read when none is named
 
@@ -31,7 +32,7 @@ class StoredArtifact:
         try:
             return Artifact(self.path).manifest
         except (ValueError, OSError) as error:
-            file = f"{plain(address_of(Artifact(self.path)))}/{MANIFEST}"
+            file = f"{escaped(address_of(Artifact(self.path)))}/{MANIFEST}"
             raise InputError(f"{file} is damaged, or written by another version: delete its directory") from error
 
     @property
@@ -146,7 +147,7 @@ class Store:
         if found:
             raise InputError(f"{name!r} means several artifacts: {', '.join(a.name for a in found if a.whole)}")
         steps = {artifact.manifest.step for artifact in self._artifacts()}
-        where = plain(address_of(Artifact(self.path / "_")).removesuffix("/_"))
+        where = escaped(store_address(self.path))
         raise InputError(f"{where} has no artifact {name!r}: {nearest(name, steps | set(self.names()))}")
 
     def __contains__(self, name: object) -> bool:

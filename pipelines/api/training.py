@@ -82,14 +82,17 @@ def train(
     parts: dict[str, Any] = dict(texts) if isinstance(texts, Mapping) else {name: texts}
     for key in (name, *parts):
         TypeAdapter(Name).validate_python(key)
-    shares, stage_list, context = (
-        _shares(weights, list(parts)),
-        _stages(stages, lr, batch_tokens),
-        make(Model, model).context,
-    )
+    shares, context = _shares(weights, list(parts)), make(Model, model).context
+    recipe_stages = _stages(stages, lr, batch_tokens)
     mix = Mix(weights=shares, token_budget=token_budget, max_epochs=max_epochs, context=context)
     work = TrainRun(
-        mix=name, seed=seed, model=model, schedule=schedule, stages=stage_list, threads=threads, device=resolve(device)
+        mix=name,
+        seed=seed,
+        model=model,
+        schedule=schedule,
+        stages=recipe_stages,
+        threads=threads,
+        device=resolve(device),
     )
     place = open_store(str(store)) if store is not None else temporary_store()
     with torch_lock:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 import polars as pl
@@ -27,10 +27,7 @@ from windtunnel.pipelines.shards.writer import shard_writer
 from windtunnel.schemas.artifact import Artifact, writing
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.work import Counts
-from windtunnel.trainer.data.encoder import open_encoder
-
-if TYPE_CHECKING:
-    from windtunnel.trainer.data.encoder import Encoder
+from windtunnel.trainer.data.encoder import Encoder, open_encoder
 
 HASH_BYTES = 16
 SIDECAR = pa.schema(

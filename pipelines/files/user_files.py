@@ -33,7 +33,7 @@ from windtunnel.schemas.work import Counts, Work
 
 LINES = (".jsonl", ".ndjson", ".json")
 SUFFIXES = (".parquet", *LINES)
-TEXT_OPTION = "Name the column that holds the text: `--text COLUMN`"
+TEXT_OPTION = "name the column that holds the text by `--text COLUMN`"
 SHARD_BYTES = 64 << 20  # of all columns, uncompressed: what follows takes memory by the shard, not by the file
 SHARD_ROWS = 1 << 16
 _PLAIN = ("url", "lang")
@@ -211,7 +211,7 @@ def user_rows(source: Path | str, text: str = "text", meta: Iterable[str] = (), 
         try:
             of_file = reader.parts()
         except MissingColumn as error:  # the first lines do not hold it
-            raise InputError(f"{error.what}. {TEXT_OPTION}") from None
+            raise InputError(f"{error.what}; {TEXT_OPTION}") from None
         if whole:
             of_file = [
                 Fingerprint.of(path).part(**({"first": 0, "end": of_file[-1]["end"]} if _is_parquet(path) else {}))
@@ -254,13 +254,13 @@ def _check_columns(path: File, text: str, meta: tuple[str, ...]) -> None:
         raise InputError(f"{path} is not a whole Parquet file ({str(error)[:120]}): fetch it again") from error
     for name in (text, *meta):
         if name not in schema.names:
-            advice = f" {TEXT_OPTION}" if name == text else ""
+            advice = f"; {TEXT_OPTION}" if name == text else ""
             raise InputError(f"{path} has no column {name!r}: {nearest(name, schema.names)}{advice}")
     twice = [name for name, times in Counter(schema.names).items() if times > 1]
     if twice:
         raise InputError(f"{path} has several columns called {twice[0]!r}: rename them, few tools read such a file")
     if not is_text(schema.field(text).type):
-        raise InputError(f"{path}: the column {text!r} holds {schema.field(text).type}, not text. {TEXT_OPTION}")
+        raise InputError(f"{path}: the column {text!r} holds {schema.field(text).type}, not text; {TEXT_OPTION}")
 
 
 def _parquet_schema(path: File, text: str) -> pa.Schema:

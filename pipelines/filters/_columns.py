@@ -45,14 +45,15 @@ def check_rules(rules: Sequence[Rule]) -> None:
         if rule.measures
     }.values()
     built_in = [(rule, _decided_columns(rule)) for rule in measuring if rule.external is None]
-    known = {rule: _schema_of_nothing(rule) for rule in measuring if rule.external and not rule.reads()}
-    check_names(COLUMNS, [*built_in, *((rule, schema.names()) for rule, schema in known.items())])
-    if all(rule.external is None or not rule.measures or rule in known for rule in rules):
-        schema = {name: pl.Int64() for name in COLUMNS} | {k: v for each in known.values() for k, v in each.items()}
-        others = {column for _, columns in built_in for column in columns}
-        for rule in rules:
-            if rule.external:
-                _check_reasons(rule, schema, others)
+    known = [(rule, _schema_of_nothing(rule)) for rule in measuring if rule.external and not rule.reads()]
+    check_names(COLUMNS, [*built_in, *((rule, schema.names()) for rule, schema in known)])
+    if any(rule.external and rule.measures and rule.reads() for rule in rules):
+        return  # any rule may decide from columns of this one
+    schema = {name: pl.Int64() for name in COLUMNS} | {k: v for _, each in known for k, v in each.items()}
+    others = {column for _, columns in built_in for column in columns}
+    for rule in rules:
+        if rule.external:
+            _check_reasons(rule, schema, others)
 
 
 def _decided_columns(rule: Rule) -> list[str]:
@@ -79,9 +80,8 @@ def _check_reasons(rule: Rule, schema: Mapping[str, Any], others: set[str]) -> N
         if others & set(read):
             continue  # of a type that only measuring tells
         try:
-            dtype = frame.select(
-                drop=reason.drop, detail=reason.detail if reason.detail is not None else pl.lit(None)
-            ).schema["drop"]
+            detail = pl.lit(None) if reason.detail is None else reason.detail
+            dtype = frame.select(drop=reason.drop, detail=detail).schema["drop"]
         except pl.exceptions.PolarsError as error:
             raise RecipeError(f"{where} cannot be decided: {type(error).__name__}: {error}") from error
         if dtype not in (pl.Boolean, pl.Null):

@@ -14,7 +14,8 @@ from blake3 import blake3
 from windtunnel.pipelines.remote import files as remote
 from windtunnel.pipelines.remote.address import checked, local_path, scheme_of
 from windtunnel.pipelines.remote.files import File, RemoteFile
-from windtunnel.schemas.errors import InputError, nearest, plain
+from windtunnel.schemas.errors import InputError, nearest
+from windtunnel.schemas.printable import escaped
 
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 _ENDINGS = re.compile(
@@ -122,7 +123,7 @@ def _matching(pattern: str, suffixes: tuple[str, ...]) -> list[Path]:
         files = [file for file in _below(path) if file.name.lower().endswith(endings)]
         if not files:
             there = sorted(entry.name for entry in path.iterdir())[:5]
-            holds = f"it holds {', '.join(map(plain, there))} ..." if there else "it is empty"
+            holds = f"it holds {', '.join(map(escaped, there))} ..." if there else "it is empty"
             raise InputError(f"no {' or '.join(suffixes)} file in the directory {path}: {holds}")
         return files
     if path.exists():
@@ -175,4 +176,4 @@ def origin_of(path: PurePath | RemoteFile) -> str:
 
 def shown(path: File | str) -> str:
     """Return a path as text that any file can hold: without bytes that are not UTF-8, control characters escaped."""
-    return plain(os.fsencode(str(path)).decode("utf-8", "replace"))
+    return escaped(os.fsencode(str(path)).decode("utf-8", "replace"))

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from windtunnel.pipelines.remote.failures import explained
-from windtunnel.schemas.errors import InputError, plain
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.printable import escaped
 
 BLOCK_BYTES = 4 << 20  # of a request, and of what is read ahead
 # what tells one content of a file from another, the best first; s3, gs, hf, abfs, http
@@ -180,7 +181,7 @@ def _around(fs: Any, path: str) -> str:
             names = sorted(str(info["name"]) for info in fs.ls(place, detail=True))
         except FileNotFoundError:
             continue
-        shown = ", ".join(plain(name.rstrip("/").rpartition("/")[2]) for name in names[:5])
+        shown = ", ".join(escaped(name.rstrip("/").rpartition("/")[2]) for name in names[:5])
         return f"{place} holds {shown} ..." if names else f"{place} is empty"
     return f"{path.strip('/').partition('/')[0]} does not exist, or holds nothing that these credentials may list"
 

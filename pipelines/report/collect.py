@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import SerializeAsAny
 
 from windtunnel.pipelines.report import units
-from windtunnel.pipelines.report.printable import printable
 from windtunnel.pipelines.report.results import Results, Section
 from windtunnel.pipelines.report.wording import LABEL, digits_for, headline, sentence, split_by_source
 from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.printable import printable
 from windtunnel.schemas.records import Record
 from windtunnel.schemas.results import Comparison
 

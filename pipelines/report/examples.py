@@ -10,8 +10,8 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from windtunnel.pipelines.filters._rule import Reason, reasons_of
-from windtunnel.pipelines.report.printable import one_line, printable
 from windtunnel.pipelines.report.results import Results
+from windtunnel.schemas.printable import one_line, printable
 from windtunnel.schemas.records import Record
 
 PER_REASON = 3

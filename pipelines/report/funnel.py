@@ -10,9 +10,9 @@ import polars as pl
 from windtunnel.pipelines.filters._rule import reasons_of
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.examples import Example, examples
-from windtunnel.pipelines.report.printable import one_line
 from windtunnel.pipelines.report.results import Results
 from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from windtunnel.pipelines.report.printable import one_line
 from windtunnel.pipelines.report.results import Results
 from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.printable import one_line
 
 ROW = ("document", "source", "win", "probability", "first", "second", "consistent", "longer")
 

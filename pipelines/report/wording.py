@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
-from windtunnel.pipelines.report.printable import one_line
+from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 from windtunnel.schemas.results import Comparison, Effect
 

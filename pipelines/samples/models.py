@@ -79,7 +79,6 @@ def _convert(model: SampleModel, target: Path) -> None:
     try:
         import gguf  # noqa: F401  (transformers reads GGUF through it)
         from transformers import AutoModelForCausalLM, AutoTokenizer
-
     except ImportError:
         raise WindtunnelError("this model needs additional packages: pip install 'windtunnel[align]'") from None
     weights = target.parent / f"{model.sha256[:8]}.gguf"

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from windtunnel.pipelines.readers.batches import Unreadable
 from windtunnel.pipelines.sources._source import Source
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_text, writing
-from windtunnel.schemas.errors import WindtunnelError
-from windtunnel.schemas.plugin import full_spec, label, make
+from windtunnel.schemas.errors import InputError, WindtunnelError
+from windtunnel.schemas.plugin import errors_of, full_spec, label, make
 from windtunnel.schemas.records import DOCUMENT, UNREADABLE
 from windtunnel.schemas.work import Counts, Work
 
@@ -88,27 +88,25 @@ def read_work(spec: Any) -> Read:
 
 
 def items(source: Source, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
-    """Yield what a source reads from a part; an error names the part.
+    """Yield what a source reads from a part.
 
-    Raises WindtunnelError for what is neither documents nor Unreadable, and what `read` raises.
+    Raises WindtunnelError that names source and part for what is neither documents nor Unreadable, and where the
+    source's code fails.
     """
+    place = source.place(part)
     try:
-        batches = source.read(part)
-        if not isinstance(batches, Iterable):
-            raise WindtunnelError(
-                f"source {label(source)!r}: read() gives {_kind(batches)}, not an iterator of batches"
-            )
-        for item in batches:
-            if wrong := _wrong(item):
-                raise WindtunnelError(f"source {label(source)!r}: read() yields {wrong}")
-            yield item
-    except Exception as error:  # the code of a user's file, too
-        place = source.place(part)
-        if not isinstance(error, WindtunnelError):
-            error.add_note(f"while reading {place}")  # a new error would hide where this one was raised
-        elif "path" in part and place not in str(error):
-            error.args = (f"{place}: {error}",)
-        raise
+        with errors_of(source, f"reading {place}"):
+            batches = source.read(part)
+            if not isinstance(batches, Iterable):
+                raise TypeError(f"read() gives {_kind(batches)}, not an iterator of batches")
+            for item in batches:
+                if wrong := _wrong(item):
+                    raise TypeError(f"read() yields {wrong}")
+                yield item
+    except InputError as error:
+        if "path" not in part or place in str(error):
+            raise
+        raise InputError(f"{place}: {error}") from error
 
 
 def _wrong(item: Any) -> str:

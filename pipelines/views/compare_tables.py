@@ -10,7 +10,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from windtunnel.pipelines.report.printable import one_line
 from windtunnel.pipelines.report.wording import (
     EffectCells,
     digits_for,
@@ -24,6 +23,7 @@ from windtunnel.pipelines.report.wording import (
     target,
     without_zero,
 )
+from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.results import Comparison, Effect
 
 STYLE = {"better": "bold blue", "worse": "bold dark_orange", "equivalent": "bold", "undecided": "dim"}

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.segment import Segment
 
-from windtunnel.pipelines.report.printable import printable
+from windtunnel.schemas.printable import printable
 
 
 class PlainConsole(Console):

@@ -10,9 +10,9 @@ import polars as pl
 from rich.console import Console
 
 from windtunnel.pipelines.engine.mirrors.opening import fetched_path
-from windtunnel.pipelines.report.printable import printable
 from windtunnel.pipelines.views.difference import Difference, difference
 from windtunnel.pipelines.views.plain_table import plain_table
+from windtunnel.schemas.printable import printable
 
 SHOWN = 20  # rows of a table on the terminal; the files hold all
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from windtunnel.pipelines.views.console import terminal
 from windtunnel.pipelines.views.plain_table import plain_table
 from windtunnel.schemas.artifact import writing
 from windtunnel.schemas.errors import RecipeError
@@ -66,8 +67,7 @@ def write_predictions(law: Law, mixes: Path | None, out: Path | None) -> None:
     with writing(out) as partial:
         predicted.write_csv(partial)
     if law.no_interval:  # to stderr: with --json the other stream is read by programs
-        words = f"{out}: `low` and `high` are empty, {law.no_interval}"
-        Console(stderr=True, emoji=False).print(words, markup=False, highlight=False, soft_wrap=True)
+        terminal(stderr=True).print(f"{out}: `low` and `high` are empty, {law.no_interval}")
 
 
 def _forms(law: Law) -> Table:

@@ -9,9 +9,9 @@ from rich.table import Table
 
 from windtunnel.pipelines.parts import kind_named
 from windtunnel.pipelines.recipe import shipped as recipes_shipped
-from windtunnel.pipelines.report.printable import one_line
 from windtunnel.schemas import plugin
 from windtunnel.schemas.errors import RecipeError, nearest
+from windtunnel.schemas.printable import one_line
 
 
 def print_list(kind: str, as_json: bool, console: Console) -> None:

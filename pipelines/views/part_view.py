@@ -10,7 +10,7 @@ from rich.table import Table
 
 from windtunnel.pipelines.parts import findings
 from windtunnel.pipelines.parts.describe import describe
-from windtunnel.pipelines.report.printable import one_line, printable
+from windtunnel.schemas.printable import one_line, printable
 
 _SHOWN = ("kind", "name", "from", "version", "digest", "primary", "about", "parameters", "bases")
 _PARAGRAPH = 20_000  # characters of a docstring

@@ -15,10 +15,10 @@ from rich.console import Console
 from windtunnel.pipelines.engine.mirrors.opening import fetched_path
 from windtunnel.pipelines.readers.paths import COMPRESSIONS
 from windtunnel.pipelines.readers.streams import BrokenStream, chunks, lines, utf8_chunks
-from windtunnel.pipelines.report.printable import printable
 from windtunnel.pipelines.sources._source import DOCUMENT_BYTES
 from windtunnel.schemas.artifact import MANIFEST
-from windtunnel.schemas.errors import InputError, RecipeError, nearest, plain
+from windtunnel.schemas.errors import InputError, RecipeError, nearest
+from windtunnel.schemas.printable import escaped, printable
 
 TEXTS = ("kept", "rows", "documents")  # which folder to show first: tables beside these are about the step itself
 FOLDERS = (*TEXTS, "decisions", "measures", "clusters", "dropped")
@@ -57,7 +57,7 @@ def _summary(path: Path, console: Console) -> None:
     counts = manifest["counts"]
     console.print(f"{manifest['step']}: {counts['seen']:,} in, {counts['kept']:,} kept, {manifest['seconds']:.1f} s")
     for reason, count in sorted({**counts["dropped"], **counts["unreadable"]}.items(), key=lambda kv: -kv[1]):
-        console.print(f"  {plain(reason):<36} {count:>10,}")
+        console.print(f"  {escaped(reason):<36} {count:>10,}")
 
 
 def _field(key: str, value: Any, console: Console) -> None:

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from windtunnel.pipelines.engine.mirrors.opening import fetched, open_store
 from windtunnel.pipelines.plan.builder import planned
-from windtunnel.pipelines.report.printable import one_line
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.printable import one_line
 
 
 def tell(recipe_name: str, sets: list[str], document: str, console: Console) -> None:

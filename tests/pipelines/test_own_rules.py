@@ -19,6 +19,7 @@ from windtunnel.pipelines.filters._rule import Example, Reason, Rule, above
 class Own(Rule):
     word: str = "zebra"
     limit: int = 0
+    more: list[str] = []  # which cannot be hashed
     keeps: ClassVar[tuple[Example, ...]] = (Example("a horse"), Example("a cow"))
     drops: ClassVar[tuple[Example, ...]] = (Example("a zebra", "many"),)
     def measure(self, batch):

@@ -51,7 +51,7 @@ def test_parts_are_a_list_of_dicts(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_is_read_is_documents(given: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Own, "given", given)
-    with pytest.raises(WindtunnelError, match=f"source '.*': .*{said}"):
+    with pytest.raises(WindtunnelError, match=f"source '.*' failed in reading .*{said}"):
         list(items(Own(), {}))
     monkeypatch.setattr(Own, "given", [pa.RecordBatch.from_pylist([ROW], schema=DOCUMENT), Unreadable("s", "w", "e")])
     assert len(list(items(Own(), {}))) == 2

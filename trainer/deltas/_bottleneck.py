@@ -19,10 +19,6 @@ class BottleneckDelta(Delta):
 
     width: int = Field(16, ge=1)
 
-    def merge(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Raise NotImplementedError: a bottleneck with an activation cannot be merged."""
-        raise NotImplementedError("adapters cannot be merged; the base and the delta's files are exported")
-
     def base(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model without the bottlenecks."""
         from windtunnel.trainer.modules.hooked import remove_inserted

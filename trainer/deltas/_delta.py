@@ -26,7 +26,7 @@ WEIGHTS, CONFIG = "delta.safetensors", "delta.json"
 class Delta(Plugin, ABC):
     """A parameter-efficient fine-tuning method: one file in trainer/deltas."""
 
-    mergeable: ClassVar[bool] = True  # False: `merge` raises, and what `base` returns is exported
+    mergeable: ClassVar[bool] = True  # False: what `base` returns is exported, not what `merge` does
     shares_bins: ClassVar[bool] = True  # False: learnt positions stand before the text, so rows cannot be packed
     trains: ClassVar[Literal["added", "chosen", "all"]] = "added"  # weights of its own, some of the base's, or all
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)  # parameters that `windtunnel check delta NAME` tries
@@ -34,9 +34,12 @@ class Delta(Plugin, ABC):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        if not cls.mergeable and cls.base is Delta.base:  # told now, since it is called after the last step only
+        # checked now, since they are called after the last step only
+        if cls.mergeable and cls.merge is Delta.merge:
+            raise TypeError(f"{cls.__name__} must define `merge`, or set `mergeable = False` and define `base`")
+        if not cls.mergeable and cls.base is Delta.base:
             raise TypeError(
-                f"{cls.__name__} is not mergeable, so the model without it is exported: write `base(model)`, which "
+                f"{cls.__name__} is not mergeable, so the model without it is exported: define `base(model)`, which "
                 "takes the delta off and returns the plain model"
             )
 
@@ -52,12 +55,12 @@ class Delta(Plugin, ABC):
         New weights are drawn from torch's global generator, which the loop seeds from the run's seed.
         """
 
-    @abstractmethod
     def merge(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return an equivalent plain transformers model. Raises NotImplementedError if the method cannot merge."""
+        """Return an equivalent plain transformers model; `model` is not usable afterwards."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be merged into the base weights")
 
     def base(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return the plain model without the delta; `model` is not usable afterwards. Written where it cannot merge."""
+        """Return the plain model without the delta; `model` is not usable afterwards."""
         raise NotImplementedError(f"{type(self).__name__} is merged, not removed")
 
     def trainable(self, model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:

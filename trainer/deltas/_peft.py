@@ -33,7 +33,7 @@ class PeftDelta(Delta):
     def merge(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the plain model with the merged weights."""
         if not self.mergeable:
-            raise NotImplementedError(f"{type(self).__name__} cannot be merged into the base weights")
+            return super().merge(model)  # raises
         wrapped: Any = model
         return wrapped.merge_and_unload()
 

@@ -162,7 +162,8 @@ def scale(weights: np.ndarray, domains: Sequence[str]) -> np.ndarray:
 
 def _judged(name: str, form: LawForm, weights: np.ndarray, target: np.ndarray) -> Fit:
     started = time.perf_counter()
-    whole = form.fit(weights, target)
+    with plugin.errors_of(form, "`fit`"):
+        whole = form.fit(weights, target)
     predictions(name, whole, weights)
     n = len(target)
     fold = np.random.default_rng(0).permutation(n) % MOST_FOLDS if n > MOST_FOLDS else np.arange(n)

@@ -57,8 +57,13 @@ def add_file(artifact: Artifact, file: str) -> None:
 
 def address_of(artifact: Artifact) -> str:
     """Return where an artifact is: its path, or its address in object storage."""
-    mirror = Mirror.at(artifact.path.parent)
-    return f"{mirror.url}/{artifact.path.name}" if mirror else str(artifact.path)
+    return f"{store_address(artifact.path.parent)}/{artifact.path.name}"
+
+
+def store_address(folder: Path) -> str:
+    """Return where the store of a directory is: the directory, or the address of which it is a mirror."""
+    mirror = Mirror.at(folder)
+    return mirror.url if mirror else str(folder)
 
 
 def fetched_path(place: str | Path) -> Path:

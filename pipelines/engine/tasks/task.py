@@ -65,7 +65,6 @@ def do(task: Task) -> None:
     except (Exception, SystemExit) as error:  # a library that exits would end the run, or its worker
         own = str(error) if isinstance(error, WindtunnelError) else None
         message = own or advice_for(error) or f"{type(error).__name__}: {error}"
-        message += "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         report = {
             "error": type(error).__name__,
             "message": message,

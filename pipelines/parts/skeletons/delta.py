@@ -18,8 +18,7 @@ class NewPart(Delta):
 
     version: ClassVar[int] = 1  # raise it whenever the same data gives other weights
     trains: ClassVar = "chosen"  # of the model's weights; "added" where `apply` freezes these and brings its own
-    # False where it cannot merge: let `merge` raise NotImplementedError, and write `base(model)`, which takes the delta
-    # off and returns the plain model, for the export.
+    # False where it cannot merge: then `base(model)`, in the place of `merge`, returns the model without the delta
     mergeable: ClassVar = True
 
     # Sets of parameters: `windtunnel check delta ./new_part.py:NewPart` tries each on a tiny model.

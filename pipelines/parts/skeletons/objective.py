@@ -23,8 +23,8 @@ class NewPart(ChatObjective):
     """Focal cross-entropy of assistant turns, in nats: (1 - p)^focus times -log p (Lin et al. 2017)."""
 
     version: ClassVar[int] = 1  # raise it whenever the same data gives another loss
-    # Or "preferences": `loss` then gets the tokens of both answers of each pair, see trainer/objectives/dpo.py. A loss
-    # on a mix of corpora derives from CausalLM instead of ChatObjective, see trainer/objectives/causal_lm.py: it has no
+    # Or "preferences": `loss` then gets the tokens of both answers of each pair, as windtunnel.trainer.objectives.dpo
+    # does. A loss on a mix of corpora derives from windtunnel.trainer.objectives.causal_lm.CausalLM instead: it has no
     # `judge`, and `loss` gets `batch.tensors["ids"]`, rows of context + 1 token ids.
     kind: ClassVar = "conversations"
 

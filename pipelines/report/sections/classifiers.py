@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from windtunnel.generators.judging.calibration import wilson
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.charts import Scale, Tick, line, number, ticks
-from windtunnel.pipelines.report.printable import one_line
 from windtunnel.pipelines.report.results import Results, Section, read_json
+from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 
 UNIT = Scale(0.0, 1.0)

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.charts import shade
-from windtunnel.pipelines.report.printable import one_line
 from windtunnel.pipelines.report.results import Results, Section
 from windtunnel.pipelines.report.wording import digits_for, plain, signed, span, without_zero
+from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 from windtunnel.schemas.results import Comparison, Domain
 

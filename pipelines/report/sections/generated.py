@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from windtunnel.pipelines.report import units
-from windtunnel.pipelines.report.printable import one_line, printable
 from windtunnel.pipelines.report.results import Results, Section
 from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.printable import one_line, printable
 from windtunnel.schemas.records import Record
 
 SAMPLES = 5

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import polars as pl
 
 from windtunnel.pipelines.report import units
-from windtunnel.pipelines.report.printable import one_line
 from windtunnel.pipelines.report.results import Results, Section, read_json
+from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 from windtunnel.trainer.stats.compare import describe
 

@@ -11,10 +11,10 @@ import polars as pl
 
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.judged import Judged, Tally, judged, tally
-from windtunnel.pipelines.report.printable import one_line
 from windtunnel.pipelines.report.rated import Aspect, aspects, rated
 from windtunnel.pipelines.report.results import Results, Section
 from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 
 FILE = "calibration.json"

@@ -10,9 +10,9 @@ import polars as pl
 
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.charts import Tick, number, scale_for, ticks
-from windtunnel.pipelines.report.printable import one_line
 from windtunnel.pipelines.report.results import Results, Section
 from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 
 BINS = 30

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import polars as pl
 
 from windtunnel.pipelines.report import units
-from windtunnel.pipelines.report.printable import one_line
 from windtunnel.pipelines.report.results import Results, Section, read_json
 from windtunnel.pipelines.report.wording import (
     EffectCells,
@@ -19,6 +18,7 @@ from windtunnel.pipelines.report.wording import (
     span,
     width_note,
 )
+from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 from windtunnel.schemas.results import Comparison
 

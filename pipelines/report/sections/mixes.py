@@ -8,8 +8,8 @@ import polars as pl
 
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.charts import series
-from windtunnel.pipelines.report.printable import one_line
 from windtunnel.pipelines.report.results import Results, Section, read_json
+from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 
 MANY_EPOCHS = 4.0  # further repeats help less and less (Muennighoff et al. 2023)

@@ -8,9 +8,9 @@ import polars as pl
 
 from windtunnel.pipelines.recipe.decontamination import HELD_OUT
 from windtunnel.pipelines.report import units
-from windtunnel.pipelines.report.printable import one_line
 from windtunnel.pipelines.report.results import Results, Section
 from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 
 

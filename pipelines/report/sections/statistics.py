@@ -10,9 +10,9 @@ import polars as pl
 
 from windtunnel.pipelines.datasets.stats import STEPS
 from windtunnel.pipelines.report.charts import Scale, Tick, number
-from windtunnel.pipelines.report.printable import one_line
 from windtunnel.pipelines.report.results import Results, Section
 from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 
 PLOTS = 6  # measures drawn for a corpus

@@ -8,8 +8,8 @@ import polars as pl
 
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.judged import Judged, Tally, judged, tally, texts
-from windtunnel.pipelines.report.printable import printable
 from windtunnel.pipelines.report.results import Results, Section
+from windtunnel.schemas.printable import printable
 from windtunnel.schemas.records import Record
 
 EXAMPLES = 3

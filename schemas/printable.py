@@ -15,6 +15,12 @@ def printable(text: str, limit: int = 400) -> str:
     return clean + (f" ... ({len(text):,} characters)" if len(text) > limit else "")
 
 
+def escaped(name: object) -> str:
+    """Return a name from outside on one line: each character that does not print is escaped as in Python's strings."""
+    text = str(name)
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def one_line(value: Any, limit: int = 100) -> str:
     """Return the beginning of a value's text on one line."""
     return printable(" ".join(str(value)[: 4 * limit].split()), limit)
