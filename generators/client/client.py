@@ -22,6 +22,7 @@ from windtunnel.generators.client.endpoint import Endpoint
 from windtunnel.generators.client.endpoint_client import EndpointClient
 from windtunnel.generators.client.store import CompletionStore
 from windtunnel.schemas.errors import RecipeError, nearest
+from windtunnel.schemas.interrupts import interrupt_waits
 
 __all__ = ["Client", "Completion", "Endpoint", "Progress", "Request", "TokenLogprob", "Usage", "key_of"]
 
@@ -154,6 +155,7 @@ class Client:
             self._store.close()
 
     def __enter__(self) -> Client:
+        interrupt_waits()
         return self
 
     def __exit__(self, *_: object) -> None:

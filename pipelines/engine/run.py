@@ -21,6 +21,7 @@ from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.engine.tasks.task import ERRORS, Task, work_path
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import WindtunnelError
+from windtunnel.schemas.interrupts import interrupt_waits
 
 STAGES = ".stages"  # logs of the executors
 RUN_PROCESS = "WINDTUNNEL_RUN_PROCESS"  # see windtunnel.generators.serving.served
@@ -78,6 +79,7 @@ def run(
     if not missing(targets, store) and not (mirror and mirror.unpublished()):  # nothing to do needs no lock
         return Outcome([], time.perf_counter() - started)
     where = where or Where()
+    interrupt_waits()
     with stores.locked(store, wait, progress.say), mirror.session(wait, progress.say) if mirror else nullcontext():
         outer = os.environ.get(RUN_PROCESS)
         os.environ[RUN_PROCESS] = str(os.getpid())  # workers start model servers in this process's name

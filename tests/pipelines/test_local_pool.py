@@ -23,6 +23,7 @@ from windtunnel.schemas.work import Counts, Work
 MAIN = """
 import os, signal, sys
 from pathlib import Path
+import polars as pl
 import typer
 import windtunnel.pipelines.cli as cli
 from windtunnel.pipelines.engine.step import Step
@@ -35,6 +36,7 @@ if __name__ == "__mp_main__" and (marks / "broken").exists() and (marks / "impor
     os.kill(os.getpid(), signal.SIGKILL)  # a worker: it imports the main module before it begins
 @cli.app.command()
 def pair(workers: int) -> None:
+    pl.select(1)  # as planning does: from now on polars has a handler of SIGINT
     run([Step("pair:x", Pair(marks=str(marks)))], store, Where(workers=workers))
 @cli.app.command()
 def leave(code: int) -> None:
