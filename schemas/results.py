@@ -52,6 +52,7 @@ class RunResult(Record):
     cpu_seconds: float
     tokens_per_second: float
     final_loss: float  # nats per token (or unit of the objective), mean over the last tenth of the steps
+    documents_per_batch: float | None = None  # different documents in a step, mean over the stage
     held_out: Totals | None = None
     domains: dict[str, Totals] = Field(default_factory=dict)  # by held-out source
     metrics: dict[str, float] = Field(default_factory=dict)  # further metrics of the objective, e.g. accuracy

@@ -1,212 +1,112 @@
-"""The stateless, domain-keyed sampler of pretraining windows from a mix of tokenized corpora.
+"""The stateless sampler of pretraining windows from a mix of tokenized corpora.
 
 It computes batch k of a run from (mix, seed, k) alone, so that runs resume without replay and runs with the same seed
 share as many draws as possible (common random numbers): their difference is then due to the data.
 
-- The documents of a domain, each followed by end-of-text, are cut into pieces of a few windows. Pieces are read in the
-  order of a hash of (seed, epoch, document id, copy, piece), so that corpora with common documents read the common
-  pieces in the same relative order. Pieces are used because a small budget would otherwise cover only a few long
-  documents, whose choice would dominate the variance between seeds. The copy number is hashed because exact duplicates
-  have equal ids: without it all copies would be adjacent, which harms a model more than duplicates do, and the effect
-  of deduplication would be overestimated.
-- The pieces of an epoch form a stream, and epochs follow one another. The k-th draw of a domain is its k-th window of
-  context + 1 tokens. Windows overlap by one token, so that each token but the first is predicted once per epoch.
-- The order of domains depends on the weights alone. The k-th of a domain's n windows is due at (k + 1/2) / n, and
-  windows are ordered by due time. A domain deviates from its share by at most two windows, and by one at the end.
+- A mix comes down to the streams of its corpora's sources (trainer.data.domain), each with its share of the windows.
+  The k-th draw of a stream is its k-th window of context + 1 tokens, a function of seed, stream and k. Windows overlap
+  by one token, so that each token but the first is predicted once per epoch.
+- The order of streams depends on names and shares alone. The k-th of a stream's n windows is due at (k + phase) / n,
+  where the phase is a hash of the source's name, and windows are ordered by due time. The share of a stream is
+  therefore right to one window at every moment.
+- Neither which corpora the sources are declared in nor the names and order of shards matter: five sources as one corpus
+  and as five corpora with the same shares give the same batches.
 
-Memory: 48 bytes per piece, 10 bytes per window; tokens are read from memory-mapped files.
+What it does to the spread over seeds is measured by tests/benchmarks/sampling.py.
+
+Memory: 10 bytes per window, beside that of the domains.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-import polars as pl
 from blake3 import blake3
 
 from windtunnel.schemas.artifact import Artifact
-from windtunnel.schemas.errors import InputError
-from windtunnel.trainer.data.splitmix import GOLDEN, finalise
-
-_COPY = np.uint64(0xD1342543DE82EF95)  # odd, so that the copies of a document have distinct keys
+from windtunnel.trainer.data.domain import Domain, Stream
 
 
 @dataclass(frozen=True)
 class Share:
-    """A corpus of a mix and its share of the tokens."""
+    """A corpus of a mix, its share of the tokens, and those of its sources, by default in proportion to their sizes."""
 
     name: str
     weight: float
+    sources: Mapping[str, float] | None = None
 
 
 def read_mix(artifact: Artifact) -> tuple[list[Share], int]:
     """Return the domains and the token budget of a mix artifact."""
     mix = json.loads((artifact.path / "mix.json").read_text(encoding="utf-8"))
-    return [Share(d["name"], d["weight"]) for d in mix["domains"]], mix["token_budget"]
-
-
-class Domain:
-    """The infinite token stream of one corpus in the order of one seed."""
-
-    def __init__(self, name: str, artifact: Artifact, seed: int, piece_tokens: int) -> None:
-        self.name, self.seed, self._artifact = name, seed, artifact
-        files = artifact.files("tokens", ".ds")
-        if not files or [f.stem for f in files] != [f.stem for f in artifact.files("documents")]:
-            raise InputError(f"{artifact.path.name}: token shards and document sidecars do not match")
-        ends = [np.fromfile(f.with_name(f.name + ".index"), "<u8").astype(np.int64) for f in files]
-        lengths = np.concatenate([np.diff(e, prepend=0) for e in ends])
-        self.tokens = int(lengths.sum())
-        if self.tokens == 0:
-            raise InputError(f"corpus {name!r} has no tokens")
-        keys = _keys(self._sidecar("id")["id"])
-        if len(keys) != len(lengths):
-            raise InputError(f"{artifact.path.name}: the index has {len(lengths)} documents, the sidecar {len(keys)}")
-        dtype = _dtype(files, ends)
-        self._shards = [np.memmap(f, dtype, "r") if f.stat().st_size else np.empty(0, dtype) for f in files]
-        self._shard_starts = np.cumsum([0] + [len(shard) for shard in self._shards])
-        self._cut(lengths, keys, piece_tokens)
-        self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-
-    def _cut(self, lengths: np.ndarray, keys: np.ndarray, piece_tokens: int) -> None:
-        """Compute document, length, start (in the concatenated shards) and key of every piece."""
-        number = -(-lengths // piece_tokens)
-        self._document = np.repeat(np.arange(len(lengths)), number)
-        within = np.arange(len(self._document)) - np.repeat(np.cumsum(number) - number, number)
-        self._lengths = np.minimum(piece_tokens, lengths[self._document] - within * piece_tokens)
-        self._starts = np.cumsum(self._lengths) - self._lengths
-        keys = keys ^ (_copies(keys) * _COPY)
-        self._keys = keys[self._document] + within.astype(np.uint64) * GOLDEN
-
-    def epoch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return (order, ends) of an epoch: piece numbers in reading order, and cumulative token counts."""
-        if number not in self._epochs:
-            if len(self._epochs) > 1:  # a window spans at most two epochs of a corpus longer than a window
-                self._epochs.pop(min(self._epochs))
-            order = np.argsort(_mixed(self._keys, self.seed, number), kind="stable")
-            self._epochs[number] = order, np.cumsum(self._lengths[order])
-        return self._epochs[number]
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return tokens [start, stop) of the stream, int64."""
-        out = np.empty(stop - start, np.int64)
-        filled = 0
-        for piece, low, high in self._pieces(start, stop):
-            at = int(self._starts[piece])
-            shard = int(np.searchsorted(self._shard_starts, at, side="right")) - 1
-            base = at - int(self._shard_starts[shard])
-            out[filled : filled + high - low] = self._shards[shard][base + low : base + high]
-            filled += high - low
-        return out
-
-    def documents(self, start: int, stop: int) -> list[str]:
-        """Return the ids of the documents of tokens [start, stop), read from the sidecar."""
-        numbers = [int(self._document[piece]) for piece, _, _ in self._pieces(start, stop)]
-        return self._sidecar("id")["id"].gather(numbers).to_list()
-
-    def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """Yield (piece, first token, end token) of the parts of pieces that cover [start, stop) of the stream."""
-        while start < stop:
-            number, offset = divmod(start, self.tokens)
-            order, ends = self.epoch(number)
-            place = int(np.searchsorted(ends, offset, side="right"))
-            while start < stop and place < len(order):
-                piece = int(order[place])
-                length = int(self._lengths[piece])
-                low = offset - (int(ends[place]) - length)
-                high = min(length, low + stop - start)
-                yield piece, low, high
-                start, offset, place = start + high - low, offset + high - low, place + 1
-
-    def realised(self, stop: int) -> list[dict[str, Any]]:
-        """Return tokens, bytes, documents and epochs by source within tokens [0, stop) of the stream.
-
-        The bytes of a partially read document are counted in proportion to its tokens.
-        """
-        whole, rest = divmod(stop, self.tokens)
-        order, ends = self.epoch(whole)
-        partial = np.zeros(len(order), np.int64)
-        partial[order] = np.clip(rest - (ends - self._lengths[order]), 0, self._lengths[order])
-        table = self._sidecar("source", "bytes", "tokens")
-        drawn = whole * table["tokens"].to_numpy()
-        drawn = drawn + np.bincount(self._document, partial, len(drawn)).astype(np.int64)
-        sums = (
-            table.with_columns(pl.Series("drawn", drawn))
-            .with_columns((pl.col("bytes") * pl.col("drawn") / pl.col("tokens")).alias("drawn_bytes"))
-            .group_by("source")
-            .agg(pl.col("tokens", "drawn", "drawn_bytes").sum(), (pl.col("drawn") > 0).sum().alias("documents"))
-        )
-        return [
-            {
-                "domain": self.name,
-                "source": row["source"],
-                "tokens": row["drawn"],
-                "bytes": round(row["drawn_bytes"]),
-                "documents": row["documents"],
-                "epochs": row["drawn"] / row["tokens"],
-            }
-            for row in sums.sort("source").iter_rows(named=True)
-        ]
-
-    def _sidecar(self, *columns: str) -> pl.DataFrame:
-        return pl.concat([pl.read_parquet(f, columns=list(columns)) for f in self._artifact.files("documents")])
+    return [Share(d["name"], d["weight"], d.get("sources")) for d in mix["domains"]], mix["token_budget"]
 
 
 class Windows:
-    """The windows of a run: their order over domains, and the tokens of each."""
+    """The windows of a run: their order over streams, and the tokens of each."""
 
     def __init__(self, shares: Sequence[Share], domains: Mapping[str, Domain], context: int, number: int) -> None:
         self.context, self.number = context, number
-        self.domains = [domains[share.name] for share in shares]
-        self.counts = apportion(np.array([share.weight for share in shares]), number)
-        due = np.concatenate([(np.arange(n) + 0.5) / n for n in self.counts if n])
-        owner = np.repeat(np.arange(len(shares), dtype=np.uint16), self.counts)
+        self.streams: list[tuple[Domain, int]] = []  # domain, number of the stream in it
+        counts: list[int] = []
+        for share, windows in zip(shares, apportion(np.array([s.weight for s in shares]), number), strict=True):
+            domain = domains[share.name]
+            self.streams += [(domain, k) for k in range(len(domain.streams))]
+            counts += apportion(_weights(domain, share.sources), int(windows)).tolist()
+        self.counts = np.array(counts)
+        phases = [_phase(domain.streams[k]) for domain, k in self.streams]
+        due = np.concatenate([(np.arange(n) + phase) / n for n, phase in zip(counts, phases, strict=True) if n])
+        owner = np.repeat(np.arange(len(counts), dtype=np.uint16), self.counts)
         order = np.argsort(due, kind="stable")
-        draw = np.concatenate([np.arange(n) for n in self.counts])
+        draw = np.concatenate([np.arange(n) for n in counts])
         self._owner, self._draw = owner[order], draw[order]
 
-    def where(self, window: int) -> tuple[Domain, int, int]:
-        """Return (domain, start, stop) of a window, in tokens of the domain's stream."""
+    def where(self, window: int) -> tuple[Stream, int, int]:
+        """Return (stream, start, stop) of a window, in tokens of the stream."""
         start = int(self._draw[window]) * self.context
-        return self.domains[self._owner[window]], start, start + self.context + 1
+        domain, number = self.streams[self._owner[window]]
+        return domain.streams[number], start, start + self.context + 1
 
     def tokens(self, first: int, last: int) -> np.ndarray:
         """Return windows [first, last) as int64 [last - first, context + 1]."""
         rows = [self.where(window) for window in range(first, last)]
-        return np.stack([domain.read(start, stop) for domain, start, stop in rows])
+        return np.stack([stream.read(start, stop) for stream, start, stop in rows])
+
+    def documents(self, first: int, last: int) -> list[str]:
+        """Return the ids of the documents in windows [first, last), each once."""
+        numbers: dict[Domain, dict[int, None]] = {}
+        for stream, start, stop in map(self.where, range(first, last)):
+            numbers.setdefault(stream.domain, {}).update(dict.fromkeys(stream.documents(start, stop)))
+        return list(dict.fromkeys(name for domain, found in numbers.items() for name in domain.ids(list(found))))
 
     def realised(self) -> list[dict[str, Any]]:
         """Return tokens, bytes, documents and epochs by domain and source, over all predicted tokens."""
-        drawn = zip(self.domains, self.counts, strict=True)
-        return [row for domain, n in drawn if n for row in domain.realised(int(n) * self.context)]
+        drawn: dict[Domain, dict[int, int]] = {}
+        for (domain, number), windows in zip(self.streams, self.counts.tolist(), strict=True):
+            if windows:
+                drawn.setdefault(domain, {})[number] = windows * self.context
+        return [row for domain, streams in drawn.items() for row in domain.realised(streams)]
 
 
 class DocumentIds(Sequence[str]):
     """The ids of the documents in windows [first, last), looked up lazily."""
 
     def __init__(self, windows: Windows, first: int, last: int) -> None:
-        self._windows, self._range = windows, range(first, last)
-
-    def _all(self) -> list[str]:
-        ids: dict[str, None] = {}
-        for window in self._range:
-            domain, start, stop = self._windows.where(window)
-            ids |= dict.fromkeys(domain.documents(start, stop))
-        return list(ids)
+        self._windows, self._range = windows, (first, last)
 
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        return self._all()[index]
+        return self._windows.documents(*self._range)[index]
 
     def __len__(self) -> int:
-        return len(self._all())
+        return len(self._windows.documents(*self._range))
 
 
 def apportion(weights: np.ndarray, number: int) -> np.ndarray:
@@ -217,41 +117,13 @@ def apportion(weights: np.ndarray, number: int) -> np.ndarray:
     return counts
 
 
-def _dtype(files: Sequence[Path], ends: Sequence[np.ndarray]) -> np.dtype:
-    """Return the token dtype of the shards from their sizes. Raises InputError if a shard is truncated."""
-    sizes = set()
-    for file, end in zip(files, ends, strict=True):
-        total, size = int(end[-1]) if len(end) else 0, file.stat().st_size
-        if size not in (2 * total, 4 * total):
-            raise InputError(
-                f"{file}: {size} bytes are too few for the {total} tokens of its index; the file is cut short"
-            )
-        if total:
-            sizes.add(size // total)
-    if len(sizes) > 1:
-        raise InputError(f"{files[0].parent}: the shards mix two-byte and four-byte tokens")
-    return np.dtype("<u4" if sizes == {4} else "<u2")
+def _weights(domain: Domain, sources: Mapping[str, float] | None) -> np.ndarray:
+    """Return the shares of a domain's streams, up to a common factor."""
+    if sources is None:
+        return np.array([stream.tokens for stream in domain.streams], float)
+    return np.array([sum(sources.get(name, 0.0) for name in stream.sources) for stream in domain.streams])
 
 
-def _keys(ids: pl.Series) -> np.ndarray:
-    """Return 64 bits of each document id, u64 [documents]; ids other than blake3 digests are hashed first."""
-    if ids.str.contains(r"^[0-9a-f]{32}$").all():
-        halves = [ids.str.slice(start, 8).str.to_integer(base=16, dtype=pl.UInt64).to_numpy() for start in (0, 8)]
-        return (halves[0] << np.uint64(32)) | halves[1]
-    return np.array([int.from_bytes(blake3(key.encode()).digest()[:8], "big") for key in ids], np.uint64)
-
-
-def _copies(keys: np.ndarray) -> np.ndarray:
-    """Return for each document the number of earlier documents with the same key, u64."""
-    order = np.argsort(keys, kind="stable")
-    ordered, places = keys[order], np.arange(len(keys))
-    firsts = np.maximum.accumulate(np.where(np.diff(ordered, prepend=~ordered[:1]) != 0, places, 0))
-    copies = np.empty(len(keys), np.uint64)
-    copies[order] = places - firsts
-    return copies
-
-
-def _mixed(keys: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-    """Return a hash of (seed, epoch, key), u64: SplitMix64 of the key and a salt of seed and epoch."""
-    salt = np.uint64(int.from_bytes(blake3(f"{seed}/{epoch}".encode()).digest()[:8], "big"))
-    return finalise((keys ^ salt) + GOLDEN)
+def _phase(stream: Stream) -> float:
+    """Return when in its interval a window of the stream is due, from 0 to 1; it differs between sources."""
+    return int.from_bytes(blake3(stream.name.encode()).digest(8), "big") / 2**64

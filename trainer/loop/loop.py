@@ -190,10 +190,18 @@ class Loop:
             cpu_seconds=round(self.cpu_seconds, 3),
             tokens_per_second=round(tokens / max(self.seconds, 1e-9), 1),
             final_loss=math.fsum(tail) / len(tail),
+            documents_per_batch=_documents_per_batch(self.data),
             held_out=Totals.of(domains.values()) if domains else None,
             domains=domains,
             metrics=evaluation.metrics,
         )
+
+
+def _documents_per_batch(data: Data) -> float:
+    """Return the mean number of different documents (or rows) in a step, from a few steps of the stage."""
+    steps = sorted({round(k * (data.steps - 1) / 8) for k in range(9)})
+    counts = [len({name for batch in data.batch(step) for name in batch.documents}) for step in steps]
+    return round(sum(counts) / len(counts), 2)
 
 
 def _log_order(column: str) -> tuple[int, str]:

@@ -15,6 +15,8 @@ from windtunnel.trainer.models._model import Model
 from windtunnel.trainer.objectives._objective import Objective
 from windtunnel.trainer.schedules._schedule import Schedule
 
+FEWEST_DOCUMENTS = 16  # in a batch
+
 
 class TrainRun(Work):
     """Train one model. The stages' objectives determine its inputs: `mix`, `tokens:<corpus>`, `held_out`, ...
@@ -54,9 +56,19 @@ class TrainRun(Work):
             counts.bytes += result.bytes_trained
             counts.flops += result.flops
             counts.notes["tokens_per_second"] = round(result.tokens_per_second)
+            counts.notes["documents_per_batch"] = f"{result.documents_per_batch:g}"  # of the last stage
+            if result.documents_per_batch < FEWEST_DOCUMENTS:
+                counts.notes["warning"] = _few(result.documents_per_batch)
             start = where / "model"
         if self.device == "cuda":
             import torch
 
             counts.notes["gpu"] = torch.cuda.get_device_name()  # recorded in the manifest; the key contains `cuda` only
         return counts
+
+
+def _few(documents: float) -> str:
+    return (
+        f"a step reads {documents:.1f} documents on average, fewer than {FEWEST_DOCUMENTS}: which ones they are widens "
+        "the spread between seeds; raise `batch_tokens`, or lower `piece` in `causal_lm`"
+    )

@@ -10,8 +10,9 @@ from pydantic import Field
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.role import Role
 from windtunnel.trainer.data.batch import Batch
+from windtunnel.trainer.data.domain import Domain
 from windtunnel.trainer.data.encoder import open_encoder
-from windtunnel.trainer.data.sampler import DocumentIds, Domain, Windows, read_mix
+from windtunnel.trainer.data.sampler import DocumentIds, Windows, read_mix
 from windtunnel.trainer.modules.heads import output_weight
 from windtunnel.trainer.modules.routing import routed_hidden_states
 from windtunnel.trainer.objectives._objective import Data, Evaluation, Loss, Objective, Setting
@@ -19,15 +20,16 @@ from windtunnel.trainer.objectives._objective import Data, Evaluation, Loss, Obj
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from windtunnel.trainer.data.sampler import Windows
+DOCUMENTS_PER_BATCH = 16
+SHORTEST_PIECE = 32  # tokens
 
 
 class CausalLM(Objective):
     """Cross-entropy of each next token, in nats per token; inputs are a mix, its tokens, and the held-out set."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     lr: float = Field(3e-3, gt=0)
-    piece: int = Field(4, ge=1)  # contexts per piece; pieces of documents are read in random order
+    piece: float | None = Field(None, gt=0)  # contexts per piece of a document; None: see `piece_tokens`
 
     def open(self, setting: Setting, model: PreTrainedModel) -> Data:
         shares, budget = read_mix(setting.inputs["mix"])
@@ -38,9 +40,10 @@ class CausalLM(Objective):
                 f"a budget of {budget:,} tokens is less than one step of {rows * setting.context:,}: "
                 f"lower batch_tokens or raise the budget"
             )
+        size = piece_tokens(self.piece, setting.context, rows)
         domains = {
             share.name: Domain(
-                share.name, setting.inputs[Role("tokens", share.name)], setting.seed, self.piece * setting.context
+                share.name, setting.inputs[Role("tokens", share.name)], setting.seed, setting.context, size
             )
             for share in shares
         }
@@ -74,6 +77,17 @@ class CausalLM(Objective):
             choices = setting.inputs["choices"]
             metrics = score_choices(model, choices, encoder, setting.context, out / "choices.parquet")
         return Evaluation(totals(write_scores(held_out, nats, out / "scores.parquet")), metrics)
+
+
+def piece_tokens(piece: float | None, context: int, rows: int) -> int:
+    """Return the tokens of a piece of a document, the unit whose order is random.
+
+    By default it is a context, or less where a batch of `rows` windows would otherwise hold fewer than
+    DOCUMENTS_PER_BATCH pieces, but at least SHORTEST_PIECE: a batch of one long document makes a noisy step.
+    """
+    if piece is not None:
+        return max(1, round(piece * context))
+    return max(min(SHORTEST_PIECE, context), min(context, context * rows // DOCUMENTS_PER_BATCH))
 
 
 class _Packed(Data):
