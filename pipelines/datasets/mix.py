@@ -1,8 +1,9 @@
 """The mix step: weights over corpora, a token budget, and what that comes to in tokens, documents and epochs.
 
+A corpus of weight `tokens` counts by its size: five sources declared so are the mix of one corpus of all five.
+
 Nothing is copied: a mix is a plan that training draws by. mix.json holds the domains; realised.parquet what each
-domain's sources give. The order of documents depends on a run's seed, so the split of a domain's last, partial epoch
-over its sources is its expectation here; every run writes its own exact figures.
+domain's sources give, to rounding: sources are drawn in proportion at every moment. Every run writes its own figures.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import polars as pl
 from pydantic import Field, field_validator
@@ -21,58 +22,49 @@ from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.schemas.role import Role
 from windtunnel.schemas.work import Counts, Work
 
+BY_SIZE = "tokens"  # the weight of a corpus that counts by its size
+Weight = float | Literal["tokens"]
+
 
 class Mix(Work):
     """Check and lay down a mix; inputs are `tokens:<corpus>` for each weight."""
 
-    weights: dict[str, float] = Field(min_length=1)  # corpus -> share of the tokens, up to a common factor
+    version: ClassVar[int] = 2
+    weights: dict[str, Weight] = Field(min_length=1)  # corpus -> share of the tokens, up to a common factor
     token_budget: int = Field(gt=0)
     max_epochs: float = Field(4.0, gt=0)  # how often any corpus may be repeated
     context: int = Field(256, gt=0)
 
     @field_validator("weights")
     @classmethod
-    def _positive(cls, weights: dict[str, float]) -> dict[str, float]:
+    def _positive(cls, weights: dict[str, Weight]) -> dict[str, Weight]:
         for name, weight in weights.items():
-            if not (math.isfinite(weight) and weight > 0):
+            if isinstance(weight, float) and not (math.isfinite(weight) and weight > 0):
                 raise ValueError(f"the weight of {name!r} must be above zero, it is {weight}")
+        if 0 < sum(weight == BY_SIZE for weight in weights.values()) < len(weights):
+            raise ValueError(f"a weight of {BY_SIZE!r} beside numbers: give all corpora numbers, or all {BY_SIZE!r}")
         return weights
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        total = math.fsum(self.weights.values())
-        domains, rows, stock = [], [], {}
-        for name, weight in self.weights.items():
-            by_source = _sources(inputs[Role("tokens", name)])
-            available = int(by_source["tokens"].sum())
-            if available == 0:
-                raise InputError(f"corpus {name!r} has no tokens: every document was dropped or is empty")
-            stock[name] = available
-            share = weight / total
-            tokens = self.token_budget * share
-            domains.append(
-                {
-                    "name": name,
-                    "weight": share,
-                    "tokens": round(tokens),
-                    "available_tokens": available,
-                    "available_documents": int(by_source["documents"].sum()),
-                    "documents": round(int(by_source["documents"].sum()) * min(1.0, tokens / available)),
-                    "epochs": tokens / available,
-                }
-            )
-            rows.append(_spread(name, by_source, tokens / available))
+        by_source = {name: sources_of(inputs[Role("tokens", name)], name) for name in self.weights}
+        weights = shares(self.weights, by_source)
+        domains = [self._domain(name, weight, by_source[name]) for name, weight in weights.items()]
         self._check_epochs(domains)
-        plan = {
-            "domains": domains,
-            "token_budget": self.token_budget,
-            "max_epochs": self.max_epochs,
-            "context": self.context,
+        rows = [spread(domain["name"], by_source[domain["name"]], domain["epochs"]) for domain in domains]
+        return lay_down(out, self, domains, rows)
+
+    def _domain(self, name: str, share: float, by_source: pl.DataFrame) -> dict[str, Any]:
+        available, tokens = int(by_source["tokens"].sum()), self.token_budget * share
+        documents = int(by_source["documents"].sum())
+        return {
+            "name": name,
+            "weight": share,
+            "tokens": round(tokens),
+            "available_tokens": available,
+            "available_documents": documents,
+            "documents": round(documents * min(1.0, tokens / available)),
+            "epochs": tokens / available,
         }
-        write_text(out / "mix.json", json.dumps(plan, indent=1))
-        with writing(out / "realised.parquet") as partial:
-            pl.concat(rows).write_parquet(partial)
-        documents = sum(domain["available_documents"] for domain in domains)
-        return Counts(seen=documents, kept=documents, tokens=self.token_budget)
 
     def _check_epochs(self, domains: list[dict[str, Any]]) -> None:
         """Raise RecipeError when a domain would be repeated beyond the cap: what there is, and what would do."""
@@ -94,26 +86,54 @@ class Mix(Work):
         )
 
 
-def _sources(tokens: Artifact) -> pl.DataFrame:
-    """Return tokens, bytes and documents by source of a tokens artifact."""
+def sources_of(tokens: Artifact, corpus: str) -> pl.DataFrame:
+    """Return tokens, bytes and documents by source of a tokens artifact. Raises InputError if it has no tokens."""
     files = tokens.files("documents")
     if not files:
         raise InputError(f"{tokens.path.name}: there is no sidecar in documents/")
-    return (
+    table = (
         pl.scan_parquet(files)
         .group_by("source")
         .agg(pl.col("tokens").sum(), pl.col("bytes").sum(), pl.len().cast(pl.Int64).alias("documents"))
         .sort("source")
         .collect()
     )
+    if not table["tokens"].sum():
+        raise InputError(f"corpus {corpus!r} has no tokens: every document was dropped or is empty")
+    return table
 
 
-def _spread(domain: str, by_source: pl.DataFrame, epochs: float) -> pl.DataFrame:
+def shares(weights: Mapping[str, Weight], by_source: Mapping[str, pl.DataFrame]) -> dict[str, float]:
+    """Return the share of each corpus, which sum to one."""
+    sizes = {name: float(by_source[name]["tokens"].sum()) for name in weights}
+    numbers = {name: sizes[name] if weight == BY_SIZE else float(weight) for name, weight in weights.items()}
+    total = math.fsum(numbers.values())
+    return {name: number / total for name, number in numbers.items()}
+
+
+def spread(domain: str, by_source: pl.DataFrame, epochs: float | pl.Series) -> pl.DataFrame:
+    """Return what a domain gives by source, from the epochs of all its sources or of each."""
+    times = pl.lit(epochs)
     return by_source.select(
         pl.lit(domain).alias("domain"),
         "source",
-        (pl.col("tokens") * epochs).round().cast(pl.Int64).alias("tokens"),
-        (pl.col("bytes") * epochs).round().cast(pl.Int64).alias("bytes"),
-        (pl.col("documents") * min(1.0, epochs)).round().cast(pl.Int64).alias("documents"),
-        pl.lit(epochs).alias("epochs"),
+        (pl.col("tokens") * times).round().cast(pl.Int64).alias("tokens"),
+        (pl.col("bytes") * times).round().cast(pl.Int64).alias("bytes"),
+        (pl.col("documents") * times.clip(upper_bound=1.0)).round().cast(pl.Int64).alias("documents"),
+        times.cast(pl.Float64).alias("epochs"),
     )
+
+
+def lay_down(out: Path, mix: Any, domains: list[dict[str, Any]], rows: list[pl.DataFrame]) -> Counts:
+    """Write mix.json and realised.parquet of a work with `token_budget`, `max_epochs` and `context`; return counts."""
+    plan = {
+        "domains": domains,
+        "token_budget": mix.token_budget,
+        "max_epochs": mix.max_epochs,
+        "context": mix.context,
+    }
+    write_text(out / "mix.json", json.dumps(plan, indent=1))
+    with writing(out / "realised.parquet") as partial:
+        pl.concat(rows).write_parquet(partial)
+    documents = sum(domain["available_documents"] for domain in domains)
+    return Counts(seen=documents, kept=documents, tokens=mix.token_budget)

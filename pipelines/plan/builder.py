@@ -15,7 +15,7 @@ from windtunnel.pipelines.plan.generation import Generation, chat_inputs, genera
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import placing
 from windtunnel.pipelines.recipe.file import placed
-from windtunnel.pipelines.recipe.recipe import Recipe
+from windtunnel.pipelines.recipe.recipe import Recipe, positive
 from windtunnel.pipelines.recipe.shipped import load, locate
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.errors import RecipeError
@@ -47,11 +47,11 @@ def plan(recipe: Recipe) -> Plan:
     else:
         held_out = texts.held_out()
         mixes = _mixes(result, corpora, held_out)
-        inputs = {name: {"mix": mix, **mix.inputs, "held_out": held_out} for name, mix in mixes.items() if held_out}
+        inputs = {name: {"mix": mix, **_tokens(mix), "held_out": held_out} for name, mix in mixes.items() if held_out}
     runs = _runs(result, inputs, rows)
     ends: list[Step] = []
     if held_out is not None and recipe.compare is not None:
-        fields = recipe.compare.model_dump(exclude={"on"})
+        fields = recipe.compare.model_dump(exclude={"on", "pin"}) | {"pinned": recipe.compare.pinned(recipe.mixes)}
         ends.append(comparison(result, StepName("compare"), runs, {"held_out": held_out}, **fields))
         ends += evaluation(result, corpora, rows, runs, held_out)
     unused = [*corpora.values(), *rows.sets.values()]  # made even where no mix takes them
@@ -64,9 +64,10 @@ def _mixes(plan: Plan, corpora: Mapping[str, Step], held_out: Step | None) -> di
     if not recipe.mixes or recipe.tokens is None:
         return {}
     from windtunnel.pipelines.datasets.mix import Mix
+    from windtunnel.pipelines.datasets.pinned_mix import PinnedMix
     from windtunnel.pipelines.datasets.tokens import Tokens
 
-    used = {name for weights in recipe.mixes.values() for name, weight in weights.items() if weight > 0}
+    used = {name for weights in recipe.mixes.values() for name in positive(weights)}
     tokenizer = _tokenizer(plan, corpora, held_out)
     tokens: dict[str, Step] = {}
 
@@ -78,17 +79,30 @@ def _mixes(plan: Plan, corpora: Mapping[str, Step], held_out: Step | None) -> di
             tokens[name] = plan.add(StepName("tokens", name), Tokens(), inputs)
         return tokens[name]
 
+    sizes = {
+        "token_budget": recipe.tokens.budget,
+        "max_epochs": recipe.tokens.max_epochs,
+        "context": _context(recipe),
+    }
+
+    def inputs_of(name: str, role: str = "tokens") -> dict[str, Step]:
+        return {Role(role, part): tokens_of(part) for part in positive(recipe.mixes[name])}
+
     mixes = {}
     for name, weights in recipe.mixes.items():
-        shares = {corpus: weight for corpus, weight in weights.items() if weight > 0}
-        work = Mix(
-            weights=shares,
-            token_budget=recipe.tokens.budget,
-            max_epochs=recipe.tokens.max_epochs,
-            context=_context(recipe),
-        )
-        mixes[name] = plan.add(StepName("mix", name), work, {Role("tokens", part): tokens_of(part) for part in shares})
+        mixes[name] = plan.add(StepName("mix", name), Mix(weights=positive(weights), **sizes), inputs_of(name))
+    if recipe.compare is not None and recipe.compare.pin is not None:
+        own = positive(recipe.mixes[recipe.compare.baseline])
+        for name, extra in recipe.compare.pinned(recipe.mixes).items():
+            work = PinnedMix(weights=own, like=positive(recipe.mixes[name]), **sizes)
+            inputs = {**inputs_of(recipe.compare.baseline), **inputs_of(name, "like")}
+            mixes[extra] = plan.add(StepName("mix", extra), work, inputs)
     return mixes
+
+
+def _tokens(mix: Step) -> dict[str, Step]:
+    """Return the tokens that a run on a mix reads."""
+    return {role: step for role, step in mix.inputs.items() if Role.parse(role).kind == "tokens"}
 
 
 def _parent_among(recipe: Recipe, name: str, corpora: set[str]) -> str | None:

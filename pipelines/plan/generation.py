@@ -11,7 +11,7 @@ from windtunnel.pipelines.engine.mirrors.opening import store_folder
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import at
-from windtunnel.pipelines.recipe.recipe import Model
+from windtunnel.pipelines.recipe.recipe import Model, positive
 from windtunnel.schemas.role import Role, StepName
 from windtunnel.schemas.work import Work
 
@@ -154,7 +154,7 @@ def row_mixes(plan: Plan, rows: Generation) -> dict[str, Step]:
 
     mixes = {}
     for name, weights in plan.recipe.mixes.items():
-        shares = {part: weight for part, weight in weights.items() if weight > 0}
+        shares = positive(weights)
         inputs = {Role("rows", part): rows.train_rows[part] for part in shares}
         mixes[name] = plan.add(StepName("mix", name), MixRows(weights=shares), inputs)
     return mixes

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationSettings
-from windtunnel.pipelines.recipe.recipe import Corpus, Name, Recipe, Spec, Train
+from windtunnel.pipelines.recipe.recipe import BY_SIZE, Corpus, Name, Recipe, Spec, Train, positive
 from windtunnel.pipelines.recipe.where import parse
 from windtunnel.pipelines.recipe.yaml_loader import Keys
 from windtunnel.schemas import plugin
@@ -98,11 +98,16 @@ def _mixes(recipe: Recipe) -> None:
         here: Keys = ("mixes", name)
         for part in weights:
             _known(part, {*recipe.corpora, *recipe.generate}, "corpus", (*here, part))
-        used = [part for part, weight in weights.items() if weight > 0]
+        used = list(positive(weights))
         if not used:
             raise at(here, f"mix {name!r} needs at least one weight above zero")
         if len({part in recipe.generate for part in used}) > 1:
             raise at(here, f"mix {name!r} takes documents and generated rows together: train on them in two stages")
+        by_size = [part for part in used if weights[part] == BY_SIZE]
+        if by_size and len(by_size) < len(used):
+            raise at(here, f"mix {name!r} has {BY_SIZE!r} beside numbers: give all numbers, or all {BY_SIZE!r}")
+        if by_size and used[0] in recipe.generate:
+            raise at(here, f"mix {name!r} takes generated rows, whose weights are numbers, not {BY_SIZE!r}")
         if used[0] in recipe.corpora and recipe.tokens is None:
             raise at(here, "a mix of corpora needs a `tokens:` part: a tokenizer and a budget")
     if recipe.tokens is not None and recipe.tokens.tokenizer.trained_on is not None:
@@ -133,6 +138,8 @@ def _training(recipe: Recipe) -> None:
         if train is None:
             raise at(("compare",), "`compare:` needs `train:`")
         _known(recipe.compare.baseline, recipe.mixes, "mix", ("compare", "baseline"))
+        if recipe.compare.pin is not None and any(part in recipe.generate for m in recipe.mixes.values() for part in m):
+            raise at(("compare", "pin"), "`pin: source` is for mixes of corpora: rows of generated sets have none")
         looks, seeds = recipe.compare.looks, len(train.seeds)
         if looks and seeds > looks[-1]:  # all of the error is spent at the last look, and training takes hours
             raise at(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -261,6 +262,15 @@ class Evaluate(Part):
     calibrate: Calibrate | None = None
 
 
+BY_SIZE: Literal["tokens"] = "tokens"  # the weight of a corpus that counts by its size
+Weight = Annotated[float, Field(ge=0)] | Literal["tokens"]
+
+
+def positive(weights: Mapping[str, float | str]) -> dict[str, Any]:
+    """Return the weights without those that are zero."""
+    return {name: weight for name, weight in weights.items() if weight == BY_SIZE or float(weight) > 0}
+
+
 class Compare(Part):
     """The comparison of all mixes with the baseline; differences below `margin` do not matter."""
 
@@ -271,6 +281,12 @@ class Compare(Part):
     margin: float = Field(0.005, ge=0)
     looks: list[int] = Field(default_factory=list)  # numbers of seeds of the interim analyses; empty: one analysis
     spending: Literal["obrien_fleming", "pocock"] = "obrien_fleming"  # of the error over the looks
+
+    pin: Literal["source"] | None = None  # also train the baseline's documents at each mix's sources
+
+    def pinned(self, mixes: Iterable[str]) -> dict[str, str]:
+        """Return the name of the further mix that is trained for each mix, which no recipe can give; empty without."""
+        return {name: f"{self.baseline}@{name}" for name in mixes if name != self.baseline} if self.pin else {}
 
     @field_validator("looks")
     @classmethod
@@ -289,7 +305,7 @@ class Recipe(Part):
     models: dict[Name, Model] = Field(default_factory=dict)
     generate: dict[Name, Generated] = Field(default_factory=dict)
     held_out: HeldOut | None = None
-    mixes: dict[Name, dict[Name, Annotated[float, Field(ge=0)]]] = Field(default_factory=dict)
+    mixes: dict[Name, dict[Name, Weight]] = Field(default_factory=dict)
     tokens: Tokens | None = None
     train: Train | None = None
     evaluate: Evaluate | None = None

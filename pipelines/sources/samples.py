@@ -14,12 +14,17 @@ from windtunnel.pipelines.sources._source import Example, Source
 
 
 class Samples(Source):
-    """Documents of sample sets; `windtunnel samples` lists them. lang: read only these languages of them."""
+    """Documents of sample sets; `windtunnel samples` lists them.
+
+    lang: read only these languages of them. prefix: put before the name of each set in the documents' `source`, which
+    gives the same texts other ids, as a renamed file would.
+    """
 
     primary: ClassVar[str | None] = "names"
     examples: ClassVar[tuple[Example, ...]] = (Example({}, None, params={"names": "code"}),)
     names: tuple[str, ...]
     lang: tuple[str, ...] = ()
+    prefix: str = ""
 
     @field_validator("names", "lang", mode="before")
     @classmethod
@@ -43,7 +48,8 @@ class Samples(Source):
 
     def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
         rows = samples.sample_set(part["set"]).part(part["part"])
-        yield from batches(row for row in rows if not self.lang or isinstance(row, Unreadable) or row.lang in self.lang)
+        wanted = (row for row in rows if not self.lang or isinstance(row, Unreadable) or row.lang in self.lang)
+        yield from batches(row._replace(source=self.prefix + row.source) if self.prefix else row for row in wanted)
 
     def origins(self) -> list[dict[str, Any]]:
         return [samples.describe(name) for name in dict.fromkeys(self.names)]

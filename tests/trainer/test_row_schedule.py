@@ -7,13 +7,15 @@ import pytest
 
 from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.data.row_schedule import RowSchedule
+from windtunnel.trainer.data.stratified import Strata
 
 
 def schedule(n=200, seed=0, step=64, budget=1500, epochs=4.0, first=0) -> RowSchedule:
     rng = np.random.default_rng(1)
     keys = rng.integers(0, 2**63, 400).astype(np.uint64)[first : first + n]
     weights = rng.integers(1, 20, 400)[first : first + n]
-    return RowSchedule(keys, weights, seed, step, budget, epochs)
+    strata = Strata.by_source_and_length(np.arange(first, first + n) % 2, ["even", "odd"], weights)
+    return RowSchedule(keys, weights, strata, seed, step, budget, epochs)
 
 
 @pytest.mark.parametrize("budget", [1, 63, 64, 65, 1500, 1999, 5003])

@@ -27,6 +27,7 @@ from windtunnel.schemas.work import Counts
 from windtunnel.trainer.data.chat import ChatEncoder, ChatError
 from windtunnel.trainer.data.chat_check import conversation_problem, preference_problem
 from windtunnel.trainer.data.packing import Row
+from windtunnel.trainer.data.stratified import Strata
 
 BATCH = 512
 INDEX = pa.schema(
@@ -124,6 +125,10 @@ class Rows:
             index[name].to_numpy() for name in columns
         )
         self.keys = row_keys(self.ids)
+        names = self.sources.dictionary_encode().combine_chunks()
+        labels = [str(name) for name in names.dictionary.to_pylist()]
+        source = names.indices.fill_null(len(labels)).to_numpy(zero_copy_only=False)
+        self.strata = Strata.by_source_and_length(source.astype(np.int64), [*labels, ""], self.targets)
         self._flat = {name: np.memmap(path / _file(name), dtype=kind, mode="r") for name, kind in FLAT.items()}
 
     def __len__(self) -> int:

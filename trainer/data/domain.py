@@ -21,17 +21,15 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from blake3 import blake3
 
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.data.splitmix import GOLDEN, finalise
-from windtunnel.trainer.data.stratified import length_class, stratified_order
+from windtunnel.trainer.data.stratified import Strata, digest, stratified_order
 
 OWN_SHARE = 1 / 256  # of a corpus's tokens: smaller sources share one stream
 OWN_WINDOWS = 8  # contexts of tokens: so do sources that would be repeated within a few windows
 _COPY = np.uint64(0xD1342543DE82EF95)  # odd, so that the copies of a document have distinct keys
-_CLASSES = 64  # length classes of a source
 
 
 class Domain:
@@ -143,16 +141,14 @@ class Stream:
         self._lengths = np.minimum(piece_tokens, lengths[which] - within * piece_tokens)
         self._starts = starts[which] + within * piece_tokens
         self._keys = keys[which] + within.astype(np.uint64) * GOLDEN
-        labels, strata = np.unique(source * _CLASSES + length_class(lengths), return_inverse=True)
-        self._strata = strata.astype(np.int32)[which]
-        names = [f"{domain.sources[label // _CLASSES]}/{label % _CLASSES}" for label in labels.tolist()]
-        self._labels = np.array([_digest(name) for name in names], np.uint64)
+        strata = Strata.by_source_and_length(source, domain.sources, lengths)
+        self._strata, self._strata_keys = strata.of[which], strata.keys
         self.epoch = lru_cache(maxsize=2)(self._epoch)  # a window spans at most two epochs of more than a window
 
     def _epoch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (order, ends) of an epoch: piece numbers in reading order, and cumulative token counts."""
-        salt = np.uint64(_digest(f"{self.domain.seed}/{number}"))
-        hashes, phases = (finalise((keys ^ salt) + GOLDEN) for keys in (self._keys, self._labels))
+        salt = np.uint64(digest(f"{self.domain.seed}/{number}"))
+        hashes, phases = (finalise((keys ^ salt) + GOLDEN) for keys in (self._keys, self._strata_keys))
         order = stratified_order(hashes, self._strata, self._lengths, phases / 2.0**64)
         return order, np.cumsum(self._lengths[order])
 
@@ -209,20 +205,16 @@ def _dtype(files: Sequence[Path], ends: Sequence[np.ndarray]) -> np.dtype:
     return np.dtype("<u4" if sizes == {4} else "<u2")
 
 
-def _digest(text: str) -> int:
-    return int.from_bytes(blake3(text.encode()).digest(8), "big")
-
-
 def _keys(ids: pl.Series) -> np.ndarray:
     """Return 64 bits of each document id, u64 [documents]: those of a blake3 digest, or of the hash of another id.
 
     Each id is looked at by itself, so that one that is no digest does not change the order of the others.
     """
-    digest = ids.str.contains(r"^[0-9a-f]{32}$").to_numpy()
+    hexadecimal = ids.str.contains(r"^[0-9a-f]{32}$").to_numpy()
     keys = np.empty(len(ids), np.uint64)
-    halves = [ids.filter(digest).str.slice(start, 8).str.to_integer(base=16, dtype=pl.UInt64) for start in (0, 8)]
-    keys[digest] = (halves[0].to_numpy() << np.uint64(32)) | halves[1].to_numpy()
-    keys[~digest] = [_digest(name) for name in ids.filter(~digest)]
+    halves = [ids.filter(hexadecimal).str.slice(start, 8).str.to_integer(base=16, dtype=pl.UInt64) for start in (0, 8)]
+    keys[hexadecimal] = (halves[0].to_numpy() << np.uint64(32)) | halves[1].to_numpy()
+    keys[~hexadecimal] = [digest(name) for name in ids.filter(~hexadecimal)]
     return keys
 
 

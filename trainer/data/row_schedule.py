@@ -1,8 +1,9 @@
 """The rows of every optimiser step, as a pure function of seed, data and step.
 
-The rows of an epoch are ordered by a hash of (seed, epoch, row id). A row shared by two data sets appears at a similar
-point in both, and neither files nor the number of workers matter. The budget counts target tokens only, so that data
-sets with different answer or prompt lengths train on equal amounts.
+The rows of an epoch are in stratified order by a hash of (seed, epoch, row id): every stretch holds each source, and
+its short and long rows, in proportion. A row shared by two data sets appears at a similar point in both, and neither
+files nor the number of workers matter. The budget counts target tokens only, so that data sets with different answer or
+prompt lengths train on equal amounts.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.data.splitmix import GOLDEN, finalise
+from windtunnel.trainer.data.stratified import Strata, stratified_order
 
 
 class Part(NamedTuple):
@@ -27,13 +29,21 @@ class RowSchedule:
     """Rows by step for a budget in target tokens.
 
     keys: uint64 [rows]; weights: target tokens per row; step_targets: target tokens per step, met to within one row.
-    Raises InputError if the budget needs more than `max_epochs` epochs, or if a row exceeds a step.
+    strata: those of the rows. Raises InputError if the budget needs more than `max_epochs` epochs, or if a row exceeds
+    a step.
     """
 
     def __init__(
-        self, keys: np.ndarray, weights: np.ndarray, seed: int, step_targets: int, budget: int, max_epochs: float
+        self,
+        keys: np.ndarray,
+        weights: np.ndarray,
+        strata: Strata,
+        seed: int,
+        step_targets: int,
+        budget: int,
+        max_epochs: float,
     ):
-        self.keys, self.weights, self.seed = keys, weights.astype(np.int64), seed
+        self.keys, self.weights, self.strata, self.seed = keys, weights.astype(np.int64), strata, seed
         self.total = int(self.weights.sum())
         self.budget, self.step_targets = budget, step_targets
         _check(self.weights, self.total, budget, step_targets, max_epochs)
@@ -63,7 +73,9 @@ class RowSchedule:
 
     def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows of an epoch in order, and the number of target tokens before each."""
-        order = np.argsort(mix(self.keys, self.seed, epoch), kind="stable")
+        phases = mix(self.strata.keys, self.seed, epoch) / 2.0**64
+        hashes = mix(self.keys, self.seed, epoch)
+        order = stratified_order(hashes, self.strata.of, np.maximum(self.weights, 1), phases)
         weights = self.weights[order]
         return order, np.cumsum(weights) - weights
 

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
-from blake3 import blake3
 
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.trainer.data.domain import Domain, Stream
+from windtunnel.trainer.data.stratified import digest
 
 
 @dataclass(frozen=True)
@@ -126,4 +126,4 @@ def _weights(domain: Domain, sources: Mapping[str, float] | None) -> np.ndarray:
 
 def _phase(stream: Stream) -> float:
     """Return when in its interval a window of the stream is due, from 0 to 1; it differs between sources."""
-    return int.from_bytes(blake3(stream.name.encode()).digest(8), "big") / 2**64
+    return digest(stream.name) / 2**64

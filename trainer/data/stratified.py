@@ -8,7 +8,27 @@ strata's shares by about one item each, where an unstratified shuffle deviates b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
+from blake3 import blake3
+
+_CLASSES = 64  # length classes of a source
+
+
+class Strata(NamedTuple):
+    """The stratum of each item, int32 [n], and a key of each stratum, u64 [strata]."""
+
+    of: np.ndarray
+    keys: np.ndarray
+
+    @classmethod
+    def by_source_and_length(cls, source: np.ndarray, names: Sequence[str], lengths: np.ndarray) -> Strata:
+        """Return the strata of items from the number of the source of each, the sources' names, and the lengths."""
+        labels, of = np.unique(source * _CLASSES + length_class(lengths), return_inverse=True)
+        texts = [f"{names[label // _CLASSES]}/{label % _CLASSES}" for label in labels.tolist()]
+        return cls(of.astype(np.int32), np.array([digest(text) for text in texts], np.uint64))
 
 
 def stratified_order(hashes: np.ndarray, strata: np.ndarray, sizes: np.ndarray, phases: np.ndarray) -> np.ndarray:
@@ -32,3 +52,8 @@ def stratified_order(hashes: np.ndarray, strata: np.ndarray, sizes: np.ndarray, 
 def length_class(lengths: np.ndarray) -> np.ndarray:
     """Return the binary logarithm of each length in tokens, rounded down, int64 [n]."""
     return np.frexp(np.maximum(lengths, 1).astype(np.float64))[1].astype(np.int64) - 1
+
+
+def digest(text: str) -> int:
+    """Return 64 bits of a text's blake3 digest."""
+    return int.from_bytes(blake3(text.encode()).digest(8), "big")

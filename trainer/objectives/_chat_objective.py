@@ -58,7 +58,7 @@ class ChatObjective(Objective, ABC):
         weights = rows.targets.astype(np.int64)
         budget = self.budget or max(1, round(self.epochs * int(weights.sum())))
         cap = self.max_epochs if self.budget else math.inf  # a given number of epochs is not limited
-        schedule = RowSchedule(rows.keys, weights, setting.seed, self.batch_tokens, budget, cap)
+        schedule = RowSchedule(rows.keys, weights, rows.strata, setting.seed, self.batch_tokens, budget, cap)
         extra = self.extra(setting, model, rows)
         return ChatData(rows, schedule, self.micro_tokens, self.shares(model, setting), extra)
 

@@ -43,6 +43,7 @@ class Compare(Work):
     spending: Spending = "obrien_fleming"
     draws: int = Field(default=2000, ge=100)
     scores: str = SCORES
+    pinned: dict[str, str] = Field(default_factory=dict)  # mix -> the mix of the baseline's documents at its sources
     on: str = ""  # description of the evaluation set; derived from the held-out artifact if empty
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
