@@ -106,9 +106,22 @@ def run(
     workers: Workers = None,
     no_wait: NoWait = False,
     executor_option: ExecutorOptions = None,
+    until_decided: Annotated[
+        bool, typer.Option("--until-decided", help="Add seeds look by look, until every effect is decided.")
+    ] = False,
 ) -> None:
     """Run a recipe to its answer; what is finished is not done again."""
-    _run(recipe, set_, until, executor, workers, no_wait, executor_option)
+    if not until_decided:
+        _run(recipe, set_, until, executor, workers, no_wait, executor_option)
+        return
+    if until is not None:
+        raise RecipeError("--until and --until-decided exclude each other")
+    from windtunnel.pipelines.run_until_decided import run_until_decided
+
+    def once(sets: list[str]) -> Any:
+        return _run(recipe, sets, None, executor, workers, no_wait, executor_option)
+
+    run_until_decided(recipe, set_ or [], once, terminal())
 
 
 @app.command()

@@ -14,6 +14,7 @@ from windtunnel.pipelines.engine.mirrors.opening import address_of, check_execut
 from windtunnel.pipelines.engine.run import run
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.builder import planned
+from windtunnel.pipelines.plan.looks import undeclared
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.views.console import terminal
 from windtunnel.pipelines.views.terminal import TerminalProgress
@@ -42,6 +43,7 @@ def run_recipe(
     ends = {step.kind: step for step in targets}
     if "compare" in ends or "report" in ends:
         _answer(recipe_plan, store, console)
+        _warn_of_looks(recipe_plan, store, console)
     for step in targets:
         if step.kind == "report":
             console.print(str(fetched(step.artifact(store)).path / "report.html"))
@@ -83,6 +85,16 @@ def named(recipe_plan: Plan, name: str) -> list[Step]:
             f"the plan has no step {name!r}: {nearest(name, kinds | {s.name for s in recipe_plan.steps})}"
         )
     return matching
+
+
+def _warn_of_looks(recipe_plan: Plan, store: Path, console: Console) -> None:
+    step = recipe_plan.find("compare")
+    if step is not None and (earlier := undeclared(step, store)):
+        looks = ", ".join(map(str, earlier))
+        console.print(
+            f"warning: these runs were compared at {looks} seeds before, and seeds were added: two looks err more "
+            f"often than one. Set `compare: {{after: [{looks}]}}`, or declare `looks:` before the next runs"
+        )
 
 
 def _answer(recipe_plan: Plan, store: Path, console: Console) -> None:

@@ -24,6 +24,7 @@ class TerminalProgress(Progress):
         self._bar: rich.Progress | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._warned: set[str] = set()
 
     def say(self, line: str) -> None:
         """Print a line as it is."""
@@ -68,6 +69,10 @@ class TerminalProgress(Progress):
         parts += [f"{unreadable:,} unreadable"] if unreadable else []
         parts += [f"{counts['tokens']:,} tokens"] if counts["tokens"] else []
         self.say(f"  {step.name:<28} {manifest.seconds:>8.1f} s   {', '.join(parts)}")
+        warning = counts["notes"].get("warning")
+        if warning and warning not in self._warned:  # all runs of a recipe give the same one
+            self._warned.add(warning)
+            self.say(f"  warning: {step.name}: {warning}")
 
     def end(self) -> None:
         """Take the bar away."""
