@@ -7,7 +7,7 @@ documents, and takes a t test. Ours pairs runs by seed, on streams in stratified
 train the same model with the same schedule for the same tokens, so the costs compare as the numbers of runs do.
 
 The spread is that of `tables/runs.parquet`: the quickstart's model on its raw corpus and on a random four fifths of its
-documents, 64 seeds each, trained on a GPU by tests/benchmarks/many_models.py. The numbers of runs follow from the
+documents, 64 seeds each, trained on a GPU (tables/README.md). The numbers of runs follow from the
 noncentral t distribution and are confirmed by planting: runs are drawn from the table, the effect is added to one side,
 and the share of right verdicts is counted. `--train` trains runs of the quickstart here, on its raw corpus and on that
 without exact duplicates, and prints their spread and CPU-seconds.
