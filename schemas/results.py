@@ -58,6 +58,8 @@ class RunResult(Record):
 
 
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
+# `direction`: which is better is known, and not whether by more than the margin; its verdict is `undecided`
+Outcome = Literal["better", "worse", "equivalent", "direction", "undecided"]
 
 
 class Effect(Record):
@@ -72,22 +74,31 @@ class Effect(Record):
     effect: float  # mix minus baseline, in units of the metric
     low: float | None  # None with one seed, which gives no estimate of the spread
     high: float | None
-    interval: float  # nominal coverage of (low, high), for example 0.95
+    interval: float  # nominal coverage of (low, high) that was used, 0.95, or that of the look
     seeds: int
     documents: int
     sources: int
     verdict: Verdict
+    outcome: Outcome = "undecided"  # defined in trainer.stats.verdicts
     seeds_needed: int | None  # in total; None when decided, or when seeds alone cannot decide
+    seeds_needed_low: int | None = None  # 10 to 90 % range of the seeds needed; None above 1,000
+    seeds_needed_high: int | None = None
+    documents_needed: int | None = None  # in total, where documents limit
+    smallest_visible: float | None = None  # effect that these runs would have decided with 80 % power, if undecided
     margin: float | None  # smaller differences are considered irrelevant
     p: float | None  # two-sided, for the null hypothesis of no difference
-    p_holm: float | None  # after Holm's correction over the mixes; decides between better and worse
+    p_holm: float | None  # after Holm's correction over the mixes
+    p_margin: float | None = None  # for a difference of at most the margin, after Holm's correction
     seed_error: float | None  # standard error of the effect over seeds
     document_error: float | None  # standard error from sampling the held-out documents, shared by all seeds
-    degrees: float | None  # Welch-Satterthwaite degrees of freedom of the interval
+    degrees: float | None  # of freedom of the document error
     t_low: float | None  # t interval over seeds, with the documents fixed
     t_high: float | None
-    bootstrap_low: float | None  # percentiles of the bootstrap over seeds x documents
-    bootstrap_high: float | None
+    sources_low: float | None = None  # interval with the sources as a sample, too; None with one source
+    sources_high: float | None = None
+    equal: bool = False  # the scores are those of the baseline in every run
+    looks: list[int] = Field(default_factory=list)  # declared, as numbers of seeds
+    after: list[int] = Field(default_factory=list)  # undeclared looks before this one, as numbers of seeds
     note: str = ""
 
     def contract(self) -> dict[str, Any]:
@@ -123,6 +134,7 @@ class Comparison(Record):
     margin: float | None
     looks: list[int] = Field(default_factory=list)  # declared interim analyses, as numbers of seeds
     spending: str = ""
+    after: list[int] = Field(default_factory=list)  # undeclared looks before this one
     on: MeasuredOn
     seeds: list[str]
     values: dict[str, float]  # mean over seeds by mix, including the baseline
