@@ -183,8 +183,7 @@ def example(**change) -> Effect:
         "mix": "clean", "baseline": "raw", "metric": "bits_per_byte", "value": 2.0, "baseline_value": 2.01,
         "effect": -0.01, "low": -0.03, "high": 0.01, "interval": 0.95, "seeds": 3, "documents": 9, "sources": 1,
         "verdict": "undecided", "seeds_needed": 12, "margin": None, "p": 0.2, "p_holm": 0.2, "seed_error": 0.01,
-        "document_error": 0.0, "degrees": 2.0, "t_low": -0.03, "t_high": 0.01, "bootstrap_low": -0.02,
-        "bootstrap_high": 0.0,
+        "document_error": 0.0, "degrees": 2.0, "t_low": -0.03, "t_high": 0.01,
     }  # fmt: skip
     return Effect(**{**fields, **change})
 

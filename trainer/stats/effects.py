@@ -98,9 +98,7 @@ def panel_effects(
     for k, m in zip(mixes, found, strict=True):
         outcome: Outcome = "undecided"
         if at.waiting is None and units.count > 1:  # no decision between two looks, none from one document
-            outcome = outcome_of(
-                m.interval, p_zero[k - 1], p_margin[k - 1], at.alpha, margin, scores.metric.direction
-            )
+            outcome = outcome_of(m.interval, p_zero[k - 1], p_margin[k - 1], at.alpha, margin, scores.metric.direction)
         more = _needed(m, at, len(scores.documents), len(found), margin, outcome)
         said = _why_undecided(scores, units, m, at, outcome, p_zero[k - 1], len(found))
         note = "; ".join(filter(None, [said or (more.note if more else ""), _apart(scores, k)]))

@@ -8,8 +8,8 @@ little at early looks, `pocock` nearly the same at each. With looks at 3, 5, 8, 
 three standard deviations 5.1, 6.9 and 4.5 (40,000 simulated tables): `power` lets a first look decide what is clear,
 and is the default.
 
-A look that was not declared has spent its whole level already; a fifth of it is the level of the next one. After 3 seeds at 5 %, a second look at 1 % brings the type I error to about 6 %, and no
-number of further looks beyond 6.25 %.
+A look that was not declared has spent its whole level already; a fifth of it is the level of the next one. After
+3 seeds at 5 %, a second look at 1 % brings the type I error to about 6 %, and no number of further looks beyond 6.25 %.
 
 The boundaries are exact for t statistics; the usual normal approximation is inaccurate at 3 seeds. For normal
 differences, r = sum(d) / sqrt(n * sum(d^2)) is a Markov chain in n: the next difference divided by sqrt(sum(d^2)) has
@@ -114,9 +114,7 @@ def level_of(
 
 
 @cache
-def boundary(
-    looks: tuple[int, ...] = LOOKS, alpha: float = 0.05, spending: Spending = "power"
-) -> tuple[Look, ...]:
+def boundary(looks: tuple[int, ...] = LOOKS, alpha: float = 0.05, spending: Spending = "power") -> tuple[Look, ...]:
     """Return the boundaries of declared looks, with an overall type I error of `alpha`.
 
     Raises RecipeError unless looks are increasing and start at two seeds or more.

@@ -115,8 +115,8 @@ def read_table(path: Path, what: str, types: Mapping[str, Any] | None = None) ->
 def panel(scores: pl.DataFrame, baseline: str, metric: Metric = BITS_PER_BYTE) -> Panel:
     """Validate a table of scores and return it as a panel.
 
-    Raises InputError for missing columns, missing, infinite or negative values, duplicate rows, unpaired runs, runs that
-    scored other documents and copies of a run under another seed; RecipeError if no mix is called `baseline`.
+    Raises InputError for missing columns, missing, infinite or negative values, duplicate rows, unpaired runs, runs
+    that scored other documents and copies of a run under another seed; RecipeError if no mix is called `baseline`.
     """
     table = _columns(scores, metric)
     names = table["mix"].unique(maintain_order=True).to_list()

@@ -47,7 +47,7 @@ def needed(
     if float(errors.seed) == 0 and float(errors.document) == 0:
         return Needed(None, None, None, None, visible)
     ahead = [look for look in level.plan if look.seeds > seeds or look.seeds == level.waiting]
-    choices = np.array([look.seeds for look in ahead]) if level.plan else np.arange(seeds + 1, MOST + 1)
+    choices = np.array([look.seeds for look in ahead]) if level.plan else _choices(seeds)
     later = level.next_alpha if spent else level.alpha
     levels = np.array([look.level for look in ahead]) if level.plan else np.full(len(choices), later)
     size = abs(abs(effect) - limit)
@@ -65,6 +65,12 @@ def needed(
     else:
         note = f"not even {MOST} seeds would probably decide so small a difference"
     return Needed(None, None, None, None, visible, note)
+
+
+def _choices(seeds: int) -> np.ndarray:
+    """Return the numbers of seeds to try: every one up to 100, then in steps of about 2 %."""
+    tried = np.r_[np.arange(2, 100), np.geomspace(100, MOST, 120).round().astype(int)]
+    return tried[tried > seeds]
 
 
 def _needed_reach(errors: Errors, alpha: Any) -> Any:
@@ -133,4 +139,3 @@ def _with_documents(
         return Needed(None, None, None, total, visible, few)
     note = f"{few} ({documents:,}); about {total:,} documents and {int(seeds)} seeds would probably do"
     return Needed(None, None, None, total, visible, note)
-
