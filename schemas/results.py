@@ -57,6 +57,11 @@ class RunResult(Record):
     metrics: dict[str, float] = Field(default_factory=dict)  # further metrics of the objective, e.g. accuracy
 
 
+CLUSTERS_FROM = (
+    20  # sources, from which on they are a sample of sources; fewer are strata, and a population of their own
+)
+LEFT = 5  # an undeclared look leaves alpha / LEFT to the next one
+
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 # `direction`: which is better is known, and not whether by more than the margin; its verdict is `undecided`
 Outcome = Literal["better", "worse", "equivalent", "direction", "undecided"]
@@ -100,6 +105,16 @@ class Effect(Record):
     looks: list[int] = Field(default_factory=list)  # declared, as numbers of seeds
     after: list[int] = Field(default_factory=list)  # undeclared looks before this one, as numbers of seeds
     note: str = ""
+
+    @property
+    def few_sources(self) -> bool:
+        """Whether the sources are several and too few to stand for others."""
+        return 2 <= self.sources < CLUSTERS_FROM
+
+    @property
+    def next_interval(self) -> float:
+        """The level at which a later look that was not declared is judged."""
+        return 1 - (1 - self.interval) / LEFT
 
     def contract(self) -> dict[str, Any]:
         """Return the eight fields that `windtunnel effects --json` prints for each mix."""

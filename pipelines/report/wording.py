@@ -18,7 +18,6 @@ LABEL = {
 MINUS = "\u2212"
 RECIPE, COMMAND = "after: [{}]", "--after {}"  # how a recipe and `windtunnel effects` name looks taken
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-CLUSTERS_FROM = 20  # sources, which are then a sample of sources and not strata (trainer.stats.documents)
 WIDE = 0.05  # half width from which the interval of a share has a note
 
 
@@ -136,13 +135,14 @@ def sentence(effect: Effect, unit: str, digits: int = 4, option: str = RECIPE) -
         return f"{mix} is {_side(effect)} {than}{on}, perhaps by less than matters ({margin}): {size} ({sure}); {more}."
     seen = ""
     if effect.smallest_visible:
-        seen = f"; with 80% power these runs see a difference of {plain(effect.smallest_visible, digits)} or more"
+        least = plain(effect.smallest_visible, digits)
+        seen = f"; a difference of {least} or more would probably have shown in these runs (80% power)"
     return f"{mix} is not distinguishable from {effect.baseline}{on}: {size} ({sure}){seen}; {more}."
 
 
 def on_sources(effect: Effect) -> str:
     """Return the population of a verdict, such as " on these five sources", where they are too few for others."""
-    if not 2 <= effect.sources < CLUSTERS_FROM:
+    if not effect.few_sources:
         return ""
     number = NUMBERS[effect.sources] if effect.sources < len(NUMBERS) else str(effect.sources)
     return f" on these {number} sources"
@@ -156,7 +156,7 @@ def excludes_zero(effect: Effect) -> bool:
 def _sure(effect: Effect, digits: int) -> str:
     at = " of this look" if effect.looks or effect.after else ""
     text = f"{percent(effect.interval)} interval{at} {span(effect.low, effect.high, digits)}, {_seeds(effect.seeds)}"
-    if effect.sources_low is not None and effect.sources < CLUSTERS_FROM and not effect.equal:
+    if effect.sources_low is not None and effect.few_sources and not effect.equal:
         text += f"; for such sources in general {span(effect.sources_low, effect.sources_high, digits)}"
     return text
 
@@ -176,11 +176,11 @@ def more_seeds(effect: Effect, option: str = RECIPE) -> str:
     if effect.looks:
         phrase = f"the look at {effect.seeds_needed} seeds would probably decide{spread}"
     else:
-        looks = [*effect.after, effect.seeds]
-        level = percent(1 - (1 - effect.interval) / 5)
+        looks = ("," if option == COMMAND else ", ").join(map(str, [*effect.after, effect.seeds]))
+        level = percent(effect.next_interval)
         phrase = (
             f"to decide, run {effect.seeds_needed:,} seeds in all{spread} and judge them with "
-            f"`{option.format(', '.join(map(str, looks)))}`, at the {level} level, or start afresh with declared looks"
+            f"`{option.format(looks)}`, by {level} intervals, or start afresh with declared looks"
         )
     return f"{effect.note}; {phrase}" if effect.note else phrase
 

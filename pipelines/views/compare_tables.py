@@ -87,9 +87,7 @@ def comparison_view(comparison: Comparison, matrix: pl.DataFrame) -> Group:
         lines += [Text(""), *notes]
     lines += [
         Text(""),
-        Text(
-            "by source (\u00b1 is the interval of the single cell; grey where nothing holds after correction for their number)"
-        ),
+        Text("by source (\u00b1 is the interval of the single cell; grey: not sure after correction for all cells)"),
         matrix_table(matrix, comparison, digits),
     ]
     return Group(*lines)

@@ -11,8 +11,10 @@ import pytest
 from rich.console import Console
 
 from windtunnel.pipelines.report.wording import (
+    COMMAND,
     digits_for,
     headline,
+    label,
     more_seeds,
     percent,
     plain,
@@ -189,13 +191,53 @@ def example(**change) -> Effect:
 
 
 PART = "(95% interval [−0.030, +0.010], 3 seeds)"
+MARGIN = {"margin": 0.02, "p_margin": 0.5}
 WORDS = [
-    ({}, f"clean is not distinguishable from raw: 0.010 bits per byte lower {PART}; 9 more seeds would probably do."),
-    ({"seeds_needed": 4}, "; 1 more seed would probably do."),
+    (
+        {},
+        f"clean is not distinguishable from raw: 0.010 bits per byte lower {PART}; to decide, run 12 seeds in all and "
+        "judge them with `after: [3]`, by 99% intervals, or start afresh with declared looks.",
+    ),
+    ({"seeds_needed_low": 6, "seeds_needed_high": 132}, "run 12 seeds in all (10 to 90% range: 6 to 132) and judge"),
+    ({"seeds_needed_low": 6}, "(10 to 90% range: 6 to more than 1,000)"),
+    ({"after": [2], "interval": 0.99}, "99% interval of this look [−0.030, +0.010]"),
+    ({"after": [2], "interval": 0.99}, "with `after: [2, 3]`, by 99.8% intervals"),
+    (
+        {"looks": [3, 12], "interval": 0.9999},
+        "99.99% interval of this look [−0.030, +0.010], 3 seeds); the look at 12 seeds would probably decide.",
+    ),
+    (
+        {"smallest_visible": 0.0312},
+        "; a difference of 0.031 or more would probably have shown in these runs (80% power);",
+    ),
     ({"seeds_needed": None, "note": "too few documents"}, "3 seeds); too few documents."),
     ({"verdict": "better"}, f"clean is better than raw: 0.010 bits per byte lower {PART}."),
+    (
+        {"verdict": "better", "margin": 0.005, "note": "seed 2 stands apart"},
+        f"0.010 bits per byte lower, beyond the margin of 0.005 bits per byte {PART}; seed 2 stands apart.",
+    ),
+    (
+        {"verdict": "better", "sources": 5, "sources_low": -0.09, "sources_high": 0.07},
+        "clean is better than raw on these five sources: 0.010 bits per byte lower (95% interval [−0.030, +0.010], "
+        "3 seeds; for such sources in general [−0.090, +0.070]).",
+    ),
+    ({"verdict": "better", "sources": 17}, "than raw on these 17 sources:"),
+    (
+        {"verdict": "better", "sources": 20, "sources_low": -0.09, "sources_high": 0.07},
+        f"than raw: 0.010 bits per byte lower {PART}.",
+    ),
     ({"verdict": "worse", "effect": 0.02}, f"clean is worse than raw: 0.020 bits per byte higher {PART}."),
     ({"verdict": "equivalent", "margin": 0.05}, f"they differ by less than the margin of 0.05 bits per byte {PART}."),
+    (
+        {"verdict": "equivalent", "outcome": "equivalent", "p_holm": 0.01, **MARGIN},
+        f"clean is better than raw, by less than matters (0.02 bits per byte): 0.010 bits per byte lower {PART}.",
+    ),
+    (
+        {"outcome": "direction", "effect": 0.02, "p_holm": 0.01, **MARGIN},
+        f"clean is worse than raw, perhaps by less than matters (0.02 bits per byte): 0.020 bits per byte higher {PART}; "
+        "to decide, run 12",
+    ),
+    ({"verdict": "equivalent", "equal": True, **MARGIN}, "are equivalent: their scores are equal in every run."),
     (
         {"low": None, "high": None, "seeds": 1, "seeds_needed": 3},
         "with one seed, which shows no spread; 2 more seeds would give a first interval.",
@@ -208,11 +250,28 @@ def test_verdicts_in_words(change: dict, words: str) -> None:
     assert words in sentence(example(**change), "bits per byte", 3)
 
 
+def test_the_command_names_its_own_option() -> None:
+    words = sentence(example(after=[2]), "bits per byte", 3, COMMAND)
+    assert "judge them with `--after 2,3`" in words
+
+
+def test_labels_and_the_headline_keep_direction_and_size_apart(tmp_path) -> None:
+    open_size = example(outcome="direction", p_holm=0.01, effect=-0.01, margin=0.005)
+    assert label(open_size) == "better, size open" and label(example()) == "not distinguishable"
+    found = compared(tmp_path, runs(tmp_path))
+    bad = next(e for e in found.effects if e.mix == "bad")
+    words = headline(found.model_copy(update={"effects": [bad, open_size]}))
+    assert words == (
+        "No mix is better than raw by a difference that surely matters on these two sources: bad is worse; clean is "
+        "better, perhaps by less than matters."
+    )
+
+
 def test_the_headline_names_the_best_or_says_that_there_is_none(tmp_path) -> None:
     found = compared(tmp_path, runs(tmp_path))
     assert headline(found).startswith("clean is better than raw")
     worse = found.model_copy(update={"effects": [e for e in found.effects if e.verdict != "better"]})
-    assert headline(worse) == "No mix is better than raw: bad is worse; same is equivalent to it."
+    assert headline(worse) == "No mix is better than raw on these two sources: bad is worse; same is equivalent to it."
     assert headline(found.model_copy(update={"effects": []})).startswith("There is only the baseline")
 
 
@@ -232,8 +291,8 @@ def test_decimals_follow_the_smallest_interval(tmp_path) -> None:
 
 def test_a_verdict_tells_where_it_does_not_hold(tmp_path) -> None:
     found = compared(tmp_path, runs(tmp_path))
-    cells = [("code", 900, 0.8, 0.6, 1.0), ("plays", 100, -0.3, -0.5, -0.1), ("docs", 50, -0.1, -0.3, 0.1)]
-    names = ("source", "bytes", "effect", "low", "high")
+    cells = [("code", 900, 0.8, True), ("plays", 100, -0.3, True), ("docs", 50, -0.1, False)]
+    names = ("source", "bytes", "effect", "named")
     rows = [{"mix": "clean", **dict(zip(names, cell, strict=True))} for cell in cells]
     words = split_by_source("clean", found, rows)
     assert words == "By source: better on plays (10% of the bytes); worse on code (86% of the bytes)."
@@ -241,7 +300,7 @@ def test_a_verdict_tells_where_it_does_not_hold(tmp_path) -> None:
     assert split_by_source("clean", higher, rows).startswith("By source: better on code")
     assert split_by_source("clean", found, rows[2:] * 2) == "By source: on no single source distinguishable."
     assert split_by_source("clean", found, rows[:1]) == ""
-    alone = [{**row, "low": None, "high": None} for row in rows]
+    alone = [{**row, "named": False} for row in rows]
     assert "on no single source" in split_by_source("clean", found, alone)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from windtunnel.trainer.stats.documents import CLUSTERS_FROM, FEWEST, Units, units_of
+from windtunnel.schemas.results import CLUSTERS_FROM
+from windtunnel.trainer.stats.documents import FEWEST, Units, units_of
 from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Panel
 
 

@@ -3,7 +3,7 @@
 trainer.stats.intervals adds it to the error over seeds. An effect is a ratio of sums, within each stratum
 R = sum(y) / sum(w), and the strata count by their weight. The sampling units are documents, or groups of documents of
 one origin, within each source; with CLUSTERS_FROM sources or more, whole sources are the units, because documents of
-one site or book are dependent.
+one site or book are dependent; the spread between fewer sources cannot be estimated well.
 
 The variance is that of the linearised ratio (delta method): a unit with the share g = w / sum(w) of its stratum has
 the residual e = y - R w, and its square is divided by 1 - 2 g + sum(g^2), without which the estimate is too small if a
@@ -19,9 +19,8 @@ from functools import cached_property
 
 import numpy as np
 
+from windtunnel.schemas.results import CLUSTERS_FROM
 from windtunnel.trainer.stats.paired import Panel
-
-CLUSTERS_FROM = 20  # with fewer sources, the spread between them cannot be estimated well, and they are strata
 
 # Where one unit holds most of a stratum, it moves the estimate and its error together, so that their quotient has
 # lighter tails than t with as few degrees as the effective number of units says (simulated: 99 % for 95 %).

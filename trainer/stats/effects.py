@@ -99,9 +99,10 @@ def panel_effects(
         outcome: Outcome = "undecided"
         if at.waiting is None and units.count > 1:  # no decision between two looks, none from one document
             outcome = outcome_of(m.interval, p_zero[k - 1], p_margin[k - 1], at.alpha, margin, scores.metric.direction)
-        more = _needed(m, at, len(scores.documents), len(found), margin, outcome)
-        said = _why_undecided(scores, units, m, at, outcome, p_zero[k - 1], len(found))
-        note = "; ".join(filter(None, [said or (more.note if more else ""), _apart(scores, k)]))
+        open_ = outcome in ("undecided", "direction")
+        more = _needed(scores, units, m, at, len(found), margin) if open_ else None
+        notes = [_why_undecided(m, at, outcome, p_zero[k - 1], len(found)), more.note if more else ""]
+        note = "; ".join(filter(None, [_nothing_to_decide(scores, units, m, at), *notes, _apart(scores, k)]))
         results.append(_effect(scores, k, m, (p_zero[k - 1], p_margin[k - 1]), outcome, more, margin, at, note))
     return results
 
@@ -169,20 +170,18 @@ def _measured(scores: Panel, units: Units, k: int, alpha: float, margin: float) 
     return Measured(interval(errors, alpha, margin), errors, equal)
 
 
-def _needed(
-    m: Measured, at: Level, documents: int, tests: int, margin: float | None, outcome: Outcome
-) -> Needed | None:
-    if outcome not in ("undecided", "direction"):
-        return None
+def _needed(scores: Panel, units: Units, m: Measured, at: Level, tests: int, margin: float | None) -> Needed:
+    documents = len(scores.documents)
     if m.errors is None:  # the documents are all alike: more seeds would say the same
         few = "every document says the same, and there are too few documents to rule out others"
         return Needed(None, None, None, None, (m.interval.high - m.interval.low) / 2, few)
+    if m.equal or units.count < 2:
+        return Needed(None, None, None, None, None)
     return needed(m.errors, at, documents, tests, margin or None)
 
 
-def _why_undecided(
-    scores: Panel, units: Units, m: Measured, at: Level, outcome: Outcome, p_holm: float, tests: int
-) -> str:
+def _nothing_to_decide(scores: Panel, units: Units, m: Measured, at: Level) -> str:
+    """Return why the scores allow no verdict, whatever they are; empty where they do."""
     if m.equal and m.errors is not None:
         return "the scores are equal to the last digit in every run: these are the same runs, or the same data"
     if at.waiting is not None:
@@ -191,9 +190,13 @@ def _why_undecided(
         what = "one held-out document" if len(scores.documents) < 2 else "held-out documents of one origin"
         return f"{what} shows nothing about others, so there is no verdict"
     resolution = RESOLUTION * abs(float(scores.by_run()[0].mean()))
-    if outcome == "undecided" and m.errors is not None and abs(m.interval.effect) <= resolution >= m.errors.seed:
+    if m.errors is not None and max(abs(m.interval.effect), float(m.errors.seed)) <= 1.001 * resolution:
         return "the difference is below the resolution of a sum of 32-bit numbers"
-    if outcome == "undecided" and m.interval.p < at.alpha <= p_holm:
+    return ""
+
+
+def _why_undecided(m: Measured, at: Level, outcome: Outcome, p_holm: float, tests: int) -> str:
+    if outcome == "undecided" and at.waiting is None and m.interval.p < at.alpha <= p_holm:
         return f"its own interval leaves zero out, but not after Holm's correction over {tests} mixes"
     return ""
 
@@ -218,7 +221,7 @@ def _unreplicated(scores: Panel, k: int, margin: float | None, at: Level) -> Eff
     """Return an effect without an interval, since one seed gives no estimate of the spread."""
     note = "one seed shows no spread, so there is no interval and no verdict"
     first = next((look.seeds for look in at.plan), FIRST_SCREEN)
-    more = Needed(first, None, None, None, 0.0)
+    more = Needed(first, None, None, None, None)
     return _effect(scores, k, None, (None, None), "undecided", more, margin, at, note)
 
 
@@ -253,7 +256,7 @@ def _effect(
         seeds_needed_low=more.low if more else None,
         seeds_needed_high=more.high if more else None,
         documents_needed=more.documents if more else None,
-        smallest_visible=more.visible if more and m else None,
+        smallest_visible=more.visible if more else None,
         margin=margin or None,
         p_holm=p[0],
         p_margin=p[1] if margin else None,

@@ -30,12 +30,12 @@ from typing import Literal
 import numpy as np
 
 from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.schemas.results import LEFT
 
 LOOKS = (3, 5, 8, 12)
 CELLS = 601  # of the grid of normal scores; the spent error is accurate to 2e-4
 FURTHEST = 7.0  # normal score at the end of the grid; the probability beyond is 1e-12
 
-LEFT = 5  # an undeclared look leaves alpha / LEFT to the next one
 POWER = 1.5  # exponent of the spending function `power`
 
 Spending = Literal["power", "obrien_fleming", "pocock"]

@@ -17,6 +17,7 @@ from windtunnel.trainer.stats.intervals import Errors, reach
 
 POWER = 0.8  # probability of a decision if effect and errors are as estimated
 MOST = 1000  # seeds
+MOST_TIMES = 1e4  # as many documents as there are
 STEPS = 15  # quantiles of the variance, and of the effect, that the range is computed from
 RANGE = (0.1, 0.9)
 
@@ -29,7 +30,7 @@ class Needed:
     low: int | None
     high: int | None
     documents: int | None
-    visible: float
+    visible: float | None
     note: str = ""
 
 
@@ -44,8 +45,6 @@ def needed(
     """
     seeds, effect, limit = errors.seeds, float(errors.effect), margin or 0.0
     visible = limit + float(_needed_reach(errors, level.alpha / tests))
-    if float(errors.seed) == 0 and float(errors.document) == 0:
-        return Needed(None, None, None, None, visible)
     ahead = [look for look in level.plan if look.seeds > seeds or look.seeds == level.waiting]
     choices = np.array([look.seeds for look in ahead]) if level.plan else _choices(seeds)
     later = level.next_alpha if spent else level.alpha
@@ -53,18 +52,19 @@ def needed(
     size = abs(abs(effect) - limit)
     own = float(errors.seed) ** 2 * seeds
     enough = _first(_needed_reach(_with(errors, own, choices), levels / tests), choices, size)
+    low, high = _range(errors, choices, levels / tests, limit)
     if math.isfinite(enough):
-        low, high = _range(errors, choices, levels / tests, limit)
         return Needed(int(enough), low, high, None, visible)
     if not level.plan and _documents_limit(errors, later / tests, size):
-        return _with_documents(errors, choices, levels / tests, size, documents, visible)
+        total, note = _documents(errors, choices, levels / tests, size, documents)
+        return Needed(None, low, high, total, visible, note)
     if level.plan:
         note = "the declared looks would probably not decide so small a difference"
     elif limit and size < 0.25 * limit:
         note = f"not even {MOST} seeds would probably decide: the difference is about as large as the margin"
     else:
         note = f"not even {MOST} seeds would probably decide so small a difference"
-    return Needed(None, None, None, None, visible, note)
+    return Needed(None, low, high, None, visible, note)
 
 
 def _choices(seeds: int) -> np.ndarray:
@@ -121,21 +121,18 @@ def _normal(alpha: float) -> float:
     return -float(special.ndtri(alpha / 2)) + float(special.ndtri(POWER))
 
 
-def _with_documents(
-    errors: Errors, choices: np.ndarray, levels: np.ndarray, size: float, documents: int, visible: float
-) -> Needed:
-    """Return documents that leave half of the allowed variance to the seeds, and say how many seeds that takes."""
+def _documents(
+    errors: Errors, choices: np.ndarray, levels: np.ndarray, size: float, documents: int
+) -> tuple[int | None, str]:
+    """Return how many documents leave half of the allowed variance to the seeds, and a phrase with both numbers."""
     few = "more seeds alone would not do: the held-out set has too few documents for so small a difference"
     factor = 2 * (float(errors.document) * _normal(float(levels[0])) / size) ** 2 if size else math.inf
-    if not factor < 1e6:
-        return Needed(None, None, None, None, visible, few)
+    if not factor < MOST_TIMES:
+        return None, few
     more = replace(errors, document=float(errors.document) / math.sqrt(factor), degrees=errors.degrees * factor)
-    own = float(errors.seed) ** 2 * errors.seeds
-    seeds = _first(_needed_reach(_with(more, own, choices), levels), choices, size)
+    seeds = _first(_needed_reach(_with(more, float(errors.seed) ** 2 * errors.seeds, choices), levels), choices, size)
     total = math.ceil(documents * factor)
-    digits = max(0, len(str(total)) - 2)
-    total = math.ceil(total / 10**digits) * 10**digits  # two digits: it is a plan
-    if not math.isfinite(seeds):
-        return Needed(None, None, None, total, visible, few)
-    note = f"{few} ({documents:,}); about {total:,} documents and {int(seeds)} seeds would probably do"
-    return Needed(None, None, None, total, visible, note)
+    unit = 10 ** max(0, len(str(total)) - 2)
+    total = math.ceil(total / unit) * unit  # two digits: it is a plan
+    seeds_too = f"{int(seeds)} seeds" if math.isfinite(seeds) else f"more than {MOST:,} seeds"
+    return total, f"{few} ({documents:,}); it would take about {total:,} documents and {seeds_too}"

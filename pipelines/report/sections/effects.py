@@ -9,7 +9,6 @@ from windtunnel.pipelines.report.results import Results, Section
 from windtunnel.pipelines.report.wording import (
     EffectCells,
     digits_for,
-    on_sources,
     percent,
     plain,
     seeds_range,
@@ -83,5 +82,5 @@ class Effects(Section):
             right=sides[1],
             baseline_value=plain(comparison.values.get(comparison.baseline), digits),
             interval=percent(comparison.effects[0].interval),
-            few_sources=any(on_sources(e) for e in comparison.effects),
+            few_sources=any(e.few_sources for e in comparison.effects),
         )
