@@ -237,7 +237,14 @@ def split_by_source(mix: str, comparison: Comparison, matrix: Sequence[Mapping[s
             better = (row["effect"] < 0) == (comparison.direction == "lower")
             sides[better].append(f"{one_line(row['source'], 40)} ({row['bytes'] / whole:.0%} of the bytes)")
     parts = [f"{word} on {_and(sides[side])}" for word, side in (("better", True), ("worse", False)) if sides[side]]
-    return f"By source: {'; '.join(parts) or 'on no single source distinguishable'}."
+    few = sum(row["p"] is not None and row["p_holm"] is None for row in rows)
+    if few == len(rows):
+        return "By source: each rests on too few documents to be judged alone."
+    parts = parts or ["on no single source distinguishable"]
+    if few:
+        others = "one other source rests" if few == 1 else f"{few} other sources rest"
+        parts.append(f"{others} on too few documents to be judged")
+    return f"By source: {'; '.join(parts)}."
 
 
 def target(comparison: Comparison) -> str:

@@ -234,8 +234,8 @@ WORDS = [
     ),
     (
         {"outcome": "direction", "effect": 0.02, "p_holm": 0.01, **MARGIN},
-        f"clean is worse than raw, perhaps by less than matters (0.02 bits per byte): 0.020 bits per byte higher {PART}; "
-        "to decide, run 12",
+        f"clean is worse than raw, perhaps by less than matters (0.02 bits per byte): 0.020 bits per byte higher {PART}"
+        "; to decide, run 12",
     ),
     ({"verdict": "equivalent", "equal": True, **MARGIN}, "are equivalent: their scores are equal in every run."),
     (
@@ -291,17 +291,23 @@ def test_decimals_follow_the_smallest_interval(tmp_path) -> None:
 
 def test_a_verdict_tells_where_it_does_not_hold(tmp_path) -> None:
     found = compared(tmp_path, runs(tmp_path))
-    cells = [("code", 900, 0.8, True), ("plays", 100, -0.3, True), ("docs", 50, -0.1, False)]
-    names = ("source", "bytes", "effect", "named")
-    rows = [{"mix": "clean", **dict(zip(names, cell, strict=True))} for cell in cells]
+    cells = [("code", 900, 0.8, True, 0.01), ("plays", 100, -0.3, True, 0.01), ("docs", 50, -0.1, False, 0.9)]
+    names = ("source", "bytes", "effect", "named", "p_holm")
+    rows = [{"mix": "clean", "p": 0.01, **dict(zip(names, cell, strict=True))} for cell in cells]
     words = split_by_source("clean", found, rows)
     assert words == "By source: better on plays (10% of the bytes); worse on code (86% of the bytes)."
     higher = found.model_copy(update={"direction": "higher"})
     assert split_by_source("clean", higher, rows).startswith("By source: better on code")
     assert split_by_source("clean", found, rows[2:] * 2) == "By source: on no single source distinguishable."
     assert split_by_source("clean", found, rows[:1]) == ""
-    alone = [{**row, "named": False} for row in rows]
-    assert "on no single source" in split_by_source("clean", found, alone)
+    few = [rows[0], {**rows[1], "named": False, "p_holm": None}]
+    assert split_by_source("clean", found, few) == (
+        "By source: worse on code (90% of the bytes); one other source rests on too few documents to be judged."
+    )
+    none = [{**row, "named": False, "p_holm": None} for row in rows]
+    assert split_by_source("clean", found, none) == "By source: each rests on too few documents to be judged alone."
+    one_seed = [{**row, "p": None} for row in none]
+    assert "on no single source" in split_by_source("clean", found, one_seed)
 
 
 def test_a_level_below_one_never_reads_100_per_cent() -> None:

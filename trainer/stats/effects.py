@@ -205,8 +205,8 @@ def _apart(scores: Panel, k: int) -> str:
     return outlier_note(scores, k, RESOLUTION * abs(float(scores.by_run()[0].mean())))
 
 
-def _by_sources(scores: Panel, k: int, alpha: float) -> dict[str, float | None]:
-    """Return the interval that takes the sources, too, as a sample; without one source and the documents apart."""
+def _by_sources(scores: Panel, k: int, i: Interval, alpha: float) -> dict[str, float | None]:
+    """Return the interval that takes the sources, too, as a sample, at least as wide as the one that does not."""
     if len(scores.sources) < 2:
         return {"sources_low": None, "sources_high": None}
     units = units_of(scores, clustered=True)
@@ -214,7 +214,7 @@ def _by_sources(scores: Panel, k: int, alpha: float) -> dict[str, float | None]:
     by_run = differences.sum(axis=1) / scores.weights.sum()
     errors = errors_of(by_run, units.variances(differences), units.degrees)
     half = float(reach(errors, alpha))
-    return {"sources_low": float(errors.effect) - half, "sources_high": float(errors.effect) + half}
+    return {"sources_low": min(i.low, i.effect - half), "sources_high": max(i.high, i.effect + half)}
 
 
 def _unreplicated(scores: Panel, k: int, margin: float | None, at: Level) -> Effect:
@@ -264,6 +264,6 @@ def _effect(
         looks=[look.seeds for look in at.plan],
         after=list(at.after),
         note=note,
-        **(_by_sources(scores, k, at.alpha) if m else {}),
+        **(_by_sources(scores, k, m.interval, at.alpha) if m else {}),
         **{name: getattr(m.interval, name) if m else None for name in parts},
     )
