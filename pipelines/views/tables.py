@@ -17,10 +17,10 @@ def print_effects(scores: Path, settings: Compare, as_json: bool, console: Conso
     """Print the effects of a scores file (CSV or Parquet) as a table with sentences, or as the contract's JSON list."""
     from windtunnel.pipelines.report.wording import COMMAND, sentence
     from windtunnel.pipelines.views.compare_tables import effects_table
-    from windtunnel.trainer.stats.effects import Options, contract, effects_of_file
+    from windtunnel.trainer.stats.effects import Judging, contract, effects_of_file
     from windtunnel.trainer.stats.paired import BITS_PER_BYTE
 
-    looks: Options = {"looks": settings.looks, "spending": settings.spending, "after": settings.after}
+    looks: Judging = {"looks": settings.looks, "spending": settings.spending, "after": settings.after}
     effects = effects_of_file(scores, settings.baseline, settings.margin, level=settings.interval, **looks)
     if as_json:
         console.print(json.dumps(contract(effects), indent=1), soft_wrap=True)

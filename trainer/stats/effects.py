@@ -35,14 +35,19 @@ FIRST_SCREEN = 3  # seeds: the minimum for a useful estimate of the spread
 FEWEST_NAMED = 10  # effective documents (Kish) of a source that a sentence may name
 
 
-class Options(TypedDict, total=False):
-    """Keyword arguments of `panel_effects`."""
+class Judging(TypedDict, total=False):
+    """Keyword arguments of `panel_effects` that say at which level results are judged."""
 
-    margin: float | None
     level: float
     looks: Sequence[int]
     spending: Spending
     after: Sequence[int]
+
+
+class Options(Judging, total=False):
+    """Keyword arguments of `panel_effects`."""
+
+    margin: float | None
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def effects(
     return panel_effects(panel(scores, baseline, metric), **options)
 
 
-def effects_of_file(path: Path, baseline: str, margin: float | None = None, **options: Unpack[Options]) -> list[Effect]:
+def effects_of_file(path: Path, baseline: str, margin: float | None = None, **options: Unpack[Judging]) -> list[Effect]:
     """Return the effects in bits per byte from a table of scores (CSV, Parquet or JSON Lines)."""
     return effects(read_scores(path), baseline, margin=margin, **options)
 
@@ -107,7 +112,7 @@ def panel_effects(
     return results
 
 
-def effects_by_source(scores: Panel, **options: Unpack[Options]) -> pl.DataFrame:
+def effects_by_source(scores: Panel, margin: float | None = None, **options: Unpack[Judging]) -> pl.DataFrame:
     """Return the mix x source matrix, with one row per mix (including the baseline) and source.
 
     Columns: mix, source, documents, bytes (sum of weights), seeds, value, seed_sd, effect, low, high,
@@ -115,9 +120,8 @@ def effects_by_source(scores: Panel, **options: Unpack[Options]) -> pl.DataFrame
     sentence if its p for a difference of at most the margin holds after Holm's correction over all cells, and the
     source has at least FEWEST_NAMED effective documents; sources with fewer have no p_holm.
     """
-    margin = options.pop("margin", None) or 0.0
     at = level_of(len(scores.seeds), **options)
-    rows = [row for source in scores.sources for row in _cells(scores.only(source), at, margin)]
+    rows = [row for source in scores.sources for row in _cells(scores.only(source), at, margin or 0.0)]
     tested = [row for row in rows if row["p"] is not None and row["effective_documents"] >= FEWEST_NAMED]
     for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row |= {"p_holm": p, "named": p < at.alpha and at.waiting is None}
