@@ -20,8 +20,13 @@ def print_effects(scores: Path, settings: Compare, as_json: bool, console: Conso
     from windtunnel.trainer.stats.effects import Judging, contract, effects_of_file
     from windtunnel.trainer.stats.paired import BITS_PER_BYTE
 
-    looks: Judging = {"looks": settings.looks, "spending": settings.spending, "after": settings.after}
-    effects = effects_of_file(scores, settings.baseline, settings.margin, level=settings.interval, **looks)
+    judging: Judging = {
+        "level": settings.interval,
+        "looks": settings.looks,
+        "spending": settings.spending,
+        "after": settings.after,
+    }
+    effects = effects_of_file(scores, settings.baseline, settings.margin, **judging)
     if as_json:
         console.print(json.dumps(contract(effects), indent=1), soft_wrap=True)
         return

@@ -125,7 +125,7 @@ def effects_by_source(scores: Panel, margin: float | None = None, **options: Unp
     tested = [row for row in rows if row["p"] is not None and row["effective_documents"] >= FEWEST_NAMED]
     for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row |= {"p_holm": p, "named": p < at.alpha and at.waiting is None}
-    types = dict.fromkeys(("seed_sd", "low", "high", "p", "p_holm"), pl.Float64)
+    types: dict[str, Any] = dict.fromkeys(("seed_sd", "low", "high", "p", "p_holm"), pl.Float64)
     return pl.DataFrame(rows, schema_overrides=types)
 
 
