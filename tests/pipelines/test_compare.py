@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from windtunnel.pipelines.cli import app
 from windtunnel.pipelines.report.wording import (
     COMMAND,
     digits_for,
@@ -315,3 +318,63 @@ def test_a_level_below_one_never_reads_100_per_cent() -> None:
     assert [percent(level) for level in levels] == ["95%", "90%", "99.9%", "99.999%", "99.99999%", "100%"]
     assert "(99.9% interval" in sentence(example(interval=0.999), "bits per byte", 3)
     assert effects_table([example(interval=0.999)]).columns[3].header == "99.9% interval"
+
+
+def scores_file(folder: Path, seeds: int) -> Path:
+    rng = np.random.default_rng(seeds)
+    rows = [
+        {"mix": mix, "seed": seed, "document": f"d{d}", "source": f"s{d % 3}", "bytes": 100, "nats": nats}
+        for mix in ("old", "new")
+        for seed, noise in enumerate(rng.normal(0, 1, seeds))
+        for d, nats in enumerate(140 + noise + rng.normal(0, 1, 60))
+    ]
+    pl.DataFrame(rows).write_csv(folder / "scores.csv")
+    return folder / "scores.csv"
+
+
+def typed(*words: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["effects", *map(str, words), "--baseline", "old"])
+    return done.exit_code, done.output + str(done.exception or "")
+
+
+def test_the_command_takes_looks_and_says_the_level_that_it_used(tmp_path) -> None:
+    file = scores_file(tmp_path, 5)
+    _, plain_words = typed(file)
+    assert "95% interval [" in plain_words and "on these three sources" in plain_words
+    assert "`--after 5`, by 99% intervals" in plain_words
+    code, words = typed(file, "--after", "3")
+    assert code == 0 and "99% interval of this look [" in words and "`--after 3,5`, by 99.8% intervals" in words
+    _, words = typed(file, "--looks", "3,5,8")
+    assert "98.49% interval of this look [" in words
+    _, words = typed(file, "--looks", "3,5,8", "--spending", "pocock")
+    assert "98.49%" not in words and "interval of this look [" in words
+    _, rows = typed(file, "--looks", "3,5,8", "--json")
+    assert [len(row) for row in json.loads(rows)] == [8]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--looks", "2,3"), "the looks end at 3 seeds and there are 5"),
+        (("--after", "5"), "it names only looks with fewer seeds than now"),
+        (("--after", "x"), "valid integer"),
+        (("--looks", "5,3"), "looks are growing numbers of seeds"),
+        (("--looks", "3,8", "--after", "3"), "give one of them"),
+        (("--looks", "3,8", "--spending", "all"), "'power', 'obrien_fleming' or 'pocock'"),
+    ],
+)
+def test_looks_that_cannot_be_are_refused_by_the_command(tmp_path, words: tuple[str, ...], message: str) -> None:
+    code, said = typed(scores_file(tmp_path, 5), *words)
+    assert code != 0 and message in said
+
+
+def test_the_step_writes_the_level_the_looks_and_what_may_be_named(tmp_path) -> None:
+    found = compared(tmp_path, runs(tmp_path), looks=(3, 4, 8), margin=None)
+    assert {e.interval for e in found.effects} == {found.effects[0].interval} != {0.95}
+    matrix = pl.read_parquet(tmp_path / "compare" / "loss_matrix.parquet")
+    assert {"effective_documents", "p", "p_holm", "named"} <= set(matrix.columns)
+    assert matrix.filter(pl.col("mix") == "bad")["named"].all()
+    written = pl.read_parquet(tmp_path / "compare" / "effects.parquet")
+    assert written["looks"].to_list() == [[3, 4, 8]] * 3 and written.schema["outcome"] == pl.String
+    text = shown(comparison_view(found, matrix), 300)
+    assert "interval of this look" in text and "bad: By source: worse on docs" in text
