@@ -377,4 +377,4 @@ def test_the_step_writes_the_level_the_looks_and_what_may_be_named(tmp_path) -> 
     written = pl.read_parquet(tmp_path / "compare" / "effects.parquet")
     assert written["looks"].to_list() == [[3, 4, 8]] * 3 and written.schema["outcome"] == pl.String
     text = shown(comparison_view(found, matrix), 300)
-    assert "interval of this look" in text and "bad: By source: worse on docs" in text
+    assert "interval of this look" in text and "bad: By source: worse on plays" in text

@@ -311,7 +311,7 @@ def binomial(rate: float, runs: int) -> tuple[float, float]:
 
 @pytest.mark.parametrize(("seeds", "score_sd"), [(3, 0.0), (3, 0.2), (5, 0.2)])
 def test_a_against_a_gives_five_percent_verdicts(seeds: int, score_sd: float) -> None:
-    runs, wrong = 600, 0
+    runs, wrong = 300, 0
     for number in range(runs):
         rng = np.random.default_rng([seeds, number])
         table = a_against_a(rng, seeds, 60, score_sd)
@@ -345,7 +345,7 @@ def test_power_is_what_seeds_needed_promises() -> None:
 
 
 def test_many_equal_mixes_give_five_percent_false_verdicts_in_the_family() -> None:
-    runs, wrong = 300, 0
+    runs, wrong = 150, 0
     for number in range(runs):
         rng = np.random.default_rng([77, number])
         weights = np.full(30, 1000.0)

@@ -6,7 +6,8 @@ this error is common to all seeds, so the spread over seeds does not show it (tr
 
 With a and b the two standard errors and r = a^2 / (a^2 + b^2), the interval is effect +- reach,
 
-    reach^2 = (a^2 + b^2) (z^2 + (t_seeds^2 - z^2) r^k + (t_documents^2 - z^2) (1 - r)^k),   k = 1 + 0.7 (alpha / 0.05)^(1/4),
+    reach^2 = (a^2 + b^2) (z^2 + (t_seeds^2 - z^2) r^k + (t_documents^2 - z^2) (1 - r)^k),
+    k = 1 + 0.7 (alpha / 0.05)^(1/4),
 
 where t and z are the quantiles of Student's t with each part's degrees of freedom and of the normal distribution. It
 is the exact t interval if one part is zero. With k = 1 it is reach^2 = (t_seeds a)^2 + (t_documents b)^2 (Cochran,
