@@ -310,12 +310,29 @@ def effects(
     margin: Annotated[
         float | None, typer.Option(min=0, help="Bits per byte below which a difference does not matter.")
     ] = None,
+    looks: Annotated[
+        str | None, typer.Option(metavar="N,N", help="Numbers of seeds declared for looks in advance: 3,5,8,12.")
+    ] = None,
+    spending: Annotated[
+        str, typer.Option(help="How the looks share the error: power, obrien_fleming or pocock.")
+    ] = "power",
+    after: Annotated[
+        str | None, typer.Option(metavar="N,N", help="Numbers of seeds of looks taken before, not declared: 3.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Measure effects with intervals from per-document scores of your own runs."""
+    from windtunnel.pipelines.recipe.recipe import Compare
     from windtunnel.pipelines.views.tables import print_effects
 
-    print_effects(scores, baseline, margin, json_, terminal())
+    words = {"baseline": baseline, "margin": margin or 0.0, "spending": spending}
+    settings = Compare.model_validate({**words, "looks": _numbers(looks), "after": _numbers(after)})
+    print_effects(scores, settings, json_, terminal())
+
+
+def _numbers(value: str | None) -> list[str]:
+    """Return the numbers of an option, with commas between them."""
+    return [number.strip() for number in value.split(",")] if value else []
 
 
 @app.command()

@@ -58,7 +58,14 @@ class RunResult(Record):
     metrics: dict[str, float] = Field(default_factory=dict)  # further metrics of the objective, e.g. accuracy
 
 
+CLUSTERS_FROM = (
+    20  # sources, from which on they are a sample of sources; fewer are strata, and a population of their own
+)
+LEFT = 5  # an undeclared look leaves alpha / LEFT to the next one
+
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
+# `direction`: which is better is known, and not whether by more than the margin; its verdict is `undecided`
+Outcome = Literal["better", "worse", "equivalent", "direction", "undecided"]
 
 
 class Effect(Record):
@@ -73,23 +80,42 @@ class Effect(Record):
     effect: float  # mix minus baseline, in units of the metric
     low: float | None  # None with one seed, which gives no estimate of the spread
     high: float | None
-    interval: float  # nominal coverage of (low, high), for example 0.95
+    interval: float  # nominal coverage of (low, high) that was used, 0.95, or that of the look
     seeds: int
     documents: int
     sources: int
     verdict: Verdict
+    outcome: Outcome = "undecided"  # defined in trainer.stats.verdicts
     seeds_needed: int | None  # in total; None when decided, or when seeds alone cannot decide
+    seeds_needed_low: int | None = None  # 10 to 90 % range of the seeds needed; None above 1,000
+    seeds_needed_high: int | None = None
+    documents_needed: int | None = None  # in total, where documents limit
+    smallest_visible: float | None = None  # effect that these runs would have decided with 80 % power, if undecided
     margin: float | None  # smaller differences are considered irrelevant
     p: float | None  # two-sided, for the null hypothesis of no difference
-    p_holm: float | None  # after Holm's correction over the mixes; decides between better and worse
+    p_holm: float | None  # after Holm's correction over the mixes
+    p_margin: float | None = None  # for a difference of at most the margin, after Holm's correction
     seed_error: float | None  # standard error of the effect over seeds
     document_error: float | None  # standard error from sampling the held-out documents, shared by all seeds
-    degrees: float | None  # Welch-Satterthwaite degrees of freedom of the interval
+    degrees: float | None  # of freedom of the document error
     t_low: float | None  # t interval over seeds, with the documents fixed
     t_high: float | None
-    bootstrap_low: float | None  # percentiles of the bootstrap over seeds x documents
-    bootstrap_high: float | None
+    sources_low: float | None = None  # interval with the sources as a sample, too; None with one source
+    sources_high: float | None = None
+    equal: bool = False  # the scores are those of the baseline in every run
+    looks: list[int] = Field(default_factory=list)  # declared, as numbers of seeds
+    after: list[int] = Field(default_factory=list)  # undeclared looks before this one, as numbers of seeds
     note: str = ""
+
+    @property
+    def few_sources(self) -> bool:
+        """Whether the sources are several and too few to stand for others."""
+        return 2 <= self.sources < CLUSTERS_FROM
+
+    @property
+    def next_interval(self) -> float:
+        """The level at which a later look that was not declared is judged."""
+        return 1 - (1 - self.interval) / LEFT
 
     def contract(self) -> dict[str, Any]:
         """Return the eight fields that `windtunnel effects --json` prints for each mix."""
@@ -113,6 +139,13 @@ class MeasuredOn(Record):
     domains: list[Domain] = Field(default_factory=list)
 
 
+class Parts(Record):
+    """The two parts of an effect, which add up to it."""
+
+    mixture: Effect  # the baseline's documents at the mix's shares of sources, minus the baseline
+    documents: Effect  # the mix minus the baseline's documents at its shares of sources
+
+
 class Comparison(Record):
     """All mixes against one baseline on one evaluation set, best first."""
 
@@ -124,11 +157,13 @@ class Comparison(Record):
     margin: float | None
     looks: list[int] = Field(default_factory=list)  # declared interim analyses, as numbers of seeds
     spending: str = ""
+    after: list[int] = Field(default_factory=list)  # undeclared looks before this one
     on: MeasuredOn
     seeds: list[str]
     values: dict[str, float]  # mean over seeds by mix, including the baseline
     seed_sd: dict[str, float | None]  # standard deviation over seeds by mix
     effects: list[Effect]
+    parts: dict[str, Parts] = Field(default_factory=dict)  # by mix, where the sources were pinned
 
     @classmethod
     def read(cls, directory: Path) -> Comparison:

@@ -28,6 +28,8 @@ def compare(
     margin: float | None = None,
     interval: float = 0.95,
     looks: Sequence[int] = (),
+    spending: str = "power",
+    after: Sequence[int] = (),
 ) -> list[Effect]:
     """Return the effect of each mix against the baseline in bits per byte, as `windtunnel effects` does.
 
@@ -42,20 +44,36 @@ def compare(
     margin
         Bits per byte below which a difference does not matter.
     interval
-        The coverage of the intervals.
+        The coverage of the intervals, over all looks together.
     looks
-        The numbers of seeds at which the result is looked at, where it is more than once.
+        The numbers of seeds at which the result is looked at, declared in advance, where it is more than once.
+    spending
+        How the looks share the error: `power`, `obrien_fleming` or `pocock`.
+    after
+        The numbers of seeds at which the result was looked at before without such a declaration: the advice of an
+        undecided effect with 3 seeds is to run more and to judge them `after=[3]`, at a fifth of the error.
 
-    An effect has the fields mix, effect (mix minus baseline), low, high, verdict (`better`, `worse`, `equivalent` or
-    `undecided`), seeds, seeds_needed and more. Raises InputError for scores that cannot be paired, RecipeError for an
-    unknown baseline.
+    An effect has the fields mix, effect (mix minus baseline), low, high, interval (their level), verdict (`better`,
+    `worse`, `equivalent` or `undecided`), outcome (the verdict, or `direction`: it is known which is better, not
+    whether by more than the margin), seeds, seeds_needed, documents_needed, smallest_visible and more. Raises
+    InputError for scores that cannot be paired, RecipeError for an unknown baseline.
     """
-    if isinstance(looks, str) or not isinstance(looks, Sequence):
-        refuse("looks", looks, "give a list of growing numbers of seeds, such as [3, 5, 8]")
-    words = {"baseline": baseline, "margin": margin or 0.0, "interval": interval, "looks": list(looks)}
-    asked = Compare.model_validate(words)  # checked as a recipe's `compare:`
+    for name, value in (("looks", looks), ("after", after)):
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            refuse(name, value, "give a list of growing numbers of seeds, such as [3, 5, 8]")
+    words = {"baseline": baseline, "margin": margin or 0.0, "interval": interval, "spending": spending}
+    # checked as a recipe's `compare:`
+    asked = Compare.model_validate({**words, "looks": list(looks), "after": list(after)})
     table = read_scores(Path(scores)) if isinstance(scores, str | Path) else polars_of(scores)
-    return effects(table, baseline, margin=asked.margin, level=asked.interval, looks=asked.looks)
+    return effects(
+        table,
+        baseline,
+        margin=asked.margin,
+        level=asked.interval,
+        looks=asked.looks,
+        spending=asked.spending,
+        after=asked.after,
+    )
 
 
 @dataclass(frozen=True, repr=False)

@@ -147,6 +147,8 @@ def _training(recipe: Recipe) -> None:
                 f"the looks end at {looks[-1]} seeds and there are {seeds}: declare one at {seeds} too, for example "
                 f"{[*looks, seeds]}",
             )
+        if recipe.compare.after and recipe.compare.after[-1] >= seeds:
+            raise at(("compare", "after"), f"names looks with fewer seeds than now, and there are {seeds}")
 
 
 def _stages(recipe: Recipe, train: Train) -> None:

@@ -280,20 +280,26 @@ class Compare(Part):
     interval: float = Field(0.95, gt=0.5, lt=1)
     margin: float = Field(0.005, ge=0)
     looks: list[int] = Field(default_factory=list)  # numbers of seeds of the interim analyses; empty: one analysis
-    spending: Literal["obrien_fleming", "pocock"] = "obrien_fleming"  # of the error over the looks
-
+    spending: Literal["power", "obrien_fleming", "pocock"] = "power"  # of the error over the looks
+    after: list[int] = Field(default_factory=list)  # numbers of seeds at which the result was looked at, undeclared
     pin: Literal["source"] | None = None  # also train the baseline's documents at each mix's sources
 
     def pinned(self, mixes: Iterable[str]) -> dict[str, str]:
         """Return the name of the further mix that is trained for each mix, which no recipe can give; empty without."""
         return {name: f"{self.baseline}@{name}" for name in mixes if name != self.baseline} if self.pin else {}
 
-    @field_validator("looks")
+    @field_validator("looks", "after")
     @classmethod
     def _growing(cls, looks: list[int]) -> list[int]:
         if looks != sorted(set(looks)) or (looks and looks[0] < 2):
             raise ValueError("looks are growing numbers of seeds, from 2 on, for example [3, 5, 8]")
         return looks
+
+    @model_validator(mode="after")
+    def _declared_or_not(self) -> Compare:
+        if self.looks and self.after:
+            raise ValueError("`looks:` are declared in advance, `after:` names looks that were not: give one of them")
+        return self
 
 
 class Recipe(Part):

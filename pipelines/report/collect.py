@@ -12,7 +12,7 @@ from pydantic import SerializeAsAny
 
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.results import Results, Section
-from windtunnel.pipelines.report.wording import LABEL, digits_for, headline, sentence, split_by_source
+from windtunnel.pipelines.report.wording import digits_for, headline, label, sentence, split_by_source
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.printable import printable
 from windtunnel.schemas.records import Record
@@ -82,7 +82,7 @@ def _verdicts(comparison: Comparison, results: Results) -> list[Verdict]:
         Verdict(
             mix=e.mix,
             verdict=e.verdict,
-            label=LABEL[e.verdict],
+            label=label(e),
             sentence=sentence(e, comparison.unit, digits),
             by_source=split_by_source(e.mix, comparison, rows),
         )

@@ -16,6 +16,8 @@ LABEL = {
     "undecided": "not distinguishable",
 }
 MINUS = "\u2212"
+RECIPE, COMMAND = "after: [{}]", "--after {}"  # how a recipe and `windtunnel effects` name looks taken
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 WIDE = 0.05  # half width from which the interval of a share has a note
 
 
@@ -52,7 +54,7 @@ class EffectCells(Record):
         cells = {
             "mix": effect.mix,
             "verdict": effect.verdict,
-            "label": LABEL[effect.verdict],
+            "label": label(effect),
             "value": plain(effect.value, digits),
             "effect": signed(effect.effect, digits),
             "interval": span(effect.low, effect.high, digits),
@@ -60,6 +62,11 @@ class EffectCells(Record):
             "seeds": f"{effect.seeds} of {effect.seeds_needed}" if effect.seeds_needed else str(effect.seeds),
         }
         return cls(**(cells | fields))
+
+
+def label(effect: Effect) -> str:
+    """Return the outcome as a label."""
+    return f"{_side(effect)}, size open" if effect.outcome == "direction" else LABEL[effect.verdict]
 
 
 def signed(value: float | None, digits: int = 4) -> str:
@@ -89,11 +96,6 @@ def p_value(effect: Effect) -> str:
     return f"{effect.p_holm:.2g}" if effect.p_holm >= 1e-4 else "<0.0001"
 
 
-def without_zero(low: float | None, high: float | None) -> bool:
-    """Return whether there is an interval and zero lies outside it."""
-    return low is not None and high is not None and (low > 0 or high < 0)
-
-
 def percent(share: float) -> str:
     """Return a share as `95%` or `99.9%`, with enough digits that no share below 1 reads 100%."""
     digits = next((d for d in range(4, 17) if share >= 1 or float(f"{100 * share:.{d}g}") < 100), 17)
@@ -107,61 +109,123 @@ def digits_for(comparison: Comparison) -> int:
     return next((d for d in range(2, 6) if min(sizes) >= 10 ** (1 - d)), 6) if sizes else 4
 
 
-def sentence(effect: Effect, unit: str, digits: int = 4) -> str:
-    """Return the verdict of one mix in a sentence."""
-    size = f"{plain(abs(effect.effect), digits)} {unit}"
-    sure = f"{percent(effect.interval)} interval {span(effect.low, effect.high, digits)}, {_seeds(effect.seeds)}"
-    way = "lower" if effect.effect < 0 else "higher"
+def sentence(effect: Effect, unit: str, digits: int = 4, option: str = RECIPE) -> str:
+    """Return the outcome of one mix in a sentence; `option` is how a look taken is named, RECIPE or COMMAND."""
+    size = f"{plain(abs(effect.effect), digits)} {unit} {'lower' if effect.effect < 0 else 'higher'}"
+    mix, than, on = effect.mix, f"than {effect.baseline}", on_sources(effect)
+    margin = f"{plain(effect.margin, digits).rstrip('0')} {unit}" if effect.margin else ""
+    sure = _sure(effect, digits)
+    note = f"; {effect.note}" if effect.note else ""
+    if effect.equal and effect.verdict == "equivalent":
+        return f"{mix} and {effect.baseline} are equivalent{on}: their scores are equal in every run{note}."
     if effect.verdict in ("better", "worse"):
-        return f"{effect.mix} is {effect.verdict} than {effect.baseline}: {size} {way} ({sure})."
+        beyond = f", beyond the margin of {margin}" if margin else ""
+        return f"{mix} is {effect.verdict} {than}{on}: {size}{beyond} ({sure}){note}."
+    if effect.verdict == "equivalent" and excludes_zero(effect):
+        return f"{mix} is {_side(effect)} {than}{on}, by less than matters ({margin}): {size} ({sure}){note}."
     if effect.verdict == "equivalent":
         return (
-            f"{effect.mix} and {effect.baseline} are equivalent: they differ by less than the margin of "
-            f"{plain(effect.margin, digits).rstrip('0')} {unit} ({sure})."
+            f"{mix} and {effect.baseline} are equivalent{on}: they differ by less than the margin of {margin} "
+            f"({sure}){note}."
         )
+    more = more_seeds(effect, option)
     if effect.low is None:
-        return (
-            f"{effect.mix} against {effect.baseline}: {size} {way} with one seed, which shows no spread; "
-            f"{more_seeds(effect)}."
-        )
-    return f"{effect.mix} is not distinguishable from {effect.baseline}: {size} {way} ({sure}); {more_seeds(effect)}."
+        return f"{mix} against {effect.baseline}: {size} with one seed, which shows no spread; {more}."
+    if effect.outcome == "direction":
+        return f"{mix} is {_side(effect)} {than}{on}, perhaps by less than matters ({margin}): {size} ({sure}); {more}."
+    seen = ""
+    if effect.smallest_visible:
+        least = plain(effect.smallest_visible, digits)
+        seen = f"; a difference of {least} or more would probably have shown in these runs (80% power)"
+    return f"{mix} is not distinguishable from {effect.baseline}{on}: {size} ({sure}){seen}; {more}."
 
 
-def more_seeds(effect: Effect) -> str:
-    """Return how many more seeds an undecided effect needs, as a phrase."""
+def on_sources(effect: Effect) -> str:
+    """Return the population of a verdict, such as " on these five sources", where they are too few for others."""
+    if not effect.few_sources:
+        return ""
+    number = NUMBERS[effect.sources] if effect.sources < len(NUMBERS) else str(effect.sources)
+    return f" on these {number} sources"
+
+
+def excludes_zero(effect: Effect) -> bool:
+    """Return whether the direction is known after correction over the mixes."""
+    return effect.p_holm is not None and effect.p_holm < 1 - effect.interval
+
+
+def _sure(effect: Effect, digits: int) -> str:
+    at = " of this look" if effect.looks or effect.after else ""
+    text = f"{percent(effect.interval)} interval{at} {span(effect.low, effect.high, digits)}, {_seeds(effect.seeds)}"
+    if effect.sources_low is not None and effect.few_sources and not effect.equal:
+        text += f"; for such sources in general {span(effect.sources_low, effect.sources_high, digits)}"
+    return text
+
+
+def _side(effect: Effect) -> str:
+    return "better" if (effect.effect < 0) == (effect.direction == "lower") else "worse"
+
+
+def more_seeds(effect: Effect, option: str = RECIPE) -> str:
+    """Return what an undecided effect needs, as a phrase that says what to run and how to judge it."""
     if effect.seeds_needed is None:
         return effect.note or "more seeds would hardly help"
-    more = max(1, effect.seeds_needed - effect.seeds)
-    outcome = "would probably do" if effect.seeds > 1 else "would give a first interval"
-    phrase = f"{more} more {'seed' if more == 1 else 'seeds'} {outcome}"
-    return f"{effect.note}; {phrase}" if effect.note and effect.seeds > 1 else phrase
+    if effect.seeds < 2:
+        more = effect.seeds_needed - effect.seeds
+        return f"{more} more {'seed' if more == 1 else 'seeds'} would give a first interval"
+    spread = f" (10 to 90% range: {_range(effect)})" if effect.seeds_needed_low is not None else ""
+    if effect.looks:
+        phrase = f"the look at {effect.seeds_needed} seeds would probably decide{spread}"
+    else:
+        looks = ("," if option == COMMAND else ", ").join(map(str, [*effect.after, effect.seeds]))
+        level = percent(effect.next_interval)
+        phrase = (
+            f"to decide, run {effect.seeds_needed:,} seeds in all{spread} and judge them with "
+            f"`{option.format(looks)}`, by {level} intervals, or start afresh with declared looks"
+        )
+    return f"{effect.note}; {phrase}" if effect.note else phrase
 
 
-_AGAINST = {
-    "worse": "worse",
-    "equivalent": "equivalent to it",
-    "undecided": "not distinguishable from it",
-}
+def seeds_range(effect: Effect) -> str:
+    """Return the seeds needed with their range, as `12 (6 to 132)`, or a dash."""
+    if effect.seeds_needed is None:
+        return "–"
+    return f"{effect.seeds_needed:,}" + (f" ({_range(effect)})" if effect.seeds_needed_low is not None else "")
+
+
+def _range(effect: Effect) -> str:
+    most = "more than 1,000" if effect.seeds_needed_high is None else f"{effect.seeds_needed_high:,}"
+    return f"{effect.seeds_needed_low:,} to {most}"
+
+
+def _against(effect: Effect) -> str:
+    if effect.outcome == "direction":
+        return f"{_side(effect)}, perhaps by less than matters"
+    if effect.verdict == "equivalent" and excludes_zero(effect):
+        return f"{_side(effect)}, by less than matters"
+    words = {"equivalent": "equivalent to it", "undecided": "not distinguishable from it"}
+    return words.get(effect.verdict, effect.verdict)
 
 
 def headline(comparison: Comparison) -> str:
     """Return the answer in one sentence: the best mix that is better than the baseline, or that none is."""
-    if not comparison.effects:
+    effects = comparison.effects
+    if not effects:
         return "There is only the baseline; nothing was compared."
-    better = [e for e in comparison.effects if e.verdict == "better"]
-    if better or len(comparison.effects) == 1:
-        return sentence((better or comparison.effects)[0], comparison.unit, digits_for(comparison))
-    parts = []
-    for verdict, phrase in _AGAINST.items():
-        if names := [e.mix for e in comparison.effects if e.verdict == verdict]:
-            parts.append(f"{_and(names)} {'is' if len(names) == 1 else 'are'} {phrase}")
-    return f"No mix is better than {comparison.baseline}: {'; '.join(parts)}."
+    better = [e for e in effects if e.verdict == "better"]
+    if better or len(effects) == 1:
+        return sentence((better or effects)[0], comparison.unit, digits_for(comparison))
+    groups: dict[str, list[str]] = {}
+    for effect in sorted(effects, key=lambda e: ("worse", "equivalent", "direction", "undecided").index(e.outcome)):
+        groups.setdefault(_against(effect), []).append(effect.mix)
+    parts = [f"{_and(names)} {'is' if len(names) == 1 else 'are'} {phrase}" for phrase, names in groups.items()]
+    matters = " by a difference that surely matters" if any(p.startswith("better") for p in groups) else ""
+    return f"No mix is better than {comparison.baseline}{matters}{on_sources(effects[0])}: {'; '.join(parts)}."
 
 
 def split_by_source(mix: str, comparison: Comparison, matrix: Sequence[Mapping[str, Any]]) -> str:
-    """Return the sources on which the interval of a mix excludes zero, better and worse; empty with one source.
+    """Return the sources on which a mix differs after correction over all sources and mixes; empty with one source.
 
-    `matrix` holds the rows of loss_matrix.parquet.
+    `matrix` holds the rows of loss_matrix.parquet; sources of few documents are never named.
     """
     rows = [row for row in matrix if row["mix"] == mix]
     if len(rows) < 2:
@@ -169,11 +233,18 @@ def split_by_source(mix: str, comparison: Comparison, matrix: Sequence[Mapping[s
     whole = sum(row["bytes"] for row in rows) or 1
     sides: dict[bool, list[str]] = {True: [], False: []}
     for row in sorted(rows, key=lambda r: (-r["bytes"], r["source"])):
-        if without_zero(row["low"], row["high"]):
+        if row["named"]:
             better = (row["effect"] < 0) == (comparison.direction == "lower")
             sides[better].append(f"{one_line(row['source'], 40)} ({row['bytes'] / whole:.0%} of the bytes)")
     parts = [f"{word} on {_and(sides[side])}" for word, side in (("better", True), ("worse", False)) if sides[side]]
-    return f"By source: {'; '.join(parts) or 'on no single source distinguishable'}."
+    few = sum(row["p"] is not None and row["p_holm"] is None for row in rows)
+    if few == len(rows):
+        return "By source: each rests on too few documents to be judged alone."
+    parts = parts or ["on no single source distinguishable"]
+    if few:
+        others = "one other source rests" if few == 1 else f"{few} other sources rest"
+        parts.append(f"{others} on too few documents to be judged")
+    return f"By source: {'; '.join(parts)}."
 
 
 def target(comparison: Comparison) -> str:

@@ -21,7 +21,6 @@ from windtunnel.pipelines.report.wording import (
     signed,
     split_by_source,
     target,
-    without_zero,
 )
 from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.results import Comparison, Effect
@@ -63,23 +62,23 @@ def _cell(cell: dict[str, Any], baseline: bool, digits: int) -> Text:
     text = Text(plain(cell["value"], digits))
     if not baseline:
         half = "" if cell["low"] is None else f" \u00b1{(cell['high'] - cell['low']) / 2:.{digits}f}"
-        sure = without_zero(cell["low"], cell["high"])
-        text.append(f"\n{signed(cell['effect'], digits)}{half}", style="" if sure else "dim")
+        text.append(f"\n{signed(cell['effect'], digits)}{half}", style="" if cell["named"] else "dim")
     return text
 
 
 def comparison_view(comparison: Comparison, matrix: pl.DataFrame) -> Group:
     """Return the answer: the sentence, what it was measured on, the effects, and every source by itself."""
-    digits = digits_for(comparison)
+    digits, told = digits_for(comparison), headline(comparison)
     better = "lower is better" if comparison.direction == "lower" else "higher is better"
     lines: list[RenderableType] = [
-        Text(headline(comparison), style="bold"),
+        Text(told, style="bold"),
         Text(f"measured on: {one_line(target(comparison), 1000)}"),
         Text(f"effect = mix minus {comparison.baseline}, in {comparison.unit}; {better}" + _margin(comparison)),
         Text(""),
         effects_table(comparison.effects, digits),
     ]
-    notes = [Text(sentence(e, comparison.unit, digits), style="dim") for e in comparison.effects if e.note]
+    sentences = [sentence(e, comparison.unit, digits) for e in comparison.effects]
+    notes = [Text(words, style="dim") for words in sentences if words != told]
     rows = list(matrix.iter_rows(named=True))
     for effect in comparison.effects:
         if words := split_by_source(effect.mix, comparison, rows):
@@ -88,7 +87,7 @@ def comparison_view(comparison: Comparison, matrix: pl.DataFrame) -> Group:
         lines += [Text(""), *notes]
     lines += [
         Text(""),
-        Text("by source (\u00b1 is the interval of the single cell, not corrected for their number)"),
+        Text("by source (\u00b1 is the interval of the single cell; grey: not sure after correction for all cells)"),
         matrix_table(matrix, comparison, digits),
     ]
     return Group(*lines)

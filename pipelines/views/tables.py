@@ -10,20 +10,29 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from windtunnel.pipelines.recipe.recipe import Compare
 
-def print_effects(scores: Path, baseline: str, margin: float | None, as_json: bool, console: Console) -> None:
-    """Print the effects of a scores file (CSV or Parquet) as a table, or as the contract's JSON list."""
+
+def print_effects(scores: Path, settings: Compare, as_json: bool, console: Console) -> None:
+    """Print the effects of a scores file (CSV or Parquet) as a table with sentences, or as the contract's JSON list."""
+    from windtunnel.pipelines.report.wording import COMMAND, sentence
     from windtunnel.pipelines.views.compare_tables import effects_table
-    from windtunnel.trainer.stats.effects import contract, effects_of_file
+    from windtunnel.trainer.stats.effects import Judging, contract, effects_of_file
+    from windtunnel.trainer.stats.paired import BITS_PER_BYTE
 
-    effects = effects_of_file(scores, baseline, margin)
+    judging: Judging = {
+        "level": settings.interval,
+        "looks": settings.looks,
+        "spending": settings.spending,
+        "after": settings.after,
+    }
+    effects = effects_of_file(scores, settings.baseline, settings.margin, **judging)
     if as_json:
         console.print(json.dumps(contract(effects), indent=1), soft_wrap=True)
         return
     console.print(effects_table(effects))
     for effect in effects:
-        if effect.note:
-            console.print(f"{effect.mix}: {effect.note}")
+        console.print(sentence(effect, BITS_PER_BYTE.unit, option=COMMAND), soft_wrap=True)
 
 
 def print_comparison(artifact: Path, console: Console) -> None:

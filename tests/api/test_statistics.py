@@ -43,6 +43,9 @@ def test_compare_gives_what_the_command_prints(scores: pl.DataFrame, tmp_path: P
     assert (found[0].mix, found[0].verdict) == ("new", "better")
     narrow = wt.compare(scores, "old", interval=0.8)[0]
     assert narrow.low is not None and found[0].low is not None and narrow.low > found[0].low
+    assert [e.interval for e in wt.compare(scores, "old", after=[3])] == [0.99, 0.99]
+    first = wt.compare(scores, "old", looks=[4, 8], spending="pocock")[0]
+    assert first.interval < wt.compare(scores, "old", looks=[4, 8])[0].interval
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,9 @@ def test_compare_gives_what_the_command_prints(scores: pl.DataFrame, tmp_path: P
         ({"interval": 95}, wt.RecipeError, "interval: Input should be less than 1"),
         ({"looks": [5, 3]}, wt.RecipeError, "looks are growing numbers"),
         ({"looks": [2, 3]}, wt.InputError, "the looks end at 3 seeds and there are 4"),
+        ({"after": [4]}, wt.RecipeError, "it names only looks with fewer seeds than now"),
+        ({"after": [2], "looks": [2, 4]}, wt.RecipeError, "give one of them"),
+        ({"spending": "all"}, wt.RecipeError, "spending: Input should be 'power'"),
     ],
 )
 def test_wrong_arguments_of_compare(scores: pl.DataFrame, words: Any, kind: Any, message: str) -> None:
@@ -109,6 +115,7 @@ def test_arguments_of_another_type_are_named(scores: pl.DataFrame, runs: pl.Data
     fit: Any = wt.law(runs, "w_*")
     wrong = {
         "looks is 3: give a list": lambda: compare(scores, "a", looks=3),
+        "after is 3: give a list": lambda: compare(scores, "a", after=3),
         "weights is 3: give a string or a list": lambda: law(runs, 3),
         "columns of the weights are strings, and 3 is none": lambda: law(runs, [3]),
         "target is None": lambda: law(runs, "w_*", None),

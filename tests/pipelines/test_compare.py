@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from windtunnel.pipelines.cli import app
 from windtunnel.pipelines.report.wording import (
+    COMMAND,
     digits_for,
     headline,
+    label,
     more_seeds,
     percent,
     plain,
@@ -183,20 +188,59 @@ def example(**change) -> Effect:
         "mix": "clean", "baseline": "raw", "metric": "bits_per_byte", "value": 2.0, "baseline_value": 2.01,
         "effect": -0.01, "low": -0.03, "high": 0.01, "interval": 0.95, "seeds": 3, "documents": 9, "sources": 1,
         "verdict": "undecided", "seeds_needed": 12, "margin": None, "p": 0.2, "p_holm": 0.2, "seed_error": 0.01,
-        "document_error": 0.0, "degrees": 2.0, "t_low": -0.03, "t_high": 0.01, "bootstrap_low": -0.02,
-        "bootstrap_high": 0.0,
+        "document_error": 0.0, "degrees": 2.0, "t_low": -0.03, "t_high": 0.01,
     }  # fmt: skip
     return Effect(**{**fields, **change})
 
 
 PART = "(95% interval [−0.030, +0.010], 3 seeds)"
+MARGIN = {"margin": 0.02, "p_margin": 0.5}
 WORDS = [
-    ({}, f"clean is not distinguishable from raw: 0.010 bits per byte lower {PART}; 9 more seeds would probably do."),
-    ({"seeds_needed": 4}, "; 1 more seed would probably do."),
+    (
+        {},
+        f"clean is not distinguishable from raw: 0.010 bits per byte lower {PART}; to decide, run 12 seeds in all and "
+        "judge them with `after: [3]`, by 99% intervals, or start afresh with declared looks.",
+    ),
+    ({"seeds_needed_low": 6, "seeds_needed_high": 132}, "run 12 seeds in all (10 to 90% range: 6 to 132) and judge"),
+    ({"seeds_needed_low": 6}, "(10 to 90% range: 6 to more than 1,000)"),
+    ({"after": [2], "interval": 0.99}, "99% interval of this look [−0.030, +0.010]"),
+    ({"after": [2], "interval": 0.99}, "with `after: [2, 3]`, by 99.8% intervals"),
+    (
+        {"looks": [3, 12], "interval": 0.9999},
+        "99.99% interval of this look [−0.030, +0.010], 3 seeds); the look at 12 seeds would probably decide.",
+    ),
+    (
+        {"smallest_visible": 0.0312},
+        "; a difference of 0.031 or more would probably have shown in these runs (80% power);",
+    ),
     ({"seeds_needed": None, "note": "too few documents"}, "3 seeds); too few documents."),
     ({"verdict": "better"}, f"clean is better than raw: 0.010 bits per byte lower {PART}."),
+    (
+        {"verdict": "better", "margin": 0.005, "note": "seed 2 stands apart"},
+        f"0.010 bits per byte lower, beyond the margin of 0.005 bits per byte {PART}; seed 2 stands apart.",
+    ),
+    (
+        {"verdict": "better", "sources": 5, "sources_low": -0.09, "sources_high": 0.07},
+        "clean is better than raw on these five sources: 0.010 bits per byte lower (95% interval [−0.030, +0.010], "
+        "3 seeds; for such sources in general [−0.090, +0.070]).",
+    ),
+    ({"verdict": "better", "sources": 17}, "than raw on these 17 sources:"),
+    (
+        {"verdict": "better", "sources": 20, "sources_low": -0.09, "sources_high": 0.07},
+        f"than raw: 0.010 bits per byte lower {PART}.",
+    ),
     ({"verdict": "worse", "effect": 0.02}, f"clean is worse than raw: 0.020 bits per byte higher {PART}."),
     ({"verdict": "equivalent", "margin": 0.05}, f"they differ by less than the margin of 0.05 bits per byte {PART}."),
+    (
+        {"verdict": "equivalent", "outcome": "equivalent", "p_holm": 0.01, **MARGIN},
+        f"clean is better than raw, by less than matters (0.02 bits per byte): 0.010 bits per byte lower {PART}.",
+    ),
+    (
+        {"outcome": "direction", "effect": 0.02, "p_holm": 0.01, **MARGIN},
+        f"clean is worse than raw, perhaps by less than matters (0.02 bits per byte): 0.020 bits per byte higher {PART}"
+        "; to decide, run 12",
+    ),
+    ({"verdict": "equivalent", "equal": True, **MARGIN}, "are equivalent: their scores are equal in every run."),
     (
         {"low": None, "high": None, "seeds": 1, "seeds_needed": 3},
         "with one seed, which shows no spread; 2 more seeds would give a first interval.",
@@ -209,11 +253,28 @@ def test_verdicts_in_words(change: dict, words: str) -> None:
     assert words in sentence(example(**change), "bits per byte", 3)
 
 
+def test_the_command_names_its_own_option() -> None:
+    words = sentence(example(after=[2]), "bits per byte", 3, COMMAND)
+    assert "judge them with `--after 2,3`" in words
+
+
+def test_labels_and_the_headline_keep_direction_and_size_apart(tmp_path) -> None:
+    open_size = example(outcome="direction", p_holm=0.01, effect=-0.01, margin=0.005)
+    assert label(open_size) == "better, size open" and label(example()) == "not distinguishable"
+    found = compared(tmp_path, runs(tmp_path))
+    bad = next(e for e in found.effects if e.mix == "bad")
+    words = headline(found.model_copy(update={"effects": [bad, open_size]}))
+    assert words == (
+        "No mix is better than raw by a difference that surely matters on these two sources: bad is worse; clean is "
+        "better, perhaps by less than matters."
+    )
+
+
 def test_the_headline_names_the_best_or_says_that_there_is_none(tmp_path) -> None:
     found = compared(tmp_path, runs(tmp_path))
     assert headline(found).startswith("clean is better than raw")
     worse = found.model_copy(update={"effects": [e for e in found.effects if e.verdict != "better"]})
-    assert headline(worse) == "No mix is better than raw: bad is worse; same is equivalent to it."
+    assert headline(worse) == "No mix is better than raw on these two sources: bad is worse; same is equivalent to it."
     assert headline(found.model_copy(update={"effects": []})).startswith("There is only the baseline")
 
 
@@ -233,17 +294,23 @@ def test_decimals_follow_the_smallest_interval(tmp_path) -> None:
 
 def test_a_verdict_tells_where_it_does_not_hold(tmp_path) -> None:
     found = compared(tmp_path, runs(tmp_path))
-    cells = [("code", 900, 0.8, 0.6, 1.0), ("plays", 100, -0.3, -0.5, -0.1), ("docs", 50, -0.1, -0.3, 0.1)]
-    names = ("source", "bytes", "effect", "low", "high")
-    rows = [{"mix": "clean", **dict(zip(names, cell, strict=True))} for cell in cells]
+    cells = [("code", 900, 0.8, True, 0.01), ("plays", 100, -0.3, True, 0.01), ("docs", 50, -0.1, False, 0.9)]
+    names = ("source", "bytes", "effect", "named", "p_holm")
+    rows = [{"mix": "clean", "p": 0.01, **dict(zip(names, cell, strict=True))} for cell in cells]
     words = split_by_source("clean", found, rows)
     assert words == "By source: better on plays (10% of the bytes); worse on code (86% of the bytes)."
     higher = found.model_copy(update={"direction": "higher"})
     assert split_by_source("clean", higher, rows).startswith("By source: better on code")
     assert split_by_source("clean", found, rows[2:] * 2) == "By source: on no single source distinguishable."
     assert split_by_source("clean", found, rows[:1]) == ""
-    alone = [{**row, "low": None, "high": None} for row in rows]
-    assert "on no single source" in split_by_source("clean", found, alone)
+    few = [rows[0], {**rows[1], "named": False, "p_holm": None}]
+    assert split_by_source("clean", found, few) == (
+        "By source: worse on code (90% of the bytes); one other source rests on too few documents to be judged."
+    )
+    none = [{**row, "named": False, "p_holm": None} for row in rows]
+    assert split_by_source("clean", found, none) == "By source: each rests on too few documents to be judged alone."
+    one_seed = [{**row, "p": None} for row in none]
+    assert "on no single source" in split_by_source("clean", found, one_seed)
 
 
 def test_a_level_below_one_never_reads_100_per_cent() -> None:
@@ -251,3 +318,63 @@ def test_a_level_below_one_never_reads_100_per_cent() -> None:
     assert [percent(level) for level in levels] == ["95%", "90%", "99.9%", "99.999%", "99.99999%", "100%"]
     assert "(99.9% interval" in sentence(example(interval=0.999), "bits per byte", 3)
     assert effects_table([example(interval=0.999)]).columns[3].header == "99.9% interval"
+
+
+def scores_file(folder: Path, seeds: int) -> Path:
+    rng = np.random.default_rng(seeds)
+    rows = [
+        {"mix": mix, "seed": seed, "document": f"d{d}", "source": f"s{d % 3}", "bytes": 100, "nats": nats}
+        for mix in ("old", "new")
+        for seed, noise in enumerate(rng.normal(0, 1, seeds))
+        for d, nats in enumerate(140 + noise + rng.normal(0, 1, 60))
+    ]
+    pl.DataFrame(rows).write_csv(folder / "scores.csv")
+    return folder / "scores.csv"
+
+
+def typed(*words: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["effects", *map(str, words), "--baseline", "old"])
+    return done.exit_code, done.output + str(done.exception or "")
+
+
+def test_the_command_takes_looks_and_says_the_level_that_it_used(tmp_path) -> None:
+    file = scores_file(tmp_path, 5)
+    _, plain_words = typed(file)
+    assert "95% interval [" in plain_words and "on these three sources" in plain_words
+    assert "`--after 5`, by 99% intervals" in plain_words
+    code, words = typed(file, "--after", "3")
+    assert code == 0 and "99% interval of this look [" in words and "`--after 3,5`, by 99.8% intervals" in words
+    _, words = typed(file, "--looks", "3,5,8")
+    assert "98.49% interval of this look [" in words
+    _, words = typed(file, "--looks", "3,5,8", "--spending", "pocock")
+    assert "98.49%" not in words and "interval of this look [" in words
+    _, rows = typed(file, "--looks", "3,5,8", "--json")
+    assert [len(row) for row in json.loads(rows)] == [8]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--looks", "2,3"), "the looks end at 3 seeds and there are 5"),
+        (("--after", "5"), "it names only looks with fewer seeds than now"),
+        (("--after", "x"), "valid integer"),
+        (("--looks", "5,3"), "looks are growing numbers of seeds"),
+        (("--looks", "3,8", "--after", "3"), "give one of them"),
+        (("--looks", "3,8", "--spending", "all"), "'power', 'obrien_fleming' or 'pocock'"),
+    ],
+)
+def test_looks_that_cannot_be_are_refused_by_the_command(tmp_path, words: tuple[str, ...], message: str) -> None:
+    code, said = typed(scores_file(tmp_path, 5), *words)
+    assert code != 0 and message in said
+
+
+def test_the_step_writes_the_level_the_looks_and_what_may_be_named(tmp_path) -> None:
+    found = compared(tmp_path, runs(tmp_path), looks=(3, 4, 8), margin=None)
+    assert {e.interval for e in found.effects} == {found.effects[0].interval} != {0.95}
+    matrix = pl.read_parquet(tmp_path / "compare" / "loss_matrix.parquet")
+    assert {"effective_documents", "p", "p_holm", "named"} <= set(matrix.columns)
+    assert matrix.filter(pl.col("mix") == "bad")["named"].all()
+    written = pl.read_parquet(tmp_path / "compare" / "effects.parquet")
+    assert written["looks"].to_list() == [[3, 4, 8]] * 3 and written.schema["outcome"] == pl.String
+    text = shown(comparison_view(found, matrix), 300)
+    assert "interval of this look" in text and "bad: By source: worse on plays" in text

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from windtunnel.schemas.errors import InputError, RecipeError
-from windtunnel.trainer.stats.paired import panel, read_scores
+from windtunnel.trainer.stats.paired import mean_of, panel, read_scores
 
 
 def table() -> pl.DataFrame:
@@ -54,6 +54,16 @@ def test_layout_is_mixes_seeds_documents() -> None:
             lambda t: t.with_columns(nats=pl.when(row()).then(float("inf")).otherwise("nats")),
             "infinite.*'clean' seed 1",
         ),
+        (
+            lambda t: t.with_columns(nats=pl.when(row()).then(-3.5).otherwise("nats")),
+            "negative.*-3.5.*'clean' seed 1.*'d2'",
+        ),
+        (
+            lambda t: t.with_columns(
+                nats=pl.col("nats") - pl.when((pl.col("mix") == "clean") & (pl.col("seed") == 10)).then(9).otherwise(0)
+            ),
+            "mix 'clean' has the same scores under seeds 1 and 10",
+        ),
         (lambda t: t.with_columns(nats=pl.col("nats").cast(pl.String) + "x"), "'nats'.*not a number"),
         (lambda t: t.with_columns(bytes=pl.when(row()).then(0).otherwise("bytes")), "'bytes'.*above zero"),
         (lambda t: t.with_columns(document=pl.when(row()).then(None).otherwise("document")), "'document' is empty"),
@@ -91,13 +101,28 @@ def test_files_that_are_no_tables_are_refused_in_words(tmp_path) -> None:
 
 
 def test_names_in_a_file_stay_as_they_are_written(tmp_path) -> None:
-    lines = [f"{mix},{seed},{name},10,7" for mix in ("1", "01") for seed in ("2", "2.0") for name in ("7", "007")]
+    lines = [
+        f"{mix},{seed},{name},10,{len(mix + seed)}"
+        for mix in ("1", "01")
+        for seed in ("2", "2.0")
+        for name in ("7", "007")
+    ]
     (tmp_path / "scores.csv").write_text("\n".join(["mix,seed,document,bytes,nats", *lines]))
     found = panel(read_scores(tmp_path / "scores.csv"), "01")
     assert (found.mixes, found.seeds, list(found.documents)) == (("01", "1"), ("2", "2.0"), ["007", "7"])
 
 
 def test_seeds_that_only_look_like_numbers_are_names() -> None:
-    rows = [(mix, seed, 1.0) for mix in "ab" for seed in ("--1", "10", "-2", "9")]
+    rows = [(mix, seed, n) for mix in "ab" for n, seed in enumerate(("--1", "10", "-2", "9"))]
     table = pl.DataFrame([{"mix": m, "seed": s, "document": "d", "bytes": 1, "nats": n} for m, s, n in rows])
     assert list(panel(table, "a").seeds) == ["-2", "9", "10", "--1"]
+
+
+def test_shares_may_agree_between_seeds_and_a_mix_with_the_baseline() -> None:
+    right = table().with_columns(right=pl.lit(1.0))
+    assert panel(right, "raw", mean_of("right", span=1.0)).values.min() == 1
+    assert (panel(table(), "raw").values[0] == panel(table(), "raw").values[1]).all()  # two mixes of the same data
+    graded = right.with_columns(right=(pl.col("document").str.slice(1).cast(pl.Float64)) / 7)
+    six = pl.concat([graded, graded.with_columns(pl.col("document") + "x", right=pl.col("right") + 0.03)])
+    with pytest.raises(InputError, match="the same scores under seeds 0 and 1"):
+        panel(six, "raw", mean_of("right"))

@@ -20,6 +20,7 @@ from windtunnel.schemas.work import Counts, Work
 from windtunnel.trainer.stats.effects import Options, effects_by_source, panel_effects
 from windtunnel.trainer.stats.interim_analyses import Spending
 from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Metric, Panel, mean_of, panel
+from windtunnel.trainer.stats.pinned import only, parts_of
 
 HELD_OUT = "held_out"
 SCORES = "scores.parquet"
@@ -29,10 +30,11 @@ class Compare(Work):
     """Reads `scores.parquet` of every run and writes comparison.json, effects.parquet and loss_matrix.parquet.
 
     `metric` is `bits_per_byte` or a column to average over documents, with `direction` saying which values are better.
-    `looks` declares interim analyses as numbers of seeds; empty for a single analysis.
+    `looks` declares interim analyses as numbers of seeds, empty for a single analysis; `after` names the numbers of
+    seeds at which the result was looked at without a declaration.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     baseline: str
     metric: str = BITS_PER_BYTE.name
     direction: str = Field(default="lower", pattern="^(lower|higher)$")
@@ -40,8 +42,8 @@ class Compare(Work):
     interval: float = Field(default=0.95, gt=0.5, lt=1)
     margin: float | None = Field(default=None, ge=0)
     looks: tuple[int, ...] = ()
-    spending: Spending = "obrien_fleming"
-    draws: int = Field(default=2000, ge=100)
+    spending: Spending = "power"
+    after: tuple[int, ...] = ()
     scores: str = SCORES
     pinned: dict[str, str] = Field(default_factory=dict)  # mix -> the mix of the baseline's documents at its sources
     on: str = ""  # description of the evaluation set; derived from the held-out artifact if empty
@@ -49,16 +51,26 @@ class Compare(Work):
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         """Compare; the counts are those of the scored documents."""
         table = _scores(inputs, self.scores)
-        scores = panel(table, self.baseline, self._metric())
-        options: Options = {"margin": self.margin, "level": self.interval, "looks": self.looks}
-        effects = panel_effects(scores, **options, spending=self.spending, draws=self.draws)  # type: ignore[misc]
+        whole = panel(table, self.baseline, self._metric())
+        between = set(self.pinned.values())
+        scores = only(whole, [mix for mix in whole.mixes if mix not in between])
+        options: Options = {
+            "margin": self.margin,
+            "level": self.interval,
+            "looks": self.looks,
+            "spending": self.spending,
+            "after": self.after,
+        }
+        effects = panel_effects(scores, **options)
         comparison = self._comparison(scores, effects, self.on or describe(inputs.get(HELD_OUT)))
+        if self.pinned:
+            comparison = comparison.model_copy(update={"parts": parts_of(whole, self.pinned, **options)})
         rows = pl.DataFrame([effect.model_dump() for effect in comparison.effects], schema=_types())
         write_parquet(out / "effects.parquet", rows)
-        write_parquet(out / "loss_matrix.parquet", effects_by_source(scores, self.draws, level=self.interval))
+        write_parquet(out / "loss_matrix.parquet", effects_by_source(scores, **options))
         write_text(out / "comparison.json", comparison.model_dump_json(indent=1) + "\n")
         documents = len(scores.documents)
-        notes = {"runs": len(scores.mixes) * len(scores.seeds), "rows": table.height}
+        notes = {"runs": len(whole.mixes) * len(scores.seeds), "rows": table.height}
         return Counts(seen=documents, kept=documents, bytes=comparison.on.bytes, notes={**notes})
 
     def _metric(self) -> Metric:
@@ -79,6 +91,7 @@ class Compare(Work):
             margin=self.margin or None,
             looks=list(self.looks),
             spending=self.spending if self.looks else "",
+            after=list(self.after),
             on=measured_on(scores, on),
             seeds=list(scores.seeds),
             values={mix: float(by_run[k].mean()) for k, mix in enumerate(scores.mixes)},
@@ -138,6 +151,10 @@ def _scores(inputs: Mapping[str, Artifact], file: str) -> pl.DataFrame:
 
 def _types() -> dict[str, Any]:
     """Return the schema of effects.parquet, which columns without any value need."""
-    types: dict[str, Any] = dict.fromkeys(("mix", "baseline", "metric", "direction", "verdict", "note"), pl.String)
-    types |= dict.fromkeys(("seeds", "documents", "sources", "seeds_needed"), pl.Int64)
+    types: dict[str, Any] = dict.fromkeys(
+        ("mix", "baseline", "metric", "direction", "verdict", "outcome", "note"), pl.String
+    )
+    whole = ("seeds", "documents", "sources", "seeds_needed", "seeds_needed_low", "seeds_needed_high")
+    types |= dict.fromkeys((*whole, "documents_needed"), pl.Int64)
+    types |= {"equal": pl.Boolean, "looks": pl.List(pl.Int64), "after": pl.List(pl.Int64)}
     return {name: types.get(name, pl.Float64) for name in Effect.model_fields}

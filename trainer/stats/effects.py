@@ -1,39 +1,62 @@
 """Effects of data: the paired difference of each mix and the baseline over seeds, with an interval and a verdict.
 
-The compare step and `windtunnel effects` call it. `better` and `worse` require a p value below the level after Holm's
-correction over the mixes. `equivalent` requires the whole interval within the margin and takes precedence, because
-differences within the margin are irrelevant even if significant. Otherwise the verdict is `undecided`, with an estimate
-of the number of seeds needed.
+The compare step and `windtunnel effects` call it. trainer.stats.verdicts defines the outcomes; `direction` is reported
+with the verdict `undecided`. An undecided effect has estimates of the seeds and documents that it needs, and of the
+smallest effect that these runs would have decided.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-import numpy as np
 import polars as pl
 
-from windtunnel.schemas.errors import InputError
-from windtunnel.schemas.results import Effect, Verdict
-from windtunnel.trainer.stats.interim_analyses import Look, Spending, boundary
-from windtunnel.trainer.stats.intervals import Interval, Resampled, all_alike, interval, resample
+from windtunnel.schemas.results import Effect, Outcome
+from windtunnel.trainer.stats.documents import Units, units_of
+from windtunnel.trainer.stats.interim_analyses import Level, Spending, level_of
+from windtunnel.trainer.stats.intervals import (
+    RESOLUTION,
+    Errors,
+    Interval,
+    all_alike,
+    errors_of,
+    interval,
+    reach,
+)
+from windtunnel.trainer.stats.outliers import outlier_note
 from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Metric, Panel, panel, read_scores
-from windtunnel.trainer.stats.seeds_needed import seeds_needed
+from windtunnel.trainer.stats.seeds_needed import Needed, needed
+from windtunnel.trainer.stats.verdicts import holm, outcome_of
 
 FIRST_SCREEN = 3  # seeds: the minimum for a useful estimate of the spread
+FEWEST_NAMED = 10  # effective documents (Kish) of a source that a sentence may name
 
 
-class Options(TypedDict, total=False):
-    """Keyword arguments of `panel_effects`."""
+class Judging(TypedDict, total=False):
+    """Keyword arguments of `panel_effects` that say at which level results are judged."""
 
-    margin: float | None
     level: float
     looks: Sequence[int]
     spending: Spending
-    draws: int
-    seed: int
+    after: Sequence[int]
+
+
+class Options(Judging, total=False):
+    """Keyword arguments of `panel_effects`."""
+
+    margin: float | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The difference of one mix and the baseline: `errors` is None where every document differs by the same."""
+
+    interval: Interval
+    errors: Errors | None
+    equal: bool
 
 
 def effects(
@@ -42,15 +65,15 @@ def effects(
     """Return one effect per mix other than the baseline, in the order of the table.
 
     `scores` has the columns `mix, seed, document`, optionally `source` and `group` (documents of one origin, which are
-    resampled together), and those of the metric; `options` are those of `panel_effects`. Memory: 8 bytes per row.
+    one sampling unit), and those of the metric; `options` are those of `panel_effects`. Memory: 8 bytes per row.
     Raises InputError for scores that cannot be paired, RecipeError for an unknown baseline.
     """
     return panel_effects(panel(scores, baseline, metric), **options)
 
 
-def effects_of_file(path: Path, baseline: str, margin: float | None = None) -> list[Effect]:
+def effects_of_file(path: Path, baseline: str, margin: float | None = None, **options: Unpack[Judging]) -> list[Effect]:
     """Return the effects in bits per byte from a table of scores (CSV, Parquet or JSON Lines)."""
-    return effects(read_scores(path), baseline, margin=margin)
+    return effects(read_scores(path), baseline, margin=margin, **options)
 
 
 def panel_effects(
@@ -59,81 +82,51 @@ def panel_effects(
     margin: float | None = None,
     level: float = 0.95,
     looks: Sequence[int] = (),
-    spending: Spending = "obrien_fleming",
-    draws: int = 2000,
-    seed: int = 0,
+    spending: Spending = "power",
+    after: Sequence[int] = (),
 ) -> list[Effect]:
     """Return one effect per mix other than the baseline.
 
-    `margin` is in units of the metric; `level` is the coverage of the intervals; `looks` declares interim analyses as
-    numbers of seeds (empty: a single analysis); `draws` and `seed` configure the bootstrap.
+    `margin` is in units of the metric; `level` is the coverage of the intervals over all looks; `looks` declares
+    interim analyses as numbers of seeds (empty: a single analysis); `after` names the numbers of seeds at which the
+    result was looked at without a declaration. Raises InputError after the last look, RecipeError for looks that
+    cannot be.
     """
-    alpha = 1 - level
-    plan = boundary(tuple(looks), round(alpha, 12), spending) if looks else ()
-    look = _look(plan, len(scores.seeds))
-    by_run = scores.by_run()
-    if len(scores.seeds) < 2:
-        return [_unreplicated(scores, by_run, k, margin, level) for k in range(1, len(scores.mixes))]
-    drawn = resample(scores, draws, seed)
-    at = look.level if look else alpha
-    intervals = [_interval(scores, by_run, drawn, k, at, seed) for k in range(1, len(scores.mixes))]
-    corrected = holm([i.p for i in intervals])
+    seeds, mixes = len(scores.seeds), range(1, len(scores.mixes))
+    at = level_of(seeds, level, looks, spending, after)
+    if seeds < 2:
+        return [_unreplicated(scores, k, margin, at) for k in mixes]
+    units = units_of(scores)
+    found = [_measured(scores, units, k, at.alpha, margin or 0.0) for k in mixes]
+    p_zero, p_margin = (holm([getattr(m.interval, p) for m in found]) for p in ("p", "p_margin"))
     results = []
-    for k, (i, p_holm) in enumerate(zip(intervals, corrected, strict=True), start=1):
-        verdict = _verdict(i, p_holm, at, margin, scores.metric.direction)
-        if look is not None and look.seeds != len(scores.seeds):
-            verdict = "undecided"  # no decision is allowed between two looks
-        needed, note = None, ""
-        if verdict == "undecided":
-            tests = len(intervals)
-            needed, note = seeds_needed(i, drawn.degrees, len(scores.seeds), alpha, tests, margin, plan)
-            note = _why_undecided(i, p_holm, at, tests, look, len(scores.seeds)) or note
-        results.append(_effect(scores, by_run, k, i, p_holm, verdict, needed, margin, level, note))
+    for k, m in zip(mixes, found, strict=True):
+        outcome: Outcome = "undecided"
+        if at.waiting is None and units.count > 1:  # no decision between two looks, none from one document
+            outcome = outcome_of(m.interval, p_zero[k - 1], p_margin[k - 1], at.alpha, margin, scores.metric.direction)
+        open_ = outcome in ("undecided", "direction")
+        more = _needed(scores, units, m, at, len(found), margin) if open_ else None
+        notes = [_why_undecided(m, at, outcome, p_zero[k - 1], len(found)), more.note if more else ""]
+        note = "; ".join(filter(None, [_nothing_to_decide(scores, units, m, at), *notes, _apart(scores, k)]))
+        results.append(_effect(scores, k, m, (p_zero[k - 1], p_margin[k - 1]), outcome, more, margin, at, note))
     return results
 
 
-def effects_by_source(scores: Panel, draws: int = 2000, seed: int = 0, level: float = 0.95) -> pl.DataFrame:
+def effects_by_source(scores: Panel, margin: float | None = None, **options: Unpack[Judging]) -> pl.DataFrame:
     """Return the mix x source matrix, with one row per mix (including the baseline) and source.
 
-    Columns: mix, source, documents, bytes (sum of weights), seeds, value, seed_sd, effect, low, high. The intervals are
-    not corrected for multiple comparisons: the matrix is descriptive, the verdict is that of the overall effect.
+    Columns: mix, source, documents, bytes (sum of weights), seeds, value, seed_sd, effect, low, high,
+    effective_documents (Kish), p, p_holm, named. The intervals are those of single cells. A cell is `named` in a
+    sentence if its p for a difference of at most the margin holds after Holm's correction over all cells, and the
+    source has at least FEWEST_NAMED effective documents; sources with fewer have no p_holm.
     """
-    rows = []
-    for source in scores.sources:
-        part = scores.only(source)
-        values = part.by_run()
-        many = len(part.seeds) > 1
-        drawn = resample(part, draws, seed) if many else None
-        for k, mix in enumerate(part.mixes):
-            cell = None
-            if k > 0 and drawn is not None:
-                cell = _interval(part, values, drawn, k, 1 - level, seed)
-            rows.append(
-                {
-                    "mix": mix,
-                    "source": source,
-                    "documents": len(part.documents),
-                    "bytes": float(part.weights.sum()),
-                    "seeds": len(part.seeds),
-                    "value": float(values[k].mean()),
-                    "seed_sd": float(values[k].std(ddof=1)) if many else None,
-                    "effect": float((values[k] - values[0]).mean()),
-                    "low": cell.low if cell else None,
-                    "high": cell.high if cell else None,
-                }
-            )
-    types = {"seed_sd": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+    at = level_of(len(scores.seeds), **options)
+    rows = [row for source in scores.sources for row in _cells(scores.only(source), at, margin or 0.0)]
+    tested = [row for row in rows if row["p"] is not None and row["effective_documents"] >= FEWEST_NAMED]
+    for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row |= {"p_holm": p, "named": p < at.alpha and at.waiting is None}
+    types: dict[str, Any] = dict.fromkeys(("seed_sd", "low", "high", "p", "p_holm"), pl.Float64)
     return pl.DataFrame(rows, schema_overrides=types)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values corrected by Holm's step-down procedure (1979), in the same order."""
-    p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    corrected = np.empty_like(p)
-    corrected[order] = np.minimum(stepped, 1.0)
-    return corrected.tolist()
 
 
 def contract(effects: Sequence[Effect]) -> list[dict[str, Any]]:
@@ -141,79 +134,140 @@ def contract(effects: Sequence[Effect]) -> list[dict[str, Any]]:
     return [effect.contract() for effect in effects]
 
 
-def _interval(scores: Panel, by_run: np.ndarray, drawn: Resampled, k: int, alpha: float, seed: int) -> Interval:
-    """Return the interval of the difference of mix `k` and the baseline."""
-    differences, span = scores.values[k] - scores.values[0], scores.metric.span
-    if span is not None and bool((differences == differences.flat[0]).all()):
-        groups = len(np.unique(scores.groups()))  # documents of one group count once
-        return all_alike(float(differences.flat[0]), groups, span, len(scores.seeds), alpha)
-    return interval(by_run[k] - by_run[0], drawn.values[k] - drawn.values[0], drawn.degrees, alpha, seed)
-
-
-def _look(plan: tuple[Look, ...], seeds: int) -> Look | None:
-    """Return the look at this number of seeds, or the next one."""
-    if not plan:
-        return None
-    if seeds > plan[-1].seeds:
-        raise InputError(
-            f"the looks end at {plan[-1].seeds} seeds and there are {seeds}: the error probability is spent; "
-            "declare more looks before running, or use the first seeds only"
+def _cells(part: Panel, at: Level, margin: float) -> list[dict[str, Any]]:
+    """Return the rows of one source; `p` is for a difference of at most the margin."""
+    values, units = part.by_run(), units_of(part)
+    many = len(part.seeds) > 1
+    rows = []
+    for k, mix in enumerate(part.mixes):
+        cell = _measured(part, units, k, at.alpha, margin).interval if k > 0 and many else None
+        rows.append(
+            {
+                "mix": mix,
+                "source": part.sources[0],
+                "documents": len(part.documents),
+                "bytes": float(part.weights.sum()),
+                "seeds": len(part.seeds),
+                "value": float(values[k].mean()),
+                "seed_sd": float(values[k].std(ddof=1)) if many else None,
+                "effect": float((values[k] - values[0]).mean()),
+                "low": cell.low if cell else None,
+                "high": cell.high if cell else None,
+                "effective_documents": float(units.kish),
+                "p": cell.p_margin if cell else None,
+                "p_holm": None,
+                "named": False,
+            }
         )
-    return next(look for look in plan if look.seeds >= seeds)
+    return rows
 
 
-def _verdict(i: Interval, p_holm: float, alpha: float, margin: float | None, direction: str) -> Verdict:
-    if margin and -margin <= i.low and i.high <= margin:
-        return "equivalent"
-    if p_holm < alpha:
-        return "better" if (i.effect < 0) == (direction == "lower") else "worse"
-    return "undecided"
+def _measured(scores: Panel, units: Units, k: int, alpha: float, margin: float) -> Measured:
+    """Return the difference of mix `k` and the baseline with its interval."""
+    differences, span = scores.values[k] - scores.values[0], scores.metric.span
+    equal = not differences.any()
+    if span is not None and bool((differences == differences.flat[0]).all()):
+        return Measured(all_alike(float(differences.flat[0]), units.count, span, alpha, margin), None, equal)
+    by_run = differences.sum(axis=1) / scores.weights.sum()
+    size = scores.values[0].sum(axis=1).mean() / scores.weights.sum()
+    errors = errors_of(by_run, units.variances(differences), units.degrees, size)
+    return Measured(interval(errors, alpha, margin), errors, equal)
 
 
-def _why_undecided(i: Interval, p_holm: float, alpha: float, tests: int, look: Look | None, seeds: int) -> str:
-    if look is not None and look.seeds != seeds:
-        return f"the next declared look is at {look.seeds} seeds; nothing is decided before"
-    if i.p < alpha <= p_holm:
+def _needed(scores: Panel, units: Units, m: Measured, at: Level, tests: int, margin: float | None) -> Needed:
+    documents = len(scores.documents)
+    if m.errors is None:  # the documents are all alike: more seeds would say the same
+        few = "every document says the same, and there are too few documents to rule out others"
+        return Needed(None, None, None, None, (m.interval.high - m.interval.low) / 2, few)
+    if m.equal or units.count < 2:
+        return Needed(None, None, None, None, None)
+    return needed(m.errors, at, documents, tests, margin or None)
+
+
+def _nothing_to_decide(scores: Panel, units: Units, m: Measured, at: Level) -> str:
+    """Return why the scores allow no verdict, whatever they are; empty where they do."""
+    if m.equal and m.errors is not None:
+        return "the scores are equal to the last digit in every run: these are the same runs, or the same data"
+    if at.waiting is not None:
+        return f"the next declared look is at {at.waiting} seeds; nothing is decided before"
+    if units.count < 2:
+        what = "one held-out document" if len(scores.documents) < 2 else "held-out documents of one origin"
+        return f"{what} shows nothing about others, so there is no verdict"
+    resolution = RESOLUTION * abs(float(scores.by_run()[0].mean()))
+    if m.errors is not None and max(abs(m.interval.effect), float(m.errors.seed)) <= 1.001 * resolution:
+        return "the difference is below the resolution of a sum of 32-bit numbers"
+    return ""
+
+
+def _why_undecided(m: Measured, at: Level, outcome: Outcome, p_holm: float, tests: int) -> str:
+    if outcome == "undecided" and at.waiting is None and m.interval.p < at.alpha <= p_holm:
         return f"its own interval leaves zero out, but not after Holm's correction over {tests} mixes"
     return ""
 
 
-def _unreplicated(scores: Panel, by_run: np.ndarray, k: int, margin: float | None, level: float) -> Effect:
+def _apart(scores: Panel, k: int) -> str:
+    return outlier_note(scores, k, RESOLUTION * abs(float(scores.by_run()[0].mean())))
+
+
+def _by_sources(scores: Panel, k: int, i: Interval, alpha: float) -> dict[str, float | None]:
+    """Return the interval that takes the sources, too, as a sample, at least as wide as the one that does not."""
+    if len(scores.sources) < 2:
+        return {"sources_low": None, "sources_high": None}
+    units = units_of(scores, clustered=True)
+    differences = scores.values[k] - scores.values[0]
+    by_run = differences.sum(axis=1) / scores.weights.sum()
+    errors = errors_of(by_run, units.variances(differences), units.degrees)
+    half = float(reach(errors, alpha))
+    return {"sources_low": min(i.low, i.effect - half), "sources_high": max(i.high, i.effect + half)}
+
+
+def _unreplicated(scores: Panel, k: int, margin: float | None, at: Level) -> Effect:
     """Return an effect without an interval, since one seed gives no estimate of the spread."""
     note = "one seed shows no spread, so there is no interval and no verdict"
-    return _effect(scores, by_run, k, None, None, "undecided", FIRST_SCREEN, margin, level, note)
+    first = next((look.seeds for look in at.plan), FIRST_SCREEN)
+    more = Needed(first, None, None, None, None)
+    return _effect(scores, k, None, (None, None), "undecided", more, margin, at, note)
 
 
 def _effect(
     scores: Panel,
-    by_run: np.ndarray,
     k: int,
-    i: Interval | None,
-    p_holm: float | None,
-    verdict: Verdict,
-    needed: int | None,
+    m: Measured | None,
+    p: tuple[float | None, float | None],
+    outcome: Outcome,
+    more: Needed | None,
     margin: float | None,
-    level: float,
+    at: Level,
     note: str,
 ) -> Effect:
-    parts = ("low", "high", "p", "seed_error", "document_error", "degrees")
-    plain = ("t_low", "t_high", "bootstrap_low", "bootstrap_high")
+    by_run = scores.by_run()[[0, k]]
+    parts = ("low", "high", "p", "seed_error", "document_error", "degrees", "t_low", "t_high")
     return Effect(
         mix=scores.mixes[k],
         baseline=scores.mixes[0],
         metric=scores.metric.name,
         direction=scores.metric.direction,
-        value=float(by_run[k].mean()),
+        value=float(by_run[1].mean()),
         baseline_value=float(by_run[0].mean()),
-        effect=float((by_run[k] - by_run[0]).mean()),
-        interval=level,
+        effect=float((by_run[1] - by_run[0]).mean()),
+        interval=round(1 - at.alpha, 12),
         seeds=len(scores.seeds),
         documents=len(scores.documents),
         sources=len(scores.sources),
-        verdict=verdict,
-        seeds_needed=needed,
+        verdict="undecided" if outcome == "direction" else outcome,
+        outcome=outcome,
+        seeds_needed=more.seeds if more else None,
+        seeds_needed_low=more.low if more else None,
+        seeds_needed_high=more.high if more else None,
+        documents_needed=more.documents if more else None,
+        smallest_visible=more.visible if more else None,
         margin=margin or None,
-        p_holm=p_holm,
+        p_holm=p[0],
+        p_margin=p[1] if margin else None,
+        equal=m.equal if m else False,
+        looks=[look.seeds for look in at.plan],
+        after=list(at.after),
         note=note,
-        **{name: getattr(i, name) if i else None for name in (*parts, *plain)},
+        **(_by_sources(scores, k, m.interval, at.alpha) if m else {}),
+        **{name: getattr(m.interval, name) if m else None for name in parts},
     )

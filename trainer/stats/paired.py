@@ -20,6 +20,7 @@ import polars as pl
 from windtunnel.schemas.errors import InputError, RecipeError, nearest
 
 ALL = "all"  # the source of every document if the table has no such column
+FEW_VALUES = 4  # of a score that counts, such as right or wrong
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,10 @@ class Metric:
     direction: Literal["lower", "higher"]
     unit: str
     span: float | None = None
+    unsigned: bool = False  # a negative value is an error
 
 
-BITS_PER_BYTE = Metric("bits_per_byte", "nats", "bytes", 1 / math.log(2), "lower", "bits per byte")
+BITS_PER_BYTE = Metric("bits_per_byte", "nats", "bytes", 1 / math.log(2), "lower", "bits per byte", unsigned=True)
 
 
 def mean_of(
@@ -113,8 +115,8 @@ def read_table(path: Path, what: str, types: Mapping[str, Any] | None = None) ->
 def panel(scores: pl.DataFrame, baseline: str, metric: Metric = BITS_PER_BYTE) -> Panel:
     """Validate a table of scores and return it as a panel.
 
-    Raises InputError for missing columns, missing or infinite values, duplicate rows, unpaired runs and runs that
-    scored other documents; RecipeError if no mix is called `baseline`.
+    Raises InputError for missing columns, missing, infinite or negative values, duplicate rows, unpaired runs, runs
+    that scored other documents and copies of a run under another seed; RecipeError if no mix is called `baseline`.
     """
     table = _columns(scores, metric)
     names = table["mix"].unique(maintain_order=True).to_list()
@@ -136,6 +138,7 @@ def panel(scores: pl.DataFrame, baseline: str, metric: Metric = BITS_PER_BYTE) -
     _complete(place, shape, mixes, seeds, documents)
     values = np.empty(math.prod(shape))
     values[place] = table["value"].to_numpy() * metric.scale
+    _no_copies(values.reshape(shape), mixes, seeds, metric.unsigned)
     return Panel(
         metric=metric,
         mixes=mixes,
@@ -183,9 +186,13 @@ def _columns(scores: pl.DataFrame, metric: Metric) -> pl.DataFrame:
         bad = ~table[name].is_finite().fill_null(False)
         if name == "weight":
             bad = bad | (table[name] <= 0)
+        if name == "value" and metric.unsigned:
+            bad = bad | (table[name] < 0).fill_null(False)
         if bad.any():
             row = table.row(_first(bad) - 1, named=True)
             what = "empty, not a number or infinite" if name == "value" else "not a number above zero"
+            if name == "value" and (row["value"] or 0.0) < 0 and math.isfinite(row["value"]):
+                what = f"negative ({row['value']:.4g}): a negative log-likelihood of text is zero or more"
             raise InputError(f"{column!r} is {what} for {_run(row['mix'], row['seed'])}, document {row['document']!r}")
     return table
 
@@ -215,6 +222,22 @@ def _complete(
             f"{_run(mixes[mix], seeds[seed])} scored {scored[mix, seed]} of {shape[2]} documents, for example not "
             f"{str(ids[document])!r}: all runs must score the same documents"
         )
+
+
+def _no_copies(values: np.ndarray, mixes: tuple[str, ...], seeds: tuple[str, ...], unsigned: bool) -> None:
+    """Raise InputError if a mix has the same scores under two seeds: one run counted twice shows a spread too small.
+
+    Shares of right answers may agree by chance: scores of few different values are let pass unless they are losses.
+    """
+    for mix, runs in zip(mixes, values, strict=True):
+        first: dict[bytes, str] = {}
+        for seed, run in zip(seeds, runs, strict=True):
+            other = first.setdefault(run.tobytes(), seed)
+            if other != seed and (unsigned or len(np.unique(run)) > FEW_VALUES):
+                raise InputError(
+                    f"mix {mix!r} has the same scores under seeds {other} and {seed}, on every document: one run was "
+                    "copied, or the seed did not reach it; keep each run once"
+                )
 
 
 def _agreed(

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.charts import shade
 from windtunnel.pipelines.report.results import Results, Section
-from windtunnel.pipelines.report.wording import digits_for, plain, signed, span, without_zero
+from windtunnel.pipelines.report.wording import digits_for, plain, signed, span
 from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 from windtunnel.schemas.results import Comparison, Domain
@@ -20,7 +20,7 @@ class Cell(Record):
     effect: str = ""
     interval: str = ""
     shade: str = ""
-    sure: bool = False  # the interval excludes zero
+    sure: bool = False  # it holds after correction over all cells
 
 
 class Heading(Record):
@@ -85,7 +85,7 @@ def _cells(comparison: Comparison, rows: list[dict[str, Any]]) -> dict[tuple[str
                 effect=signed(row["effect"], digits),
                 interval=span(row["low"], row["high"], digits),
                 shade=shade(row["effect"], largest, comparison.direction == "lower"),
-                sure=without_zero(row["low"], row["high"]),
+                sure=row["named"],
             )
         cells[row["mix"], row["source"]] = cell
     return cells

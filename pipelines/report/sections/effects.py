@@ -6,7 +6,15 @@ from typing import ClassVar
 
 from windtunnel.pipelines.report.charts import Tick, scale_for, ticks
 from windtunnel.pipelines.report.results import Results, Section
-from windtunnel.pipelines.report.wording import EffectCells, digits_for, percent, plain, sentence
+from windtunnel.pipelines.report.wording import (
+    EffectCells,
+    digits_for,
+    percent,
+    plain,
+    seeds_range,
+    sentence,
+    span,
+)
 from windtunnel.schemas.results import Comparison
 
 
@@ -16,9 +24,10 @@ class Lane(EffectCells):
     at: float
     low: float | None
     high: float | None
-    needed: int | None
+    needed: str
+    visible: str
+    sources: str  # the interval with the sources as a sample
     sentence: str
-    note: str
 
 
 class Effects(Section):
@@ -35,7 +44,8 @@ class Effects(Section):
     left: str
     right: str
     baseline_value: str
-    interval: str  # its level, 95%
+    interval: str  # its level that was used, 95%
+    few_sources: bool  # too few to stand for others
 
     @classmethod
     def of(cls, results: Results) -> Effects | None:
@@ -55,9 +65,10 @@ class Effects(Section):
                 low=None if e.low is None else scale.at(e.low),
                 high=None if e.high is None else scale.at(e.high),
                 seeds=str(e.seeds),
-                needed=e.seeds_needed,
+                needed=seeds_range(e),
+                visible=plain(e.smallest_visible, digits),
+                sources=span(e.sources_low, e.sources_high, digits),
                 sentence=sentence(e, comparison.unit, digits),
-                note=e.note,
             )
             for e in comparison.effects
         ]
@@ -70,5 +81,6 @@ class Effects(Section):
             left=sides[0],
             right=sides[1],
             baseline_value=plain(comparison.values.get(comparison.baseline), digits),
-            interval=percent(comparison.interval),
+            interval=percent(comparison.effects[0].interval),
+            few_sources=any(e.few_sources for e in comparison.effects),
         )

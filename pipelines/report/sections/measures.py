@@ -81,7 +81,7 @@ def _measure(what: str, comparison: Comparison, matrix: pl.DataFrame | None, bit
         items=wording.items,
         on=f"{one_line(on.description, 300)}: {units.count(on.documents)} {wording.items}",
         baseline=comparison.baseline,
-        interval=percent(comparison.interval),
+        interval=percent(comparison.effects[0].interval if comparison.effects else comparison.interval),
         mixes=mixes,
         lines=[_baseline(comparison, digits), *(EffectCells.of(e, digits) for e in comparison.effects)],
         parts=parts if what == "tasks" or len(parts) > 1 else [],

@@ -64,6 +64,8 @@ def test_a_good_recipe_is_read() -> None:
         ("llama", "lama", r"line 12: no model is called 'lama': did you mean 'llama'"),
         ("causal_lm", "causal", r"line 14: no objective is called 'causal': did you mean 'causal_lm'"),
         ("'lang = en'", "'lang is en'", r"line 6: where 'lang is en': expected `null`, found 'en'"),
+        ("metric: bits_per_byte,", "after: [2], looks: [2, 3],", r"line 15: compare: .*give one of them"),
+        ("metric: bits_per_byte,", "after: [3],", r"line 15: .*names looks with fewer seeds than now"),
         ("metric: bits_per_byte,", "looks: [3, 2],", r"line 15: compare.looks: looks are growing numbers of seeds"),
         ("  both:", "  raw:", r"line 9: 'raw' stands twice"),
         ("raw: {source", "../raw: {source", r"is no name"),

@@ -88,7 +88,12 @@ class Shelf:
         self.made[step] = Artifact(folder)
 
     def compare(self, what: str, kind: str, scores: str, metric: str) -> None:
-        fields = {"baseline": "plain", "metric": metric, "direction": "higher", "scores": scores, "draws": 100}
+        fields = {
+            "baseline": "plain",
+            "metric": metric,
+            "direction": "higher",
+            "scores": scores,
+        }
         work = Compare(**fields, on=f"what {what} holds")
         inputs = {f"run:{mix}:{seed}": self.made[f"{kind}:{mix}:{seed}"] for mix in MIXES for seed in SEEDS}
         out = self.root / f"compare.{what}-00000000"
