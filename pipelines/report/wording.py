@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
-from windtunnel.schemas.results import Comparison, Effect
+from windtunnel.schemas.results import Comparison, Effect, Parts
 
 LABEL = {
     "better": "better",
@@ -138,6 +138,21 @@ def sentence(effect: Effect, unit: str, digits: int = 4, option: str = RECIPE) -
         least = plain(effect.smallest_visible, digits)
         seen = f"; a difference of {least} or more would probably have shown in these runs (80% power)"
     return f"{mix} is not distinguishable from {effect.baseline}{on}: {size} ({sure}){seen}; {more}."
+
+
+def parts_sentence(parts: Parts, unit: str, digits: int = 4) -> str:
+    """Return how an effect divides into the change of mixture and that of the documents, in a sentence."""
+    mixture, documents = parts.mixture, parts.documents
+    total = mixture.effect + documents.effect
+    pieces = [
+        f"{signed(part.effect, digits)} {span(part.low, part.high, digits)} is {what} ({_part(part)})"
+        for part, what in ((mixture, "its mixture of sources"), (documents, "its documents within the sources"))
+    ]
+    return f"Of the {signed(total, digits)} {unit} of {documents.mix}, {pieces[0]} and {pieces[1]}."
+
+
+def _part(effect: Effect) -> str:
+    return "the same" if effect.equal else label(effect)
 
 
 def on_sources(effect: Effect) -> str:

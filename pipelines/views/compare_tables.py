@@ -15,6 +15,7 @@ from windtunnel.pipelines.report.wording import (
     digits_for,
     further,
     headline,
+    parts_sentence,
     percent,
     plain,
     sentence,
@@ -83,6 +84,7 @@ def comparison_view(comparison: Comparison, matrix: pl.DataFrame) -> Group:
     for effect in comparison.effects:
         if words := split_by_source(effect.mix, comparison, rows):
             notes.append(_text(effect.mix).append(f": {words}"))
+    notes += [_text_of(parts_sentence(parts, comparison.unit, digits)) for parts in comparison.parts.values()]
     if notes:
         lines += [Text(""), *notes]
     lines += [
@@ -108,6 +110,10 @@ def further_line(what: str, comparison: Comparison) -> Text:
 
 def _margin(comparison: Comparison) -> str:
     return f"; less than {comparison.margin:g} does not matter" if comparison.margin else ""
+
+
+def _text_of(sentence: str) -> Text:
+    return Text(one_line(sentence, 400))
 
 
 def _text(name: str) -> Text:

@@ -70,8 +70,8 @@ class TerminalProgress(Progress):
         parts += [f"{counts['tokens']:,} tokens"] if counts["tokens"] else []
         self.say(f"  {step.name:<28} {manifest.seconds:>8.1f} s   {', '.join(parts)}")
         warning = counts["notes"].get("warning")
-        if warning and warning not in self._warned:  # all runs of a recipe give the same one
-            self._warned.add(warning)
+        if warning and step.kind not in self._warned:  # all runs of a recipe give about the same one
+            self._warned.add(step.kind)
             self.say(f"  warning: {step.name}: {warning}")
 
     def end(self) -> None:
