@@ -15,8 +15,9 @@ from windtunnel.pipelines.plan.generation import Generation, chat_inputs, genera
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import placing
 from windtunnel.pipelines.recipe.file import placed
-from windtunnel.pipelines.recipe.recipe import Recipe, positive
+from windtunnel.pipelines.recipe.recipe import Recipe
 from windtunnel.pipelines.recipe.shipped import load, locate
+from windtunnel.pipelines.recipe.weights import positive
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.plugin import make

@@ -11,7 +11,8 @@ from windtunnel.pipelines.engine.mirrors.opening import store_folder
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import at
-from windtunnel.pipelines.recipe.recipe import Model, positive
+from windtunnel.pipelines.recipe.recipe import Model
+from windtunnel.pipelines.recipe.weights import positive
 from windtunnel.schemas.role import Role, StepName
 from windtunnel.schemas.work import Work
 

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationSettings
-from windtunnel.pipelines.recipe.recipe import BY_SIZE, Corpus, Name, Recipe, Spec, Train, positive
+from windtunnel.pipelines.recipe.recipe import Corpus, Name, Recipe, Spec, Train
+from windtunnel.pipelines.recipe.weights import BY_SIZE, positive
 from windtunnel.pipelines.recipe.where import parse
 from windtunnel.pipelines.recipe.yaml_loader import Keys
 from windtunnel.schemas import plugin

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from windtunnel.generators.client.address import without_secrets
+from windtunnel.pipelines.recipe.weights import Weight
 from windtunnel.pipelines.remote.address import checked
 
 Spec = str | dict[str, Any]  # a plug-in: its name, or {name: parameters}
@@ -260,15 +261,6 @@ class Evaluate(Part):
     tasks: Tasks | None = None
     win_rate: WinRate | None = None
     calibrate: Calibrate | None = None
-
-
-BY_SIZE: Literal["tokens"] = "tokens"  # the weight of a corpus that counts by its size
-Weight = Annotated[float, Field(ge=0)] | Literal["tokens"]
-
-
-def positive(weights: Mapping[str, float | str]) -> dict[str, Any]:
-    """Return the weights without those that are zero."""
-    return {name: weight for name, weight in weights.items() if weight == BY_SIZE or float(weight) > 0}
 
 
 class Compare(Part):

@@ -81,7 +81,7 @@ class Domain:
         base = int(self._shard_starts[shard])
         return self._shards[shard][start - base : stop - base]
 
-    def ids(self, documents: Sequence[int]) -> list[str]:
+    def ids(self, documents: list[int]) -> list[str]:
         """Return the ids of documents by number, read from the sidecar."""
         return self._sidecar("id")["id"].gather(documents).to_list()
 

@@ -56,9 +56,10 @@ class TrainRun(Work):
             counts.bytes += result.bytes_trained
             counts.flops += result.flops
             counts.notes["tokens_per_second"] = round(result.tokens_per_second)
-            counts.notes["documents_per_batch"] = f"{result.documents_per_batch:g}"  # of the last stage
-            if result.documents_per_batch < FEWEST_DOCUMENTS:
-                counts.notes["warning"] = _few(result.documents_per_batch)
+            documents = result.documents_per_batch or 0.0
+            counts.notes["documents_per_batch"] = f"{documents:g}"  # of the last stage
+            if documents < FEWEST_DOCUMENTS:
+                counts.notes["warning"] = _few(documents)
             start = where / "model"
         if self.device == "cuda":
             import torch
@@ -70,5 +71,5 @@ class TrainRun(Work):
 def _few(documents: float) -> str:
     return (
         f"a step reads {documents:.1f} documents on average, fewer than {FEWEST_DOCUMENTS}: which ones they are widens "
-        "the spread between seeds; raise `batch_tokens`, or lower `piece` in `causal_lm`"
+        "the spread between seeds; raise `batch_tokens`, or lower `piece` of `causal_lm`"
     )
