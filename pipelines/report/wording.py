@@ -116,8 +116,9 @@ def sentence(effect: Effect, unit: str, digits: int = 4, option: str = RECIPE) -
     margin = f"{plain(effect.margin, digits).rstrip('0')} {unit}" if effect.margin else ""
     sure = _sure(effect, digits)
     note = f"; {effect.note}" if effect.note else ""
-    if effect.equal and effect.verdict == "equivalent":
-        return f"{mix} and {effect.baseline} are equivalent{on}: their scores are equal in every run{note}."
+    if effect.equal:
+        told = "are equivalent" if effect.verdict == "equivalent" else "cannot be told apart"
+        return f"{mix} and {effect.baseline} {told}{on}: {effect.note or 'their scores are equal in every run'}."
     if effect.verdict in ("better", "worse"):
         beyond = f", beyond the margin of {margin}" if margin else ""
         return f"{mix} is {effect.verdict} {than}{on}: {size}{beyond} ({sure}){note}."
@@ -171,7 +172,7 @@ def excludes_zero(effect: Effect) -> bool:
 def _sure(effect: Effect, digits: int) -> str:
     at = " of this look" if effect.looks or effect.after else ""
     text = f"{percent(effect.interval)} interval{at} {span(effect.low, effect.high, digits)}, {_seeds(effect.seeds)}"
-    if effect.sources_low is not None and effect.few_sources and not effect.equal:
+    if effect.sources_low is not None and effect.few_sources:
         text += f"; for such sources in general {span(effect.sources_low, effect.sources_high, digits)}"
     return text
 

@@ -1,6 +1,6 @@
 """Coverage of nominal 95 % intervals and rates of false verdicts in simulated tables, cell by cell.
 
-python tests/benchmarks/verdicts.py [--tables 1000] [--parts coverage,looks,advice,sources,mixes,outcomes,needed]
+python tests/benchmarks/verdicts.py [--tables 1000] [--parts coverage,looks,...]
 
 `*` marks a coverage outside 93 to 97 % or a false rate above 5 %, `!` one that lies outside by more than the noise of
 the simulation (2.6 standard errors). Tables of documents go through the functions of trainer.stats as they are; parts
@@ -109,6 +109,30 @@ class Runs:
         seed = runs.std(axis=1, ddof=1) / np.sqrt(seeds)
         effect = runs.mean(axis=1) + self.shift[chosen]
         return Errors(effect, seed, self.document * self.scale[chosen], seeds, DEGREES)
+
+
+def population(tables: int) -> Iterator[str]:
+    """Coverage of the mean over all sources where few differ (sd 0.05): by the interval on these, and in general."""
+    for number in (2, 5, 10, 19):
+        for seeds in (3, 5):
+            rng = np.random.default_rng([13, number, seeds])
+            weights = LAWS["lognormal"](rng, (tables, 30 * number))
+            source = np.arange(30 * number) % number
+            differences = rng.normal(0, RUN, (tables, seeds, 1)) + rng.normal(0, 0.05, (tables, 1, number))[..., source]
+            differences += rng.normal(0, 0.05, (tables, 1, 30 * number))
+            differences *= weights[:, None]
+            by_run = differences.sum(axis=2) / weights.sum(axis=1)[:, None]
+            strata = Units(weights, np.arange(30 * number), source)
+            clusters = Units(weights, source, np.zeros(30 * number, dtype=np.int64))
+            shares, wide = [], np.zeros(tables)
+            for units in (strata, clusters):
+                errors = errors_of(by_run, units.variances(differences), units.degrees)
+                wide = np.maximum(wide, reach(errors, 0.05))
+                shares.append(float((np.abs(errors.effect) <= wide).mean()))
+            yield (
+                f"{number:>2} sources, {seeds} seeds: on these sources {shares[0]:.3f}, for such sources in general "
+                f"{shares[1]:.3f}{mark(shares[1], tables, 0.93, 0.97)}"
+            )
 
 
 def looks(tables: int) -> Iterator[str]:
@@ -259,6 +283,7 @@ def needed_seeds(tables: int) -> Iterator[str]:
 
 PARTS: dict[str, Callable[[int], Iterator[str]]] = {
     "coverage": coverage,
+    "population": population,
     "looks": looks,
     "advice": advice,
     "sources": sources,

@@ -241,6 +241,7 @@ WORDS = [
         "; to decide, run 12",
     ),
     ({"verdict": "equivalent", "equal": True, **MARGIN}, "are equivalent: their scores are equal in every run."),
+    ({"equal": True, "note": "the scores are equal"}, "clean and raw cannot be told apart: the scores are equal."),
     (
         {"low": None, "high": None, "seeds": 1, "seeds_needed": 3},
         "with one seed, which shows no spread; 2 more seeds would give a first interval.",
