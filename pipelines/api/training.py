@@ -84,7 +84,7 @@ def train(
         TypeAdapter(Name).validate_python(key)
     shares, context = _shares(weights, list(parts)), make(Model, model).context
     recipe_stages = _stages(stages, lr, batch_tokens)
-    mix = Mix(weights=shares, token_budget=token_budget, max_epochs=max_epochs, context=context)
+    mix = Mix(weights={**shares}, token_budget=token_budget, max_epochs=max_epochs, context=context)
     work = TrainRun(
         mix=name,
         seed=seed,

@@ -101,6 +101,6 @@ def _wins(plan: Plan, settings: WinRate, rows: Generation, runs: Runs, held_out:
 def _compare(plan: Plan, what: str, runs: Runs, scores: str, metric: str, on: str, span: float = 1.0) -> Step:
     settings = plan.recipe.compare
     assert settings is not None
-    common = settings.model_dump(include={"baseline", "interval"})
+    common = settings.model_dump(include={"baseline", "interval", "looks", "spending", "after"})
     fields = {"metric": metric, "direction": "higher", "span": span, "scores": scores, "on": on}
     return comparison(plan, StepName("compare", what), runs, {}, **common, **fields)

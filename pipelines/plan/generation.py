@@ -155,7 +155,7 @@ def row_mixes(plan: Plan, rows: Generation) -> dict[str, Step]:
 
     mixes = {}
     for name, weights in plan.recipe.mixes.items():
-        shares = positive(weights)
+        shares = {part: float(weight) for part, weight in positive(weights).items()}  # the check refuses BY_SIZE
         inputs = {Role("rows", part): rows.train_rows[part] for part in shares}
         mixes[name] = plan.add(StepName("mix", name), MixRows(weights=shares), inputs)
     return mixes
