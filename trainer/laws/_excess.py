@@ -32,7 +32,7 @@ HUBER = 2.5
 REWEIGHTED = 2  # rounds
 HIGHEST = 60.0  # bound on exponents, which prevents overflow far outside the runs
 STEPS = 120
-STEPS_AGAIN = 12
+STEPS_AGAIN = 6
 SEARCH_AGAIN = 128  # above this number of runs, refits keep the given hyperparameters
 
 
@@ -90,12 +90,13 @@ class _Runs:
         self.trust = np.ones(len(self.target))
         self.roots = np.sqrt(self.weights)
         self.middle = self.roots.mean(axis=0)
+        self.lowest, self.range = float(self.target.min()), float(np.ptp(self.target))
+        self.usual = float(np.median(self.target)) - self.lowest
 
     def excess(self, parameters: np.ndarray) -> tuple[np.ndarray, float, float]:
         """Return the excess of every run over the floor, that of the median run, and the floor's distance."""
-        distance = float(np.ptp(self.target) * np.exp(parameters[0]))
-        excess = self.target - self.target.min() + distance
-        return excess, float(np.median(excess)), distance
+        distance = self.range * float(np.exp(parameters[0]))
+        return self.target - self.lowest + distance, self.usual + distance, distance
 
     def noise(self, parameters: np.ndarray) -> np.ndarray:
         excess, usual, _ = self.excess(parameters)
@@ -124,7 +125,7 @@ class Fitted:
     def of(cls, runs: _Runs, parameters: np.ndarray) -> Fitted:
         logs = np.log(runs.excess(parameters)[0])
         lower, level = _lower(runs, parameters), float(logs.mean())
-        floor = float(runs.target.min() - runs.excess(parameters)[2])
+        floor = float(runs.lowest - runs.excess(parameters)[2])
         return cls(runs, parameters, floor, level, cho_solve((lower, True), logs - level))
 
     def __call__(self, mixes: np.ndarray) -> np.ndarray:
@@ -189,12 +190,12 @@ def _cost(
     logs, parts = np.log(excess), _covariances(runs, parameters, runs.weights)
     noise = runs.noise(parameters)
     lower = cholesky(CONSTANT + sum(parts.values()) + np.diag(noise), lower=True, check_finite=False)
-    dual = cho_solve((lower, True), logs - logs.mean())
+    dual = cho_solve((lower, True), logs - logs.mean(), check_finite=False)
     n, scale = len(logs), float((logs - logs.mean()) @ dual)
     away = (parameters - mean) / deviation
     value = n / 2 * np.log(scale) + np.log(np.diag(lower)).sum() + logs.sum() + 0.5 * float(away @ away)
     # derivative with respect to the covariance, then the chain rule for each parameter
-    slope = 0.5 * (cho_solve((lower, True), np.eye(n)) - n / scale * np.outer(dual, dual))
+    slope = 0.5 * (cho_solve((lower, True), np.eye(n), check_finite=False) - n / scale * np.outer(dual, dual))
     by_floor = distance / excess
     by_noise = np.exp(parameters[1]) * usual * distance * (excess - usual) / excess**3 / runs.trust
     gradient = away / deviation

@@ -19,6 +19,7 @@ from windtunnel.trainer.laws.bounded_gp import BoundedGP
 from windtunnel.trainer.laws.exponential import Exponential
 
 FOLDS = 8  # at random
+SMALLEST = 0.02  # share; smaller ones are none
 PULL = 0.5  # strength of the pull to the first member, in mean squared errors
 
 
@@ -35,7 +36,8 @@ class Stack(LawForm):
     def fit(self, weights: np.ndarray, target: np.ndarray, near: Predict | None = None) -> Predict:
         """Return the fit; with `near` its shares are kept."""
         if isinstance(near, Stacked):
-            again = [form.fit(weights, target, fit) for form, fit in zip(self.members, near.fits, strict=True)]
+            used = zip(self.members, near.fits, near.shares, strict=True)
+            again = [form.fit(weights, target, fit) if share else fit for form, fit, share in used]
             return Stacked(tuple(again), near.shares)
         fits = tuple(form.fit(weights, target) for form in self.members)
         return Stacked(fits, shares(self._left_out(weights, target, fits)))
@@ -60,15 +62,17 @@ def shares(errors: np.ndarray) -> np.ndarray:
     pull = np.sqrt(PULL * usual / errors.shape[1]) * np.eye(len(first))
     one = np.full((1, len(first)), 1e3 * np.sqrt(usual))  # the shares sum to one
     found = nnls(np.concatenate([errors, pull, one]), np.concatenate([np.zeros(len(errors)), pull @ first, one[0, :1]]))
-    return found[0] / found[0].sum()
+    kept = np.where(found[0] < SMALLEST * found[0].sum(), 0, found[0])
+    return kept / kept.sum()
 
 
 @dataclass(frozen=True)
 class Stacked:
-    """Fits of the members and their shares, which sum to one."""
+    """Fits of the members and their shares, which sum to one; the fit of a member without a share is not used."""
 
     fits: tuple[Predict, ...]
     shares: np.ndarray
 
     def __call__(self, mixes: np.ndarray) -> np.ndarray:
-        return np.sum([share * fit(mixes) for share, fit in zip(self.shares, self.fits, strict=True)], axis=0)
+        used = zip(self.shares, self.fits, strict=True)
+        return np.sum([share * fit(mixes) for share, fit in used if share], axis=0)

@@ -41,6 +41,7 @@ class Fit:
     """The fit of one form to all runs, the fits of the folds, and their cross-validation errors."""
 
     form: str
+    law_form: LawForm
     whole: Predict
     folds: tuple[Predict, ...]
     left_out: np.ndarray  # prediction of each mix from the fold without it
@@ -208,7 +209,7 @@ def _judged(name: str, form: LawForm, weights: np.ndarray, target: np.ndarray) -
     rmse = float(np.sqrt(np.square(left_out - target).mean()))
     beyond = _beyond(name, form, weights, target, whole)
     seconds = time.perf_counter() - started
-    return Fit(name, whole, tuple(folds), left_out, fold, rmse, _ranks(left_out, target), beyond, seconds)
+    return Fit(name, form, whole, tuple(folds), left_out, fold, rmse, _ranks(left_out, target), beyond, seconds)
 
 
 def _beyond(name: str, form: LawForm, weights: np.ndarray, target: np.ndarray, whole: Predict) -> float | None:
