@@ -182,9 +182,7 @@ def _search(
     return float(result.fun), result.x
 
 
-def _cost(
-    runs: _Runs, parameters: np.ndarray, mean: np.ndarray, deviation: np.ndarray
-) -> tuple[float, np.ndarray]:
+def _cost(runs: _Runs, parameters: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> tuple[float, np.ndarray]:
     """Return the negative log posterior of the parameters up to a constant, and its gradient."""
     excess, usual, distance = runs.excess(parameters)
     logs, parts = np.log(excess), _covariances(runs, parameters, runs.weights)

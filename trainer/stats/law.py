@@ -27,6 +27,7 @@ from windtunnel.schemas import plugin
 from windtunnel.schemas.errors import InputError, RecipeError, nearest
 from windtunnel.trainer.laws._extrapolation import extrapolating
 from windtunnel.trainer.laws._form import LawForm, Predict
+from windtunnel.trainer.laws._parts import fitted
 from windtunnel.trainer.stats.paired import read_table
 from windtunnel.trainer.stats.repeats import Noise, Runs, noise_of
 
@@ -34,6 +35,8 @@ FEWEST_MIXES = 5
 MOST_FOLDS = 512  # with more mixes, each fold leaves out several of them
 LEVEL = 0.95
 AUTO = "stack"  # the form that `auto` takes
+AUTO_OF_SEVERAL = "bounded_gp"  # the same for the mean of several targets, where the stack would take too long
+FOLDS_OF_SEVERAL = 16
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class Law:
 
     domains: tuple[str, ...]
     weights: np.ndarray  # [mixes, domains] of the runs
-    target: np.ndarray  # [mixes], mean over the runs of a mix
+    target: np.ndarray  # [mixes], mean over the runs of a mix, and over the targets
+    measured: np.ndarray  # [mixes, targets], mean over the runs of a mix
     fits: tuple[Fit, ...]  # the one in use first, then by their error on mixes left out one by one
     runs: Runs
     noise: Noise
@@ -148,18 +152,21 @@ def predictions(form: str, predict: Predict, weights: np.ndarray) -> np.ndarray:
 def fit(weights: np.ndarray, target: np.ndarray, domains: Sequence[str], form: Any = "auto") -> Law:
     """Return the law of runs with weights [runs, domains], which are normalised to sum to one, and target [runs].
 
-    `form` is `auto`, a name or {name: parameters}. Runs of the same mix are averaged. Raises InputError for missing
-    values, negative weights, too few mixes or predictions that are not finite, RecipeError for an unknown form or one
-    that gives no number a mix. Fits every fold, which for `gp` takes cubic time in the number of mixes each.
+    A target [runs, targets] means the mean of the targets, each of which gets a law of its own. `form` is `auto`, a
+    name or {name: parameters}. Runs of the same mix are averaged. Raises InputError for missing values, negative
+    weights, too few mixes or predictions that are not finite, RecipeError for an unknown form or one that gives no
+    number a mix. Fits every fold, which for Gaussian processes takes cubic time in the number of mixes each.
     """
-    mixes, means, runs = _mixes(np.asarray(weights, float), np.asarray(target, float), domains)
-    names = plugin.names("law") if form == "auto" else (form,)
+    target = np.asarray(target, float)
+    mixes, measured, runs = _mixes(np.asarray(weights, float), target.reshape(len(target), -1), domains)
+    several = measured.shape[1] > 1
+    usual = (AUTO_OF_SEVERAL,) if several else plugin.names("law")
     fits, errors = [], []
-    for spec in names:
+    for spec in usual if form == "auto" else (form,):
         law_form = plugin.make(LawForm, spec)
         try:
             name = spec if isinstance(spec, str) else plugin.reference(law_form)
-            fits.append(_judged(name, law_form, mixes, means))
+            fits.append(_judged(name, law_form, mixes, measured))
         except InputError as error:
             if form != "auto":
                 raise
@@ -167,19 +174,21 @@ def fit(weights: np.ndarray, target: np.ndarray, domains: Sequence[str], form: A
     if not fits:
         raise InputError(f"no form of law fits the runs: {'; '.join(errors)}")
     ordered = tuple(sorted(fits, key=lambda f: (f.form != AUTO, f.rmse)))
-    return Law(tuple(domains), mixes, means, ordered, runs, noise_of(runs, ordered[0].left_out))
+    noise = noise_of(runs, ordered[0].left_out)
+    return Law(tuple(domains), mixes, measured.mean(axis=1), measured, ordered, runs, noise)
 
 
 def _mixes(weights: np.ndarray, target: np.ndarray, domains: Sequence[str]) -> tuple[np.ndarray, np.ndarray, Runs]:
-    """Return the distinct mixes, their mean targets and all runs."""
-    scaled = scale(weights, domains)
-    if not np.isfinite(target).all():
-        raise InputError(f"row {int(np.flatnonzero(~np.isfinite(target))[0]) + 1}: the target is missing or not finite")
+    """Return the distinct mixes, their mean targets [mixes, targets] and all runs, for targets [runs, targets]."""
+    scaled, missing = scale(weights, domains), ~np.isfinite(target).all(axis=1)
+    if missing.any():
+        raise InputError(f"row {int(np.flatnonzero(missing)[0]) + 1}: the target is missing or not finite")
     mixes, of = np.unique(np.round(scaled, 12), axis=0, return_inverse=True)
     if len(mixes) < FEWEST_MIXES:
         raise InputError(f"a law needs at least {FEWEST_MIXES} different mixes, there are {len(mixes)}")
     of = of.ravel()
-    return mixes, np.bincount(of, target) / np.bincount(of), Runs(target, of)
+    means = np.stack([np.bincount(of, each) / np.bincount(of) for each in target.T], axis=1)
+    return mixes, means, Runs(target.mean(axis=1), of)
 
 
 def scale(weights: np.ndarray, domains: Sequence[str]) -> np.ndarray:
@@ -194,30 +203,32 @@ def scale(weights: np.ndarray, domains: Sequence[str]) -> np.ndarray:
     return weights / sums[:, None]
 
 
-def _judged(name: str, form: LawForm, weights: np.ndarray, target: np.ndarray) -> Fit:
+def _judged(name: str, form: LawForm, weights: np.ndarray, measured: np.ndarray) -> Fit:
     started = time.perf_counter()
     with plugin.errors_of(form, "`fit`"):
-        whole = form.fit(weights, target)
+        whole = fitted(form, weights, measured)
     predictions(name, whole, weights)
-    n = len(target)
-    fold = np.random.default_rng(0).permutation(n) % MOST_FOLDS if n > MOST_FOLDS else np.arange(n)
+    n, target = len(measured), measured.mean(axis=1)
+    most = MOST_FOLDS if measured.shape[1] == 1 else FOLDS_OF_SEVERAL
+    fold = np.random.default_rng(0).permutation(n) % most if n > most else np.arange(n)
     folds, left_out = [], np.empty(n)
     for k in range(int(fold.max()) + 1):
         held_out = fold == k
-        folds.append(form.fit(weights[~held_out], target[~held_out], whole))
+        folds.append(fitted(form, weights[~held_out], measured[~held_out], whole))
         left_out[held_out] = predictions(name, folds[-1], weights[held_out])
     rmse = float(np.sqrt(np.square(left_out - target).mean()))
-    beyond = _beyond(name, form, weights, target, whole)
+    beyond = _beyond(name, form, weights, measured, whole)
     seconds = time.perf_counter() - started
     return Fit(name, form, whole, tuple(folds), left_out, fold, rmse, _ranks(left_out, target), beyond, seconds)
 
 
-def _beyond(name: str, form: LawForm, weights: np.ndarray, target: np.ndarray, whole: Predict) -> float | None:
+def _beyond(name: str, form: LawForm, weights: np.ndarray, measured: np.ndarray, whole: Predict) -> float | None:
     """Return the rank correlation of mixes left out by corners and from the lowest up; None with few mixes."""
+    target = measured.mean(axis=1)
     outside = extrapolating(weights, target)
     if not outside:
         return None
-    found = [predictions(name, form.fit(weights[~out], target[~out], whole), weights[out]) for out in outside]
+    found = [predictions(name, fitted(form, weights[~out], measured[~out], whole), weights[out]) for out in outside]
     return _ranks(np.concatenate(found), np.concatenate([target[out] for out in outside]))
 
 
@@ -237,14 +248,13 @@ def law_of_table(
     """Return the law of runs, one row a run.
 
     `weights` names the columns of the weights: a pattern such as 'weight_*', names with commas between them, or a list.
-    `origin` names the table in errors.
+    `target` names one column, or several in the same ways, whose mean is the target. `origin` names the table in errors.
     """
     domains = columns_of(table, weights, origin)
-    if target not in table.columns:
-        raise RecipeError(f"{origin}: no column is called {target!r}: {nearest(target, table.columns)}")
-    if target in domains:
-        raise RecipeError(f"{target!r} is both the target and a weight")
-    return fit(numbers(table, domains, origin), numbers(table, [target], origin)[:, 0], domains, form)
+    targets = [target] if target in table.columns else columns_of(table, target, origin, least=1)
+    if both := [name for name in targets if name in domains]:
+        raise RecipeError(f"{both[0]!r} is both the target and a weight")
+    return fit(numbers(table, domains, origin), numbers(table, targets, origin), domains, form)
 
 
 def with_predictions(law: Law, mixes: pl.DataFrame, origin: str = "mixes") -> pl.DataFrame:
@@ -254,7 +264,7 @@ def with_predictions(law: Law, mixes: pl.DataFrame, origin: str = "mixes") -> pl
     return mixes.with_columns(pl.Series(n, v, nan_to_null=True) for n, v in zip(names, predicted, strict=True))
 
 
-def columns_of(table: pl.DataFrame, wanted: str | Sequence[str], origin: str) -> list[str]:
+def columns_of(table: pl.DataFrame, wanted: str | Sequence[str], origin: str, least: int = 2) -> list[str]:
     """Return the columns that a pattern or a list of names means; RecipeError when one is missing."""
     chosen: list[str] = []
     for part in [part.strip() for part in wanted.split(",")] if isinstance(wanted, str) else wanted:
@@ -264,7 +274,7 @@ def columns_of(table: pl.DataFrame, wanted: str | Sequence[str], origin: str) ->
         if not matching:
             raise RecipeError(f"{origin}: no column is called {part!r}: {nearest(part, table.columns)}")
         chosen.extend(name for name in matching if name not in chosen)
-    if len(chosen) < 2:
+    if len(chosen) < least:
         raise RecipeError(f"{origin}: a mix has two domains at least, {wanted!r} means {', '.join(chosen)}")
     return chosen
 
@@ -293,6 +303,7 @@ def contract(law: Law, proposal: dict[str, Any] | None = None) -> dict[str, Any]
         "fit_seconds": sum(fit.seconds for fit in law.fits),
         "proposal": proposal,
         "mixes": len(law.target),
+        "targets": law.measured.shape[1],
         "caution": law.caution,
         "forms": {
             f.form: {

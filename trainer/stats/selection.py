@@ -14,9 +14,11 @@ import numpy as np
 
 from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.laws._form import Predict
+from windtunnel.trainer.laws._parts import each_at, fitted
 from windtunnel.trainer.stats.law import Fit, Law, predictions
 
 WORLDS = 48
+WORLDS_OF_SEVERAL = 16  # where the target is the mean of several, each with its own fit
 CAUTION = 1.0  # deviations of the prediction that are added to it where mixes are chosen
 
 
@@ -67,16 +69,27 @@ class Worlds:
 
 def simulated(law: Law, seed: int = 0) -> Worlds:
     """Return the worlds of a law; deterministic for a seed. A world to which the form does not apply is drawn again."""
-    rng, fit = np.random.default_rng([seed, 1]), law.best
+    rng, fit, n = np.random.default_rng([seed, 1]), law.best, len(law.target)
     errors = law.target - fit.left_out
-    true = predictions(fit.form, fit.whole, law.weights)
+    true = each_at(fit.whole, law.weights)
+    apart = _errors_of_each(law, errors, true)
+    worlds = WORLDS if true.shape[1] == 1 else WORLDS_OF_SEVERAL
     refits: list[Predict] = []
-    for _ in range(3 * WORLDS):
-        if len(refits) == WORLDS:
+    for _ in range(3 * worlds):
+        if len(refits) == worlds:
             break
-        drawn = true + rng.choice(errors, len(true)) * rng.choice([-1.0, 1.0], len(true))
+        drawn = true + apart[rng.integers(n, size=n)] * rng.choice([-1.0, 1.0], n)[:, None]
         try:
-            refits.append(fit.law_form.fit(law.weights, drawn, fit.whole))
+            refits.append(fitted(fit.law_form, law.weights, drawn, fit.whole))
         except InputError:  # for example a target below zero under a log-linear law
             continue
     return Worlds(fit, tuple(refits) or (fit.whole,), errors)
+
+
+def _errors_of_each(law: Law, errors: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Return errors [mixes, targets] whose mean over targets is as large as those of left-out mixes."""
+    if true.shape[1] == 1:
+        return errors[:, None]
+    apart = law.measured - true
+    within = float(np.square(apart.mean(axis=1)).mean())
+    return apart * np.sqrt(np.square(errors).mean() / within) if within > 0 else apart
