@@ -309,7 +309,9 @@ def effects(
 def law(
     runs: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines: a row a run, its weights and its score.")],
     weights: Annotated[str, typer.Option(help="The columns of the weights: 'weight_*', or names with commas.")],
-    target: Annotated[str, typer.Option(help="The column to predict; lower is better.")],
+    target: Annotated[
+        str, typer.Option(help="The column to predict, lower is better; several ('bpb_*') mean their mean.")
+    ],
     form: Annotated[str, typer.Option(help="auto, or one of `windtunnel list law`.")] = "auto",
     predict: Annotated[Path | None, typer.Option(metavar="MIXES", help="A table of mixes to predict.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the predicted mixes go, as CSV.")] = None,

@@ -134,7 +134,8 @@ def law(
     weights
         The columns of the weights: a pattern such as `"weight_*"`, or a list.
     target
-        The column to predict; lower is better.
+        The column to predict; lower is better. Several, as a pattern or with commas, mean their mean, and each gets a
+        law of its own, which takes fewer runs than a law of the mean.
     form
         `auto`, or one of `windtunnel list law` by its name or as {name: parameters}.
 

@@ -1,7 +1,8 @@
 """Simulated worlds with a known loss for every mix, for `laws.py`.
 
 Each world has a prior of its domains, from which mixes are drawn as RegMix draws them (arXiv 2407.01492: Dirichlet with
-strengths that vary), and a second scale: a larger model whose floor, slopes and diminishing returns differ by 10 to 15 %.
+strengths that vary), and a second scale: a larger model whose floor, slopes and diminishing returns differ by some
+10 to 15 %.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Mixing laws: do they rank larger models, cover, and propose mixes that are better, on simulated and real tables?
 
-    python tests/benchmarks/laws.py [--part worlds|tables|all] [--draws 5] [--targets bpb_mean,...] [--form stack] [--json]
+    python tests/benchmarks/laws.py [--part worlds|tables|all] [--draws 4] [--targets bpb_mean,...] [--full] [--json]
 
 Ranks: Spearman's correlation of a law fitted to 34, 64 and 128 small runs with the losses of larger models on other
 mixes, mean and smallest over draws of the small runs. Coverage: of new small runs by 95 % intervals. Proposals: the

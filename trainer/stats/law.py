@@ -36,7 +36,7 @@ MOST_FOLDS = 512  # with more mixes, each fold leaves out several of them
 LEVEL = 0.95
 AUTO = "stack"  # the form that `auto` takes
 AUTO_OF_SEVERAL = "bounded_gp"  # the same for the mean of several targets, where the stack would take too long
-FOLDS_OF_SEVERAL = 16
+FOLDS_OF_SEVERAL = 10
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,8 @@ def law_of_table(
     """Return the law of runs, one row a run.
 
     `weights` names the columns of the weights: a pattern such as 'weight_*', names with commas between them, or a list.
-    `target` names one column, or several in the same ways, whose mean is the target. `origin` names the table in errors.
+    `target` names one column, or several in the same ways: their mean is the target, and each gets a law of its own.
+    `origin` names the table in errors.
     """
     domains = columns_of(table, weights, origin)
     targets = [target] if target in table.columns else columns_of(table, target, origin, least=1)

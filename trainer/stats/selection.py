@@ -18,7 +18,7 @@ from windtunnel.trainer.laws._parts import each_at, fitted
 from windtunnel.trainer.stats.law import Fit, Law, predictions
 
 WORLDS = 48
-WORLDS_OF_SEVERAL = 16  # where the target is the mean of several, each with its own fit
+WORLDS_OF_SEVERAL = 12  # where the target is the mean of several, each with its own fit
 CAUTION = 1.0  # deviations of the prediction that are added to it where mixes are chosen
 
 
