@@ -339,11 +339,13 @@ def _numbers(value: str | None) -> list[str]:
 def law(
     runs: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines: a row a run, its weights and its score.")],
     weights: Annotated[str, typer.Option(help="The columns of the weights: 'weight_*', or names with commas.")],
-    target: Annotated[str, typer.Option(help="The column to predict; lower is better.")],
+    target: Annotated[
+        str, typer.Option(help="The column to predict, lower is better; several ('bpb_*') mean their mean.")
+    ],
     form: Annotated[str, typer.Option(help="auto, or one of `windtunnel list law`.")] = "auto",
     predict: Annotated[Path | None, typer.Option(metavar="MIXES", help="A table of mixes to predict.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the predicted mixes go, as CSV.")] = None,
-    propose: Annotated[bool, typer.Option("--propose", help="Search the mix with the lowest prediction.")] = False,
+    propose: Annotated[bool, typer.Option("--propose", help="Search the mix to run next.")] = False,
     tokens: Annotated[str | None, typer.Option(help="Tokens there are, as domain=N with commas between.")] = None,
     budget: Annotated[float | None, typer.Option(min=1, help="Tokens that the proposed mix is for.")] = None,
     max_epochs: Annotated[float, typer.Option(min=0, help="How often text may be repeated in it.")] = 4.0,

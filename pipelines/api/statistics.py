@@ -84,13 +84,14 @@ class MixingLaw:
 
     @property
     def form(self) -> str:
-        """The form with the smallest error on left-out mixes."""
+        """The form in use; `auto` takes the stack."""
         return self.fitted.best.form
 
     @own_errors
     def predict(self, mixes: Frame) -> Frame:
-        """Return a frame of mixes with the columns predicted, low and high (95 %).
+        """Return a frame of mixes with the columns predicted, low and high (95 % intervals of a new run).
 
+        Jackknife+ guarantees that they hold 90 % of new runs of mixes like those that were run; 95 % is measured.
         low and high are null, and a warning says so, where the law was fitted to fewer than 19 different mixes. The
         columns of the weights are those of the runs. Raises RecipeError where one is missing, InputError where a
         prediction is not finite.
@@ -106,11 +107,12 @@ class MixingLaw:
     def propose(
         self, tokens: Mapping[str, float] | None = None, budget: float | None = None, max_epochs: float = 4.0
     ) -> dict[str, Any]:
-        """Return the mix with the lowest prediction, among mixes like those that were run.
+        """Return the mix to run next: that with the lowest upper bound, among mixes like those that were run.
 
         `tokens` (there are of each domain), `budget` (tokens to train on) and `max_epochs` limit its weights. Keys:
-        weights, predicted, low, high (None with fewer than 19 mixes, with a warning), best_run and, with a budget,
-        epochs. Raises RecipeError when no mix is possible.
+        status (always "unconfirmed"), weights, predicted, low, high (corrected for the choice among many mixes; None
+        with fewer than 19 mixes, with a warning), uncorrected, best_run and, with a budget, epochs. Raises RecipeError
+        when no mix is possible.
         """
         if (tokens is None) != (budget is None):
             raise RecipeError("propose: a cap on epochs needs both `tokens` and `budget`")
@@ -150,7 +152,8 @@ def law(
     weights
         The columns of the weights: a pattern such as `"weight_*"`, or a list.
     target
-        The column to predict; lower is better.
+        The column to predict; lower is better. Several, as a pattern or with commas, mean their mean, and each gets a
+        law of its own, which takes fewer runs than a law of the mean.
     form
         `auto`, or one of `windtunnel list law` by its name or as {name: parameters}.
 

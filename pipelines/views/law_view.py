@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def print_law(law: Law, proposing: bool, supply: Supply | None, as_json: bool, console: Console) -> None:
-    """Print the errors of a law's forms and, when `proposing`, the mix with the lowest prediction within a supply."""
+    """Print the errors of a law's forms and, when `proposing`, the mix to run next within a supply."""
     from windtunnel.trainer.stats.law import contract
     from windtunnel.trainer.stats.proposal import propose
 
@@ -29,6 +29,8 @@ def print_law(law: Law, proposing: bool, supply: Supply | None, as_json: bool, c
         console.print(json.dumps(contract(law, proposal), indent=1), soft_wrap=True)
         return
     console.print(_forms(law))
+    if law.caution:
+        console.print(f"Caution: {law.caution}.")
     if proposal:
         console.print(_proposal(law, proposal))
 
@@ -71,9 +73,10 @@ def write_predictions(law: Law, mixes: Path | None, out: Path | None) -> None:
 
 
 def _forms(law: Law) -> Table:
-    table = plain_table(("form", "error on left-out mixes", "rank correlation", "seconds"))
+    table = plain_table(("form", "error on left-out mixes", "rank correlation", "beyond the runs", "seconds"))
     for fit in law.fits:
-        table.add_row(fit.form, f"{fit.rmse:.4f}", f"{fit.rank_correlation:.3f}", f"{fit.seconds:.2f}")
+        beyond = "" if fit.extrapolation is None else f"{fit.extrapolation:.3f}"
+        table.add_row(fit.form, f"{fit.rmse:.4f}", f"{fit.rank_correlation:.3f}", beyond, f"{fit.seconds:.2f}")
     return table
 
 
@@ -82,10 +85,11 @@ def _proposal(law: Law, proposal: dict[str, Any]) -> Table:
     table = plain_table(("domain", "proposed", "best run", *(["epochs"] if epochs else [])), title_justify="left")
     spread = law.no_interval or ""
     if proposal["low"] is not None:
-        spread = f"95 % of runs between {proposal['low']:.4f} and {proposal['high']:.4f}"
+        spread = f"95 % interval {proposal['low']:.4f} to {proposal['high']:.4f}"
     table.title = (
-        f"proposed: {proposal['predicted']:.4f} ({spread}); the best mix that was run measured {best['target']:.4f}. "
-        "Confirm it with fresh seeds."
+        f"proposed to run next, not confirmed: expected {proposal['predicted']:.4f} ({spread}), corrected for being "
+        f"chosen among many; the best mix that was run measured {best['target']:.4f}. Whether it is better, only runs "
+        "of both with fresh seeds can tell."
     )
     for name in law.domains:
         row = [name, f"{proposal['weights'][name]:.3f}", f"{best['weights'][name]:.3f}"]

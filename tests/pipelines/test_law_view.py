@@ -55,8 +55,25 @@ def test_too_few_mixes_leave_the_interval_empty(runs):
     assert "`low` and `high` are empty, no interval: 95% needs the runs of 19 different mixes" in result.stderr
     assert "there are 9" in result.stderr and json.loads(result.stdout)["mixes"] == 9
     assert pl.read_csv(runs / "out.csv")["low"].null_count() == 4
-    told = law(runs, "--propose").output
+    told = " ".join(law(runs, "--form", "linear", "--propose").output.split())
+    assert "not confirmed" in told and "chosen among many" in told
     assert "19 different mixes, and there are 9" in told and "fresh seeds" in told
+
+
+def test_a_law_of_fewer_mixes_than_domains_is_fitted_with_a_caution(tmp_path):
+    weights = np.random.default_rng(0).dirichlet(np.ones(8), 6)
+    names = {f"w_{i}": weights[:, i] for i in range(8)}
+    pl.DataFrame(names | {"loss": 2 + weights[:, 0]}).write_csv(tmp_path / "runs.csv")
+    assert "Caution: 6 different mixes for 8 domains" in " ".join(law(tmp_path, "--form", "linear").output.split())
+    assert json.loads(law(tmp_path, "--form", "linear", "--json").output)["caution"].startswith("6 different mixes")
+
+
+def test_several_targets_mean_their_mean(runs):
+    table = pl.read_csv(runs / "runs.csv")
+    table.with_columns(loss_a=pl.col("loss") - 0.1, loss_b=pl.col("loss") + 0.1).drop("loss").write_csv(runs / "two.csv")
+    given = ["law", str(runs / "two.csv"), "--weights", "w_*", "--target", "loss_*", "--json"]
+    found = json.loads(CliRunner().invoke(app, given).output)
+    assert found["targets"] == 2 and found["form"] == "bounded_gp" and found["loo_rank_correlation"] > 0.9
 
 
 @pytest.mark.parametrize(

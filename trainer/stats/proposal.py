@@ -1,4 +1,4 @@
-"""The mix with the best prediction of a mixing law, subject to the available text.
+"""The mix that a mixing law proposes to run next, subject to the available text.
 
 `windtunnel law --propose` calls it on a law fitted by trainer.stats.law.
 """
@@ -11,14 +11,15 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 
 from windtunnel.schemas.errors import RecipeError, nearest
-from windtunnel.trainer.laws._form import Predict
-from windtunnel.trainer.stats.law import Law
+from windtunnel.trainer.stats.law import LEVEL, Law, predictions
+from windtunnel.trainer.stats.selection import Pool, Worlds, simulated
 
 DRAWS = 20_000
+KEPT = 300  # mixes that each round adds
 REFINED = 12
+STEPS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02)  # relative change of weights, by round
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,14 @@ class Supply:
         return np.minimum(most, 1.0)
 
 
-def propose(law: Law, supply: Supply | None = None, seed: int = 0) -> dict[str, Any]:
-    """Return the mix with the lowest prediction: weights, predicted, low, high, epochs, and the best mix of the runs.
+def propose(law: Law, supply: Supply | None = None, seed: int = 0, level: float = LEVEL) -> dict[str, Any]:
+    """Return the mix with the lowest upper bound: weights, predicted, low, high, and the best mix of the runs.
 
-    The weight of a domain is at most its largest weight in the runs, because the law does not extrapolate, and at most
-    what `supply` allows. The search samples mixes near the runs and refines the best; it is deterministic for a seed.
+    `predicted` and the interval (low, high; None with too few mixes) are those of a run of the mix, corrected for its
+    being chosen among many (trainer.stats.selection); `uncorrected` is the plain prediction. The weight of a domain is
+    at most its largest weight in the runs, because the law does not extrapolate, and at most what `supply` allows, for
+    which `epochs` are given. `status` is always "unconfirmed": only fresh runs tell that a mix is better. The search is
+    deterministic for a seed.
     """
     cap = law.weights.max(axis=0)
     if supply is not None:
@@ -66,18 +70,19 @@ def propose(law: Law, supply: Supply | None = None, seed: int = 0) -> dict[str, 
             raise RecipeError(
                 "the limits on epochs and the largest weights of the runs allow no mix: run more diverse mixes"
             )
-    drawn = _draws(law, cap, np.random.default_rng(seed))
-    predict = law.best.whole
-    order = np.argsort(predict(drawn), kind="stable")[:REFINED]
-    refined = np.stack([_refined(predict, start, cap) for start in drawn[order]] + [drawn[order[0]]])
-    weights = refined[int(np.argmin(predict(refined)))]
-    middle, low, high = (float(value[0]) for value in law.predict(weights[None]))
+    worlds, rng = simulated(law, seed), np.random.default_rng(seed)
+    pool = _searched(law, worlds, cap, rng)
+    chosen = int(np.argmin(pool.bound))
+    weights, plain = pool.mixes[chosen], float(pool.predicted[chosen])
+    middle, low, high = worlds.corrected(plain, pool, level)
     best = int(np.argmin(law.target))
     result: dict[str, Any] = {
+        "status": "unconfirmed",
         "weights": dict(zip(law.domains, weights.tolist(), strict=True)),
         "predicted": middle,
-        "low": None if np.isnan(low) else low,
-        "high": None if np.isnan(high) else high,
+        "low": None if law.no_interval else low,
+        "high": None if law.no_interval else high,
+        "uncorrected": plain,
         "best_run": {
             "weights": dict(zip(law.domains, law.weights[best].tolist(), strict=True)),
             "target": float(law.target[best]),
@@ -88,6 +93,21 @@ def propose(law: Law, supply: Supply | None = None, seed: int = 0) -> dict[str, 
         epochs = {name: weight * supply.budget / supply.tokens[name] for name, weight in result["weights"].items()}
         result["epochs"] = epochs
     return result
+
+
+def _searched(law: Law, worlds: Worlds, cap: np.ndarray, rng: np.random.Generator) -> Pool:
+    """Return mixes among which those with the lowest bounds are: random ones, then ever closer to the best."""
+    drawn = _draws(law, cap, rng)
+    predicted = predictions(law.best.form, law.best.whole, drawn)
+    likely = drawn[np.argsort(predicted, kind="stable")[:KEPT]]
+    pool = worlds.pool(np.concatenate([likely, within(law.weights, cap)]))
+    for step in STEPS:
+        centres = pool.mixes[np.argsort(pool.bound, kind="stable")[:REFINED]]
+        near = centres[rng.integers(len(centres), size=KEPT)]
+        scaled = near * np.exp(step * rng.normal(size=near.shape))
+        shifted = near + step * rng.dirichlet(np.full(len(cap), 0.3), len(near))
+        pool = pool.joined(worlds.pool(within(np.where(rng.random((len(near), 1)) < 0.5, scaled, shifted), cap)))
+    return pool
 
 
 def _draws(law: Law, cap: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -111,16 +131,3 @@ def within(mixes: np.ndarray, cap: np.ndarray) -> np.ndarray:
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     capped = np.minimum(cap, high[:, None] * mixes)
     return capped / capped.sum(axis=1, keepdims=True)
-
-
-def _refined(predict: Predict, start: np.ndarray, cap: np.ndarray) -> np.ndarray:
-    optimum = minimize(
-        lambda mix: float(predict(mix[None])[0]),
-        start,
-        method="SLSQP",
-        bounds=[(0.0, float(c)) for c in cap],
-        constraints={"type": "eq", "fun": lambda mix: mix.sum() - 1},
-        options={"maxiter": 100},
-    )
-    mix = np.clip(optimum.x, 0, cap)
-    return within(mix[None], cap)[0] if np.isfinite(mix).all() and mix.sum() > 0 else start
