@@ -1,0 +1,75 @@
+"""The commands on tables of a user's own runs: effects and law; `windtunnel.pipelines.cli` adds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from windtunnel.pipelines.views.console import terminal
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def effects(
+    scores: Annotated[
+        Path, typer.Argument(help="CSV with columns mix, seed, document, bytes, nats, source (optional).")
+    ],
+    baseline: Annotated[str, typer.Option(help="The mix that the others are compared with.")],
+    margin: Annotated[
+        float | None, typer.Option(min=0, help="Bits per byte below which a difference does not matter.")
+    ] = None,
+    looks: Annotated[
+        str | None, typer.Option(metavar="N,N", help="Numbers of seeds declared for looks in advance: 3,5,8,12.")
+    ] = None,
+    spending: Annotated[
+        str, typer.Option(help="How the looks share the error: power, obrien_fleming or pocock.")
+    ] = "power",
+    after: Annotated[
+        str | None, typer.Option(metavar="N,N", help="Numbers of seeds of looks taken before, not declared: 3.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Measure effects with intervals from per-document scores of your own runs."""
+    from windtunnel.pipelines.recipe.recipe import Compare
+    from windtunnel.pipelines.views.tables import print_effects
+
+    words = {"baseline": baseline, "margin": margin or 0.0, "spending": spending}
+    settings = Compare.model_validate({**words, "looks": _numbers(looks), "after": _numbers(after)})
+    print_effects(scores, settings, json_, terminal())
+
+
+def _numbers(value: str | None) -> list[str]:
+    """Return the numbers of an option, with commas between them."""
+    return [number.strip() for number in value.split(",")] if value else []
+
+
+def law(
+    runs: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines: a row a run, its weights and its score.")],
+    weights: Annotated[str, typer.Option(help="The columns of the weights: 'weight_*', or names with commas.")],
+    target: Annotated[
+        str, typer.Option(help="The column to predict, lower is better; several ('bpb_*') mean their mean.")
+    ],
+    form: Annotated[str, typer.Option(help="auto, or one of `windtunnel list law`.")] = "auto",
+    predict: Annotated[Path | None, typer.Option(metavar="MIXES", help="A table of mixes to predict.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the predicted mixes go, as CSV.")] = None,
+    propose: Annotated[bool, typer.Option("--propose", help="Search the mix to run next.")] = False,
+    tokens: Annotated[str | None, typer.Option(help="Tokens there are, as domain=N with commas between.")] = None,
+    budget: Annotated[float | None, typer.Option(min=1, help="Tokens that the proposed mix is for.")] = None,
+    max_epochs: Annotated[float, typer.Option(min=0, help="How often text may be repeated in it.")] = 4.0,
+    json_: Json = False,
+) -> None:
+    """Learn from your runs what a mix scores that was never trained, and which mix to try next."""
+    from windtunnel.pipelines.views.law_view import limits, print_law, write_predictions
+    from windtunnel.trainer.stats.law import law_of_file
+
+    supply = limits(propose, tokens, budget, max_epochs)
+    fit = law_of_file(runs, weights, target, form)
+    if predict or out:
+        write_predictions(fit, predict, out)
+    print_law(fit, propose, supply, json_, terminal())
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {"effects": effects, "law": law}
