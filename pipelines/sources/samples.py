@@ -21,7 +21,10 @@ class Samples(Source):
     """
 
     primary: ClassVar[str | None] = "names"
-    examples: ClassVar[tuple[Example, ...]] = (Example({}, None, params={"names": "code"}),)
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example({}, None, params={"names": "code"}),
+        Example({}, None, params={"names": "code", "prefix": "copy-"}),
+    )
     names: tuple[str, ...]
     lang: tuple[str, ...] = ()
     prefix: str = ""
