@@ -160,7 +160,7 @@ def promises(draws: list[Draw], form: str) -> dict[str, Any]:
 def trees(tables: Tables, target: str) -> float | None:
     """Return the correlation that boosted trees reach from 512 small runs; None without scikit-learn."""
     try:
-        from sklearn.ensemble import HistGradientBoostingRegressor
+        from sklearn.ensemble import HistGradientBoostingRegressor  # type: ignore[import-not-found]
     except ImportError:
         return None
     weights, losses = tables.weights(tables.small)[:ON], mean_of(tables.small, target)[:ON]

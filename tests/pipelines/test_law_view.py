@@ -70,7 +70,8 @@ def test_a_law_of_fewer_mixes_than_domains_is_fitted_with_a_caution(tmp_path):
 
 def test_several_targets_mean_their_mean(runs):
     table = pl.read_csv(runs / "runs.csv")
-    table.with_columns(loss_a=pl.col("loss") - 0.1, loss_b=pl.col("loss") + 0.1).drop("loss").write_csv(runs / "two.csv")
+    table = table.with_columns(loss_a=pl.col("loss") - 0.1, loss_b=pl.col("loss") + 0.1).drop("loss")
+    table.write_csv(runs / "two.csv")
     given = ["law", str(runs / "two.csv"), "--weights", "w_*", "--target", "loss_*", "--json"]
     found = json.loads(CliRunner().invoke(app, given).output)
     assert found["targets"] == 2 and found["form"] == "bounded_gp" and found["loo_rank_correlation"] > 0.9

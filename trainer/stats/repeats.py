@@ -1,7 +1,7 @@
 """Noise as a function of the mix, from mixes that were run more than once.
 
-A mix close to the floor is often measured with less noise than a poor one. The logarithm of a run's variance is taken to
-be linear in the prediction of its mix, which is counted in standard deviations of all predictions. The prior of the
+A mix close to the floor is often measured with less noise than a poor one. The logarithm of a run's variance is taken
+to be linear in the prediction of its mix, which is counted in standard deviations of all predictions. The prior of the
 slope (GENTLE) keeps the noise alike everywhere where repeats are few.
 """
 
