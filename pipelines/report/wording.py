@@ -113,7 +113,7 @@ def sentence(effect: Effect, unit: str, digits: int = 4, option: str = RECIPE) -
     """Return the outcome of one mix in a sentence; `option` is how a look taken is named, RECIPE or COMMAND."""
     size = f"{plain(abs(effect.effect), digits)} {unit} {'lower' if effect.effect < 0 else 'higher'}"
     mix, than, on = effect.mix, f"than {effect.baseline}", on_sources(effect)
-    margin = f"{plain(effect.margin, digits).rstrip('0')} {unit}" if effect.margin else ""
+    margin = f"{effect.margin:g} {unit}" if effect.margin else ""  # never rounded
     sure = _sure(effect, digits)
     note = f"; {effect.note}" if effect.note else ""
     if effect.equal:

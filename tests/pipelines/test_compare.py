@@ -293,6 +293,11 @@ def test_decimals_follow_the_smallest_interval(tmp_path) -> None:
         assert digits_for(found.model_copy(update={"effects": [effect]})) == digits
 
 
+def test_a_margin_is_never_rounded_with_the_effects() -> None:
+    effect = example(verdict="worse", outcome="worse", effect=0.57, margin=0.005)
+    assert "beyond the margin of 0.005 bits per byte" in sentence(effect, "bits per byte", 2)
+
+
 def test_a_verdict_tells_where_it_does_not_hold(tmp_path) -> None:
     found = compared(tmp_path, runs(tmp_path))
     cells = [("code", 900, 0.8, True, 0.01), ("plays", 100, -0.3, True, 0.01), ("docs", 50, -0.1, False, 0.9)]
