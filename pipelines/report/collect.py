@@ -12,7 +12,7 @@ from pydantic import SerializeAsAny
 
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.results import Results, Section
-from windtunnel.pipelines.report.wording import digits_for, headline, label, sentence, split_by_source
+from windtunnel.pipelines.report.wording import digits_for, headline, label, parts_sentence, sentence, split_by_source
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.printable import printable
 from windtunnel.schemas.records import Record
@@ -84,10 +84,15 @@ def _verdicts(comparison: Comparison, results: Results) -> list[Verdict]:
             verdict=e.verdict,
             label=label(e),
             sentence=sentence(e, comparison.unit, digits),
-            by_source=split_by_source(e.mix, comparison, rows),
+            by_source=" ".join(filter(None, [_divided(e.mix, comparison), split_by_source(e.mix, comparison, rows)])),
         )
         for e in comparison.effects
     ]
+
+
+def _divided(mix: str, comparison: Comparison) -> str:
+    parts = comparison.parts.get(mix)
+    return parts_sentence(parts, comparison.unit, digits_for(comparison)) if parts is not None else ""
 
 
 def _measured_on(comparison: Comparison) -> str:

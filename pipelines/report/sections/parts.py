@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 from windtunnel.pipelines.report.results import Results, Section
-from windtunnel.pipelines.report.wording import EffectCells, digits_for, parts_sentence
+from windtunnel.pipelines.report.wording import EffectCells, digits_for
 from windtunnel.schemas.records import Record
 from windtunnel.schemas.results import Comparison
 
 
 class Divided(Record):
-    """One mix: its effect and the two parts as cells, and a sentence."""
+    """One mix: the two parts of its effect, and the effect, as cells."""
 
     mix: str
     rows: list[tuple[str, EffectCells]]
-    sentence: str
 
 
 class PartsOfEffects(Section):
@@ -42,7 +41,6 @@ class PartsOfEffects(Section):
                     ("documents within the sources", EffectCells.of(parts.documents, digits)),
                     ("both: the effect", EffectCells.of(effects[mix], digits)),
                 ],
-                sentence=parts_sentence(parts, comparison.unit, digits),
             )
             for mix, parts in comparison.parts.items()
         ]
