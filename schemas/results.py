@@ -118,8 +118,12 @@ class Effect(Record):
         return 1 - (1 - self.interval) / LEFT
 
     def contract(self) -> dict[str, Any]:
-        """Return the eight fields that `windtunnel effects --json` prints for each mix."""
-        return self.model_dump(include={"mix", "metric", "effect", "low", "high", "seeds", "verdict", "seeds_needed"})
+        """Return the eight fields that `windtunnel effects --json` prints for each mix.
+
+        Under looks a ninth, `interval`, is the level of (low, high), which is not the one asked for.
+        """
+        fields = {"mix", "metric", "effect", "low", "high", "seeds", "verdict", "seeds_needed"}
+        return self.model_dump(include=fields | ({"interval"} if self.looks or self.after else set()))
 
 
 class Domain(Record):

@@ -34,7 +34,7 @@ def effects_table(effects: Sequence[Effect], digits: int = 4) -> Table:
     interval = f"{percent(effects[0].interval)} interval" if effects else "interval"
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("mix", overflow="fold", min_width=5)
-    for name in ("value", "effect", interval, "p", "seeds"):
+    for name in ("value", "effect", interval, "p (Holm)", "seeds"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=15)  # "not distinguishable" may take two lines, never lose a letter
     for effect in effects:
@@ -82,7 +82,7 @@ def comparison_view(comparison: Comparison, matrix: pl.DataFrame) -> Group:
     notes = [Text(words, style="dim") for words in sentences if words != told]
     rows = list(matrix.iter_rows(named=True))
     for effect in comparison.effects:
-        if words := split_by_source(effect.mix, comparison, rows):
+        if not effect.equal and (words := split_by_source(effect.mix, comparison, rows)):
             notes.append(_text(effect.mix).append(f": {words}"))
     notes += [_text_of(parts_sentence(parts, comparison.unit, digits)) for parts in comparison.parts.values()]
     if notes:

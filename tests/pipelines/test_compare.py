@@ -355,7 +355,8 @@ def test_the_command_takes_looks_and_says_the_level_that_it_used(tmp_path) -> No
     _, words = typed(file, "--looks", "3,5,8", "--spending", "pocock")
     assert "98.49%" not in words and "interval of this look [" in words
     _, rows = typed(file, "--looks", "3,5,8", "--json")
-    assert [len(row) for row in json.loads(rows)] == [8]
+    assert [len(row) for row in json.loads(rows)] == [9] and json.loads(rows)[0]["interval"] < 0.99
+    assert [len(row) for row in json.loads(typed(file, "--json")[1])] == [8]
 
 
 @pytest.mark.parametrize(

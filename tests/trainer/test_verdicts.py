@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.trainer.stats.effects import effects, effects_by_source, panel_effects
 from windtunnel.trainer.stats.intervals import Errors, interval
 from windtunnel.trainer.stats.outliers import outliers
@@ -102,7 +102,35 @@ def test_a_shift_below_the_resolution_of_scores_is_no_effect() -> None:
     (found,) = panel_effects(by_hand([1e-7] * 8))
     assert found.verdict == "undecided" and found.p is not None and found.p > 0.5
     assert "resolution" in found.note
-    assert panel_effects(by_hand([1e-4] * 8))[0].verdict == "worse"  # a difference that can be measured
+    (constant,) = panel_effects(by_hand([1e-4] * 8))
+    assert constant.verdict == "undecided" and "the same at every seed to the last digit" in constant.note
+    measured = by_hand([1e-4 + 1e-6 * k for k in range(8)])
+    assert panel_effects(measured)[0].verdict == "worse"  # a difference that can be measured
+
+
+def test_runs_worse_than_a_uniform_guess_have_diverged_and_decide_nothing() -> None:
+    for seeds in (2, 5):
+        scores = by_hand([0.01 * k for k in range(seeds)])
+        scores.values[1, 1] += 1e6 * scores.weights
+        (found,) = panel_effects(scores)
+        assert found.verdict == "undecided" and found.seeds_needed is None
+        assert "seed 1 of " in found.note and "diverged" in found.note
+
+
+@pytest.mark.parametrize("noise", [1e-9, 1e-6, 3e-5])
+def test_a_run_scored_twice_is_no_second_seed(noise) -> None:
+    once = table(1, shift=0.02)
+    again = once.with_columns(pl.lit("copy").alias("seed"), (pl.col("nats") * (1 + noise)).alias("nats"))
+    with pytest.raises(InputError, match="one run was copied or scored twice"):
+        effects(pl.concat([once.with_columns(pl.col("seed").cast(pl.String)), again]), "raw")
+
+
+def test_huge_scores_and_plans_of_looks_are_refused() -> None:
+    huge = table(3).with_columns(pl.col("nats") * 1e300)
+    with pytest.raises(InputError, match="above 1e100"):
+        effects(huge, "raw")
+    with pytest.raises(RecipeError, match="at most 200 seeds"):
+        effects(table(3), "raw", looks=(3, 100_000_000))
 
 
 def test_one_document_gives_no_verdict() -> None:

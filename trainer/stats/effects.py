@@ -26,7 +26,7 @@ from windtunnel.trainer.stats.intervals import (
     interval,
     reach,
 )
-from windtunnel.trainer.stats.outliers import outlier_note
+from windtunnel.trainer.stats.outliers import diverged, outlier_note
 from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Metric, Panel, panel, read_scores
 from windtunnel.trainer.stats.seeds_needed import Needed, needed
 from windtunnel.trainer.stats.verdicts import holm, outcome_of
@@ -102,12 +102,13 @@ def panel_effects(
     results = []
     for k, m in zip(mixes, found, strict=True):
         outcome: Outcome = "undecided"
-        if at.waiting is None and units.count > 1:  # no decision between two looks, none from one document
+        nothing = _nothing_to_decide(scores, units, k, m, at)
+        if not nothing or m.equal:
             outcome = outcome_of(m.interval, p_zero[k - 1], p_margin[k - 1], at.alpha, margin, scores.metric.direction)
-        open_ = outcome in ("undecided", "direction")
+        open_ = outcome in ("undecided", "direction") and (not nothing or at.waiting is not None)
         more = _needed(scores, units, m, at, len(found), margin) if open_ else None
         notes = [_why_undecided(m, at, outcome, p_zero[k - 1], len(found)), more.note if more else ""]
-        note = "; ".join(filter(None, [_nothing_to_decide(scores, units, m, at), *notes, _apart(scores, k)]))
+        note = "; ".join(filter(None, [nothing, *notes, _apart(scores, k)]))
         results.append(_effect(scores, k, m, (p_zero[k - 1], p_margin[k - 1]), outcome, more, margin, at, note))
     return results
 
@@ -184,8 +185,10 @@ def _needed(scores: Panel, units: Units, m: Measured, at: Level, tests: int, mar
     return needed(m.errors, at, documents, tests, margin or None)
 
 
-def _nothing_to_decide(scores: Panel, units: Units, m: Measured, at: Level) -> str:
+def _nothing_to_decide(scores: Panel, units: Units, k: int, m: Measured, at: Level) -> str:
     """Return why the scores allow no verdict, whatever they are; empty where they do."""
+    if names := diverged(scores, k):
+        return f"{names} scored worse than a uniform guess of every byte: the run diverged, so there is no verdict"
     if m.equal and m.errors is not None:
         return "the scores are equal to the last digit in every run: these are the same runs, or the same data"
     if at.waiting is not None:
@@ -196,6 +199,11 @@ def _nothing_to_decide(scores: Panel, units: Units, m: Measured, at: Level) -> s
     resolution = RESOLUTION * abs(float(scores.by_run()[0].mean()))
     if m.errors is not None and max(abs(m.interval.effect), float(m.errors.seed)) <= 1.001 * resolution:
         return "the difference is below the resolution of a sum of 32-bit numbers"
+    if m.errors is not None and scores.metric.weight and float(m.errors.seed) <= 1.001 * resolution and not m.equal:
+        return (
+            "the difference is the same at every seed to the last digit, which runs of their own never give: look "
+            "whether seeds reached the training"
+        )
     return ""
 
 

@@ -34,6 +34,7 @@ from windtunnel.schemas.results import LEFT
 
 LOOKS = (3, 5, 8, 12)
 CELLS = 601  # of the grid of normal scores; the spent error is accurate to 2e-4
+MOST_SEEDS = 200  # of declared looks, whose boundaries are computed seed by seed
 FURTHEST = 7.0  # normal score at the end of the grid; the probability beyond is 1e-12
 
 POWER = 1.5  # exponent of the spending function `power`
@@ -123,6 +124,8 @@ def boundary(looks: tuple[int, ...] = LOOKS, alpha: float = 0.05, spending: Spen
 
     if not looks or looks[0] < 2 or any(b <= a for a, b in itertools.pairwise(looks)):
         raise RecipeError(f"looks must be increasing numbers of seeds from 2 on, not {list(looks)}")
+    if looks[-1] > MOST_SEEDS:
+        raise RecipeError(f"looks are declared for at most {MOST_SEEDS} seeds, not {looks[-1]}")
     scores = np.linspace(-FURTHEST, FURTHEST, CELLS + 1)
     mass = np.diff(special.ndtr(scores))
     n, before, result = looks[0], 0.0, []

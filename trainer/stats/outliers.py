@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from windtunnel.trainer.stats.paired import Panel
+from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Panel
+
+UNIFORM = 8.0  # bits per byte of a guess that knows nothing
 
 # By number of seeds: how many times the median distance from the median the furthest seed may lie away. Simulated for
 # normal differences, 200,000 tables each: 1 % of tables without an outlier have a seed beyond it, at most 2 %.
@@ -21,6 +23,16 @@ def outliers(differences: np.ndarray, resolution: float = 0.0) -> list[int]:
         return []
     distance = np.abs(differences - np.median(differences))
     return np.flatnonzero(distance > limit * max(float(np.median(distance)), resolution)).tolist()
+
+
+def diverged(scores: Panel, mix: int) -> str:
+    """Return the runs of a mix or of the baseline that are worse than a uniform guess of every byte; empty without."""
+    if scores.metric.name != BITS_PER_BYTE.name:
+        return ""
+    values = scores.by_run()
+    bad = [(k, s) for k in dict.fromkeys((mix, 0)) for s in np.flatnonzero(values[k] > UNIFORM).tolist()]
+    names = [f"seed {scores.seeds[s]} of {scores.mixes[k]} ({values[k, s]:.4g} bits per byte)" for k, s in bad[:3]]
+    return ", ".join(names) + (f" and {len(bad) - 3} more" if len(bad) > 3 else "")
 
 
 def outlier_note(scores: Panel, mix: int, resolution: float = 0.0) -> str:

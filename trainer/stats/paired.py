@@ -21,6 +21,8 @@ from windtunnel.schemas.errors import InputError, RecipeError, nearest
 
 ALL = "all"  # the source of every document if the table has no such column
 FEW_VALUES = 4  # of a score that counts, such as right or wrong
+COPIED = 1e-4  # of the loss of a document; models of different seeds differ by a hundred times as much
+LARGEST = 1e100  # of a score; squares of larger ones are not finite
 
 
 @dataclass(frozen=True)
@@ -183,14 +185,14 @@ def _columns(scores: pl.DataFrame, metric: Metric) -> pl.DataFrame:
         if table[name].null_count():
             raise InputError(f"row {_first(table[name].is_null())}: the column {name!r} is empty")
     for name, column in (("value", metric.value), ("weight", metric.weight)):
-        bad = ~table[name].is_finite().fill_null(False)
+        bad = ~(table[name].is_finite() & (table[name].abs() < LARGEST)).fill_null(False)
         if name == "weight":
             bad = bad | (table[name] <= 0)
         if name == "value" and metric.unsigned:
             bad = bad | (table[name] < 0).fill_null(False)
         if bad.any():
             row = table.row(_first(bad) - 1, named=True)
-            what = "empty, not a number or infinite" if name == "value" else "not a number above zero"
+            what = "empty, not a number, infinite or above 1e100" if name == "value" else "not a number above zero"
             if name == "value" and (row["value"] or 0.0) < 0 and math.isfinite(row["value"]):
                 what = f"negative ({row['value']:.4g}): a negative log-likelihood of text is zero or more"
             raise InputError(f"{column!r} is {what} for {_run(row['mix'], row['seed'])}, document {row['document']!r}")
@@ -227,16 +229,21 @@ def _complete(
 def _no_copies(values: np.ndarray, mixes: tuple[str, ...], seeds: tuple[str, ...], unsigned: bool) -> None:
     """Raise InputError if a mix has the same scores under two seeds: one run counted twice shows a spread too small.
 
-    Shares of right answers may agree by chance: scores of few different values are let pass unless they are losses.
+    Losses count as the same if at least half of the documents differ by less than COPIED of their loss, as where one
+    model is scored twice. Shares of right answers may agree by chance: scores of few different values are let pass.
     """
     for mix, runs in zip(mixes, values, strict=True):
-        first: dict[bytes, str] = {}
-        for seed, run in zip(seeds, runs, strict=True):
-            other = first.setdefault(run.tobytes(), seed)
-            if other != seed and (unsigned or len(np.unique(run)) > FEW_VALUES):
+        few = not unsigned and len(np.unique(runs)) <= FEW_VALUES
+        for k in range(1, 1 if few else len(seeds)):
+            apart = np.abs(runs[:k] - runs[k])
+            alike = (apart <= COPIED * np.abs(runs[k])) if unsigned else apart == 0
+            share = alike.mean(axis=1)
+            other = int(np.argmax(share))
+            if share[other] >= (0.5 if unsigned else 1.0):
                 raise InputError(
-                    f"mix {mix!r} has the same scores under seeds {other} and {seed}, on every document: one run was "
-                    "copied, or the seed did not reach it; keep each run once"
+                    f"mix {mix!r} has the same scores under seeds {seeds[other]} and {seeds[k]}, on "
+                    f"{share[other]:.0%} of the documents: one run was copied or scored twice, or the seed did not "
+                    "reach it; keep each run once"
                 )
 
 
