@@ -59,6 +59,14 @@ def law(
     tokens: Annotated[str | None, typer.Option(help="Tokens there are, as domain=N with commas between.")] = None,
     budget: Annotated[float | None, typer.Option(min=1, help="Tokens that the proposed mix is for.")] = None,
     max_epochs: Annotated[float, typer.Option(min=0, help="How often text may be repeated in it.")] = 4.0,
+    coordinates: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="HIST",
+            help="A table of each domain's content: its column `domain`, and its share in each cluster. The law is of "
+            "content, and predicts mixes of other domains in the table.",
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Learn from your runs what a mix scores that was never trained, and which mix to try next."""
@@ -66,7 +74,7 @@ def law(
     from windtunnel.trainer.stats.law import law_of_file
 
     supply = limits(propose, tokens, budget, max_epochs)
-    fit = law_of_file(runs, weights, target, form)
+    fit = law_of_file(runs, weights, target, form, coordinates)
     if predict or out:
         write_predictions(fit, predict, out)
     print_law(fit, propose, supply, json_, terminal())

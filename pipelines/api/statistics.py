@@ -15,6 +15,7 @@ from windtunnel.pipelines.api.pandas_frames import is_pandas, with_new
 from windtunnel.pipelines.recipe.recipe import Compare, Spec
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.results import Effect
+from windtunnel.trainer.stats.coordinates import Coordinates
 from windtunnel.trainer.stats.effects import effects
 from windtunnel.trainer.stats.law import Law, contract, law_of_table, with_predictions
 from windtunnel.trainer.stats.paired import read_scores, read_table
@@ -93,8 +94,9 @@ class MixingLaw:
 
         Jackknife+ guarantees that they hold 90 % of new runs of mixes like those that were run; 95 % is measured.
         low and high are null, and a warning says so, where the law was fitted to fewer than 19 different mixes. The
-        columns of the weights are those of the runs. Raises RecipeError where one is missing, InputError where a
-        prediction is not finite.
+        columns of the weights are those of the runs; with coordinates also others that have a row in them, whose
+        intervals do not hold where their content is unlike that of any mix of the runs' domains. Raises RecipeError
+        where one is missing, InputError where a prediction is not finite.
         """
         table = table_of(mixes)
         predicted = with_predictions(self.fitted, polars_of(table)).select("predicted", "low", "high")
@@ -109,7 +111,8 @@ class MixingLaw:
     ) -> dict[str, Any]:
         """Return the mix to run next: that with the lowest upper bound, among mixes like those that were run.
 
-        `tokens` (there are of each domain), `budget` (tokens to train on) and `max_epochs` limit its weights. Keys:
+        `tokens` (there are of each domain), `budget` (tokens to train on) and `max_epochs` limit its weights; with
+        coordinates `tokens` may be of other domains, and the mix is of them. Keys:
         status (always "unconfirmed"), weights, predicted, low, high (corrected for the choice among many mixes; None
         with fewer than 19 mixes, with a warning), uncorrected, best_run and, with a budget, epochs. Raises RecipeError
         when no mix is possible.
@@ -127,8 +130,10 @@ class MixingLaw:
 
     def __repr__(self) -> str:
         best = self.fitted.best
+        content = self.fitted.coordinates
+        by = f" by their content in {content.clusters} clusters" if content else ""
         return (
-            f"MixingLaw: {self.form} in {', '.join(self.fitted.domains)}, from {len(self.fitted.target)} mixes; "
+            f"MixingLaw: {self.form} in {', '.join(self.fitted.domains)}{by}, from {len(self.fitted.target)} mixes; "
             f"left-out error {best.rmse:.4g}, rank correlation {best.rank_correlation:.3f}"
         )
 
@@ -141,7 +146,11 @@ def _warn(law: Law) -> None:
 
 @own_errors
 def law(
-    runs: AnyFrame | str | Path, weights: str | Sequence[str], target: str = "loss", form: Spec = "auto"
+    runs: AnyFrame | str | Path,
+    weights: str | Sequence[str],
+    target: str = "loss",
+    form: Spec = "auto",
+    coordinates: AnyFrame | str | Path | None = None,
 ) -> MixingLaw:
     """Fit a law that predicts the score of a mix from its weights, as `windtunnel law` does.
 
@@ -156,6 +165,10 @@ def law(
         law of its own, which takes fewer runs than a law of the mean.
     form
         `auto`, or one of `windtunnel list law` by its name or as {name: parameters}.
+    coordinates
+        A row for each domain, with its name (that of the column of its weight) in the column `domain` and the share of
+        its text in each content cluster; or a file of them. The law is then of the mixes' content, so that it holds
+        when the same text is divided into other domains, and predicts mixes of those that have a row.
 
     5 different mixes are the fewest for a law, 19 for predictions with an interval. Raises RecipeError for a column or
     a form that does not exist, or a form that does not give a number for each mix; InputError for values that are
@@ -163,4 +176,9 @@ def law(
     """
     file = isinstance(runs, str | Path)
     table = read_table(Path(runs), "runs") if isinstance(runs, str | Path) else polars_of(runs)
-    return MixingLaw(law_of_table(table, weights, target, form, str(runs) if file else "runs"))
+    content = None
+    if isinstance(coordinates, str | Path):
+        content = Coordinates.of_file(Path(coordinates))
+    elif coordinates is not None:
+        content = Coordinates.of_table(polars_of(coordinates))
+    return MixingLaw(law_of_table(table, weights, target, form, str(runs) if file else "runs", content))

@@ -29,6 +29,8 @@ def print_law(law: Law, proposing: bool, supply: Supply | None, as_json: bool, c
         console.print(json.dumps(contract(law, proposal), indent=1), soft_wrap=True)
         return
     console.print(_forms(law))
+    if law.content:
+        console.print(f"Coordinates: {law.content}.", markup=False, soft_wrap=True)
     if law.caution:
         console.print(f"Caution: {law.caution}.")
     if proposal:
@@ -91,7 +93,8 @@ def _proposal(law: Law, proposal: dict[str, Any]) -> Table:
         f"chosen among many; the best mix that was run measured {best['target']:.4f}. Whether it is better, only runs "
         "of both with fresh seeds can tell."
     )
-    for name in law.domains:
-        row = [name, f"{proposal['weights'][name]:.3f}", f"{best['weights'][name]:.3f}"]
-        table.add_row(*row, *([f"{epochs[name]:.2f}"] if epochs else []))
+    columns = (proposal["weights"], best["weights"])
+    for name in dict.fromkeys(name for weights in columns for name in weights):  # with coordinates, they may differ
+        row = [name, *(f"{weights[name]:.3f}" if name in weights else "" for weights in columns)]
+        table.add_row(*row, *([f"{epochs[name]:.2f}" if name in epochs else ""] if epochs else []))
     return table

@@ -109,6 +109,24 @@ def test_law_gives_what_the_command_prints(runs: pl.DataFrame, tmp_path: Path) -
     assert "MixingLaw: linear in w_web" in repr(law)
 
 
+def test_a_law_of_content_takes_a_frame_or_a_file(runs: pl.DataFrame, tmp_path: Path) -> None:
+    table = pl.DataFrame({"domain": [*NAMES, "w_wiki"], "c0": [5, 1, 0, 4], "c1": [0, 2, 1, 0], "c2": [1, 0, 3, 2]})
+    table.write_csv(tmp_path / "hist.csv")
+    mixes = pl.DataFrame({"w_wiki": [1.0, 0.5], "w_code": [0.0, 0.5]})
+    words = ("--coordinates", tmp_path / "hist.csv", "--form", "linear", "--json")
+    runs.write_csv(tmp_path / "runs.csv")
+    told = printed("law", tmp_path / "runs.csv", "--weights", "w_*", "--target", "loss", *words)
+    for hist in (table, table.to_arrow(), table.to_pandas(), tmp_path / "hist.csv"):
+        law = wt.law(runs, "w_*", form="linear", coordinates=hist)
+        assert "by their content in 3 clusters" in repr(law) and law.summary()["loo_rmse"] == told["loo_rmse"]
+        assert law.predict(mixes)["predicted"].is_finite().all()
+        assert set(law.propose({"w_wiki": 9, "w_code": 9, "w_books": 9}, 10)["weights"]) == {"w_wiki", *NAMES[1:]}
+    with pytest.raises(wt.InputError, match="coordinates: 'w_web' has two rows, 1 and 5"):
+        wt.law(runs, "w_*", coordinates=pl.concat([table, table.head(1)]))
+    with pytest.raises(wt.InputError, match="a int is no frame"):
+        wt.law(runs, "w_*", coordinates=3)  # type: ignore[arg-type]
+
+
 def test_arguments_of_another_type_are_named(scores: pl.DataFrame, runs: pl.DataFrame) -> None:
     compare: Any = wt.compare
     law: Any = wt.law

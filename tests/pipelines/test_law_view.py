@@ -77,6 +77,25 @@ def test_several_targets_mean_their_mean(runs):
     assert found["targets"] == 2 and found["form"] == "bounded_gp" and found["loo_rank_correlation"] > 0.9
 
 
+def test_a_law_of_content_says_so_and_predicts_other_domains(runs):
+    table = pl.DataFrame({"domain": [*NAMES, "w_wiki"], "c0": [5, 1, 0, 4], "c1": [0, 2, 1, 0], "c2": [1, 0, 3, 2]})
+    table.write_csv(runs / "hist.csv")
+    hist = ["--coordinates", runs / "hist.csv", "--form", "linear"]
+    pl.DataFrame({"w_wiki": [1.0, 0.5], "w_code": [0.0, 0.5]}).write_csv(runs / "mixes.csv")
+    result = law(runs, *hist, "--predict", runs / "mixes.csv", "--out", runs / "out.csv")
+    assert f"the law is of the shares of 3 content clusters ({runs / 'hist.csv'})" in result.output
+    assert pl.read_csv(runs / "out.csv")["predicted"].is_finite().all()
+    contract = json.loads(law(runs, *hist, "--json").output)
+    assert contract["clusters"] == 3 and contract["content"].startswith("the law is of the shares of 3")
+    supply = ["--propose", "--tokens", "w_wiki=9,w_code=9,w_books=9", "--budget", "10"]
+    told = law(runs, *hist, *supply).output
+    assert "w_wiki" in told and "w_web" in told  # the domains of the proposal, and those of the best run
+    table.slice(1).write_csv(runs / "hist.csv")
+    error = law(runs, *hist).exception
+    assert isinstance(error, RecipeError) and "no row for the domain 'w_web'" in str(error)
+    assert json.loads(law(runs, "--json", "--form", "linear").output)["clusters"] is None
+
+
 @pytest.mark.parametrize(
     ("words", "kind", "message"),
     [

@@ -15,7 +15,7 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from windtunnel.schemas.errors import InputError, RecipeError, nearest
 from windtunnel.trainer.laws._extrapolation import extrapolating
 from windtunnel.trainer.laws._form import LawForm, Predict
 from windtunnel.trainer.laws._parts import fitted
+from windtunnel.trainer.stats.coordinates import Coordinates
 from windtunnel.trainer.stats.paired import read_table
 from windtunnel.trainer.stats.repeats import Noise, Runs, noise_of
 
@@ -66,6 +67,8 @@ class Law:
     fits: tuple[Fit, ...]  # the one in use first, then by their error on mixes left out one by one
     runs: Runs
     noise: Noise
+    coordinates: Coordinates | None = None  # what the forms are fitted on; None: the weights themselves
+    wanted: str | Sequence[str] = ()  # the columns of the weights, as asked for
 
     @property
     def best(self) -> Fit:
@@ -82,25 +85,51 @@ class Law:
     @property
     def caution(self) -> str | None:
         """What makes the law less than it seems, in words for people; None when nothing does."""
-        have, domains = len(self.target), len(self.domains)
+        have, count, what = len(self.target), len(self.domains), "domains"
+        if self.coordinates and self.coordinates.clusters < count:
+            count, what = self.coordinates.clusters, "clusters"
         if not np.ptp(self.target):
             return "every mix has the same target: the law predicts that value"
-        if have <= domains:
+        if have <= count:
             return (
-                f"{have} different mixes for {domains} domains: the runs alone do not determine a law, priors that "
-                "shrink the effects of domains complete it; run more mixes than domains"
+                f"{have} different mixes for {count} {what}: the runs alone do not determine a law, priors that "
+                f"shrink the effects of {what} complete it; run more mixes than {what}"
             )
         return None
 
-    def predict(self, weights: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return (predicted, low, high) of mixes [mixes, domains], each [mixes].
+    @property
+    def content(self) -> str | None:
+        """Which coordinates the law is of, and how many of their directions the runs vary, in words for people."""
+        if self.coordinates is None:
+            return None
+        moves = self.at(self.weights) - self.at(self.weights).mean(axis=0)
+        varied, clusters = int(np.linalg.matrix_rank(moves, tol=1e-8)), self.coordinates.clusters
+        told = f"the law is of the shares of {clusters} content clusters ({self.coordinates.origin})"
+        if varied == clusters - 1:
+            return told
+        return (
+            f"{told}; the runs vary them in {varied} of {clusters - 1} directions, and along the others priors alone "
+            "predict and intervals do not hold"
+        )
+
+    def at(self, weights: np.ndarray, domains: Sequence[str] | None = None) -> np.ndarray:
+        """Return what the forms are fitted on for weights [mixes, domains]: the weights, or content [mixes, clusters].
+
+        `domains` are those of the runs by default; others need coordinates with their rows (RecipeError).
+        """
+        return weights if self.coordinates is None else self.coordinates.at(weights, domains or self.domains)
+
+    def predict(
+        self, weights: np.ndarray, level: float = LEVEL, domains: Sequence[str] | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return (predicted, low, high) of mixes [mixes, domains], each [mixes]; for `domains` see `at`.
 
         (low, high) is a prediction interval for a new run of the mix: jackknife+ of the given level, whose coverage is
         at least 2 level - 1 for mixes drawn as those of the runs, and about `level` as measured. Where mixes were run
         more than once, its width follows the noise at the mix. It is NaN if there are too few mixes (see
         `fewest_for_interval`). Raises InputError where a prediction is not finite.
         """
-        fit, n = self.best, len(self.target)
+        fit, n, weights = self.best, len(self.target), self.at(weights, domains)
         middle = predictions(fit.form, fit.whole, weights)
         if math.ceil(level * (n + 1)) > n:
             return middle, np.full(len(middle), np.nan), np.full(len(middle), np.nan)
@@ -149,16 +178,25 @@ def predictions(form: str, predict: Predict, weights: np.ndarray) -> np.ndarray:
     return values
 
 
-def fit(weights: np.ndarray, target: np.ndarray, domains: Sequence[str], form: Any = "auto") -> Law:
+def fit(
+    weights: np.ndarray,
+    target: np.ndarray,
+    domains: Sequence[str],
+    form: Any = "auto",
+    coordinates: Coordinates | None = None,
+) -> Law:
     """Return the law of runs with weights [runs, domains], which are normalised to sum to one, and target [runs].
 
     A target [runs, targets] means the mean of the targets, each of which gets a law of its own. `form` is `auto`, a
-    name or {name: parameters}. Runs of the same mix are averaged. Raises InputError for missing values, negative
+    name or {name: parameters}. With `coordinates` the law is of the mixes' content, and `domains` need a row in them
+    each. Runs of the same mix, or of the same content, are averaged. Raises InputError for missing values, negative
     weights, too few mixes or predictions that are not finite, RecipeError for an unknown form or one that gives no
     number a mix. Fits every fold, which for Gaussian processes takes cubic time in the number of mixes each.
     """
     target = np.asarray(target, float)
-    mixes, measured, runs = _mixes(np.asarray(weights, float), target.reshape(len(target), -1), domains)
+    scaled = scale(np.asarray(weights, float), domains)
+    content = coordinates.at(scaled, domains) if coordinates else scaled
+    mixes, measured, runs = _mixes(content, target.reshape(len(target), -1), " by their content" * bool(coordinates))
     several = measured.shape[1] > 1
     usual = (AUTO_OF_SEVERAL,) if several else plugin.names("law")
     fits, errors = [], []
@@ -175,20 +213,26 @@ def fit(weights: np.ndarray, target: np.ndarray, domains: Sequence[str], form: A
         raise InputError(f"no form of law fits the runs: {'; '.join(errors)}")
     ordered = tuple(sorted(fits, key=lambda f: (f.form != AUTO, f.rmse)))
     noise = noise_of(runs, ordered[0].left_out)
-    return Law(tuple(domains), mixes, measured.mean(axis=1), measured, ordered, runs, noise)
+    if coordinates:  # the forms know content alone; runs of the same content have its mean weights
+        mixes = _means(scaled, runs.of)
+    return Law(tuple(domains), mixes, measured.mean(axis=1), measured, ordered, runs, noise, coordinates)
 
 
-def _mixes(weights: np.ndarray, target: np.ndarray, domains: Sequence[str]) -> tuple[np.ndarray, np.ndarray, Runs]:
+def _mixes(scaled: np.ndarray, target: np.ndarray, by: str) -> tuple[np.ndarray, np.ndarray, Runs]:
     """Return the distinct mixes, their mean targets [mixes, targets] and all runs, for targets [runs, targets]."""
-    scaled, missing = scale(weights, domains), ~np.isfinite(target).all(axis=1)
+    missing = ~np.isfinite(target).all(axis=1)
     if missing.any():
         raise InputError(f"row {int(np.flatnonzero(missing)[0]) + 1}: the target is missing or not finite")
     mixes, of = np.unique(np.round(scaled, 12), axis=0, return_inverse=True)
     if len(mixes) < FEWEST_MIXES:
-        raise InputError(f"a law needs at least {FEWEST_MIXES} different mixes, there are {len(mixes)}")
+        raise InputError(f"a law needs at least {FEWEST_MIXES} different mixes, there are {len(mixes)}{by}")
     of = of.ravel()
-    means = np.stack([np.bincount(of, each) / np.bincount(of) for each in target.T], axis=1)
-    return mixes, means, Runs(target.mean(axis=1), of)
+    return mixes, _means(target, of), Runs(target.mean(axis=1), of)
+
+
+def _means(values: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Return the means [mixes, columns] of values [runs, columns] over the runs of each mix."""
+    return np.stack([np.bincount(of, each) / np.bincount(of) for each in values.T], axis=1)
 
 
 def scale(weights: np.ndarray, domains: Sequence[str]) -> np.ndarray:
@@ -237,38 +281,65 @@ def _ranks(predicted: np.ndarray, target: np.ndarray) -> float:
     return float(spearmanr(predicted, target).statistic) if np.ptp(predicted) and np.ptp(target) else 0.0
 
 
-def law_of_file(path: Path, weights: str, target: str, form: str = "auto") -> Law:
-    """Return the law of a table of runs (CSV, Parquet or JSON lines); see `law_of_table`."""
-    return law_of_table(read_table(path, "runs"), weights, target, form, str(path))
+def law_of_file(path: Path, weights: str, target: str, form: str = "auto", coordinates: Path | None = None) -> Law:
+    """Return the law of a table of runs (CSV, Parquet or JSON lines, as that of coordinates); see `law_of_table`."""
+    content = Coordinates.of_file(coordinates) if coordinates else None
+    return law_of_table(read_table(path, "runs"), weights, target, form, str(path), content)
 
 
 def law_of_table(
-    table: pl.DataFrame, weights: str | Sequence[str], target: str, form: Any = "auto", origin: str = "runs"
+    table: pl.DataFrame,
+    weights: str | Sequence[str],
+    target: str,
+    form: Any = "auto",
+    origin: str = "runs",
+    coordinates: Coordinates | None = None,
 ) -> Law:
     """Return the law of runs, one row a run.
 
     `weights` names the columns of the weights: a pattern such as 'weight_*', names with commas between them, or a list.
     `target` names one column, or several in the same ways: their mean is the target, and each gets a law of its own.
-    `origin` names the table in errors.
+    `origin` names the table in errors. With `coordinates` the law is of the mixes' content: see `fit`.
     """
     domains = columns_of(table, weights, origin)
     targets = [target] if target in table.columns else columns_of(table, target, origin, least=1)
     if both := [name for name in targets if name in domains]:
         raise RecipeError(f"{both[0]!r} is both the target and a weight")
-    return fit(numbers(table, domains, origin), numbers(table, targets, origin), domains, form)
+    found = fit(numbers(table, domains, origin), numbers(table, targets, origin), domains, form, coordinates)
+    return replace(found, wanted=weights)
 
 
 def with_predictions(law: Law, mixes: pl.DataFrame, origin: str = "mixes") -> pl.DataFrame:
-    """Return a table of mixes with what the law predicts for each: columns predicted, low and high (null: unknown)."""
-    predicted = law.predict(weights_of(mixes, law.domains, origin))
+    """Return a table of mixes with what the law predicts for each: columns predicted, low and high (null: unknown).
+
+    Raises RecipeError for a missing column of weights, or a domain without coordinates in a law that has them.
+    """
+    domains = _domains_of(law, mixes)
+    predicted = law.predict(weights_of(mixes, domains, origin), domains=domains)
     names = ("predicted", "low", "high")
     return mixes.with_columns(pl.Series(n, v, nan_to_null=True) for n, v in zip(names, predicted, strict=True))
+
+
+def _domains_of(law: Law, mixes: pl.DataFrame) -> tuple[str, ...]:
+    """Return the columns of a table that are weights: those of the runs, unless it has other domains with content.
+
+    Domains are the columns that have a row in the coordinates, or that the weights of the runs were asked for by.
+    """
+    if law.coordinates is None:
+        return law.domains
+    parts, known = _parts(law.wanted), law.coordinates.domains
+    found = [name for name in mixes.columns if name in known or any(fnmatch.fnmatchcase(name, p) for p in parts)]
+    return law.domains if set(found) <= set(law.domains) else tuple(found)
+
+
+def _parts(wanted: str | Sequence[str]) -> list[str]:
+    return [part.strip() for part in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
 
 
 def columns_of(table: pl.DataFrame, wanted: str | Sequence[str], origin: str, least: int = 2) -> list[str]:
     """Return the columns that a pattern or a list of names means; RecipeError when one is missing."""
     chosen: list[str] = []
-    for part in [part.strip() for part in wanted.split(",")] if isinstance(wanted, str) else wanted:
+    for part in _parts(wanted):
         if not isinstance(part, str):
             raise RecipeError(f"{origin}: the columns of the weights are strings, and {part!r} is none")
         matching = [name for name in table.columns if name == part or fnmatch.fnmatchcase(name, part)]
@@ -306,6 +377,8 @@ def contract(law: Law, proposal: dict[str, Any] | None = None) -> dict[str, Any]
         "mixes": len(law.target),
         "targets": law.measured.shape[1],
         "caution": law.caution,
+        "clusters": law.coordinates.clusters if law.coordinates else None,
+        "content": law.content,
         "forms": {
             f.form: {
                 "loo_rank_correlation": f.rank_correlation,

@@ -54,10 +54,10 @@ class Worlds:
     refits: tuple[Predict, ...]
     errors: np.ndarray  # [runs], of left-out mixes; those of a new run
 
-    def pool(self, mixes: np.ndarray) -> Pool:
-        """Return mixes with what the law and every refit predict."""
-        promised = np.stack([predictions(self.fit.form, refit, mixes) for refit in self.refits])
-        return Pool(mixes, predictions(self.fit.form, self.fit.whole, mixes), promised)
+    def pool(self, mixes: np.ndarray, content: np.ndarray) -> Pool:
+        """Return mixes with what the law and every refit predict for their `content` (`Law.at`)."""
+        promised = np.stack([predictions(self.fit.form, refit, content) for refit in self.refits])
+        return Pool(mixes, predictions(self.fit.form, self.fit.whole, content), promised)
 
     def corrected(self, predicted: float, pool: Pool, level: float) -> tuple[float, float, float]:
         """Return (expected, low, high) of a run of the chosen mix, whose plain prediction is `predicted`."""
@@ -71,7 +71,8 @@ def simulated(law: Law, seed: int = 0) -> Worlds:
     """Return the worlds of a law; deterministic for a seed. A world to which the form does not apply is drawn again."""
     rng, fit, n = np.random.default_rng([seed, 1]), law.best, len(law.target)
     errors = law.target - fit.left_out
-    true = each_at(fit.whole, law.weights)
+    content = law.at(law.weights)
+    true = each_at(fit.whole, content)
     apart = _errors_of_each(law, errors, true)
     worlds = WORLDS if true.shape[1] == 1 else WORLDS_OF_SEVERAL
     refits: list[Predict] = []
@@ -80,7 +81,7 @@ def simulated(law: Law, seed: int = 0) -> Worlds:
             break
         drawn = true + apart[rng.integers(n, size=n)] * rng.choice([-1.0, 1.0], n)[:, None]
         try:
-            refits.append(fitted(fit.law_form, law.weights, drawn, fit.whole))
+            refits.append(fitted(fit.law_form, content, drawn, fit.whole))
         except InputError:  # for example a target below zero under a log-linear law
             continue
     return Worlds(fit, tuple(refits) or (fit.whole,), errors)
