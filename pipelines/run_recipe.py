@@ -63,6 +63,7 @@ def compared(
         target = [step for step in recipe_plan.steps if step.kind == "compare"]
     quiet = terminal(stderr=True) if as_json else console
     run(target, store, Where(workers=workers or os.cpu_count() or 1), TerminalProgress(quiet), wait)
+    _warn_of_looks(recipe_plan, store, terminal(stderr=True))
     if as_json:
         from windtunnel.schemas.results import Comparison
 
@@ -89,12 +90,14 @@ def named(recipe_plan: Plan, name: str) -> list[Step]:
 
 def _warn_of_looks(recipe_plan: Plan, store: Path, console: Console) -> None:
     step = recipe_plan.find("compare")
-    if step is not None and (earlier := undeclared(step, store)):
-        looks = ", ".join(map(str, earlier))
-        console.print(
-            f"warning: these runs were compared at {looks} seeds before, and seeds were added: two looks err more "
-            f"often than one. Set `compare: {{after: [{looks}]}}`, or declare `looks:` before the next runs"
-        )
+    if step is None or not step.artifact(store).done or not (earlier := undeclared(step, store)):
+        return
+    looks = ", ".join(map(str, earlier))
+    instead = "no `looks:`, and " if step.work.model_dump().get("looks") else ""
+    console.print(
+        f"warning: these runs were compared at {looks} seeds before, outside the plan of this comparison: two looks "
+        f"err more often than one. Judge by {instead}`compare: {{after: [{looks}]}}`, or plan looks for seeds not yet seen"
+    )
 
 
 def _answer(recipe_plan: Plan, store: Path, console: Console) -> None:

@@ -102,8 +102,10 @@ def test_seeds_added_after_a_look_are_told_unless_declared(folder):
     _, first = run(folder, "compare.pin=null")
     _, again = run(folder, "compare.pin=null", "train.seeds=[0, 1, 2]")
     _, declared = run(folder, "compare.pin=null", "train.seeds=[0, 1, 2]", "compare.after=[2]")
+    _, planned_late = run(folder, "compare.pin=null", "train.seeds=[0, 1, 2]", "compare.looks=[2, 3]")
     warning = "these runs were compared at 2 seeds before"
     assert warning not in first and warning in again and warning not in declared
+    assert warning in planned_late and "Judge by no `looks:`" in planned_late
 
 
 def test_runs_end_at_the_look_that_decides(folder):

@@ -6,7 +6,7 @@ import pytest
 from scipy.optimize import approx_fprime
 from scipy.stats import spearmanr
 
-from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.trainer.laws import _excess
 from windtunnel.trainer.laws._extrapolation import extrapolating
 from windtunnel.trainer.laws.bounded_gp import BoundedGP
@@ -172,3 +172,22 @@ def test_a_mean_of_targets_is_learnt_by_its_parts():
     assert ((low <= true) & (true <= high)).mean() > 0.85
     with pytest.raises(RecipeError, match="no column is called 'los_\\*'"):
         law.law_of_table(table, NAMES, "los_*")
+
+
+def test_what_makes_a_law_less_than_it_seems_is_told() -> None:
+    rng = np.random.default_rng(3)
+    mixes = rng.dirichlet(np.ones(4), 24)
+    names = list("abcd")
+    noise = law.fit(mixes, rng.normal(2, 0.01, 24), names, "linear")
+    assert noise.best.rank_correlation > 0.3 or "no better than by the mean of all" in (noise.caution or "")
+    target = 2 + mixes @ np.array([0.1, 0.5, -0.2, 0.0])
+    target[7] = 1e6
+    assert "see whether that run diverged" in (law.fit(mixes, target, names, "linear").caution or "")
+    almost = 0.97 * np.eye(4)[np.arange(24) % 4] + 0.03 * mixes
+    assert "almost one domain alone" in (law.fit(almost, almost @ np.arange(4.0), names, "linear").caution or "")
+    with pytest.raises(InputError, match=r"row 3: the weights sum to 0\.4, those of most rows to 1"):
+        law.fit(np.concatenate([mixes[:2], 0.4 * mixes[2:3], mixes[3:]]), target, names, "linear")
+    with pytest.raises(InputError, match="above 1e100"):
+        law.fit(mixes, target * 1e300, names, "linear")
+    with pytest.raises(InputError, match="nothing to choose a mix by"):
+        propose(law.fit(mixes, np.full(24, 2.0), names, "linear"))

@@ -28,8 +28,9 @@ from windtunnel.schemas.errors import InputError, RecipeError, nearest
 from windtunnel.trainer.laws._extrapolation import extrapolating
 from windtunnel.trainer.laws._form import LawForm, Predict
 from windtunnel.trainer.laws._parts import fitted
+from windtunnel.trainer.stats.cautions import cautions, joined, sums_alike
 from windtunnel.trainer.stats.coordinates import Coordinates
-from windtunnel.trainer.stats.paired import read_table
+from windtunnel.trainer.stats.paired import LARGEST, read_table
 from windtunnel.trainer.stats.repeats import Noise, Runs, noise_of
 
 FEWEST_MIXES = 5
@@ -85,17 +86,11 @@ class Law:
     @property
     def caution(self) -> str | None:
         """What makes the law less than it seems, in words for people; None when nothing does."""
-        have, count, what = len(self.target), len(self.domains), "domains"
+        count, what = len(self.domains), "domains"
         if self.coordinates and self.coordinates.clusters < count:
             count, what = self.coordinates.clusters, "clusters"
-        if not np.ptp(self.target):
-            return "every mix has the same target: the law predicts that value"
-        if have <= count:
-            return (
-                f"{have} different mixes for {count} {what}: the runs alone do not determine a law, priors that "
-                f"shrink the effects of {what} complete it; run more mixes than {what}"
-            )
-        return None
+        best = self.best
+        return joined(cautions(self.target, best.left_out, self.weights, count, what, best.rank_correlation))
 
     @property
     def content(self) -> str | None:
@@ -221,8 +216,9 @@ def fit(
 def _mixes(scaled: np.ndarray, target: np.ndarray, by: str) -> tuple[np.ndarray, np.ndarray, Runs]:
     """Return the distinct mixes, their mean targets [mixes, targets] and all runs, for targets [runs, targets]."""
     missing = ~np.isfinite(target).all(axis=1)
+    missing |= (np.abs(target) > LARGEST).any(axis=1)
     if missing.any():
-        raise InputError(f"row {int(np.flatnonzero(missing)[0]) + 1}: the target is missing or not finite")
+        raise InputError(f"row {int(np.flatnonzero(missing)[0]) + 1}: the target is missing, not finite or above 1e100")
     mixes, of = np.unique(np.round(scaled, 12), axis=0, return_inverse=True)
     if len(mixes) < FEWEST_MIXES:
         raise InputError(f"a law needs at least {FEWEST_MIXES} different mixes, there are {len(mixes)}{by}")
@@ -244,6 +240,11 @@ def scale(weights: np.ndarray, domains: Sequence[str]) -> np.ndarray:
     sums = weights.sum(axis=1)
     if (sums <= 0).any():
         raise InputError(f"row {int(np.flatnonzero(sums <= 0)[0]) + 1}: all weights are zero")
+    if (odd := sums_alike(sums)) is not None:
+        raise InputError(
+            f"row {odd + 1}: the weights sum to {sums[odd]:.4g}, those of most rows to {np.median(sums):.4g}: give all "
+            "rows in one unit, and all domains of every mix"
+        )
     return weights / sums[:, None]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linprog
 
-from windtunnel.schemas.errors import RecipeError, nearest
+from windtunnel.schemas.errors import InputError, RecipeError, nearest
 from windtunnel.trainer.stats.law import LEVEL, Law, predictions
 from windtunnel.trainer.stats.selection import Pool, Worlds, simulated
 
@@ -66,6 +66,8 @@ def propose(law: Law, supply: Supply | None = None, seed: int = 0, level: float 
     share of each cluster, rather than of each domain, is at most BEYOND times the largest in the runs. `status` is
     always "unconfirmed": only fresh runs tell that a mix is better. The search is deterministic for a seed.
     """
+    if not np.ptp(law.target):
+        raise InputError("every mix of the runs has the same target: there is nothing to choose a mix by")
     room = _room(law, supply)
     worlds, rng = simulated(law, seed), np.random.default_rng(seed)
     pool = _searched(law, worlds, room, rng)

@@ -64,7 +64,8 @@ class Worlds:
         shortfalls = pool.shortfalls()
         spread = shortfalls[:, None] + self.errors
         low, high = np.quantile(spread, [(1 - level) / 2, (1 + level) / 2])
-        return predicted + float(shortfalls.mean()), predicted + float(low), predicted + float(high)
+        expected = max(0.0, float(shortfalls.mean()))  # being chosen makes no mix better
+        return predicted + expected, predicted + float(low), predicted + max(float(high), expected)
 
 
 def simulated(law: Law, seed: int = 0) -> Worlds:
