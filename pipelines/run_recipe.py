@@ -96,7 +96,8 @@ def _warn_of_looks(recipe_plan: Plan, store: Path, console: Console) -> None:
     instead = "no `looks:`, and " if step.work.model_dump().get("looks") else ""
     console.print(
         f"warning: these runs were compared at {looks} seeds before, outside the plan of this comparison: two looks "
-        f"err more often than one. Judge by {instead}`compare: {{after: [{looks}]}}`, or plan looks for seeds not yet seen"
+        f"err more often than one. Judge by {instead}`compare: {{after: [{looks}]}}`, or plan looks for seeds that are "
+        "not yet seen"
     )
 
 
