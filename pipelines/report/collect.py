@@ -78,13 +78,14 @@ def section_classes() -> tuple[type[Section], ...]:
 def _verdicts(comparison: Comparison, results: Results) -> list[Verdict]:
     digits = digits_for(comparison)
     rows = [] if results.matrix is None else list(results.matrix.iter_rows(named=True))
+    better = comparison.direction
     return [
         Verdict(
             mix=e.mix,
             verdict=e.verdict,
             label=label(e),
             sentence=sentence(e, comparison.unit, digits),
-            by_source=" ".join(filter(None, [_divided(e.mix, comparison), split_by_source(e.mix, comparison, rows)])),
+            by_source=" ".join(filter(None, [_divided(e.mix, comparison), split_by_source(e.mix, better, rows)])),
         )
         for e in comparison.effects
     ]

@@ -238,10 +238,11 @@ def headline(comparison: Comparison) -> str:
     return f"No mix is better than {comparison.baseline}{matters}{on_sources(effects[0])}: {'; '.join(parts)}."
 
 
-def split_by_source(mix: str, comparison: Comparison, matrix: Sequence[Mapping[str, Any]]) -> str:
+def split_by_source(mix: str, direction: str, matrix: Sequence[Mapping[str, Any]]) -> str:
     """Return the sources on which a mix differs after correction over all sources and mixes; empty with one source.
 
-    `matrix` holds the rows of loss_matrix.parquet; sources of few documents are never named.
+    `direction` is that of better values, `matrix` holds the rows of loss_matrix.parquet; sources of few documents are
+    never named.
     """
     rows = [row for row in matrix if row["mix"] == mix]
     if len(rows) < 2:
@@ -250,7 +251,7 @@ def split_by_source(mix: str, comparison: Comparison, matrix: Sequence[Mapping[s
     sides: dict[bool, list[str]] = {True: [], False: []}
     for row in sorted(rows, key=lambda r: (-r["bytes"], r["source"])):
         if row["named"]:
-            better = (row["effect"] < 0) == (comparison.direction == "lower")
+            better = (row["effect"] < 0) == (direction == "lower")
             sides[better].append(f"{one_line(row['source'], 40)} ({row['bytes'] / whole:.0%} of the bytes)")
     parts = [f"{word} on {_and(sides[side])}" for word, side in (("better", True), ("worse", False)) if sides[side]]
     few = sum(row["p"] is not None and row["p_holm"] is None for row in rows)

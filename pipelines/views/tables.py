@@ -15,10 +15,10 @@ from windtunnel.pipelines.recipe.recipe import Compare
 
 def print_effects(scores: Path, settings: Compare, as_json: bool, console: Console) -> None:
     """Print the effects of a scores file (CSV or Parquet) as a table with sentences, or as the contract's JSON list."""
-    from windtunnel.pipelines.report.wording import COMMAND, sentence
+    from windtunnel.pipelines.report.wording import COMMAND, sentence, split_by_source
     from windtunnel.pipelines.views.compare_tables import effects_table
-    from windtunnel.trainer.stats.effects import Judging, contract, effects_of_file
-    from windtunnel.trainer.stats.paired import BITS_PER_BYTE
+    from windtunnel.trainer.stats.effects import Judging, contract, effects_by_source, panel_effects
+    from windtunnel.trainer.stats.paired import BITS_PER_BYTE, panel, read_scores
 
     judging: Judging = {
         "level": settings.interval,
@@ -26,13 +26,17 @@ def print_effects(scores: Path, settings: Compare, as_json: bool, console: Conso
         "spending": settings.spending,
         "after": settings.after,
     }
-    effects = effects_of_file(scores, settings.baseline, settings.margin, **judging)
+    table = panel(read_scores(scores), settings.baseline, BITS_PER_BYTE)
+    effects = panel_effects(table, margin=settings.margin, **judging)
     if as_json:
         console.print(json.dumps(contract(effects), indent=1), soft_wrap=True)
         return
     console.print(effects_table(effects))
+    matrix = effects_by_source(table, settings.margin, **judging).rows(named=True)
     for effect in effects:
-        console.print(sentence(effect, BITS_PER_BYTE.unit, option=COMMAND), soft_wrap=True)
+        parts = "" if effect.equal else split_by_source(effect.mix, effect.direction, matrix)
+        words = f"{sentence(effect, BITS_PER_BYTE.unit, option=COMMAND)} {parts}".rstrip()
+        console.print(words, markup=False, soft_wrap=True)
 
 
 def print_comparison(artifact: Path, console: Console) -> None:

@@ -303,20 +303,23 @@ def test_a_verdict_tells_where_it_does_not_hold(tmp_path) -> None:
     cells = [("code", 900, 0.8, True, 0.01), ("plays", 100, -0.3, True, 0.01), ("docs", 50, -0.1, False, 0.9)]
     names = ("source", "bytes", "effect", "named", "p_holm")
     rows = [{"mix": "clean", "p": 0.01, **dict(zip(names, cell, strict=True))} for cell in cells]
-    words = split_by_source("clean", found, rows)
+    words = split_by_source("clean", found.direction, rows)
     assert words == "By source: better on plays (10% of the bytes); worse on code (86% of the bytes)."
     higher = found.model_copy(update={"direction": "higher"})
-    assert split_by_source("clean", higher, rows).startswith("By source: better on code")
-    assert split_by_source("clean", found, rows[2:] * 2) == "By source: on no single source distinguishable."
-    assert split_by_source("clean", found, rows[:1]) == ""
+    assert split_by_source("clean", higher.direction, rows).startswith("By source: better on code")
+    assert split_by_source("clean", found.direction, rows[2:] * 2) == "By source: on no single source distinguishable."
+    assert split_by_source("clean", found.direction, rows[:1]) == ""
     few = [rows[0], {**rows[1], "named": False, "p_holm": None}]
-    assert split_by_source("clean", found, few) == (
+    assert split_by_source("clean", found.direction, few) == (
         "By source: worse on code (90% of the bytes); one other source rests on too few documents to be judged."
     )
     none = [{**row, "named": False, "p_holm": None} for row in rows]
-    assert split_by_source("clean", found, none) == "By source: each rests on too few documents to be judged alone."
+    assert (
+        split_by_source("clean", found.direction, none)
+        == "By source: each rests on too few documents to be judged alone."
+    )
     one_seed = [{**row, "p": None} for row in none]
-    assert "on no single source" in split_by_source("clean", found, one_seed)
+    assert "on no single source" in split_by_source("clean", found.direction, one_seed)
 
 
 def test_a_level_below_one_never_reads_100_per_cent() -> None:

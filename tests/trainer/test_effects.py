@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from windtunnel.schemas.errors import InputError
-from windtunnel.trainer.stats.effects import contract, effects, effects_by_source, effects_of_file, holm, panel_effects
-from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Panel, mean_of, panel
+from windtunnel.trainer.stats.effects import contract, effects, effects_by_source, holm, panel_effects
+from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Panel, mean_of, panel, read_scores
 
 LN2 = math.log(2)
 
@@ -99,7 +99,7 @@ def test_a_csv_gives_what_its_table_gives(tmp_path) -> None:
     table.write_ndjson(tmp_path / "scores.jsonl")
     expected = effects(table, "raw", margin=0.02)
     for name in ("scores.csv", "scores.parquet", "scores.jsonl"):
-        assert effects_of_file(tmp_path / name, "raw", 0.02) == expected
+        assert effects(read_scores(tmp_path / name), "raw", margin=0.02) == expected
 
 
 def test_one_seed_is_undecided_and_no_interval_is_invented() -> None:

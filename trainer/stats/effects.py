@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import polars as pl
@@ -27,7 +26,7 @@ from windtunnel.trainer.stats.intervals import (
     reach,
 )
 from windtunnel.trainer.stats.outliers import diverged, outlier_note
-from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Metric, Panel, panel, read_scores
+from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Metric, Panel, panel
 from windtunnel.trainer.stats.seeds_needed import Needed, needed
 from windtunnel.trainer.stats.verdicts import holm, outcome_of
 
@@ -69,11 +68,6 @@ def effects(
     Raises InputError for scores that cannot be paired, RecipeError for an unknown baseline.
     """
     return panel_effects(panel(scores, baseline, metric), **options)
-
-
-def effects_of_file(path: Path, baseline: str, margin: float | None = None, **options: Unpack[Judging]) -> list[Effect]:
-    """Return the effects in bits per byte from a table of scores (CSV, Parquet or JSON Lines)."""
-    return effects(read_scores(path), baseline, margin=margin, **options)
 
 
 def panel_effects(
