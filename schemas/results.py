@@ -108,6 +108,11 @@ class Effect(Record):
     note: str = ""
 
     @property
+    def judged(self) -> bool:
+        """Whether the scores differ and could have decided; False for equal, diverged and constant differences."""
+        return not self.equal and (self.outcome != "undecided" or self.smallest_visible is not None)
+
+    @property
     def few_sources(self) -> bool:
         """Whether the sources are several and too few to stand for others."""
         return 2 <= self.sources < CLUSTERS_FROM

@@ -16,7 +16,7 @@ from windtunnel.pipelines.report.wording import digits_for, headline, label, par
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.printable import printable
 from windtunnel.schemas.records import Record
-from windtunnel.schemas.results import Comparison
+from windtunnel.schemas.results import Comparison, Effect
 
 SECTIONS = "windtunnel.pipelines.report.sections"
 
@@ -78,22 +78,26 @@ def section_classes() -> tuple[type[Section], ...]:
 def _verdicts(comparison: Comparison, results: Results) -> list[Verdict]:
     digits = digits_for(comparison)
     rows = [] if results.matrix is None else list(results.matrix.iter_rows(named=True))
-    better = comparison.direction
     return [
         Verdict(
             mix=e.mix,
             verdict=e.verdict,
             label=label(e),
             sentence=sentence(e, comparison.unit, digits),
-            by_source=" ".join(filter(None, [_divided(e.mix, comparison), split_by_source(e.mix, better, rows)])),
+            by_source=_more(e, comparison, rows),
+                filter(None, [_divided(e.mix, comparison), split_by_source(e.mix, better, rows) if e.judged else ""])
+            ),
         )
         for e in comparison.effects
     ]
 
 
-def _divided(mix: str, comparison: Comparison) -> str:
-    parts = comparison.parts.get(mix)
-    return parts_sentence(parts, comparison.unit, digits_for(comparison)) if parts is not None else ""
+def _more(effect: Effect, comparison: Comparison, rows: list[dict[str, Any]]) -> str:
+    """Return how an effect divides into its parts, where sources were pinned, and on which sources it differs."""
+    parts = comparison.parts.get(effect.mix)
+    divided = parts_sentence(parts, comparison.unit, digits_for(comparison)) if parts is not None else ""
+    by_source = split_by_source(effect.mix, comparison.direction, rows) if effect.judged else ""
+    return f"{divided} {by_source}".strip()
 
 
 def _measured_on(comparison: Comparison) -> str:

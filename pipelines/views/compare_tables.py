@@ -82,7 +82,7 @@ def comparison_view(comparison: Comparison, matrix: pl.DataFrame) -> Group:
     notes = [Text(words, style="dim") for words in sentences if words != told]
     rows = list(matrix.iter_rows(named=True))
     for effect in comparison.effects:
-        if not effect.equal and (words := split_by_source(effect.mix, comparison.direction, rows)):
+        if effect.judged and (words := split_by_source(effect.mix, comparison.direction, rows)):
             notes.append(_text(effect.mix).append(f": {words}"))
     notes += [_text_of(parts_sentence(parts, comparison.unit, digits)) for parts in comparison.parts.values()]
     if notes:

@@ -34,7 +34,7 @@ def print_effects(scores: Path, settings: Compare, as_json: bool, console: Conso
     console.print(effects_table(effects))
     matrix = effects_by_source(table, settings.margin, **judging).rows(named=True)
     for effect in effects:
-        parts = "" if effect.equal else split_by_source(effect.mix, effect.direction, matrix)
+        parts = "" if not effect.judged else split_by_source(effect.mix, effect.direction, matrix)
         words = f"{sentence(effect, BITS_PER_BYTE.unit, option=COMMAND)} {parts}".rstrip()
         console.print(words, markup=False, soft_wrap=True)
 
