@@ -85,8 +85,6 @@ def _verdicts(comparison: Comparison, results: Results) -> list[Verdict]:
             label=label(e),
             sentence=sentence(e, comparison.unit, digits),
             by_source=_more(e, comparison, rows),
-                filter(None, [_divided(e.mix, comparison), split_by_source(e.mix, better, rows) if e.judged else ""])
-            ),
         )
         for e in comparison.effects
     ]
