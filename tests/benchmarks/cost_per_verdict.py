@@ -54,8 +54,8 @@ class RandomWindows:
         rows = [(self._shards[self._shard[k]], self._start[k]) for k in range(first, last)]
         return np.stack([shard[at : at + self.context + 1].astype(np.int64) for shard, at in rows])
 
-    def documents(self, first: int, last: int) -> list[str]:
-        return [str(k) for k in range(first, last)]
+    def documents(self, first: int, last: int) -> dict[Domain, list[int]]:
+        return {self.domain: list(range(first, last))}  # windows stand for documents
 
     def realised(self) -> list[dict[str, Any]]:
         return []

@@ -171,7 +171,7 @@ def test_realised_counts_are_those_of_the_tokens_drawn(world):
     assert by_domain == {"wide": 180 * CONTEXT, "narrow": 720 * CONTEXT}
     assert domain(world, "narrow").tokens <= 720 * CONTEXT
     own = [w for w in range(900) if plan.where(w)[0].domain.name == "narrow"]
-    ids = {name for window in own for name in plan.documents(window, window + 1)}
+    ids = {name for window in own for name in DocumentIds(plan, window, window + 1)}
     rows = [r for r in realised if r["domain"] == "narrow"]
     assert sum(r["documents"] for r in rows) == len(ids)
     sidecar = pl.concat([pl.read_parquet(f) for f in world.artifact("tokens_narrow").files("documents")])
@@ -188,7 +188,8 @@ def test_the_documents_of_a_batch_are_named(world):
     plan = windows(world, {"narrow": 1.0}, 50)
     ids = DocumentIds(plan, 3, 5)
     known = set(pl.concat([pl.read_parquet(f) for f in world.artifact("tokens_narrow").files("documents")])["id"])
-    assert len(ids) >= 1
+    assert len(ids) == len(list(ids)) >= 1
+    assert list(ids) == [ids[k] for k in range(len(ids))]
     assert set(ids) <= known
 
 

@@ -185,20 +185,6 @@ def test_seeds_needed_grow_as_the_square_of_the_noise() -> None:
     assert needed[0.01] < needed[0.02] < needed[0.04]
 
 
-def test_seeds_needed_is_none_where_documents_are_what_is_missing() -> None:
-    rng = np.random.default_rng(12)
-    own = rng.normal(0.002, 0.2, 20)  # each document has its own difference, the same in every seed
-    values = np.stack([np.full((4, 20), 2.0), 2.0 + own + rng.normal(0, 0.0005, (4, 1))]) * 1000
-    table = Panel(
-        BITS_PER_BYTE, ("raw", "a"), tuple("0123"), np.arange(20), ("s",), np.zeros(20, np.int32),
-        np.full(20, 1000.0), values,
-    )  # fmt: skip
-    (effect,) = panel_effects(table)
-    assert effect.verdict == "undecided"
-    assert effect.seeds_needed is None
-    assert "documents" in effect.note
-
-
 def test_looks_decide_only_where_they_were_declared() -> None:
     rng = np.random.default_rng(13)
     clear = {"raw": 0.0, "a": -0.2}

@@ -179,7 +179,7 @@ def test_what_makes_a_law_less_than_it_seems_is_told() -> None:
     mixes = rng.dirichlet(np.ones(4), 24)
     names = list("abcd")
     noise = law.fit(mixes, rng.normal(2, 0.01, 24), names, "linear")
-    assert noise.best.rank_correlation > 0.3 or "no better than by the mean of all" in (noise.caution or "")
+    assert "no better than by the mean of all" in (noise.caution or "")
     target = 2 + mixes @ np.array([0.1, 0.5, -0.2, 0.0])
     target[7] = 1e6
     assert "see whether that run diverged" in (law.fit(mixes, target, names, "linear").caution or "")

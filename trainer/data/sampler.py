@@ -20,7 +20,7 @@ Memory: 10 bytes per window, beside that of the domains.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -76,12 +76,12 @@ class Windows:
         rows = [self.where(window) for window in range(first, last)]
         return np.stack([stream.read(start, stop) for stream, start, stop in rows])
 
-    def documents(self, first: int, last: int) -> list[str]:
-        """Return the ids of the documents in windows [first, last), each once."""
+    def documents(self, first: int, last: int) -> dict[Domain, list[int]]:
+        """Return the numbers of the documents in windows [first, last) by domain, each once."""
         numbers: dict[Domain, dict[int, None]] = {}
         for stream, start, stop in map(self.where, range(first, last)):
             numbers.setdefault(stream.domain, {}).update(dict.fromkeys(stream.documents(start, stop)))
-        return list(dict.fromkeys(name for domain, found in numbers.items() for name in domain.ids(list(found))))
+        return {domain: list(found) for domain, found in numbers.items()}
 
     def realised(self) -> list[dict[str, Any]]:
         """Return tokens, bytes, documents and epochs by domain and source, over all predicted tokens."""
@@ -93,20 +93,27 @@ class Windows:
 
 
 class DocumentIds(Sequence[str]):
-    """The ids of the documents in windows [first, last), looked up lazily."""
+    """The ids of the documents in windows [first, last); only their number needs no look into the sidecar."""
 
     def __init__(self, windows: Windows, first: int, last: int) -> None:
         self._windows, self._range = windows, (first, last)
+
+    def _ids(self) -> list[str]:
+        numbers = self._windows.documents(*self._range)
+        return [name for domain, found in numbers.items() for name in domain.ids(found)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids())  # one look, where the iterator of Sequence would take one for each id
 
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        return self._windows.documents(*self._range)[index]
+        return self._ids()[index]
 
     def __len__(self) -> int:
-        return len(self._windows.documents(*self._range))
+        return sum(map(len, self._windows.documents(*self._range).values()))
 
 
 def apportion(weights: np.ndarray, number: int) -> np.ndarray:

@@ -198,9 +198,9 @@ class Loop:
 
 
 def _documents_per_batch(data: Data) -> float:
-    """Return the mean number of different documents (or rows) in a step, from a few steps of the stage."""
+    """Return the mean number of documents (or rows) in the micro-batches of a step, from a few steps of the stage."""
     steps = sorted({round(k * (data.steps - 1) / 8) for k in range(9)})
-    counts = [len({name for batch in data.batch(step) for name in batch.documents}) for step in steps]
+    counts = [sum(len(batch.documents) for batch in data.batch(step)) for step in steps]
     return round(sum(counts) / len(counts), 2)
 
 
