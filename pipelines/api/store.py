@@ -31,7 +31,7 @@ class StoredArtifact:
         """What made it, with counts, seconds and package versions."""
         try:
             return Artifact(self.path).manifest
-        except (ValueError, OSError) as error:
+        except (InputError, OSError) as error:
             file = f"{escaped(address_of(Artifact(self.path)))}/{MANIFEST}"
             raise InputError(f"{file} is damaged, or written by another version: delete its directory") from error
 
