@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MANIFEST = "manifest.json"
+_MEND = "`windtunnel run RECIPE --verify` does its step again"
 PARQUET: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}  # how every Parquet file is written
 
 
@@ -119,6 +120,21 @@ class Artifact:
             return bool(self.manifest)
         except (OSError, InputError):
             return False
+
+    def intact(self, *entries: str) -> Artifact:
+        """Return the artifact if its files have the content that was written; `entries` names some folders or files.
+
+        Reads them once. Raises InputError with the first file that is damaged or missing.
+        """
+        chosen = [file for file in self.manifest.files if not entries or file.partition("/")[0] in entries]
+        try:
+            digests = journal.digests_of(self.path / file for file in chosen)
+        except FileNotFoundError as error:
+            raise InputError(f"{escaped(error.filename)} is missing: {_MEND}") from None
+        for file, digest in zip(chosen, digests, strict=True):
+            if digest != self.manifest.files[file]:
+                raise InputError(f"{escaped(self.path / file)} has other content than was written: {_MEND}")
+        return self
 
     def files(self, folder: str, suffix: str = ".parquet") -> list[Path]:
         """Return the files of a subdirectory in name order, which is shard order."""
