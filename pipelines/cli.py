@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,7 +65,8 @@ def main() -> None:
         shown = getattr(error, "format_message", None)  # click's usage errors
         if shown is None:
             _fail_on_value(error)
-            raise
+            terminal(stderr=True).print(traceback.format_exc())  # its message may be text from data
+            sys.exit(1)
         _fail(shown(), 2)
 
 

@@ -82,8 +82,18 @@ def partial(store: Path, step: Step) -> Path:
 
 
 def finished_ranks(folder: Path) -> set[int]:
-    """Return the ranks whose counts are written, that is, which need no more work."""
-    return {int(file.stem) for file in (folder / COUNTS).glob("[0-9]*.json")}
+    """Return the ranks whose counts are written, that is, which need no more work.
+
+    Counts that a power failure left empty or cut are removed.
+    """
+    ranks = set()
+    for file in (folder / COUNTS).glob("[0-9]*.json"):
+        try:
+            json.loads(file.read_bytes())
+            ranks.add(int(file.stem))
+        except ValueError:
+            file.unlink()
+    return ranks
 
 
 def shard_notes(folder: Path) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,3 +186,17 @@ def test_the_counts_of_a_manifest_are_those_of_the_shards(store: Path) -> None:
         *(f"letters/0000{k}.txt" for k in range(3)),
     ]
     assert json.loads((source.artifact(store).path / MANIFEST).read_text())["seal"] == manifest.seal
+
+
+def test_counts_that_a_power_failure_left_empty_are_counted_anew(store: Path) -> None:
+    """The journal went with them."""
+    source, marks = letters(store, bad="c"), store.parent / "marks"
+    (marks / "broken").touch()
+    with pytest.raises(StepFailed):
+        run([source], store, Where(workers=1))
+    folder = store / f"{source.directory}.partial"
+    shutil.rmtree(folder / ".files")
+    empty(folder / "counts" / "00000.json")
+    (marks / "broken").unlink()
+    run([source], store, Where(workers=1))
+    assert (marks / "ran_a").read_text() == "xx" and (marks / "ran_b").read_text() == "x"
