@@ -74,8 +74,9 @@ class StoredArtifact:
     def scan(self, table: str | None = None) -> pl.LazyFrame:
         """Return a table as a LazyFrame, which reads nothing before it is collected.
 
-        The files are not held against what was written, as `to_polars` does. Without a name it is `kept` of a corpus, `rows` of generated rows, `documents` of what a source read or of a
-        held-out set, or the one table that there is. Raises InputError with the names of the tables for another one.
+        The files are not held against what was written, as `to_polars` does. Without a name it is `kept` of a corpus,
+        `rows` of generated rows, `documents` of what a source read or of a held-out set, or the one table that there
+        is. Raises InputError with the names of the tables for another one.
         """
         return pl.scan_parquet(self.files(table), hive_partitioning=False)
 
