@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from windtunnel.pipelines import cli_parts, cli_statistics
+from windtunnel.pipelines.engine.tasks.memory_limit import START_BYTES, check_memory_limit
 from windtunnel.pipelines.views.console import terminal
 from windtunnel.schemas.errors import RecipeError, WindtunnelError, advice_for, value_message
 from windtunnel.schemas.interrupts import raised_once
@@ -51,12 +52,15 @@ def main() -> None:
     """Run the command line; errors for people go to standard error with exit code 1 or 2, signals have 128 and more."""
     with raised_once() as ending:
         try:
+            check_memory_limit(START_BYTES)
             code = app(standalone_mode=False)  # the code of a typer.Exit; None where the command returned
             if code == INTERRUPTED:
                 raise KeyboardInterrupt  # typer makes an exit code of it
         except (typer.Abort, KeyboardInterrupt):
             ending.tell()
-        except Exception as error:
+        except SystemExit:
+            raise
+        except BaseException as error:  # a panic of polars is no Exception
             if ending.signal is None:
                 _explain(error)
                 raise
@@ -69,7 +73,7 @@ def main() -> None:
         sys.exit(ending.code)
 
 
-def _explain(error: Exception) -> None:
+def _explain(error: BaseException) -> None:
     """End with a message for people where there is one; otherwise the error is unexpected and needs its traceback."""
     if isinstance(error, WindtunnelError):
         _fail(str(error), error.exit_code)
@@ -80,7 +84,7 @@ def _explain(error: Exception) -> None:
     _fail_on_value(error)
 
 
-def _fail_on_value(error: Exception) -> None:
+def _fail_on_value(error: BaseException) -> None:
     """End with exit code 2 if a value was refused that no check of the recipe or the arguments had caught."""
     from pydantic import ValidationError
 
