@@ -111,8 +111,8 @@ def raised_once() -> Iterator[Ending]:
         yield ending
     finally:
         signal.set_wakeup_fd(wakeup)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for number, handler in handlers.items():  # while Python ends, which is short, a second one would be a traceback
+            signal.signal(number, handler if ending.signal is None else signal.SIG_IGN)
         os.close(writer)
 
 

@@ -66,7 +66,7 @@ def test_a_second_press_ends_at_once_and_so_does_a_closed_window(corpus: World, 
         if terminal.code is None:
             terminal.press()
         took = terminal.end(10)
-        table.add("Ctrl-C twice", terminal.wrong(took, 0.5), took)
+        table.add("Ctrl-C twice", terminal.wrong(took, 1.5), took)
     terminal = Terminal(corpus.words(store), tmp_path)
     assert terminal.wait_for(lambda: members(terminal.pid, "worker"))
     terminal.close()
