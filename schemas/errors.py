@@ -49,7 +49,9 @@ def advice_for(error: BaseException) -> str | None:
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     limited = limit != resource.RLIM_INFINITY
     under = f" under the memory limit of {limit / 2**30:.1f} GB (ulimit -v): raise it, or" if limited else ":"
-    exhausted = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # the second of torch, on a GPU
+    exhausted = (
+        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    )  # the second of torch, on a GPU
     if exhausted or any(words in message.lower() for words in OUT_OF_MEMORY):
         return f"out of memory{under} run with fewer --workers; finished shards are kept"
     if number == errno.EAGAIN or any(words in message.lower() for words in NO_THREAD):

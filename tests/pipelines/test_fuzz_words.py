@@ -25,19 +25,22 @@ from windtunnel.trainer.stats.law import law_of_file
 MANY = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 FEW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
-WORDS = st.sampled_from(
-    "corpora raw filtered source from rules dedup held_out mixes tokens train compare jsonl minhash language seeds "
-    "stages model llama causal_lm baseline share where tokenizer bpe budget store question generate models 1e400 .nan "
-    "0x10 1_000 yes null ~ ./x.py:Y s3://b/c ../.. é".split()
-)
+WORDS = st.sampled_from([
+    "corpora", "raw", "filtered", "source", "from", "rules", "dedup", "held_out", "mixes", "tokens", "train", "compare",
+    "jsonl", "minhash", "language", "seeds", "stages", "model", "llama", "causal_lm", "baseline", "share", "where",
+    "tokenizer", "bpe", "budget", "store", "question", "generate", "models", "1e400", ".nan", "0x10", "1_000", "yes",
+    "null", "~", "./x.py:Y", "s3://b/c", "../..", "é",
+])  # fmt: skip
+CONDITIONS = st.sampled_from([
+    "lang", "source", "url", "meta.x", "=", "!=", "<", ">", ">=", "in", "not", "and", "or", "is", "null", "(", ")", ",",
+    "'a b'", "en", "3", "1e9", "-",
+])  # fmt: skip
 SCALARS = st.one_of(
     WORDS, st.text(max_size=8), st.none(), st.booleans(), st.integers(-3, 10**20), st.floats(), st.dates()
 )
 TREES = st.recursive(
     SCALARS,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=4), st.dictionaries(st.one_of(WORDS, SCALARS), inner, max_size=4)
-    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.one_of(WORDS, SCALARS), inner, max_size=4)),
     max_leaves=8,
 )
 
@@ -94,15 +97,7 @@ def test_any_text_is_a_recipe_or_refused(text: str | list[str]) -> None:
 
 
 @MANY
-@given(
-    parts=st.lists(
-        st.one_of(
-            st.sampled_from("lang source url meta.x = != < > >= in not and or is null ( ) , 'a b' en 3 1e9 -".split(" ")),
-            st.text(max_size=4),
-        ),
-        max_size=14,
-    )
-)
+@given(parts=st.lists(st.one_of(CONDITIONS, st.text(max_size=4)), max_size=14))
 def test_any_condition_is_understood_or_refused(parts: list[str]) -> None:
     try:
         where.columns(where.parse(" ".join(parts)))
@@ -111,7 +106,9 @@ def test_any_condition_is_understood_or_refused(parts: list[str]) -> None:
 
 
 CELLS = st.one_of(
-    st.sampled_from(["a", "b", "0", "1", "2", "100", "-1", "1e308", "1e-308", "nan", "inf", "", "null", "0.5", '"', "é"]),
+    st.sampled_from(
+        ["a", "b", "0", "1", "2", "100", "-1", "1e308", "1e-308", "nan", "inf", "", "null", "0.5", '"', "é"]
+    ),
     st.text(max_size=5),
     st.floats(0.1, 10).map(str),
 )

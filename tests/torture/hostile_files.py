@@ -69,7 +69,9 @@ def warc() -> bytes:
     return b"".join(records)
 
 
-FORMATS: dict[str, tuple[str, Callable[[], bytes], bool]] = {  # source: (suffix, content, whether it shows what is missing)
+FORMATS: dict[
+    str, tuple[str, Callable[[], bytes], bool]
+] = {  # source: (suffix, content, whether it shows what is missing)
     "jsonl": (".jsonl", jsonl, False),
     "csv": (".csv", csv, False),
     "text": (".txt", lambda: "\n".join(TEXTS).encode(), False),

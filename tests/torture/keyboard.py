@@ -94,5 +94,3 @@ class Terminal:
         if remain := left(self.family):
             return f"left behind: {remain}"
         return None
-
-

@@ -45,7 +45,9 @@ def named(ended: Ended, file: Path, store: Path) -> bool:
 
 def answers(store: Path) -> dict[str, bytes]:
     """Return what the comparison found, and nothing of times."""
-    return {file.name: file.read_bytes() for file in sorted(store.glob("compare-*/*.*")) if file.name != "manifest.json"}
+    return {
+        file.name: file.read_bytes() for file in sorted(store.glob("compare-*/*.*")) if file.name != "manifest.json"
+    }
 
 
 def classified(world: World, store: Path, file: Path, rerun: bool) -> tuple[str, str]:

@@ -22,7 +22,7 @@ def check_memory_limit(needed: int) -> None:
     needed += CORE_BYTES * max(0, (os.cpu_count() or 1) - 2)
     if limit != resource.RLIM_INFINITY and limit < needed:
         raise WindtunnelError(
-            f"the memory limit ulimit -v is {limit / 2**30:.1f} GB, and at least {needed / 2**30:.1f} GB of address space "
-            "are needed, most of which is never used: raise it (ulimit -v unlimited); a cgroup bounds what is used "
-            "(systemd-run --user --scope -p MemoryMax=8G windtunnel ...)"
+            f"the memory limit ulimit -v is {limit / 2**30:.1f} GB, and at least {needed / 2**30:.1f} GB of address "
+            "space are needed, most of which is never used: raise it (ulimit -v unlimited); a cgroup bounds what is "
+            "used (systemd-run --user --scope -p MemoryMax=8G windtunnel ...)"
         )
