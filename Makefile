@@ -13,7 +13,7 @@ quickstart: install
 test: install-test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-# every marker too: network, slow, browser, ray, slurm, vllm
+# every marker too: network, slow, browser, ray, slurm, vllm, torture
 test-all: install-test
 	$(BIN)/python -m pytest -m ""
 

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from windtunnel.pipelines import cli_parts, cli_statistics
+from windtunnel.pipelines.engine.tasks.memory_limit import START_BYTES, check_memory_limit
 from windtunnel.pipelines.views.console import terminal
 from windtunnel.schemas.errors import RecipeError, WindtunnelError, advice_for, value_message
+from windtunnel.schemas.interrupts import raised_once
 from windtunnel.schemas.printable import escaped
 
 INTERRUPTED = 130  # exit code
@@ -48,29 +50,43 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 def main() -> None:
-    """Run the command line; errors for people go to standard error with exit code 1 or 2."""
-    try:
-        code = app(standalone_mode=False)  # the code of a typer.Exit; None where the command returned
-        if code == INTERRUPTED:
-            raise KeyboardInterrupt  # typer makes an exit code of it
-        if code:
-            sys.exit(code)
-    except WindtunnelError as error:
+    """Run the command line; errors for people go to standard error with exit code 1 or 2, signals have 128 and more."""
+    with raised_once() as ending:
+        try:
+            check_memory_limit(START_BYTES)
+            code = app(standalone_mode=False)  # the code of a typer.Exit; None where the command returned
+            if code == INTERRUPTED:
+                raise KeyboardInterrupt  # typer makes an exit code of it
+        except (typer.Abort, KeyboardInterrupt):
+            ending.tell()
+        except SystemExit:
+            raise
+        except BaseException as error:  # a panic of polars is no Exception
+            if ending.signal is None:
+                _explain(error)
+                terminal(stderr=True).print(traceback.format_exc())  # its message may be text from data
+                sys.exit(1)
+            ending.tell()  # what it left behind: workers that had the signal too
+        else:
+            if ending.signal is None:
+                if code:
+                    sys.exit(code)
+                return
+        sys.exit(ending.code)
+
+
+def _explain(error: BaseException) -> None:
+    """End with a message for people where there is one; otherwise the error is unexpected and needs its traceback."""
+    if isinstance(error, WindtunnelError):
         _fail(str(error), error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        _fail("interrupted; finished shards are kept", INTERRUPTED)
-    except Exception as error:
-        if advice := advice_for(error):  # where no worker could say it, and outside the workers
-            _fail(advice, 1)
-        shown = getattr(error, "format_message", None)  # click's usage errors
-        if shown is None:
-            _fail_on_value(error)
-            terminal(stderr=True).print(traceback.format_exc())  # its message may be text from data
-            sys.exit(1)
+    if advice := advice_for(error):  # where no worker could say it, and outside the workers
+        _fail(advice, 1)
+    if shown := getattr(error, "format_message", None):  # click's usage errors
         _fail(shown(), 2)
+    _fail_on_value(error)
 
 
-def _fail_on_value(error: Exception) -> None:
+def _fail_on_value(error: BaseException) -> None:
     """End with exit code 2 if a value was refused that no check of the recipe or the arguments had caught."""
     from pydantic import ValidationError
 

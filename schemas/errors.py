@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import resource
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,15 +31,33 @@ class InputError(WindtunnelError):
     """An input that cannot be read: a missing file, an empty directory, or a file of another format."""
 
 
+# what libraries say instead of MemoryError, in lower case
+OUT_OF_MEMORY = ("cannot allocate memory", "failed to map segment", "bad_alloc", "bad allocation", "malloc of size")
+NO_THREAD = ("can't start new thread", "could not spawn thread", "resource temporarily unavailable", "find/load shared")
+
+
 def advice_for(error: BaseException) -> str | None:
-    """Return advice for an error caused by a full disk or exhausted memory, raised by any library; None otherwise."""
+    """Return advice for an error caused by a full disk or a limit of the system, raised by any library; or None."""
     message = str(error)
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or "No space left on device" in message or "os error 28" in message:  # raised by Rust and C++ libraries
-        where = getattr(error, "filename", None) or message
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in message or "os error 28" in message:
+        where = getattr(error, "filename", None) or message  # the words are those of Rust and C++ libraries
         return f"the disk is full ({where}): free some space and run again; finished shards are kept"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # of torch, on a GPU
-        return "out of memory: run with fewer --workers; finished shards are kept"
+    if number == errno.EMFILE or "Too many open files" in message or "os error 24" in message:
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return f"too many open files, of {files} allowed: raise the limit (ulimit -n 4096); finished shards are kept"
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    limited = limit != resource.RLIM_INFINITY
+    under = f" under the memory limit of {limit / 2**30:.1f} GB (ulimit -v): raise it, or" if limited else ":"
+    exhausted = (
+        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    )  # the second of torch, on a GPU
+    if exhausted or any(words in message.lower() for words in OUT_OF_MEMORY):
+        return f"out of memory{under} run with fewer --workers; finished shards are kept"
+    if number == errno.EAGAIN or any(words in message.lower() for words in NO_THREAD):
+        processes = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+        raised = "ulimit -v" if limited else f"ulimit -u, now {processes}"
+        return f"no thread or process could be started ({message}): raise the limit ({raised}), or use fewer --workers"
     return None
 
 

@@ -114,9 +114,8 @@ def _tokenizer(special: list[str], **names: str):
     return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
 
 
-@pytest.fixture
-def chat_tokenizer():
-    """A byte-level BPE of 320 tokens with ChatML's special tokens and template."""
+def new_chat_tokenizer():
+    """Return a byte-level BPE of 320 tokens with ChatML's special tokens and template."""
     from windtunnel.trainer.data.chat import CHATML
 
     tokenizer = _tokenizer(
@@ -124,6 +123,11 @@ def chat_tokenizer():
     )
     tokenizer.chat_template = CHATML
     return tokenizer
+
+
+@pytest.fixture
+def chat_tokenizer():
+    return new_chat_tokenizer()
 
 
 @pytest.fixture
@@ -152,9 +156,8 @@ def metaspace_tokenizer():
     return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
 
 
-@pytest.fixture
-def tiny_llama():
-    """A randomly initialised Llama with about 40,000 weights, in evaluation mode."""
+def new_tiny_llama():
+    """Return a randomly initialised Llama with about 40,000 weights, in evaluation mode."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -174,9 +177,17 @@ def tiny_llama():
 
 
 @pytest.fixture
-def chat_model(tiny_llama, chat_tokenizer, tmp_path) -> Path:
-    """A directory with the tiny Llama and the ChatML tokenizer."""
-    folder = tmp_path / "chat_model"
-    tiny_llama.save_pretrained(folder)
-    chat_tokenizer.save_pretrained(folder)
+def tiny_llama():
+    return new_tiny_llama()
+
+
+def write_chat_model(folder: Path) -> Path:
+    """Write a directory with the tiny Llama and the ChatML tokenizer."""
+    new_tiny_llama().save_pretrained(folder)
+    new_chat_tokenizer().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def chat_model(tmp_path) -> Path:
+    return write_chat_model(tmp_path / "chat_model")

@@ -1,6 +1,15 @@
-"""Runs the `windtunnel` command as `python -m windtunnel`."""
+"""The `windtunnel` command, also as `python -m windtunnel`."""
 
-from windtunnel.pipelines.cli import main
+from windtunnel.schemas.interrupts import exit_on_signals
+
+
+def main() -> None:
+    """Run the command line; a signal is met quietly from here on, while what it needs is imported too."""
+    exit_on_signals()
+    from windtunnel.pipelines import cli
+
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

@@ -65,6 +65,9 @@ def load(text: str, origin: str) -> Document:
     Raises RecipeError, `ORIGIN, line N: ...`, for what is not YAML or builds objects, a key that stands twice or is not
     a word, and aliases that contain themselves or write out more than MOST_VALUES values.
     """
+    if control := RecipeLoader.NON_PRINTABLE.search(text):
+        line, character = text.count("\n", 0, control.start()) + 1, ord(control.group())
+        raise RecipeError(f"{origin}, line {line}: not YAML: the character U+{character:04X} may not stand in a recipe")
     loader = RecipeLoader(text)
     try:
         node = loader.get_single_node()

@@ -62,6 +62,10 @@ evaluate:
   calibrate: {{judge: writer, number: 6}}
 compare: {{baseline: self_instruct, margin: 0.01}}
 """
+LEADS = [
+    {"text": f"The mill of {town} was built in {1840 + k}. " + f"A carpenter of {town} cut its oak beams. " * 8}
+    for k, town in enumerate(("Ash", "Birk", "Cole", "Dorn", "Elm", "Fenn", "Gorse", "Holt"))
+]
 MEASURES = ("compare", "compare:preferences", "compare:tasks", "compare:win_rate")
 
 
@@ -69,12 +73,8 @@ MEASURES = ("compare", "compare:preferences", "compare:tasks", "compare:win_rate
 def made(scripted, play, chat_model, tmp_path) -> Plan:
     """The plan of the recipe, its models on the scripted server and in a directory."""
     scripted.script = lambda body, before: play.fits
-    leads = [
-        {"text": f"The mill of {town} was built in {1840 + k}. " + f"A carpenter of {town} cut its oak beams. " * 8}
-        for k, town in enumerate(("Ash", "Birk", "Cole", "Dorn", "Elm", "Fenn", "Gorse", "Holt"))
-    ]
     file = tmp_path / "leads.jsonl"
-    file.write_text("\n".join(map(json.dumps, leads)))
+    file.write_text("\n".join(map(json.dumps, LEADS)))
     places = {"store": tmp_path / "store", "leads": file, "url": scripted.url, "student": chat_model}
     return plan(parse(RECIPE.format(**places), [], origin="chain.yaml", stem="chain"))
 

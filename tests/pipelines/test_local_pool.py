@@ -17,6 +17,7 @@ from windtunnel.pipelines.engine.executors import Where
 from windtunnel.pipelines.engine.run import run
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.schemas.artifact import Artifact, write_text
+from windtunnel.schemas.interrupts import MESSAGES
 from windtunnel.schemas.role import StepName
 from windtunnel.schemas.work import Counts, Work
 
@@ -39,10 +40,16 @@ def pair(workers: int) -> None:
     pl.select(1)  # as planning does: from now on polars has a handler of SIGINT
     run([Step("pair:x", Pair(marks=str(marks)))], store, Where(workers=workers))
 @cli.app.command()
+def api(workers: int) -> None:  # as a script or a notebook does, without the command line's handlers
+    try:
+        run([Step("pair:x", Pair(marks=str(marks)))], store, Where(workers=workers))
+    except KeyboardInterrupt:
+        print("caught")
+@cli.app.command()
 def leave(code: int) -> None:
     raise typer.Exit(code)
 if __name__ == "__main__":
-    cli.main()
+    api(int(sys.argv[2])) if sys.argv[1] == "api" else cli.main()
 """
 
 
@@ -68,6 +75,8 @@ class Pair(Work):
             if rank == 1 and (marks / "crash").exists():
                 os.write(2, b"a C library gives up\n")
                 os.abort()
+            if rank == 1 and (marks / "exit").exists():
+                os._exit(0)
             while rank == 1 and (marks / "broken").exists():
                 if (marks / "forkserver").exists() and len(list(out.glob("counts/*"))) == 1:
                     (marks / "killed").touch()
@@ -153,34 +162,72 @@ def test_a_worker_that_is_killed_while_it_imports(marks: Path) -> None:
     assert times_run(marks) == [1, 1]
 
 
-def test_a_worker_that_crashes_is_told_with_the_end_of_its_log(marks: Path) -> None:
-    (marks / "crash").touch()
+@pytest.mark.parametrize(("end", "code", "last"), [("crash", -6, "a C library gives up"), ("exit", 0, "prints this")])
+def test_a_worker_that_ends_by_itself_is_told_with_the_end_of_its_log(
+    marks: Path, end: str, code: int, last: str
+) -> None:
+    (marks / end).touch()
     ended = command(marks, "pair", "2")
     _, error = ended.communicate(timeout=60)
-    assert error.startswith("error: pair:x (shard 1): the worker process ended with exit code -6; finished shards are")
-    assert ended.returncode == 1 and "a C library gives up" in error
-    (marks / "crash").unlink()
+    assert error.startswith(f"error: pair:x (shard 1): the worker process ended with exit code {code}; finished shards")
+    assert ended.returncode == 1 and last in error
+    (marks / end).unlink()
     resume(marks)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("group", [True, False])  # a terminal sends the signal to all processes of the run
-def test_the_first_interrupt_ends_the_run(marks: Path, workers: int, group: bool) -> None:
-    run_ = command(marks, "pair", str(workers))
+def interrupted(marks: Path, command_: str, workers: int, group: bool, number: signal.Signals) -> tuple[int, str, str]:
+    """Send a signal in the middle of a stage; return the exit code, the output, and the errors, after checks."""
+    run_ = command(marks, command_, str(workers))
     counts = marks.parent / "store"
     wait_for(lambda: list(counts.glob("*.partial/counts/00000.json")) and (marks / "ran_1").exists())
     processes = [run_.pid, *(child.pid for child in psutil.Process(run_.pid).children(recursive=True))]
-    (os.killpg if group else os.kill)(run_.pid, signal.SIGINT)
+    (os.killpg if group else os.kill)(run_.pid, number)
     interrupted = time.monotonic()
     out, error = run_.communicate(timeout=60)
     assert time.monotonic() - interrupted < 3
+    wait_for(lambda: none_left(processes), 5)
+    return run_.returncode, out, error
+
+
+TWO, ONE = (2, True), (1, False)  # a terminal sends the signal to all processes of the run
+
+
+@pytest.mark.parametrize(
+    ("number", "workers", "group"),
+    [(signal.SIGINT, workers, group) for workers in (1, 2) for group in (True, False)]
+    + [(number, *case) for number in (signal.SIGTERM, signal.SIGHUP) for case in (TWO, ONE)],
+)
+def test_the_first_signal_ends_the_run(marks: Path, number: signal.Signals, workers: int, group: bool) -> None:
+    code, out, error = interrupted(marks, "pair", workers, group, number)
+    assert (code, error) == (128 + number, f"error: {MESSAGES[number]}\n")
     logs = "".join(file.read_text() for file in (marks.parent / "store" / ".stages").rglob("pair.x-*.log"))
     assert ("shard 1 prints this" in logs, "shard 1 prints this" in out) == (workers == 2, workers == 1)
-    assert run_.returncode == 130
-    assert error == "error: interrupted; finished shards are kept\n"
-    wait_for(lambda: none_left(processes), 5)
-    resume(marks)
-    assert times_run(marks) == [1, 2]
+    if number == signal.SIGINT:
+        resume(marks)
+        assert times_run(marks) == [1, 2]
+
+
+def test_an_interrupt_reaches_the_caller_of_the_library(marks: Path) -> None:
+    assert interrupted(marks, "api", 2, True, signal.SIGINT) == (0, "caught\n", "")
+
+
+@pytest.mark.parametrize("victim", ["worker", "resource tracker"])
+def test_a_worker_that_is_stopped_is_not_dead_and_the_resource_tracker_is_not_needed(marks: Path, victim: str) -> None:
+    run_ = command(marks, "pair", "2")
+    wait_for(lambda: (marks / "ran_1").exists() and (marks / "ran_1").read_text())
+    if victim == "worker":
+        worker = psutil.Process(int((marks / "ran_1").read_text()))
+        worker.suspend()
+        time.sleep(0.5)
+        assert run_.poll() is None
+        worker.resume()
+    else:
+        children = psutil.Process(run_.pid).children()
+        (tracker,) = [child for child in children if "resource_tracker" in " ".join(child.cmdline())]
+        tracker.kill()
+    (marks / "broken").unlink()
+    _, error = run_.communicate(timeout=60)
+    assert run_.returncode == 0, error
 
 
 @pytest.mark.parametrize("seconds", [0, 0.1, 0.3, 0.6])

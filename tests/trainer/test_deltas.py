@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from windtunnel.schemas.errors import InputError
-from windtunnel.schemas.plugin import names
+from windtunnel.schemas.plugin import make, names
+from windtunnel.trainer.deltas._delta import Delta
 from windtunnel.trainer.deltas.sora import Sora
 from windtunnel.trainer.loop.train import Stage, train
 from windtunnel.trainer.modules.hooked import NAME
@@ -94,6 +95,15 @@ def test_sora_is_served_as_a_lora_adapter(tiny_llama, tmp_path):
     model = shaken(delta, tiny_llama)
     delta.save(model, tmp_path)
     torch.testing.assert_close(logits(PeftModel.from_pretrained(base, str(tmp_path / "lora"))), logits(model))
+
+
+@pytest.mark.parametrize("name", ["lora", "ia3", "prompt", "sora"])
+def test_what_is_written_does_not_tell_where_the_base_was(name, tiny_llama, tmp_path):
+    delta = make(Delta, SPECS[name])
+    tiny_llama.name_or_path = "/somewhere/model"
+    (tmp_path / "delta").mkdir()
+    delta.save(delta.apply(tiny_llama), tmp_path / "delta")
+    assert not [f for f in (tmp_path / "delta").rglob("*") if f.is_file() and b"/somewhere" in f.read_bytes()]
 
 
 def test_a_delta_of_other_sizes_is_refused(tiny_llama, tmp_path):

@@ -45,6 +45,7 @@ class PeftDelta(Delta):
     def save(self, model: PreTrainedModel, out: Path) -> None:
         """Write the adapter in peft's format, which vLLM reads too, without machine-specific paths."""
         wrapped: Any = model
+        wrapped.get_base_model().name_or_path = None  # peft takes it where the configuration has no name
         for config in wrapped.peft_config.values():
             config.base_model_name_or_path = None
             config.revision = None

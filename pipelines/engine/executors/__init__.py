@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from windtunnel.pipelines.engine.tasks.memory_limit import RUN_BYTES, check_memory_limit
 from windtunnel.pipelines.engine.tasks.task import Task
 from windtunnel.schemas.errors import RecipeError, nearest
 
@@ -82,7 +83,11 @@ def _of_the_shell() -> dict[str, Any]:
 
 
 def execute(tasks: list[Task], where: Where, logs: Path) -> None:
-    """Run a stage of tasks; each leaves a counts file or an error file. Logs of the tasks go below `logs`."""
+    """Run a stage of tasks; each leaves a counts file or an error file. Logs of the tasks go below `logs`.
+
+    Raises WindtunnelError under a memory limit that is too low for any stage.
+    """
+    check_memory_limit(RUN_BYTES)
     shutil.rmtree(logs, ignore_errors=True)  # those of an earlier attempt
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("LOGURU_LEVEL", "ERROR")  # what datatrove's parts log from their import on

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import connection, forkserver, process
+from multiprocessing import connection, forkserver, process, resource_tracker
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -103,13 +103,21 @@ def _check_main() -> None:
 
 
 def _start_fork_server(log: Path) -> None:
-    """Start it with standard error in a file: until its workers ignore interrupts, a Ctrl-C gives tracebacks there."""
+    """Start it with standard error in a file: until its workers ignore interrupts, a Ctrl-C gives tracebacks there.
+
+    The resource tracker, which outlives the others, ignores all signals to the group but that of a closed terminal.
+    """
     forkserver.set_forkserver_preload(PRELOAD)
     log.parent.mkdir(parents=True, exist_ok=True)
     terminal = os.dup(2)
     try:
         with open(log, "ab") as file:
             os.dup2(file.fileno(), 2)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])  # which a new process inherits
+        try:
+            resource_tracker.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         forkserver.ensure_running()
     finally:
         os.dup2(terminal, 2)

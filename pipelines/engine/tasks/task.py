@@ -63,7 +63,9 @@ def do(task: Task) -> None:
     try:
         task.error_file.unlink(missing_ok=True)
         measured(task)
-    except (Exception, SystemExit) as error:  # a library that exits would end the run, or its worker
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a library that exits would end the run, or its worker; polars panics
         own = str(error) if isinstance(error, WindtunnelError) else None
         message = own or advice_for(error) or f"{type(error).__name__}: {error}"
         report = {

@@ -1,0 +1,107 @@
+"""Signals to the processes of a run at random moments, until it is done: the bytes of an undisturbed run."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.torture.conftest import Clock
+from tests.torture.processes import SIGNALS, VICTIMS, family, left, strike
+from tests.torture.table import Table
+from tests.torture.worlds import World
+
+END_SECONDS = 10.0
+ASKED_SECONDS = 3.0  # after a signal that asks for the end
+ENDS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("name", [pytest.param("corpus", marks=pytest.mark.share(0.25)),
+                                  pytest.param("chat", marks=pytest.mark.share(0.25))])  # fmt: skip
+def test_killed_again_and_again_the_same_bytes(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, dice: random.Random, table: Table
+) -> None:
+    world: World = request.getfixturevalue(name)
+    faults = [(victim, number) for victim in VICTIMS for number in SIGNALS]
+    dice.shuffle(faults)
+    round_ = 0
+    while clock.left > 0 or not round_:
+        store = tmp_path / f"killed{round_}"
+        _chain(world, store, clock, dice, table, faults)
+        differing = world.differing(store)
+        table.add(f"{name}: all bytes after kills", f"{differing[:3]} differ" if differing else None)
+        shutil.rmtree(store)
+        round_ += 1
+    assert not table.lost(f"{name}: ")
+
+
+def _chain(
+    world: World, store: Path, clock: Clock, dice: random.Random, table: Table, faults: list[tuple[str, signal.Signals]]
+) -> None:
+    """Run a recipe until it is done, with a fault in every attempt while there is time."""
+    log = world.folder / "killed.log"
+    while clock.left > 0:
+        victim, number = faults[0]
+        run = world.start(store, log)
+        if not _struck(run, victim, number, dice):
+            if _ended(run, 4 * world.seconds + 60):
+                return
+            continue
+        faults.append(faults.pop(0))
+        wrong, seconds = _outcome(run, victim, number, 4 * world.seconds + 60)
+        # Python's own resource tracker complains of what the one before it knew
+        if wrong is None and victim != "resource tracker" and b"Traceback" in log.read_bytes():
+            wrong = f"a traceback: {log.read_text()[-600:]}"
+        what = f"{world.whole.parent.name.rstrip('0123456789')}: {number.name} to {victim}"
+        table.add(what, wrong, seconds)
+    run = world.start(store, log)
+    assert run.wait(4 * world.seconds + 60) == 0, log.read_text()
+
+
+def _struck(run: subprocess.Popen[bytes], victim: str, number: signal.Signals, dice: random.Random) -> bool:
+    """Send the signal at a random moment; False where the run was over before there was such a process."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        run.wait(dice.uniform(0.5, 9))
+    while run.poll() is None:
+        if strike(run.pid, victim, number, dice.choice):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def _outcome(
+    run: subprocess.Popen[bytes], victim: str, number: signal.Signals, seconds: float
+) -> tuple[str | None, float]:
+    """Return what is wrong with the end of a run that was struck, and how long it took to end."""
+    started = time.monotonic()
+    processes = family(run.pid)
+    asked = victim in ("group", "main")
+    codes = {ENDS[number]} if asked else {0, 1}  # a process that was struck may have had nothing more to do
+    limit = END_SECONDS if asked else seconds
+    if not _ended(run, limit):
+        for process in processes:
+            with contextlib.suppress(Exception):
+                process.kill()
+        return f"not ended after {limit:.0f} s", limit
+    took = time.monotonic() - started if run.returncode else 0.0
+    if run.returncode not in codes | ({0} if asked else set()):
+        return f"exit code {run.returncode}", took
+    if remain := left(processes):
+        return f"left behind: {remain}", took
+    if asked and number != signal.SIGKILL and took > ASKED_SECONDS:
+        return f"ended after {took:.1f} s only", took
+    return None, took
+
+
+def _ended(run: subprocess.Popen[bytes], seconds: float) -> bool:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        run.wait(seconds)
+    return run.poll() is not None
