@@ -151,16 +151,20 @@ class Checks:
         self._usable[step.directory] = True
         self._whole.add(step.directory)
 
-    def remove_damaged(self) -> None:
-        """Remove the artifacts that were found damaged; where the store is in object storage they come from there."""
-        for name in [name for name, usable in self._usable.items() if not usable]:
+    def remove_damaged(self) -> bool:
+        """Remove the artifacts that were found damaged, and return whether there were any.
+
+        Where the store is in object storage they come from there.
+        """
+        names = [name for name, usable in self._usable.items() if not usable and (self._store / name).exists()]
+        mirror = Mirror.at(self._store)
+        for name in names:
             del self._usable[name]
-            if not (self._store / name).exists():
-                continue
-            if mirror := Mirror.at(self._store):
+            if mirror:
                 mirror.forget(name)
             else:
                 shutil.rmtree(self._store / name)
+        return bool(names)
 
     def _told(self, step: Step, content: bool = False) -> bool:
         wrong = damage(step.artifact(self._store).path, step.key, content)

@@ -95,7 +95,8 @@ def run(
         try:
             checks = Checks(store, progress.say)
             while todo := _todo(targets, read, store, checks):
-                checks.remove_damaged()
+                if checks.remove_damaged():  # some may have come from the bucket
+                    continue
                 ready = [step for step in todo if all(map(checks.usable, step.inputs.values()))]
                 now = [step for step in ready if not step.work.run_last] or ready
                 inputs = {source.directory: source for step in now for source in step.inputs.values()}

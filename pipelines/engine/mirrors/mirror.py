@@ -88,7 +88,13 @@ class Mirror:
             self.refresh(prune=True)
             completions.pull(self.folder, self.url, self._state("completions"))
             for name in self.unpublished():
-                self.publish(name, say)
+                try:
+                    Artifact(self.folder / name).intact()
+                except InputError as error:
+                    say(f"not uploaded: {error}")
+                    self.forget(name)
+                else:
+                    self.publish(name, say)
             try:
                 yield
             except BaseException:

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from tests.pipelines.remote.conftest import put, without_aws
 from windtunnel.generators.client.completion import Completion
-from windtunnel.generators.client.store import CompletionStore
+from windtunnel.generators.client.store import COMPLETIONS, CompletionStore
 from windtunnel.pipelines.api.store import Store
 from windtunnel.pipelines.engine.mirrors import completions, lock, mirror
 from windtunnel.pipelines.engine.mirrors.mirror import STATE, Mirror
@@ -201,6 +201,39 @@ def test_an_upload_that_was_cut_short_is_made_anew(recipe: str, bucket: str, mac
     assert executed(recipe) == []
 
 
+def flip_a_bit(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def test_a_damaged_file_of_a_mirror_comes_from_the_bucket(recipe: str, bucket: str) -> None:
+    do(recipe)
+    mirror = store_folder(f"{bucket}/runs/one")
+    (report,) = mirror.glob("report-*/report.html")
+    whole = report.read_bytes()
+    for harm in (flip_a_bit, Path.unlink):
+        harm(report)
+        said = do(recipe)
+        assert any(f"report: {report.parent.name}/report.html" in line for line in said), said
+        assert said[-2].startswith("0 steps executed") and report.read_bytes() == whole
+
+
+def test_a_file_that_is_damaged_before_its_upload_is_made_anew(recipe: str, bucket: str) -> None:
+    def cut(remote: str, local: Path) -> None:
+        if "/corpus.again-" in remote:
+            raise ConnectionResetError("the line is cut")
+
+    with patched("_put_file", cut), pytest.raises(InputError, match="cannot be uploaded"):
+        executed(recipe)
+    (file,) = store_folder(f"{bucket}/runs/one").glob("corpus.again-*/kept/*.parquet")
+    whole = file.read_bytes()
+    flip_a_bit(file)
+    assert "corpus:again" in executed(recipe)
+    (key,) = [key for key in keys(bucket) if "corpus.again" in key and "/kept/" in key]
+    assert file.read_bytes() == whole == fsspec.filesystem("s3").cat_file(f"{bucket}/{key}")
+
+
 @pytest.mark.parametrize("damage", ["manifest is gone", "manifest is cut", "file is gone"])
 def test_an_artifact_without_a_whole_manifest_is_not_finished(
     damage: str, recipe: str, bucket: str, machine: Callable[[str], None]
@@ -251,7 +284,12 @@ def test_a_download_of_another_size_is_refused_and_an_interrupted_one_goes_on(
 
 def test_keys_that_lead_out_of_the_mirror_are_left_alone(bucket: str, tmp_path: Path) -> None:
     name = "corpus.raw-01234567"
-    manifest = Manifest(step="corpus:raw", version=1, key="01234567" * 4, bytes=1).sealed().model_dump_json().encode()
+    manifest = (
+        Manifest(step="corpus:raw", version=1, key="01234567" * 4, config={}, bytes=1)
+        .sealed()
+        .model_dump_json()
+        .encode()
+    )
     fs = fsspec.filesystem("s3")
     for file, data in {MANIFEST: manifest, "kept/a": b"1", "../../../../out": b"2", "/abs": b"3"}.items():
         fs.call_s3("put_object", Bucket=bucket.removeprefix("s3://"), Key=f"store/{name}/{file}", Body=data)
@@ -430,7 +468,7 @@ def completion(key: str, text: str) -> Completion:
 def test_completions_of_all_machines_come_together(memory: str, tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("one", "two")]
     for folder, keys_ in zip(folders, ("ab", "bc"), strict=True):
-        store = CompletionStore(folder / completions.FILE)
+        store = CompletionStore(folder / COMPLETIONS)
         for key in keys_:
             store.write(completion(key, f"{folder.name} said {key}"), {})
         store.close()
@@ -440,7 +478,7 @@ def test_completions_of_all_machines_come_together(memory: str, tmp_path: Path) 
         completions.push(folder, memory, folder / mark)
     texts = []
     for folder in folders:
-        store = CompletionStore(folder / completions.FILE)
+        store = CompletionStore(folder / COMPLETIONS)
         texts.append({key[0]: found.text for key, found in store.read([k * 64 for k in "abc"]).items()})
         store.close()
     assert texts[0] == {"a": "one said a", "b": "one said b", "c": "two said c"}
@@ -448,7 +486,7 @@ def test_completions_of_all_machines_come_together(memory: str, tmp_path: Path) 
     before = fsspec.filesystem("memory").info("/texts/completions.sqlite")["created"]
     completions.push(folders[0], memory, folders[0] / mark)
     assert fsspec.filesystem("memory").info("/texts/completions.sqlite")["created"] == before, "nothing new to upload"
-    put(f"{memory}/{completions.FILE}", b"no database " * 1000)
+    put(f"{memory}/{COMPLETIONS}", b"no database " * 1000)
     with pytest.raises(InputError, match="is not a usable completion store"):
         completions.pull(folders[0], memory, folders[0] / mark)
 
