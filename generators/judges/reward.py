@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ from windtunnel.generators.judges._judge import Example, Judge, Pair, Verdict
 from windtunnel.generators.text.quoted import defused
 from windtunnel.schemas import chat_template
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.special_tokens import special_tokens
+from windtunnel.schemas.weight_files import check_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,6 +35,7 @@ class Reward(Judge):
     output of the chat template, including white space after that token, need `read_at: template`.
     """
 
+    version: ClassVar[int] = 2
     primary = "directory"
     examples = (Example(Pair("q", "ends in z", "ends in a"), "a", {"directory": "tiny-reward"}, needs="tiny-reward"),)
     directory: str
@@ -50,7 +53,8 @@ class Reward(Judge):
 
         model, tokenizer = self._load()
         longest = getattr(model.config, "max_position_embeddings", None) or 10**9
-        rows = [_ids(tokenizer, self.read_at, prompt, answer) for prompt, answer in answers]
+        tokens = special_tokens(Path(self.directory))
+        rows = [_ids(tokenizer, tokens, self.read_at, prompt, answer) for prompt, answer in answers]
         fit = sorted((k for k, row in enumerate(rows) if row and len(row) <= longest), key=lambda k: len(rows[k]))
         out: list[float | str] = ["context_too_long" if row else "template_over_limit" for row in rows]
         with torch.no_grad():
@@ -69,6 +73,7 @@ class Reward(Judge):
         path = Path(self.directory)
         if not (path / "config.json").is_file():
             raise InputError(f"{path} holds no reward model: there is no config.json")
+        check_weights(path)
         safe: Any = {"local_files_only": True, "trust_remote_code": False}
         model = AutoModelForSequenceClassification.from_pretrained(
             str(path), dtype=torch.float32, use_safetensors=True, **safe
@@ -81,9 +86,9 @@ class Reward(Judge):
         return model.eval(), tokenizer
 
 
-def _ids(tokenizer: Any, read_at: str, prompt: str, answer: str) -> list[int]:
-    """Return the token ids of the conversation by the chat template, none over its limits, or else of two paragraphs."""
-    prompt, answer = defused(prompt), defused(answer)
+def _ids(tokenizer: Any, tokens: Sequence[str], read_at: str, prompt: str, answer: str) -> list[int]:
+    """Return the token ids of the conversation by the chat template, none over its limits, or of two paragraphs."""
+    prompt, answer = defused(prompt, tokens), defused(answer, tokens)
     if not tokenizer.chat_template:
         return list(tokenizer(f"{prompt}\n\n{answer}").input_ids)
     messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]

@@ -23,7 +23,7 @@ from windtunnel.generators.core.rows import dialogue, message, preference_row
 from windtunnel.generators.core.session import Session
 from windtunnel.generators.text.gold import agrees, final_answer
 from windtunnel.generators.text.questions import Question, question
-from windtunnel.generators.text.quoted import defused, mark
+from windtunnel.generators.text.quoted import mark
 from windtunnel.schemas.records import PREFERENCE
 
 
@@ -126,7 +126,11 @@ class UltraInteract(Generator):
         """Return the observation for an incorrect action, with the critique unless that contains the answer."""
         gold, critique = str(asked.reference), ""
         if self.critic is not None:
-            shown = {"instruction": defused(asked.text), "solution": defused(action), "gold": gold}
+            shown = {
+                "instruction": session.defused(asked.text),
+                "solution": session.defused(action),
+                "gold": session.defused(gold),
+            }
             prompt = load("ultrainteract/critique").render(mark=mark([asked.text, action, gold]), **shown)
             (reply,) = yield [
                 session.greedy("critique", number, prompt, model=self.critic, max_tokens=self.critique_tokens)
