@@ -8,7 +8,7 @@ and formulas by math-verify, in a process that can be ended.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from windtunnel.generators.text.answer_text import boxes, plain
 from windtunnel.generators.text.collections_in_text import Collection, collection
@@ -16,7 +16,8 @@ from windtunnel.generators.text.formulas import Undecided, assignment, equal_for
 from windtunnel.generators.text.quantities import INTEGER, quantity
 
 MOST_CHARACTERS = 2000  # longer answers must be equal as text
-MOST_UNORDERED = 16  # elements of sets, which are compared each with each
+MOST_UNORDERED = 8  # elements of sets, which are compared each with each
+MOST_NESTED, MOST_FORMULAS = 3, 64  # collections in one another; formulas in one comparison
 
 _MARKED = re.compile(
     r"(?:^|\n)[^\w\n]*(?:(?:so|thus|therefore|hence|my|the|final|correct|right)\b[ ,]*)*answer\W*[:=](?P<rest>[^\n]*)",
@@ -68,41 +69,50 @@ def agrees(answer: str | None, gold: str) -> bool:
     if max(len(a), len(b)) > MOST_CHARACTERS:
         return a == b
     try:
-        return _same(a, b)
+        return _Comparison().same(a, b)
     except Undecided:
         return False
 
 
-def _same(a: str, b: str) -> bool:
-    if a == b:
-        return True
-    one, other = quantity(a), quantity(b)
-    if one is not None and other is not None:
-        return one.same(other)
-    first, second = collection(a), collection(b)
-    if first is not None or second is not None:
-        return first is not None and second is not None and _same_elements(first, second)
-    if _words(a) is not None and _words(a) == _words(b):
-        return True
-    (name, value), (other_name, other_value) = assignment(a), assignment(b)
-    if name or other_name:
-        return (not name or not other_name or name == other_name) and _same(value, other_value)
-    return equal_formulas(a, b)
+class _Comparison:
+    """A comparison with a bounded amount of work: nested collections could ask for any number of formulas."""
 
+    def __init__(self) -> None:
+        self.formulas = MOST_FORMULAS
 
-def _same_elements(a: Collection, b: Collection) -> bool:
-    if a.kind != b.kind or a.names != b.names:
-        return False
-    if not a.ordered:
-        return _same_unordered(a.elements, b.elements, _same)
-    return len(a.elements) == len(b.elements) and all(map(_same, a.elements, b.elements))
+    def same(self, a: str, b: str, depth: int = 0) -> bool:
+        """Return whether two plain texts are equal. Raises Undecided."""
+        if a == b:
+            return True
+        one, other = quantity(a), quantity(b)
+        if one is not None and other is not None:
+            return one.same(other)
+        first, second = collection(a), collection(b)
+        if first is not None or second is not None:
+            return first is not None and second is not None and self.same_elements(first, second, depth + 1)
+        if (words := _words(a)) is not None and words == _words(b):
+            return True
+        (name, value), (other_name, other_value) = assignment(a), assignment(b)
+        if name or other_name:
+            return (not name or not other_name or name == other_name) and self.same(value, other_value, depth)
+        self.formulas -= 1
+        if self.formulas < 0:
+            raise Undecided
+        return equal_formulas(a, b)
 
-
-def _same_unordered(a: Sequence[str], b: Sequence[str], same: Callable[[str, str], bool]) -> bool:
-    """Return whether each element is in the other one."""
-    if max(len(a), len(b)) > MOST_UNORDERED:
-        return set(a) == set(b)
-    return all(any(same(x, y) for y in b) for x in a) and all(any(same(x, y) for x in a) for y in b)
+    def same_elements(self, a: Collection, b: Collection, depth: int) -> bool:
+        """Return whether two collections have equal elements, in order or, if they are sets, each in the other one."""
+        if a.kind != b.kind or a.names != b.names:
+            return False
+        if depth > MOST_NESTED:
+            raise Undecided
+        if a.ordered:
+            pairs = zip(a.elements, b.elements, strict=False)
+            return len(a.elements) == len(b.elements) and all(self.same(x, y, depth) for x, y in pairs)
+        if max(len(a.elements), len(b.elements)) > MOST_UNORDERED:
+            return set(a.elements) == set(b.elements)
+        equal = [[self.same(x, y, depth) for y in b.elements] for x in a.elements]
+        return all(map(any, equal)) and all(any(row[k] for row in equal) for k in range(len(b.elements)))
 
 
 def _words(text: str) -> list[str] | None:

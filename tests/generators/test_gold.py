@@ -80,6 +80,13 @@ def test_a_hostile_answer_takes_little_time_and_the_next_one_is_compared(hostile
     assert agrees("1 + x", "x + 1")
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("deep", ["{" * 300 + "%s" + "}" * 300, "(" * 200 + "1, %s" + ", 0)" * 200])
+def test_collections_in_one_another_are_equal_as_text_alone(deep):
+    assert agrees(deep % 1, deep % 1)
+    assert not agrees(deep % 1, deep % 2)
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.text(SIGNS, max_size=10), st.text(SIGNS, max_size=10))
 def test_agreement_is_symmetric_and_reflexive_and_never_raises(a, b):
