@@ -15,10 +15,10 @@ class Endpoint:
 
     `name` is the value of `model` in requests (default: the model's id). `revision` is part of every store key: the
     content hash of the weights for a server started here, else the address by default. `key_variable` names the
-    environment variable that holds the key; the key itself is read on connection and stored nowhere else. `price` is
-    in dollars per million prompt and completion tokens. `dialect` is `vllm` where vLLM's own parameters are
-    understood. `revive` is called when the address stops answering: it returns when the server is up again and raises
-    WindtunnelError when it will not be.
+    environment variable that holds the key; the key itself is read on connection and stored nowhere else. `price` is in
+    dollars per million prompt and completion tokens. `dialect` is `vllm` where vLLM's own parameters are understood.
+    `special_tokens` are those of the model's tokenizer, where its files are at hand. `revive` is called when the
+    address stops answering: it returns when the server is up again and raises WindtunnelError when it will not be.
     """
 
     url: str
@@ -28,6 +28,7 @@ class Endpoint:
     key_variable: str | None = None
     price: tuple[float, float] = (0.0, 0.0)
     dialect: str = "openai"
+    special_tokens: tuple[str, ...] = field(default=(), compare=False, repr=False)
     revive: Callable[[], None] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -88,10 +88,17 @@ class Generate(Work):
         if not models:
             return self.make(inputs, out, rank, None)
         with opened(models, inputs) as endpoints, Client(endpoints, store, self.concurrency) as client:
-            return self.make(inputs, out, rank, client)
+            tokens = sorted({token for endpoint in endpoints for token in endpoint.special_tokens})
+            return self.make(inputs, out, rank, client, tokens)
 
-    def make(self, inputs: Mapping[str, Artifact], out: Path, rank: int, client: Answers | None) -> Counts:
-        """Make share `rank` of the rows with an open client; None for kinds that ask no model."""
+    def make(
+        self, inputs: Mapping[str, Artifact], out: Path, rank: int, client: Answers | None,
+        special_tokens: Sequence[str] = (),
+    ) -> Counts:  # fmt: skip
+        """Make share `rank` of the rows with an open client; None for kinds that ask no model.
+
+        `special_tokens` are those of the models' tokenizers, which texts in prompts may not contain.
+        """
         kind = self.generator()
         name = plugin.label(kind)
         _roles(kind, name, inputs)
@@ -101,6 +108,7 @@ class Generate(Work):
             name, kind.seed, client, {role: Table.of(each, self.licences) for role, each in materials.items()},
             Share(rank, self.shards(inputs)), window=2 * self.concurrency,
             licences={served.model or model: served.licence for model, served in self.models.items() if served.licence},
+            special_tokens=special_tokens,
         )  # fmt: skip
         with RowWriter(kind, out, rank) as writer:
             for outcome in kind.generate(session):

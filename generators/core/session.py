@@ -16,6 +16,7 @@ from windtunnel.generators.core.attempts import Attempts
 from windtunnel.generators.core.material import Table
 from windtunnel.generators.core.origin import Record
 from windtunnel.generators.core.outcome import Ask, Chain, Outcome, Result
+from windtunnel.generators.text.quoted import defused
 from windtunnel.schemas.artifact import canonical_json
 
 SEED_BITS = 31  # servers take a signed 32-bit or 64-bit seed
@@ -62,6 +63,7 @@ class Session:
     share: Share = Share()
     window: int = 64
     licences: Mapping[str, str] = field(default_factory=dict)  # of models, by the name that completions carry
+    special_tokens: Sequence[str] = ()  # of the tokenizers of all models, where they are known
     asked: Counter[str] = field(default_factory=Counter)  # requests by purpose
     tokens: Counter[str] = field(default_factory=Counter)  # prompt and completion tokens
     journal: Counter[str] = field(default_factory=Counter)  # counts of the kind's own, for the report
@@ -98,6 +100,10 @@ class Session:
     def greedy(self, purpose: str, index: int, text: str, **params: Any) -> Ask:
         """Return a chat request with temperature 0 and no seed."""
         return self.chat(purpose, index, text, temperature=0.0, seed=None, **params)
+
+    def defused(self, text: str) -> str:
+        """Return a text for a prompt, in which no model of the session reads a special token."""
+        return defused(text, self.special_tokens)
 
     def submit(self, asks: Sequence[Ask]) -> Future[list[Completion]]:
         """Send requests and return at once."""

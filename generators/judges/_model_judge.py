@@ -26,9 +26,11 @@ class ModelJudge(Judge):
 
     The default variable is WINDTUNNEL_JUDGE_KEY, if it is set, so that no key for another address is sent.
     `completions` is a file that stores the completions. `most_characters` cuts long answers, both at the same length.
-    `dialect: vllm` restricts the reply to labels, so that all probability is on them.
+    `dialect: vllm` restricts the reply to labels, so that all probability is on them. `special_tokens` are those of the
+    model's tokenizer; texts that are judged are shown without them and without those of common chat templates.
     """
 
+    version: ClassVar[int] = 2
     primary: ClassVar[str | None] = "at"
     at: str
     revision: str = ""
@@ -37,6 +39,7 @@ class ModelJudge(Judge):
     completions: str | None = None
     concurrency: int = Field(default=64, gt=0)
     most_characters: int | None = Field(default=None, gt=0)
+    special_tokens: tuple[str, ...] = ()
     alternatives: int = Field(default=20, gt=0)  # the most that servers report per token
 
     @field_validator("at")
@@ -51,7 +54,7 @@ class ModelJudge(Judge):
     @classmethod
     def of(cls, endpoint: Endpoint, **params: Any) -> Self:
         """Return the judge on the model of an endpoint."""
-        about = {name: getattr(endpoint, name) for name in ("revision", "key_variable", "dialect")}
+        about = {name: getattr(endpoint, name) for name in ("revision", "key_variable", "dialect", "special_tokens")}
         return cls(at=f"{endpoint.model}@{endpoint.url}", **about, **params)
 
     def endpoint(self) -> Endpoint:
@@ -74,7 +77,7 @@ class ModelJudge(Judge):
 
     def quoted(self, **texts: str) -> dict[str, Any]:
         """Return the texts as a prompt shows them, and the mark that delimits them."""
-        safe = {name: cut(defused(text), self.most_characters) for name, text in texts.items()}
+        safe = {name: cut(defused(text, self.special_tokens), self.most_characters) for name, text in texts.items()}
         return {**safe, "mark": mark(list(safe.values()))}
 
     def _request(self, prompt: str, labels: Sequence[str]) -> Request:

@@ -21,7 +21,7 @@ from windtunnel.generators.core.rows import dialogue, preference_row
 from windtunnel.generators.core.session import Session
 from windtunnel.generators.judging import ratings
 from windtunnel.generators.text.questions import Question, question
-from windtunnel.generators.text.quoted import defused, mark
+from windtunnel.generators.text.quoted import mark
 from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.records import PREFERENCE
 
@@ -35,7 +35,7 @@ class BestOfN(Generator):
     the answer that the row holds.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     primary: ClassVar[str | None] = "model"
     asks: ClassVar[tuple[str, ...]] = ("model", "judge")
     output: ClassVar[pa.Schema] = PREFERENCE
@@ -91,7 +91,7 @@ class BestOfN(Generator):
         return self._paired(session, asked, texts, scores, lineage)
 
     def _score(self, session: Session, number: int, asked: Question, text: str, k: int) -> list[Ask]:
-        shown = {"instruction": defused(asked.text), "answer": defused(text), "reference": None}
+        shown = {"instruction": session.defused(asked.text), "answer": session.defused(text), "reference": None}
         prompt = load("ultrafeedback/critique").render(mark=mark([asked.text, text]), **shown)
         schema = ratings.schema_of_critique(TOP, self.feedback_characters)
         params: dict[str, Any] = {"model": self.judge, "schema": schema, "max_tokens": self.judge_tokens}

@@ -20,7 +20,7 @@ from windtunnel.generators.core.rows import conversation_row, message
 from windtunnel.generators.core.session import Session
 from windtunnel.generators.judging import ratings
 from windtunnel.generators.text.novelty import NearDuplicateGate
-from windtunnel.generators.text.quoted import defused, mark
+from windtunnel.generators.text.quoted import mark
 
 QUALITY = ("very poor", "poor", "average", "good", "excellent")
 DIFFICULTY = ("very easy", "easy", "medium", "hard", "very hard")
@@ -39,7 +39,7 @@ class Magpie(Generator):
     largest share of the rows that one category may have. Answers are greedy.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     primary: ClassVar[str | None] = "model"
     asks: ClassVar[tuple[str, ...]] = ("model", "answer_model", "tagger")
     prompts: ClassVar[tuple[str, ...]] = ("magpie/tags",)
@@ -121,7 +121,7 @@ class Magpie(Generator):
         return category, Kept(conversation_row(chat, session.kind), lineage)
 
     def _tag(self, session: Session, number: int, text: str) -> Ask:
-        prompt = load("magpie/tags").render(instruction=defused(text), categories=CATEGORIES, mark=mark([text]))
+        prompt = load("magpie/tags").render(instruction=session.defused(text), categories=CATEGORIES, mark=mark([text]))
         fields = {"quality": QUALITY, "difficulty": DIFFICULTY, "category": CATEGORIES}
         schema = ratings.object_schema({name: {"enum": list(values)} for name, values in fields.items()})
         return session.greedy("tags", number, prompt, model=self.tagger, schema=schema, max_tokens=64)

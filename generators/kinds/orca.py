@@ -18,7 +18,7 @@ from windtunnel.generators.core.origin import Record
 from windtunnel.generators.core.prompt import load
 from windtunnel.generators.core.rows import conversation_row, dialogue, message
 from windtunnel.generators.core.session import Session
-from windtunnel.generators.text.gold import agrees, final_answer
+from windtunnel.generators.text.gold import agrees, final_answer, known_answer
 from windtunnel.generators.text.questions import question
 
 
@@ -29,7 +29,7 @@ class Orca(Generator):
     kept. `per_source` is the largest share of `rows` that one source may have.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     primary: ClassVar[str | None] = "model"
     reads: ClassVar[tuple[str, ...]] = ("prompts",)
     sequential: ClassVar[bool] = True
@@ -75,6 +75,7 @@ class Orca(Generator):
         about: dict[str, Any] = {"prompt": record.get("id"), "prompt_source": record.get("source")}
         if asked is None or (self.verify and not asked.reference):
             return Dropped("no_prompt" if asked is None else "no_known_answer", "prompt", "", about)
+        known = known_answer(str(asked.reference))
         variants = load("orca/system").variants()
         chosen = session.random("system", number).randrange(len(variants))
         text = load("orca/question").render(instruction=asked.text) if self.verify else asked.text
@@ -82,13 +83,13 @@ class Orca(Generator):
         reason, lineage, explanation = "wrong_answer", {}, ""
         for draw in range(self.draws):
             (reply,) = yield [session.ask("explain", number, chat, model=self.model, draw=draw, **self.sampling)]
-            facts = {"system": chosen, "draw": draw, "known_answer": asked.reference}
+            facts = {"system": chosen, "draw": draw, "known_answer": asked.reference and known}
             lineage = self.lineage(session, {"explain": reply}, **about, **facts, answer=final_answer(reply.text))
             if not reply.ok:
                 return Failed.of(reply, "explain", lineage)
             explanation = reply.text.strip()
             reason = "truncated" if reply.truncated else "wrong_answer"
-            if not reply.truncated and (not self.verify or agrees(final_answer(explanation), str(asked.reference))):
+            if not reply.truncated and (not self.verify or agrees(final_answer(explanation), known)):
                 turns = [message("user", asked.text), message("assistant", explanation)]
                 head = [chat[0]] if self.keep_system else []
                 return Kept(conversation_row([*head, *turns], session.kind), lineage)

@@ -23,7 +23,7 @@ from windtunnel.generators.core.session import Session
 from windtunnel.generators.judging import judged, ratings
 from windtunnel.generators.kinds._ultrafeedback_responses import OK, RESPONSE, Member, judgement, response, status_of
 from windtunnel.generators.text.questions import Question, question
-from windtunnel.generators.text.quoted import defused, mark
+from windtunnel.generators.text.quoted import mark
 from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.records import PREFERENCE
 
@@ -48,7 +48,7 @@ class UltraFeedback(Generator):
     `responses/` holds every answer with its ratings, or with the reason why there are none.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     output: ClassVar[pa.Schema] = PREFERENCE
     reads: ClassVar[tuple[str, ...]] = ("prompts",)
     tables: ClassVar[Mapping[str, pa.Schema]] = {"responses": RESPONSE}
@@ -207,7 +207,7 @@ class _Prompt:
     def _ask_rating(self, judge: str, aspect: str, nth: int, texts: Sequence[str]) -> Ask:
         kind = self.kind
         text = load(f"ultrafeedback/{aspect}").render(
-            texts=[defused(text) for text in texts],
+            texts=[self.session.defused(text) for text in texts],
             rationale=kind.rationale_characters > 0,
             **self._shown(texts, aspect in ("truthfulness", "helpfulness")),
         )
@@ -231,7 +231,7 @@ class _Prompt:
         return critiques
 
     def _ask_critique(self, judge: str, text: str, draw: int) -> Ask:
-        rendered = load("ultrafeedback/critique").render(answer=defused(text), **self._shown([text], True))
+        rendered = load("ultrafeedback/critique").render(answer=self.session.defused(text), **self._shown([text], True))
         schema = ratings.schema_of_critique(TOP, self.kind.feedback_characters)
         return self._ask_judge("critique", judge, rendered, schema, draw, temperature=0.7 * (draw % 2))
 
@@ -243,8 +243,8 @@ class _Prompt:
         known = self.question.reference if self.kind.reference else None
         instruction = self.question.text
         return {
-            "instruction": defused(instruction),
-            "reference": defused(known) if known and reference else None,
+            "instruction": self.session.defused(instruction),
+            "reference": self.session.defused(known) if known and reference else None,
             "mark": mark([instruction, known or "", *texts]),
         }
 

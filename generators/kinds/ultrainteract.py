@@ -21,9 +21,9 @@ from windtunnel.generators.core.origin import Record
 from windtunnel.generators.core.prompt import load
 from windtunnel.generators.core.rows import dialogue, message, preference_row
 from windtunnel.generators.core.session import Session
-from windtunnel.generators.text.gold import agrees, final_answer
+from windtunnel.generators.text.gold import agrees, final_answer, known_answer
 from windtunnel.generators.text.questions import Question, question
-from windtunnel.generators.text.quoted import defused, mark
+from windtunnel.generators.text.quoted import mark
 from windtunnel.schemas.records import PREFERENCE
 
 
@@ -34,7 +34,7 @@ class UltraInteract(Generator):
     question that all samples solve in the first turn is dropped as `solved`.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     primary: ClassVar[str | None] = "model"
     asks: ClassVar[tuple[str, ...]] = ("model", "critic")
     output: ClassVar[pa.Schema] = PREFERENCE
@@ -85,7 +85,7 @@ class UltraInteract(Generator):
                 session.ask("act", place, history, model=self.model, draw=k, **self.sampling)
                 for k in range(self.samples)
             ]
-            right, wrong = self._sorted(replies, asked.reference)
+            right, wrong = self._sorted(replies, known_answer(str(asked.reference)))
             facts = {"turn": turn, "right": len(right), "wrong": len(wrong)}
             lineage = self.lineage(session, {"act": replies[0]}, **root, **facts)
             outcome, following = self._turn(session, place, history, right, wrong, replies, lineage)
@@ -124,9 +124,13 @@ class UltraInteract(Generator):
 
     def _observed(self, session: Session, number: int, asked: Question, action: str) -> Chain[str]:
         """Return the observation for an incorrect action, with the critique unless that contains the answer."""
-        gold, critique = str(asked.reference), ""
+        gold, critique = known_answer(str(asked.reference)), ""
         if self.critic is not None:
-            shown = {"instruction": defused(asked.text), "solution": defused(action), "gold": gold}
+            shown = {
+                "instruction": session.defused(asked.text),
+                "solution": session.defused(action),
+                "gold": session.defused(gold),
+            }
             prompt = load("ultrainteract/critique").render(mark=mark([asked.text, action, gold]), **shown)
             (reply,) = yield [
                 session.greedy("critique", number, prompt, model=self.critic, max_tokens=self.critique_tokens)

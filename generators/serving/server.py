@@ -30,6 +30,8 @@ from windtunnel.generators.serving import supervisor, vllm_command, weights
 from windtunnel.generators.serving.server_record import Record, runtime_directory
 from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.errors import WindtunnelError
+from windtunnel.schemas.special_tokens import special_tokens
+from windtunnel.schemas.weight_files import check_weights
 
 Say = Callable[[str], None]
 LINGER_SECONDS = 20.0
@@ -107,7 +109,10 @@ class Server:
 
     @property
     def endpoint(self) -> Endpoint:
-        return Endpoint(self.url, self.name, revision=self.revision, dialect="vllm", revive=self.revive)
+        tokens = special_tokens(self.directory)
+        return Endpoint(
+            self.url, self.name, revision=self.revision, dialect="vllm", special_tokens=tokens, revive=self.revive
+        )
 
     def start(self) -> Endpoint:
         """Return the endpoint of a server that is already running, or of a new one."""
@@ -167,6 +172,7 @@ class Server:
         return True
 
     def _launch(self) -> None:
+        check_weights(self.directory)
         python = vllm_command.find_python(self.serve.environment)
         self._port = _free_port(self._port, fixed=self.serve.port is not None)
         order = {

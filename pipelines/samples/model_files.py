@@ -13,6 +13,7 @@ from pydantic import Field
 from windtunnel.pipelines.samples.models import fetch
 from windtunnel.schemas.artifact import Artifact, writing
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.weight_files import check_weights
 from windtunnel.schemas.work import Counts, Work
 
 NEEDED = ("config.json", "tokenizer.json")
@@ -46,12 +47,16 @@ class ModelDirectory(Work):
 
 
 def weights_of(directory: Path) -> list[Path]:
-    """Return the weight files of a model directory. Raises InputError if a needed file or all weights are missing."""
+    """Return the weight files of a model directory.
+
+    Raises InputError if a needed file or weights are missing, cut or not numbers.
+    """
     if missing := [name for name in NEEDED if not (directory / name).is_file()]:
         raise InputError(f"{directory} is not a model directory: {', '.join(missing)} is missing")
     weights = sorted(directory.glob("*.safetensors"))
     if not weights:
         raise InputError(f"{directory} has no *.safetensors; other weight formats can run code and are not read")
+    check_weights(directory)
     return weights
 
 

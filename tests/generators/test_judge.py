@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 
 import pytest
 
@@ -287,6 +288,18 @@ def test_a_reward_model_scores_each_answer_whatever_the_batch(reward_model):
     assert len({round(v.ab, 6) for v in batched}) == 9
     (too_long,) = many.verdicts([Pair("q", "x" * 500, "y")])
     assert too_long.error == "context_too_long"
+
+
+def test_a_pair_on_which_the_template_has_no_bounds_has_no_verdict_alone(reward_model, tmp_path):
+    directory = tmp_path / "reward"
+    shutil.copytree(reward_model, directory)
+    template = directory / "chat_template.jinja"
+    bomb = "{% if 'bomb' in messages[0]['content'] %}{{ 'a' * 9999999 }}{% endif %}"
+    template.write_text(bomb + template.read_text())
+    judge = make_judge(f"reward:{directory}")
+    hostile, good = judge.verdicts([Pair("a bomb", "x", "y"), Pair("q", "x", "y")])
+    assert hostile.error == "template_over_limit"
+    assert good.error is None
 
 
 def test_the_judge_gives_the_rewards_that_training_saw(reward_model):

@@ -13,8 +13,10 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from safetensors.numpy import save_file
 
 from windtunnel.generators.client.client import Client, Request
 from windtunnel.generators.serving import supervisor, vllm_command, weights
@@ -69,7 +71,7 @@ def serve(tmp_path, monkeypatch):
     python.chmod(0o755)
     model.mkdir()
     (model / "config.json").write_text("{}")
-    (model / "model.safetensors").write_bytes(b"weights")
+    save_file({"a": np.ones(1)}, model / "model.safetensors")
     monkeypatch.setenv("WINDTUNNEL_RUNTIME", str(tmp_path / "runtime"))
     yield lambda **how: Serve(model, environment=environment, **{"start_seconds": 120, **how})
     end_owned()

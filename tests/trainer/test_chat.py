@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
+from windtunnel.schemas import chat_template
 from windtunnel.schemas.errors import InputError
-from windtunnel.trainer.data.chat import CHATML, CHATML_WITH_EOS_ONLY, ChatEncoder, ChatError, prepare
+from windtunnel.schemas.limited_process import LimitedProcess
+from windtunnel.trainer.data.chat import (
+    CHATML,
+    CHATML_WITH_EOS_ONLY,
+    MOST_OVER_LIMIT,
+    ChatEncoder,
+    ChatError,
+    prepare,
+)
 
 TALK = [
     {"role": "system", "content": "Be short."},
@@ -146,3 +157,60 @@ def test_the_key_follows_the_template(chat_tokenizer):
 def test_no_template_and_no_special_token_is_an_error(bare_tokenizer):
     with pytest.raises(InputError, match="no chat template"):
         prepare(bare_tokenizer)
+
+
+@pytest.fixture
+def strict(monkeypatch):
+    """One second per call instead of several."""
+    process = LimitedProcess(
+        "windtunnel.schemas.chat_template:render", cpu_seconds=1, memory_bytes=1 << 28, reply_bytes=1 << 24
+    )
+    monkeypatch.setattr(chat_template, "_process", process)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{% set n = 10 ** (10 ** 10) %}",
+        "{{ 'a' * 10 ** 11 }}",
+        "{% set s = namespace(x='abcdefgh') %}{% for i in range(60) %}{% set s.x = s.x ~ s.x %}{% endfor %}",
+        "{% for i in range(90000) %}{{ 'a long text that is repeated' }}{% endfor %}",
+    ],
+)
+def test_a_template_without_bounds_is_an_error_that_names_it(chat_tokenizer, strict, hostile):
+    chat_tokenizer.chat_template = hostile + PLAIN
+    chat_tokenizer.name_or_path = "some/tokenizer"
+    with pytest.raises(InputError, match=r"chat template of the tokenizer some/tokenizer is .*over the limit of \w+"):
+        ChatEncoder(chat_tokenizer)
+
+
+def test_a_conversation_on_which_the_template_has_no_bounds_is_dropped_alone(chat_tokenizer):
+    expanding = "{% for m in messages if 'bomb' in m['content'] %}{{ 'a' * 9999999 }}{% endfor %}"
+    chat_tokenizer.chat_template = expanding + PLAIN
+    encoder = ChatEncoder(chat_tokenizer)
+    bomb = [{"role": "user", "content": "a bomb"}, {"role": "assistant", "content": "no"}]
+    for _ in range(2 * MOST_OVER_LIMIT):  # not in a row
+        with pytest.raises(ChatError) as caught:
+            encoder.encode(bomb)
+        assert caught.value.reason == "template_over_limit"
+        assert encoder.encode(TALK).ids
+    with pytest.raises(InputError, match="over the limit of size"):
+        for _ in range(MOST_OVER_LIMIT):
+            with contextlib.suppress(ChatError):
+                encoder.encode(bomb)
+
+
+@pytest.mark.parametrize("broken", ["{{ raise_exception('no') }}", "{{ none + 1 }}", "{% for", "{{ range(10**9) }}"])
+def test_a_template_that_raises_refuses_the_conversation(chat_tokenizer, broken):
+    chat_tokenizer.chat_template = broken
+    with pytest.raises(ChatError, match="template_refused"):
+        ChatEncoder(chat_tokenizer).encode(TALK)
+
+
+@pytest.mark.parametrize("template", [CHATML, PLAIN, WITH_DEFAULT_SYSTEM])
+def test_the_text_is_that_of_transformers(chat_tokenizer, template):
+    chat_tokenizer.chat_template = template
+    for generation in (False, True):
+        expected = chat_tokenizer.apply_chat_template(TALK, tokenize=False, add_generation_prompt=generation)
+        assert ChatEncoder(chat_tokenizer).render(TALK, generation) == expected

@@ -5,17 +5,19 @@ prompt, must be a prefix of the rendered messages including the turn; the differ
 template, with or without `{% generation %}` markers, and makes training prompts equal to inference prompts, token by
 token.
 
-Text that contains a special token of the tokenizer is rejected, because it could open or close a turn.
+Text that contains a special token of the tokenizer is rejected, because it could open or close a turn. Templates are
+rendered with limits of time and size (windtunnel.schemas.chat_template).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blake3 import blake3
 
+from windtunnel.schemas import chat_template
 from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.errors import InputError
 
@@ -47,6 +49,10 @@ CHATML_WITH_EOS_ONLY = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ eos_token + 'assistant\n' }}{% endif %}"
 )
+
+HARMLESS = frozenset({CHATML, CHATML_WITH_EOS_ONLY})
+OVER_LIMIT = "template_over_limit"  # the drop reason
+MOST_OVER_LIMIT = 5  # conversations in a row, after which it is the template that cannot be used
 
 PROBE = "\ufdd0"  # a Unicode noncharacter, which does not occur in text
 
@@ -111,6 +117,7 @@ class ChatEncoder:
         # Longest first, because one special token may be a prefix of another.
         ordered = sorted(special, key=lambda token: (-len(token), token))
         self._special = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
+        self._over_limit = 0  # conversations in a row
         self.end_id = self._find_end()
 
     @property
@@ -121,15 +128,31 @@ class ChatEncoder:
 
     def render(self, messages: Messages, generation: bool = False) -> str:
         """Return the rendered template; `generation` adds the generation prompt. Raises ChatError."""
-        from jinja2 import TemplateError
+        return self._prefixes(messages, [(len(messages), generation)])[len(messages), generation]
 
+    def _prefixes(self, messages: Messages, wanted: Sequence[tuple[int, bool]]) -> dict[tuple[int, bool], str]:
+        """Return the rendered first `n` messages by (n, with generation prompt).
+
+        Raises ChatError, and InputError if MOST_OVER_LIMIT conversations in a row go over the template's limits.
+        """
         try:
-            text: Any = self.tokenizer.apply_chat_template(
-                list(messages), chat_template=self._template, tokenize=False, add_generation_prompt=generation
-            )
-        except TemplateError as error:
+            texts = chat_template.prefixes(self.tokenizer, self._template, messages, wanted, HARMLESS)
+        except chat_template.TemplateRefused as error:
             raise ChatError("template_refused", str(error)) from error
-        return text
+        except chat_template.TemplateOverLimit as error:
+            self._over_limit += 1
+            if self._over_limit >= MOST_OVER_LIMIT:
+                raise self._unusable(error) from error
+            raise ChatError(OVER_LIMIT, str(error)) from error
+        self._over_limit = 0
+        return dict(zip(wanted, texts, strict=True))
+
+    def _unusable(self, error: Exception) -> InputError:
+        name = self.tokenizer.name_or_path or "without a name"
+        return InputError(
+            f"the chat template of the tokenizer {name} is {error}; correct the template in its tokenizer_config.json "
+            "or chat_template.jinja, or remove it: ChatML is used then"
+        )
 
     def prompt_ids(self, messages: Messages) -> list[int]:
         """Return the token ids of a prompt that ends with an open assistant turn. Raises ChatError."""
@@ -153,13 +176,14 @@ class ChatEncoder:
 
     def pieces(self, messages: Messages, learn_from: int = 0) -> list[tuple[str, bool]]:
         """Return the rendered template as (text, is_target) pieces, up to the end of the last target turn."""
-        whole = self.render(messages)
+        turns = [k for k, message in enumerate(messages) if message["role"] == "assistant" and k >= learn_from]
+        parts = [(n, generation) for k in turns for n, generation in ((k, True), (k, False), (k + 1, False))]
+        rendered = self._prefixes(messages, list(dict.fromkeys([(len(messages), False), *parts])))
+        whole = rendered[len(messages), False]
         pieces: list[tuple[str, bool]] = []
         position = 0
-        for index, message in enumerate(messages):
-            if message["role"] != "assistant" or index < learn_from:
-                continue
-            start, end = self._turn(messages[:index], message, whole)
+        for index in turns:
+            start, end = self._turn(messages, index, whole, rendered)
             pieces += [(whole[position:start], False), (whole[start:end], True)]
             position = end
         if not pieces:
@@ -170,14 +194,16 @@ class ChatEncoder:
         """Return the text of token ids, including special tokens, without clean-up."""
         return self._backend.decode(list(ids), skip_special_tokens=False)
 
-    def _turn(self, before: Messages, message: dict[str, str], whole: str) -> tuple[int, int]:
+    def _turn(
+        self, messages: Messages, index: int, whole: str, rendered: Mapping[tuple[int, bool], str]
+    ) -> tuple[int, int]:
         """Return (start, end) of an assistant turn's text in the whole text."""
-        opened = self.render(before, generation=True)
-        closed = self.render([*before, message])
+        before, message = messages[:index], messages[index]
+        opened, closed = rendered[index, True], rendered[index + 1, False]
         if not (closed.startswith(opened) and whole.startswith(closed)):
             raise ChatError("template_not_incremental", "the template changes earlier turns when later ones are added")
         start = len(opened)
-        if opened == self.render(before):  # no generation prompt: exclude the turn's header from the targets
+        if opened == rendered[index, False]:  # no generation prompt: exclude the turn's header from the targets
             start = self._after_header(before, message, closed, start)
             start += max(0, closed[start:].find(message["content"].strip()))
         ends = [match.end() for match in self._special.finditer(closed, start)]
@@ -221,7 +247,9 @@ class ChatEncoder:
         probe = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
         try:
             _, (turn, _) = self.pieces(probe)
-        except ChatError:
+        except ChatError as error:
+            if error.reason == OVER_LIMIT:
+                raise self._unusable(error) from error
             return None
         last = self._tokens(turn)[-1]
         return last if self._special.fullmatch(self.decode([last])) else None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from windtunnel.schemas.artifact import canonical_json, write_text, writing
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.plugin import Plugin, full_spec
+from windtunnel.schemas.weight_files import check_file
 
 if TYPE_CHECKING:
     import torch
@@ -87,6 +88,7 @@ class Delta(Plugin, ABC):
         import torch
         from safetensors.torch import load_file
 
+        check_file(path / WEIGHTS)
         model = self.apply(model)
         parameters, saved = self.trainable(model), load_file(path / WEIGHTS)
         if {n: p.shape for n, p in parameters.items()} != {n: t.shape for n, t in saved.items()}:

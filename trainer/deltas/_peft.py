@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.weight_files import check_file
 from windtunnel.trainer.deltas._delta import Delta
 from windtunnel.trainer.runtime.quiet import quiet
 
@@ -61,5 +62,6 @@ class PeftDelta(Delta):
 
         if not (path / "adapter_model.safetensors").is_file():
             raise InputError(f"{path} has no adapter_model.safetensors; other formats can run code and are not read")
+        check_file(path / "adapter_model.safetensors")
         wrapped: Any = PeftModel.from_pretrained(model, str(path), local_files_only=True)
         return wrapped

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.schemas.plugin import Plugin
+from windtunnel.schemas.weight_files import check_weights
 from windtunnel.trainer.runtime.quiet import quiet
 
 if TYPE_CHECKING:
@@ -38,9 +39,13 @@ class Model(Plugin, ABC):
 
 
 def load(path: Path) -> PreTrainedModel:
-    """Return the causal language model of a directory in float32; reads safetensors only and runs no code from it."""
+    """Return the causal language model of a directory in float32; reads safetensors only and runs no code from it.
+
+    Raises InputError, with the file's name, for weights that are cut, missing or not numbers.
+    """
     from transformers import AutoModelForCausalLM
 
+    check_weights(path)
     with quiet():
         return AutoModelForCausalLM.from_pretrained(
             str(path),

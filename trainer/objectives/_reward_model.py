@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.weight_files import check_weights
 from windtunnel.trainer.data.chat import ChatEncoder
 from windtunnel.trainer.data.chat_batches import in_micro_batches, last_turns
 from windtunnel.trainer.data.chat_rows import Rows
@@ -95,6 +96,7 @@ class RewardScorer:
     def __init__(self, path: Path, micro_tokens: int = 8192):
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+        check_weights(path)
         options: Any = {"local_files_only": True, "trust_remote_code": False}
         self.model = AutoModelForSequenceClassification.from_pretrained(
             str(path), dtype=torch.float32, use_safetensors=True, **options
