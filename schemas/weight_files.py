@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import InputError
 
 INDEX = "*.safetensors.index.json"
@@ -24,9 +25,12 @@ _FLOATS = {
 def check_weights(directory: Path) -> None:
     """Raise InputError, with the file's name, if weights of a model directory are cut, missing or not numbers.
 
-    Reads the header of each safetensors file and a few numbers of each tensor, not the whole file. A directory without
-    safetensors passes.
+    Reads the header of each safetensors file and a few numbers of each tensor; a model in an artifact of a store is read
+    whole, and held against its digests. A directory without safetensors passes.
     """
+    artifact = Artifact(directory.absolute().parent)
+    if artifact.sound:
+        artifact.intact(directory.name)
     for index in sorted(directory.glob(INDEX)):
         for shard in sorted(_shards(index)):
             if Path(shard).name != shard:

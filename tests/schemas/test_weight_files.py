@@ -10,7 +10,9 @@ from safetensors.torch import save_file
 from windtunnel.generators.judges._judge import Pair, make_judge
 from windtunnel.generators.serving.server import Serve, Server
 from windtunnel.pipelines.samples.model_files import ModelDirectory
+from windtunnel.schemas.artifact import MANIFEST, Manifest
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.journal import digest_of
 from windtunnel.schemas.weight_files import SAMPLED, check_file, check_weights
 from windtunnel.trainer.deltas.bitfit import Bitfit
 from windtunnel.trainer.models._model import load
@@ -91,3 +93,15 @@ def test_an_adapter_is_checked_too(tmp_path):
     (tmp_path / "delta.safetensors").write_bytes(np.zeros(3).tobytes())
     with pytest.raises(InputError, match=r"delta\.safetensors is cut off"):
         Bitfit().attach(torch.nn.Linear(2, 2), tmp_path)
+
+
+def test_a_model_of_a_store_is_held_against_its_digests(tmp_path):
+    (tmp_path / "model").mkdir()
+    write(tmp_path / "model", {"a": torch.ones(300, 700)})
+    files = {f"model/{file.name}": digest_of(file) for file in (tmp_path / "model").iterdir()}
+    Manifest(step="train:x", version=1, key="0" * 32, config={}, files=files).write(tmp_path / MANIFEST)
+    check_weights(tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes().replace(b"\x80\x3f", b"\x81\x3f", 1))
+    with pytest.raises(InputError, match=r"model\.safetensors has other content than was written"):
+        check_weights(tmp_path / "model")
