@@ -25,8 +25,8 @@ _FLOATS = {
 def check_weights(directory: Path) -> None:
     """Raise InputError, with the file's name, if weights of a model directory are cut, missing or not numbers.
 
-    Reads the header of each safetensors file and a few numbers of each tensor; a model in an artifact of a store is read
-    whole, and held against its digests. A directory without safetensors passes.
+    Reads the header of each safetensors file and a few numbers of each tensor; a model in an artifact of a store is
+    read whole, and held against its digests. A directory without safetensors passes.
     """
     artifact = Artifact(directory.absolute().parent)
     if artifact.sound:
