@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from windtunnel.pipelines.readers.batches import Unreadable
+from windtunnel.pipelines.files.formats import Reader, reader_of
+from windtunnel.pipelines.readers.batches import Remark
 from windtunnel.pipelines.sources.jsonl import Jsonl
 from windtunnel.schemas.artifact import Artifact, writing
 from windtunnel.schemas.work import Counts, Work
@@ -28,9 +29,10 @@ class UserColumns(Work):
         return len(self.parts)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        reader = reader_of(self.parts[rank]["path"], self.text)
         schema, seen = pa.schema([pa.field(self.text, pa.large_string())]), 0
-        for records in records_of(self.parts[rank], self.text):
-            if isinstance(records, Unreadable):
+        for records in records_of(reader, self.parts[rank], self.text):
+            if not isinstance(records, list):
                 continue
             schema = wider(schema, schema_of(records))
             seen += len(records)
@@ -47,16 +49,21 @@ def columns_of(columns: Artifact) -> pa.Schema:
     return pa.schema([field if _storable(field.type) else pa.field(field.name, pa.large_string()) for field in schema])
 
 
-def records_of(part: dict[str, Any], text: str) -> Iterator[list[dict[str, Any]] | Unreadable]:
-    """Yield the records of a part, at most `RECORDS` at once, and what could not be read."""
-    for batch in Jsonl(path=part["path"], text=text, url=None, lang=None).read(part):
-        if isinstance(batch, Unreadable):
+def records_of(reader: Reader, part: dict[str, Any], text: str) -> Iterator[list[dict[str, Any]] | Remark]:
+    """Yield the records of a part, at most `RECORDS` at once, and what the reader says beside them."""
+    for batch in reader.read(part):
+        if not isinstance(batch, pa.RecordBatch):
             yield batch
             continue
         for first in range(0, batch.num_rows, RECORDS):
-            rows = batch.slice(first, RECORDS)
-            pairs = zip(rows.column("text").to_pylist(), rows.column("meta").to_pylist(), strict=True)
-            yield [{text: value, **(orjson.loads(meta) if meta else {})} for value, meta in pairs]
+            rows = batch.slice(first, RECORDS).select(["source", "url", "lang", "meta", "text"]).to_pylist()
+            yield [_record(row, text, isinstance(reader, Jsonl)) for row in rows]
+
+
+def _record(row: dict[str, Any], text: str, of_fields: bool) -> dict[str, Any]:
+    """Return a document as a record; where it came from a record with fields, `meta` holds all of these."""
+    about = {} if of_fields else {name: row[name] for name in ("source", "url", "lang")}
+    return {text: row["text"], **about, **(orjson.loads(row["meta"]) if row["meta"] else {})}
 
 
 def schema_of(records: list[dict[str, Any]]) -> pa.Schema:

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
+from windtunnel.pipelines.readers.batches import Remark, Row, Unreadable, batches
 from windtunnel.pipelines.readers.fields import Fields
-from windtunnel.pipelines.remote.files import BLOCK_BYTES, File, RemoteFile, seekable
 
 
-def open_parquet(path: File) -> pq.ParquetFile:
-    """Open a Parquet file so that no column of a row group is in memory whole: with a buffer, without reading ahead."""
-    size = BLOCK_BYTES if isinstance(path, RemoteFile) else 1 << 20
-    return pq.ParquetFile(seekable(path), buffer_size=size, pre_buffer=False)
+class Slice(NamedTuple):
+    """Some rows of a file; `where` names the file and the row group or record batch, in which `first` is the first."""
+
+    batch: pa.RecordBatch
+    where: str
+    first: int
 
 
-def documents(
-    batch: pa.RecordBatch, fields: Fields, where: str, first_row: int = 0
-) -> Iterator[pa.RecordBatch | Unreadable]:
-    """Yield the documents of a record batch, and an Unreadable for every row without one.
+def documents(rows_of: Slice, fields: Fields) -> Iterator[pa.RecordBatch | Remark]:
+    """Yield the documents of a slice, and an Unreadable for every row without one.
 
-    Strings are validated as UTF-8, which Arrow does not do on reading. `where` names the file and row group, to which
-    the row number is appended.
+    Strings are validated as UTF-8, which Arrow does not do on reading.
     """
+    batch = rows_of.batch
     names = batch.schema.names
     texts = python_values(batch.column(names.index(fields.text)))
     known = [name for name in (fields.url, fields.lang, fields.source) if name is not None and name in names]
@@ -41,7 +39,7 @@ def documents(
         for index, text in enumerate(texts):
             record = {name: values[index] for name, values in (*light.items(), *carried.items())}
             record[fields.text] = text
-            here = f"{where}:{first_row + index}"
+            here = f"{rows_of.where}:{rows_of.first + index}"
             if isinstance(text, bytes):
                 yield Unreadable(fields.origin, here, "invalid_utf8", f"column {fields.text!r}")
             else:

@@ -1,23 +1,21 @@
-"""Files by path, address, directory or glob; what identifies their bytes; and the origin that a file's name tells."""
+"""What identifies the bytes of a file, and the origin that its name tells."""
 
 from __future__ import annotations
 
-import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from blake3 import blake3
 
 from windtunnel.pipelines.remote import files as remote
-from windtunnel.pipelines.remote.address import checked, local_path, scheme_of
+from windtunnel.pipelines.remote.address import scheme_of
 from windtunnel.pipelines.remote.files import File, RemoteFile
-from windtunnel.schemas.errors import InputError, nearest
+from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.printable import escaped
 
-COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 _ENDINGS = re.compile(
     r"(\.(jsonl?|ndjson|parquet|txt|text|md|csv|tsv|arrow|feather|html?|xhtml|warc|gz|zst|bz2|xz))+$", re.I
 )
@@ -87,74 +85,6 @@ def digest_of(files: Sequence[Fingerprint]) -> str:
         state = file.version if file.mtime_ns is None else file.mtime_ns
         digest.update(f"{file.path}\x00{file.size}\x00{state}\x00".encode())
     return digest.hexdigest()[:32]
-
-
-def matching(patterns: str | Sequence[str], suffixes: tuple[str, ...]) -> list[File]:
-    """Return the files that patterns name, each once, in name order; a pattern is a path or an address (`s3://...`).
-
-    A directory means every file below it whose name ends in one of `suffixes` (also compressed); hidden files and what
-    lies in hidden directories (`.git`, `.ipynb_checkpoints`: copies mostly) are left out. A glob (`*`, `?`, `[..]`,
-    `**`) means what it matches, each directory once. Raises InputError when a pattern matches nothing.
-    """
-    files_by_name: dict[str, File] = {}
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        if scheme_of(pattern):
-            _check(pattern)
-            files: Sequence[File] = remote.matching(pattern, suffixes, COMPRESSIONS)
-        else:
-            files = _matching(str(Path(local_path(pattern)).expanduser()), suffixes)
-        files_by_name.update((str(file), file) for file in files)
-    if not files_by_name:
-        raise InputError("the source names no path at all: give a file, a directory or a glob")
-    return [files_by_name[key] for key in sorted(files_by_name)]
-
-
-def _check(address: str) -> None:
-    try:
-        checked(address)
-    except ValueError as error:
-        raise InputError(f"the source: {error}") from None
-
-
-def _matching(pattern: str, suffixes: tuple[str, ...]) -> list[Path]:
-    path = Path(pattern)
-    if path.is_dir():
-        endings = tuple(s + c for s in suffixes for c in ("", *COMPRESSIONS))
-        files = [file for file in _below(path) if file.name.lower().endswith(endings)]
-        if not files:
-            there = sorted(entry.name for entry in path.iterdir())[:5]
-            holds = f"it holds {', '.join(map(escaped, there))} ..." if there else "it is empty"
-            raise InputError(f"no {' or '.join(suffixes)} file in the directory {path}: {holds}")
-        return files
-    if path.exists():
-        return [path]
-    if glob.has_magic(pattern):
-        # glob.glob, because Path.glob takes no absolute pattern
-        files = _each_once(Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file())  # noqa: PTH207
-        if not files:
-            raise InputError(f"no file matches {pattern} (seen from {Path.cwd()})")
-        return files
-    if not path.parent.is_dir():
-        raise InputError(f"there is no {path}: its directory {path.parent} does not exist (seen from {Path.cwd()})")
-    hint = nearest(path.name, [entry.name for entry in path.parent.iterdir()][:1000])
-    raise InputError(f"there is no {path} (seen from {Path.cwd()}): {hint[:200]}")
-
-
-def _below(directory: Path) -> Iterator[Path]:
-    """Yield the files in a directory and in those below it; what is hidden is left out."""
-    for place, folders, names in os.walk(directory):
-        folders[:] = [folder for folder in folders if not folder.startswith(".")]  # the walk goes on in these
-        yield from (Path(place) / name for name in names if not name.startswith("."))
-
-
-def _each_once(paths: Iterable[Path]) -> list[Path]:
-    """Return the paths without those that lead to a directory again by a link: `**` goes round a loop 40 times."""
-    shortest = sorted(paths, key=lambda path: (len(path.parts), str(path)))
-    places = {folder: folder.resolve() for folder in {path.parent for path in shortest}}
-    unique: dict[tuple[Path, str], Path] = {}
-    for path in shortest:
-        unique.setdefault((places[path.parent], path.name), path)
-    return list(unique.values())
 
 
 def resolved(path: PurePath | RemoteFile) -> PurePath:

@@ -11,9 +11,10 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from windtunnel.pipelines.readers.batches import Unreadable
+from windtunnel.pipelines.readers.batches import Remark
 from windtunnel.pipelines.readers.fields import Fields
-from windtunnel.pipelines.readers.paths import Fingerprint, matching, origin_of, shown
+from windtunnel.pipelines.readers.listing import LeftOut, listed
+from windtunnel.pipelines.readers.paths import Fingerprint, origin_of, shown
 from windtunnel.pipelines.remote.address import checked
 from windtunnel.pipelines.remote.files import File, RemoteFile
 from windtunnel.schemas.artifact import canonical_json
@@ -53,7 +54,8 @@ class Source(Plugin):
 
     `parts()` runs when a recipe is planned: it returns JSON-able shards, each with a fingerprint of its bytes, and
     raises InputError or RecipeError when there is nothing to read. `read(part)` runs in a worker and yields record
-    batches of DOCUMENT, at most about 16 MB of text each, and an Unreadable for whatever could not be read.
+    batches of DOCUMENT, at most about 16 MB of text each, and an Unreadable for whatever could not be read. It may also
+    yield how many records a file states (Stated), which the step holds against what came, and Notes for the manifest.
     """
 
     examples: ClassVar[tuple[Example, ...]] = ()
@@ -61,7 +63,7 @@ class Source(Plugin):
     def parts(self) -> list[dict[str, Any]]:
         raise NotImplementedError
 
-    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
         raise NotImplementedError
 
     def place(self, part: dict[str, Any]) -> str:
@@ -70,6 +72,10 @@ class Source(Plugin):
 
     def origins(self) -> list[dict[str, Any]]:
         """Return what is known of licence and origin, for manifests and cards; nothing by default."""
+        return []
+
+    def left_out(self) -> list[LeftOut]:
+        """Return what lies in the directories that the source reads and is not read; nothing by default."""
         return []
 
 
@@ -103,7 +109,10 @@ class FileSource(Source):
 
     def files(self) -> list[File]:
         """Return the files in name order; raises InputError for a missing path and for an empty directory."""
-        return matching(self.path, self.suffixes)
+        return listed(self.path, self.suffixes).files
+
+    def left_out(self) -> list[LeftOut]:
+        return listed(self.path, self.suffixes).left_out
 
     def origin(self, path: File) -> str:
         return self.name or origin_of(path)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
+from windtunnel.pipelines.readers.batches import Remark, Row, Stated, Unreadable, batches
 from windtunnel.pipelines.readers.pages import Failure, PageExtractor, RawPage
 from windtunnel.pipelines.readers.paths import shown
 from windtunnel.pipelines.readers.streams import BrokenStream, chunks
@@ -28,9 +28,10 @@ class Html(PageSource, GroupedSource):
     )
     max_document_bytes: int = Field(default=16 << 20, gt=0)
 
-    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
         with self.extractor_process() as process:
             yield from batches(self._rows(part, process))
+        yield Stated(part["files"])
 
     def _rows(self, part: dict[str, Any], process: PageExtractor) -> Iterator[Row | Unreadable]:
         for raw, page in process.extract(self._page(path) for path in self.group(part)):

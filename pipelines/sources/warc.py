@@ -10,8 +10,9 @@ import pyarrow as pa
 from pydantic import Field
 
 from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
+from windtunnel.pipelines.readers.listing import LeftOut, Listing, listed
 from windtunnel.pipelines.readers.pages import Failure, PageExtractor, RawPage
-from windtunnel.pipelines.readers.paths import Fingerprint, matching
+from windtunnel.pipelines.readers.paths import Fingerprint
 from windtunnel.pipelines.readers.warc_records import Broken, Record, records
 from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.samples.pages import page_set, warc_file
@@ -25,6 +26,7 @@ _TYPE = re.compile(rb"^warc-type:[ \t]*([^\r\n]*)", re.I | re.M)
 _NO_PAGES = ("warcinfo", "request", "metadata", "revisit", "continuation")  # the standard's other types
 _SAMPLE = "sample:"
 _HTML = ("text/html", "application/xhtml+xml")
+COLUMNS = ("source", "url", "lang", "title", "date", "html_lang", "encoding", "crawled", "identified_language")
 _HEADERS_BYTES = 1 << 20  # beside the page itself: WARC and HTTP headers
 
 
@@ -54,12 +56,21 @@ class Warc(PageSource):
     max_document_bytes: int = Field(default=16 << 20, gt=0)
 
     def parts(self) -> list[dict[str, Any]]:
-        paths = [self.path] if isinstance(self.path, str) else list(self.path)
-        named = [path.removeprefix(_SAMPLE) for path in paths if path.startswith(_SAMPLE)]
-        others = [path for path in paths if not path.startswith(_SAMPLE)]
-        parts = [{"sample": name, "packages": page_set(name).fingerprint()} for name in named]
-        files = matching(others, self.suffixes) if others or not named else []
-        return parts + for_each(files, self._checked)
+        parts = [{"sample": name, "packages": page_set(name).fingerprint()} for name in self._samples()]
+        return parts + for_each(self._listing().files, self._checked)
+
+    def left_out(self) -> list[LeftOut]:
+        return self._listing().left_out
+
+    def _listing(self) -> Listing:
+        named = [path for path in self._paths() if not path.startswith(_SAMPLE)]
+        return Listing([], []) if self._samples() and not named else listed(named, self.suffixes)
+
+    def _samples(self) -> list[str]:
+        return [path.removeprefix(_SAMPLE) for path in self._paths() if path.startswith(_SAMPLE)]
+
+    def _paths(self) -> list[str]:
+        return [self.path] if isinstance(self.path, str) else list(self.path)
 
     def _checked(self, path: File) -> dict[str, Any]:
         with path.open("rb") as handle:
@@ -75,8 +86,7 @@ class Warc(PageSource):
             yield from batches(self._rows(path, origin, process))
 
     def origins(self) -> list[dict[str, Any]]:
-        paths = [self.path] if isinstance(self.path, str) else list(self.path)
-        return [describe(path.removeprefix(_SAMPLE)) for path in paths if path.startswith(_SAMPLE)]
+        return [describe(name) for name in self._samples()]
 
     def _rows(self, path: File, origin: str, process: PageExtractor) -> Iterator[Row | Unreadable]:
         for raw, page in process.extract(self._pages(path, origin)):

@@ -14,6 +14,7 @@ import pytest
 from windtunnel.pipelines.files import user_files as user_rows
 from windtunnel.pipelines.files.dedup import dedup_files
 from windtunnel.pipelines.files.filter import filter_files
+from windtunnel.pipelines.readers import row_groups
 from windtunnel.pipelines.shards.split import with_columns, with_why
 from windtunnel.pipelines.sources import jsonl, parquet
 from windtunnel.schemas.errors import InputError
@@ -154,7 +155,7 @@ def test_a_file_without_the_text_column_names_the_option(tmp_path: Path, name: s
 
 def test_files_that_are_neither_parquet_nor_json_lines_are_refused(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("text,n\na b c,1\n")
-    with pytest.raises(InputError, match="neither Parquet nor JSON lines"):
+    with pytest.raises(InputError, match="neither Parquet, Arrow, JSON lines nor WARC"):
         filter_files(tmp_path / "in.csv", tmp_path / "out", SHORT)
     (tmp_path / "in.parquet.gz").write_bytes(b"")
     with pytest.raises(InputError, match="unpack it"):
@@ -191,7 +192,7 @@ def test_a_large_file_is_read_in_parts_and_comes_out_the_same(tmp_path: Path, na
 
 
 def test_one_row_group_becomes_several_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "BATCH_ROWS", 50)
+    monkeypatch.setattr(row_groups, "BATCH_ROWS", 50)
     monkeypatch.setattr(user_rows, "SHARD_ROWS", 100)
     pl.DataFrame({"text": [f"row {i}" for i in range(230)]}).write_parquet(tmp_path / "in.parquet")
     step = user_rows.user_rows(tmp_path / "in.parquet")

@@ -33,8 +33,8 @@ def run(spec, out):
     assert tables[1].schema.equals(UNREADABLE)
     documents, unreadable = (table.to_pylist() for table in tables)
     assert counts.kept == len(documents)
-    assert sum(counts.unreadable.values()) == len(unreadable)
-    assert counts.seen == counts.kept + len(unreadable)
+    assert sum(counts.unreadable.values()) == sum(u["rows"] for u in unreadable)
+    assert counts.seen == counts.kept + sum(u["rows"] for u in unreadable)
     assert counts.bytes == sum(len(d["text"].encode()) for d in documents)
     return documents, unreadable, counts
 
@@ -304,7 +304,7 @@ def test_a_damaged_row_group_loses_its_own_rows_only(tmp_path, out):
     path.write_bytes(data)
     documents, unreadable, _ = run({"parquet": str(path)}, out / "out")
     assert [int(d["text"].split()[0]) for d in documents] == [*range(100), *range(200, 400)]
-    assert [u["error"] for u in unreadable] == ["broken_row_group"]
+    assert [(u["error"], u["rows"]) for u in unreadable] == [("broken_row_group", 100)]
     assert "rows 0 to 99 of row group 1" in unreadable[0]["detail"]
 
 

@@ -21,7 +21,8 @@ import zstandard
 from tests.pipelines.remote.conftest import put, without_aws
 from windtunnel.pipelines.engine.mirrors.opening import fetched_path
 from windtunnel.pipelines.files.filter import filter_files
-from windtunnel.pipelines.readers.paths import Fingerprint, matching, origin_of
+from windtunnel.pipelines.readers.listing import matching
+from windtunnel.pipelines.readers.paths import Fingerprint, origin_of
 from windtunnel.pipelines.remote import address
 from windtunnel.pipelines.remote.address import checked
 from windtunnel.pipelines.remote.failures import explained, without_secrets
