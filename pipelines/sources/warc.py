@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
+from windtunnel.pipelines.readers.batches import Note, Remark, Row, Unreadable, batches
+from windtunnel.pipelines.readers.http_bodies import decoded
 from windtunnel.pipelines.readers.listing import LeftOut, Listing, listed
 from windtunnel.pipelines.readers.pages import Failure, PageExtractor, RawPage
 from windtunnel.pipelines.readers.paths import Fingerprint
@@ -27,6 +28,7 @@ _NO_PAGES = ("warcinfo", "request", "metadata", "revisit", "continuation")  # th
 _SAMPLE = "sample:"
 _HTML = ("text/html", "application/xhtml+xml")
 COLUMNS = ("source", "url", "lang", "title", "date", "html_lang", "encoding", "crawled", "identified_language")
+UNENCODED = "http_encodings_not_there"  # the note of pages that were stored decoded, with the headers as they were sent
 _HEADERS_BYTES = 1 << 20  # beside the page itself: WARC and HTTP headers
 
 
@@ -43,11 +45,12 @@ class Warc(PageSource):
 
     max_document_bytes is the limit for a page's bytes after all decompression, so a zip bomb is counted, not unpacked.
     `sample:NAME` as a path is a WARC file made of that page set (python_docs, sqlite_docs, help_zh).
+    A body that does not have the encoding that its header declares is read as it is, and noted in the manifest.
     Records of the standard's other types (requests, metadata) are no pages; records of no known type, responses that
     are no HTML and those that are no success are counted.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     suffixes: ClassVar[tuple[str, ...]] = (".warc", ".wet")
     examples: ClassVar[tuple[Example, ...]] = (
         Example({"a.warc": _record(f"<article><p>{PROSE}</p></article>")}, (PROSE,)),
@@ -79,7 +82,7 @@ class Warc(PageSource):
             raise InputError(f"{path} is no WARC file: it begins with {head!r}, not with WARC/ or gzip")
         return Fingerprint.of(path).part()
 
-    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
         path = warc_file(part["sample"]) if "sample" in part else Fingerprint.check(part)
         origin = self.name or part.get("sample") or self.origin(path)
         with self.extractor_process() as process:
@@ -88,12 +91,14 @@ class Warc(PageSource):
     def origins(self) -> list[dict[str, Any]]:
         return [describe(name) for name in self._samples()]
 
-    def _rows(self, path: File, origin: str, process: PageExtractor) -> Iterator[Row | Unreadable]:
+    def _rows(self, path: File, origin: str, process: PageExtractor) -> Iterator[Row | Remark]:
         for raw, page in process.extract(self._pages(path, origin)):
             row, url, meta = raw.context
             if row is not None:
                 yield row
-            elif isinstance(page, Failure):
+            if meta is None:
+                continue
+            if isinstance(page, Failure):
                 yield Unreadable(origin, meta["where"], page.error, page.detail)
             else:
                 yield self.row(page, origin, meta["where"], url, {"crawled": meta["crawled"]})
@@ -121,20 +126,22 @@ class Warc(PageSource):
         from fastwarc.warc import WarcRecord
 
         record = WarcRecord.from_bytes(entry.data)
-        record.parse_http(auto_decode="all", quirks_mode=True)
+        record.parse_http(auto_decode="none", quirks_mode=True)
         status = record.http_headers.status_code if record.http_headers else None
         content = (record.http_content_type or record.headers.get("Content-Type") or "").partition(";")[0].strip()
         if status is not None and not 200 <= status < 300:
             return _ready(Unreadable(origin, where, "http_status", str(status)))
         if content.lower() not in _HTML:
             return _ready(Unreadable(origin, where, "not_html", content[:100] or "no content type"))
-        html = record.reader.read(self.max_document_bytes + 1)
+        headers = record.http_headers or {}
+        transfer, coding = (headers.get(name) or "" for name in ("Transfer-Encoding", "Content-Encoding"))
+        html, raw = decoded(record.reader.read(), transfer, coding, self.max_document_bytes)
         if len(html) > self.max_document_bytes:
             return _ready(
                 Unreadable(origin, where, "too_large", f"a page of more than {self.max_document_bytes} bytes")
             )
         url = record.headers.get("WARC-Target-URI")
-        return RawPage(html, record.http_charset, (None, url, _meta(record, where)))
+        return RawPage(html, record.http_charset, (Note(UNENCODED, raw) if raw else None, url, _meta(record, where)))
 
     def _conversion(self, entry: Record, origin: str, where: str) -> RawPage:
         from fastwarc.warc import WarcRecord
@@ -160,7 +167,7 @@ def _type_of(record: bytes) -> str:
     return kind[1].strip().lower().decode("utf-8", "replace") if kind else ""
 
 
-def _ready(row: Row | Unreadable) -> RawPage:
+def _ready(row: Row | Remark) -> RawPage:
     return RawPage(b"", None, (row, None, None))
 
 
