@@ -17,10 +17,14 @@ from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.printable import escaped
 
 _ENDINGS = re.compile(
-    r"(\.(jsonl?|ndjson|parquet|txt|text|md|csv|tsv|arrow|feather|html?|xhtml|warc|gz|zst|bz2|xz))+$", re.I
+    r"(\.(jsonl?|ndjson|parquet|txt|text|md|rst|csv|tsv|arrow|feather|ipc|html?|xhtml|warc|wet|wat|gz|zstd?|bz2|xz|"
+    r"snappy|lz4))+$",
+    re.I,
 )
+# a lone digit is part of a name: c4, gpt-2
 _NUMBER = r"(\d{2,}|(part|shard|chunk|split)[-_.]?\d+)([-_.]?of[-_.]?\d+)?"
-_SHARD = re.compile(rf"(^{_NUMBER}|[-_.]{_NUMBER})+$", re.I)  # a lone digit is part of a name: c4, gpt-2
+_MARK = r"([0-9a-f]{16}|[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|c\d{3})"
+_SHARD = re.compile(rf"(^(data[-_.])?{_NUMBER}|^{_MARK}|[-_.]{_NUMBER}|[-_.]{_MARK})+$", re.I)
 
 
 class Fingerprint(NamedTuple):
@@ -87,20 +91,21 @@ def digest_of(files: Sequence[Fingerprint]) -> str:
     return digest.hexdigest()[:32]
 
 
-def resolved(path: PurePath | RemoteFile) -> PurePath:
-    """Return where a file lies, for the names of its directories."""
+def folder_of(path: PurePath | RemoteFile) -> PurePath:
+    """Return the directory in which a file is found, for its name; a link lies where it is, not where it leads."""
     if isinstance(path, RemoteFile):
-        return path.pure
-    return path.resolve() if isinstance(path, Path) else path
+        return path.pure.parent
+    return path.parent.resolve() if isinstance(path, Path) else path.parent
 
 
 def origin_of(path: PurePath | RemoteFile) -> str:
-    """Return a file's name without its endings and shard numbers, or its directory's name when nothing is left.
+    """Return the data set of a file: its name without endings and shard numbers, or its directory's if nothing is left.
 
-    `news/part-00001-of-00010.jsonl.gz` is `news`, `wiki-0003.parquet` is `wiki`, `books.txt` is `books`.
+    `news/part-00001-of-00010.jsonl.gz` is `news`, `wiki-0003.parquet` is `wiki`, `books.txt` is `books`. Hashes and
+    identifiers that writers of shards add are no part of the name either.
     """
     stem = _ENDINGS.sub("", path.name)
-    name = _SHARD.sub("", stem) or resolved(path).parent.name or stem
+    name = _SHARD.sub("", stem) or folder_of(path).name or stem
     return os.fsencode(name).decode("utf-8", "replace")
 
 

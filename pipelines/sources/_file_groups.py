@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from windtunnel.pipelines.readers.paths import Fingerprint, digest_of, origin_of, resolved
+from windtunnel.pipelines.readers.paths import Fingerprint, digest_of, folder_of, origin_of
 from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.sources._source import SPLIT_BYTES, FileSource
 from windtunnel.schemas.errors import InputError
@@ -42,4 +42,4 @@ class GroupedSource(FileSource):
 
     def group_origin(self, path: File) -> str:
         """Return the directory's name: one file a document would make one origin a document."""
-        return self.name or origin_of(resolved(path).parent)
+        return self.name or origin_of(folder_of(path))

@@ -25,6 +25,7 @@ class Hf(RecordSource):
     revision: a branch, tag or commit; the commit it means when the plan is made is what is read.
     """
 
+    version: ClassVar[int] = 2
     suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".jsonl", ".json", ".arrow", ".csv", ".txt")
     examples: ClassVar[tuple[Example, ...]] = (
         Example({"a.jsonl": '{"text": "One."}\n{"text": ""}\n'}, ("One.",), {"empty_text": 1}),

@@ -21,6 +21,7 @@ from windtunnel.pipelines.sources._source import Example
 class Html(PageSource, GroupedSource):
     """One document a file; the file's path is in `meta`. Compressed files are read as what they hold."""
 
+    version: ClassVar[int] = 2
     suffixes: ClassVar[tuple[str, ...]] = (".html", ".htm", ".xhtml")
     examples: ClassVar[tuple[Example, ...]] = (
         Example({"a.html": f"<nav>Home</nav><article><p>{PROSE}</p></article>"}, (PROSE,)),

@@ -18,6 +18,7 @@ from windtunnel.pipelines.sources._source import DecodedSource, Example
 class Text(GroupedSource, DecodedSource):
     """One document a file; the file's path is in `meta`. Compressed files are read as what they hold."""
 
+    version: ClassVar[int] = 2
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".text", ".md", ".rst")
     examples: ClassVar[tuple[Example, ...]] = (
         Example({"a.txt": "One.\nTwo.", "b.md": "Three.", "c.txt": b""}, ("One.\nTwo.", "Three."), {"empty_text": 1}),

@@ -449,6 +449,13 @@ def test_hf_names_the_splits_that_a_saved_data_set_has(tmp_path, out):
         ("c4.jsonl", "c4"),
         ("gpt-2.jsonl.zst", "gpt-2"),
         ("CC-MAIN-20230101-00001.warc.gz", "CC-MAIN"),
+        ("CC-MAIN-20230320083513-20230320113513-00012.warc.wet.gz", "CC-MAIN"),
+        ("fineweb/000_00000.parquet", "fineweb"),
+        ("train-00000-of-00042-0123456789abcdef.parquet", "train"),
+        ("c4-train.00000-of-01024.json.gz", "c4-train"),
+        ("wiki/part-00000-6d0e7c0a-1b2c-4d5e-8f90-a1b2c3d4e5f6-c000.snappy.parquet", "wiki"),
+        ("saved/data-00000-of-00001.arrow", "saved"),
+        ("facade.jsonl", "facade"),
         ("v1.2.csv", "v1.2"),
     ],
 )
