@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from windtunnel.pipelines.remote import files as remote
 from windtunnel.pipelines.remote.address import scheme_of
-from windtunnel.pipelines.remote.files import File, RemoteFile
+from windtunnel.pipelines.remote.files import BLOCK_BYTES, File, RemoteFile
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.printable import escaped
 
@@ -30,19 +30,23 @@ _SHARD = re.compile(rf"(^(data[-_.])?{_NUMBER}|^{_MARK}|[-_.]{_NUMBER}|[-_.]{_MA
 class Fingerprint(NamedTuple):
     """A file as it was when the plan was made; reading another file than the planned one is refused.
 
-    A local file has `mtime_ns`, a remote one `version`.
+    A local file has `mtime_ns`, a remote one `version`. `content` is the digest of the bytes, where it was asked for.
     """
 
     path: str
     size: int
     mtime_ns: int | None
     version: str | None = None
+    content: str | None = None
 
     @staticmethod
-    def of(path: File) -> Fingerprint:
-        """Raises InputError when the file cannot be read, or has a name that no JSON text can hold."""
+    def of(path: File, content: bool = False) -> Fingerprint:
+        """Return a file's state, with the digest of its bytes where `content` is true, which reads all of them.
+
+        Raises InputError when the file cannot be read, or has a name that no JSON text can hold.
+        """
         if isinstance(path, RemoteFile):
-            return Fingerprint(path.url, path.size, None, path.version)
+            return Fingerprint(path.url, path.size, None, path.version, content_digest(path) if content else None)
         if not os.access(path, os.R_OK):
             raise InputError(f"{shown(path)} cannot be read: check its permissions (is it yours to read?)")
         try:
@@ -50,7 +54,7 @@ class Fingerprint(NamedTuple):
         except UnicodeEncodeError:
             raise InputError(f"{shown(path)} has a name that is not UTF-8: rename it") from None
         stat = path.stat()
-        return Fingerprint(str(path), stat.st_size, stat.st_mtime_ns)
+        return Fingerprint(str(path), stat.st_size, stat.st_mtime_ns, content=content_digest(path) if content else None)
 
     def part(self, **more: Any) -> dict[str, Any]:
         """Return the JSON-able shard of a plan."""
@@ -77,9 +81,18 @@ class Fingerprint(NamedTuple):
         return path
 
 
-def listing_digest(folder: Path) -> str:
-    """Return a digest over the names, sizes and times of all files below a directory."""
-    return digest_of([Fingerprint.of(path) for path in sorted(folder.rglob("*")) if path.is_file()])
+def content_digest(path: File) -> str:
+    """Return blake3 over a file's bytes, 32 hexadecimal digits, in bounded memory."""
+    digest = blake3()
+    with path.open("rb") as handle:
+        while piece := handle.read(BLOCK_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()[:32]
+
+
+def listing_digest(folder: Path, content: bool = False) -> str:
+    """Return a digest over the names, sizes and times of all files below a directory, and over their bytes if asked."""
+    return digest_of([Fingerprint.of(path, content) for path in sorted(folder.rglob("*")) if path.is_file()])
 
 
 def digest_of(files: Sequence[Fingerprint]) -> str:
@@ -87,7 +100,7 @@ def digest_of(files: Sequence[Fingerprint]) -> str:
     digest = blake3()
     for file in files:
         state = file.version if file.mtime_ns is None else file.mtime_ns
-        digest.update(f"{file.path}\x00{file.size}\x00{state}\x00".encode())
+        digest.update(f"{file.path}\x00{file.size}\x00{state}\x00{file.content or ''}".encode())
     return digest.hexdigest()[:32]
 
 

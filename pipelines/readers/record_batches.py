@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from windtunnel.pipelines.readers.columns import Slice
 from windtunnel.pipelines.remote.files import File, RemoteFile
 
 _FILE = b"ARROW1"
+_STREAM_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _STREAM_START = 8  # a file is a stream between its name and its footer
 
 
@@ -39,7 +41,7 @@ def slices(path: File, origin: str, columns: list[str]) -> Iterator[Slice | Unre
     Nothing is stated of remote files, whose headers would have to be fetched with all that is between them.
     """
     lengths, whole = ([], False) if isinstance(path, RemoteFile) else _lengths(path)
-    number = 0
+    number, ended = 0, isinstance(path, RemoteFile) or _ends(path)
     with opened(path) as reader:
         batches = _batches(reader)
         while True:
@@ -61,7 +63,9 @@ def slices(path: File, origin: str, columns: list[str]) -> Iterator[Slice | Unre
                 for start in range(0, slim.num_rows, BATCH_ROWS):
                     yield Slice(slim.slice(start, BATCH_ROWS), where, start)
             number += 1
-    if whole:
+    if whole and not ended:
+        yield Unreadable(origin, f"{path.name}:{number}", "truncated_arrow", "no end mark: batches may be missing here")
+    elif whole:
         yield Stated(sum(lengths))
 
 
@@ -84,6 +88,13 @@ def _lengths(path: Any) -> tuple[list[int], bool]:
         except (OSError, pa.ArrowException, struct.error):
             return lengths, False
     return lengths, True
+
+
+def _ends(path: Any) -> bool:
+    """Return whether a file ends as a file or as a stream does; a stream that is cut between batches does not."""
+    with path.open("rb") as handle:
+        handle.seek(-min(8, os.fstat(handle.fileno()).st_size), os.SEEK_END)
+        return handle.read().endswith((_FILE, _STREAM_END))
 
 
 def _length(header: bytes) -> int:

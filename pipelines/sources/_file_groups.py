@@ -22,7 +22,7 @@ class GroupedSource(FileSource):
         first = size = 0
         files = self.files()
         for number, path in enumerate(files):
-            held.append(Fingerprint.of(path))
+            held.append(Fingerprint.of(path, self.content_hash))
             size += held[-1].size
             if size >= SPLIT_BYTES or len(held) == GROUP_FILES or number == len(files) - 1:
                 parts.append({"first": first, "files": len(held), "size": size, "digest": digest_of(held)})
@@ -36,7 +36,7 @@ class GroupedSource(FileSource):
     def group(self, part: dict[str, Any]) -> Iterator[File]:
         """Yield the part's files; raises InputError when they are not what was planned."""
         files = self.files()[part["first"] : part["first"] + part["files"]]
-        if digest_of([Fingerprint.of(path) for path in files]) != part["digest"]:
+        if digest_of([Fingerprint.of(path, self.content_hash) for path in files]) != part["digest"]:
             raise InputError(f"files of {self.path} changed while the run was going: run again, and they are read anew")
         yield from files
 

@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from windtunnel.pipelines.readers.batches import Stated, Unreadable
 from windtunnel.pipelines.readers.columns import Slice
-from windtunnel.pipelines.readers.paths import Fingerprint
 from windtunnel.pipelines.readers.record_batches import opened, slices
 from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.sources._columnar import ColumnSource
@@ -38,7 +37,7 @@ class Arrow(ColumnSource):
             self.fields(path).check(self.schema(path).names, str(path))
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"{path} is not an Arrow IPC file or stream: {str(error)[:160]}") from error
-        return Fingerprint.of(path).part()
+        return self.part(path)
 
     def schema(self, path: File) -> pa.Schema:
         with opened(path) as reader:

@@ -42,7 +42,7 @@ class Csv(RecordSource, DecodedSource):
     def parts(self) -> list[dict[str, Any]]:
         files = self.files()
         for_each(files, self._check_header)
-        return [Fingerprint.of(path).part() for path in files]
+        return [self.part(path) for path in files]
 
     def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
         path = Fingerprint.check(part)

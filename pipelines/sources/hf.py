@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from windtunnel.pipelines.readers.batches import Remark, Stated
 from windtunnel.pipelines.readers.columns import Slice, documents, wanted
-from windtunnel.pipelines.readers.listing import is_saved
+from windtunnel.pipelines.readers.listing import LeftOut, is_saved
 from windtunnel.pipelines.readers.paths import listing_digest
 from windtunnel.pipelines.sources._source import Example, RecordSource
 from windtunnel.schemas.errors import InputError, nearest
@@ -37,13 +37,18 @@ class Hf(RecordSource):
 
     def parts(self) -> list[dict[str, Any]]:
         local = Path(self.path).expanduser()
-        identity = {"digest": listing_digest(local)} if local.exists() else {"revision": self._commit()}
+        identity = (
+            {"digest": listing_digest(local, self.content_hash)} if local.exists() else {"revision": self._commit()}
+        )
         data = self._load(identity.get("revision"))
         self.fields(Path(self.path)).check(list(data.features or {self.text: None}), self.path)
         return [{**identity, "shard": shard, "of": data.num_shards} for shard in range(data.num_shards)]
 
+    def left_out(self) -> list[LeftOut]:
+        return []  # which files are data is the library's decision
+
     def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
-        if "digest" in part and part["digest"] != listing_digest(Path(self.path).expanduser()):
+        if "digest" in part and part["digest"] != listing_digest(Path(self.path).expanduser(), self.content_hash):
             raise InputError(f"{self.path} changed while the run was going: run again, and it is read anew")
         fields = self.fields(Path(self.path))
         data = self._load(part.get("revision")).shard(part["of"], part["shard"])

@@ -118,7 +118,7 @@ class Jsonl(RecordSource, DecodedSource):
             yield line
 
     def _split(self, path: File) -> list[dict[str, Any]]:
-        part = Fingerprint.of(path).part()
+        part = self.part(path)
         with path.open("rb") as handle:
             head = handle.read(6)
         marked = head.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff", b"\xef\xbb\xbf"))

@@ -52,7 +52,7 @@ class Parquet(ColumnSource):
             yield from super().read(part)
 
     def _split(self, path: File) -> list[dict[str, Any]]:
-        part = Fingerprint.of(path).part()
+        part = self.part(path)
         try:
             with open_parquet(path) as file:
                 self.fields(path).check(file.schema_arrow.names, str(path))

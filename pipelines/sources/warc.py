@@ -80,7 +80,7 @@ class Warc(PageSource):
             head = handle.read(5)
         if head and not head.startswith((b"\x1f\x8b\x08", b"WARC/", b"\r\n", b"\n")):
             raise InputError(f"{path} is no WARC file: it begins with {head!r}, not with WARC/ or gzip")
-        return Fingerprint.of(path).part()
+        return self.part(path)
 
     def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
         path = warc_file(part["sample"]) if "sample" in part else Fingerprint.check(part)
