@@ -35,16 +35,15 @@ def in_lines(head: bytes) -> bool:
 def values(pieces: Iterable[bytes], limit: int) -> Iterator[Line]:
     """Yield the elements of top-level arrays, and other values at the top, in bounded memory; numbers count them.
 
-    One of more than `limit` bytes has no data. Raises BrokenStream (truncated_json) at an end within an array, unless
-    there is a rest of a value, which is yielded.
+    One of more than `limit` bytes has no data. Raises BrokenStream (truncated_json) where an array does not end; an
+    unfinished value is yielded as it is.
     """
     splitter = _Splitter(limit)
     for piece in pieces:
         yield from splitter.split(piece)
-    rest = list(splitter.take(b""))
-    yield from rest
-    if splitter.depth and not rest:
-        raise BrokenStream("truncated_json", "the file ends before its array or object does")
+    yield from splitter.take(b"")
+    if splitter.between:
+        raise BrokenStream("truncated_json", "the file ends before its array does")
 
 
 class _Splitter:
@@ -55,6 +54,11 @@ class _Splitter:
         self._limit, self._in_array, self._quoted, self._skip = limit, False, False, 0
         self._held: list[bytes] = []
         self._size = self._number = self._start = self._offset = 0
+
+    @property
+    def between(self) -> bool:
+        """Whether an array has begun and none of its values is open."""
+        return self._in_array and self.depth == 1
 
     def split(self, piece: bytes) -> Iterator[Line]:
         """Yield the values that end in a piece."""
@@ -77,7 +81,7 @@ class _Splitter:
 
     def _end(self, sign: bytes, found: re.Match[bytes]) -> int | None:
         """Return where a value ends, if one does at a bracket or comma; the brackets of its array are none of it."""
-        inside = self.depth == 1 and self._in_array
+        inside = self.between
         if sign == b",":
             return found.start() if inside or self.depth == 0 else None
         if sign in b"[{":

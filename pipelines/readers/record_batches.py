@@ -6,12 +6,13 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import pyarrow as pa
 
 from windtunnel.pipelines.readers.batches import BATCH_ROWS, Stated, Unreadable
-from windtunnel.pipelines.readers.columns import Slice
+from windtunnel.pipelines.readers.columns import Slice, check_layout, check_names
 from windtunnel.pipelines.remote.files import File, RemoteFile
 
 _FILE = b"ARROW1"
@@ -32,6 +33,7 @@ def opened(path: File) -> Iterator[Any]:
             source.seek(0)
             reader = pa.ipc.open_stream(source)
         with reader:
+            check_names(reader.schema)
             yield reader
 
 
@@ -41,29 +43,30 @@ def slices(path: File, origin: str, columns: list[str]) -> Iterator[Slice | Unre
     Nothing is stated of remote files, whose headers would have to be fetched with all that is between them.
     """
     lengths, whole = ([], False) if isinstance(path, RemoteFile) else _lengths(path)
-    number, ended = 0, isinstance(path, RemoteFile) or _ends(path)
+    number = 0
     with opened(path) as reader:
+        is_file = isinstance(reader, pa.ipc.RecordBatchFileReader)
         batches = _batches(reader)
-        while True:
+        for number in count():
             where = f"{path.name}:{number}"
+            batch = None
             try:
-                batch = next(batches, None)
+                if (batch := next(batches, None)) is None:
+                    break
+                batch = batch.select(columns)
+                check_layout(batch)
             except (OSError, pa.ArrowException) as error:
-                is_file = isinstance(reader, pa.ipc.RecordBatchFileReader)
-                lost = lengths[number : number + 1] if is_file else lengths[number:]
+                rows = lengths[number : number + 1] if is_file else lengths[number:]
                 cut = 0 if is_file or whole else 1  # the batch in which a stream ends has no header that can be read
-                yield Unreadable(origin, where, "broken_arrow", str(error)[:300], max(1, sum(lost) + cut))
-                if not is_file:
+                lost = sum(rows) + cut if batch is None else batch.num_rows
+                yield Unreadable(origin, where, "broken_arrow", str(error)[:300], max(1, lost))
+                if batch is None and not is_file:
                     break
-                batches = _batches(reader, number + 1)
-            else:
-                if batch is None:
-                    break
-                slim = batch.select(columns)
-                for start in range(0, slim.num_rows, BATCH_ROWS):
-                    yield Slice(slim.slice(start, BATCH_ROWS), where, start)
-            number += 1
-    if whole and not ended:
+                batches = _batches(reader, number + 1) if is_file else batches
+                continue
+            for start in range(0, batch.num_rows, BATCH_ROWS):
+                yield Slice(batch.slice(start, BATCH_ROWS), where, start)
+    if whole and not _ends(path):
         yield Unreadable(origin, f"{path.name}:{number}", "truncated_arrow", "no end mark: batches may be missing here")
     elif whole:
         yield Stated(sum(lengths))

@@ -19,7 +19,10 @@ def open_parquet(path: File) -> pq.ParquetFile:
     Pages are held against their checksums, where the file has any.
     """
     size = BLOCK_BYTES if isinstance(path, RemoteFile) else 1 << 20
-    return pq.ParquetFile(seekable(path), buffer_size=size, pre_buffer=False, page_checksum_verification=True)
+    try:
+        return pq.ParquetFile(seekable(path), buffer_size=size, pre_buffer=False, page_checksum_verification=True)
+    except UnicodeDecodeError as error:
+        raise pa.ArrowInvalid(f"the name of a column is not UTF-8: {error}") from error
 
 
 def group_bytes(footer: pq.FileMetaData) -> list[int]:

@@ -99,9 +99,12 @@ class Jsonl(RecordSource, DecodedSource):
         if ".json" not in map(str.lower, path.suffixes):
             return pieces, True
         head, size = [], 0
-        while size < HEAD_BYTES and (piece := next(pieces, None)) is not None:
-            head.append(piece)
-            size += len(piece)
+        try:
+            while size < HEAD_BYTES and (piece := next(pieces, None)) is not None:
+                head.append(piece)
+                size += len(piece)
+        except BrokenStream as error:
+            pieces = _broken(error)  # in its turn, behind what came before it
         return chain(head, pieces), in_lines(b"".join(head)[:HEAD_BYTES])
 
     def _lines(self, pieces: Iterable[bytes], in_lines: bool, start: int = 0, end: int | None = None) -> Iterator[Line]:
@@ -141,6 +144,11 @@ class Jsonl(RecordSource, DecodedSource):
             pass  # counted when it is read
         if columns:
             self.fields(path).check(sorted(columns), str(path))
+
+
+def _broken(error: BrokenStream) -> Iterator[bytes]:
+    raise error
+    yield
 
 
 def _object(data: bytes) -> Any:

@@ -12,7 +12,7 @@ from windtunnel.pipelines.readers.batches import Remark, Stated, Unreadable
 from windtunnel.pipelines.readers.columns import Slice
 from windtunnel.pipelines.readers.paths import Fingerprint
 from windtunnel.pipelines.readers.row_groups import group_bytes, open_parquet, slices
-from windtunnel.pipelines.remote.files import File, seekable
+from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.sources._columnar import ColumnSource
 from windtunnel.pipelines.sources._source import SPLIT_BYTES, Example, for_each
 from windtunnel.schemas.errors import InputError
@@ -39,7 +39,8 @@ class Parquet(ColumnSource):
         return [part for parts in for_each(self.files(), self._split) for part in parts]
 
     def schema(self, path: File) -> pa.Schema:
-        return pq.read_schema(seekable(path))
+        with open_parquet(path) as file:
+            return file.schema_arrow
 
     def slices(self, path: File, part: dict[str, Any], columns: list[str]) -> Iterator[Slice | Unreadable | Stated]:
         return slices(path, part, self.origin(path), columns)

@@ -466,3 +466,13 @@ def test_the_origin_is_the_files_name_without_endings_and_shard_numbers(path, or
 def test_sample_names_are_checked_when_the_recipe_is_read():
     with pytest.raises(RecipeError, match="did you mean 'api_docs'"):
         read_work({"samples": ["api_doc"]})
+
+
+def test_values_that_python_cannot_hold_cost_their_own_rows(tmp_path, out):
+    when = pa.array([0, 2**62, 5], pa.timestamp("us"))
+    pq.write_table(pa.table({"text": ["a", "b", "c"], "when": when}), tmp_path / "a.parquet")
+    documents, unreadable, _ = run({"parquet": str(tmp_path)}, out / "out")
+    assert [d["text"] for d in documents] == ["a", "c"]
+    assert [(u["where"], u["error"]) for u in unreadable] == [("a.parquet:0:1", "unusable_field")]
+    documents, _, _ = run({"parquet": {"path": str(tmp_path), "meta": False}}, out / "without")
+    assert len(documents) == 3
