@@ -1,4 +1,4 @@
-"""A user's own Parquet or JSONL files as documents, with all their columns kept beside them, row by row."""
+"""A user's own files as documents, with all their columns kept beside them, row by row."""
 
 from __future__ import annotations
 

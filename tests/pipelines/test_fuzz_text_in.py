@@ -262,9 +262,8 @@ def run_all(work, inputs, out):
     return sum(count.seen for count in counts)
 
 
-@settings(FEW, max_examples=150, deadline=10_000)
-@given(file=files())
-def test_any_file_of_any_name_gives_records_or_a_reason(file):
+def any_file(file):
+    """Read a file by a source and by the commands, which end with records, counted ones or an InputError."""
     name, source, data = file
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"x.{name}"
@@ -282,3 +281,16 @@ def test_any_file_of_any_name_gives_records_or_a_reason(file):
                 assert str(error)
         if source in ("jsonl", "parquet", "arrow") and len(seen) == 2:
             assert seen[0] == seen[1], "recipes and commands count the same"
+
+
+@settings(FEW, max_examples=20, deadline=10_000)
+@given(file=files())
+def test_any_file_of_any_name_gives_records_or_a_reason(file):
+    any_file(file)
+
+
+@pytest.mark.slow
+@settings(FEW, max_examples=600, deadline=10_000)
+@given(file=files())
+def test_many_files_of_any_name_give_records_or_a_reason(file):
+    any_file(file)

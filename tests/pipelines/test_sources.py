@@ -1,7 +1,9 @@
 """Sources against good and bad files: nothing vanishes, whatever is wrong has a reason, memory is bounded."""
 
+import bz2
 import gzip
 import json
+import lzma
 import tracemalloc
 from pathlib import Path
 
@@ -476,3 +478,17 @@ def test_values_that_python_cannot_hold_cost_their_own_rows(tmp_path, out):
     assert [(u["where"], u["error"]) for u in unreadable] == [("a.parquet:0:1", "unusable_field")]
     documents, _, _ = run({"parquet": {"path": str(tmp_path), "meta": False}}, out / "without")
     assert len(documents) == 3
+
+
+PACK = {"gzip": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstandard.ZstdCompressor().compress}
+
+
+@pytest.mark.parametrize("pack", PACK)
+def test_a_bomb_ends_early_and_in_little_memory(tmp_path, pack, monkeypatch, out):
+    monkeypatch.setattr("windtunnel.pipelines.readers.streams._SWELL_BYTES", 4 << 20)
+    (tmp_path / "b.jsonl").write_bytes(PACK[pack](bytes(20 << 20)))
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"too_large .*looks like a bomb"):  # there is nothing else in the file
+        run({"jsonl": {"path": str(tmp_path / "b.jsonl"), "max_document_bytes": 1 << 20}}, out / "out")
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
