@@ -22,7 +22,7 @@ from windtunnel.pipelines.engine.executors import Where
 from windtunnel.pipelines.files.decontaminate import OVERLAP, decontaminate_files
 from windtunnel.pipelines.files.dedup import dedup_files, named_columns
 from windtunnel.pipelines.files.filter import filter_files
-from windtunnel.pipelines.readers.batches import Unreadable
+from windtunnel.pipelines.readers.batches import Remark, Unreadable
 from windtunnel.pipelines.readers.listing import COMPRESSIONS, is_saved, matching
 from windtunnel.pipelines.recipe.recipe import Name, Spec
 from windtunnel.pipelines.sources._read import items, read_work
@@ -63,9 +63,8 @@ def read(source: str | Path | Mapping[str, Any], limit: int | None = None) -> pl
     unreadable: Counter[str] = Counter()
     count = 0
     for item in (item for part in work.parts for item in items(work.plugin(), part)):
-        if isinstance(item, Unreadable):
-            unreadable[item.error] += item.rows
-        if not isinstance(item, pa.RecordBatch):
+        if isinstance(item, Remark):
+            unreadable += Counter({item.error: item.rows} if isinstance(item, Unreadable) else {})
             continue
         batches.append(item.slice(0, item.num_rows if limit is None else limit - count))
         count += batches[-1].num_rows

@@ -57,7 +57,7 @@ def records_of(reader: Reader, part: dict[str, Any], text: str) -> Iterator[list
     A record of more than `MOST_COLUMNS` fields is unreadable (too_many_fields).
     """
     for batch in reader.read(part):
-        if not isinstance(batch, pa.RecordBatch):
+        if isinstance(batch, Remark):
             yield batch
             continue
         for first in range(0, batch.num_rows, RECORDS):

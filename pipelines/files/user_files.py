@@ -74,7 +74,7 @@ class UserRows(Work):
         self._check_meta(schema)
         with Books(out, rank) as books, _Shards(out, rank, schema, self.whole) as shards:
             for rows in self._rows(reader, path, part, schema):
-                if not isinstance(rows, pa.Table):
+                if isinstance(rows, Remark):
                     books.remark(rows)
                     continue
                 documents = documents_of(rows, self.text, reader.origin(path), self.meta)

@@ -53,11 +53,11 @@ class Read(Work):
             pq.ParquetWriter(path, DOCUMENT, compression="zstd") as documents,
         ):
             for item in items(plugin, self.parts[rank]):
-                if isinstance(item, pa.RecordBatch):
+                if isinstance(item, Remark):
+                    books.remark(item)
+                else:
                     documents.write_batch(item)
                     books.keep(item.num_rows, text_bytes(item))
-                else:
-                    books.remark(item)
         counts = books.counts(plugin.place(self.parts[rank]))
         for word in ("licence", "origin"):  # as notes they stand in the manifest, which goes wherever the data goes
             if said := "; ".join(f"{about['name']}: {about[word]}" for about in plugin.origins() if about.get(word)):
