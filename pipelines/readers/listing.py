@@ -85,7 +85,8 @@ def summary(left_out: Sequence[LeftOut]) -> str:
 
 def is_saved(folder: Path) -> bool:
     """Return whether a directory is a data set, or several splits of one, that `datasets.save_to_disk` has written."""
-    return (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
+    one = (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()
+    return one or (folder / "dataset_dict.json").is_file()
 
 
 def saved_files(folder: Path) -> list[Path]:
@@ -101,6 +102,8 @@ def saved_files(folder: Path) -> list[Path]:
         return saved_files(folder / splits[0])
     names = [entry.get("filename") for entry in _object(folder / "state.json").get("_data_files") or []]
     files = [folder / str(name) for name in names]
+    if not files:
+        raise InputError(f"{folder / 'state.json'} names no file of the saved data set: save it again")
     if missing := next((file for file in files if not file.is_file()), None):
         raise InputError(f"{missing} is missing from the saved data set: fetch it again")
     return files

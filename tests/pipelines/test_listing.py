@@ -167,10 +167,16 @@ def test_a_file_of_no_bytes_is_an_error_or_counted_or_empty(tmp_path: Path, name
 @pytest.mark.parametrize("name", ["data-00000-of-00001.arrow", "state.json"])
 def test_a_saved_data_set_without_content_is_an_error(tmp_path: Path, name: str) -> None:
     Dataset.from_dict({"text": ["a"]}).save_to_disk(str(tmp_path / "saved"))
-    (tmp_path / "saved" / name).write_bytes(b"")
+    (tmp_path / "saved" / name).write_bytes(b"" if "arrow" in name else b"{}")
     for attempt in (lambda: read_work({"hf": str(tmp_path / "saved")}), lambda: user_rows(tmp_path / "saved")):
         with pytest.raises(InputError, match="saved"):
             attempt()
+
+
+def test_a_state_beside_lines_is_no_saved_data_set(tmp_path: Path) -> None:
+    lines(tmp_path / "in" / "a.jsonl")
+    (tmp_path / "in" / "state.json").write_text("{}")
+    assert len(user_rows(tmp_path / "in").work.parts) == 1
 
 
 def test_a_stream_without_rows_has_none(tmp_path: Path) -> None:
