@@ -42,7 +42,7 @@ ExecutorOptions = Annotated[
 ]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Fail, instead of waiting, when another run holds the store.")]
 OwnFiles = Annotated[
-    str, typer.Argument(metavar="IN", help="A Parquet or JSONL file, a directory or glob of them; also as s3://...")
+    str, typer.Argument(metavar="IN", help="A Parquet, Arrow, JSONL or WARC file, a directory or glob; also s3://...")
 ]
 OwnOut = Annotated[Path, typer.Argument(metavar="OUT", help="A new directory: kept/ and dropped/ go there.")]
 TextColumn = Annotated[str, typer.Option("--text", metavar="COLUMN", help="The column that holds the text.")]

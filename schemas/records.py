@@ -67,6 +67,7 @@ UNREADABLE = pa.schema(
         pa.field("where", pa.string(), nullable=False),  # file name and line, row or record number
         pa.field("error", pa.string(), nullable=False),  # a short reason code, e.g. "invalid_json"
         pa.field("detail", pa.string()),
+        pa.field("rows", pa.int64(), nullable=False),  # records that this one stands for, such as those of a row group
     ]
 )
 

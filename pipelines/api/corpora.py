@@ -22,8 +22,8 @@ from windtunnel.pipelines.engine.executors import Where
 from windtunnel.pipelines.files.decontaminate import OVERLAP, decontaminate_files
 from windtunnel.pipelines.files.dedup import dedup_files, named_columns
 from windtunnel.pipelines.files.filter import filter_files
-from windtunnel.pipelines.readers.batches import Unreadable
-from windtunnel.pipelines.readers.paths import COMPRESSIONS, matching
+from windtunnel.pipelines.readers.batches import Remark, Unreadable
+from windtunnel.pipelines.readers.listing import COMPRESSIONS, is_saved, matching
 from windtunnel.pipelines.recipe.recipe import Name, Spec
 from windtunnel.pipelines.sources._read import items, read_work
 from windtunnel.schemas.errors import InputError, RecipeError, nearest
@@ -63,8 +63,8 @@ def read(source: str | Path | Mapping[str, Any], limit: int | None = None) -> pl
     unreadable: Counter[str] = Counter()
     count = 0
     for item in (item for part in work.parts for item in items(work.plugin(), part)):
-        if isinstance(item, Unreadable):
-            unreadable[item.error] += 1
+        if isinstance(item, Remark):
+            unreadable += Counter({item.error: item.rows} if isinstance(item, Unreadable) else {})
             continue
         batches.append(item.slice(0, item.num_rows if limit is None else limit - count))
         count += batches[-1].num_rows
@@ -204,6 +204,8 @@ def _evaluation(name: str, value: Any, folder: Path, text: str) -> dict[str, Any
 
 def _by_name(path: str | Path) -> dict[str, Any]:
     """Return the source of a file, a directory or a glob, by the endings of the files' names."""
+    if is_saved(Path(path)):
+        return {"hf": str(path)}
     formats = {_format(Path(file.name)): file for file in matching(str(path), tuple(FORMATS))}
     if None in formats:
         raise RecipeError(

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from windtunnel.pipelines.api.pandas_frames import is_pandas, polars_frame
-from windtunnel.pipelines.files.user_files import documents_of, is_text
+from windtunnel.pipelines.files.formats import is_text
+from windtunnel.pipelines.files.user_files import documents_of
 from windtunnel.schemas.errors import InputError, nearest
 from windtunnel.schemas.work import Counts
 

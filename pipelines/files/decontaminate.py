@@ -1,4 +1,4 @@
-"""Takes evaluation text out of a user's Parquet or JSONL files, without a recipe, by the same steps as in recipes."""
+"""Takes evaluation text out of a user's files, without a recipe, by the same steps as in recipes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deduplicates a user's own Parquet or JSONL files, without a recipe: kept/ and dropped/ with all their columns."""
+"""Deduplicates a user's own files, without a recipe: kept/ and dropped/ with all their columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Applies rules to a user's Parquet or JSONL files, without a recipe, by the same steps as in recipes."""
+"""Applies rules to a user's files, without a recipe, by the same steps as in recipes."""
 
 from __future__ import annotations
 

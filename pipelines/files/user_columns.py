@@ -9,12 +9,15 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from windtunnel.pipelines.readers.batches import Unreadable
+from windtunnel.pipelines.files.formats import Reader, reader_of
+from windtunnel.pipelines.readers.batches import Remark, Unreadable
 from windtunnel.pipelines.sources.jsonl import Jsonl
 from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.work import Counts, Work
 
 RECORDS = 4096  # as Python objects at once
+MOST_COLUMNS = 2000
 DEEPEST = 32  # Parquet refuses a schema of more than 100 levels, and a list counts as several
 
 
@@ -28,9 +31,10 @@ class UserColumns(Work):
         return len(self.parts)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        reader = reader_of(self.parts[rank]["path"], self.text)
         schema, seen = pa.schema([pa.field(self.text, pa.large_string())]), 0
-        for records in records_of(self.parts[rank], self.text):
-            if isinstance(records, Unreadable):
+        for records in records_of(reader, self.parts[rank], self.text):
+            if not isinstance(records, list):
                 continue
             schema = wider(schema, schema_of(records))
             seen += len(records)
@@ -47,24 +51,40 @@ def columns_of(columns: Artifact) -> pa.Schema:
     return pa.schema([field if _storable(field.type) else pa.field(field.name, pa.large_string()) for field in schema])
 
 
-def records_of(part: dict[str, Any], text: str) -> Iterator[list[dict[str, Any]] | Unreadable]:
-    """Yield the records of a part, at most `RECORDS` at once, and what could not be read."""
-    for batch in Jsonl(path=part["path"], text=text, url=None, lang=None).read(part):
-        if isinstance(batch, Unreadable):
+def records_of(reader: Reader, part: dict[str, Any], text: str) -> Iterator[list[dict[str, Any]] | Remark]:
+    """Yield the records of a part, at most `RECORDS` at once, and what the reader says beside them.
+
+    A record of more than `MOST_COLUMNS` fields is unreadable (too_many_fields).
+    """
+    for batch in reader.read(part):
+        if isinstance(batch, Remark):
             yield batch
             continue
         for first in range(0, batch.num_rows, RECORDS):
-            rows = batch.slice(first, RECORDS)
-            pairs = zip(rows.column("text").to_pylist(), rows.column("meta").to_pylist(), strict=True)
-            yield [{text: value, **(orjson.loads(meta) if meta else {})} for value, meta in pairs]
+            rows = batch.slice(first, RECORDS).select(["source", "url", "lang", "meta", "text"]).to_pylist()
+            found = [_record(row, text, isinstance(reader, Jsonl)) for row in rows]
+            for number in (number for number, record in enumerate(found) if len(record) > MOST_COLUMNS):
+                detail = f"{len(found[number])} fields in one record: {rows[number]['text'][:50]!r}"
+                yield Unreadable(rows[number]["source"], reader.place(part), "too_many_fields", detail)
+            yield [record for record in found if len(record) <= MOST_COLUMNS]
+
+
+def _record(row: dict[str, Any], text: str, of_fields: bool) -> dict[str, Any]:
+    """Return a document as a record; where it came from a record with fields, `meta` holds all of these."""
+    about = {} if of_fields else {name: row[name] for name in ("source", "url", "lang")}
+    return {text: row["text"], **about, **(orjson.loads(row["meta"]) if row["meta"] else {})}
 
 
 def schema_of(records: list[dict[str, Any]]) -> pa.Schema:
     """Return the columns of some records."""
+    values: dict[str, list[Any]] = {}
+    for record in records:
+        for name, value in record.items():
+            values.setdefault(name, []).append(value)
     fields = []
-    for name in dict.fromkeys(key for record in records for key in record):
+    for name, column in values.items():
         try:
-            kind = pa.array([record.get(name) for record in records]).type
+            kind = pa.array(column).type
         except (pa.ArrowException, OverflowError):
             kind = pa.large_string()
         fields.append(pa.field(name, kind if _depth(kind) <= DEEPEST else pa.large_string()))
@@ -72,19 +92,24 @@ def schema_of(records: list[dict[str, Any]]) -> pa.Schema:
 
 
 def wider(schema: pa.Schema, more: pa.Schema) -> pa.Schema:
-    """Return the schema widened to fit the values of another one too."""
+    """Return the schema widened to fit the values of another one too; raises InputError for too many columns."""
+    fields = {field.name: field for field in schema}
     for field in more:
-        at = schema.get_field_index(field.name)
-        if at < 0:
-            schema = schema.append(field)
+        before = fields.setdefault(field.name, field)
+        if before.type == field.type:
             continue
         try:
-            parts = [pa.schema([schema.field(at)]), pa.schema([field])]
-            wide = pa.unify_schemas(parts, promote_options="permissive").field(0)
+            parts = [pa.schema([before]), pa.schema([field])]
+            fields[field.name] = pa.unify_schemas(parts, promote_options="permissive").field(0)
         except pa.ArrowException:
-            wide = pa.field(field.name, pa.large_string())
-        schema = schema.set(at, wide)
-    return schema
+            fields[field.name] = pa.field(field.name, pa.large_string())
+    if len(fields) > MOST_COLUMNS:
+        few = ", ".join(repr(name[:30]) for name in list(fields)[-3:])
+        raise InputError(
+            f"the records have more than {MOST_COLUMNS:,} different fields ({few} ...), and each would be a column: "
+            "keys that are values belong below one field"
+        )
+    return pa.schema(list(fields.values()))
 
 
 def table_of(records: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -25,25 +25,48 @@ class Row(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """An unreadable record: its place (file and line, row or record number), a reason code, and a detail."""
+    """An unreadable record: its place (file and line, row or record number), a reason code, and a detail.
+
+    `rows` is the number of records that it stands for: those of a damaged row group share one entry.
+    """
 
     source: str
     where: str
     error: str
     detail: str | None = None
+    rows: int = 1
+
+
+class Stated(NamedTuple):
+    """How many records a part holds by what its files say of themselves: a footer, line ends, members of an archive.
+
+    It is counted apart from the reading, which is held against it.
+    """
+
+    records: int
+
+
+class Note(NamedTuple):
+    """Something that was read in another way than the file declares, by the name under which a manifest counts it."""
+
+    name: str
+    count: int = 1
+
+
+Remark = Unreadable | Stated | Note  # what a source yields beside documents
 
 
 def batches(
-    rows: Iterable[Row | Unreadable], max_bytes: int = BATCH_BYTES, max_rows: int = BATCH_ROWS
-) -> Iterator[pa.RecordBatch | Unreadable]:
-    """Yield record batches of DOCUMENT with at most about `max_bytes` of text, and unreadable records in between.
+    rows: Iterable[Row | Remark], max_bytes: int = BATCH_BYTES, max_rows: int = BATCH_ROWS
+) -> Iterator[pa.RecordBatch | Remark]:
+    """Yield record batches of DOCUMENT with at most about `max_bytes` of text, and remarks in between as they come.
 
     Raises UnicodeEncodeError for text with lone surrogates. Equal texts of one source have equal ids.
     """
     held: list[Row] = []
     size = 0
     for row in rows:
-        if isinstance(row, Unreadable):
+        if not isinstance(row, Row):
             yield row
             continue
         held.append(row)

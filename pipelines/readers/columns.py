@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
+from windtunnel.pipelines.readers.batches import Remark, Row, Unreadable, batches
 from windtunnel.pipelines.readers.fields import Fields
-from windtunnel.pipelines.remote.files import BLOCK_BYTES, File, RemoteFile, seekable
 
 
-def open_parquet(path: File) -> pq.ParquetFile:
-    """Open a Parquet file so that no column of a row group is in memory whole: with a buffer, without reading ahead."""
-    size = BLOCK_BYTES if isinstance(path, RemoteFile) else 1 << 20
-    return pq.ParquetFile(seekable(path), buffer_size=size, pre_buffer=False)
+class Slice(NamedTuple):
+    """Some rows of a file; `where` names the file and the row group or record batch, in which `first` is the first."""
+
+    batch: pa.RecordBatch
+    where: str
+    first: int
 
 
-def documents(
-    batch: pa.RecordBatch, fields: Fields, where: str, first_row: int = 0
-) -> Iterator[pa.RecordBatch | Unreadable]:
-    """Yield the documents of a record batch, and an Unreadable for every row without one.
+def documents(rows_of: Slice, fields: Fields) -> Iterator[pa.RecordBatch | Remark]:
+    """Yield the documents of a slice, and an Unreadable for every row without one.
 
-    Strings are validated as UTF-8, which Arrow does not do on reading. `where` names the file and row group, to which
-    the row number is appended.
+    Strings are validated as UTF-8, which Arrow does not do on reading.
     """
+    batch = rows_of.batch
     names = batch.schema.names
     texts = python_values(batch.column(names.index(fields.text)))
     known = [name for name in (fields.url, fields.lang, fields.source) if name is not None and name in names]
@@ -41,7 +39,7 @@ def documents(
         for index, text in enumerate(texts):
             record = {name: values[index] for name, values in (*light.items(), *carried.items())}
             record[fields.text] = text
-            here = f"{where}:{first_row + index}"
+            here = f"{rows_of.where}:{rows_of.first + index}"
             if isinstance(text, bytes):
                 yield Unreadable(fields.origin, here, "invalid_utf8", f"column {fields.text!r}")
             else:
@@ -69,36 +67,80 @@ def python_values(column: pa.Array) -> list[Any]:
         except pa.ArrowInvalid:
             binary = pa.large_binary() if pa.types.is_large_string(kind) else pa.binary()
             return [_text(value) for value in column.view(binary).to_pylist()]
-    values = column.to_pylist()
+    try:
+        values = column.to_pylist()
+    except (ValueError, ArithmeticError, LookupError):  # dates out of range, time zones that do not exist
+        values = [_value(value) for value in column]
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return [_text(value) for value in values]
     return values
 
 
+def check_names(schema: pa.Schema) -> None:
+    """Raise ArrowInvalid for names of columns that are not UTF-8."""
+    try:
+        _ = schema.names
+    except UnicodeDecodeError as error:
+        raise pa.ArrowInvalid(f"the name of a column is not UTF-8: {error}") from error
+
+
+def check_layout(batch: pa.RecordBatch) -> None:
+    """Raise ArrowInvalid for values that lie outside of their buffers, which would crash whatever reads them.
+
+    Strings may be anything: whether they are UTF-8 is a matter of their row.
+    """
+    batch.validate()
+    for column in batch.columns:
+        kind = _retyped(column.type, _AS_BYTES)
+        (column if kind == column.type else column.view(kind)).validate(full=True)
+
+
 def without_views(kind: pa.DataType) -> pa.DataType:
     """Return a type with strings in place of string views, which many Arrow functions do not support."""
-    if pa.types.is_string_view(kind):
-        return pa.large_string()
-    if pa.types.is_binary_view(kind):
-        return pa.large_binary()
+    return _retyped(kind, _AS_COPIES)
+
+
+_AS_COPIES = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+_AS_BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+
+
+def _retyped(kind: pa.DataType, leaves: dict[pa.DataType, pa.DataType]) -> pa.DataType:
+    """Return a type with others for its leaves, at every depth of lists, structs and maps."""
+
+    def inner(field: pa.Field) -> pa.Field:
+        return field.with_type(_retyped(field.type, leaves))
+
     if pa.types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(without_views(kind.value_type)))
+        return pa.list_(inner(kind.value_field))
     if pa.types.is_large_list(kind):
-        return pa.large_list(kind.value_field.with_type(without_views(kind.value_type)))
+        return pa.large_list(inner(kind.value_field))
     if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(without_views(field.type)) for field in kind])
+        return pa.struct([inner(field) for field in kind])
     if pa.types.is_map(kind):
-        return pa.map_(
-            kind.key_field.with_type(without_views(kind.key_type)),
-            kind.item_field.with_type(without_views(kind.item_type)),
-            kind.keys_sorted,
-        )
-    return kind
+        return pa.map_(inner(kind.key_field), inner(kind.item_field), kind.keys_sorted)
+    return leaves.get(kind, kind)
 
 
 def _viewless(column: pa.Array) -> pa.Array:
     kind = without_views(column.type)
     return column if kind == column.type else column.cast(kind)
+
+
+class _NoValue:
+    """A value that Python has no form for; whoever writes it into a document gets the reason as a ValueError."""
+
+    def __init__(self, why: Exception) -> None:
+        self._why = why
+
+    def __str__(self) -> str:
+        raise ValueError(str(self._why)) from self._why
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, ArithmeticError, LookupError) as error:
+        return _NoValue(error)
 
 
 def _text(value: bytes | None) -> str | bytes | None:

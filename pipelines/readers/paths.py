@@ -1,46 +1,52 @@
-"""Files by path, address, directory or glob; what identifies their bytes; and the origin that a file's name tells."""
+"""What identifies the bytes of a file, and the origin that its name tells."""
 
 from __future__ import annotations
 
-import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from blake3 import blake3
 
 from windtunnel.pipelines.remote import files as remote
-from windtunnel.pipelines.remote.address import checked, local_path, scheme_of
-from windtunnel.pipelines.remote.files import File, RemoteFile
-from windtunnel.schemas.errors import InputError, nearest
+from windtunnel.pipelines.remote.address import scheme_of
+from windtunnel.pipelines.remote.files import BLOCK_BYTES, File, RemoteFile
+from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.printable import escaped
 
-COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 _ENDINGS = re.compile(
-    r"(\.(jsonl?|ndjson|parquet|txt|text|md|csv|tsv|arrow|feather|html?|xhtml|warc|gz|zst|bz2|xz))+$", re.I
+    r"(\.(jsonl?|ndjson|parquet|txt|text|md|rst|csv|tsv|arrow|feather|ipc|html?|xhtml|warc|wet|wat|gz|zstd?|bz2|xz|"
+    r"snappy|lz4))+$",
+    re.I,
 )
+# a lone digit is part of a name: c4, gpt-2
 _NUMBER = r"(\d{2,}|(part|shard|chunk|split)[-_.]?\d+)([-_.]?of[-_.]?\d+)?"
-_SHARD = re.compile(rf"(^{_NUMBER}|[-_.]{_NUMBER})+$", re.I)  # a lone digit is part of a name: c4, gpt-2
+_MARK = r"([0-9a-f]{16}|[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|c\d{3})"
+_SHARD = re.compile(rf"(^(data[-_.])?{_NUMBER}|^{_MARK}|[-_.]{_NUMBER}|[-_.]{_MARK})+$", re.I)
 
 
 class Fingerprint(NamedTuple):
     """A file as it was when the plan was made; reading another file than the planned one is refused.
 
-    A local file has `mtime_ns`, a remote one `version`.
+    A local file has `mtime_ns`, a remote one `version`. `content` is the digest of the bytes, where it was asked for.
     """
 
     path: str
     size: int
     mtime_ns: int | None
     version: str | None = None
+    content: str | None = None
 
     @staticmethod
-    def of(path: File) -> Fingerprint:
-        """Raises InputError when the file cannot be read, or has a name that no JSON text can hold."""
+    def of(path: File, content: bool = False) -> Fingerprint:
+        """Return a file's state, with the digest of its bytes where `content` is true, which reads all of them.
+
+        Raises InputError when the file cannot be read, or has a name that no JSON text can hold.
+        """
         if isinstance(path, RemoteFile):
-            return Fingerprint(path.url, path.size, None, path.version)
+            return Fingerprint(path.url, path.size, None, path.version, content_digest(path) if content else None)
         if not os.access(path, os.R_OK):
             raise InputError(f"{shown(path)} cannot be read: check its permissions (is it yours to read?)")
         try:
@@ -48,7 +54,7 @@ class Fingerprint(NamedTuple):
         except UnicodeEncodeError:
             raise InputError(f"{shown(path)} has a name that is not UTF-8: rename it") from None
         stat = path.stat()
-        return Fingerprint(str(path), stat.st_size, stat.st_mtime_ns)
+        return Fingerprint(str(path), stat.st_size, stat.st_mtime_ns, content=content_digest(path) if content else None)
 
     def part(self, **more: Any) -> dict[str, Any]:
         """Return the JSON-able shard of a plan."""
@@ -75,9 +81,18 @@ class Fingerprint(NamedTuple):
         return path
 
 
-def listing_digest(folder: Path) -> str:
-    """Return a digest over the names, sizes and times of all files below a directory."""
-    return digest_of([Fingerprint.of(path) for path in sorted(folder.rglob("*")) if path.is_file()])
+def content_digest(path: File) -> str:
+    """Return blake3 over a file's bytes, 32 hexadecimal digits, in bounded memory."""
+    digest = blake3()
+    with path.open("rb") as handle:
+        while piece := handle.read(BLOCK_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()[:32]
+
+
+def listing_digest(folder: Path, content: bool = False) -> str:
+    """Return a digest over the names, sizes and times of all files below a directory, and over their bytes if asked."""
+    return digest_of([Fingerprint.of(path, content) for path in sorted(folder.rglob("*")) if path.is_file()])
 
 
 def digest_of(files: Sequence[Fingerprint]) -> str:
@@ -85,92 +100,25 @@ def digest_of(files: Sequence[Fingerprint]) -> str:
     digest = blake3()
     for file in files:
         state = file.version if file.mtime_ns is None else file.mtime_ns
-        digest.update(f"{file.path}\x00{file.size}\x00{state}\x00".encode())
+        digest.update(f"{file.path}\x00{file.size}\x00{state}\x00{file.content or ''}".encode())
     return digest.hexdigest()[:32]
 
 
-def matching(patterns: str | Sequence[str], suffixes: tuple[str, ...]) -> list[File]:
-    """Return the files that patterns name, each once, in name order; a pattern is a path or an address (`s3://...`).
-
-    A directory means every file below it whose name ends in one of `suffixes` (also compressed); hidden files and what
-    lies in hidden directories (`.git`, `.ipynb_checkpoints`: copies mostly) are left out. A glob (`*`, `?`, `[..]`,
-    `**`) means what it matches, each directory once. Raises InputError when a pattern matches nothing.
-    """
-    files_by_name: dict[str, File] = {}
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        if scheme_of(pattern):
-            _check(pattern)
-            files: Sequence[File] = remote.matching(pattern, suffixes, COMPRESSIONS)
-        else:
-            files = _matching(str(Path(local_path(pattern)).expanduser()), suffixes)
-        files_by_name.update((str(file), file) for file in files)
-    if not files_by_name:
-        raise InputError("the source names no path at all: give a file, a directory or a glob")
-    return [files_by_name[key] for key in sorted(files_by_name)]
-
-
-def _check(address: str) -> None:
-    try:
-        checked(address)
-    except ValueError as error:
-        raise InputError(f"the source: {error}") from None
-
-
-def _matching(pattern: str, suffixes: tuple[str, ...]) -> list[Path]:
-    path = Path(pattern)
-    if path.is_dir():
-        endings = tuple(s + c for s in suffixes for c in ("", *COMPRESSIONS))
-        files = [file for file in _below(path) if file.name.lower().endswith(endings)]
-        if not files:
-            there = sorted(entry.name for entry in path.iterdir())[:5]
-            holds = f"it holds {', '.join(map(escaped, there))} ..." if there else "it is empty"
-            raise InputError(f"no {' or '.join(suffixes)} file in the directory {path}: {holds}")
-        return files
-    if path.exists():
-        return [path]
-    if glob.has_magic(pattern):
-        # glob.glob, because Path.glob takes no absolute pattern
-        files = _each_once(Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file())  # noqa: PTH207
-        if not files:
-            raise InputError(f"no file matches {pattern} (seen from {Path.cwd()})")
-        return files
-    if not path.parent.is_dir():
-        raise InputError(f"there is no {path}: its directory {path.parent} does not exist (seen from {Path.cwd()})")
-    hint = nearest(path.name, [entry.name for entry in path.parent.iterdir()][:1000])
-    raise InputError(f"there is no {path} (seen from {Path.cwd()}): {hint[:200]}")
-
-
-def _below(directory: Path) -> Iterator[Path]:
-    """Yield the files in a directory and in those below it; what is hidden is left out."""
-    for place, folders, names in os.walk(directory):
-        folders[:] = [folder for folder in folders if not folder.startswith(".")]  # the walk goes on in these
-        yield from (Path(place) / name for name in names if not name.startswith("."))
-
-
-def _each_once(paths: Iterable[Path]) -> list[Path]:
-    """Return the paths without those that lead to a directory again by a link: `**` goes round a loop 40 times."""
-    shortest = sorted(paths, key=lambda path: (len(path.parts), str(path)))
-    places = {folder: folder.resolve() for folder in {path.parent for path in shortest}}
-    unique: dict[tuple[Path, str], Path] = {}
-    for path in shortest:
-        unique.setdefault((places[path.parent], path.name), path)
-    return list(unique.values())
-
-
-def resolved(path: PurePath | RemoteFile) -> PurePath:
-    """Return where a file lies, for the names of its directories."""
+def folder_of(path: PurePath | RemoteFile) -> PurePath:
+    """Return the directory in which a file is found, for its name; a link lies where it is, not where it leads."""
     if isinstance(path, RemoteFile):
-        return path.pure
-    return path.resolve() if isinstance(path, Path) else path
+        return path.pure.parent
+    return path.parent.resolve() if isinstance(path, Path) else path.parent
 
 
 def origin_of(path: PurePath | RemoteFile) -> str:
-    """Return a file's name without its endings and shard numbers, or its directory's name when nothing is left.
+    """Return the data set of a file: its name without endings and shard numbers, or its directory's if nothing is left.
 
-    `news/part-00001-of-00010.jsonl.gz` is `news`, `wiki-0003.parquet` is `wiki`, `books.txt` is `books`.
+    `news/part-00001-of-00010.jsonl.gz` is `news`, `wiki-0003.parquet` is `wiki`, `books.txt` is `books`. Hashes and
+    identifiers that writers of shards add are no part of the name either.
     """
     stem = _ENDINGS.sub("", path.name)
-    name = _SHARD.sub("", stem) or resolved(path).parent.name or stem
+    name = _SHARD.sub("", stem) or folder_of(path).name or stem
     return os.fsencode(name).decode("utf-8", "replace")
 
 

@@ -14,6 +14,7 @@ from windtunnel.pipelines.remote.failures import explained
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.printable import escaped
 
+HIDDEN, OTHER = "hidden", "of another format"
 BLOCK_BYTES = 4 << 20  # of a request, and of what is read ahead
 # what tells one content of a file from another, the best first; s3, gs, hf, abfs, http
 _VERSIONS = ("ETag", "etag", "blob_id", "generation", "md5Hash", "checksum")
@@ -125,11 +126,13 @@ def current(url: str) -> RemoteFile | None:
             return None
 
 
-def matching(pattern: str, suffixes: tuple[str, ...], compressions: tuple[str, ...]) -> list[RemoteFile]:
-    """Return the files that an address names: one file, a directory with all below it, or a glob.
+def matching(
+    pattern: str, suffixes: tuple[str, ...], compressions: tuple[str, ...]
+) -> tuple[list[RemoteFile], list[tuple[str, str]]]:
+    """Return the files that an address names (one file, a directory with all below it, or a glob), and others there.
 
-    Of a directory come the files whose names end in one of `suffixes`, also compressed; what is hidden is left out.
-    Raises InputError when there is none.
+    Of a directory come the files whose names end in one of `suffixes`, also compressed; what is hidden is left out. The
+    others are pairs of a name and why it is not read. Raises InputError when there is none.
     """
     url = pattern.rstrip("/")
     with explained(f"{url} cannot be listed"):
@@ -139,10 +142,11 @@ def matching(pattern: str, suffixes: tuple[str, ...], compressions: tuple[str, .
         except FileNotFoundError:
             info = None
         if info is not None and info["type"] != "directory":
-            return [_file(url, info)]
+            return [_file(url, info)], []
         if info is not None:
             endings = tuple(suffix + packed for suffix in suffixes for packed in ("", *compressions))
-            infos = [i for i in _visible(fs.find(path, detail=True), path) if i["name"].lower().endswith(endings)]
+            listing = fs.find(path, detail=True)
+            infos = [i for i in _visible(listing, path) if i["name"].lower().endswith(endings)]
             none = f"no {' or '.join(suffixes)} file below {url}"
         elif glob.has_magic(path):
             listing = fs.glob(path, detail=True)
@@ -150,11 +154,13 @@ def matching(pattern: str, suffixes: tuple[str, ...], compressions: tuple[str, .
             infos = list(listing.values() if "/." in path else _visible(listing, ""))
             none = f"no file matches {url}"
         else:
-            infos, none = [], f"there is no {url}"
+            listing, infos, none = {}, [], f"there is no {url}"
         files = [_file(_address(fs, url, path, i["name"]), _whole(fs, i)) for i in infos if i["type"] == "file"]
         if not files:
             raise InputError(f"{none}: {_around(fs, path)}")
-        return files
+        read, seen = ({i["name"] for i in some} for some in (infos, _visible(listing, path)))
+        others = sorted((name, OTHER if name in seen else HIDDEN) for name in listing if name not in read)
+        return files, [] if glob.has_magic(path) else others
 
 
 def _visible(listing: dict[str, dict[str, Any]], base: str) -> Iterator[dict[str, Any]]:

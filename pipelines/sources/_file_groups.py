@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from windtunnel.pipelines.readers.paths import Fingerprint, digest_of, origin_of, resolved
+from windtunnel.pipelines.readers.paths import Fingerprint, digest_of, folder_of, origin_of
 from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.sources._source import SPLIT_BYTES, FileSource
 from windtunnel.schemas.errors import InputError
@@ -22,7 +22,7 @@ class GroupedSource(FileSource):
         first = size = 0
         files = self.files()
         for number, path in enumerate(files):
-            held.append(Fingerprint.of(path))
+            held.append(Fingerprint.of(path, self.content_hash))
             size += held[-1].size
             if size >= SPLIT_BYTES or len(held) == GROUP_FILES or number == len(files) - 1:
                 parts.append({"first": first, "files": len(held), "size": size, "digest": digest_of(held)})
@@ -36,10 +36,10 @@ class GroupedSource(FileSource):
     def group(self, part: dict[str, Any]) -> Iterator[File]:
         """Yield the part's files; raises InputError when they are not what was planned."""
         files = self.files()[part["first"] : part["first"] + part["files"]]
-        if digest_of([Fingerprint.of(path) for path in files]) != part["digest"]:
+        if digest_of([Fingerprint.of(path, self.content_hash) for path in files]) != part["digest"]:
             raise InputError(f"files of {self.path} changed while the run was going: run again, and they are read anew")
         yield from files
 
     def group_origin(self, path: File) -> str:
         """Return the directory's name: one file a document would make one origin a document."""
-        return self.name or origin_of(resolved(path).parent)
+        return self.name or origin_of(folder_of(path))

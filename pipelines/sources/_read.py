@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from windtunnel.pipelines.readers.batches import Unreadable
+from windtunnel.pipelines.readers.batches import Note, Remark, Stated, Unreadable
+from windtunnel.pipelines.readers.listing import summary
+from windtunnel.pipelines.sources._books import Books, check_any_read
 from windtunnel.pipelines.sources._source import Source
 from windtunnel.schemas.artifact import PARQUET, Artifact, canonical_json, write_text, writing
 from windtunnel.schemas.errors import InputError, WindtunnelError
 from windtunnel.schemas.plugin import errors_of, full_spec, label, make
-from windtunnel.schemas.records import DOCUMENT, UNREADABLE
+from windtunnel.schemas.records import DOCUMENT
 from windtunnel.schemas.work import Counts, Work
 
 ORIGINS = "origins.json"
+NOT_READ = "not_read"  # the note of what lies beside the files and is none of them
 
 
 class Read(Work):
@@ -29,6 +31,7 @@ class Read(Work):
     same files never. Within one source equal texts have equal ids; later steps are row-aligned, so that is harmless.
     """
 
+    version: ClassVar[int] = 2
     source: str
     params: dict[str, Any]
     parts: tuple[dict[str, Any], ...]
@@ -43,37 +46,32 @@ class Read(Work):
         return len(self.parts)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        kept = size = 0
         plugin = self.plugin()
-        lost: Counter[str] = Counter()
         with (
-            writing(out / "documents" / f"{rank:05}.parquet") as documents_path,
-            writing(out / "unreadable" / f"{rank:05}.parquet") as unreadable_path,
-            pq.ParquetWriter(documents_path, DOCUMENT, **PARQUET) as documents,
-            pq.ParquetWriter(unreadable_path, UNREADABLE, **PARQUET) as unreadable,
+            Books(out, rank) as books,
+            writing(out / "documents" / f"{rank:05}.parquet") as path,
+            pq.ParquetWriter(path, DOCUMENT, **PARQUET) as documents,
         ):
-            held: list[Unreadable] = []
             for item in items(plugin, self.parts[rank]):
-                if not isinstance(item, Unreadable):
+                if isinstance(item, Remark):
+                    books.remark(item)
+                else:
                     documents.write_batch(item)
-                    kept += item.num_rows
-                    size += text_bytes(item)
-                    continue
-                lost[item.error] += 1
-                held.append(item)
-                if len(held) == 10_000:
-                    unreadable.write_table(_table(held))
-                    held = []
-            unreadable.write_table(_table(held))
-        seen = kept + lost.total()
-        counts = Counts(seen=seen, kept=kept, unreadable=dict(sorted(lost.items())), bytes=size)
+                    books.keep(item.num_rows, text_bytes(item))
+        counts = books.counts(plugin.place(self.parts[rank]))
         for word in ("licence", "origin"):  # as notes they stand in the manifest, which goes wherever the data goes
             if said := "; ".join(f"{about['name']}: {about[word]}" for about in plugin.origins() if about.get(word)):
                 counts.notes[word] = said
+        if rank == 0 and (left_out := summary(plugin.left_out())):
+            counts.notes[NOT_READ] = left_out
         return counts.check(f"read {rank}")
 
     def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        """Write all that is known of licence and origin, for cards and the report."""
+        """Write all that is known of licence and origin, for cards and the report.
+
+        Raises InputError where nothing at all could be read.
+        """
+        check_any_read(out)
         write_text(out / ORIGINS, canonical_json(self.plugin().origins()))
 
 
@@ -87,10 +85,10 @@ def read_work(spec: Any) -> Read:
     return Read(source=name, params=params, parts=tuple(parts))
 
 
-def items(source: Source, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+def items(source: Source, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
     """Yield what a source reads from a part.
 
-    Raises WindtunnelError that names source and part for what is neither documents nor Unreadable, and where the
+    Raises WindtunnelError that names source and part for what is neither documents nor a remark, and where the
     source's code fails.
     """
     place = source.place(part)
@@ -114,6 +112,8 @@ def _wrong(item: Any) -> str:
     if isinstance(item, Unreadable):
         unfit = not all(isinstance(word, str) for word in item[:3])
         return "an Unreadable whose source, place or reason is not text" if unfit else ""
+    if isinstance(item, Stated | Note):
+        return ""
     if not isinstance(item, pa.RecordBatch):
         return f"{_kind(item)}, not a RecordBatch of documents or an Unreadable"
     for name in ("id", "text", "source"):
@@ -134,10 +134,3 @@ def text_bytes(batch: pa.RecordBatch) -> int:
     text = batch.column("text")
     ends = np.frombuffer(text.buffers()[1], np.int64)
     return int(ends[text.offset + len(text)] - ends[text.offset])
-
-
-def _table(rows: list[Unreadable]) -> pa.Table:
-    columns = list(zip(*rows, strict=True)) if rows else [[], [], [], []]
-    return pa.Table.from_arrays(
-        [pa.array(column, field.type) for column, field in zip(columns, UNREADABLE, strict=True)], schema=UNREADABLE
-    )

@@ -11,9 +11,10 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from windtunnel.pipelines.readers.batches import Unreadable
+from windtunnel.pipelines.readers.batches import Remark
 from windtunnel.pipelines.readers.fields import Fields
-from windtunnel.pipelines.readers.paths import Fingerprint, matching, origin_of, shown
+from windtunnel.pipelines.readers.listing import LeftOut, listed
+from windtunnel.pipelines.readers.paths import Fingerprint, origin_of, shown
 from windtunnel.pipelines.remote.address import checked
 from windtunnel.pipelines.remote.files import File, RemoteFile
 from windtunnel.schemas.artifact import canonical_json
@@ -53,7 +54,8 @@ class Source(Plugin):
 
     `parts()` runs when a recipe is planned: it returns JSON-able shards, each with a fingerprint of its bytes, and
     raises InputError or RecipeError when there is nothing to read. `read(part)` runs in a worker and yields record
-    batches of DOCUMENT, at most about 16 MB of text each, and an Unreadable for whatever could not be read.
+    batches of DOCUMENT, at most about 16 MB of text each, and an Unreadable for whatever could not be read. It may also
+    yield how many records a file states (Stated), which the step holds against what came, and Notes for the manifest.
     """
 
     examples: ClassVar[tuple[Example, ...]] = ()
@@ -61,7 +63,7 @@ class Source(Plugin):
     def parts(self) -> list[dict[str, Any]]:
         raise NotImplementedError
 
-    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
         raise NotImplementedError
 
     def place(self, part: dict[str, Any]) -> str:
@@ -72,6 +74,10 @@ class Source(Plugin):
         """Return what is known of licence and origin, for manifests and cards; nothing by default."""
         return []
 
+    def left_out(self) -> list[LeftOut]:
+        """Return what lies in the directories that the source reads and is not read; nothing by default."""
+        return []
+
 
 class FileSource(Source):
     """Text in the user's files, local or remote.
@@ -80,6 +86,8 @@ class FileSource(Source):
     (`s3://bucket/folder/*.jsonl.zst`), with credentials from the configuration of the file system. name: what the
     documents' `source` column says; by default the file's name without its endings and shard numbers.
     max_document_bytes: a longer document is counted as unreadable, so that one line cannot take the machine's memory.
+    content_hash: by default a file is the same as before while its size and its time of change are; true reads every
+    file whenever the recipe is planned (about a second per GB) and takes its bytes into account too.
     """
 
     primary: ClassVar[str | None] = "path"
@@ -88,6 +96,7 @@ class FileSource(Source):
     path: str | tuple[str, ...]
     name: str | None = None
     max_document_bytes: int = Field(default=DOCUMENT_BYTES, gt=0)
+    content_hash: bool = False
 
     @field_validator("path")
     @classmethod
@@ -103,13 +112,20 @@ class FileSource(Source):
 
     def files(self) -> list[File]:
         """Return the files in name order; raises InputError for a missing path and for an empty directory."""
-        return matching(self.path, self.suffixes)
+        return listed(self.path, self.suffixes).files
+
+    def left_out(self) -> list[LeftOut]:
+        return listed(self.path, self.suffixes).left_out
 
     def origin(self, path: File) -> str:
         return self.name or origin_of(path)
 
     def parts(self) -> list[dict[str, Any]]:
-        return [Fingerprint.of(path).part() for path in self.files()]
+        return [self.part(path) for path in self.files()]
+
+    def part(self, path: File, **more: Any) -> dict[str, Any]:
+        """Return the part of a plan that is one file, with its fingerprint."""
+        return Fingerprint.of(path, self.content_hash).part(**more)
 
 
 def for_each(files: Sequence[File], look: Callable[[File], T]) -> list[T]:

@@ -33,6 +33,7 @@ class Block(Source):
     A folder may lie wherever fsspec reaches; options and secrets are no part of a recipe: the environment holds them.
     """
 
+    version: ClassVar[int] = 2
     primary: ClassVar[str | None] = "call"
     examples: ClassVar[tuple[Example, ...]] = (
         Example(

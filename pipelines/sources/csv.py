@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
+from windtunnel.pipelines.readers.batches import Remark, Row, Stated, Unreadable, batches
 from windtunnel.pipelines.readers.fields import Fields
 from windtunnel.pipelines.readers.paths import Fingerprint
-from windtunnel.pipelines.readers.streams import BrokenStream, chunks, lines, utf8_chunks
+from windtunnel.pipelines.readers.streams import BrokenStream, LineCount, chunks, lines, utf8_chunks
 from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.sources._source import DecodedSource, Example, RecordSource, for_each
 from windtunnel.schemas.errors import InputError
@@ -25,9 +25,10 @@ class Csv(RecordSource, DecodedSource):
     """One document a record (RFC 4180). delimiter: by default a tab in .tsv files, a comma elsewhere.
 
     columns: the names, for files without a header line. A record with another number of fields than the header is
-    counted; a quote that never closes takes at most `max_document_bytes` of the file with it.
+    counted; a quote that never closes takes at most `max_document_bytes` of the file with it, each line counted.
     """
 
+    version: ClassVar[int] = 2
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv")
     examples: ClassVar[tuple[Example, ...]] = (
         Example(
@@ -41,16 +42,18 @@ class Csv(RecordSource, DecodedSource):
     def parts(self) -> list[dict[str, Any]]:
         files = self.files()
         for_each(files, self._check_header)
-        return [Fingerprint.of(path).part() for path in files]
+        return [self.part(path) for path in files]
 
-    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
         path = Fingerprint.check(part)
         return batches(self._rows(path, self.fields(path)))
 
-    def _rows(self, path: File, fields: Fields) -> Iterator[Row | Unreadable]:
+    def _rows(self, path: File, fields: Fields) -> Iterator[Row | Remark]:
         columns = list(self.columns)
         for where, record in self._records(path):
-            if isinstance(record, Unreadable):
+            if isinstance(record, Stated):
+                yield Stated(record.records - (bool(columns) and not self.columns))
+            elif isinstance(record, Unreadable):
                 yield record._replace(source=fields.origin)
             elif not columns:
                 columns = record
@@ -69,23 +72,30 @@ class Csv(RecordSource, DecodedSource):
         return fields.row(record, where, self.errors == "replace")
 
     def _records(self, path: File) -> Iterator[tuple[str, Any]]:
-        """Yield (where, fields) of each record; an Unreadable in their place where csv or the stream fails."""
+        """Yield (where, fields) of each record; an Unreadable in their place where csv or the stream fails.
+
+        At the end of a whole file come the records that it states: its lines, without those within records.
+        """
         csv.field_size_limit(self.max_document_bytes)
         source = _Lines(path, self.encoding, self.max_document_bytes)
         reader = csv.reader(source, delimiter=self._delimiter(path), strict=True)
+        within = 0  # lines that begin no record: blank ones, and those behind a line break in quotes
         while True:
             first = source.number + 1
             where = f"{path.name}:{first}"
             try:
                 record = next(reader)
             except StopIteration:
+                yield "", Stated(source.total() - within)
                 break
             except BrokenStream as error:
                 yield where, Unreadable("", where, error.error, error.detail)
                 break
             except csv.Error as error:
-                yield where, Unreadable("", where, "invalid_csv", f"{error}; lines {first} to {source.number}")
+                detail = f"{error}; lines {first} to {source.number}"
+                yield where, Unreadable("", where, "invalid_csv", detail, source.number - first + 1)
                 continue
+            within += source.number - first + (not record)
             if record:
                 yield where, record
 
@@ -96,7 +106,7 @@ class Csv(RecordSource, DecodedSource):
         columns = list(self.columns)
         if not columns:
             first = next(self._records(path), None)
-            if first is None or isinstance(first[1], Unreadable):
+            if first is None or not isinstance(first[1], list):
                 return  # an empty or broken file is counted when it is read
             columns = first[1]
         if len(set(columns)) != len(columns):
@@ -109,7 +119,12 @@ class _Lines:
 
     def __init__(self, path: File, encoding: str, limit: int) -> None:
         self.number = 0
-        self._lines = lines(utf8_chunks(chunks(path), encoding), limit)
+        self._counted = LineCount(utf8_chunks(chunks(path), encoding))
+        self._lines = lines(self._counted, limit)
+
+    def total(self) -> int:
+        """Return the number of lines of the file, counted apart."""
+        return self._counted.total()
 
     def __iter__(self) -> _Lines:
         return self

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from windtunnel.pipelines.readers.batches import Unreadable
-from windtunnel.pipelines.readers.columns import documents, wanted
+from windtunnel.pipelines.readers.batches import Remark, Stated
+from windtunnel.pipelines.readers.columns import Slice, documents, wanted
+from windtunnel.pipelines.readers.listing import LeftOut, is_saved
 from windtunnel.pipelines.readers.paths import listing_digest
 from windtunnel.pipelines.sources._source import Example, RecordSource
 from windtunnel.schemas.errors import InputError, nearest
@@ -24,6 +25,7 @@ class Hf(RecordSource):
     revision: a branch, tag or commit; the commit it means when the plan is made is what is read.
     """
 
+    version: ClassVar[int] = 2
     suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".jsonl", ".json", ".arrow", ".csv", ".txt")
     examples: ClassVar[tuple[Example, ...]] = (
         Example({"a.jsonl": '{"text": "One."}\n{"text": ""}\n'}, ("One.",), {"empty_text": 1}),
@@ -35,13 +37,18 @@ class Hf(RecordSource):
 
     def parts(self) -> list[dict[str, Any]]:
         local = Path(self.path).expanduser()
-        identity = {"digest": listing_digest(local)} if local.exists() else {"revision": self._commit()}
+        identity = (
+            {"digest": listing_digest(local, self.content_hash)} if local.exists() else {"revision": self._commit()}
+        )
         data = self._load(identity.get("revision"))
         self.fields(Path(self.path)).check(list(data.features or {self.text: None}), self.path)
         return [{**identity, "shard": shard, "of": data.num_shards} for shard in range(data.num_shards)]
 
-    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
-        if "digest" in part and part["digest"] != listing_digest(Path(self.path).expanduser()):
+    def left_out(self) -> list[LeftOut]:
+        return []  # which files are data is the library's decision
+
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
+        if "digest" in part and part["digest"] != listing_digest(Path(self.path).expanduser(), self.content_hash):
             raise InputError(f"{self.path} changed while the run was going: run again, and it is read anew")
         fields = self.fields(Path(self.path))
         data = self._load(part.get("revision")).shard(part["of"], part["shard"])
@@ -49,12 +56,14 @@ class Hf(RecordSource):
         try:
             for table in data.with_format("arrow").iter(batch_size=_ROWS):
                 for batch in table.select(wanted(table.schema.names, fields)).combine_chunks().to_batches():
-                    yield from documents(batch, fields, f"{self.path}:{self.split}:{part['shard']}", row)
+                    yield from documents(Slice(batch, f"{self.path}:{self.split}:{part['shard']}", row), fields)
                     row += batch.num_rows
         except Exception as error:  # the library wraps whatever its readers raise in types of its own
             raise InputError(
                 f"{self.path}, split {self.split}, shard {part['shard']}, after row {row}: {str(error)[:300]}"
             ) from error
+        if (saved := self._saved()) is not None:
+            yield Stated(len(saved.shard(part["of"], part["shard"], contiguous=True)))
 
     def _load(self, revision: str | None) -> Any:
         """Return the split as an iterable data set; raises InputError that says what could not be found."""
@@ -62,13 +71,7 @@ class Hf(RecordSource):
 
         local = Path(self.path).expanduser()
         try:
-            if (local / "dataset_info.json").exists() or (local / "dataset_dict.json").exists():
-                saved = datasets.load_from_disk(str(local))
-                if isinstance(saved, datasets.DatasetDict) and self.split not in saved:
-                    raise InputError(
-                        f"data set {self.path!r} has no split {self.split!r}: {nearest(self.split, saved)}"
-                    )
-                split = saved[self.split] if isinstance(saved, datasets.DatasetDict) else saved
+            if (split := self._saved()) is not None:
                 return split.to_iterable_dataset(num_shards=max(1, len(split.cache_files)))
             return datasets.load_dataset(
                 str(local) if local.exists() else self.path,
@@ -84,6 +87,18 @@ class Hf(RecordSource):
                 f"data set {self.path!r} (config {self.config}, split {self.split}) cannot be loaded: "
                 f"{type(error).__name__}: {str(error)[:300]}"
             ) from error
+
+    def _saved(self) -> Any:
+        """Return the split of a data set that was saved to disk, which knows its length; None for any other."""
+        import datasets
+
+        local = Path(self.path).expanduser()
+        if not is_saved(local):
+            return None
+        saved = datasets.load_from_disk(str(local))
+        if isinstance(saved, datasets.DatasetDict) and self.split not in saved:
+            raise InputError(f"data set {self.path!r} has no split {self.split!r}: {nearest(self.split, saved)}")
+        return saved[self.split] if isinstance(saved, datasets.DatasetDict) else saved
 
     def _commit(self) -> str:
         """Return the commit that `revision` means now, so that a run is of one state of the data."""

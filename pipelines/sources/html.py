@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
+from windtunnel.pipelines.readers.batches import Remark, Row, Stated, Unreadable, batches
 from windtunnel.pipelines.readers.pages import Failure, PageExtractor, RawPage
 from windtunnel.pipelines.readers.paths import shown
 from windtunnel.pipelines.readers.streams import BrokenStream, chunks
@@ -21,6 +21,7 @@ from windtunnel.pipelines.sources._source import Example
 class Html(PageSource, GroupedSource):
     """One document a file; the file's path is in `meta`. Compressed files are read as what they hold."""
 
+    version: ClassVar[int] = 2
     suffixes: ClassVar[tuple[str, ...]] = (".html", ".htm", ".xhtml")
     examples: ClassVar[tuple[Example, ...]] = (
         Example({"a.html": f"<nav>Home</nav><article><p>{PROSE}</p></article>"}, (PROSE,)),
@@ -28,9 +29,10 @@ class Html(PageSource, GroupedSource):
     )
     max_document_bytes: int = Field(default=16 << 20, gt=0)
 
-    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
         with self.extractor_process() as process:
             yield from batches(self._rows(part, process))
+        yield Stated(part["files"])
 
     def _rows(self, part: dict[str, Any], process: PageExtractor) -> Iterator[Row | Unreadable]:
         for raw, page in process.extract(self._page(path) for path in self.group(part)):

@@ -8,23 +8,26 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from windtunnel.pipelines.readers.batches import BATCH_BYTES, BATCH_ROWS, Unreadable
-from windtunnel.pipelines.readers.columns import documents, open_parquet, wanted
+from windtunnel.pipelines.readers.batches import Remark, Stated, Unreadable
+from windtunnel.pipelines.readers.columns import Slice
 from windtunnel.pipelines.readers.paths import Fingerprint
-from windtunnel.pipelines.remote.files import File, seekable
-from windtunnel.pipelines.sources._source import SPLIT_BYTES, Example, RecordSource, for_each
+from windtunnel.pipelines.readers.row_groups import group_bytes, open_parquet, slices
+from windtunnel.pipelines.remote.files import File
+from windtunnel.pipelines.sources._columnar import ColumnSource
+from windtunnel.pipelines.sources._source import SPLIT_BYTES, Example, for_each
 from windtunnel.schemas.errors import InputError
 
 EXAMPLE = {"text": ["One.", None]}
 
 
-class Parquet(RecordSource):
+class Parquet(ColumnSource):
     """One document a row.
 
     A file whose footer cannot be read stops the plan with its name (`broken: stop`) or is counted and left out
-    (`broken: count`). A damaged row group is counted as one unreadable record that says how many rows it had.
+    (`broken: count`). The rows of a damaged row group that cannot be read are counted, by the file's footer.
     """
 
+    version: ClassVar[int] = 2
     suffixes: ClassVar[tuple[str, ...]] = (".parquet",)
     examples: ClassVar[tuple[Example, ...]] = (
         Example({"a.parquet": lambda path: pq.write_table(pa.table(EXAMPLE), path)}, ("One.",), {"no_text": 1}),
@@ -35,32 +38,26 @@ class Parquet(RecordSource):
     def parts(self) -> list[dict[str, Any]]:
         return [part for parts in for_each(self.files(), self._split) for part in parts]
 
-    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
-        path = Fingerprint.check(part)
-        fields = self.fields(path)
-        if "error" in part:
-            yield Unreadable(fields.origin, path.name, "broken_parquet", part["error"])
-            return
+    def schema(self, path: File) -> pa.Schema:
         with open_parquet(path) as file:
-            columns = wanted(file.schema_arrow.names, fields)
-            for group in range(part["first"], part["end"]):
-                about = file.metadata.row_group(group)
-                rows = 0
-                try:
-                    batches = file.iter_batches(batch_rows(about), row_groups=[group], columns=columns)
-                    for batch in batches:
-                        yield from documents(batch, fields, f"{path.name}:{group}", rows)
-                        rows += batch.num_rows
-                except (OSError, pa.ArrowException) as error:
-                    detail = f"rows {rows} to {about.num_rows - 1} of row group {group}: {error}"
-                    yield Unreadable(fields.origin, f"{path.name}:{group}", "broken_row_group", detail[:300])
+            return file.schema_arrow
+
+    def slices(self, path: File, part: dict[str, Any], columns: list[str]) -> Iterator[Slice | Unreadable | Stated]:
+        return slices(path, part, self.origin(path), columns)
+
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
+        if "error" in part:
+            path = Fingerprint.check(part)
+            yield Unreadable(self.origin(path), path.name, "broken_parquet", part["error"])
+        else:
+            yield from super().read(part)
 
     def _split(self, path: File) -> list[dict[str, Any]]:
-        part = Fingerprint.of(path).part()
+        part = self.part(path)
         try:
-            with pq.ParquetFile(seekable(path)) as file:
+            with open_parquet(path) as file:
                 self.fields(path).check(file.schema_arrow.names, str(path))
-                groups = [file.metadata.row_group(g).total_byte_size for g in range(file.metadata.num_row_groups)]
+                groups = group_bytes(file.metadata)
         except (OSError, pa.ArrowException) as error:
             if self.broken == "count":
                 return [{**part, "error": str(error)[:200]}]
@@ -81,9 +78,3 @@ def _runs(sizes: list[int]) -> Iterator[tuple[int, int]]:
             first, size = group + 1, 0
     if not sizes:
         yield 0, 0
-
-
-def batch_rows(group: pq.RowGroupMetaData) -> int:
-    """Return how many rows have about BATCH_BYTES, so that long rows come in small batches."""
-    per_row = max(1, group.total_byte_size // max(1, group.num_rows))
-    return max(1, min(BATCH_ROWS, BATCH_BYTES // per_row))

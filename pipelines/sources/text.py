@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
+from windtunnel.pipelines.readers.batches import Remark, Row, Stated, Unreadable, batches
 from windtunnel.pipelines.readers.paths import shown
 from windtunnel.pipelines.readers.streams import BrokenStream, chunks, utf8_chunks
 from windtunnel.pipelines.remote.files import File
@@ -18,6 +18,7 @@ from windtunnel.pipelines.sources._source import DecodedSource, Example
 class Text(GroupedSource, DecodedSource):
     """One document a file; the file's path is in `meta`. Compressed files are read as what they hold."""
 
+    version: ClassVar[int] = 2
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".text", ".md", ".rst")
     examples: ClassVar[tuple[Example, ...]] = (
         Example({"a.txt": "One.\nTwo.", "b.md": "Three.", "c.txt": b""}, ("One.\nTwo.", "Three."), {"empty_text": 1}),
@@ -25,8 +26,9 @@ class Text(GroupedSource, DecodedSource):
         Example({"a.txt": b"caf\xe9"}, ("caf\u00e9",), params={"encoding": "cp1252"}),
     )
 
-    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
-        return batches(self._row(path) for path in self.group(part))
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
+        yield from batches(self._row(path) for path in self.group(part))
+        yield Stated(part["files"])
 
     def _row(self, path: File) -> Row | Unreadable:
         origin, where = self.group_origin(path), shown(path)

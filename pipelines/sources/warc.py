@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from windtunnel.pipelines.readers.batches import Row, Unreadable, batches
+from windtunnel.pipelines.readers.batches import Note, Remark, Row, Unreadable, batches
+from windtunnel.pipelines.readers.http_bodies import decoded
+from windtunnel.pipelines.readers.listing import LeftOut, Listing, listed
 from windtunnel.pipelines.readers.pages import Failure, PageExtractor, RawPage
-from windtunnel.pipelines.readers.paths import Fingerprint, matching
+from windtunnel.pipelines.readers.paths import Fingerprint
 from windtunnel.pipelines.readers.warc_records import Broken, Record, records
 from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.samples.pages import page_set, warc_file
@@ -25,6 +27,8 @@ _TYPE = re.compile(rb"^warc-type:[ \t]*([^\r\n]*)", re.I | re.M)
 _NO_PAGES = ("warcinfo", "request", "metadata", "revisit", "continuation")  # the standard's other types
 _SAMPLE = "sample:"
 _HTML = ("text/html", "application/xhtml+xml")
+COLUMNS = ("source", "url", "lang", "title", "date", "html_lang", "encoding", "crawled", "identified_language")
+UNENCODED = "http_encodings_not_there"  # the note of pages that were stored decoded, with the headers as they were sent
 _HEADERS_BYTES = 1 << 20  # beside the page itself: WARC and HTTP headers
 
 
@@ -41,11 +45,12 @@ class Warc(PageSource):
 
     max_document_bytes is the limit for a page's bytes after all decompression, so a zip bomb is counted, not unpacked.
     `sample:NAME` as a path is a WARC file made of that page set (python_docs, sqlite_docs, help_zh).
+    A body that does not have the encoding that its header declares is read as it is, and noted in the manifest.
     Records of the standard's other types (requests, metadata) are no pages; records of no known type, responses that
     are no HTML and those that are no success are counted.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     suffixes: ClassVar[tuple[str, ...]] = (".warc", ".wet")
     examples: ClassVar[tuple[Example, ...]] = (
         Example({"a.warc": _record(f"<article><p>{PROSE}</p></article>")}, (PROSE,)),
@@ -54,36 +59,46 @@ class Warc(PageSource):
     max_document_bytes: int = Field(default=16 << 20, gt=0)
 
     def parts(self) -> list[dict[str, Any]]:
-        paths = [self.path] if isinstance(self.path, str) else list(self.path)
-        named = [path.removeprefix(_SAMPLE) for path in paths if path.startswith(_SAMPLE)]
-        others = [path for path in paths if not path.startswith(_SAMPLE)]
-        parts = [{"sample": name, "packages": page_set(name).fingerprint()} for name in named]
-        files = matching(others, self.suffixes) if others or not named else []
-        return parts + for_each(files, self._checked)
+        parts = [{"sample": name, "packages": page_set(name).fingerprint()} for name in self._samples()]
+        return parts + for_each(self._listing().files, self._checked)
+
+    def left_out(self) -> list[LeftOut]:
+        return self._listing().left_out
+
+    def _listing(self) -> Listing:
+        named = [path for path in self._paths() if not path.startswith(_SAMPLE)]
+        return Listing([], []) if self._samples() and not named else listed(named, self.suffixes)
+
+    def _samples(self) -> list[str]:
+        return [path.removeprefix(_SAMPLE) for path in self._paths() if path.startswith(_SAMPLE)]
+
+    def _paths(self) -> list[str]:
+        return [self.path] if isinstance(self.path, str) else list(self.path)
 
     def _checked(self, path: File) -> dict[str, Any]:
         with path.open("rb") as handle:
             head = handle.read(5)
         if head and not head.startswith((b"\x1f\x8b\x08", b"WARC/", b"\r\n", b"\n")):
             raise InputError(f"{path} is no WARC file: it begins with {head!r}, not with WARC/ or gzip")
-        return Fingerprint.of(path).part()
+        return self.part(path)
 
-    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Unreadable]:
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
         path = warc_file(part["sample"]) if "sample" in part else Fingerprint.check(part)
         origin = self.name or part.get("sample") or self.origin(path)
         with self.extractor_process() as process:
             yield from batches(self._rows(path, origin, process))
 
     def origins(self) -> list[dict[str, Any]]:
-        paths = [self.path] if isinstance(self.path, str) else list(self.path)
-        return [describe(path.removeprefix(_SAMPLE)) for path in paths if path.startswith(_SAMPLE)]
+        return [describe(name) for name in self._samples()]
 
-    def _rows(self, path: File, origin: str, process: PageExtractor) -> Iterator[Row | Unreadable]:
+    def _rows(self, path: File, origin: str, process: PageExtractor) -> Iterator[Row | Remark]:
         for raw, page in process.extract(self._pages(path, origin)):
             row, url, meta = raw.context
             if row is not None:
                 yield row
-            elif isinstance(page, Failure):
+            if meta is None:
+                continue
+            if isinstance(page, Failure):
                 yield Unreadable(origin, meta["where"], page.error, page.detail)
             else:
                 yield self.row(page, origin, meta["where"], url, {"crawled": meta["crawled"]})
@@ -111,20 +126,22 @@ class Warc(PageSource):
         from fastwarc.warc import WarcRecord
 
         record = WarcRecord.from_bytes(entry.data)
-        record.parse_http(auto_decode="all", quirks_mode=True)
+        record.parse_http(auto_decode="none", quirks_mode=True)
         status = record.http_headers.status_code if record.http_headers else None
         content = (record.http_content_type or record.headers.get("Content-Type") or "").partition(";")[0].strip()
         if status is not None and not 200 <= status < 300:
             return _ready(Unreadable(origin, where, "http_status", str(status)))
         if content.lower() not in _HTML:
             return _ready(Unreadable(origin, where, "not_html", content[:100] or "no content type"))
-        html = record.reader.read(self.max_document_bytes + 1)
+        headers = record.http_headers or {}
+        transfer, coding = (headers.get(name) or "" for name in ("Transfer-Encoding", "Content-Encoding"))
+        html, raw = decoded(record.reader.read(), transfer, coding, self.max_document_bytes)
         if len(html) > self.max_document_bytes:
             return _ready(
                 Unreadable(origin, where, "too_large", f"a page of more than {self.max_document_bytes} bytes")
             )
         url = record.headers.get("WARC-Target-URI")
-        return RawPage(html, record.http_charset, (None, url, _meta(record, where)))
+        return RawPage(html, record.http_charset, (Note(UNENCODED, raw) if raw else None, url, _meta(record, where)))
 
     def _conversion(self, entry: Record, origin: str, where: str) -> RawPage:
         from fastwarc.warc import WarcRecord
@@ -150,7 +167,7 @@ def _type_of(record: bytes) -> str:
     return kind[1].strip().lower().decode("utf-8", "replace") if kind else ""
 
 
-def _ready(row: Row | Unreadable) -> RawPage:
+def _ready(row: Row | Remark) -> RawPage:
     return RawPage(b"", None, (row, None, None))
 
 

@@ -12,6 +12,8 @@ from rich.console import Console
 from windtunnel.pipelines.engine.mirrors.opening import open_store
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.builder import planned
+from windtunnel.pipelines.readers.listing import summary
+from windtunnel.pipelines.sources._read import Read
 from windtunnel.pipelines.views.plain_table import plain_table
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.plugin import base, make
@@ -46,6 +48,8 @@ def preview(recipe_name: str, sets: list[str], as_json: bool, console: Console) 
     store = open_store(plan.recipe.store)
     with plugin_files.relative_to(plan.directory):
         rows = rows_of(plan.steps, store)
+        sources = {step.name: step.work.plugin() for step in plan.steps if isinstance(step.work, Read)}
+        not_read = {name: said for name, source in sources.items() if (said := summary(source.left_out()))}
     if as_json:
         console.print(json.dumps([asdict(row) for row in rows], indent=1), soft_wrap=True)
         return
@@ -56,6 +60,8 @@ def preview(recipe_name: str, sets: list[str], as_json: bool, console: Console) 
         seconds = "" if row.seconds is None else f"{row.seconds:,.1f}"
         table.add_row(row.step, row.state, size, seconds, row.source)
     console.print(table)
+    for name, left_out in not_read.items():
+        console.print(f"{name} does not read: {left_out}", soft_wrap=True)
     todo = [row for row in rows if row.state != "cached"]
     known = sum(row.seconds or 0 for row in todo)
     unknown = sum(row.seconds is None for row in todo)

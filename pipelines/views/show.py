@@ -13,7 +13,7 @@ import polars as pl
 from rich.console import Console
 
 from windtunnel.pipelines.engine.mirrors.opening import fetched_path
-from windtunnel.pipelines.readers.paths import COMPRESSIONS
+from windtunnel.pipelines.readers.listing import COMPRESSIONS
 from windtunnel.pipelines.readers.streams import BrokenStream, chunks, lines, utf8_chunks
 from windtunnel.pipelines.sources._source import DOCUMENT_BYTES
 from windtunnel.schemas.artifact import MANIFEST

@@ -69,6 +69,8 @@ class TerminalProgress(Progress):
         parts += [f"{unreadable:,} unreadable"] if unreadable else []
         parts += [f"{counts['tokens']:,} tokens"] if counts["tokens"] else []
         self.say(f"  {step.name:<28} {manifest.seconds:>8.1f} s   {', '.join(parts)}")
+        if not_read := counts["notes"].get("not_read"):
+            self.say(f"  {step.name} does not read: {not_read}")
         warning = counts["notes"].get("warning")
         if warning and step.kind not in self._warned:  # all runs of a recipe give about the same one
             self._warned.add(step.kind)

@@ -1,21 +1,31 @@
 """Whatever bytes come in, readers and extractors end, count, and give valid text."""
 
 import gzip
+import io
+import tempfile
 import zlib
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from windtunnel.pipelines.readers.batches import Unreadable
+from windtunnel.pipelines.files.user_files import user_rows
+from windtunnel.pipelines.readers.batches import Stated, Unreadable
 from windtunnel.pipelines.readers.encoding import decode_page
 from windtunnel.pipelines.readers.pages import Failure, PageExtractor, RawPage
 from windtunnel.pipelines.readers.streams import BrokenStream, chunks, lines, utf8_chunks
 from windtunnel.pipelines.readers.warc_records import Broken, Record, records
 from windtunnel.pipelines.samples.pages import record
+from windtunnel.pipelines.sources._read import read_work
 from windtunnel.pipelines.sources.csv import Csv
 from windtunnel.pipelines.sources.jsonl import Jsonl
 from windtunnel.pipelines.sources.text import Text
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError
 
 FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PIECES = [
@@ -43,7 +53,7 @@ def read(source):
             if isinstance(item, Unreadable):
                 lost.append(item)
                 assert item.where and item.error
-            else:
+            elif not isinstance(item, Stated):
                 item.validate(full=True)  # valid UTF-8 throughout
                 texts += item.column("text").to_pylist()
     return texts, lost
@@ -201,3 +211,86 @@ def test_no_markup_kills_the_extractor(process, pages):
     for _, page in found:
         assert not isinstance(page, Failure), page
         page.text.encode()
+
+
+def stored(make, **options):
+    """Return a small table in a columnar format."""
+    table = pa.table(
+        {"text": [f"row {i}" for i in range(9)], "n": range(9), "more": [["a"] * (i % 3) for i in range(9)]}
+    )
+    buffer = io.BytesIO()
+    if make is pq.write_table:
+        make(table, buffer, row_group_size=3, **options)
+    else:
+        with make(buffer, table.schema, **options) as writer:
+            writer.write_table(table, max_chunksize=3)
+    return buffer.getvalue()
+
+
+LINES_OF_JSON = b'{"text": "one", "n": [1, {}]}\n' * 3
+KINDS = {
+    "jsonl": ("jsonl", [LINES_OF_JSON]),
+    "json": ("jsonl", [LINES_OF_JSON, b'[{"text": "one"},\n {"text": "two"}]', b'{\n "text": "one"\n}']),
+    "csv": ("csv", [b'n,text\n1,one\n2,"two\nlines"\n']),
+    "tsv": ("csv", [b"n\ttext\n1\tone\n"]),
+    "txt": ("text", [b"one"]),
+    "warc": ("warc", [b"".join(p.replace(b"text/html", b"text/none") for p in PAGES[:3])]),  # nothing to extract
+    "parquet": ("parquet", [stored(pq.write_table, compression=how) for how in ("none", "zstd")]),
+    "arrow": ("arrow", [stored(make) for make in (pa.ipc.new_file, pa.ipc.new_stream)]),
+}
+PACKS = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}
+
+
+@st.composite
+def files(draw):
+    """Draw the suffix, the source and the bytes of a file: any bytes, or good ones of the kind with damage."""
+    suffix = draw(st.sampled_from(sorted(KINDS)))
+    source, good = KINDS[suffix]
+    data = draw(st.one_of(MESS, st.sampled_from(good)))
+    for _ in range(draw(st.integers(0, 3))):
+        at, size = draw(st.integers(0, len(data))), draw(st.integers(0, 9))
+        data = data[:at] + draw(st.binary(max_size=9)) + data[at + size :]
+    packed = draw(st.sampled_from(sorted(PACKS)))
+    data = PACKS[packed](data)
+    return suffix + packed, source, data[: draw(st.integers(0, len(data)))] if draw(st.booleans()) else data
+
+
+def run_all(work, inputs, out):
+    """Run all shards of a step and its end; return records seen. Its counts are held against what the file states."""
+    counts = [work.run(inputs, out, rank).check("shard") for rank in range(work.shards(inputs))]
+    work.finish(inputs, out)
+    return sum(count.seen for count in counts)
+
+
+def any_file(file):
+    """Read a file by a source and by the commands, which end with records, counted ones or an InputError."""
+    name, source, data = file
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"x.{name}"
+        path.write_bytes(data)
+        seen = []
+        for read_it in (lambda: read_work({source: str(path)}), lambda: user_rows(path)):
+            try:
+                found = read_it()
+                inputs = {}
+                for role, step in getattr(found, "inputs", {}).items():
+                    run_all(step.work, {}, Path(folder) / role)
+                    inputs[role] = Artifact(Path(folder) / role)
+                seen.append(run_all(getattr(found, "work", found), inputs, Path(folder) / f"out{len(seen)}"))
+            except InputError as error:
+                assert str(error)
+        if source in ("jsonl", "parquet", "arrow") and len(seen) == 2:
+            assert seen[0] == seen[1], "recipes and commands count the same"
+
+
+@settings(FEW, max_examples=20, deadline=10_000)
+@given(file=files())
+def test_any_file_of_any_name_gives_records_or_a_reason(file):
+    any_file(file)
+
+
+@pytest.mark.slow
+@settings(FEW, max_examples=600, deadline=10_000)
+@given(file=files())
+def test_many_files_of_any_name_give_records_or_a_reason(file):
+    any_file(file)

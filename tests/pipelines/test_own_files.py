@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from windtunnel.pipelines.files import user_columns
 from windtunnel.pipelines.files import user_files as user_rows
 from windtunnel.pipelines.files.dedup import dedup_files
 from windtunnel.pipelines.files.filter import filter_files
+from windtunnel.pipelines.readers import row_groups
 from windtunnel.pipelines.shards.split import with_columns, with_why
 from windtunnel.pipelines.sources import jsonl, parquet
-from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.errors import InputError, WindtunnelError
 from windtunnel.schemas.work import Counts
 
 SHORT = [{"length": {"min_words": 3}}]
@@ -154,7 +157,7 @@ def test_a_file_without_the_text_column_names_the_option(tmp_path: Path, name: s
 
 def test_files_that_are_neither_parquet_nor_json_lines_are_refused(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("text,n\na b c,1\n")
-    with pytest.raises(InputError, match="neither Parquet nor JSON lines"):
+    with pytest.raises(InputError, match="neither Parquet, Arrow, JSON lines nor WARC"):
         filter_files(tmp_path / "in.csv", tmp_path / "out", SHORT)
     (tmp_path / "in.parquet.gz").write_bytes(b"")
     with pytest.raises(InputError, match="unpack it"):
@@ -191,7 +194,7 @@ def test_a_large_file_is_read_in_parts_and_comes_out_the_same(tmp_path: Path, na
 
 
 def test_one_row_group_becomes_several_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "BATCH_ROWS", 50)
+    monkeypatch.setattr(row_groups, "BATCH_ROWS", 50)
     monkeypatch.setattr(user_rows, "SHARD_ROWS", 100)
     pl.DataFrame({"text": [f"row {i}" for i in range(230)]}).write_parquet(tmp_path / "in.parquet")
     step = user_rows.user_rows(tmp_path / "in.parquet")
@@ -209,3 +212,23 @@ def test_a_method_that_compares_within_a_shard_gets_a_file_as_one(tmp_path: Path
     pl.DataFrame({"text": texts}).write_parquet(tmp_path / "in.parquet", row_group_size=50)
     dedup_files(tmp_path / "in.parquet", tmp_path / "out", {"substring": {"min_words": 1}})
     assert rows_of(tmp_path / "out")["text"][-1] == "first this"
+
+
+def test_records_of_very_many_fields_are_counted_and_very_many_columns_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(user_columns, "MOST_COLUMNS", 50)
+    lines = [{"text": "a b c", "n": 1}, {"text": "d e f", **{f"k{i}": i for i in range(60)}}]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    totals = filter_files(tmp_path / "in.jsonl", tmp_path / "out", SHORT)
+    assert totals == Counts(seen=2, kept=1, unreadable={"too_many_fields": 1})
+    (tmp_path / "in.jsonl").write_text("\n".join(json.dumps({"text": "a b c", f"k{i}": i}) for i in range(60)))
+    with pytest.raises(WindtunnelError, match="more than 50 different fields"):
+        filter_files(tmp_path / "in.jsonl", tmp_path / "out2", SHORT)
+
+
+def test_twenty_thousand_fields_take_no_quadratic_time() -> None:
+    started = time.process_time()
+    records = [{f"k{i}": i for i in range(number, number + 1000)} for number in range(0, 20_000, 100)]
+    assert len(user_columns.schema_of(records)) == 20_900
+    assert time.process_time() - started < 5

@@ -1,8 +1,11 @@
 """Sources against good and bad files: nothing vanishes, whatever is wrong has a reason, memory is bounded."""
 
+import bz2
 import gzip
 import json
+import lzma
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from windtunnel.pipelines.readers import streams
 from windtunnel.pipelines.readers.paths import origin_of
 from windtunnel.pipelines.sources._read import read_work
 from windtunnel.schemas.errors import InputError, RecipeError
@@ -33,8 +37,8 @@ def run(spec, out):
     assert tables[1].schema.equals(UNREADABLE)
     documents, unreadable = (table.to_pylist() for table in tables)
     assert counts.kept == len(documents)
-    assert sum(counts.unreadable.values()) == len(unreadable)
-    assert counts.seen == counts.kept + len(unreadable)
+    assert sum(counts.unreadable.values()) == sum(u["rows"] for u in unreadable)
+    assert counts.seen == counts.kept + sum(u["rows"] for u in unreadable)
     assert counts.bytes == sum(len(d["text"].encode()) for d in documents)
     return documents, unreadable, counts
 
@@ -304,7 +308,7 @@ def test_a_damaged_row_group_loses_its_own_rows_only(tmp_path, out):
     path.write_bytes(data)
     documents, unreadable, _ = run({"parquet": str(path)}, out / "out")
     assert [int(d["text"].split()[0]) for d in documents] == [*range(100), *range(200, 400)]
-    assert [u["error"] for u in unreadable] == ["broken_row_group"]
+    assert [(u["error"], u["rows"]) for u in unreadable] == [("broken_row_group", 100)]
     assert "rows 0 to 99 of row group 1" in unreadable[0]["detail"]
 
 
@@ -449,6 +453,13 @@ def test_hf_names_the_splits_that_a_saved_data_set_has(tmp_path, out):
         ("c4.jsonl", "c4"),
         ("gpt-2.jsonl.zst", "gpt-2"),
         ("CC-MAIN-20230101-00001.warc.gz", "CC-MAIN"),
+        ("CC-MAIN-20230320083513-20230320113513-00012.warc.wet.gz", "CC-MAIN"),
+        ("fineweb/000_00000.parquet", "fineweb"),
+        ("train-00000-of-00042-0123456789abcdef.parquet", "train"),
+        ("c4-train.00000-of-01024.json.gz", "c4-train"),
+        ("wiki/part-00000-6d0e7c0a-1b2c-4d5e-8f90-a1b2c3d4e5f6-c000.snappy.parquet", "wiki"),
+        ("saved/data-00000-of-00001.arrow", "saved"),
+        ("facade.jsonl", "facade"),
         ("v1.2.csv", "v1.2"),
     ],
 )
@@ -459,3 +470,30 @@ def test_the_origin_is_the_files_name_without_endings_and_shard_numbers(path, or
 def test_sample_names_are_checked_when_the_recipe_is_read():
     with pytest.raises(RecipeError, match="did you mean 'api_docs'"):
         read_work({"samples": ["api_doc"]})
+
+
+def test_values_that_python_cannot_hold_cost_their_own_rows(tmp_path, out):
+    when = pa.array([0, 2**62, 5], pa.timestamp("us"))
+    pq.write_table(pa.table({"text": ["a", "b", "c"], "when": when}), tmp_path / "a.parquet")
+    documents, unreadable, _ = run({"parquet": str(tmp_path)}, out / "out")
+    assert [d["text"] for d in documents] == ["a", "c"]
+    assert [(u["where"], u["error"]) for u in unreadable] == [("a.parquet:0:1", "unusable_field")]
+    documents, _, _ = run({"parquet": {"path": str(tmp_path), "meta": False}}, out / "without")
+    assert len(documents) == 3
+
+
+PACK = {"gzip": gzip.compress, "bz2": bz2.compress, "xz": partial(lzma.compress, preset=0), "zst": zstandard.compress}
+
+
+@pytest.mark.parametrize("pack", PACK)
+def test_a_bomb_ends_early_and_in_little_memory(tmp_path, pack, monkeypatch, out):
+    monkeypatch.setattr(streams, "_SWELL_BYTES", 4 << 20)
+    path = tmp_path / "b.jsonl"
+    path.write_bytes(PACK[pack](bytes(64 << 20)))
+    tracemalloc.start()
+    with pytest.raises(streams.BrokenStream, match="looks like a bomb"):
+        list(streams.lines(streams.chunks(path), 1 << 20))
+    assert tracemalloc.get_traced_memory()[1] < 36 << 20
+    tracemalloc.stop()
+    with pytest.raises(InputError, match="too_large"):  # there is nothing else in the file
+        run({"jsonl": str(path)}, out / "out")

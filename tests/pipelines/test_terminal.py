@@ -12,7 +12,8 @@ from rich.table import Table
 
 from windtunnel.pipelines import cli
 from windtunnel.pipelines.engine.mirrors.mirror import Mirror
-from windtunnel.pipelines.readers.paths import matching, shown
+from windtunnel.pipelines.readers.listing import matching
+from windtunnel.pipelines.readers.paths import shown
 from windtunnel.pipelines.views.console import PlainConsole
 from windtunnel.schemas.errors import InputError, nearest
 

@@ -190,7 +190,7 @@ def test_what_is_no_page_is_counted_and_other_record_types_are_not_pages(tmp_pat
         record(url, b"\x89PNG", "image/png"),
         good(1).replace(b"200 OK", b"404 NO"),
         good(2).replace(b"WARC-Type: response", b"WARC-Type: request"),
-        record(url, b"not gzip").replace(b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n"),
+        record(url, gzip.compress(b"<p>cut")[:20], "text/html\r\nContent-Encoding: gzip"),
         record(url, b"<html><body></body></html>"),
         good(3),
     ]
