@@ -47,23 +47,23 @@ def _chain(
     world: World, store: Path, clock: Clock, dice: random.Random, table: Table, faults: list[tuple[str, signal.Signals]]
 ) -> None:
     """Run a recipe until it is done, with a fault in every attempt while there is time."""
-    log = world.folder / "killed.log"
+    log, longest = world.folder / "killed.log", 4 * world.seconds + 60
+    what = world.folder.name.rstrip("0123456789")
     while clock.left > 0:
-        victim, number = faults[0]
         run = world.start(store, log)
-        if not _struck(run, victim, number, dice):
-            if _ended(run, 4 * world.seconds + 60):
-                return
-            continue
-        faults.append(faults.pop(0))
-        wrong, seconds = _outcome(run, victim, number, 4 * world.seconds + 60)
-        # Python's own resource tracker complains of what the one before it knew
-        if wrong is None and victim != "resource tracker" and b"Traceback" in log.read_bytes():
-            wrong = f"a traceback: {log.read_text()[-600:]}"
-        what = f"{world.whole.parent.name.rstrip('0123456789')}: {number.name} to {victim}"
-        table.add(what, wrong, seconds)
+        while _struck(run, *faults[0], dice):
+            victim, number = faults[0]
+            faults.append(faults.pop(0))
+            wrong, seconds = _outcome(run, victim, number, longest)
+            # Python's own resource tracker complains of what the one before it knew
+            if wrong is None and victim != "resource tracker" and b"Traceback" in log.read_bytes():
+                wrong = f"a traceback: {log.read_text()[-600:]}"
+            table.add(f"{what}: {number.name} to {victim}", wrong, seconds)
+        if run.returncode == 0:
+            return
     run = world.start(store, log)
-    assert run.wait(4 * world.seconds + 60) == 0, log.read_text()
+    if not _ended(run, longest) or run.returncode:
+        table.add(f"{what}: the last run", f"exit code {run.returncode}: {log.read_text()[-600:]}")
 
 
 def _struck(run: subprocess.Popen[bytes], victim: str, number: signal.Signals, dice: random.Random) -> bool:
@@ -78,27 +78,28 @@ def _struck(run: subprocess.Popen[bytes], victim: str, number: signal.Signals, d
 
 
 def _outcome(
-    run: subprocess.Popen[bytes], victim: str, number: signal.Signals, seconds: float
+    run: subprocess.Popen[bytes], victim: str, number: signal.Signals, longest: float
 ) -> tuple[str | None, float]:
-    """Return what is wrong with the end of a run that was struck, and how long it took to end."""
-    started = time.monotonic()
-    processes = family(run.pid)
+    """Return what is wrong with how a run took a signal, and how long it took to end; it may have to go on."""
+    started, processes = time.monotonic(), family(run.pid)
+    if victim == "resource tracker" or (number == signal.SIGINT and victim in ("worker", "fork server")):
+        goes_on = not _ended(run, 0.5) or run.returncode == 0
+        return None if goes_on else f"exit code {run.returncode}", 0.0
     asked = victim in ("group", "main")
-    codes = {ENDS[number]} if asked else {0, 1}  # a process that was struck may have had nothing more to do
-    limit = END_SECONDS if asked else seconds
-    if not _ended(run, limit):
+    if not _ended(run, END_SECONDS if asked else longest):
         for process in processes:
             with contextlib.suppress(Exception):
                 process.kill()
-        return f"not ended after {limit:.0f} s", limit
+        run.wait()
+        return "a run without end", time.monotonic() - started
     took = time.monotonic() - started if run.returncode else 0.0
-    if run.returncode not in codes | ({0} if asked else set()):
+    # what was struck may have had nothing more to do
+    if run.returncode not in ({0, ENDS[number]} if asked else {0, 1}):
         return f"exit code {run.returncode}", took
     if remain := left(processes):
         return f"left behind: {remain}", took
-    if asked and number != signal.SIGKILL and took > ASKED_SECONDS:
-        return f"ended after {took:.1f} s only", took
-    return None, took
+    slow = took > (ASKED_SECONDS if asked and number != signal.SIGKILL else END_SECONDS)
+    return f"ended after {took:.1f} s only" if slow else None, took
 
 
 def _ended(run: subprocess.Popen[bytes], seconds: float) -> bool:
