@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,7 +64,8 @@ def main() -> None:
         except BaseException as error:  # a panic of polars is no Exception
             if ending.signal is None:
                 _explain(error)
-                raise
+                terminal(stderr=True).print(traceback.format_exc())  # its message may be text from data
+                sys.exit(1)
             ending.tell()  # what it left behind: workers that had the signal too
         else:
             if ending.signal is None:
@@ -105,10 +107,11 @@ def _run(
     workers: int | None,
     no_wait: bool,
     options: list[str] | None = None,
+    verify: bool = False,
 ) -> Any:
     from windtunnel.pipelines.run_recipe import run_recipe
 
-    return run_recipe(recipe, sets or [], until, executor, workers, not no_wait, terminal(), options or [])
+    return run_recipe(recipe, sets or [], until, executor, workers, not no_wait, terminal(), options or [], verify)
 
 
 @app.command()
@@ -125,17 +128,20 @@ def run(
     until_decided: Annotated[
         bool, typer.Option("--until-decided", help="Add seeds look by look, until every effect is decided.")
     ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read all that is stored, and do damaged steps again, needed or not.")
+    ] = False,
 ) -> None:
     """Run a recipe to its answer; what is finished is not done again."""
     if not until_decided:
-        _run(recipe, set_, until, executor, workers, no_wait, executor_option)
+        _run(recipe, set_, until, executor, workers, no_wait, executor_option, verify)
         return
     if until is not None:
         raise RecipeError("--until and --until-decided exclude each other")
     from windtunnel.pipelines.run_until_decided import run_until_decided
 
     def once(sets: list[str]) -> Any:
-        return _run(recipe, sets, None, executor, workers, no_wait, executor_option)
+        return _run(recipe, sets, None, executor, workers, no_wait, executor_option, verify)
 
     run_until_decided(recipe, set_ or [], once, terminal())
 
@@ -146,6 +152,14 @@ def plan(recipe: RecipeArg, set_: Sets = None, json_: Json = False) -> None:
     from windtunnel.pipelines.views.preview import preview
 
     preview(recipe, set_ or [], json_, terminal())
+
+
+@app.command("verify")
+def verify_(recipe: RecipeArg, set_: Sets = None, json_: Json = False) -> None:
+    """Hold everything that a recipe has stored against its digests; exit code 1 where a file is damaged."""
+    from windtunnel.pipelines.views.verification import verify
+
+    raise typer.Exit(verify(recipe, set_ or [], json_, terminal()))
 
 
 @app.command()

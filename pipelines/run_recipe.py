@@ -31,17 +31,22 @@ def run_recipe(
     wait: bool,
     console: Console,
     options: Sequence[str] = (),
+    verify: bool = False,
 ) -> Plan:
-    """Run a recipe (or up to the steps that `until` names) and print what came of it."""
+    """Run a recipe (or up to the steps that `until` names) and print what came of it.
+
+    `verify`: hold every finished step against the digests of its files, not only what is read and printed.
+    """
     recipe_plan = planned(recipe_name, sets)
     targets = named(recipe_plan, until) if until else recipe_plan.targets
     where = Where(executor=executor, workers=workers or os.cpu_count() or 1, options=parse_options(options))
     check_executor(recipe_plan.recipe.store, executor)
     store = open_store(recipe_plan.recipe.store)
-    outcome = run(targets, store, where, TerminalProgress(console), wait)
+    answers = {step.kind for step in targets} & {"compare", "report"}
+    shown = [step for step in recipe_plan.steps if answers and step.kind == "compare"]
+    outcome = run(targets, store, where, TerminalProgress(console), wait, shown, verify)
     console.print(f"{len(outcome.executed)} steps executed in {outcome.seconds:.1f} s")
-    ends = {step.kind: step for step in targets}
-    if "compare" in ends or "report" in ends:
+    if answers:
         _answer(recipe_plan, store, console)
         _warn_of_looks(recipe_plan, store, console)
     for step in targets:

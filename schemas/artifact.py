@@ -3,6 +3,9 @@
 key = blake3(step, version, complete configuration, input keys). A directory is finished if and only if it has a
 manifest. A step writes into `<name>.partial/`, which is then renamed to `<name>/`; the manifest follows. A crash leaves
 either a finished artifact or finished shards that the next run reuses.
+
+The manifest has the size and digest of every file, and a digest of itself: a flipped bit, a cut or a missing file is
+not taken for a result.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -21,11 +25,18 @@ from typing import TYPE_CHECKING, Any
 from blake3 import blake3
 from pydantic import BaseModel, ConfigDict, Field
 
+from windtunnel.schemas import journal
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.journal import FileDigest
+from windtunnel.schemas.printable import escaped
+
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
 MANIFEST = "manifest.json"
+_MEND = "`windtunnel run RECIPE --verify` does its step again"
+PARQUET: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}  # how every Parquet file is written
 
 
 class Part(BaseModel):
@@ -56,6 +67,35 @@ class Manifest(BaseModel):
     versions: dict[str, str] = Field(default_factory=dict)
     parts: list[Part] = Field(default_factory=list)
     git: str = ""
+    files: dict[str, FileDigest] = Field(default_factory=dict)  # by path in the directory, this one left out
+    seal: str = ""  # digest of all the rest
+
+    def sealed(self) -> Manifest:
+        """Return the manifest with the digest of its content."""
+        content = self.model_dump(mode="json", exclude={"seal"})
+        return self.model_copy(update={"seal": blake3(canonical_json(content).encode()).hexdigest()[:32]})
+
+    @staticmethod
+    def parsed(content: bytes) -> Manifest:
+        """Return the manifest in a file's content; raises ValueError where it is not as it was written."""
+        manifest = Manifest.model_validate_json(content)
+        if manifest.seal != manifest.sealed().seal:
+            raise ValueError("the content does not fit its seal")
+        return manifest
+
+    @staticmethod
+    def read(path: Path) -> Manifest:
+        """Return the manifest in a file; raises InputError where it is not as it was written."""
+        with contextlib.suppress(ValueError):
+            return Manifest.parsed(path.read_bytes())
+        state = "damaged, or of another version" if path.stat().st_size else "empty"
+        raise InputError(
+            f"{escaped(path)} is {state}: run the recipe again, which does its step again, or delete its directory"
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the manifest with its seal, atomically."""
+        write_text(path, self.sealed().model_dump_json(indent=1))
 
 
 @dataclass(frozen=True)
@@ -66,11 +106,35 @@ class Artifact:
 
     @cached_property
     def manifest(self) -> Manifest:
-        return Manifest.model_validate_json((self.path / MANIFEST).read_bytes())
+        """Raises InputError where it is damaged."""
+        return Manifest.read(self.path / MANIFEST)
 
     @property
     def done(self) -> bool:
         return (self.path / MANIFEST).exists()
+
+    @property
+    def sound(self) -> bool:
+        """Whether there is a manifest, and it is as it was written."""
+        try:
+            return bool(self.manifest)
+        except (OSError, InputError):
+            return False
+
+    def intact(self, *entries: str) -> Artifact:
+        """Return the artifact if its files have the content that was written; `entries` names some folders or files.
+
+        Reads them once. Raises InputError with the first file that is damaged or missing.
+        """
+        chosen = [file for file in self.manifest.files if not entries or file.partition("/")[0] in entries]
+        try:
+            digests = journal.digests_of(self.path / file for file in chosen)
+        except FileNotFoundError as error:
+            raise InputError(f"{escaped(error.filename)} is missing: {_MEND}") from None
+        for file, digest in zip(chosen, digests, strict=True):
+            if digest != self.manifest.files[file]:
+                raise InputError(f"{escaped(self.path / file)} has other content than was written: {_MEND}")
+        return self
 
     def files(self, folder: str, suffix: str = ".parquet") -> list[Path]:
         """Return the files of a subdirectory in name order, which is shard order."""
@@ -100,10 +164,21 @@ def writing(path: Path) -> Iterator[Path]:
         yield partial
         with open(partial, "rb+") as handle:
             os.fsync(handle.fileno())
+        journal.record(path, partial)
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a directory, where there is one, that a task wrote and no longer needs."""
+    for file in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        journal.record(file, None)
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -119,7 +194,7 @@ def write_parquet(path: Path, table: pa.Table | pl.DataFrame) -> None:
 
     with writing(path) as partial:
         if isinstance(table, pa.Table):
-            pq.write_table(table, partial, compression="zstd")
+            pq.write_table(table, partial, **PARQUET)
         else:
             table.write_parquet(partial)
 

@@ -3,6 +3,9 @@
 A second run of a finished recipe reads all its completions from here and sends nothing. Rows are never updated. When
 two runs send the same request at once, the first completion is stored and both runs use it.
 
+Each row has a digest of what a run takes from it. A row that no longer fits its digest is removed when it is read, and
+its request is sent again.
+
 The file is in WAL mode with `synchronous=NORMAL`: commits survive kill -9; a power cut may lose the last commits but
 does not corrupt the file. WAL needs a local disk, not a network file system. Requests do not contain keys of endpoints.
 """
@@ -12,18 +15,21 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import orjson
+from blake3 import blake3
 
 from windtunnel.generators.client.completion import Completion, TokenLogprob
 from windtunnel.schemas.errors import InputError
 
-LAYOUT = 1
+COMPLETIONS = "completions.sqlite"  # in the store of a recipe
+LAYOUT = 2
+_MEND = "Move it away and run again: its completions are then requested again."
 BUSY_SECONDS = 60.0  # wait for another process's commit
 READ_BATCH = 500  # SQLite's oldest limit on parameters of one statement is 999
 
@@ -37,11 +43,13 @@ CREATE TABLE IF NOT EXISTS completion (
     completion_tokens INTEGER NOT NULL,
     created REAL NOT NULL,         -- seconds since 1970
     request BLOB NOT NULL,         -- JSON, so that the file explains itself
-    reply BLOB NOT NULL            -- JSON: text, finish_reason, logprobs, detail
+    reply BLOB NOT NULL,           -- JSON: text, finish_reason, logprobs, detail
+    digest BLOB                    -- 16 bytes of blake3 over the columns of a completion
 );
 """
-_READ = "SELECT key, model, revision, error, prompt_tokens, completion_tokens, reply FROM completion WHERE key IN ({})"
-_WRITE = "INSERT OR IGNORE INTO completion VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_COLUMNS = "key, model, revision, error, prompt_tokens, completion_tokens, reply"  # of a completion
+_READ = f"SELECT {_COLUMNS}, digest FROM completion WHERE key IN ({{}})"
+_WRITE = "INSERT OR IGNORE INTO completion VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class CompletionStore:
@@ -55,19 +63,20 @@ class CompletionStore:
             self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._prepare()
         except sqlite3.DatabaseError as error:
-            raise InputError(
-                f"{self.path} is not a usable completion store ({error}). Move it away and run again: its completions "
-                "are then requested again."
-            ) from error
+            raise InputError(f"{self.path} is not a usable completion store ({error}). {_MEND}") from error
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         (layout,) = self._db.execute("PRAGMA user_version").fetchone()
-        if layout not in (0, LAYOUT):
+        if layout not in (0, 1, LAYOUT):
             raise InputError(f"{self.path} has layout {layout}, this version reads layout {LAYOUT}: use another file")
         self._db.execute("BEGIN IMMEDIATE")  # two processes may open a new file at once
         self._db.execute(_CREATE)
+        if "digest" not in [column[1] for column in self._db.execute("PRAGMA table_info(completion)")]:  # layout 1
+            self._db.execute("ALTER TABLE completion ADD COLUMN digest BLOB")
+            for row in self._db.execute(f"SELECT {_COLUMNS} FROM completion").fetchall():
+                self._db.execute("UPDATE completion SET digest = ? WHERE key = ?", (_digest(row), row[0]))
         self._db.execute(f"PRAGMA user_version={LAYOUT}")
         self._db.execute("COMMIT")
 
@@ -77,9 +86,27 @@ class CompletionStore:
         digests = iter([bytes.fromhex(key) for key in keys])
         while part := list(islice(digests, READ_BATCH)):
             with self._lock:
-                rows = self._db.execute(_READ.format(",".join("?" * len(part))), part).fetchall()
-            completions.update((row[0].hex(), _completion(row)) for row in rows)
+                rows = self._execute(_READ.format(",".join("?" * len(part))), part)
+                for damaged in [row for row in rows if row[-1] != _digest(row[:-1])]:
+                    self._execute("DELETE FROM completion WHERE key = ?", (damaged[0],))
+                    rows.remove(damaged)
+            completions.update((row[0].hex(), _completion(row[:-1])) for row in rows)
         return completions
+
+    def damaged(self) -> int:
+        """Return how many completions are not as they were stored; reads all. Raises InputError for a damaged file."""
+        with self._lock:
+            ((state,), *_) = self._execute("PRAGMA integrity_check", ())
+            if state != "ok":
+                raise InputError(f"{self.path} is damaged ({state}). {_MEND}")
+            rows = self._db.execute(f"SELECT {_COLUMNS}, digest FROM completion")
+            return sum(row[-1] != _digest(row[:-1]) for row in rows)
+
+    def _execute(self, query: str, values: Sequence[Any]) -> list[Any]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise InputError(f"{self.path} is damaged ({error}). {_MEND}") from error
 
     def write(self, completion: Completion, request: Mapping[str, Any]) -> Completion:
         """Store a completion and return the stored one, which is an earlier one if another run was faster."""
@@ -94,8 +121,9 @@ class CompletionStore:
             bytes.fromhex(c.key), c.model, c.revision, c.error, c.prompt_tokens, c.completion_tokens, time.time(),
             orjson.dumps(request), orjson.dumps(reply),
         )  # fmt: skip
+        digest = _digest((*row[:6], row[8]))
         with self._lock:
-            written = self._db.execute(_WRITE, row).rowcount
+            written = self._db.execute(_WRITE, (*row, digest)).rowcount
         if written:
             return completion
         return replace(self.read([completion.key])[completion.key], attempts=completion.attempts)
@@ -144,6 +172,12 @@ class CompletionStore:
         """Close the file; the last connection merges the WAL into it."""
         with self._lock:
             self._db.close()
+
+
+def _digest(row: Sequence[Any]) -> bytes:
+    """Return the digest of a completion's columns."""
+    content = [value.hex() if isinstance(value, bytes) else value for value in row]
+    return blake3(orjson.dumps(content)).digest()[:16]
 
 
 def _completion(row: tuple[Any, ...]) -> Completion:

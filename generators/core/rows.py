@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from windtunnel.generators.core.generator import Dropped, Failed, Generator, Kept, Outcome
 from windtunnel.generators.core.row_check import RowCheck
 from windtunnel.schemas import plugin
-from windtunnel.schemas.artifact import canonical_json, writing
+from windtunnel.schemas.artifact import PARQUET, canonical_json, writing
 from windtunnel.schemas.errors import WindtunnelError
 from windtunnel.schemas.records import document_id
 
@@ -84,7 +84,7 @@ class RowWriter:
         self._writers: dict[str, pq.ParquetWriter] = {}
         for name, schema in schemas.items():
             path = self._stack.enter_context(writing(out / name / f"{rank:05d}.parquet"))
-            self._writers[name] = self._stack.enter_context(pq.ParquetWriter(path, schema, compression="zstd"))
+            self._writers[name] = self._stack.enter_context(pq.ParquetWriter(path, schema, **PARQUET))
         self.kept = 0
         self.bytes = 0
         self.dropped: Counter[str] = Counter()

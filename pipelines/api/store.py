@@ -31,7 +31,7 @@ class StoredArtifact:
         """What made it, with counts, seconds and package versions."""
         try:
             return Artifact(self.path).manifest
-        except (ValueError, OSError) as error:
+        except (InputError, OSError) as error:
             file = f"{escaped(address_of(Artifact(self.path)))}/{MANIFEST}"
             raise InputError(f"{file} is damaged, or written by another version: delete its directory") from error
 
@@ -74,26 +74,32 @@ class StoredArtifact:
     def scan(self, table: str | None = None) -> pl.LazyFrame:
         """Return a table as a LazyFrame, which reads nothing before it is collected.
 
-        Without a name it is `kept` of a corpus, `rows` of generated rows, `documents` of what a source read or of a
-        held-out set, or the one table that there is. Raises InputError with the names of the tables for another one.
+        The files are not held against what was written, as `to_polars` does. Without a name it is `kept` of a corpus,
+        `rows` of generated rows, `documents` of what a source read or of a held-out set, or the one table that there
+        is. Raises InputError with the names of the tables for another one.
         """
         return pl.scan_parquet(self.files(table), hive_partitioning=False)
 
     def to_polars(self, table: str | None = None) -> pl.DataFrame:
-        """Return a table as a polars DataFrame; see `scan`."""
+        """Return a table as a polars DataFrame; see `scan`. Raises InputError where a file is damaged."""
         try:
-            return self.scan(table).collect()
+            return pl.scan_parquet(self._intact(table), hive_partitioning=False).collect()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise self._damaged(error) from error
 
     def to_arrow(self, table: str | None = None) -> pa.Table:
-        """Return a table as a pyarrow Table, with the Arrow types that the files have; see `scan`."""
+        """Return a table as a pyarrow Table, with the Arrow types that the files have; see `to_polars`."""
         import pyarrow.parquet as pq
 
         try:
-            return pa.concat_tables([pq.read_table(file, partitioning=None) for file in self.files(table)])
+            return pa.concat_tables([pq.read_table(file, partitioning=None) for file in self._intact(table)])
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from error
+
+    def _intact(self, table: str | None) -> list[Path]:
+        files = self.files(table)
+        Artifact(self.path).intact(*{file.relative_to(self.path).parts[0] for file in files})
+        return files
 
     def _damaged(self, error: Exception) -> InputError:
         first = next(iter(str(error).splitlines()), "")

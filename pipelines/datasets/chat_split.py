@@ -20,7 +20,7 @@ from blake3 import blake3
 from pydantic import Field
 
 from windtunnel.generators.text.groups import first_question, groups_of, text_group
-from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.schemas.artifact import PARQUET, Artifact, writing
 from windtunnel.schemas.role import of_kind
 from windtunnel.schemas.work import Counts, Work
 
@@ -48,7 +48,7 @@ class ChatSplit(Work):
         counts, dropped, measured = Counts(), Counter[str](), self._measured(inputs)
         with pq.ParquetFile(rows_files(inputs)[rank]) as source, writing(out / "rows" / f"{rank:05d}.parquet") as path:
             schema = source.schema_arrow.append(GROUP)
-            with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            with pq.ParquetWriter(path, schema, **PARQUET) as writer:
                 for batch in source.iter_batches(batch_size=1024):
                     rows = list(_origins(batch))
                     groups = [groups_of(row) for row in rows]

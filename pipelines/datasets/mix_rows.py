@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 from pydantic import Field
 
-from windtunnel.schemas.artifact import Artifact, canonical_json, write_text, writing
+from windtunnel.schemas.artifact import PARQUET, Artifact, canonical_json, write_text, writing
 from windtunnel.schemas.role import Role
 from windtunnel.schemas.work import Counts, Work
 
@@ -86,5 +86,5 @@ def _copy(artifact: Artifact, wanted: set[str], path: Path) -> int:
         tables.append(table.filter(pa.array(mask, pa.bool_())))
     whole = pa.concat_tables(tables)
     with writing(path) as partial:
-        pq.write_table(whole, partial, compression="zstd")
+        pq.write_table(whole, partial, **PARQUET)
     return whole.num_rows

@@ -15,12 +15,12 @@ def changed_parts(targets: Sequence[Step], store: Path) -> list[str]:
     The version of a plug-in says when its results change, so such a step's result is kept: an edit of a comment must
     not run everything again.
     """
-    return [message for step in _all_steps(targets) for message in _messages(step, store)]
+    return [message for step in all_steps(targets) for message in _messages(step, store)]
 
 
 def _messages(step: Step, store: Path) -> Iterator[str]:
     artifact = step.artifact(store)
-    if not artifact.done:
+    if not artifact.sound:
         return
     recorded = {(part.kind, part.reference): part for part in artifact.manifest.parts}
     for part in step.parts:
@@ -33,7 +33,8 @@ def _messages(step: Step, store: Path) -> Iterator[str]:
             )
 
 
-def _all_steps(targets: Sequence[Step]) -> list[Step]:
+def all_steps(targets: Sequence[Step]) -> list[Step]:
+    """Return the targets and all that they are made from, by name."""
     steps: dict[int, Step] = {}
     waiting = list(targets)
     while waiting:

@@ -6,15 +6,16 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from windtunnel.generators.serving.server_record import end_owned  # the model servers that workers started
 from windtunnel.pipelines.engine import store as stores
-from windtunnel.pipelines.engine.changed_parts import changed_parts
+from windtunnel.pipelines.engine.changed_parts import all_steps, changed_parts
 from windtunnel.pipelines.engine.executors import Where, execute, leave
+from windtunnel.pipelines.engine.integrity import Checks, drop_damaged_shards, listed
 from windtunnel.pipelines.engine.mirrors.mirror import Mirror
 from windtunnel.pipelines.engine.mirrors.opening import fetched, publish
 from windtunnel.pipelines.engine.step import Step
@@ -22,6 +23,7 @@ from windtunnel.pipelines.engine.tasks.task import ERRORS, Task, work_path
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import WindtunnelError
 from windtunnel.schemas.interrupts import interrupt_waits
+from windtunnel.schemas.journal import journal
 
 STAGES = ".stages"  # logs of the executors
 RUN_PROCESS = "WINDTUNNEL_RUN_PROCESS"  # see windtunnel.generators.serving.served
@@ -65,10 +67,15 @@ def run(
     where: Where | None = None,
     progress: Progress | None = None,
     wait: bool = True,
+    shown: Sequence[Step] = (),
+    verify: bool = False,
 ) -> Outcome:
     """Execute what the targets need and do not yet have; finished steps and finished shards are not done again.
 
-    Raises StepFailed after the other shards of the same stage have ended, so that no finished work is lost.
+    Steps of which stored files are damaged are done again, and named. What is reused is held against the sizes in its
+    manifest; against the contents are held the targets, what steps are about to read, and `shown`, steps whose
+    artifacts the caller shows where they are finished; with `verify` every finished step that the targets are made
+    from. Raises StepFailed after the other shards of the same stage have ended, so that no finished work is lost.
     """
     started = time.perf_counter()
     progress = progress or Progress()
@@ -76,7 +83,9 @@ def run(
     for message in changed_parts(targets, store):
         progress.say(message)
     mirror = Mirror.at(store)
-    if not missing(targets, store) and not (mirror and mirror.unpublished()):  # nothing to do needs no lock
+    read = all_steps(targets) if verify else [*targets, *shown]
+    before = Checks(store)
+    if not _todo(targets, read, store, before) and not (mirror and mirror.unpublished()):  # needs no lock
         return Outcome([], time.perf_counter() - started)
     where = where or Where()
     interrupt_waits()
@@ -84,11 +93,20 @@ def run(
         outer = os.environ.get(RUN_PROCESS)
         os.environ[RUN_PROCESS] = str(os.getpid())  # workers start model servers in this process's name
         try:
-            while todo := missing(targets, store):
-                ready = [step for step in todo if all(s.artifact(store).done for s in step.inputs.values())]
+            checks = Checks(store, progress.say)
+            while todo := _todo(targets, read, store, checks):
+                checks.remove_damaged()
+                ready = [step for step in todo if all(map(checks.usable, step.inputs.values()))]
                 now = [step for step in ready if not step.work.run_last] or ready
-                _stage(now, store, where, progress)
-                executed.extend(step.name for step in now)
+                inputs = {source.directory: source for step in now for source in step.inputs.values()}
+                for source in inputs.values():
+                    fetched(source.artifact(store), say=progress.say)
+                whole = [
+                    checks.whole(source) for source in inputs.values()
+                ]  # of all, so that each damaged one is named
+                if all(whole):
+                    _stage(now, store, where, progress, checks)
+                    executed.extend(step.name for step in now)
         finally:
             progress.end()
             leave(where)
@@ -99,15 +117,23 @@ def run(
     return Outcome(executed, time.perf_counter() - started)
 
 
-def missing(targets: Iterable[Step], store: Path) -> list[Step]:
-    """Return the steps that the targets need and the store lacks, in a runnable order.
+def _todo(targets: Sequence[Step], read: Sequence[Step], store: Path, checks: Checks) -> list[Step]:
+    """Return what the targets lack and what was found damaged, in a runnable order; `read` is held to its contents."""
+    for step in read:
+        if checks.usable(step):
+            checks.whole(step)
+    return missing([*targets, *checks.damaged], checks.usable)
+
+
+def missing(targets: Iterable[Step], usable: Callable[[Step], bool]) -> list[Step]:
+    """Return the steps that the targets need and of which no artifact is usable, in a runnable order.
 
     A step below a finished one is not needed, so intermediate artifacts may be deleted.
     """
     order: dict[int, Step] = {}
 
     def visit(step: Step) -> None:
-        if id(step) in order or step.artifact(store).done:
+        if id(step) in order or usable(step):
             return
         for source in step.inputs.values():
             visit(source)
@@ -118,10 +144,8 @@ def missing(targets: Iterable[Step], store: Path) -> list[Step]:
     return list(order.values())
 
 
-def _stage(ready: list[Step], store: Path, where: Where, progress: Progress) -> None:
-    for source in dict.fromkeys(source for step in ready for source in step.inputs.values()):
-        fetched(source.artifact(store), say=progress.say)
-    tasks = [task for step in ready for task in _pending(step, store)]
+def _stage(ready: list[Step], store: Path, where: Where, progress: Progress, checks: Checks) -> None:
+    tasks = [task for step in ready for task in _pending(step, store, progress)]
     progress.stage(ready, tasks)
     logs = store / STAGES / ready[0].directory
     if tasks:
@@ -129,16 +153,20 @@ def _stage(ready: list[Step], store: Path, where: Where, progress: Progress) -> 
     failures = [task for task in tasks if not task.counts_file.exists()]
     for step in ready:
         if not any(task.step == step.name for task in failures):
-            progress.committed(step, publish(_finish(step, store), progress.say))
+            artifact = _finish(step, store)
+            checks.written(step)
+            progress.committed(step, publish(artifact, progress.say))
     if failures:
         raise _failure(failures, logs)
     shutil.rmtree(store / STAGES, ignore_errors=True)
 
 
-def _pending(step: Step, store: Path) -> list[Task]:
+def _pending(step: Step, store: Path, progress: Progress) -> list[Task]:
     folder = stores.partial(store, step)
     shutil.rmtree(folder / ERRORS, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
+    if wrong := drop_damaged_shards(folder):
+        progress.say(f"{step.name}: {listed(folder.name, wrong)}; the shard is done again")
     inputs = {role: source.artifact(store) for role, source in step.inputs.items()}
     paths = {role: str(artifact.path) for role, artifact in inputs.items()}
     finished = stores.finished_ranks(folder)
@@ -157,7 +185,8 @@ def _finish(step: Step, store: Path) -> Artifact:
     started = time.perf_counter()
     inputs = {role: source.artifact(store) for role, source in step.inputs.items()}
     with step.resolving_plugins():
-        step.work.finish(inputs, stores.partial(store, step))
+        with journal(folder := stores.partial(store, step), "finish"):
+            step.work.finish(inputs, folder)
     return stores.commit(store, step, time.perf_counter() - started)
 
 

@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from windtunnel.pipelines.engine.integrity import written_files
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.engine.tasks.process_guard import own
 from windtunnel.pipelines.engine.tasks.task import COUNTS, ERRORS
-from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, versions, write_text
+from windtunnel.schemas import journal
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, versions
 from windtunnel.schemas.errors import InputError, WindtunnelError, advice_for
 from windtunnel.schemas.work import Counts
 
@@ -80,8 +82,18 @@ def partial(store: Path, step: Step) -> Path:
 
 
 def finished_ranks(folder: Path) -> set[int]:
-    """Return the ranks whose counts are written, that is, which need no more work."""
-    return {int(file.stem) for file in (folder / COUNTS).glob("[0-9]*.json")}
+    """Return the ranks whose counts are written, that is, which need no more work.
+
+    Counts that a power failure left empty or cut are removed.
+    """
+    ranks = set()
+    for file in (folder / COUNTS).glob("[0-9]*.json"):
+        try:
+            json.loads(file.read_bytes())
+            ranks.add(int(file.stem))
+        except ValueError:
+            file.unlink()
+    return ranks
 
 
 def shard_notes(folder: Path) -> list[dict[str, Any]]:
@@ -95,6 +107,8 @@ def commit(store: Path, step: Step, finish_seconds: float) -> Artifact:
     notes = shard_notes(folder)
     shutil.rmtree(folder / ERRORS, ignore_errors=True)
     _sweep(folder)
+    files = written_files(folder)
+    shutil.rmtree(folder / journal.FOLDER, ignore_errors=True)
     counts = Counts.total([Counts.model_validate(note["counts"]) for note in notes])
     manifest = Manifest(
         step=step.name,
@@ -107,15 +121,16 @@ def commit(store: Path, step: Step, finish_seconds: float) -> Artifact:
         seconds=round(sum(note["cost"]["seconds"] for note in notes) + finish_seconds, 3),
         cpu_seconds=round(sum(note["cost"]["cpu_seconds"] for note in notes) + finish_seconds, 3),
         peak_memory_bytes=max((note["cost"]["peak_memory_bytes"] for note in notes), default=0),
-        bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        bytes=sum(digest.bytes for digest in files.values()),
         versions=versions(),
         parts=step.parts,
         git=_revision(),
+        files=files,
     )
     if final.exists():  # a crash fell between the rename and the manifest
         shutil.rmtree(final)
     os.replace(folder, final)
-    write_text(final / MANIFEST, manifest.model_dump_json(indent=1))
+    manifest.write(final / MANIFEST)
     return Artifact(final)
 
 

@@ -25,7 +25,7 @@ from windtunnel.pipelines.remote.address import checked
 from windtunnel.pipelines.remote.files import File, seekable
 from windtunnel.pipelines.sources.jsonl import Jsonl
 from windtunnel.pipelines.sources.parquet import Parquet, batch_rows
-from windtunnel.schemas.artifact import Artifact, writing
+from windtunnel.schemas.artifact import PARQUET, Artifact, writing
 from windtunnel.schemas.errors import InputError, RecipeError, nearest
 from windtunnel.schemas.records import DOCUMENT, UNREADABLE, document_id
 from windtunnel.schemas.role import StepName
@@ -86,7 +86,7 @@ class UserRows(Work):
                 kept += rows.num_rows
                 size += pc.sum(pc.binary_length(documents["text"])).as_py() or 0  # type: ignore[attr-defined]
         with writing(out / "unreadable" / f"{rank:05d}.parquet") as partial:
-            pq.write_table(pa.Table.from_pylist(unreadable, UNREADABLE), partial, compression="zstd")
+            pq.write_table(pa.Table.from_pylist(unreadable, UNREADABLE), partial, **PARQUET)
         return Counts(seen=kept + sum(errors.values()), kept=kept, unreadable=dict(sorted(errors.items())), bytes=size)
 
     def _check_meta(self, schema: pa.Schema) -> None:
@@ -181,7 +181,7 @@ class _Shards:
         for folder, schema in self._schemas.items():
             path = self._out / folder / f"{self._rank:05d}-{self._number:05d}.parquet"
             partial = self._stack.enter_context(writing(path))
-            self._writers[folder] = self._stack.enter_context(pq.ParquetWriter(partial, schema, compression="zstd"))
+            self._writers[folder] = self._stack.enter_context(pq.ParquetWriter(partial, schema, **PARQUET))
 
 
 def user_rows(source: Path | str, text: str = "text", meta: Iterable[str] = (), whole: bool = False) -> Step:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.generators.client.store import COMPLETIONS
 from windtunnel.generators.core.generator import Generator
 from windtunnel.pipelines.engine.mirrors.opening import store_folder
 from windtunnel.pipelines.engine.step import Step
@@ -124,7 +125,7 @@ def address(model: Model) -> Served:
 
 def completions_of(plan: Plan) -> str:
     """Return the file that keeps every completion of a recipe's store."""
-    return str(store_folder(plan.recipe.store) / "completions.sqlite")
+    return str(store_folder(plan.recipe.store) / COMPLETIONS)
 
 
 def held_out_rows(plan: Plan, rows: Generation) -> Step:

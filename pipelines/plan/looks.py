@@ -26,7 +26,7 @@ def undeclared(step: Step, store: Path) -> list[int]:
     found: set[int] = set()
     for path in store.glob("compare-*"):
         earlier = Artifact(path)
-        if path.name == step.directory or path.suffix == ".partial" or not earlier.done:
+        if path.name == step.directory or path.suffix == ".partial" or not earlier.sound:
             continue
         manifest = earlier.manifest
         if config["looks"] and all(_same(config[name], manifest.config.get(name)) for name in PLAN):

@@ -16,6 +16,7 @@ from windtunnel.pipelines.recipe.yaml_loader import Keys
 from windtunnel.schemas import plugin
 from windtunnel.schemas.errors import RecipeError, nearest
 
+MOST_MIXES = 10_000
 PAIRS = "preferences"  # the kind of an objective that learns from pairs
 
 
@@ -95,6 +96,8 @@ def _generation(recipe: Recipe) -> None:
 
 
 def _mixes(recipe: Recipe) -> None:
+    if len(recipe.mixes) > MOST_MIXES:  # every one is several steps and a model to train
+        raise at(("mixes",), f"{len(recipe.mixes):,} mixes are more than the {MOST_MIXES:,} that one recipe may have")
     for name, weights in recipe.mixes.items():
         here: Keys = ("mixes", name)
         for part in weights:

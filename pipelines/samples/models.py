@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import tempfile
@@ -14,7 +15,9 @@ from filelock import FileLock
 
 from windtunnel.pipelines.samples.cache import cache_directory, cache_folder
 from windtunnel.pipelines.samples.packages import Package, materialise
+from windtunnel.schemas.artifact import write_text
 from windtunnel.schemas.errors import RecipeError, WindtunnelError, nearest
+from windtunnel.schemas.journal import digest_of
 from windtunnel.trainer.runtime.quiet import quiet
 
 CONVERSION = 1  # part of the directory name and of every key; increase it when the converted files change
@@ -70,9 +73,27 @@ def fetch(name: str) -> Path:
     target = directory(name)
     cache_folder(target.parent.name)
     with FileLock(target.parent / f".{name}.lock"):
-        if not target.exists():
+        if not _is_whole(target):
+            shutil.rmtree(target, ignore_errors=True)
             _convert(sample_model(name), target)
     return target
+
+
+def _digests_file(target: Path) -> Path:
+    return target.with_name(f"{target.name}.digests.json")
+
+
+def _is_whole(target: Path) -> bool:
+    """Return whether a converted model has the files that were written, and no others."""
+    try:
+        digests = json.loads(_digests_file(target).read_bytes())
+        return digests == _digests(target)
+    except (OSError, ValueError):
+        return False
+
+
+def _digests(folder: Path) -> dict[str, list[int | str]]:
+    return {file.name: list(digest_of(file)) for file in sorted(folder.iterdir())}
 
 
 def _convert(model: SampleModel, target: Path) -> None:
@@ -95,6 +116,7 @@ def _convert(model: SampleModel, target: Path) -> None:
             vars(converted.config).pop("quantization_config", None)
             converted.save_pretrained(str(work), safe_serialization=True)
             tokenizer.save_pretrained(str(work))
+        write_text(_digests_file(target), json.dumps(_digests(work)))
         os.replace(work, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -61,7 +62,10 @@ class Package(package_clients.PinnedPackage):
         info = archive.getinfo(member)
         if info.file_size > MEMBER_LIMIT_BYTES:
             raise InputError(f"{self.label}: {member} claims {info.file_size} bytes, more than any file of the package")
-        return archive.read(info)
+        try:
+            return archive.read(info)
+        except (zipfile.BadZipFile, zlib.error) as error:
+            raise InputError(f"{archive.filename} is damaged ({error}): delete it and run again") from error
 
     def _archive(self) -> zipfile.ZipFile:
         path = self.fetch()

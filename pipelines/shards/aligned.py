@@ -19,7 +19,7 @@ BUFFER_BYTES = 1 << 20  # a buffered stream without read-ahead never holds a who
 
 def open_parquet(path: Path) -> pq.ParquetFile:
     """Open a Parquet file for reading in batches; memory does not grow with its row groups."""
-    return pq.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False)
+    return pq.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True)
 
 
 class AlignedReader:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from windtunnel.pipelines.shards.reader import Shard
-from windtunnel.schemas.artifact import writing
+from windtunnel.schemas.artifact import PARQUET, writing
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.records import DECISION
 from windtunnel.schemas.work import Counts
@@ -30,7 +30,7 @@ def shard_writer(
     name = rank if isinstance(rank, str) else f"{rank:05d}"
     with (
         writing(out / folder / f"{name}.parquet") as path,
-        pq.ParquetWriter(path, schema, compression="zstd", **options) as writer,
+        pq.ParquetWriter(path, schema, **{**PARQUET, **options}) as writer,
     ):
         yield writer
 
@@ -47,7 +47,7 @@ def kept_and_dropped(
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a table as one Parquet file."""
     with writing(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
+        pq.write_table(table, partial, **PARQUET)
 
 
 def replaced(rows: Rows, name: str, values: pa.Array | pa.ChunkedArray | Sequence[Any]) -> Rows:
@@ -98,7 +98,9 @@ def write_decisions(
         "step": pc.if_else(now, step, before["step"]),
     }
     with writing(out / "decisions" / f"{rank:05d}.parquet") as path:
-        pq.write_table(pa.table(columns, schema=DECISION), path, use_dictionary=REASONS, **options)
+        pq.write_table(
+            pa.table(columns, schema=DECISION), path, use_dictionary=REASONS, write_page_checksum=True, **options
+        )
     seen = alive.true_count
     dropped = {row["values"]: row["counts"] for row in pc.value_counts(reasons.filter(now)).to_pylist()}
     return Counts(seen=seen, kept=seen - sum(dropped.values()), dropped=dict(sorted(dropped.items())))

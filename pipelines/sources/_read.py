@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from windtunnel.pipelines.readers.batches import Unreadable
 from windtunnel.pipelines.sources._source import Source
-from windtunnel.schemas.artifact import Artifact, canonical_json, write_text, writing
+from windtunnel.schemas.artifact import PARQUET, Artifact, canonical_json, write_text, writing
 from windtunnel.schemas.errors import InputError, WindtunnelError
 from windtunnel.schemas.plugin import errors_of, full_spec, label, make
 from windtunnel.schemas.records import DOCUMENT, UNREADABLE
@@ -49,8 +49,8 @@ class Read(Work):
         with (
             writing(out / "documents" / f"{rank:05}.parquet") as documents_path,
             writing(out / "unreadable" / f"{rank:05}.parquet") as unreadable_path,
-            pq.ParquetWriter(documents_path, DOCUMENT, compression="zstd") as documents,
-            pq.ParquetWriter(unreadable_path, UNREADABLE, compression="zstd") as unreadable,
+            pq.ParquetWriter(documents_path, DOCUMENT, **PARQUET) as documents,
+            pq.ParquetWriter(unreadable_path, UNREADABLE, **PARQUET) as unreadable,
         ):
             held: list[Unreadable] = []
             for item in items(plugin, self.parts[rank]):

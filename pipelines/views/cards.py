@@ -38,7 +38,7 @@ def write_cards(recipe_name: str, sets: list[str], out: Path | None = None) -> l
             continue
         if step.kind in ("corpus", "generate") and artifact.done:
             with plugin_files.relative_to(plan.directory):
-                fetched(artifact, "kept", "rows")
+                fetched(artifact, "kept", "rows").intact("kept", "rows")
                 card = corpus_card(plan, step, store) if step.kind == "corpus" else rows_card(plan, step, store)
             write_text(artifact.path / CARD, render(card))
             add_file(artifact, CARD)

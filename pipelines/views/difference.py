@@ -73,6 +73,8 @@ def difference(a: Path, b: Path) -> Difference:
 
 def _corpus(path: Path) -> Artifact:
     corpus = Artifact(path)
+    if corpus.done:
+        corpus.intact("kept", "dropped")
     if not corpus.files("kept"):
         raise InputError(f"{path} holds no corpus: a diff takes two directories of corpus steps, with kept/ in them")
     for file in [*corpus.files("kept"), *corpus.files("dropped")]:

@@ -70,11 +70,11 @@ def rows_of(steps: list[Step], store: Path) -> list[Row]:
     rows = []
     for step in steps:
         artifact = step.artifact(store)
-        if artifact.done:
+        if artifact.sound:
             manifest = artifact.manifest
             rows.append(Row(step.name, "cached", manifest.bytes, manifest.seconds, "measured", step.key[:8]))
             continue
-        state = "started" if (store / f"{step.directory}.partial").exists() else "to do"
+        state = "damaged" if artifact.done else "started" if (store / f"{step.directory}.partial").exists() else "to do"
         size = None if step.kind in NO_TEXT else texts[step.name]
         rows.append(Row(step.name, state, size, *_cost(step, size, history), step.key[:8]))
     return rows
@@ -88,7 +88,7 @@ def _text_sizes(steps: list[Step], store: Path) -> dict[str, int | None]:
     sizes: dict[str, int | None] = {}
     for step in steps:
         artifact = step.artifact(store)
-        counted = artifact.manifest.counts.get("bytes") if artifact.done and step.kind not in NO_TEXT else None
+        counted = artifact.manifest.counts.get("bytes") if artifact.sound and step.kind not in NO_TEXT else None
         read = [size for source in step.inputs.values() if (size := sizes.get(source.name)) is not None]
         of_all = sum if step.kind == "union" else max
         sizes[step.name] = counted or _source_bytes(step.work) or (of_all(read) if read else None)
@@ -155,7 +155,7 @@ def _history(steps: list[Step], store: Path, texts: dict[str, int | None]) -> di
     totals: dict[str, tuple[float, float]] = {}
     for step in steps:
         artifact = step.artifact(store)
-        if not artifact.done:
+        if not artifact.sound:
             continue
         manifest = artifact.manifest
         key, size = step.kind, (texts[step.name] or 0) / 1e6

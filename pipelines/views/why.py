@@ -27,7 +27,7 @@ def tell(recipe_name: str, sets: list[str], document: str, console: Console) -> 
         if step.kind not in ("corpus", "train_split", "held_out") or not artifact.done:
             continue
         for folder in ("kept", "documents", "dropped"):
-            for row in _rows(fetched(artifact, folder).files(folder), document):
+            for row in _rows(fetched(artifact, folder).intact(folder).files(folder), document):
                 by_id.setdefault(row["id"], []).append((step.name, folder, row))
     if not by_id:
         raise InputError(

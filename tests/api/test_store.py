@@ -23,7 +23,7 @@ def artifact(store: Path, step: str, key: str, time: int, tables: dict[str, pl.D
         table.write_parquet(folder / name)
     manifest = Manifest(step=step, version=1, key=key.ljust(32, "0"), config={}, counts={"kept": 2})
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).write_text(manifest.model_dump_json(), encoding="utf-8")
+    manifest.write(folder / MANIFEST)
     os.utime(folder / MANIFEST, (time, time))
     return folder
 

@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest
 from windtunnel.schemas.records import CONVERSATION, PREFERENCE
 
 ROWS_A_STEP = 16
@@ -59,7 +59,7 @@ def artifact(path: Path, records: list[dict[str, Any]], schema: pa.Schema) -> Ar
     (path / "rows").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(records, schema), path / "rows" / "00000.parquet")
     manifest = Manifest(step="benchmark", version=1, key=path.name.ljust(32, "0"), config={})
-    write_text(path / MANIFEST, manifest.model_dump_json())
+    manifest.write(path / MANIFEST)
     return Artifact(path)
 
 

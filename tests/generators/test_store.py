@@ -118,3 +118,42 @@ def test_a_file_that_is_no_store_is_named_and_left_alone(tmp_path):
     db.close()
     with pytest.raises(InputError, match="layout 99"):
         CompletionStore(tmp_path / "new.db")
+
+
+def test_a_damaged_row_is_requested_again(tmp_path):
+    path, (whole, asked), (hit, again) = tmp_path / "s.db", entry(0, "whole"), entry(1, "a reply that will be hit")
+    store = CompletionStore(path)
+    store.write(whole, asked)
+    store.write(hit, again)
+    store.close()
+    data = path.read_bytes()
+    assert data.count(b"will be hit") == 1
+    path.write_bytes(data.replace(b"will be hit", b"will be hid"))
+    store = CompletionStore(path)
+    assert store.damaged() == 1
+    assert set(store.read([whole.key, hit.key])) == {whole.key}
+    assert (len(store), store.damaged()) == (1, 0)
+    assert store.write(hit, again) is hit
+
+
+def test_a_file_without_digests_gets_them(tmp_path):
+    path, (completion, _) = tmp_path / "s.db", entry(0)
+    db = sqlite3.connect(path)
+    db.execute(
+        """CREATE TABLE completion (
+        key BLOB NOT NULL UNIQUE, model TEXT NOT NULL, revision TEXT NOT NULL, error TEXT,
+        prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, created REAL NOT NULL,
+        request BLOB NOT NULL,
+        reply BLOB NOT NULL            -- JSON
+        );"""
+    )
+    reply = b'{"text":"t","finish_reason":"stop","logprobs":null,"detail":null}'
+    row = (bytes.fromhex(completion.key), "m", "r", None, 1, 2, 0.0, b"{}", reply)
+    db.execute("INSERT INTO completion VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    db.execute("PRAGMA user_version=1")
+    db.commit()
+    db.close()
+    store = CompletionStore(path)
+    assert (store.damaged(), set(store.read([completion.key]))) == (0, {completion.key})
+    store.close()
+    assert CompletionStore(path).damaged() == 0

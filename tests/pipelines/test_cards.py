@@ -78,7 +78,7 @@ def test_a_card_of_a_corpus_says_what_was_done_with_which_thresholds(tmp_path) -
     pl.DataFrame({"lang": ["de", None, None], "source": ["s"] * 3, "why": why}).write_parquet(kept)
     counts = {"seen": 5, "kept": 3, "dropped": {"gopher_quality.gopher_short_doc": 2}, "unreadable": {}, "bytes": 10}
     manifest = Manifest(step=step.name, version=1, key=step.key, config={}, counts=counts)
-    write_text(folder / MANIFEST, manifest.model_dump_json())
+    manifest.write(folder / MANIFEST)
     text = corpus_card(made, step, tmp_path / "store")
     assert text.languages == {"en": 2, "de": 1}  # the source's word, else the measured one
     (gopher, exact, decontaminate) = text.settings
@@ -122,7 +122,7 @@ def card_of_preferences(tmp_path: Path, planted: bool | None, about: Callable[[s
             pl.DataFrame(rows).write_parquet(folder / kind / "00000.parquet")
         if files or planted is not None:
             manifest = Manifest(step=name, version=1, key=step.key, config=config, counts=counts)
-            write_text(folder / MANIFEST, manifest.model_dump_json())
+            manifest.write(folder / MANIFEST)
         if not files and planted is not None:
             found = {"agreement": 0.5, "low": 0.4, "high": 0.6, "n": 60, "baselines": {"longest": 0.45, "random": 0.5}}
             write_text(folder / "calibration.json", json.dumps({**found, "pairs": "pairs of X", "planted": planted}))

@@ -27,7 +27,7 @@ from windtunnel.pipelines.report.wording import (
     split_by_source,
 )
 from windtunnel.pipelines.views.compare_tables import comparison_view, effects_table
-from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest
 from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.schemas.results import Comparison, Effect
 from windtunnel.trainer.stats.compare import Compare, describe
@@ -136,9 +136,7 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path) -> None:
 
 
 def held_out(folder: Path, config: dict, inputs: dict[str, str]) -> Artifact:
-    write_text(
-        folder / MANIFEST, Manifest(step="held_out", version=1, key="k", config=config, inputs=inputs).model_dump_json()
-    )
+    Manifest(step="held_out", version=1, key="k", config=config, inputs=inputs).write(folder / MANIFEST)
     return Artifact(folder)
 
 

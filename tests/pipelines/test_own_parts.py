@@ -23,7 +23,7 @@ from windtunnel.pipelines.engine.run import Progress, StepFailed, run
 from windtunnel.pipelines.filters.length import Length
 from windtunnel.pipelines.parts.skeleton import class_name, write_skeleton
 from windtunnel.pipelines.plan.builder import planned
-from windtunnel.schemas.artifact import MANIFEST, Artifact
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest
 from windtunnel.schemas.errors import RecipeError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -229,10 +229,10 @@ def test_a_built_in_file_that_changed_without_its_version_is_told(
     run(target(), store, Where(workers=2), said)
     assert said.lines == [] == changed_parts(target(), store)
     file = artifact(store, "decide:mine").path / MANIFEST
-    manifest = json.loads(file.read_text())
-    (length,) = [part for part in manifest["parts"] if part["reference"] == "length"]
-    length["digest"] = "0" * 32  # as an earlier state of the file would have left it
-    file.write_text(json.dumps(manifest))
+    manifest = Manifest.read(file)
+    old = {"digest": "0" * 32}  # as an earlier state of the file would have left it
+    parts = [part.model_copy(update=old) if part.reference == "length" else part for part in manifest.parts]
+    manifest.model_copy(update={"parts": parts}).write(file)
     outcome = run(target(), store, Where(workers=2), said)
     assert outcome.executed == [] and len(said.lines) == 1
     assert "decide:mine: the file of rule 'length' has changed" in said.lines[0]

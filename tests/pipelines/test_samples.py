@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 from windtunnel.pipelines.readers.batches import Row
-from windtunnel.pipelines.samples import package_clients
+from windtunnel.pipelines.samples import models, package_clients
 from windtunnel.pipelines.samples import sample_set as samples
 from windtunnel.pipelines.samples.cache import cache_directory
 from windtunnel.pipelines.samples.packages import Package, materialise
@@ -20,6 +20,7 @@ from windtunnel.pipelines.samples.sets.api_docs import documentation
 from windtunnel.pipelines.samples.sets.dialogue import turns
 from windtunnel.pipelines.samples.sets.drama import scenes
 from windtunnel.pipelines.sources.samples import Samples
+from windtunnel.schemas.artifact import write_text
 from windtunnel.schemas.errors import InputError, RecipeError
 
 
@@ -237,3 +238,23 @@ def test_the_sets_of_the_quickstart_are_what_they_were(name, documents, language
 def test_the_language_model_is_the_pinned_one():
     data = samples.model_path("lid.176").read_bytes()
     assert hashlib.sha256(data).hexdigest() == samples.LID_176_SHA256
+
+
+def test_a_converted_model_that_is_damaged_is_converted_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("WINDTUNNEL_CACHE", str(tmp_path))
+    converted = []
+
+    def convert(_, target):
+        converted.append(target)
+        target.mkdir(parents=True)
+        (target / "model.safetensors").write_bytes(b"weights")
+        write_text(models._digests_file(target), json.dumps(models._digests(target)))
+
+    monkeypatch.setattr(models, "_convert", convert)
+    weights = models.fetch("smollm2") / "model.safetensors"
+    assert models.fetch("smollm2") == weights.parent and len(converted) == 1
+    for harm in (lambda: weights.write_bytes(b"wfights"), weights.unlink):
+        harm()
+        models.fetch("smollm2")
+        assert weights.read_bytes() == b"weights"
+    assert len(converted) == 3

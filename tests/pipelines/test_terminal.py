@@ -66,3 +66,17 @@ def test_control_characters_of_a_bucket_make_no_names_in_the_mirror(
     mirror.refresh()
     assert not [path for path in tmp_path.rglob("*") if not path.name.isprintable()]
     memory.rm("/evil-store", recursive=True)
+
+
+def test_an_error_that_nobody_expected_shows_its_traceback_without_escape_sequences(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(**_: object) -> None:
+        raise KeyError(EVIL + "\x1b]0;title\x07\u202e")
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    said = capsys.readouterr().err
+    assert left.value.code == 1 and "Traceback" in said and "KeyError" in said
+    assert not {"\x1b", "\x07", "\u202e"} & set(said)

@@ -14,10 +14,10 @@ def as_artifact():
 
 
 def _artifact(path, step: str = "test"):
-    from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
+    from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest
 
     manifest = Manifest(step=step, version=1, key=path.name.ljust(32, "0"), config={})
-    write_text(path / MANIFEST, manifest.model_dump_json())
+    manifest.write(path / MANIFEST)
     return Artifact(path)
 
 

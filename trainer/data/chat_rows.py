@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from blake3 import blake3
 
-from windtunnel.schemas.artifact import write_text
+from windtunnel.schemas import journal
+from windtunnel.schemas.artifact import PARQUET, write_text
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.work import Counts
 from windtunnel.trainer.data.chat import ChatEncoder, ChatError
@@ -182,10 +183,12 @@ def write_rows(kind: str, files: Sequence[Path], encode: Encode, folder: Path) -
     building.mkdir(parents=True)
     with ExitStack() as stack:
         flats = {name: stack.enter_context(open(building / _file(name), "wb")) for name in FLAT}
-        index = stack.enter_context(pq.ParquetWriter(building / "index.parquet", INDEX, compression="zstd"))
-        dropped = stack.enter_context(pq.ParquetWriter(building / "dropped.parquet", DROPPED, compression="zstd"))
+        index = stack.enter_context(pq.ParquetWriter(building / "index.parquet", INDEX, **PARQUET))
+        dropped = stack.enter_context(pq.ParquetWriter(building / "dropped.parquet", DROPPED, **PARQUET))
         counts = _write_batches(files, encode, flats, index, dropped)
     write_text(building / "counts.json", counts.check(f"encode {kind}").model_dump_json())
+    for file in building.iterdir():
+        journal.record(folder / file.name, file)
     try:
         building.rename(folder)
     except OSError:  # another run has created the same directory

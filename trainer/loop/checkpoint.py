@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from windtunnel.schemas.artifact import canonical_json, writing
+from windtunnel.schemas.artifact import remove as remove_file
 from windtunnel.schemas.errors import InputError
 
 NAME = "checkpoint.safetensors"
@@ -70,4 +71,4 @@ def load(out: Path, config: str) -> Checkpoint | None:
 
 def remove(out: Path) -> None:
     """Remove the checkpoint of a finished stage."""
-    (out / NAME).unlink(missing_ok=True)
+    remove_file(out / NAME)

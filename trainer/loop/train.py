@@ -8,11 +8,10 @@ function of the step, randomness is seeded by the step, and a checkpoint contain
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from windtunnel.schemas.artifact import Artifact, write_text
+from windtunnel.schemas.artifact import Artifact, remove, write_text
 from windtunnel.schemas.results import RunResult
 from windtunnel.trainer.loop import checkpoint
 from windtunnel.trainer.loop.loop import CACHE, Loop, Report, TrainingError
@@ -58,4 +57,4 @@ def train(
 def _tidy(out: Path) -> None:
     """Remove what only an unfinished stage needs: checkpoint, encoded rows, reference log-probabilities."""
     checkpoint.remove(out)
-    shutil.rmtree(out / CACHE, ignore_errors=True)
+    remove(out / CACHE)

@@ -54,7 +54,7 @@ def inputs(folder: Path) -> dict[str, Artifact]:
     write_text(folder / "mix" / "mix.json", json.dumps(mix))
     for path in folder.iterdir():
         manifest = Manifest(step=path.name, version=1, key=path.name.ljust(32, "0"), config={})
-        write_text(path / MANIFEST, manifest.model_dump_json())
+        manifest.write(path / MANIFEST)
     return {path.name.replace("tokens.", "tokens:"): Artifact(path) for path in folder.iterdir()}
 
 

@@ -26,8 +26,9 @@ from windtunnel.pipelines.engine.mirrors import completions, lock
 from windtunnel.pipelines.remote.failures import explained
 from windtunnel.pipelines.remote.files import opened
 from windtunnel.pipelines.samples.cache import cache_directory, cache_folder
-from windtunnel.schemas.artifact import MANIFEST, write_text, writing
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text, writing
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.journal import FileDigest, digest_of
 
 FOLDER = "stores"  # in the cache
 STATE = ".remote"  # in a mirror: where it is uploaded to, and which artifacts are in the bucket or only there
@@ -153,6 +154,26 @@ class Mirror:
             fs.pipe_file(f"{root}/{MANIFEST}", (folder / MANIFEST).read_bytes())
         write_text(self._state("published", name), "")
 
+    def absent(self, name: str) -> frozenset[str]:
+        """Return the files of an artifact that may not be here."""
+        try:
+            return frozenset(json.loads(self._state("absent", name).read_bytes()))
+        except FileNotFoundError:
+            return frozenset()
+
+    def forget(self, name: str) -> None:
+        """Remove an artifact of which a file here is damaged; where it is in the bucket, it comes from there.
+
+        Raises InputError where it is damaged there too.
+        """
+        shutil.rmtree(self.folder / name)
+        for kind in ("absent", "published"):
+            self._state(kind, name).unlink(missing_ok=True)
+        self.refresh()
+        artifact = Artifact(self.folder / name)
+        if artifact.done and not artifact.sound:
+            raise InputError(f"{self.url}/{name}/{MANIFEST} is damaged: remove {self.url}/{name} and run again")
+
     def add(self, name: str, file: str) -> None:
         """Upload a file that was added to an artifact after it was finished."""
         with explained(f"{self.url}/{name}/{file} cannot be uploaded"):
@@ -168,9 +189,10 @@ class Mirror:
             return
         chosen = {file: size for file, size in files.items() if not wanted or file.partition("/")[0] in wanted}
         _announce("downloading", name, chosen, say)
+        digests = Manifest.read(self.folder / name / MANIFEST).files
         with explained(f"{self.url}/{name} cannot be downloaded"), ThreadPoolExecutor(TRANSFERS) as pool:
             fs, root = opened(f"{self.url}/{name}")
-            list(pool.map(lambda file: _download(fs, root, self.folder / name, file, files[file]), chosen))
+            list(pool.map(lambda file: _download(fs, root, self.folder / name, file, digests.get(file)), chosen))
         if len(chosen) == len(files):
             mark.unlink(missing_ok=True)
 
@@ -239,11 +261,15 @@ def _is_whole(name: str, manifest: bytes, size: int) -> bool:
         return False
 
 
-def _download(fs: Any, root: str, folder: Path, file: str, size: int) -> None:
+def _download(fs: Any, root: str, folder: Path, file: str, digest: FileDigest | None) -> None:
+    """Download a file that is not here; a file that is in no manifest, a card, has no digest."""
     target = folder / file
-    if target.is_file() and target.stat().st_size == size:  # an earlier download that was interrupted
+    if target.is_file():  # an earlier download of other files, or one that was interrupted
         return
     with writing(target) as partial:
         fs.get_file(f"{root}/{file}", str(partial))
-        if (got := partial.stat().st_size) != size:
-            raise InputError(f"{root}/{file} has {got} bytes where {size} were listed: run again")
+        if digest and digest_of(partial) != digest:
+            raise InputError(
+                f"{root}/{file} is not as it was written: run again; if it stays so it is damaged there, then remove "
+                f"{root} from the store"
+            )

@@ -15,6 +15,7 @@ from typing import Any
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.artifact import Artifact, write_text
 from windtunnel.schemas.errors import WindtunnelError, advice_for
+from windtunnel.schemas.journal import journal
 from windtunnel.schemas.work import Work
 
 COUNTS = "counts"  # in the step's directory: one JSON file a finished shard
@@ -84,15 +85,17 @@ def measured(task: Task) -> None:
     started, used = time.perf_counter(), time.process_time()
     out = Path(task.out)
     inputs: Mapping[str, Artifact] = {role: Artifact(Path(path)) for role, path in task.inputs.items()}
-    with plugin_files.relative_to(Path(task.plugin_directory), task.pins):
-        counts = work_from(task.work, task.config).run(inputs, out, task.rank)
-    counts.check(f"{task.step}, shard {task.rank}")
-    cost = {
-        "seconds": round(time.perf_counter() - started, 3),
-        "cpu_seconds": round(time.process_time() - used, 3),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    }
-    write_text(task.counts_file, json.dumps({"counts": counts.model_dump(), "cost": cost}, indent=1, sort_keys=True))
+    with journal(out, task.counts_file.stem):
+        with plugin_files.relative_to(Path(task.plugin_directory), task.pins):
+            counts = work_from(task.work, task.config).run(inputs, out, task.rank)
+        counts.check(f"{task.step}, shard {task.rank}")
+        cost = {
+            "seconds": round(time.perf_counter() - started, 3),
+            "cpu_seconds": round(time.process_time() - used, 3),
+            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        }
+        note = {"counts": counts.model_dump(), "cost": cost}
+        write_text(task.counts_file, json.dumps(note, indent=1, sort_keys=True))
 
 
 def work_path(work: Work) -> str:

@@ -217,3 +217,9 @@ def test_remarks_name_the_rows_they_are_about(remarks, message) -> None:
     assert parse(recipe.replace("REMARKS", "{rows: '0123abcd', text: read}"), []).generate["talk"].remarks is not None
     with pytest.raises(RecipeError, match=message):
         parse(recipe.replace("REMARKS", remarks), [])
+
+
+def test_a_recipe_has_a_bounded_number_of_mixes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("windtunnel.pipelines.recipe.check.MOST_MIXES", 1)
+    with pytest.raises(RecipeError, match=r"line 7: \d mixes are more than the 1 that one recipe may have"):
+        parse(GOOD, [], origin="r.yaml")

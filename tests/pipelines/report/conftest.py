@@ -69,7 +69,7 @@ def seal(
         versions={"python": "3.11", "windtunnel": "0"},
         git="abc1234",
     )
-    write_text(folder / MANIFEST, manifest.model_dump_json())
+    manifest.write(folder / MANIFEST)
     return Artifact(folder)
 
 

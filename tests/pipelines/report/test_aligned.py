@@ -84,7 +84,7 @@ class Shelf:
         roles = {role: self.made[name].path.name for role, name in (inputs or {}).items()}
         books = {"seen": 0, "kept": 0, "dropped": {}, "unreadable": {}, "notes": {}, **counts}
         manifest = Manifest(step=step, version=1, key="k" * 32, config=config or {}, inputs=roles, counts=books)
-        write_text(folder / MANIFEST, manifest.model_dump_json())
+        manifest.write(folder / MANIFEST)
         self.made[step] = Artifact(folder)
 
     def compare(self, what: str, kind: str, scores: str, metric: str) -> None:
@@ -302,7 +302,7 @@ def test_a_calibration_is_shown_with_its_limits(aligned, tmp_path) -> None:
         folder = tmp_path / name
         write_text(folder / "calibration.json", text)
         manifest = Manifest(step="calibration", version=1, key="k" * 32, config={}, counts={"seen": 0})
-        write_text(folder / MANIFEST, manifest.model_dump_json())
+        manifest.write(folder / MANIFEST)
     made = {f"calibration:{name}": Artifact(tmp_path / name) for name in ("good", "bad", "odd")}
     words = part(page({**aligned.made, **made}), "judge")
     assert "not calibrated" not in words
@@ -315,7 +315,7 @@ def test_planted_pairs_do_not_pass_for_people(aligned, tmp_path) -> None:
     planted = FIGURES | {"planted": True, "pairs": "<b>seeds</b>", "findings": ["it goes <i>by position</i>"]}
     write_text(tmp_path / "calibration.json", json.dumps(planted))
     manifest = Manifest(step="calibrate:j", version=1, key="k" * 32, config={}, counts={"seen": 0})
-    write_text(tmp_path / MANIFEST, manifest.model_dump_json())
+    manifest.write(tmp_path / MANIFEST)
     html = page({**aligned.made, "calibrate:j": Artifact(tmp_path)})
     words = part(html, "judge")
     assert "The judge was not calibrated against people." in words

@@ -36,7 +36,7 @@ def seal(root: Path, step: str, counts: Counts, inputs: dict[str, Artifact]) -> 
         versions={},
         git="",
     )
-    write_text(folder / MANIFEST, manifest.model_dump_json())
+    manifest.write(folder / MANIFEST)
     return Artifact(folder)
 
 

@@ -12,7 +12,7 @@ from windtunnel.pipelines.report.collect import collect
 from windtunnel.pipelines.report.page import render
 from windtunnel.pipelines.report.results import Results
 from windtunnel.pipelines.report.sections.overlap import Overlap
-from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest
 from windtunnel.schemas.work import Counts
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202e"
@@ -26,7 +26,7 @@ def made_of(root: Path, rows: dict[str, tuple[int, ...]], counts: Counts, how: d
     manifest = Manifest(
         step="decontaminate:a", version=1, key="0" * 32, config={"how": how}, counts=counts.model_dump()
     )
-    write_text(root / MANIFEST, manifest.model_dump_json())
+    manifest.write(root / MANIFEST)
     return Results({"question": "?"}, {"decontaminate:a": Artifact(root)})
 
 

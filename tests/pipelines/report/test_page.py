@@ -222,7 +222,7 @@ def generated(root: Path) -> dict[str, Artifact]:
     found = {"generate:talk": folder, "mix:talk": mix}
     for step, where in found.items():
         manifest = Manifest(step=step, version=1, key="k" * 32, config=config, counts=counts)
-        write_text(where / MANIFEST, manifest.model_dump_json())
+        manifest.write(where / MANIFEST)
     return {step: Artifact(where) for step, where in found.items()}
 
 

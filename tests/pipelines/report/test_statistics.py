@@ -14,7 +14,7 @@ from windtunnel.pipelines.report.collect import collect
 from windtunnel.pipelines.report.page import render
 from windtunnel.pipelines.report.results import Results
 from windtunnel.pipelines.report.sections.statistics import Statistics, _bars, _figure, _place
-from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest
 from windtunnel.schemas.work import Counts
 
 HOSTILE = "<b>clean</b>"
@@ -23,7 +23,7 @@ HOSTILE = "<b>clean</b>"
 def seal(folder: Path, step: str) -> Artifact:
     told = {"seconds": 1, "cpu_seconds": 1, "peak_memory_bytes": 1, "bytes": 1, "versions": {}, "git": ""}
     manifest = Manifest(step=step, version=1, key="0" * 64, config={}, inputs={}, counts=Counts().model_dump(), **told)
-    write_text(folder / MANIFEST, manifest.model_dump_json())
+    manifest.write(folder / MANIFEST)
     return Artifact(folder)
 
 
