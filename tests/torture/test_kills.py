@@ -54,7 +54,7 @@ def _chain(
         while _struck(run, *faults[0], dice):
             victim, number = faults[0]
             faults.append(faults.pop(0))
-            wrong, seconds = _outcome(run, victim, number, longest)
+            wrong, seconds = _outcome(run, victim, number, store, longest)
             # Python's own resource tracker complains of what the one before it knew
             if wrong is None and victim != "resource tracker" and b"Traceback" in log.read_bytes():
                 wrong = f"a traceback: {log.read_text()[-600:]}"
@@ -78,28 +78,34 @@ def _struck(run: subprocess.Popen[bytes], victim: str, number: signal.Signals, d
 
 
 def _outcome(
-    run: subprocess.Popen[bytes], victim: str, number: signal.Signals, longest: float
+    run: subprocess.Popen[bytes], victim: str, number: signal.Signals, store: Path, longest: float
 ) -> tuple[str | None, float]:
     """Return what is wrong with how a run took a signal, and how long it took to end; it may have to go on."""
-    started, processes = time.monotonic(), family(run.pid)
+    started, processes, committed = time.monotonic(), family(run.pid), _committed(store)
     if victim == "resource tracker" or (number == signal.SIGINT and victim in ("worker", "fork server")):
         goes_on = not _ended(run, 0.5) or run.returncode == 0
         return None if goes_on else f"exit code {run.returncode}", 0.0
     asked = victim in ("group", "main")
-    if not _ended(run, END_SECONDS if asked else longest):
+    while not _ended(run, END_SECONDS if asked else 1) and not asked and time.monotonic() - started < longest:
+        if _committed(store) > committed:  # what was struck had nothing more to do: a stage has ended without it
+            return None, 0.0
+    if run.poll() is None:
         for process in processes:
             with contextlib.suppress(Exception):
                 process.kill()
         run.wait()
         return "a run without end", time.monotonic() - started
     took = time.monotonic() - started if run.returncode else 0.0
-    # what was struck may have had nothing more to do
     if run.returncode not in ({0, ENDS[number]} if asked else {0, 1}):
         return f"exit code {run.returncode}", took
     if remain := left(processes):
         return f"left behind: {remain}", took
     slow = took > (ASKED_SECONDS if asked and number != signal.SIGKILL else END_SECONDS)
     return f"ended after {took:.1f} s only" if slow else None, took
+
+
+def _committed(store: Path) -> int:
+    return len(list(store.glob("*/manifest.json")))
 
 
 def _ended(run: subprocess.Popen[bytes], seconds: float) -> bool:
