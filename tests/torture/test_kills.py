@@ -10,12 +10,13 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.torture.conftest import Clock
 from tests.torture.processes import SIGNALS, VICTIMS, family, left, strike
 from tests.torture.table import Table
-from tests.torture.worlds import World
+from tests.torture.worlds import LONGEST_SECONDS, World
 
 END_SECONDS = 10.0
 ASKED_SECONDS = 3.0  # after a signal that asks for the end
@@ -51,10 +52,10 @@ def _chain(
     what = world.folder.name.rstrip("0123456789")
     while clock.left > 0:
         run = world.start(store, log)
-        while _struck(run, *faults[0], dice):
+        while (processes := _struck(run, *faults[0], dice)) is not None:
             victim, number = faults[0]
             faults.append(faults.pop(0))
-            wrong, seconds = _outcome(run, victim, number, store, longest)
+            wrong, seconds = _outcome(run, victim, number, processes, store, longest)
             # Python's own resource tracker complains of what the one before it knew
             if wrong is None and victim != "resource tracker" and b"Traceback" in log.read_bytes():
                 wrong = f"a traceback: {log.read_text()[-600:]}"
@@ -66,22 +67,32 @@ def _chain(
         table.add(f"{what}: the last run", f"exit code {run.returncode}: {log.read_text()[-600:]}")
 
 
-def _struck(run: subprocess.Popen[bytes], victim: str, number: signal.Signals, dice: random.Random) -> bool:
-    """Send the signal at a random moment; False where the run was over before there was such a process."""
+def _struck(
+    run: subprocess.Popen[bytes], victim: str, number: signal.Signals, dice: random.Random
+) -> list[psutil.Process] | None:
+    """Send the signal at a random moment; return the run's processes before it, None where the run was over."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         run.wait(dice.uniform(0.5, 9))
+    started = time.monotonic()
     while run.poll() is None:
+        assert time.monotonic() - started < LONGEST_SECONDS, f"a run without end, with no {victim}"
+        processes = family(run.pid)
         if strike(run.pid, victim, number, dice.choice):
-            return True
+            return processes
         time.sleep(0.01)
-    return False
+    return None
 
 
 def _outcome(
-    run: subprocess.Popen[bytes], victim: str, number: signal.Signals, store: Path, longest: float
+    run: subprocess.Popen[bytes],
+    victim: str,
+    number: signal.Signals,
+    processes: list[psutil.Process],
+    store: Path,
+    longest: float,
 ) -> tuple[str | None, float]:
     """Return what is wrong with how a run took a signal, and how long it took to end; it may have to go on."""
-    started, processes, committed = time.monotonic(), family(run.pid), _committed(store)
+    started, committed = time.monotonic(), _committed(store)
     if victim == "resource tracker" or (number == signal.SIGINT and victim in ("worker", "fork server")):
         goes_on = not _ended(run, 0.5) or run.returncode == 0
         return None if goes_on else f"exit code {run.returncode}", 0.0
