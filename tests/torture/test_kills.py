@@ -51,13 +51,13 @@ def _chain(
     log, longest = world.folder / "killed.log", 4 * world.seconds + 60
     what = world.folder.name.rstrip("0123456789")
     while clock.left > 0:
-        run = world.start(store, log)
+        run, tracked = world.start(store, log), True
         while (processes := _struck(run, *faults[0], dice)) is not None:
             victim, number = faults[0]
             faults.append(faults.pop(0))
             wrong, seconds = _outcome(run, victim, number, processes, store, longest)
-            # Python's own resource tracker complains of what the one before it knew
-            if wrong is None and victim != "resource tracker" and b"Traceback" in log.read_bytes():
+            tracked &= victim != "resource tracker"  # the next one complains of what only the first one knew
+            if wrong is None and tracked and b"Traceback" in log.read_bytes():
                 wrong = f"a traceback: {log.read_text()[-600:]}"
             table.add(f"{what}: {number.name} to {victim}", wrong, seconds)
         if run.returncode == 0:
