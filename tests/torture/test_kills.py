@@ -25,8 +25,8 @@ ENDS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGH
 
 @pytest.mark.torture
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("name", [pytest.param("corpus", marks=pytest.mark.share(0.2)),
-                                  pytest.param("chat", marks=pytest.mark.share(0.2))])  # fmt: skip
+@pytest.mark.parametrize("name", [pytest.param("corpus", marks=pytest.mark.share(0.17)),
+                                  pytest.param("chat", marks=pytest.mark.share(0.17))])  # fmt: skip
 def test_killed_again_and_again_the_same_bytes(
     name: str, request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, dice: random.Random, table: Table
 ) -> None:
