@@ -61,14 +61,15 @@ def answers(store: Path) -> dict[str, bytes]:
     }
 
 
-def classified(world: World, store: Path, file: Path, rerun: bool) -> tuple[str, str]:
-    """Return what became of a flip in a file of a store, and what was said of it."""
+def classified(world: World, pristine: Path, file: Path, rerun: bool) -> tuple[str, str]:
+    """Return what became of a flip in a file of the world's store, and what was said of it."""
+    store = world.whole
     words = world.words(store)[-1:]
     verified = called(["verify", *words])
     if file.name == COMPLETIONS:
         if verified.code == 1 and not verified.raised and "completion" in verified.said:
             return DETECTED, ""
-        same = completions(store) == completions(world.whole) and verified.code == 0
+        same = completions(store) == completions(pristine) and verified.code == 0
         return (NO_EFFECT, "") if same else (SILENT, f"verify: exit code {verified.code}: {verified.said[-300:]}")
     if not named(verified, file, store):
         return SILENT, f"verify: exit code {verified.code}: {verified.said[-300:]}"
@@ -91,21 +92,21 @@ def flips(world: World, folder: Path, dice: random.Random, clock: Clock) -> Iter
 
     Yields (kind, outcome, what was said).
     """
+    store, pristine = world.whole, folder / "pristine"  # in its own place: the report's key knows it
+    shutil.copytree(store, pristine)
     order: list[str] = []
     number = 0
     while number < 10 or clock.left > 0:
-        found = kinds(world.whole)
+        found = kinds(pristine)
         order = order or dice.sample(sorted(found), len(found))
         kind = order.pop()
-        whole = dice.choice(found[kind])
-        if whole.stat().st_size:
-            store = folder / "flipped"
-            shutil.copytree(world.whole, store)
-            file = store / whole.relative_to(world.whole)
+        file = store / dice.choice(found[kind]).relative_to(pristine)
+        if file.stat().st_size:
             flip(file, dice)
             rerun = file.relative_to(store).parts[0].partition("-")[0] not in ANSWERS and number % EVERY == 0
-            yield kind, *classified(world, store, file, rerun)
+            yield kind, *classified(world, pristine, file, rerun)
             shutil.rmtree(store)
+            shutil.copytree(pristine, store)
         number += 1
 
 
