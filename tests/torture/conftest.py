@@ -31,7 +31,10 @@ class Clock:
 
 @pytest.fixture
 def clock(request: pytest.FixtureRequest) -> Clock:
-    """The time of a test: its marker `share(PART)` says what part of the whole is its own."""
+    """The time of a test: its marker `share(PART)` says what part of the whole is its own.
+
+    The shares leave a fifth of it to the undisturbed runs and to tests whose length is their own.
+    """
     marker = request.node.get_closest_marker("share")
     return Clock(float(os.environ.get(SECONDS, "600")) * marker.args[0])
 

@@ -23,7 +23,7 @@ def mount(options: str, folder: Path) -> None:
 
 @pytest.mark.torture
 @pytest.mark.timeout(0)
-@pytest.mark.share(0.12)
+@pytest.mark.share(0.1)
 def test_a_full_disk_is_named_and_with_room_the_run_goes_on(
     corpus: World, small_disk: Path, clock: Clock, dice: random.Random, table: Table
 ) -> None:

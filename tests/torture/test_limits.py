@@ -48,7 +48,7 @@ def tried(world: World, store: Path, kind: int, value: int) -> tuple[float, str 
 
 @pytest.mark.torture
 @pytest.mark.timeout(0)
-@pytest.mark.share(0.1)
+@pytest.mark.share(0.08)
 def test_limits_are_named(corpus: World, tmp_path: Path, clock: Clock, table: Table) -> None:
     for kind, value in [*TOO_LOW, *PERHAPS_ENOUGH]:
         if clock.left < 0 and (kind, value) not in TOO_LOW:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from tests.torture.keyboard import Terminal
 from tests.torture.processes import members
 from tests.torture.table import Table
-from tests.torture.worlds import World
+from tests.torture.worlds import COMMAND, World
 
 # what is there at a moment, below the store; each run goes a little further than the one before
 MOMENTS: dict[str, str | float] = {
@@ -74,3 +75,28 @@ def test_a_second_press_ends_at_once_and_so_does_a_closed_window(corpus: World, 
     wrong = None if terminal.code == 129 and took < 3 else f"exit code {terminal.code} after {took:.1f} s"
     table.add("the window is closed", wrong, took)
     assert not table.lost("Ctrl-C twice") and not table.lost("the window")
+
+
+@pytest.mark.torture
+def test_ctrl_c_while_rows_are_generated(chat: World, tmp_path: Path, table: Table) -> None:
+    terminal = Terminal(chat.words(tmp_path / "pressed"), tmp_path)
+    assert terminal.wait_for(moment("generate.*.partial", tmp_path / "pressed"))
+    terminal.press()
+    took = terminal.end(10)
+    table.add("Ctrl-C: rows are generated", terminal.wrong(took), took)
+    assert not table.lost("Ctrl-C: rows")
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("words", [["filter", "--rules", "gopher_quality"], ["dedup", "--kind", "minhash"]])
+def test_ctrl_c_on_files_of_ones_own(words: list[str], corpus: World, tmp_path: Path, table: Table) -> None:
+    lines = [json.dumps({"text": file.read_text() + str(n)}) for file in corpus.texts() for n in range(20)]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    for seconds in (1.0, 2.0, 3.0, 4.0):
+        out = tmp_path / str(seconds)
+        terminal = Terminal([*COMMAND, words[0], str(tmp_path / "in.jsonl"), str(out), *words[1:]], tmp_path)
+        if terminal.wait_for(moment(seconds, out)):
+            terminal.press()
+            took = terminal.end(10)
+            table.add(f"Ctrl-C: {words[0]}", terminal.wrong(took), took)
+    assert not table.lost(f"Ctrl-C: {words[0]}")

@@ -35,8 +35,9 @@ train:
   stages: [{{causal_lm: {{lr: 3e-3, batch_tokens: 1024}}}}]
 compare: {{baseline: raw, margin: 0.01}}
 """
-# what differs between two runs of the same thing: times and costs, and the order in which replies came
+# what differs between two runs of the same thing: times and costs
 TIMED = {"manifest.json", "report.html", "result.json"}
+COMMAND = [sys.executable, "-m", "windtunnel"]
 LONGEST_SECONDS = 600.0
 
 
@@ -54,7 +55,11 @@ class World:
         """Return the command that runs the recipe into a store."""
         file = self.folder / f"{store.name}.yaml"
         file.write_text(self.recipe.format(store=store, **self.values), encoding="utf-8")
-        return [sys.executable, "-m", "windtunnel", "run", str(file)]
+        return [*COMMAND, "run", str(file)]
+
+    def texts(self) -> list[Path]:
+        """Return the texts that the recipe reads, where it reads texts."""
+        return sorted((self.folder / "text").glob("*.txt"))
 
     def start(self, store: Path, log: Path, limit: Callable[[], None] | None = None) -> subprocess.Popen[bytes]:
         """Start the command in a session of its own; what it prints goes to a file.
