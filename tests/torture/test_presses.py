@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.torture.conftest import Clock
 from tests.torture.keyboard import Terminal
 from tests.torture.processes import members
 from tests.torture.table import Table
@@ -54,6 +57,34 @@ def test_ctrl_c_at_ten_moments(corpus: World, tmp_path: Path, table: Table) -> N
     differing = corpus.differing(store) if terminal.code == 0 else [f"exit code {terminal.code}"]
     table.add("Ctrl-C: all bytes after ten", f"{differing[:3]}" if differing else None)
     assert not table.lost("Ctrl-C: ")
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(0)
+@pytest.mark.share(0.15)
+def test_ctrl_c_at_random_moments(
+    corpus: World, tmp_path: Path, clock: Clock, dice: random.Random, table: Table
+) -> None:
+    """Runs are interrupted and resumed until they are done, or there is no more time."""
+    round_ = 0
+    while clock.left > 0:
+        store = tmp_path / f"pressed{round_}"
+        terminal = Terminal(corpus.words(store), tmp_path)
+        while terminal.wait_for(moment(dice.uniform(0.1, 5), store)):
+            terminal.press()
+            took = terminal.end(10)
+            table.add("Ctrl-C: a random moment", terminal.wrong(took), took)
+            terminal.close()
+            terminal = Terminal(corpus.words(store), tmp_path)
+            if clock.left < 0:
+                break
+        terminal.end(600)
+        differing = corpus.differing(store) if terminal.code == 0 else [f"exit code {terminal.code}"]
+        table.add("Ctrl-C: all bytes after random moments", f"{differing[:3]}" if differing else None)
+        terminal.close()
+        shutil.rmtree(store)
+        round_ += 1
+    assert not table.lost("Ctrl-C: a")
 
 
 @pytest.mark.torture
