@@ -21,8 +21,11 @@ from windtunnel.pipelines.datasets.tokenizer import TrainTokenizer
 from windtunnel.pipelines.plan.builder import plan, planned
 from windtunnel.pipelines.recipe.shipped import load
 from windtunnel.pipelines.views import doctor
+from windtunnel.pipelines.views.cards import write_cards
+from windtunnel.pipelines.views.console import terminal
 from windtunnel.pipelines.views.preview import preview, rows_of
 from windtunnel.pipelines.views.show import show
+from windtunnel.pipelines.views.verification import verify
 from windtunnel.pipelines.views.why import _fate, _introduce, tell
 from windtunnel.schemas.errors import InputError, RecipeError
 
@@ -292,3 +295,27 @@ def test_a_value_that_no_earlier_check_refused_ends_with_exit_code_2(monkeypatch
         main()
     assert left.value.code == RecipeError.exit_code
     assert "TrainTokenizer, vocabulary: Input should be greater" in capsys.readouterr().err
+
+
+def test_verify_names_what_is_damaged_and_run_mends_it(made):
+    def verified() -> tuple[int, str]:
+        code = verify(made.recipe, [], False, console := Console(record=True, width=200, file=io.StringIO()))
+        return code, console.export_text()
+
+    code, said = verified()
+    assert code == 0 and "no damaged steps" in said and "damaged" not in said.replace("no damaged steps", "")
+    kept, report = made.artifacts["corpus:raw"] / "kept" / "00000.parquet", made.artifacts["report"] / "report.html"
+    whole = {file: file.read_bytes() for file in (kept, report)}
+    for file in whole:
+        file.write_bytes(whole[file][:-1] + b"!")
+    code, said = verified()
+    assert (
+        code == 1 and "2 damaged steps" in said and f"`windtunnel run {made.recipe} --verify` does them again" in said
+    )
+    assert "corpus:raw: kept/00000.parquet has other content than was written" in said
+    for read in (lambda: tell(made.recipe, [], "abcdef", terminal()), lambda: write_cards(made.recipe, [])):
+        with pytest.raises(InputError, match=r"kept/00000\.parquet has other content than was written: .*--verify"):
+            read()
+    assert command("verify", made.recipe, "--json") == 1
+    assert command("run", made.recipe, "--verify", "--workers", "1") == 0
+    assert verified()[0] == 0 and kept.read_bytes() == whole[kept]
