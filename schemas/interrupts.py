@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
+import atexit
 import contextlib
 import functools
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +22,7 @@ MESSAGES = {
 }
 PATIENCE_SECONDS = 2.0  # between the first signal and the end of the process, whatever it is doing
 ONE_PRESS_SECONDS = 0.1  # a wrapper may pass on what the terminal has sent to the whole group
+RAISED_AGAIN_SECONDS = 0.01  # less than ONE_PRESS_SECONDS: no second press
 SHOW_CURSOR = b"\r\x1b[2K\x1b[?25h"  # which a progress bar hides
 
 
@@ -51,6 +55,14 @@ class Ending:
         self.tell()
         os._exit(self.code)
 
+    def again(self, unraisable: Any) -> None:
+        """Raise the interrupt once more where Python could not: a callback at the end of an object swallows it."""
+        if self.signal is None or not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            sys.__unraisablehook__(unraisable)
+        else:
+            self._raised = False  # not from here, where Python would swallow it too
+            threading.Timer(RAISED_AGAIN_SECONDS, _thread.interrupt_main, (self.signal,)).start()
+
     def interrupt(self, number: int, frame: Any) -> None:
         """Handle a signal in the main thread: the first is raised there, `watch` sees to the others."""
         if not self._raised:
@@ -79,6 +91,19 @@ class Ending:
                 self.exit()
 
 
+def leave_with_its_code(code: object) -> None:
+    """End this process if the exit code is that of a signal, after what is to be done at the exit of Python.
+
+    `python -m` would die of SIGINT instead, whatever the code, where an interrupt has passed through `exec` of a text,
+    as the definition of a data class is one.
+    """
+    if code in {128 + number for number in MESSAGES}:
+        with contextlib.suppress(BaseException):
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+        os._exit(int(str(code)))
+
+
 def exit_on_signals() -> None:
     """Let the first signal end this process at once, with a message instead of a traceback: for its start and end."""
 
@@ -105,11 +130,13 @@ def raised_once() -> Iterator[Ending]:
     os.set_blocking(writer, False)
     threading.Thread(target=ending.watch, args=(reader,), name="signals", daemon=True).start()
     handlers = {number: signal.signal(number, ending.interrupt) for number in _heeded()}
+    hook, sys.unraisablehook = sys.unraisablehook, ending.again
     wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     _undone_by_forks()
     try:
         yield ending
     finally:
+        sys.unraisablehook = hook
         signal.set_wakeup_fd(wakeup)
         for number, handler in handlers.items():  # while Python ends, which is short, a second one would be a traceback
             signal.signal(number, handler if ending.signal is None else signal.SIG_IGN)

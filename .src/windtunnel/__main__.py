@@ -1,6 +1,6 @@
 """The `windtunnel` command, also as `python -m windtunnel`."""
 
-from windtunnel.schemas.interrupts import exit_on_signals
+from windtunnel.schemas.interrupts import exit_on_signals, leave_with_its_code
 
 
 def main() -> None:
@@ -8,7 +8,11 @@ def main() -> None:
     exit_on_signals()
     from windtunnel.pipelines import cli
 
-    cli.main()
+    try:
+        cli.main()
+    except SystemExit as end:
+        leave_with_its_code(end.code)
+        raise
 
 
 if __name__ == "__main__":

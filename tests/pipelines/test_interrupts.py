@@ -16,7 +16,7 @@ from windtunnel.schemas.interrupts import MESSAGES
 
 ROOT = Path(__file__).parents[2]
 MAIN = """
-import contextlib, hashlib, os, signal, sys, time
+import contextlib, hashlib, os, signal, sys, time, weakref
 from pathlib import Path
 import windtunnel.pipelines.cli as cli
 
@@ -40,6 +40,15 @@ def swallows():
 def succeeds():
     with contextlib.suppress(KeyboardInterrupt): ready(); time.sleep(60)
 @cli.app.command()
+def defines(): exec("ready(); time.sleep(60)")  # as data classes are defined
+@cli.app.command()
+def forgets():
+    class Thing: pass
+    thing = Thing()
+    reference = weakref.ref(thing, lambda _: (ready(), time.sleep(60)))
+    del thing
+    time.sleep(60)
+@cli.app.command()
 def forks():
     if (child := os.fork()) == 0: ready(); time.sleep(60)
     while not Path("ready").exists(): time.sleep(0.01)
@@ -51,7 +60,8 @@ def ignores():
     os.kill(os.getpid(), signal.SIGHUP); time.sleep(0.2)
 if sys.argv[1] == "ignores":
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-cli.main()
+from windtunnel.__main__ import main
+main()
 """
 IMPORTING = """
 import os, sys
@@ -63,7 +73,7 @@ sys.meta_path.insert(0, Pressed())
 from windtunnel.__main__ import main
 main()
 """
-COMMANDS = ["waits", "computes", "tidies", "swallows"]
+COMMANDS = ["waits", "computes", "tidies", "swallows", "defines", "forgets"]
 CASES = [(command, signal.SIGINT) for command in COMMANDS] + [("waits", signal.SIGTERM), ("computes", signal.SIGHUP)]
 
 
@@ -76,7 +86,8 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 
 def started(folder: Path, command: str, mark: str = "ready") -> subprocess.Popen[str]:
-    process = start(folder, "-c", MAIN, command)
+    (folder / "main_program.py").write_text(MAIN)
+    process = start(folder, "-m", "main_program", command)
     wait_for(folder / mark)
     return process
 
