@@ -94,7 +94,8 @@ def _outcome(
     """Return what is wrong with how a run took a signal, and how long it took to end; it may have to go on."""
     started, committed = time.monotonic(), _committed(store)
     if victim == "resource tracker" or (number == signal.SIGINT and victim in ("worker", "fork server")):
-        goes_on = not _ended(run, 0.5) or run.returncode == 0
+        allowed = {0, 1} if victim == "fork server" else {0}  # before it has its modules it heeds the signal
+        goes_on = not _ended(run, 0.5) or run.returncode in allowed
         return None if goes_on else f"exit code {run.returncode}", 0.0
     asked = victim in ("group", "main")
     while not _ended(run, END_SECONDS if asked else 1) and not asked and time.monotonic() - started < longest:
