@@ -10,12 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from tests.pipelines.test_kill import RECIPE
 from tests.pipelines.test_run import Joined, Letters
 from windtunnel.pipelines.engine.executors import Where
 from windtunnel.pipelines.engine.integrity import damage
 from windtunnel.pipelines.engine.run import Progress, StepFailed, run
 from windtunnel.pipelines.engine.step import Step
+from windtunnel.pipelines.views.verification import verify
 from windtunnel.schemas.artifact import MANIFEST, Manifest
 from windtunnel.schemas.errors import InputError, WindtunnelError
 
@@ -258,3 +261,16 @@ def test_counts_that_a_power_failure_left_empty_are_counted_anew(store: Path) ->
     (marks / "broken").unlink()
     run([source], store, Where(workers=1))
     assert (marks / "ran_a").read_text() == "xx" and (marks / "ran_b").read_text() == "x"
+
+
+def test_verify_promises_no_mend_for_completions_that_a_run_cannot_make_again(tmp_path: Path) -> None:
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("A text.")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.format(store=tmp_path / "store", text=tmp_path / "text"))
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "completions.sqlite").write_bytes(b"no database" * 100)
+    console = Console(record=True, width=200)
+    assert verify(str(recipe), [], False, console) == 1
+    said = console.export_text()
+    assert "Move it away and run again" in said and "does them again" not in said
