@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -86,19 +87,47 @@ def set_aside(folder: Path) -> list[str]:
         written = Manifest.read(folder / MANIFEST).files
     except (InputError, OSError):
         return []
-    target, moved = folder.parent / ASIDE / folder.name, []
+    others = []
     for top, folders, names in os.walk(folder):
         inner = Path(top).relative_to(folder)
         links = [name for name in folders if Path(top, name).is_symlink()]
         for file in [(inner / name).as_posix() for name in [*names, *links]]:
             own = file in written or file == MANIFEST or any(name.startswith(f"{file}/") for name in written)
-            if own or _unfinished(Path(file).name):
-                continue
-            place = _free(target / file)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(folder / file, place)
-            moved.append(f"{ASIDE}/{place.relative_to(target.parent)}")
+            if not own and not _unfinished(Path(file).name):
+                others.append(file)
+    return _moved(folder, others)
+
+
+def set_aside_between_shards(folder: Path, shards: int) -> list[str]:
+    """Move files of others that lie between the recorded files of a step that was interrupted; return their new paths.
+
+    The step's own are recorded, or named after a shard: the last lines of a journal may be lost in a power failure.
+    """
+    recorded = {file for files in journal.recorded(folder).values() for file in files}
+    kinds = {(Path(file).parent, Path(file).suffix) for file in recorded if "/" in file}
+    others = []
+    for file, _ in list(_sizes(folder)):
+        name = re.fullmatch(r"(\d+)(?:[-_.]\d+)*", Path(file).stem)
+        between = (Path(file).parent, Path(file).suffix) in kinds and file not in recorded
+        if between and not (name and int(name[1]) < shards):
+            others.append(file)
+    return _moved(folder, others)
+
+
+def _moved(folder: Path, files: list[str]) -> list[str]:
+    target, moved = folder.parent / ASIDE / folder.name.removesuffix(".partial"), []
+    for file in files:
+        place = _free(target / file)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(folder / file, place)
+        moved.append(f"{ASIDE}/{place.relative_to(target.parent)}")
     return sorted(moved)
+
+
+def told_aside(moved: list[str]) -> str:
+    """Return what was set aside as words."""
+    more = " ..." if len(moved) > NAMED else ""
+    return f"what its step did not write is now {', '.join(map(escaped, moved[:NAMED]))}{more}"
 
 
 def _free(path: Path) -> Path:
@@ -201,8 +230,7 @@ class Checks:
             del self._usable[name]
             folder = self._store / name
             if moved := set_aside(folder):
-                more = " ..." if len(moved) > NAMED else ""
-                self._say(f"{name}: what its step did not write is now {', '.join(map(escaped, moved[:NAMED]))}{more}")
+                self._say(f"{name}: {told_aside(moved)}")
                 if name in keys and not damage(folder, keys[name], content=True):
                     continue
             if mirror:

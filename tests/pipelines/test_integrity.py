@@ -237,6 +237,23 @@ def test_a_resumed_step_does_damaged_shards_again(
     assert not (source.artifact(store).path / ".files").exists()
 
 
+def test_a_file_that_was_put_between_the_shards_of_an_interrupted_step_is_no_shard(store: Path) -> None:
+    """Its rows would be rows of the artifact, sealed with it, and its counts would say nothing of them."""
+    source, progress, marks = letters(store, bad="c"), Said(), store.parent / "marks"
+    (marks / "broken").touch()
+    with pytest.raises(StepFailed):
+        run([source], store, Where(workers=1))
+    folder = store / f"{source.directory}.partial"
+    for name in ("00077.txt", "00000 copy.txt"):
+        (folder / "letters" / name).write_text("z")
+    (folder / "letters" / "00002.txt").write_text("half")  # of a shard that is not finished: it is written again
+    (marks / "broken").unlink()
+    step = joined(source)
+    run([step], store, Where(workers=1), progress)
+    assert word(step, store) == "abc" and "set_aside/" in "".join(progress.lines)
+    assert len(list((store / "set_aside").rglob("*.txt"))) == 2
+
+
 def test_the_counts_of_a_manifest_are_those_of_the_shards(store: Path) -> None:
     source = letters(store)
     run([source], store, INLINE)
