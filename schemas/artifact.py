@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 _MEND = "`windtunnel run RECIPE --verify` does its step again"
+FOREIGN = "was not written by its step"
 PARQUET: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}  # how every Parquet file is written
 
 
@@ -124,7 +125,8 @@ class Artifact:
     def intact(self, *entries: str) -> Artifact:
         """Return the artifact if its files have the content that was written; `entries` names some folders or files.
 
-        Reads them once. Raises InputError with the first file that is damaged or missing.
+        Reads them once. Raises InputError with the first file that is damaged or missing, or lies between them and was
+        not written with them.
         """
         chosen = [file for file in self.manifest.files if not entries or file.partition("/")[0] in entries]
         try:
@@ -134,11 +136,15 @@ class Artifact:
         for file, digest in zip(chosen, digests, strict=True):
             if digest != self.manifest.files[file]:
                 raise InputError(f"{escaped(self.path / file)} has other content than was written: {_MEND}")
+        for folder in {file.rpartition("/")[0] for file in chosen} - {""}:
+            for file in self.files(folder, ""):
+                if f"{folder}/{file.name}" not in self.manifest.files and not file.is_dir():
+                    raise InputError(f"{escaped(file)} {FOREIGN}: move it elsewhere")
         return self
 
     def files(self, folder: str, suffix: str = ".parquet") -> list[Path]:
-        """Return the files of a subdirectory in name order, which is shard order."""
-        return sorted((self.path / folder).glob(f"*{suffix}"))
+        """Return the files of a subdirectory in name order, which is shard order; hidden ones are nobody's data."""
+        return sorted(f for f in (self.path / folder).glob(f"*{suffix}") if not f.name.startswith("."))
 
 
 def key_of(step: str, version: int, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
@@ -177,6 +183,14 @@ def remove(path: Path) -> None:
         journal.record(file, None)
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def discard(path: Path) -> None:
+    """Remove a directory or a file; of a link only the link, since what it leads to may be somebody's own."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 

@@ -29,7 +29,7 @@ class Orca(Generator):
     kept. `per_source` is the largest share of `rows` that one source may have.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     primary: ClassVar[str | None] = "model"
     reads: ClassVar[tuple[str, ...]] = ("prompts",)
     sequential: ClassVar[bool] = True

@@ -34,7 +34,7 @@ class UltraInteract(Generator):
     question that all samples solve in the first turn is dropped as `solved`.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     primary: ClassVar[str | None] = "model"
     asks: ClassVar[tuple[str, ...]] = ("model", "critic")
     output: ClassVar[pa.Schema] = PREFERENCE

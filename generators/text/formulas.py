@@ -26,6 +26,8 @@ _COMMANDS = frozenset((
 _ASSIGNMENT = re.compile(r"(\\?[A-Za-z]{1,8}(?:_\{?\w{1,3}\}?)?'?|[a-z]\([a-z]\))\s*=\s*([^=<>≈]*[^=<>≈!\s][^=<>≈]*)")
 _OPERATOR = re.compile(r"[-+*/^=<>!|()\\]|\d")
 _LETTER = re.compile(r"\\[a-zA-Z]+|[a-zA-Z]")
+# 1.5.20 and v1.10 are versions or addresses, and 1011_2 is a number in a base that the parser leaves out
+_NAMES = re.compile(r"\d\.\d+\.\d|(?<![a-zA-Z\\])[a-zA-Z]\d+\.\d|\d\s*_")
 _RELATION = re.compile(r"<=|>=|!=|[=<>]")
 _MATRIX = re.compile(r"\\(begin|end)\{([pbv]?matrix)\}")
 
@@ -82,7 +84,7 @@ def formula(text: str) -> str | None:
         return None
     if re.search(r"(?<!_)\d[\s,]+\d|\d,|/\s*(?:\d+\s*[a-zA-Z(\\]|[a-zA-Z]\s*[a-zA-Z(])|\^\s*-?\w+\s*\^", text):
         return None
-    if not _balanced(text):
+    if _NAMES.search(text) or not _balanced(text):
         return None
     bare = _MATRIX.sub(" ", text)
     if not all(command in _COMMANDS for command in re.findall(r"\\([a-zA-Z]+)", bare)):

@@ -7,6 +7,7 @@ and formulas by math-verify, in a process that can be ended.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -25,7 +26,16 @@ _MARKED = re.compile(
 )
 _FIGURE = rf"(?<![\w.])[-+−–]?[$€£]?(?:{INTEGER}|\d[\d,]*)(?:\.\d+)?(?:\s*/\s*\d+)?(?:\s*\\?%)?"
 _NUMBER = re.compile(_FIGURE)
-_SAID = re.compile(rf"answer\s+is\s*:?\s*[*$]*\s*({_FIGURE})", re.IGNORECASE)
+# what follows a figure in a sentence and belongs to it, up to an end or a word that begins something else:
+# in `the answer is 10^5 for all n` it is `^5`
+_ENDS = (
+    r"[.;!?][*$)\"']*(?:\s|$)|,(?!\s?\d)|\s+\((?!mod)|\s+[-–—=]\s*[a-z]"
+    r"|\s+(?:when|as|for|in|which|that|by|after|with|from|on|at(?!\s(?:least|most))|because|since|so|but|where|while|not)\b"
+)
+_SAID = re.compile(
+    rf"answer\s+is\s*:?\s*[*$]*\s*(?P<figure>{_FIGURE})[*$]*(?P<more>(?:(?!{_ENDS})[^\n]){{0,60}})", re.IGNORECASE
+)
+_GLUED = re.compile(r"[^\s.,;!?*$)]*(?:\s+(?:hundred|thousand|million|billion|trillion|percent|per cent|dozen)\b)?")
 _HASHES = re.compile(r"^####[ \t]*([-+−–]?\\?[$€£]?\d[\d,./]*\s?%?)[ \t.]*$", re.MULTILINE)
 _REASON = re.compile(
     r"[,;]?\s+(?:because|since|as we|so that|which is why)\s.*|\s+\((?:since|because|as|i\.e\.|note)\s.*", re.DOTALL
@@ -50,8 +60,11 @@ def final_answer(reply: str) -> str | None:
     """
     if (marked := _marked(reply)) is not None:
         return marked
-    numbers = _NUMBER.findall(reply)
-    return numbers[0].lstrip("$€£").strip() if len(numbers) == 1 else None
+    numbers = list(itertools.islice(_NUMBER.finditer(reply), 2))
+    if len(numbers) != 1:
+        return None
+    glued = _GLUED.match(reply, numbers[0].end())
+    return numbers[0][0].lstrip("$€£").strip() + (glued[0] if glued else "")
 
 
 def known_answer(reference: str) -> str:
@@ -63,7 +76,7 @@ def _marked(reply: str) -> str | None:
     found = [(match.start(), _behind(reply, match)) for match in _MARKED.finditer(reply)]
     found += [(start, content.strip()) for start, _, content in boxes(reply)]
     found += [(match.start(), match[1].strip()) for match in _HASHES.finditer(reply)]
-    found += [(match.start(), match[1].strip()) for match in _SAID.finditer(reply)]
+    found += [(match.start(), (match["figure"] + match["more"]).strip("*$ ")) for match in _SAID.finditer(reply)]
     return max(((place, answer) for place, answer in found if answer), default=(0, None))[1]
 
 

@@ -52,7 +52,7 @@ class StoredArtifact:
     def tables(self) -> list[str]:
         """The names of the tables: folders of Parquet files, such as `kept` and `dropped`, and single files."""
         fetched(Artifact(self.path))
-        files = [file.relative_to(self.path) for file in self.path.glob("**/*.parquet")]
+        files = [file.relative_to(self.path) for file in self.path.glob("**/[!.]*.parquet")]
         return sorted({str(file.parent if len(file.parts) > 1 else file.with_suffix("")) for file in files})
 
     def files(self, table: str | None = None) -> list[Path]:
@@ -69,7 +69,7 @@ class StoredArtifact:
                 raise InputError(f"{self.name} holds several tables: name one of {', '.join(map(repr, tables))}")
         if table not in tables:
             raise InputError(f"{self.name} has no table {table!r}: {nearest(table, tables)}")
-        return sorted((self.path / table).glob("*.parquet")) or [self.path / f"{table}.parquet"]
+        return Artifact(self.path).files(table) or [self.path / f"{table}.parquet"]
 
     def scan(self, table: str | None = None) -> pl.LazyFrame:
         """Return a table as a LazyFrame, which reads nothing before it is collected.

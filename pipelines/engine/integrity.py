@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -12,12 +15,14 @@ from windtunnel.pipelines.engine.mirrors.mirror import Mirror, silent
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.engine.tasks.task import COUNTS
 from windtunnel.schemas import journal
-from windtunnel.schemas.artifact import MANIFEST, Manifest
+from windtunnel.schemas.artifact import FOREIGN, MANIFEST, Manifest, discard
 from windtunnel.schemas.errors import InputError, WindtunnelError
 from windtunnel.schemas.journal import GONE, FileDigest, digests_of
 from windtunnel.schemas.printable import escaped
 
 NAMED = 3  # files in a message
+NO_FILE = -1
+ASIDE = "set_aside"  # in the store: files of users that lay in damaged artifacts
 
 
 class Damage(NamedTuple):
@@ -41,6 +46,8 @@ def damage(folder: Path, key: str, content: bool = False) -> list[Damage]:
         manifest = Manifest.read(folder / MANIFEST)
     except InputError:
         return [Damage(MANIFEST, "is damaged, or of another version" if _size(folder / MANIFEST) else "is empty")]
+    except IsADirectoryError:
+        return [Damage(MANIFEST, "is a directory")]
     if manifest.key != key:
         raise WindtunnelError(
             f"{folder} holds {escaped(manifest.step)} with the key {escaped(manifest.key)}, and its name promises "
@@ -48,7 +55,7 @@ def damage(folder: Path, key: str, content: bool = False) -> list[Damage]:
         )
     mirror = Mirror.at(folder.parent)
     absent = mirror.absent(folder.name) if mirror else frozenset()
-    sizes = dict(_sizes(folder))
+    sizes = _sizes_beside(folder, manifest.files)
     wrong = list(_wrong_sizes(manifest.files, sizes, absent))
     if content and not wrong:
         here = [file for file in manifest.files if file in sizes]
@@ -60,14 +67,73 @@ def damage(folder: Path, key: str, content: bool = False) -> list[Damage]:
 
 def _wrong_sizes(files: dict[str, FileDigest], sizes: dict[str, int], absent: Collection[str]) -> Iterator[Damage]:
     for file, digest in files.items():
-        if file in sizes and sizes[file] != digest.bytes:
+        if sizes.get(file) == NO_FILE:
+            yield Damage(file, "is no regular file")
+        elif file in sizes and sizes[file] != digest.bytes:
             yield Damage(file, f"has {sizes[file]:,} bytes where {digest.bytes:,} were written")
         elif file not in sizes and file not in absent:
             yield Damage(file, "is missing")
-    folders = {file.rpartition("/")[0] for file in files} - {""}
     for file in sizes.keys() - files.keys():
-        if file.rpartition("/")[0] in folders:  # what lies beside the folders, a card or a note, is in nobody's way
-            yield Damage(file, "was not written by its step")
+        if "/" in file:  # what lies beside the folders, a card or a note, is in nobody's way
+            yield Damage(file, FOREIGN)
+
+
+def set_aside(folder: Path) -> list[str]:
+    """Move the files of an artifact that its step did not write to a directory of the store; return their new paths.
+
+    Where the manifest is damaged nothing is moved, since it alone tells what the step wrote.
+    """
+    try:
+        written = Manifest.read(folder / MANIFEST).files
+    except (InputError, OSError):
+        return []
+    others = []
+    for top, folders, names in os.walk(folder):
+        inner = Path(top).relative_to(folder)
+        links = [name for name in folders if Path(top, name).is_symlink()]
+        for file in [(inner / name).as_posix() for name in [*names, *links]]:
+            own = file in written or file == MANIFEST or any(name.startswith(f"{file}/") for name in written)
+            if not own and not _unfinished(Path(file).name):
+                others.append(file)
+    return _moved(folder, others)
+
+
+def set_aside_between_shards(folder: Path, shards: int) -> list[str]:
+    """Move files of others that lie between the recorded files of a step that was interrupted; return their new paths.
+
+    The step's own are recorded, or named after a shard: the last lines of a journal may be lost in a power failure.
+    """
+    recorded = {file for files in journal.recorded(folder).values() for file in files}
+    kinds = {(Path(file).parent, Path(file).suffix) for file in recorded if "/" in file}
+    others = []
+    for file, _ in list(_sizes(folder)):
+        name = re.fullmatch(r"(\d+)(?:[-_.]\d+)*", Path(file).stem)
+        between = (Path(file).parent, Path(file).suffix) in kinds and file not in recorded
+        if between and not (name and int(name[1]) < shards):
+            others.append(file)
+    return _moved(folder, others)
+
+
+def _moved(folder: Path, files: list[str]) -> list[str]:
+    target, moved = folder.parent / ASIDE / folder.name.removesuffix(".partial"), []
+    for file in files:
+        place = _free(target / file)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(folder / file, place)
+        moved.append(f"{ASIDE}/{place.relative_to(target.parent)}")
+    return sorted(moved)
+
+
+def told_aside(moved: list[str]) -> str:
+    """Return what was set aside as words."""
+    more = " ..." if len(moved) > NAMED else ""
+    return f"what its step did not write is now {', '.join(map(escaped, moved[:NAMED]))}{more}"
+
+
+def _free(path: Path) -> Path:
+    """Return a path at which nothing is, with a number behind the name if need be."""
+    numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(2))
+    return next(place for place in itertools.chain([path], numbered) if not os.path.lexists(place))
 
 
 def written_files(folder: Path) -> dict[str, FileDigest]:
@@ -154,23 +220,31 @@ class Checks:
     def remove_damaged(self) -> bool:
         """Remove the artifacts that were found damaged, and return whether there were any.
 
-        Where the store is in object storage they come from there.
+        Where the store is in object storage they come from there. Files that no step wrote are kept, elsewhere; an
+        artifact that is whole without them stays.
         """
         names = [name for name, usable in self._usable.items() if not usable and (self._store / name).exists()]
         mirror = Mirror.at(self._store)
+        keys = {step.directory: step.key for step in self.damaged}
         for name in names:
             del self._usable[name]
+            folder = self._store / name
+            if moved := set_aside(folder):
+                self._say(f"{name}: {told_aside(moved)}")
+                if name in keys and not damage(folder, keys[name], content=True):
+                    continue
             if mirror:
                 mirror.forget(name)
             else:
-                shutil.rmtree(self._store / name)
+                discard(folder)
         return bool(names)
 
     def _told(self, step: Step, content: bool = False) -> bool:
         wrong = damage(step.artifact(self._store).path, step.key, content)
         if wrong:
             self.damaged.append(step)
-            self._say(f"{step.name}: {listed(step.directory, wrong)}; the step is done again")
+            mend = "it is moved" if all(item.what == FOREIGN for item in wrong) else "the step is done again"
+            self._say(f"{step.name}: {listed(step.directory, wrong)}; {mend}")
         return bool(wrong)
 
 
@@ -180,8 +254,23 @@ def listed(directory: str, wrong: list[Damage]) -> str:
     return ", ".join(f"{directory}/{item}" for item in wrong[:NAMED]) + more
 
 
+def _sizes_beside(folder: Path, written: Collection[str]) -> dict[str, int]:
+    """Return the sizes of what lies in the folders of the written files, links followed; NO_FILE for pipes and such.
+
+    Hidden files that the step did not write are left out: systems put them everywhere, and no step reads them.
+    """
+    sizes: dict[str, int] = {}
+    for inner in {name.rpartition("/")[0] for name in written} | {""}:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder / inner) as entries:
+            for entry in entries:
+                name = f"{inner}/{entry.name}" if inner else entry.name
+                if name in written or not (name == MANIFEST or entry.name.startswith(".") or entry.is_dir()):
+                    sizes[name] = entry.stat().st_size if entry.is_file() else NO_FILE
+    return sizes
+
+
 def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
-    """Yield the files of an artifact with their sizes, without its manifest and what is not finished."""
+    """Yield the files of a step that is not finished with their sizes, without what is half written."""
     top = len(str(folder)) + 1
     waiting = [str(folder)]
     while waiting:
@@ -190,7 +279,7 @@ def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
                 if entry.is_dir(follow_symlinks=False):
                     if entry.name != journal.FOLDER:
                         waiting.append(entry.path)
-                elif entry.path[top:] != MANIFEST and not _unfinished(entry.name):
+                elif entry.is_file() and entry.path[top:] != MANIFEST and not _unfinished(entry.name):
                     yield entry.path[top:], entry.stat().st_size
 
 

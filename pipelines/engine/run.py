@@ -15,7 +15,13 @@ from windtunnel.generators.serving.server_record import end_owned  # the model s
 from windtunnel.pipelines.engine import store as stores
 from windtunnel.pipelines.engine.changed_parts import all_steps, changed_parts
 from windtunnel.pipelines.engine.executors import Where, execute, leave
-from windtunnel.pipelines.engine.integrity import Checks, drop_damaged_shards, listed
+from windtunnel.pipelines.engine.integrity import (
+    Checks,
+    drop_damaged_shards,
+    listed,
+    set_aside_between_shards,
+    told_aside,
+)
 from windtunnel.pipelines.engine.mirrors.mirror import Mirror
 from windtunnel.pipelines.engine.mirrors.opening import fetched, publish
 from windtunnel.pipelines.engine.step import Step
@@ -174,6 +180,8 @@ def _pending(step: Step, store: Path, progress: Progress) -> list[Task]:
     config = step.work.model_dump_json(by_alias=True)
     with step.resolving_plugins():
         path, shards = work_path(step.work), step.work.shards(inputs)
+    if moved := set_aside_between_shards(folder, shards):
+        progress.say(f"{step.name}: {told_aside(moved)}")
     plugins = (str(step.plugin_directory), step.pins)
     return [
         Task(step.name, path, config, paths, str(folder), rank, *plugins)

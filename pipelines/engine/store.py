@@ -20,7 +20,7 @@ from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.engine.tasks.process_guard import own
 from windtunnel.pipelines.engine.tasks.task import COUNTS, ERRORS
 from windtunnel.schemas import journal
-from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, versions
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, discard, versions
 from windtunnel.schemas.errors import InputError, WindtunnelError, advice_for
 from windtunnel.schemas.work import Counts
 
@@ -127,8 +127,7 @@ def commit(store: Path, step: Step, finish_seconds: float) -> Artifact:
         git=_revision(),
         files=files,
     )
-    if final.exists():  # a crash fell between the rename and the manifest
-        shutil.rmtree(final)
+    discard(final)  # where a crash fell between the rename and the manifest
     os.replace(folder, final)
     manifest.write(final / MANIFEST)
     return Artifact(final)

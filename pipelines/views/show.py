@@ -76,7 +76,8 @@ def _files(path: Path, folder: str | None = None) -> list[Path]:
     first = TEXTS if (path / MANIFEST).exists() else ()
     places = [path / folder] if folder else [path / name for name in (*first, ".", *FOLDERS)]
     for place in places:
-        files = sorted(file for pattern in ("*.parquet", *LINES) for file in place.glob(pattern))
+        found = (file for pattern in ("*.parquet", *LINES) for file in place.glob(pattern))
+        files = sorted(file for file in found if not file.name.startswith("."))
         if files:
             return files
     raise InputError(f"{path} holds no {folder + '/ ' if folder else ''}Parquet or JSONL files")
@@ -143,7 +144,7 @@ def _dropped(path: Path, rule: str, number: int) -> Iterator[dict[str, Any]]:
 def _cluster(path: Path, cluster: int | None) -> Iterator[dict[str, Any]]:
     """Yield a cluster's members: with their text from a corpus, else as the dedup step wrote them."""
     places = [path / folder for folder in ("kept", "dropped")]
-    files = [file for place in places for file in sorted(place.glob("*.parquet"))]
+    files = [file for place in places for file in sorted(place.glob("[!.]*.parquet"))]
     for frame in _frames(files or _files(path, "clusters")):
         schema = frame.collect_schema()
         why = schema.get("why")
