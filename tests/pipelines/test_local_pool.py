@@ -54,7 +54,7 @@ if __name__ == "__main__":
 
 
 class Pair(Work):
-    """Two shards; while the file `broken` exists the second never ends.
+    """Two shards; while the file `broken` exists the second never ends, with the file `both` neither.
 
     With the file `idle` the worker of the first is killed after its task, with `forkserver` the fork server is killed.
     """
@@ -77,7 +77,7 @@ class Pair(Work):
                 os.abort()
             if rank == 1 and (marks / "exit").exists():
                 os._exit(0)
-            while rank == 1 and (marks / "broken").exists():
+            while (rank == 1 or (marks / "both").exists()) and (marks / "broken").exists():
                 if (marks / "forkserver").exists() and len(list(out.glob("counts/*"))) == 1:
                     (marks / "killed").touch()
                     os.kill(os.getppid(), signal.SIGKILL)
@@ -146,6 +146,22 @@ def test_a_worker_between_tasks_or_the_fork_server_is_killed(marks: Path, victim
     wait_for(lambda: none_left(pids), 5)
     resume(marks)
     assert times_run(marks) == [1, 2]
+
+
+@pytest.mark.parametrize("victim", [0, 1])  # of the one that was started last the pool itself would not know
+def test_a_worker_is_killed_while_the_other_one_goes_on(marks: Path, victim: int) -> None:
+    (marks / "both").touch()
+    ended = command(marks, "pair", "2")
+    wait_for(lambda: all((marks / f"ran_{rank}").exists() for rank in (0, 1)))
+    time.sleep(0.3)
+    pids = [int((marks / f"ran_{rank}").read_text()) for rank in (0, 1)]
+    os.kill(pids[victim], signal.SIGKILL)
+    killed = time.monotonic()
+    _, error = ended.communicate(timeout=60)
+    assert time.monotonic() - killed < 5
+    assert ended.returncode == 1
+    assert error.startswith(f"error: pair:x (shard {victim}): the worker process was killed from outside")
+    wait_for(lambda: none_left(pids), 5)
 
 
 def test_a_worker_that_is_killed_while_it_imports(marks: Path) -> None:

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver, process, resource_tracker
@@ -27,6 +27,7 @@ from windtunnel.schemas.errors import WindtunnelError
 PRELOAD = ["numpy", "pyarrow.parquet", "polars", __name__]  # imported once, then forked into every worker
 WORKERS_LOG = "workers.log"
 KILLED = {-signal.SIGKILL, 255}  # exit codes; the second stands for those that a killed fork server did not tell
+WATCH_SECONDS = 1.0  # between two looks at the workers
 TERMINATE_SECONDS = 2.0  # how long the workers of a broken pool have before they are killed
 NAMED = 3  # tasks in an error message
 POLARS_THREADS = "POLARS_MAX_THREADS"
@@ -140,8 +141,7 @@ def _run_pool(context: ForkServerContext, stage: _Stage, processes: int) -> None
             futures.append(pool.submit(_work, place))
             if len(workers) < processes:
                 workers.update(set(multiprocessing.active_children()) - others)
-        for future in as_completed(futures):
-            future.result()
+        _results(futures, workers)
     except (BrokenProcessPool, EOFError, ConnectionError):  # the last two: the fork server was killed
         deadline = threading.Timer(TERMINATE_SECONDS, kill)
         deadline.start()
@@ -155,6 +155,23 @@ def _run_pool(context: ForkServerContext, stage: _Stage, processes: int) -> None
         pool.shutdown()
         run_end.close()  # ends what is left: without its fork server a worker cannot be killed by the pool
         guard.close()
+
+
+def _results(futures: Iterable[Future[None]], workers: Iterable[BaseProcess]) -> None:
+    """Wait for all tasks. Raises what a task raises, and BrokenProcessPool when a worker has ended.
+
+    The pool sees that too, but not always: it takes note of a worker that it has started only when something else
+    happens, and until then such a worker's end goes unnoticed, for as long as the task of another one takes.
+    """
+    left = set(futures)
+    while left:
+        done, left = wait(left, WATCH_SECONDS, FIRST_COMPLETED)
+        for future in done:
+            future.result()
+        if left and connection.wait([worker.sentinel for worker in workers], 0):
+            for worker in workers:
+                worker.terminate()  # of the others, as a pool does that has seen it
+            raise BrokenProcessPool
 
 
 def _killed(stage: _Stage, workers: Iterable[BaseProcess]) -> str:
