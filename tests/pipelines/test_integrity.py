@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.pipelines.test_kill import RECIPE
 from tests.pipelines.test_run import Joined, Letters
+from tests.torture.worlds import CORPUS
 from windtunnel.pipelines.engine.executors import Where
 from windtunnel.pipelines.engine.integrity import damage
 from windtunnel.pipelines.engine.run import Progress, StepFailed, run
@@ -284,7 +284,7 @@ def test_verify_promises_no_mend_for_completions_that_a_run_cannot_make_again(tm
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").write_text("A text.")
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(RECIPE.format(store=tmp_path / "store", text=tmp_path / "text"))
+    recipe.write_text(CORPUS.format(store=tmp_path / "store", text=tmp_path / "text"))
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "completions.sqlite").write_bytes(b"no database" * 100)
     console = Console(record=True, width=200)

@@ -13,23 +13,7 @@ from pathlib import Path
 
 import pytest
 
-RECIPE = """\
-question: Does a rule change a tiny model?
-store: {store}
-corpora:
-  raw: {{source: {{text: {text}}}}}
-  filtered: {{from: raw, rules: [{{gopher_repetition: {{}}}}], dedup: {{minhash: {{threshold: 0.72}}}}}}
-held_out: {{from: raw, share: 0.2}}
-mixes: {{raw: {{raw: 1.0}}, filtered: {{filtered: 1.0}}}}
-tokens: {{tokenizer: {{bpe: 400, trained_on: raw}}, budget: 40_000, max_epochs: 50}}
-train:
-  model: {{llama: {{width: 32, layers: 1, heads: 2, context: 64}}}}
-  seeds: [0, 1]
-  stages: [{{causal_lm: {{lr: 3e-3, batch_tokens: 1024}}}}]
-compare: {{baseline: raw, margin: 0.01}}
-"""
-# what differs between two runs of the same thing: times and costs
-TIMED = {"manifest.json", "report.html", "result.json"}
+from tests.torture.worlds import CORPUS, TIMED
 
 
 @pytest.fixture
@@ -47,7 +31,7 @@ def text(tmp_path: Path) -> Path:
 
 def command(tmp_path: Path, text: Path, name: str) -> list[str]:
     recipe = tmp_path / f"{name}.yaml"
-    recipe.write_text(RECIPE.format(store=tmp_path / name, text=text), encoding="utf-8")
+    recipe.write_text(CORPUS.format(store=tmp_path / name, text=text), encoding="utf-8")
     return [sys.executable, "-c", "from windtunnel.pipelines.cli import main; main()", "run", str(recipe)]
 
 
