@@ -23,7 +23,8 @@ from windtunnel.schemas.errors import WindtunnelError
 class Row:
     """What was looked at: a step, or the completions of models.
 
-    `state`: `whole`, `damaged`, `unfinished` (whole as far as it goes) or `not there`.
+    `state`: `whole`, `damaged`, `foreign` (another artifact under this name), `unfinished` (whole as far as it goes) or
+    `not there`.
     """
 
     step: str
@@ -44,7 +45,7 @@ def verify(recipe_name: str, sets: list[str], as_json: bool, console: Console) -
         rows = [_row(step, store) for step in plan.steps]
     if (store / COMPLETIONS).exists():
         rows.append(_completions(store / COMPLETIONS))
-    damaged = [row for row in rows if row.state == "damaged"]
+    damaged = [row for row in rows if row.state in ("damaged", "foreign")]
     if as_json:
         console.print(json.dumps([asdict(row) for row in rows], indent=1), soft_wrap=True)
         return 1 if damaged else 0
@@ -57,7 +58,7 @@ def verify(recipe_name: str, sets: list[str], as_json: bool, console: Console) -
             console.print(f"{row.step}: {item}")
     size, files = sum(row.bytes for row in rows) / 1e6, sum(row.files for row in rows)
     console.print(f"{files:,} files, {size:,.1f} MB read; {len(damaged) or 'no'} damaged {_steps(len(damaged))}")
-    if any(row.step != COMPLETIONS for row in damaged):  # whose row says what to do
+    if any(row.state == "damaged" and row.step != COMPLETIONS for row in damaged):  # the others say what to do
         console.print(f"`windtunnel run {recipe_name} --verify` does them again")
     return 1 if damaged else 0
 
@@ -69,11 +70,11 @@ def _steps(number: int) -> str:
 def _row(step: Step, store: Path) -> Row:
     artifact, begun = step.artifact(store), partial(store, step)
     if artifact.done:
+        sizes = [digest.bytes for digest in artifact.manifest.files.values()] if artifact.sound else []
         try:
             wrong = [str(item) for item in damage(artifact.path, step.key, content=True)]
-        except WindtunnelError as error:  # the manifest of another artifact
-            wrong = [str(error)]
-        sizes = [digest.bytes for digest in artifact.manifest.files.values()] if artifact.sound else []
+        except WindtunnelError as error:
+            return Row(step.name, "foreign", len(sizes), sum(sizes), [str(error)])
         state = "damaged" if wrong else "whole"
     elif begun.exists():
         wrong, sizes = [str(item) for item in damaged_files(begun)], _sizes(begun)

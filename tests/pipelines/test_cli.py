@@ -319,3 +319,9 @@ def test_verify_names_what_is_damaged_and_run_mends_it(made):
     assert command("verify", made.recipe, "--json") == 1
     assert command("run", made.recipe, "--verify", "--workers", "1") == 0
     assert verified()[0] == 0 and kept.read_bytes() == whole[kept]
+    manifests = [made.artifacts[name] / "manifest.json" for name in ("corpus:raw", "report")]
+    own = manifests[0].read_bytes()
+    manifests[0].write_bytes(manifests[1].read_bytes())
+    code, said = verified()
+    manifests[0].write_bytes(own)
+    assert code == 1 and "Move it away and run again" in " ".join(said.split()) and "does them again" not in said
