@@ -34,6 +34,7 @@ class Kind(NamedTuple):
 
 KINDS = {
     "source": Kind("pipelines.sources", "pipelines.sources._source:Source", "sources"),
+    "layout": Kind("pipelines.layouts", "pipelines.layouts._layout:Layout", "layouts"),
     "rule": Kind("pipelines.filters", "pipelines.filters._rule:Rule", "rules"),
     "dedup": Kind("pipelines.dedup", "pipelines.dedup._dedup:Dedup", "dedup"),
     "generator": Kind("generators.kinds", "generators.core.generator:Generator", "generators"),

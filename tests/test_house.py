@@ -56,6 +56,7 @@ FLOORS = {
     "pipelines.shards": "schemas",
     "pipelines.remote": "schemas",
     "pipelines.readers": "schemas pipelines.remote",
+    "pipelines.layouts": "schemas",
     "pipelines.engine.tasks": "schemas",
     "pipelines.engine.executors": "schemas pipelines.engine.tasks",
     "pipelines.engine.mirrors": "schemas generators.client pipelines.remote pipelines.samples",

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.corpora import Texts
 from windtunnel.pipelines.plan.evaluation import Runs, comparison, evaluation
-from windtunnel.pipelines.plan.generation import Generation, chat_inputs, generation, held_out_rows, row_mixes
+from windtunnel.pipelines.plan.generation import Generation, generation
 from windtunnel.pipelines.plan.plan import Plan
+from windtunnel.pipelines.plan.rows import chat_inputs, check_stages, held_out_rows, row_mixes
 from windtunnel.pipelines.recipe.check import placing
 from windtunnel.pipelines.recipe.file import placed
 from windtunnel.pipelines.recipe.recipe import Recipe
@@ -41,10 +42,13 @@ def plan(recipe: Recipe) -> Plan:
     texts = Texts(result)
     corpora = texts.all()
     rows = generation(result, corpora)
-    if any(part in recipe.generate for weights in recipe.mixes.values() for part in weights):
+    if recipe.of_rows and recipe.held_out is not None:
         held_out = held_out_rows(result, rows)
-        mixes = row_mixes(result, rows)
-        inputs = {name: chat_inputs(result, rows, held_out, mix) for name, mix in mixes.items()}
+        of_rows = row_mixes(result, rows, _tokenizer_of_rows(result, corpora, rows))
+        mixes = {f"{name}:{holds}": step for name, mix in of_rows.items() for holds, step in mix.items()}
+        inputs = {name: chat_inputs(result, rows, held_out, mix) for name, mix in of_rows.items()}
+        if recipe.train is not None:
+            check_stages(result, inputs)
     else:
         held_out = texts.held_out()
         mixes = _mixes(result, corpora, held_out)
@@ -137,6 +141,24 @@ def _tokenizer(plan: Plan, corpora: Mapping[str, Step], held_out: Step | None) -
             return plan.add(name, from_directory(settings.path))
     corpus = _train_split(plan, str(settings.trained_on), corpora, held_out)
     return plan.add(name, TrainTokenizer(vocabulary=int(settings.bpe or 0), max_bytes=None), {"corpus": corpus})
+
+
+def _tokenizer_of_rows(plan: Plan, corpora: Mapping[str, Step], rows: Generation) -> Step | None:
+    """Return the step that holds the tokenizer of models that learn from rows; None where none is trained."""
+    train, tokens = plan.recipe.train, plan.recipe.tokens
+    if train is not None and train.start is not None:
+        return rows.models[train.start]
+    if train is None or tokens is None:
+        return None
+    name = tokens.tokenizer.trained_on
+    if name not in rows.train_rows:
+        return _tokenizer(plan, corpora, None)
+    from windtunnel.pipelines.datasets.tokenizer import TrainTokenizer
+    from windtunnel.pipelines.rows.texts import RowTexts
+
+    texts = plan.add(StepName("texts", "tokenizer"), RowTexts(on="conversation"), {"rows": rows.train_rows[name]})
+    work = TrainTokenizer(vocabulary=int(tokens.tokenizer.bpe or 0), max_bytes=None)
+    return plan.add(StepName("tokenizer"), work, {"corpus": texts})
 
 
 def _context(recipe: Recipe) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from windtunnel.generators.client.store import COMPLETIONS
 from windtunnel.generators.core.generator import Generator
@@ -13,7 +13,6 @@ from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import at
 from windtunnel.pipelines.recipe.recipe import Model
-from windtunnel.pipelines.recipe.weights import positive
 from windtunnel.schemas.role import Role, StepName
 from windtunnel.schemas.work import Work
 
@@ -23,23 +22,36 @@ if TYPE_CHECKING:
 
 @dataclass
 class Generation:
-    """Steps by name: models from files, generated sets, and the training part of each set."""
+    """Steps by name: models from files, sets of rows with what they hold, and their training parts."""
 
+    plan: Plan
+    corpora: Mapping[str, Step]
     models: dict[str, Step] = field(default_factory=dict)
     sets: dict[str, Step] = field(default_factory=dict)
+    holds: dict[str, str] = field(default_factory=dict)  # set -> "conversations" or "preferences"
     train_rows: dict[str, Step] = field(default_factory=dict)
     held_out_pairs: Step | None = None
 
+    def set(self, name: str) -> Step:
+        """Return the step that holds a set, after what it is made from."""
+        if name not in self.sets:
+            from windtunnel.pipelines.plan.rows import own_rows
+
+            if name in self.plan.recipe.rows:
+                self.sets[name], self.holds[name] = own_rows(self, name)
+            else:
+                self.sets[name], self.holds[name] = _generated(self, name)
+        return self.sets[name]
+
 
 def generation(plan: Plan, corpora: Mapping[str, Step]) -> Generation:
-    """Add the recipe's models and generators to the plan."""
-    rows = Generation()
+    """Add the recipe's models and sets of rows to the plan."""
+    rows = Generation(plan, corpora)
     for name, model in plan.recipe.models.items():
         if model.url is None:
             rows.models[name] = plan.add(StepName("model", name), _model_work(model))
-    for name, generated in plan.recipe.generate.items():
-        inputs = {role: _source(plan, name, role, sources, corpora, rows) for role, sources in generated.from_.items()}
-        rows.sets[name] = _generate(plan, name, generated.with_, inputs, rows)
+    for name in plan.recipe.sets:
+        rows.set(name)
     return rows
 
 
@@ -52,33 +64,44 @@ def _model_work(model: Model) -> Work:
     return ModelDirectory.of(str(model.path))
 
 
-def _source(
-    plan: Plan, name: str, role: str, sources: str | list[str], corpora: Mapping[str, Step], rows: Generation
-) -> Step:
+def _generated(rows: Generation, name: str) -> tuple[Step, str]:
+    """Add a generated set after its inputs; return its step and what it holds."""
+    generated = rows.plan.recipe.generate[name]
+    inputs = {role: _source(rows, name, role, sources) for role, sources in generated.from_.items()}
+    return generator_step(rows, StepName("generate", name), generated.with_, inputs)
+
+
+def _source(rows: Generation, name: str, role: str, sources: str | list[str]) -> Step:
     """Return the step that a generator reads in a role: one corpus or set, or the union of several."""
     names = [sources] if isinstance(sources, str) else sources
-    steps = {source: rows.sets[source] if source in rows.sets else corpora[source] for source in names}
+    of_rows = [source in rows.plan.recipe.sets for source in names]
+    if len(set(of_rows)) > 1:
+        raise at(("generate", name, "from", role), "documents and rows cannot be joined into one input")
+    steps = {source: rows.set(source) if of_rows[0] else rows.corpora[source] for source in names}
+    return united(rows.plan, StepName("union", name, role), steps, "rows" if of_rows[0] else "kept")
+
+
+def united(plan: Plan, name: StepName, steps: Mapping[str, Step], folder: Literal["rows", "kept"]) -> Step:
+    """Return the only step, or add the union of several."""
     if len(steps) == 1:
-        return steps[names[0]]
+        return next(iter(steps.values()))
     from windtunnel.pipelines.datasets.union import Union
 
-    if len({source in rows.sets for source in names}) > 1:
-        raise at(("generate", name, "from", role), "documents and generated rows cannot be joined into one input")
-    union = Union(folder="rows" if names[0] in rows.sets else "kept")
-    return plan.add(StepName("union", name, role), union, steps)
+    return plan.add(name, Union(folder=folder), steps)
 
 
-def _generate(plan: Plan, name: str, kind: Any, inputs: dict[str, Step], rows: Generation) -> Step:
+def generator_step(rows: Generation, name: StepName, kind: Any, inputs: Mapping[str, Step]) -> tuple[Step, str]:
+    """Add the run of a generator; return its step and what it holds."""
     from windtunnel.generators.core.generate import Generate
     from windtunnel.schemas.plugin import make
 
     generator = make(Generator, kind)
     licences, models = _licences(inputs), {}
     for model in generator.models():
-        models[model], reads = served(plan, model, rows)
+        models[model], reads = served(rows.plan, model, rows)
         inputs = {**inputs, **reads}
-    work = Generate(kind=kind, models=models, licences=licences, completions=completions_of(plan))
-    return plan.add(StepName("generate", name), work, inputs)
+    work = Generate(kind=kind, models=models, licences=licences, completions=completions_of(rows.plan))
+    return rows.plan.add(name, work, inputs), "preferences" if "chosen" in generator.output.names else "conversations"
 
 
 def _licences(inputs: Mapping[str, Step]) -> dict[str, str]:
@@ -126,48 +149,3 @@ def address(model: Model) -> Served:
 def completions_of(plan: Plan) -> str:
     """Return the file that keeps every completion of a recipe's store."""
     return str(store_folder(plan.recipe.store) / COMPLETIONS)
-
-
-def held_out_rows(plan: Plan, rows: Generation) -> Step:
-    """Add the held-out part of the generated sets (and of the pairs), then the training part of each set."""
-    from windtunnel.pipelines.datasets.chat_split import ChatSplit
-
-    assert plan.recipe.held_out is not None
-    share = plan.recipe.held_out.share
-    held_out_split = ChatSplit(side="held_out", share=share)
-    inputs = {Role("rows", name): rows.sets[name] for name in plan.recipe.held_out.sets}
-    step = plan.add(StepName("held_out"), held_out_split, inputs)
-    held_out: dict[str, Step] = {"held_out": step}
-    train = plan.recipe.train
-    if train is not None and train.preferences is not None:
-        name = train.preferences
-        pairs = plan.add(StepName("held_out", name), held_out_split, {Role("rows", name): rows.sets[name]})
-        rows.held_out_pairs = held_out[Role("held_out", name)] = pairs
-    train_split = ChatSplit(side="train", share=share)
-    for name, generated in rows.sets.items():
-        inputs = {Role("rows", name): generated, **held_out}
-        rows.train_rows[name] = plan.add(StepName("train_rows", name), train_split, inputs)
-    return step
-
-
-def row_mixes(plan: Plan, rows: Generation) -> dict[str, Step]:
-    """Add one step a mix of generated sets."""
-    from windtunnel.pipelines.datasets.mix_rows import MixRows
-
-    mixes = {}
-    for name, weights in plan.recipe.mixes.items():
-        shares = {part: float(weight) for part, weight in positive(weights).items()}  # the check refuses BY_SIZE
-        inputs = {Role("rows", part): rows.train_rows[part] for part in shares}
-        mixes[name] = plan.add(StepName("mix", name), MixRows(weights=shares), inputs)
-    return mixes
-
-
-def chat_inputs(plan: Plan, rows: Generation, held_out: Step, mix: Step) -> dict[str, Step]:
-    """Return the inputs of a training run on chat data, by role."""
-    inputs = {"conversations": mix, "held_out_conversations": held_out}
-    train = plan.recipe.train
-    if train is not None and train.preferences is not None:
-        assert rows.held_out_pairs is not None
-        inputs["preferences"] = rows.train_rows[train.preferences]
-        inputs["held_out_preferences"] = rows.held_out_pairs
-    return inputs

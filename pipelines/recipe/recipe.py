@@ -85,6 +85,59 @@ class Corpus(Part):
         return parameters, parameters.pop("against", {})
 
 
+On = Literal["question", "answers", "conversation"]
+
+
+class RowsOn(Part):
+    """Which text of a row rules, deduplication and decontamination look at; exact duplicates are whole rows."""
+
+    rules: On = "answers"
+    dedup: On = "question"
+    decontaminate: On = "conversation"
+
+
+class Rows(Part):
+    """Conversations or preferences: from files or from other sets; cleaned, filtered, deduplicated, selected in turn.
+
+    `layout` names how the files write a row; without it, the columns tell. `clean` and `select` are generators that
+    read `conversations` and ask no model, such as `sharegpt` and `lima`. `on` says which text of a row decides.
+    """
+
+    source: Spec | None = None
+    from_: Name | list[Name] | None = Field(None, alias="from")
+    layout: Spec | None = None
+    clean: Spec | None = None
+    rules: list[Spec] = Field(default_factory=list)
+    dedup: Spec | list[Spec] | None = None
+    decontaminate: dict[str, Any] | None = None
+    select: Spec | None = None
+    on: RowsOn = Field(default_factory=RowsOn)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Rows:
+        if (self.source is None) == (self.from_ is None):
+            raise ValueError("rows have either `source:` (files or a data set) or `from:` (other rows)")
+        if self.layout is not None and self.source is None:
+            raise ValueError("`layout:` goes with `source:`: rows of other sets have one")
+        return self
+
+    @property
+    def parents(self) -> list[str]:
+        """Names of the sets this one is made from."""
+        return [self.from_] if isinstance(self.from_, str) else list(self.from_ or [])
+
+    @property
+    def methods(self) -> list[Spec]:
+        """The deduplication methods, in order."""
+        return self.dedup if isinstance(self.dedup, list) else [self.dedup] if self.dedup else []
+
+    @property
+    def decontamination(self) -> tuple[dict[str, Any], dict[str, Spec]]:
+        """The parameters under `decontaminate:`, and the sources of the evaluation sets under its `against:`."""
+        parameters = dict(self.decontaminate or {})
+        return parameters, parameters.pop("against", {})
+
+
 class Serve(Part):
     """How vLLM serves a model from files; options that change answers are part of the key they are cached under."""
 
@@ -162,13 +215,19 @@ class Generated(Part):
 
 
 class HeldOut(Part):
-    """The frozen evaluation set: a share of a corpus's documents, of generated sets, or files."""
+    """The frozen evaluation set: a share of a corpus's documents, of sets of rows, or files.
+
+    For mixes of rows, `files` holds conversations (`layout` as for `rows:`) and `preferences` pairs; without the
+    latter, a share of the pairs is held out.
+    """
 
     from_: Name | list[Name] | None = Field(None, alias="from")
     share: float = Field(0.02, gt=0, lt=1)
     where: str | None = None
     documents: int | None = Field(None, gt=0)  # at most
     files: Spec | None = None  # a source, e.g. {jsonl: my_eval.jsonl}
+    layout: Spec | None = None
+    preferences: Spec | None = None  # a source of pairs
     threshold: float = Field(0.72, gt=0, le=1)  # Jaccard similarity from which training text is a duplicate
 
     @model_validator(mode="after")
@@ -184,7 +243,7 @@ class HeldOut(Part):
 
 
 class Tokenizer(Part):
-    """A byte-level BPE trained on a corpus, or a tokenizer directory."""
+    """A byte-level BPE trained on a corpus or a set of rows, or a tokenizer directory."""
 
     bpe: int | None = Field(None, ge=259, le=1_000_000)  # token ids: 256 bytes, the end, two for chat
     trained_on: Name | None = None
@@ -200,10 +259,10 @@ class Tokenizer(Part):
 
 
 class Tokens(Part):
-    """The tokenizer, and the number of tokens that every mix trains on."""
+    """The tokenizer, and the number of tokens that every mix trains on (for mixes of rows, a stage says that)."""
 
     tokenizer: Tokenizer
-    budget: int = Field(gt=0)
+    budget: int | None = Field(None, gt=0)
     max_epochs: float = Field(4.0, gt=0)
 
 
@@ -219,7 +278,8 @@ class Train(Part):
     threads: int = Field(1, ge=1)
     # where models are trained and asked; auto: on a GPU if the machine that plans the run has one
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    preferences: Name | None = None  # the generated pairs that preference stages train on
+    preferences: Name | None = None  # the pairs that preference stages of all mixes train on; else those in the mix
+    template: str | None = None  # the chat template: one of ours by name, or a file; else the tokenizer's own
 
     @model_validator(mode="after")
     def _distinct(self) -> Train:
@@ -263,6 +323,18 @@ class Evaluate(Part):
     calibrate: Calibrate | None = None
 
 
+class RowMixes(Part):
+    """How mixes of rows are measured: shares are of target tokens, bytes of answers, or rows; rows may repeat.
+
+    `total`: how much of that a mix holds; by default as much as the scarcest set allows. `max_epochs`: how often a row
+    may be in a mix, so that a small set can have a large share.
+    """
+
+    by: Literal["bytes", "rows", "tokens"] = "bytes"
+    total: int | None = Field(None, gt=0)
+    max_epochs: int = Field(1, ge=1, le=100)
+
+
 class Compare(Part):
     """The comparison of all mixes with the baseline; differences below `margin` do not matter."""
 
@@ -299,15 +371,33 @@ class Recipe(Part):
 
     question: str = Field(min_length=1)
     store: Annotated[str, AfterValidator(checked)]  # a directory, or an address such as s3://bucket/prefix
-    corpora: dict[Name, Corpus] = Field(min_length=1)
+    corpora: dict[Name, Corpus] = Field(default_factory=dict)
+    rows: dict[Name, Rows] = Field(default_factory=dict)
     models: dict[Name, Model] = Field(default_factory=dict)
     generate: dict[Name, Generated] = Field(default_factory=dict)
     held_out: HeldOut | None = None
     mixes: dict[Name, dict[Name, Weight]] = Field(default_factory=dict)
+    row_mixes: RowMixes = Field(default_factory=RowMixes)
     tokens: Tokens | None = None
     train: Train | None = None
     evaluate: Evaluate | None = None
     compare: Compare | None = None
+
+    @model_validator(mode="after")
+    def _some_data(self) -> Recipe:
+        if not (self.corpora or self.rows or self.generate):
+            raise ValueError("a recipe has `corpora:` of documents or `rows:` of conversations and preferences")
+        return self
+
+    @property
+    def sets(self) -> list[str]:
+        """Names of all sets of rows, one's own and generated ones."""
+        return [*self.rows, *self.generate]
+
+    @property
+    def of_rows(self) -> bool:
+        """Whether the mixes are of rows, not of documents."""
+        return any(part in self.sets for weights in self.mixes.values() for part in weights)
 
     def ancestors(self, corpus: str) -> set[str]:
         """Return the corpora that a corpus is made from, directly or not; in a circle also itself."""
