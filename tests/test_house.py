@@ -72,15 +72,16 @@ FLOORS = {
     "pipelines.shards",
     "pipelines.dedup.matching": "schemas pipelines.features pipelines.shards",
     "pipelines.dedup": "schemas pipelines.features pipelines.shards",
+    "pipelines.rows": "schemas pipelines.layouts pipelines.readers pipelines.shards pipelines.sources",
     "pipelines.datasets": "schemas pipelines.dedup pipelines.features pipelines.filters pipelines.recipe "
-    "pipelines.shards generators.text trainer.data",
+    "pipelines.shards generators.text trainer.data trainer.modules",
     "pipelines.files": "schemas pipelines.remote pipelines.datasets pipelines.dedup pipelines.engine pipelines.filters "
     "pipelines.readers pipelines.shards pipelines.sources",
     "pipelines.report": "schemas pipelines.filters",
     "pipelines.report.sections": "schemas pipelines.report pipelines.datasets pipelines.recipe generators.judging "
     "trainer.stats",
     "pipelines.plan": "schemas pipelines.datasets pipelines.dedup pipelines.engine pipelines.filters pipelines.recipe "
-    "pipelines.report pipelines.samples pipelines.scorers pipelines.sources generators trainer",
+    "pipelines.report pipelines.rows pipelines.samples pipelines.scorers pipelines.sources generators trainer",
     "pipelines.views": "schemas data_cards pipelines.shards pipelines.parts pipelines.engine pipelines.plan "
     "pipelines.readers pipelines.recipe "
     "pipelines.report pipelines.samples pipelines.sources generators.client generators.judging trainer.stats",

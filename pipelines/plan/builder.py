@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.corpora import Texts
 from windtunnel.pipelines.plan.evaluation import Runs, comparison, evaluation
-from windtunnel.pipelines.plan.generation import Generation, generation
+from windtunnel.pipelines.plan.generation import Generation
 from windtunnel.pipelines.plan.plan import Plan
-from windtunnel.pipelines.plan.rows import chat_inputs, check_stages, held_out_rows, row_mixes
+from windtunnel.pipelines.plan.row_mixes import chat_inputs, check_stages, held_out_rows, row_mixes
+from windtunnel.pipelines.plan.row_sets import row_sets
 from windtunnel.pipelines.recipe.check import placing
 from windtunnel.pipelines.recipe.file import placed
 from windtunnel.pipelines.recipe.recipe import Recipe
@@ -41,7 +42,7 @@ def plan(recipe: Recipe) -> Plan:
     result = Plan(recipe)
     texts = Texts(result)
     corpora = texts.all()
-    rows = generation(result, corpora)
+    rows = row_sets(result, corpora)
     if recipe.of_rows and recipe.held_out is not None:
         held_out = held_out_rows(result, rows)
         of_rows = row_mixes(result, rows, _tokenizer_of_rows(result, corpora, rows))

@@ -11,7 +11,6 @@ from windtunnel.generators.core.generator import Generator
 from windtunnel.pipelines.engine.mirrors.opening import store_folder
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.plan import Plan
-from windtunnel.pipelines.recipe.check import at
 from windtunnel.pipelines.recipe.recipe import Model
 from windtunnel.schemas.role import Role, StepName
 from windtunnel.schemas.work import Work
@@ -32,53 +31,14 @@ class Generation:
     train_rows: dict[str, Step] = field(default_factory=dict)
     held_out_pairs: Step | None = None
 
-    def set(self, name: str) -> Step:
-        """Return the step that holds a set, after what it is made from."""
-        if name not in self.sets:
-            from windtunnel.pipelines.plan.rows import own_rows
 
-            if name in self.plan.recipe.rows:
-                self.sets[name], self.holds[name] = own_rows(self, name)
-            else:
-                self.sets[name], self.holds[name] = _generated(self, name)
-        return self.sets[name]
-
-
-def generation(plan: Plan, corpora: Mapping[str, Step]) -> Generation:
-    """Add the recipe's models and sets of rows to the plan."""
-    rows = Generation(plan, corpora)
-    for name, model in plan.recipe.models.items():
-        if model.url is None:
-            rows.models[name] = plan.add(StepName("model", name), _model_work(model))
-    for name in plan.recipe.sets:
-        rows.set(name)
-    return rows
-
-
-def _model_work(model: Model) -> Work:
+def model_work(model: Model) -> Work:
     from windtunnel.pipelines.samples.model_files import ModelDirectory, SampleModel
     from windtunnel.pipelines.samples.models import sample_model
 
     if model.sample is not None:
         return SampleModel(sample=model.sample, fingerprint=sample_model(model.sample).fingerprint())
     return ModelDirectory.of(str(model.path))
-
-
-def _generated(rows: Generation, name: str) -> tuple[Step, str]:
-    """Add a generated set after its inputs; return its step and what it holds."""
-    generated = rows.plan.recipe.generate[name]
-    inputs = {role: _source(rows, name, role, sources) for role, sources in generated.from_.items()}
-    return generator_step(rows, StepName("generate", name), generated.with_, inputs)
-
-
-def _source(rows: Generation, name: str, role: str, sources: str | list[str]) -> Step:
-    """Return the step that a generator reads in a role: one corpus or set, or the union of several."""
-    names = [sources] if isinstance(sources, str) else sources
-    of_rows = [source in rows.plan.recipe.sets for source in names]
-    if len(set(of_rows)) > 1:
-        raise at(("generate", name, "from", role), "documents and rows cannot be joined into one input")
-    steps = {source: rows.set(source) if of_rows[0] else rows.corpora[source] for source in names}
-    return united(rows.plan, StepName("union", name, role), steps, "rows" if of_rows[0] else "kept")
 
 
 def united(plan: Plan, name: StepName, steps: Mapping[str, Step], folder: Literal["rows", "kept"]) -> Step:

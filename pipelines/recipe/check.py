@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationSettings
-from windtunnel.pipelines.recipe.recipe import Corpus, Name, Recipe, Rows, Spec, Train
+from windtunnel.pipelines.recipe.recipe import Corpus, Name, Recipe, Spec, Train
+from windtunnel.pipelines.recipe.rows import Rows
 from windtunnel.pipelines.recipe.weights import BY_SIZE, positive
 from windtunnel.pipelines.recipe.where import parse
 from windtunnel.pipelines.recipe.yaml_loader import Keys
@@ -159,7 +160,8 @@ def _mixes(recipe: Recipe) -> None:
     for name, weights in recipe.mixes.items():
         here: Keys = ("mixes", name)
         for part in weights:
-            _known(part, {*recipe.corpora, *recipe.sets}, "corpus or set of rows", (*here, part))
+            kind = "corpus or set of rows" if recipe.sets else "corpus"
+            _known(part, {*recipe.corpora, *recipe.sets}, kind, (*here, part))
         used = list(positive(weights))
         if not used:
             raise at(here, f"mix {name!r} needs at least one weight above zero")
@@ -225,7 +227,7 @@ def _stages(recipe: Recipe, train: Train) -> None:
     objectives: list[Any] = [_make("objective", spec, ("train", "stages", i)) for i, spec in enumerate(train.stages)]
     for i, stage in enumerate(objectives):
         here = ("train", "stages", i)
-        if stage.kind == PAIRS and train.preferences is None and not recipe.of_rows:
+        if stage.kind == PAIRS and train.preferences is None and not _may_hold_pairs(recipe):
             raise at(here, "this stage learns from pairs: name a set of them in `train.preferences:` or in the mixes")
         if recipe.compare is not None and i + 1 == len(train.stages) and not stage.scores:
             raise at(
@@ -240,6 +242,13 @@ def _stages(recipe: Recipe, train: Train) -> None:
             "no stage learns from the mixes, so all of them would come out alike: put one that does, such as `sft`, "
             "before those that learn from pairs",
         )
+
+
+def _may_hold_pairs(recipe: Recipe) -> bool:
+    """Return whether a mix takes a set of preferences, as far as that is known before files are looked at."""
+    parts = {part for weights in recipe.mixes.values() for part in positive(weights)}
+    made: list[Any] = [_make("generator", g.with_, ("generate", n)) for n, g in recipe.generate.items() if n in parts]
+    return bool(parts & set(recipe.rows)) or any("chosen" in generator.output.names for generator in made)
 
 
 def _held_out(recipe: Recipe) -> None:

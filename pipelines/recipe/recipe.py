@@ -6,30 +6,15 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
 from windtunnel.generators.client.address import without_secrets
+from windtunnel.pipelines.recipe.part import Name as Name
+from windtunnel.pipelines.recipe.part import Part
+from windtunnel.pipelines.recipe.part import Spec as Spec
+from windtunnel.pipelines.recipe.rows import RowMixes, Rows
 from windtunnel.pipelines.recipe.weights import Weight
 from windtunnel.pipelines.remote.address import checked
-
-Spec = str | dict[str, Any]  # a plug-in: its name, or {name: parameters}
-
-
-def _safe_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
-        raise ValueError(
-            f"{name!r} is no name: letters, digits, '_', '-' and '.', at most 64, starting with one of the first two"
-        )
-    return name
-
-
-Name = Annotated[str, AfterValidator(_safe_name)]  # names become directory names
-
-
-class Part(BaseModel):
-    """A frozen part of a recipe that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
 class Corpus(Part):
@@ -82,59 +67,6 @@ class Corpus(Part):
     def decontamination(self) -> tuple[dict[str, Any], dict[str, Spec]]:
         """The parameters under `decontaminate:`, and the sources of the evaluation sets under its `against:`."""
         parameters = dict(self.decontaminate) if isinstance(self.decontaminate, dict) else {}
-        return parameters, parameters.pop("against", {})
-
-
-On = Literal["question", "answers", "conversation"]
-
-
-class RowsOn(Part):
-    """Which text of a row rules, deduplication and decontamination look at; exact duplicates are whole rows."""
-
-    rules: On = "answers"
-    dedup: On = "question"
-    decontaminate: On = "conversation"
-
-
-class Rows(Part):
-    """Conversations or preferences: from files or from other sets; cleaned, filtered, deduplicated, selected in turn.
-
-    `layout` names how the files write a row; without it, the columns tell. `clean` and `select` are generators that
-    read `conversations` and ask no model, such as `sharegpt` and `lima`. `on` says which text of a row decides.
-    """
-
-    source: Spec | None = None
-    from_: Name | list[Name] | None = Field(None, alias="from")
-    layout: Spec | None = None
-    clean: Spec | None = None
-    rules: list[Spec] = Field(default_factory=list)
-    dedup: Spec | list[Spec] | None = None
-    decontaminate: dict[str, Any] | None = None
-    select: Spec | None = None
-    on: RowsOn = Field(default_factory=RowsOn)
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Rows:
-        if (self.source is None) == (self.from_ is None):
-            raise ValueError("rows have either `source:` (files or a data set) or `from:` (other rows)")
-        if self.layout is not None and self.source is None:
-            raise ValueError("`layout:` goes with `source:`: rows of other sets have one")
-        return self
-
-    @property
-    def parents(self) -> list[str]:
-        """Names of the sets this one is made from."""
-        return [self.from_] if isinstance(self.from_, str) else list(self.from_ or [])
-
-    @property
-    def methods(self) -> list[Spec]:
-        """The deduplication methods, in order."""
-        return self.dedup if isinstance(self.dedup, list) else [self.dedup] if self.dedup else []
-
-    @property
-    def decontamination(self) -> tuple[dict[str, Any], dict[str, Spec]]:
-        """The parameters under `decontaminate:`, and the sources of the evaluation sets under its `against:`."""
-        parameters = dict(self.decontaminate or {})
         return parameters, parameters.pop("against", {})
 
 
@@ -321,18 +253,6 @@ class Evaluate(Part):
     tasks: Tasks | None = None
     win_rate: WinRate | None = None
     calibrate: Calibrate | None = None
-
-
-class RowMixes(Part):
-    """How mixes of rows are measured: shares are of target tokens, bytes of answers, or rows; rows may repeat.
-
-    `total`: how much of that a mix holds; by default as much as the scarcest set allows. `max_epochs`: how often a row
-    may be in a mix, so that a small set can have a large share.
-    """
-
-    by: Literal["bytes", "rows", "tokens"] = "bytes"
-    total: int | None = Field(None, gt=0)
-    max_epochs: int = Field(1, ge=1, le=100)
 
 
 class Compare(Part):

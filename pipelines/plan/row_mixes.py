@@ -1,109 +1,18 @@
-"""The part of a plan that reads rows, cleans and selects them, holds some out and mixes the others."""
+"""The part of a plan that holds rows out, mixes the others, and hands them to training runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from windtunnel.pipelines.dedup._dedup import Dedup
 from windtunnel.pipelines.engine.step import Step
-from windtunnel.pipelines.plan.corpora import View, ruled
-from windtunnel.pipelines.plan.generation import Generation, generator_step, united
+from windtunnel.pipelines.plan.generation import Generation
 from windtunnel.pipelines.plan.plan import Plan
+from windtunnel.pipelines.plan.row_sets import CONVERSATIONS, PREFERENCES, read_rows
 from windtunnel.pipelines.recipe.check import at, placing
-from windtunnel.pipelines.recipe.recipe import Rows
 from windtunnel.pipelines.recipe.weights import positive
 from windtunnel.schemas.plugin import make
-from windtunnel.schemas.role import Role, StepName, numbered
-
-CONVERSATIONS, PREFERENCES = "conversations", "preferences"
-WHOLE = "conversation"  # the text by which exact duplicates are found
-
-
-def own_rows(rows: Generation, name: str) -> tuple[Step, str]:
-    """Add a set of `rows:` with all that is done to it; return its step and what it holds."""
-    settings = rows.plan.recipe.rows[name]
-    step, holds = _origin(rows, name, settings)
-    for word, spec in (("clean", settings.clean), ("", None), ("select", settings.select)):
-        if not word:
-            step = _decided(rows.plan, name, settings, step)
-        elif spec is not None:
-            if holds == PREFERENCES:
-                raise at(("rows", name, word), f"`{word}:` is for conversations, and {name!r} holds preferences")
-            step, holds = generator_step(rows, StepName(word, name), spec, {CONVERSATIONS: step})
-    return step, holds
-
-
-def _origin(rows: Generation, name: str, settings: Rows) -> tuple[Step, str]:
-    if settings.source is not None:
-        with placing("rows", name, "source"):
-            step = read_rows(rows.plan, StepName("read", name), settings.source, settings.layout)
-        return step, step.work.gives  # type: ignore[attr-defined]
-    steps = {parent: rows.set(parent) for parent in settings.parents}
-    holds = {rows.holds[parent] for parent in settings.parents}
-    if len(holds) > 1:
-        raise at(("rows", name, "from"), "conversations and preferences cannot be joined into one set")
-    return united(rows.plan, StepName("union", name), steps, "rows"), holds.pop()
-
-
-def read_rows(plan: Plan, name: StepName, source: Any, layout: Any = None) -> Step:
-    """Add the reading of a source of rows."""
-    from windtunnel.pipelines.rows.read_rows import read_rows_work
-
-    return plan.add(name, read_rows_work(source, layout))
-
-
-def _decided(plan: Plan, name: str, settings: Rows, rows: Step) -> Step:
-    """Add rules, deduplication and decontamination of the rows' texts, and the step that applies them."""
-    from windtunnel.pipelines.rows.decided import DecidedRows
-
-    if not (settings.rules or settings.methods or settings.decontaminate):
-        return rows
-    texts: dict[str, Step] = {}
-
-    def seen(on: str, view: View | None) -> View:
-        """Return the rows as texts of a kind, with what was decided and measured so far."""
-        from windtunnel.pipelines.rows.texts import RowTexts
-
-        if on not in texts:
-            texts[on] = plan.add(StepName("texts", name, on), RowTexts(on=on), {"rows": rows})  # type: ignore[arg-type]
-        return View(texts[on], view.decisions, view.measures) if view else View(texts[on])
-
-    view: View | None = None
-    if settings.rules:
-        view = ruled(plan, ("rows", name), name, settings.rules, seen(settings.on.rules, view))
-        if view.documents is not texts[settings.on.rules]:
-            raise at(("rows", name, "rules"), "a rule here rewrites text, and rows stay or go whole: leave it out")
-    for number, spec in enumerate(settings.methods, start=1):
-        method = make(Dedup, _with_numbers(spec))
-        view = seen(WHOLE if method.name == "exact" else settings.on.dedup, view)
-        label = name if number == 1 else f"{name}:{number}"
-        decided = method.steps(plan.add, label, view.documents, view.decisions, view.measures)
-        view = View(view.documents, decided, (*view.measures, decided))
-    if settings.decontaminate is not None:
-        view = _decontaminated(plan, name, settings, seen(settings.on.decontaminate, view))
-    assert view is not None and view.decisions is not None
-    inputs = {"documents": rows, "decisions": view.decisions, **numbered("measures", view.measures)}
-    return plan.add(StepName("rows", name), DecidedRows(), inputs)
-
-
-def _with_numbers(spec: Any) -> Any:
-    """Return a deduplication method that tells numbers apart, unless it says otherwise: in questions they matter."""
-    name, params = (spec, {}) if isinstance(spec, str) else next(iter(spec.items()))
-    if name != "minhash":
-        return spec
-    params = params if isinstance(params, dict) else {"threshold": params}
-    return {name: {"normalise": {"numbers": False}, **params}}
-
-
-def _decontaminated(plan: Plan, name: str, settings: Rows, view: View) -> View:
-    from windtunnel.pipelines.datasets.decontaminate import Decontamination
-    from windtunnel.pipelines.sources._read import read_work
-
-    parameters, sets = settings.decontamination
-    evaluations = {key: plan.add(StepName("read", name, key), read_work(source)) for key, source in sets.items()}
-    decided = Decontamination(**parameters).steps(plan.add, name, view.documents, view.decisions, evaluations)
-    return View(view.documents, decided, view.measures)
+from windtunnel.schemas.role import Role, StepName
 
 
 def held_out_rows(plan: Plan, rows: Generation) -> Step:
@@ -122,7 +31,7 @@ def held_out_rows(plan: Plan, rows: Generation) -> Step:
         step = plan.add(StepName("held_out"), ChatSplit(side="held_out", share=1.0), {Role("rows", "held_out"): read})
         conversations = []
     elif conversations:
-        inputs = {Role("rows", name): rows.set(name) for name in conversations}
+        inputs = {Role("rows", name): rows.sets[name] for name in conversations}
         step = plan.add(StepName("held_out"), ChatSplit(side="held_out", share=share), inputs)
     rows.held_out_pairs = _held_out_pairs(plan, rows, pairs)
     if settings.files is None and not conversations:
@@ -162,7 +71,7 @@ def _held_out_pairs(plan: Plan, rows: Generation, names: list[str]) -> Step | No
         work, inputs = ChatSplit(side="held_out", share=1.0), {Role("rows", "pairs"): read}
     elif names:
         work = ChatSplit(side="held_out", share=settings.share)
-        inputs = {Role("rows", name): rows.set(name) for name in names}
+        inputs = {Role("rows", name): rows.sets[name] for name in names}
     else:
         return None
     return plan.add(StepName("held_out", names[0] if len(names) == 1 else "pairs"), work, inputs)
