@@ -12,7 +12,7 @@ from windtunnel.pipelines.plan.generation import Generation, generator_step, mod
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import at, placing
 from windtunnel.pipelines.recipe.rows import Rows
-from windtunnel.schemas.plugin import make
+from windtunnel.schemas.plugin import find, full_spec, make, split
 from windtunnel.schemas.role import StepName, numbered
 
 CONVERSATIONS, PREFERENCES = "conversations", "preferences"
@@ -64,8 +64,28 @@ def _own_rows(rows: Generation, name: str) -> tuple[Step, str]:
         elif spec is not None:
             if holds == PREFERENCES:
                 raise at(("rows", name, word), f"`{word}:` is for conversations, and {name!r} holds preferences")
-            step, holds = generator_step(rows, StepName(word, name), spec, {CONVERSATIONS: step})
+            step, holds = _alone(rows, word, name, spec, step) or generator_step(
+                rows, StepName(word, name), spec, {CONVERSATIONS: step}
+            )
     return step, holds
+
+
+def _alone(rows: Generation, word: str, name: str, spec: Any, step: Step) -> tuple[Step, str] | None:
+    """Add the work of a generator that looks at one row at a time, on all cores; None for others."""
+    from windtunnel.generators.core.cleaner import Cleaner
+    from windtunnel.generators.core.generator import Generator
+    from windtunnel.pipelines.rows.clean import CleanRows
+
+    cls = find(Generator, split("generator", spec)[0])
+    if not issubclass(cls, Cleaner):
+        return None
+    label, params = split("generator", spec)
+    if "near_duplicate" in cls.model_fields and isinstance(params, dict):
+        params = {"near_duplicate": None, **params}
+    kind = make(Generator, {label: params})
+    if not (isinstance(kind, Cleaner) and kind.alone):
+        return None
+    return rows.plan.add(StepName(word, name), CleanRows(kind=full_spec(kind)), {CONVERSATIONS: step}), CONVERSATIONS
 
 
 def _origin(rows: Generation, name: str, settings: Rows) -> tuple[Step, str]:

@@ -63,7 +63,7 @@ class RowReader:
         about: dict[str, Any] = {"layout": label(layout), "where": where}
         if isinstance(name := record.get("id"), (str, int)) and not isinstance(name, bool):
             about["id"] = str(name)[:_ID_CHARACTERS]
-        whole = orjson.dumps(row, default=str, option=orjson.OPT_SORT_KEYS)  # raises TypeError for lone surrogates
+        whole = orjson.dumps([*row], default=str, option=orjson.OPT_SORT_KEYS)  # raises TypeError for lone surrogates
         if len(whole) > self.fields.max_document_bytes:
             raise Refused("too_large", f"{len(whole)} bytes")
         columns = (
