@@ -24,9 +24,11 @@ from blake3 import blake3
 from windtunnel.schemas import journal
 from windtunnel.schemas.artifact import PARQUET, write_text
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.turns import tools, turns
 from windtunnel.schemas.work import Counts
-from windtunnel.trainer.data.chat import ChatEncoder, ChatError
+from windtunnel.trainer.data.chat import ChatEncoder, Encoded
 from windtunnel.trainer.data.chat_check import conversation_problem, preference_problem
+from windtunnel.trainer.data.chat_errors import ChatError
 from windtunnel.trainer.data.packing import Row
 from windtunnel.trainer.data.stratified import Strata
 
@@ -70,28 +72,35 @@ class Limits(NamedTuple):
 
 def encode_conversation(encoder: ChatEncoder, limits: Limits, record: Mapping[str, Any]) -> EncodedRow:
     """Encode a row of windtunnel.schemas.records.CONVERSATION. Raises ChatError with the drop reason."""
-    messages = record["messages"]
+    messages, callable_tools = turns(record), tools(record)
     if problem := conversation_problem(messages):
         raise ChatError(problem)
-    ids, target = encoder.encode(messages)
-    ends = [k + 1 for k in range(len(ids)) if target[k] and (k + 1 == len(ids) or not target[k + 1])]
-    answers = [m["content"] for m in messages if m["role"] == "assistant"]
-    fitting = [end for end in ends if end <= limits.context]
-    truncated = len(fitting) < len(ends)
-    if truncated and (not limits.truncate or not fitting):
-        raise ChatError("too_long")
-    end = fitting[-1]
-    size = sum(len(text.encode()) for text in answers[: len(fitting)])
-    return EncodedRow(Row.of(ids[:end], target[:end]), size, truncated=truncated)
+    encoded = whole = encoder.encode(messages, tools=callable_tools)
+    fitting = _ends(whole, limits.context) if len(whole.ids) > limits.context else len(whole.turns)
+    while len(encoded.ids) > limits.context:
+        if not limits.truncate or not fitting:
+            raise ChatError("too_long")
+        # encoded again, because templates write a last turn in another way than an earlier one
+        fitting -= 1
+        encoded = encoder.encode(messages[: whole.turns[fitting].message + 1], tools=callable_tools)
+    size = sum(turn.bytes for turn in encoded.turns)
+    return EncodedRow(Row.of(encoded.ids, encoded.target), size, truncated=encoded is not whole)
+
+
+def _ends(encoded: Encoded, context: int) -> int:
+    """Return how many learnt turns end within the first `context` tokens."""
+    target = np.append(np.asarray(encoded.target), False)
+    ends = np.flatnonzero(target[:-1] & ~target[1:]) + 1
+    return min(int((ends <= context).sum()), len(encoded.turns) - 1)
 
 
 def encode_preference(encoder: ChatEncoder, limits: Limits, record: Mapping[str, Any]) -> EncodedRow:
     """Encode a row of windtunnel.schemas.records.PREFERENCE: the shared prompt, then both answers. Raises ChatError."""
     if problem := preference_problem(record):
         raise ChatError(problem)
-    prompt = record["prompt"]
-    answers = [record["chosen"], record["rejected"]]
-    encoded = [encoder.encode([*prompt, *answer], learn_from=len(prompt)) for answer in answers]
+    prompt, callable_tools = turns(record, "prompt"), tools(record)
+    conversations = [[*prompt, *turns(record, column)] for column in ("chosen", "rejected")]
+    encoded = [encoder.encode(messages, len(prompt), callable_tools) for messages in conversations]
     shared = min(e.target.index(True) for e in encoded)
     same = np.asarray(encoded[0].ids[:shared]) == np.asarray(encoded[1].ids[:shared])
     shared = shared if same.all() else int(np.argmin(same))
@@ -103,7 +112,7 @@ def encode_preference(encoder: ChatEncoder, limits: Limits, record: Mapping[str,
     ids = encoded[0].ids + encoded[1].ids[shared:]
     target = encoded[0].target + encoded[1].target[shared:]
     branch = np.repeat(np.array([0, 1, 2], np.uint8), [shared, *tails])
-    sizes = [sum(len(m["content"].encode()) for m in answer if m["role"] == "assistant") for answer in answers]
+    sizes = [sum(turn.bytes for turn in e.turns) for e in encoded]
     ratings = record.get("rating_chosen"), record.get("rating_rejected")
     margin = None if ratings[0] is None or ratings[1] is None else float(ratings[0] - ratings[1])
     return EncodedRow(Row(np.asarray(ids), np.asarray(target), branch), sum(sizes), sizes[1], margin)
