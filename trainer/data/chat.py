@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import orjson
 from blake3 import blake3
 
@@ -22,6 +21,7 @@ from windtunnel.schemas import chat_template
 from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.chat_template import Rendering, Wanted
 from windtunnel.schemas.errors import InputError
+from windtunnel.trainer.data.chat_choice import chosen_template
 from windtunnel.trainer.data.chat_errors import OVER_LIMIT, ChatError
 from windtunnel.trainer.data.chat_frame import Frame
 from windtunnel.trainer.data.chat_marks import NONCHARACTER, THOUGHT_END
@@ -67,6 +67,7 @@ REASONING_TAGS = frozenset(
     for slash in ("", "/")
 )
 
+_THOUGHT = re.compile(r"\s*<think>\s*(.*?)\s*</think>\s*", re.DOTALL)
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 TEMPLATE_DATE = "26 Jul 2024"  # a fixed date keeps templates that print the date reproducible
@@ -74,7 +75,7 @@ FIXED_DATE = "{%- macro strftime_now(form) -%}" + TEMPLATE_DATE + "{%- endmacro 
 
 
 class Learnt(NamedTuple):
-    """A learnt turn: its message, and the UTF-8 bytes of its answer (with reasoning and calls: of all that is learnt)."""
+    """A learnt turn: its message, and the UTF-8 bytes of its answer, or of all that is learnt if there is more."""
 
     message: int
     bytes: int
@@ -91,9 +92,11 @@ class Encoded(NamedTuple):
 def prepare(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel | None = None) -> None:
     """Set the tokenizer's chat template if it has none, and the end-of-turn tokens of the model's generation config.
 
-    The template is ChatML if `<|im_start|>` and `<|im_end|>` are single tokens, otherwise the same format with the
-    end-of-text token. Raises InputError if the tokenizer has neither.
+    A well-known template that cannot be learnt is replaced by ours (chat_choice). A tokenizer without a template gets
+    ChatML if `<|im_start|>` and `<|im_end|>` are single tokens, otherwise the same format with the end-of-text token.
+    Raises InputError if it has neither.
     """
+    chosen_template(tokenizer, None)
     if not tokenizer.chat_template:
         vocabulary = tokenizer.get_vocab()
         if "<|im_start|>" in vocabulary and "<|im_end|>" in vocabulary:
@@ -124,7 +127,8 @@ class ChatEncoder:
         self._backend.no_truncation()
         template = tokenizer.get_chat_template()
         self._template = FIXED_DATE + template if "strftime_now" in template else template
-        self._has_spans = template not in HARMLESS and _GENERATION.search(template) is not None
+        self._known = template in HARMLESS
+        self._has_spans = not self._known and _GENERATION.search(template) is not None
         special = {str(token) for token in tokenizer.all_special_tokens}
         added = tokenizer.added_tokens_decoder.values()
         special |= {str(t) for t in added if t.special or (str(t) in template and not str(t).isspace())}
@@ -149,7 +153,7 @@ class ChatEncoder:
     def render(self, messages: Messages, generation: bool = False, tools: Sequence[Any] | None = None) -> str:
         """Return the rendered template; `generation` adds the generation prompt. Raises ChatError."""
         wanted = [Wanted(0, len(messages), generation)]
-        return self._render([self.frame.form(_parsed(messages))], wanted, tools)[0].text
+        return self._render([self.frame.form(self._parsed(messages))], wanted, tools)[0].text
 
     def prompt_ids(self, messages: Messages, tools: Sequence[Any] | None = None) -> list[int]:
         """Return the token ids of a prompt that ends with an open assistant turn. Raises ChatError."""
@@ -178,7 +182,7 @@ class ChatEncoder:
     def locate(self, messages: Messages, learn_from: int = 0, tools: Sequence[Any] | None = None) -> Located:
         """Return the rendered text and where its learnt turns are. Raises ChatError."""
         self._check_text(messages, tools)
-        return locate(self._render, self.frame, _parsed(messages), learn_from, tools, self._has_spans)
+        return locate(self._render, self.frame, self._parsed(messages), learn_from, tools, self._known, self._has_spans)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, including special tokens, without clean-up."""
@@ -228,11 +232,18 @@ class ChatEncoder:
             encoded = self._backend.encode(text, add_special_tokens=False)
         except (UnicodeEncodeError, TypeError) as error:
             raise ChatError("not_unicode", str(error)) from error
-        begin, end = np.asarray(encoded.offsets, np.int64).reshape(-1, 2).T
-        target = np.zeros(len(begin), bool)
+        ids: list[int] = encoded.ids
+        target = [False] * len(ids)
         for a, b in spans:
-            target |= (begin < b) & (end > a)
-        return encoded.ids, target.tolist()
+            first, last = encoded.char_to_token(a), encoded.char_to_token(b - 1)
+            if first is None or last is None:  # characters of no token, such as spaces that a tokenizer leaves out
+                offsets = enumerate(encoded.offsets)
+                inside = [k for k, (begin, end) in offsets if begin < b and end > a]
+            else:
+                inside = range(first, last + 1)
+            for k in inside:
+                target[k] = True
+        return ids, target
 
     def _check_text(self, messages: Messages, tools: Sequence[Any] | None) -> None:
         for text in _texts([messages, tools or []]):
@@ -240,6 +251,24 @@ class ChatEncoder:
                 raise ChatError("special_token_in_text", repr(match.group()))
             if NONCHARACTER.search(text):  # chat_marks
                 raise ChatError("not_unicode", "a noncharacter")
+
+    def _parsed(self, messages: Messages) -> Messages:
+        """Return messages in one form: calls with arguments as an object, reasoning apart from its answer.
+
+        Reasoning stays in the content if the template has no place for it. Raises ChatError.
+        """
+        return [self._parsed_turn(message) for message in messages]
+
+    def _parsed_turn(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        content = message.get("content") or ""
+        out = message if content == message.get("content") else {**message, "content": content}
+        if message.get("tool_calls"):
+            out = {**out, "tool_calls": list(map(_call, message["tool_calls"]))}
+        inside = _THOUGHT.match(content) if message["role"] == "assistant" else None
+        if inside and not message.get("reasoning_content") and self.frame.thought_end is not None:
+            out = {**out, "content": content[inside.end() :]}
+            out |= {"reasoning_content": inside[1]} if inside[1] else {}
+        return out
 
     def _find_stops(self) -> list[int]:
         try:
@@ -249,18 +278,6 @@ class ChatEncoder:
                 raise self._unusable(error) from error
             return []
         return [ids[0] for ids in tokens if len(ids) == 1]
-
-
-def _parsed(messages: Messages) -> Messages:
-    """Return messages with tool calls in one form: arguments as an object. Raises ChatError."""
-    if not any(message.get("tool_calls") or message.get("content") is None for message in messages):
-        return messages
-    return [
-        {**message, "content": message.get("content") or "", "tool_calls": list(map(_call, message["tool_calls"]))}
-        if message.get("tool_calls")
-        else {**message, "content": message.get("content") or ""}
-        for message in messages
-    ]
 
 
 def _call(call: Any) -> dict[str, Any]:

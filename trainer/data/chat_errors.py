@@ -4,8 +4,7 @@ from __future__ import annotations
 
 OVER_LIMIT = "template_over_limit"
 _OTHER_TEMPLATE = (
-    "set `template:` of the recipe to a name that `windtunnel list chat_templates` shows or to a file, or give "
-    "the tokenizer a template with {% generation %} marks"
+    "set `template:` of the recipe to chatml, deepseek, gemma or a file, such as one with {% generation %} marks"
 )
 
 # A reason that is not here is its own explanation (a role order, an empty turn).

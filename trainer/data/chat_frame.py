@@ -11,12 +11,11 @@ run of special tokens: `<|im_end|>` of `<|im_end|>\n`. Two kinds of template nee
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
-
-import orjson
 
 from windtunnel.schemas.chat_template import Rendering, Wanted
 from windtunnel.trainer.data import chat_marks
@@ -43,7 +42,10 @@ TOOL = {
         },
     },
 }
-THOUGHT = re.compile(r"\s*(<think>|<thinking>|\[THINK\]|<\|channel>)")
+THINKING = {"role": "assistant", "content": "This one.", "reasoning_content": "It fits."}
+# What opens reasoning, and reasoning without text.
+THOUGHT = re.compile(r"<think>|<thinking>|\[THINK\]")
+NO_THOUGHT = re.compile(r"\s*(<think>\s*</think>|<thinking>\s*</thinking>|\[THINK\]\s*\[/THINK\])")
 
 
 class Render(Protocol):
@@ -149,7 +151,7 @@ class Frame:
 
     @cached_property
     def call_end(self) -> CallEnd | None:
-        """The end of turns with tool calls; None if the template has none."""
+        """The end of turns with tool calls; None if the template has none, or none that stops the model."""
         try:
             alone = self._tail([USER, CALL])
             followed = self._tail([USER, CALL, RESULT], after=1)
@@ -160,7 +162,20 @@ class Frame:
         if left_out and (other := self._special.search(followed, len(both))):
             return CallEnd(other.group(), left_out=True)
         found = self._special.findall(both) or self._special.findall(alone)[:1]
-        return CallEnd(found[-1], left_out=False) if found else None
+        if not found or self._ends_each_call(found[-1]):
+            return None
+        return CallEnd(found[-1], left_out=False)
+
+    def _ends_each_call(self, token: str) -> bool:
+        """Return whether a token ends every call of a turn, so that it cannot stop the model."""
+        twice = {**CALL, "tool_calls": CALL["tool_calls"] * 2}
+        marked = chat_marks.mark([USER, twice])
+        try:
+            (made,) = self._render([self.form(marked.messages)], [Wanted(0, 2)])
+        except ChatError:  # one call a turn
+            return False
+        text, places = chat_marks.read(made.text)
+        return text.count(token, places.get(1, len(text))) > 1
 
     def stops(self) -> list[str]:
         """Return the special tokens by which the model ends its turns, of answers first."""
@@ -175,6 +190,20 @@ class Frame:
             return self._reads(messages, tools=tools)
         except ChatError:
             return False
+
+    @cached_property
+    def thought_end(self) -> str | None:
+        """The text between reasoning and its answer; None if the template has no place for `reasoning_content`."""
+        marked = chat_marks.mark([USER, THINKING])
+        try:
+            (made,) = self._render([self.form(marked.messages)], [Wanted(0, 2)])
+        except ChatError:
+            return None
+        text, places = chat_marks.read(made.text)
+        if len(places) != len(marked.marks):
+            return None
+        _, thought, answer = places.values()
+        return text[thought : answer - len(THINKING["content"])]
 
     @cached_property
     def takes_tools(self) -> bool:
@@ -239,4 +268,4 @@ class Frame:
 
 def _with_text(call: Mapping[str, Any]) -> dict[str, Any]:
     function = call["function"]
-    return {**call, "function": {**function, "arguments": orjson.dumps(function["arguments"]).decode()}}
+    return {**call, "function": {**function, "arguments": json.dumps(function["arguments"], ensure_ascii=False)}}

@@ -1,7 +1,7 @@
 """Conversations and preferences as token ids on disk: encoded once, in batches, and read through memory maps.
 
 A directory contains `tokens.u4`, `target.u1`, `branch.u1` (one entry per token, rows concatenated), `index.parquet`
-(one line per row), `dropped.parquet` (id and reason of every dropped row) and, written last, `counts.json`. Memory is
+(one line per row), `dropped.parquet` (id, reason and detail of every dropped row) and, written last, `counts.json`. Memory is
 about 80 bytes per row when reading and 100 when writing, independent of row length.
 """
 
@@ -24,11 +24,12 @@ from blake3 import blake3
 from windtunnel.schemas import journal
 from windtunnel.schemas.artifact import PARQUET, write_text
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.printable import printable
 from windtunnel.schemas.turns import tools, turns
 from windtunnel.schemas.work import Counts
 from windtunnel.trainer.data.chat import ChatEncoder, Encoded
 from windtunnel.trainer.data.chat_check import conversation_problem, preference_problem
-from windtunnel.trainer.data.chat_errors import ChatError
+from windtunnel.trainer.data.chat_errors import ChatError, mend
 from windtunnel.trainer.data.packing import Row
 from windtunnel.trainer.data.stratified import Strata
 
@@ -46,7 +47,8 @@ INDEX = pa.schema(
         pa.field("margin", pa.float64()),  # difference of the ratings, if both are present
     ]
 )
-DROPPED = pa.schema([pa.field("id", pa.string()), pa.field("reason", pa.string())])
+DROPPED = pa.schema([pa.field("id", pa.string()), pa.field("reason", pa.string()), pa.field("detail", pa.string())])
+ENCODING = 2  # of rows that are encoded otherwise than before, so that a cache of earlier ones is not read
 FLAT = {"tokens": np.dtype("<u4"), "target": np.dtype("u1"), "branch": np.dtype("u1")}
 
 
@@ -174,14 +176,16 @@ def encoded_rows(
     `content` identifies the input (the key of its artifact); together with the encoder's key and the limits it
     determines the directory in `cache`. Raises InputError if all rows are dropped.
     """
-    name = blake3(f"{kind}\0{content}\0{encoder.key}\0{tuple(limits)}".encode()).hexdigest()[:16]
+    name = blake3(f"{ENCODING}\0{kind}\0{content}\0{encoder.key}\0{tuple(limits)}".encode()).hexdigest()[:16]
     folder = cache / f"{kind}-{name}"
     if not (folder / "counts.json").exists():
         write_rows(kind, files, partial(ENCODERS[kind], encoder, limits), folder)
     counts = Counts.model_validate_json((folder / "counts.json").read_bytes())
     if not counts.kept:
         reasons = ", ".join(f"{reason}: {n}" for reason, n in counts.dropped.items()) or "the input is empty"
-        raise InputError(f"none of {counts.seen} {kind} can be used for training ({reasons})")
+        most = max(counts.dropped, key=counts.dropped.__getitem__, default="")
+        advice = f"; {mend(most)}" if mend(most) else ""
+        raise InputError(f"none of {counts.seen} {kind} can be used for training ({reasons}){advice}")
     return Rows(folder)
 
 
@@ -219,7 +223,8 @@ def _write_batches(
                     raise ChatError("duplicate_id")
                 encoded = encode(record)
             except ChatError as error:
-                drops.append({"id": record["id"], "reason": error.reason})
+                detail = printable(error.detail) or None
+                drops.append({"id": record["id"], "reason": error.reason, "detail": detail})
                 continue
             seen_keys.add(key)
             truncated += encoded.truncated

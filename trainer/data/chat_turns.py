@@ -2,8 +2,9 @@
 
 A conversation is rendered as a whole, as it is read at training, with marks and without (chat_marks); turns are found
 by place, so templates that rewrite earlier turns are understood too: what they write is learnt. Three rules:
-- The last turn starts where the prompt of inference ends, which must be how the rendering begins. Nothing else is
-  trained than what is asked later; rows for which a template makes the two differ are refused.
+- The last turn starts where the prompt of inference ends, with which the text begins: nothing else is trained than what
+  is asked later. The first target is the first token that the model generates, also where a template has no generation
+  prompt and the model has to write the header of its turn.
 - An earlier turn starts behind the same generation prompt. Where a template drops the reasoning of earlier turns it may
   drop the opening of the reasoning too (Qwen3.5); the turn then starts behind the rest of the prompt.
 - A turn ends with the token that stops the model (chat_frame); what a template writes behind it is not learnt.
@@ -20,9 +21,12 @@ from typing import Any, NamedTuple
 from windtunnel.schemas.chat_template import Wanted
 from windtunnel.trainer.data import chat_marks
 from windtunnel.trainer.data.chat_errors import ChatError
-from windtunnel.trainer.data.chat_frame import THOUGHT, Frame, Render
+from windtunnel.trainer.data.chat_frame import NO_THOUGHT, THOUGHT, Frame, Render
+from windtunnel.trainer.data.chat_marks import Mark
 
 Turns = Sequence[Mapping[str, Any]]
+
+REWRITTEN = "the template changes earlier turns when later ones are added"
 
 
 class Turn(NamedTuple):
@@ -40,41 +44,59 @@ class Located(NamedTuple):
 
 
 def locate(
-    render: Render, frame: Frame, messages: Turns, learn_from: int, tools: Sequence[Any] | None, marked_spans: bool
+    render: Render,
+    frame: Frame,
+    messages: Turns,
+    learn_from: int,
+    tools: Sequence[Any] | None,
+    known: bool,
+    marked_spans: bool,
 ) -> Located:
     """Return the text and the assistant turns from message `learn_from` on. Raises ChatError.
 
+    `known`: the template is ours and looks at no text, so the rendering with marks tells the one without.
     `marked_spans`: the template has `{% generation %}` marks.
     """
     targets = [k for k, message in enumerate(messages) if message["role"] == "assistant" and k >= learn_from]
     if not targets:
         raise ChatError("no_assistant_turn")
     messages = messages[: targets[-1] + 1]
-    return _Rendered(render, frame, messages, tools, marked_spans).located(targets)
+    return _Rendered(render, frame, messages, tools, known, marked_spans).located(targets)
 
 
 class _Rendered:
     """A conversation that ends with an assistant turn, rendered."""
 
     def __init__(
-        self, render: Render, frame: Frame, messages: Turns, tools: Sequence[Any] | None, marked_spans: bool
+        self,
+        render: Render,
+        frame: Frame,
+        messages: Turns,
+        tools: Sequence[Any] | None,
+        known: bool,
+        marked_spans: bool,
     ):
         self.render, self.frame, self.messages, self.tools = render, frame, messages, tools
         self.last = len(messages) - 1
         marked = chat_marks.mark(messages)
         self.marks = marked.marks
         self.forms = [frame.form(messages), frame.form(marked.messages)]
-        wanted = [Wanted(0, len(messages), spans=marked_spans), Wanted(1, len(messages)), Wanted(0, self.last, True)]
-        plain, with_marks, prompt = render(self.forms, wanted, tools)
-        self.text, self.prompt, self.spans = plain.text, prompt.text, plain.spans
+        wanted = [Wanted(1, len(messages)), Wanted(0, self.last, True), Wanted(0, len(messages), spans=marked_spans)]
+        with_marks, prompt, *plain = render(self.forms, wanted[:2] if known else wanted, tools)
         text, places = chat_marks.read(with_marks.text)
-        if text != self.text:
+        if plain and text != plain[0].text:
             raise ChatError("template_not_incremental", "the template writes texts in a way that depends on their end")
         self._check_fields(places)
+        self.prompt, self.spans = prompt.text, plain[0].spans if plain else []
+        self.text = text if text.startswith(prompt.text) else self._spliced(text)
+        moved = len(self.text) - len(text)
+        if moved:
+            self.spans = []
         self.places: list[dict[str, int]] = [{} for _ in messages]  # of the last mark of a field
         self.first = [len(self.text)] * len(messages)  # of the first mark of a message
         for number, place in places.items():
             mark = self.marks[number]
+            place += moved if mark.message == self.last else 0
             self.places[mark.message][mark.field] = place
             self.first[mark.message] = min(place, self.first[mark.message])
 
@@ -84,7 +106,7 @@ class _Rendered:
         for k in targets:
             start = self._start(k)
             end, left_out = self._end(k)
-            if not before <= start <= self.first[k] <= end:
+            if not before <= start <= self.first[k] <= max(self.places[k].values()) <= end:
                 raise ChatError("template_not_incremental", "the template writes the turns in another order")
             if left_out:
                 text = text[:end] + left_out
@@ -107,26 +129,42 @@ class _Rendered:
 
     def _start(self, k: int) -> int:
         if k == self.last:
-            if not self.text.startswith(self.prompt):
-                raise self._differs()
             return len(self.prompt)
         before = self.messages[k - 1] if k else None
-        if before is not None and (place := self.places[k - 1].get(chat_marks.CONTENT)) is not None:
-            opener = self.frame.opener(before["role"])
-            for text in [opener, THOUGHT.split(opener)[0] if THOUGHT.search(opener) else None] if opener is not None else []:
-                for space in dict.fromkeys((_space(before["content"]), "")):
-                    if text is not None and self.text.startswith(space + text, place):
+        place = self.places[k - 1].get(chat_marks.CONTENT) if k else None
+        if before is not None and place is not None and (opener := self.frame.opener(before["role"])) is not None:
+            bare = THOUGHT.split(opener)[0]
+            for text in (opener, bare, bare.rstrip()):
+                for space in (_space(before["content"]), ""):
+                    if self.text.startswith(space + text, place):
                         return place + len(space + text)
         (made,) = self.render(self.forms[:1], [Wanted(0, k, True)], self.tools)
         if not self.text.startswith(made.text):
-            raise ChatError("template_not_incremental", "the template changes earlier turns when later ones are added")
+            raise ChatError("template_not_incremental", REWRITTEN)
         return len(made.text)
 
-    def _differs(self) -> ChatError:
+    def _spliced(self, text: str) -> str:
+        """Return the text with the prompt of inference before the last turn, for a template that writes another.
+
+        Some prompts open the model's reasoning, or open and close it, where the same template writes a turn without
+        reasoning in another way. Such a turn is learnt as the prompt asks for it: reasoning that is open is closed at
+        once, in the template's own words. Raises ChatError for every other difference.
+        """
         (made,) = self.render(self.forms[:1], [Wanted(0, self.last)], self.tools)
-        if self.text.startswith(made.text):
-            return ChatError("generation_prompt_differs", repr(self.prompt[len(made.text) :][-80:]))
-        return ChatError("template_not_incremental", "the template changes earlier turns when later ones are added")
+        history = made.text
+        if not (text.startswith(history) and self.prompt.startswith(history)):
+            raise ChatError("template_not_incremental", REWRITTEN)
+        generation = self.prompt[len(history) :]
+        bare = THOUGHT.split(generation)[0]
+        closing = "" if NO_THOUGHT.search(generation) else self.frame.thought_end
+        reasoned = Mark(self.last, chat_marks.REASONING) in self.marks
+        if bare == generation or closing is None or reasoned or not text.startswith(history + bare):
+            raise ChatError("generation_prompt_differs", repr(generation[-80:]))
+        answer = text[len(history + bare) :]
+        if found := NO_THOUGHT.match(answer):
+            answer = answer[found.end() :]
+            answer = answer.lstrip("\n") if (generation + closing).endswith("\n") else answer
+        return self.prompt + closing + answer
 
     def _end(self, k: int) -> tuple[int, str]:
         """Return the end of a turn in the text, and the stop that the template leaves out after the last turn."""
@@ -164,8 +202,17 @@ class _Rendered:
         answer = max(self.places[k].values())
         spans = [(max(a, start), min(b, end)) for a, b in self.spans if a < end and b > start]
         if not any(a <= answer <= b for a, b in spans):
-            return [(start, end)]  # marks of a macro are misplaced, and some templates mark other things
-        return [*spans[:-1], (spans[-1][0], end)]
+            return [(start, end)]  # spans of a macro are misplaced, and some templates mark other things
+        if not any(start < place <= spans[0][0] for place in self.places[k].values()):
+            spans[0] = (start, spans[0][1])  # the template's own words, which the model has to generate
+        spans[-1] = (spans[-1][0], end)
+        joined = spans[:1]
+        for a, b in spans[1:]:
+            if a <= joined[-1][1]:
+                joined[-1] = (joined[-1][0], b)
+            else:
+                joined.append((a, b))
+        return joined
 
 
 def _space(text: str | None) -> str:
