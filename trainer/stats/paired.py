@@ -195,7 +195,7 @@ def _columns(scores: pl.DataFrame, metric: Metric) -> pl.DataFrame:
             what, hint = "empty, not a number, infinite or above 1e100", ""
             if name == "weight":
                 what = "not a number above zero"
-            elif (row["value"] or 0.0) < 0 and math.isfinite(row["value"]):
+            elif metric.unsigned and (row["value"] or 0.0) < 0 and math.isfinite(row["value"]):
                 share = float((table["value"] < 0).mean())  # pyright: ignore[reportArgumentType]
                 what = f"negative ({row['value']:.4g}): a negative log-likelihood of text is zero or more"
                 hint = f". Did you pass log-probabilities? {share:.0%} of the rows are negative; nats are minus those"
