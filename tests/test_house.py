@@ -48,6 +48,7 @@ FLOORS = {
     "trainer.losses": "trainer.kernels trainer.modules",
     "trainer.deltas": "schemas trainer.models trainer.modules trainer.runtime",
     "trainer.stats": "schemas trainer.laws",
+    "trainer.readers": "schemas trainer.stats",
     "trainer.eval": "schemas trainer.data trainer.losses trainer.models trainer.modules trainer.runtime trainer.tasks",
     "trainer.objectives": "schemas trainer.data trainer.deltas trainer.eval trainer.losses trainer.models "
     "trainer.modules trainer.runtime",

@@ -119,7 +119,8 @@ def _metric(label: str, name: str, part: pl.DataFrame) -> Metric:
     """Return the metric of a part: a ratio where its rows have weights, a mean otherwise."""
     weight = "weight" if part["weight"].null_count() < part.height else None
     span = 1.0 if weight is None and _is_share(name, part) else None
-    return Metric(label, "value", weight, 1.0, direction_of(name), name.replace("_", " "), span)
+    loss = name.startswith("bits_per_")
+    return Metric(label, "value", weight, 1.0, direction_of(name), name.replace("_", " "), span, unsigned=loss)
 
 
 def _is_share(name: str, part: pl.DataFrame) -> bool:
