@@ -169,6 +169,7 @@ BROKEN = {
     "model": ("vocab_size=vocabulary", "vocab_size=vocabulary + 1", "does not predict 300 token ids"),
     "schedule": ("return (step + 1) / up if", "return step / up if", "step 0 has the factor 0"),
     "task": ("return None\n", "return Item(texts[0].id, 'p', 'a')\n", "it gives Item"),
+    "constraint": ("<= self.longest", "> self.longest", "expected True, got False"),
     "law": ("return lambda mixes: mean + mixes @ values", "return lambda mixes: mean * mixes[:, 0]", "are missed by"),
 }  # fmt: skip
 

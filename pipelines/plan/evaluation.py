@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
@@ -13,7 +13,11 @@ from windtunnel.pipelines.plan.generation import Generation, completions_of, ser
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import at
 from windtunnel.pipelines.recipe.recipe import Calibrate, Tasks, WinRate
+from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.role import Role, StepName
+
+if TYPE_CHECKING:
+    from windtunnel.trainer.eval.task_scores import TaskScores
 
 Runs = Mapping[tuple[str, int], Step]  # one step a mix and seed
 
@@ -66,15 +70,27 @@ def _calibrate(plan: Plan, settings: Calibrate, rows: Generation) -> Step:
 
 
 def _tasks(plan: Plan, settings: Tasks, corpora: Mapping[str, Step], runs: Runs) -> Step:
-    from windtunnel.trainer.eval.task_scores import TaskScores
+    from windtunnel.trainer.eval.task_scores import TaskScores, digests_of
 
     work = TaskScores(tasks=tuple(settings.tasks), device=plan.device())
+    try:
+        work = work.model_copy(update={"digests": digests_of(work.plugins())})
+    except InputError as error:
+        raise at(("evaluate", "tasks"), str(error)) from error
+    documents = {} if settings.from_ is None else {"documents": corpora[settings.from_]}
     steps = {
-        run: plan.add(StepName("tasks", *run), work, {"run": step, "documents": corpora[settings.from_]})
-        for run, step in runs.items()
+        run: plan.add(StepName("tasks", *run), work, {"run": step, **documents}) for run, step in runs.items()
     }
-    text = f"questions with exact answers, made from documents of {settings.from_}"
-    return _compare(plan, "tasks", steps, "items.parquet", "correct", text)
+    return _compare(plan, "tasks", steps, "items.parquet", "correct", _asked(settings, work))
+
+
+def _asked(settings: Tasks, work: TaskScores) -> str:
+    """Return what the questions of a recipe's tasks are, in words."""
+    files = [task.title for task in work.plugins() if not task.needs_documents]
+    parts = [f"questions of your own ({', '.join(files)})"] if files else []
+    if len(files) < len(settings.tasks):
+        parts.insert(0, f"questions with exact answers, made from documents of {settings.from_}")
+    return " and ".join(parts)
 
 
 def _wins(plan: Plan, settings: WinRate, rows: Generation, runs: Runs, held_out: Step) -> Step:

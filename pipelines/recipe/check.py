@@ -9,13 +9,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationSettings
-from windtunnel.pipelines.recipe.recipe import Corpus, Name, Recipe, Spec, Train
+from windtunnel.pipelines.recipe.recipe import Corpus, Name, Recipe, Spec, Tasks, Train
 from windtunnel.pipelines.recipe.rows import Rows
 from windtunnel.pipelines.recipe.weights import BY_SIZE, positive
 from windtunnel.pipelines.recipe.where import parse
 from windtunnel.pipelines.recipe.yaml_loader import Keys
 from windtunnel.schemas import plugin
-from windtunnel.schemas.errors import RecipeError, nearest
+from windtunnel.schemas.errors import InputError, RecipeError, nearest
 
 MOST_MIXES = 10_000
 PAIRS = "preferences"  # the kind of an objective that learns from pairs
@@ -290,13 +290,29 @@ def _evaluation(recipe: Recipe) -> None:
     if recipe.compare is None:
         raise at(("evaluate",), "`evaluate:` needs `compare:`: its scores are effects too")
     if evaluate.tasks is not None:
-        _known(evaluate.tasks.from_, recipe.corpora, "corpus", ("evaluate", "tasks", "from"))
-        for i, task in enumerate(evaluate.tasks.tasks):
-            _make("task", task, ("evaluate", "tasks", "tasks", i))
+        _tasks(evaluate.tasks, recipe)
     if evaluate.win_rate is not None:
         _known(evaluate.win_rate.judge, recipe.models, "model", ("evaluate", "win_rate", "judge"))
     if evaluate.calibrate is not None:
         _known(evaluate.calibrate.judge, recipe.models, "model", ("evaluate", "calibrate", "judge"))
+
+
+def _tasks(settings: Tasks, recipe: Recipe) -> None:
+    here: Keys = ("evaluate", "tasks")
+    if settings.from_ is not None:
+        _known(settings.from_, recipe.corpora, "corpus", (*here, "from"))
+    titles: set[str] = set()
+    for i, spec in enumerate(settings.tasks):
+        task: Any = _make("task", spec, (*here, "tasks", i))
+        if task.needs_documents and settings.from_ is None:
+            raise at((*here, "tasks", i), f"{task.title!r} is made from documents: name a corpus, `from: CORPUS`")
+        try:
+            title = task.title
+        except InputError as error:
+            raise at((*here, "tasks", i), str(error)) from error
+        if title in titles:
+            raise at((*here, "tasks", i), f"two tasks are called {title!r}: give one of them another `name:`")
+        titles.add(title)
 
 
 def _make(kind: str, spec: Spec, path: Keys) -> plugin.Plugin:

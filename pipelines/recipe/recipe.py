@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from windtunnel.generators.client.address import without_secrets
 from windtunnel.pipelines.recipe.part import Name as Name
@@ -223,9 +223,9 @@ class Train(Part):
 
 
 class Tasks(Part):
-    """Checkable questions with exact answers, made from the documents of a corpus."""
+    """Questions with a score each: made from the documents of a corpus, or read from files; a list needs no corpus."""
 
-    from_: Name = Field(alias="from")
+    from_: Name | None = Field(None, alias="from")  # a corpus, for the tasks that are made from documents
     tasks: list[Spec] = Field(
         default_factory=lambda: ["copying", "counting", "extraction", "question_answering", "sorting"], min_length=1
     )
@@ -247,10 +247,14 @@ class Calibrate(Part):
     number: int = Field(60, gt=1)  # of planted pairs
 
 
+def _as_tasks(given: Any) -> Any:
+    return {"tasks": given} if isinstance(given, list) else given
+
+
 class Evaluate(Part):
     """Further measurements of chat models, beside the loss of held-out answers, and of the judge."""
 
-    tasks: Tasks | None = None
+    tasks: Annotated[Tasks | None, BeforeValidator(_as_tasks, json_schema_input_type=Tasks | list[Spec] | None)] = None
     win_rate: WinRate | None = None
     calibrate: Calibrate | None = None
 
