@@ -2,8 +2,8 @@
 
 The content of a request is its key. A stored completion is not requested again, equal requests in flight are sent once,
 and completions are returned in the order of the requests. Requests that a server refuses in one form are sent again in
-the form that it was learnt to accept, which is part of their key. So results depend neither on concurrency nor on timing, and a
-run that was killed continues where it stopped.
+the form that it was learnt to accept, which is part of their key. So results depend neither on concurrency nor on
+timing, and a run that was killed continues where it stopped.
 """
 
 from __future__ import annotations

@@ -143,9 +143,7 @@ def key_of(request: Request, model: str, revision: str, changes: Mapping[str, An
     return blake3(canonical_json(question(request, model, revision, changes)).encode()).hexdigest()
 
 
-def question(
-    request: Request, model: str, revision: str, changes: Mapping[str, Any] = UNCHANGED
-) -> dict[str, Any]:
+def question(request: Request, model: str, revision: str, changes: Mapping[str, Any] = UNCHANGED) -> dict[str, Any]:
     """Return everything that decides the answer, as a JSON object, with lone surrogates replaced as in the request.
 
     `changes` are what `Form.changes` returns: the fields that this server takes in another way.

@@ -95,7 +95,9 @@ class EndpointClient:
                 await self._recover(fault, tries[code])
         return self._failed(Completion(), self._fatal, key, attempts), ""
 
-    async def _attempt(self, request: Request, key: str, reask: int, form: Form) -> tuple[Completion, Fault | None, int]:
+    async def _attempt(
+        self, request: Request, key: str, reask: int, form: Form
+    ) -> tuple[Completion, Fault | None, int]:
         """Return (completion, fault, HTTP requests sent) of one attempt."""
         async with self._slots:
             while (wait := self._resume_at - time.monotonic()) > 0:

@@ -105,7 +105,9 @@ def from_status(error: APIStatusError) -> Fault:
         return Fault("context_too_long", detail)
     if error.code == "content_filter":
         return Fault("filtered", detail)
-    return Fault("bad_request", f"status {status}: {detail}", refusal=f"{error.param or ''} {error.code or ''} {detail}")
+    return Fault(
+        "bad_request", f"status {status}: {detail}", refusal=f"{error.param or ''} {error.code or ''} {detail}"
+    )
 
 
 def retry_after(header: str | None) -> float | None:

@@ -28,8 +28,8 @@ _UNSUPPORTED = re.compile(
     re.DOTALL,
 )
 _BOUND = re.compile(
-    r"less than|greater than|more than|[<>≤]|at most|at least|\bmax(?:imum)?\b|\bmin(?:imum)?\b|between|range|above|below"
-    r"|too (?:large|high|many|big)|exceed|up to"
+    r"less than|greater than|more than|[<>≤]|at most|at least|\bmax(?:imum)?\b|\bmin(?:imum)?\b|between|range"
+    r"|above|below|too (?:large|high|many|big)|exceed|up to"
 )
 _FIELDS = {  # of a request, by their names in bodies and facts
     "max_completion_tokens": "max_tokens",
@@ -38,7 +38,7 @@ _FIELDS = {  # of a request, by their names in bodies and facts
     "json_schema": "schema",
     "json_object": "schema",
 }
-_SCHEMA = re.compile(r"response_format|json|structured[ _]output|guided|grammar|schema")
+_SCHEMA = re.compile(r"response_format|json[_ ](?:schema|object|mode)|structured[ _]output|guided|grammar|schema")
 
 
 @dataclass(frozen=True)

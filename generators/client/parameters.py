@@ -25,7 +25,9 @@ def checked_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"`parameters:` are fields of a JSON request: {error}") from None
     if any(_SECRET.search(name) for name in _names(parameters)) or re.search(r"\bBearer |\bsk-\w{8}", text):
-        raise ValueError("`parameters:` are written into results, so they hold no secret: name its variable with `key:`")
+        raise ValueError(
+            "`parameters:` are written into results, so they hold no secret: name its variable with `key:`"
+        )
     return dict(parameters)
 
 

@@ -46,13 +46,15 @@ class Pair:
 class Verdict:
     """The probability that the answer named a is better, shown first (`ab`) and shown second (`ba`).
 
-    `error` is None, a code of `windtunnel.generators.client.faults`, or `no_label`.
+    `error` is None, a code of `windtunnel.generators.client.faults`, or `no_label`. `mass` is the probability that the
+    labels held, the least of all replies; None for a verdict that is not read from probabilities.
     """
 
     ab: float = 0.5
     ba: float = 0.5
     error: str | None = None
     detail: str = ""
+    mass: float | None = None
 
     @property
     def probability(self) -> float:
