@@ -52,7 +52,7 @@ class ModelJudge(Judge):
     The default variable is WINDTUNNEL_JUDGE_KEY, if it is set, so that no key for another address is sent.
     `verdict: logprobs` reads the probabilities of labels as the first token, and gives no verdict where they hold less
     than half; `parsed` lets the model reason in up to `reasoning_tokens` and reads the verdict that it ends with;
-    `auto` parses where log probabilities are missing or say too little. `parameters` are further fields of every request.
+    `auto` parses where log probabilities are missing or say too little. `parameters` are further fields of requests.
 
     `completions` is a file that stores the completions. `most_characters` cuts long answers, both at the same length.
     `dialect: vllm` restricts the reply to labels, so that all probability is on them. `special_tokens` are those of the

@@ -21,8 +21,8 @@ REFUSED = {  # the field of a body -> (param, message), in the words of such ser
         "Use 'max_completion_tokens' instead.",
     ),
     "temperature": (
-        "temperature", "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value "
-        "is supported.",
+        "temperature", "Unsupported value: 'temperature' does not support 0 with this model. "
+        "Only the default (1) value is supported.",
     ),
     "top_logprobs": (None, "Invalid value for 'top_logprobs': must be less than or equal to 5."),
     "logprobs": (None, "logprobs is not supported by this model"),
@@ -120,7 +120,7 @@ KINDS = {
 
 @pytest.fixture(params=KINDS.items(), ids=KINDS)
 def kind(request, scripted, play):
-    name, made = request.param
+    _, made = request.param
     made.refused.clear()
     scripted.script = made.script(play)
     return made
