@@ -26,7 +26,11 @@ Winner = Literal["a", "b", "tie"]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to one prompt, with labels of people and the recorded probabilities (ab, ba) of a judge, if any."""
+    """Two answers to one prompt, with labels of people and the recorded probabilities (ab, ba) of a judge, if any.
+
+    `subset` is the part of a set that the pair belongs to. Pairs of one `row` compare its right answers, of which this
+    is the one with number `chosen`, with its wrong ones.
+    """
 
     prompt: str
     response_a: str
@@ -34,6 +38,9 @@ class Pair:
     labels: tuple[Winner, ...] = ()
     name: str = ""
     recorded: tuple[float, float] | None = None
+    subset: str = ""
+    row: str = ""
+    chosen: int = 0
 
     @cached_property
     def id(self) -> str:
