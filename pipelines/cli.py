@@ -333,7 +333,7 @@ def _summary(totals: Any, out: Path) -> None:
 
 @judge_app.command()
 def calibrate(
-    pairs: Annotated[Path, typer.Argument(help="JSONL: prompt, response_a, response_b, labels.")],
+    pairs: Annotated[Path, typer.Argument(help="Labelled pairs, or preference rows: JSONL, Parquet.")],
     judge: Annotated[str, typer.Option(help="longest, first, random, recorded, openai:MODEL@URL or reward:DIR.")],
     json_: Json = False,
 ) -> None:

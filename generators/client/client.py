@@ -1,14 +1,16 @@
 """Client of OpenAI-compatible servers: bounded concurrency, retries by kind of error, a store of every completion.
 
 The content of a request is its key. A stored completion is not requested again, equal requests in flight are sent once,
-and completions are returned in the order of the requests. So results depend neither on concurrency nor on timing, and a
-run that was killed continues where it stopped.
+and completions are returned in the order of the requests. Requests that a server refuses in one form are sent again in
+the form that it was learnt to accept, which is part of their key. So results depend neither on concurrency nor on
+timing, and a run that was killed continues where it stopped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -20,12 +22,15 @@ from windtunnel.generators.client.background import Background
 from windtunnel.generators.client.completion import Completion, Request, TokenLogprob, Usage, key_of, question
 from windtunnel.generators.client.endpoint import Endpoint
 from windtunnel.generators.client.endpoint_client import EndpointClient
+from windtunnel.generators.client.faults import POLICIES
+from windtunnel.generators.client.form import Form
 from windtunnel.generators.client.store import CompletionStore
 from windtunnel.schemas.errors import RecipeError, nearest
 from windtunnel.schemas.interrupts import interrupt_waits
 
 __all__ = ["Client", "Completion", "Endpoint", "Progress", "Request", "TokenLogprob", "Usage", "key_of"]
 
+log = logging.getLogger(__name__)
 Progress = Callable[[int, int, Usage], None]  # done, total, usage so far; called from the caller's thread
 WAITING_PER_SLOT = 4  # requests taken up per slot: those between two attempts need no slot
 
@@ -55,9 +60,11 @@ class Client:
             raise RecipeError("a client needs at least one endpoint, and their names must differ")
         self._timeout, self._deadline, self._backoff = timeout, deadline, backoff
         self._store = CompletionStore(Path(store)) if store is not None else None
+        known = self._store.form if self._store is not None else lambda model, revision: Form()
+        self._forms = {endpoint.name: known(endpoint.model, endpoint.revision) for endpoint in self.endpoints}
         self._background = Background()
         self._clients: dict[str, EndpointClient] = {}
-        self._in_flight: dict[str, asyncio.Future[Completion]] = {}
+        self._in_flight: dict[str, asyncio.Future[Completion | None]] = {}
         self._batches = 0
         self._busy_since = 0.0
 
@@ -116,8 +123,23 @@ class Client:
         """Return the stored completions by key."""
         return self._store.read(keys) if self._store else {}
 
-    async def answer(self, client: EndpointClient, request: Request, key: str) -> Completion:
-        """Return the completion of a request that is not stored; joins an equal one in flight."""
+    def form_of(self, endpoint: Endpoint) -> Form:
+        """Return what the endpoint was learnt to refuse so far."""
+        return self._forms[endpoint.name]
+
+    async def answer(self, client: EndpointClient, request: Request, missing: str) -> Completion:
+        """Return the completion of a request; joins an equal one in flight. Nothing is stored by the key `missing`."""
+        while True:
+            form = self.form_of(client.endpoint)
+            key = client.key_of(request, form)
+            if key != missing and (stored := self.stored([key])):
+                self.usage.cached += 1
+                return stored[key]
+            if (completion := await self._joined(client, request, key, form)) is not None:
+                return completion
+
+    async def _joined(self, client: EndpointClient, request: Request, key: str, form: Form) -> Completion | None:
+        """Return what `_ask` does, once for all equal requests in flight."""
         while (other := self._in_flight.get(key)) is not None:
             await asyncio.wait([other])
             if not other.cancelled() and other.exception() is None:
@@ -125,25 +147,59 @@ class Client:
                 return other.result()
         own = self._in_flight[key] = asyncio.get_running_loop().create_future()
         try:
-            completion = await self._ask(client, request, key)
+            completion = await self._in_time(client, request, key, form)
             own.set_result(completion)
             return completion
         finally:
             del self._in_flight[key]
             own.cancel()  # no effect after a result; otherwise the requests that wait for it are sent themselves
 
-    async def _ask(self, client: EndpointClient, request: Request, key: str) -> Completion:
+    async def _in_time(self, client: EndpointClient, request: Request, key: str, form: Form) -> Completion | None:
         try:
             async with asyncio.timeout(self._deadline):
-                completion = await client.answer(request, key)
+                return await self._ask(client, request, key, form)
         except TimeoutError:
             where = client.endpoint.public_url
             detail = f"no usable reply within {self._deadline:g} s, all attempts together (at {where})"
             model, revision = client.endpoint.model, client.endpoint.revision
-            completion = Completion(model=model, revision=revision, key=key, error="deadline", detail=detail)
-        if self._store is not None and completion.worth_keeping:
-            return self._store.write(completion, question(request, completion.model, completion.revision))
-        return completion
+            return Completion(model=model, revision=revision, key=key, error="deadline", detail=detail)
+
+    async def _ask(self, client: EndpointClient, request: Request, key: str, form: Form) -> Completion | None:
+        """Return the completion; None when the form of the request was learnt to be another one meanwhile."""
+        completion, refusal = await client.answer(request, key, form)
+        if refusal:
+            async with client.learning:
+                now = self.form_of(client.endpoint)
+                if now.changes(request) != form.changes(request):
+                    return None
+                if (learnt := await self._learnt(client, request, now, refusal)) is not None:
+                    return learnt
+        return self._kept(completion, request, form)
+
+    async def _learnt(self, client: EndpointClient, request: Request, form: Form, refusal: str) -> Completion | None:
+        """Try the forms that refusals suggest; return what the server makes of the first that it does not refuse.
+
+        None when it refuses the request in all of them. A form is remembered once a reply to it has arrived.
+        """
+        endpoint = client.endpoint
+        while (tried := form.after(refusal, request)) is not None:
+            form = tried
+            completion, refusal = await client.answer(request, client.key_of(request, form), form)
+            if completion.ok or POLICIES[str(completion.error)].reask:
+                if self._store is not None:
+                    self._store.learn(endpoint.model, endpoint.revision, form)
+                self._forms[endpoint.name] = form
+                log.info("%s: this server takes requests without %s", endpoint.name, ", ".join(sorted(form.refused)))
+                return self._kept(completion, request, form)
+            if not refusal:
+                return completion
+        return None
+
+    def _kept(self, completion: Completion, request: Request, form: Form) -> Completion:
+        if self._store is None or not completion.worth_keeping:
+            return completion
+        asked = question(request, completion.model, completion.revision, form.changes(request))
+        return self._store.write(completion, asked)
 
     def close(self) -> None:
         """Close the connections and the store."""
@@ -168,7 +224,11 @@ class _Batch:
     def __init__(self, client: Client, requests: Sequence[Request]):
         self.client = client
         endpoints = [client.endpoint_of(request) for request in requests]
-        self.keys = [key_of(r, e.model, e.revision) for r, e in zip(requests, endpoints, strict=True)]
+        requests = [endpoint.asked(request) for endpoint, request in zip(endpoints, requests, strict=True)]
+        self.keys = [
+            key_of(r, e.model, e.revision, client.form_of(e).changes(r))
+            for r, e in zip(requests, endpoints, strict=True)
+        ]
         self.unique = {key: (e, r) for key, e, r in zip(self.keys, endpoints, requests, strict=True)}
         self.completions: dict[str, Completion] = {}
 

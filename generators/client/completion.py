@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Self
 
 import orjson
@@ -15,6 +16,7 @@ from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.errors import WindtunnelError
 
 REFUSED = "bad_request"  # by the server, for good, such as a JSON schema that it does not support
+UNCHANGED: Mapping[str, Any] = MappingProxyType({})  # a request that is sent as it is
 KEY_VERSION = 1  # part of every key; raise it when the meaning of a request changes
 
 
@@ -64,6 +66,7 @@ class TokenLogprob:
 class Completion:
     """The answer to one request; `error` is None or a code of `generators.client.faults`, then `text` is as received.
 
+    `reasoning` is what a model wrote before its answer, of a chat; `text` is the answer alone.
     `cached` and `attempts` differ between a first run and its replay, so they must not enter rows.
     """
 
@@ -79,6 +82,7 @@ class Completion:
     key: str = ""
     cached: bool = False
     attempts: int = 0
+    reasoning: str = ""
 
     @property
     def ok(self) -> bool:
@@ -134,14 +138,18 @@ def refusal(replies: Sequence[Completion]) -> Completion | None:
     return replies[0] if replies and all(reply.error == REFUSED for reply in replies) else None
 
 
-def key_of(request: Request, model: str, revision: str) -> str:
+def key_of(request: Request, model: str, revision: str, changes: Mapping[str, Any] = UNCHANGED) -> str:
     """Return the store key: blake3 (hex) of the canonical JSON of model, revision and the whole request."""
-    return blake3(canonical_json(question(request, model, revision)).encode()).hexdigest()
+    return blake3(canonical_json(question(request, model, revision, changes)).encode()).hexdigest()
 
 
-def question(request: Request, model: str, revision: str) -> dict[str, Any]:
-    """Return everything that decides the answer, as a JSON object, with lone surrogates replaced as in the request."""
-    return {
+def question(request: Request, model: str, revision: str, changes: Mapping[str, Any] = UNCHANGED) -> dict[str, Any]:
+    """Return everything that decides the answer, as a JSON object, with lone surrogates replaced as in the request.
+
+    `changes` are what `Form.changes` returns: the fields that this server takes in another way.
+    """
+    form = {"form": dict(changes)} if changes else {}  # without: the keys of earlier versions stay
+    return form | {
         "version": KEY_VERSION,
         "model": model,
         "revision": revision,

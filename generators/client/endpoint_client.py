@@ -12,14 +12,16 @@ import os
 import random
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from windtunnel.generators.client import protocol
-from windtunnel.generators.client.completion import Completion, Request, Usage
+from windtunnel.generators.client.completion import Completion, Request, Usage, key_of
 from windtunnel.generators.client.endpoint import Endpoint
 from windtunnel.generators.client.faults import POLICIES, TRANSIENT, Fault, from_status
+from windtunnel.generators.client.form import Form
 from windtunnel.schemas.errors import RecipeError, WindtunnelError
 from windtunnel.schemas.printable import one_line
 
@@ -32,12 +34,16 @@ LOST_AFTER = 32  # requests in a row that failed in all attempts, before the end
 
 
 class EndpointClient:
-    """Answers requests at one endpoint, with the retries that the policies allow."""
+    """Answers requests at one endpoint, with the retries that the policies allow.
+
+    `learning` is held by the one request that tries another form.
+    """
 
     def __init__(self, endpoint: Endpoint, concurrency: int, timeout: float, backoff: float, usage: Usage):
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
         self.endpoint = endpoint
+        self.learning = asyncio.Lock()
         self.concurrency = concurrency
         self._slots = asyncio.Semaphore(concurrency)
         self._timeout = timeout
@@ -58,31 +64,40 @@ class EndpointClient:
             http_client=DefaultAsyncHttpxClient(trust_env=not local, limits=_limits(concurrency)),
         )
 
-    async def answer(self, request: Request, key: str) -> Completion:
-        """Return the completion after all attempts; an error code in it is final."""
+    def key_of(self, request: Request, form: Form) -> str:
+        """Return the key of a request in a form."""
+        return key_of(request, self.endpoint.model, self.endpoint.revision, form.changes(request))
+
+    async def answer(self, request: Request, key: str, form: Form) -> tuple[Completion, str]:
+        """Return the completion after all attempts, and what the server refuses, if it does.
+
+        An error code in the completion is final for this form of the request.
+        """
         tries: Counter[str] = Counter()
         attempts = reasks = 0
         while self._fatal is None:
-            completion, fault, sent = await self._attempt(request, key, reasks)
+            completion, fault, sent = await self._attempt(request, key, reasks, form)
             attempts += sent
             if fault is None and completion.ok:
                 self._lost_in_a_row = 0
-                return self._named(completion, key, attempts)
+                return self._named(completion, key, attempts), ""
             code = fault.code if fault else str(completion.error)
             policy = POLICIES[code]
             tries[code] += 1
             if policy.fatal:
                 self._fatal = fault
             if tries[code] > policy.retry + policy.reask:
-                return self._failed(completion, fault, key, attempts)
+                return self._failed(completion, fault, key, attempts), fault.refusal if fault else ""
             self._usage.retries[code] += 1
             log.debug("%s: %s, attempt %d", self.endpoint.name, code, attempts)
             reasks += policy.reask > 0
             if fault is not None:
                 await self._recover(fault, tries[code])
-        return self._failed(Completion(), self._fatal, key, attempts)
+        return self._failed(Completion(), self._fatal, key, attempts), ""
 
-    async def _attempt(self, request: Request, key: str, reask: int) -> tuple[Completion, Fault | None, int]:
+    async def _attempt(
+        self, request: Request, key: str, reask: int, form: Form
+    ) -> tuple[Completion, Fault | None, int]:
         """Return (completion, fault, HTTP requests sent) of one attempt."""
         async with self._slots:
             while (wait := self._resume_at - time.monotonic()) > 0:
@@ -91,7 +106,8 @@ class EndpointClient:
                 return Completion(), self._fatal, 0
             self._usage.sent += 1
             try:
-                completion = protocol.completion(request, await self._post(request, key, reask))
+                changes = form.changes(request)
+                completion = protocol.completion(request, await self._post(request, key, reask, changes), changes)
             except Fault as fault:
                 return Completion(), fault, 1
         self._usage.prompt_tokens += completion.prompt_tokens
@@ -100,11 +116,11 @@ class EndpointClient:
         self._usage.cost += sum(price * tokens for price, tokens in prices) / 1e6
         return completion, None, 1
 
-    async def _post(self, request: Request, key: str, reask: int) -> str:
+    async def _post(self, request: Request, key: str, reask: int, changes: Mapping[str, Any]) -> str:
         """Return the text of a reply with status 200; raise Fault for everything else."""
         from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
 
-        sent = protocol.body(request, self.endpoint.model, self.endpoint.dialect, key, reask)
+        sent = protocol.body(request, self.endpoint.model, self.endpoint.dialect, key, reask, changes)
         try:
             async with asyncio.timeout(self._timeout):
                 text = await self._sdk.post(protocol.path(request), cast_to=str, body=sent)

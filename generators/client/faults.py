@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from openai import APIStatusError
 
 DETAIL_CHARACTERS = 300
+REFUSAL_CHARACTERS = 4000
 RETRY_AFTER_MOST = 600.0  # seconds
 
 
@@ -62,12 +63,19 @@ _TOO_LONG = re.compile(
 )
 
 
-class Fault(Exception):
-    """One failed attempt: its code, a detail, and the seconds to wait that the server asked for."""
+_CUT_OFF = re.compile(r"could not finish the message because .*limit was reached", re.IGNORECASE)
 
-    def __init__(self, code: str, detail: str = "", retry_after: float | None = None):
+
+class Fault(Exception):
+    """One failed attempt: its code, a detail, and the seconds to wait that the server asked for.
+
+    `refusal` is what a refused request is about: the parameter that the server names, and its whole message.
+    """
+
+    def __init__(self, code: str, detail: str = "", retry_after: float | None = None, refusal: str = ""):
         super().__init__(f"{code}: {detail}")
         self.code = code
+        self.refusal = refusal[:REFUSAL_CHARACTERS]
         # foreign text may hold lone surrogates, which cannot be stored
         self.detail = detail[:DETAIL_CHARACTERS].encode("utf-8", "replace").decode()
         self.retry_after = retry_after
@@ -83,7 +91,7 @@ def from_status(error: APIStatusError) -> Fault:
     wait = retry_after(error.response.headers.get("retry-after"))
     if status == 429:
         return Fault("quota_exhausted" if error.code == "insufficient_quota" else "rate_limited", detail, wait)
-    if status >= 500 or status in (408, 409, 425):
+    if (status >= 500 and status != 501) or status in (408, 409, 425):
         return Fault("server_error", f"status {status}: {detail}", wait)
     if status == 402:
         return Fault("quota_exhausted", f"status {status}: {detail}")
@@ -91,11 +99,15 @@ def from_status(error: APIStatusError) -> Fault:
         return Fault("unauthorized", f"status {status}: {detail}")
     if status in (404, 405):
         return Fault("model_not_found", f"status {status}: {detail}")
+    if _CUT_OFF.search(detail):
+        return Fault("empty_reply", detail)  # a reasoning model used up the limit before its answer
     if status == 413 or error.code == "context_length_exceeded" or _TOO_LONG.search(detail):
         return Fault("context_too_long", detail)
     if error.code == "content_filter":
         return Fault("filtered", detail)
-    return Fault("bad_request", f"status {status}: {detail}")
+    return Fault(
+        "bad_request", f"status {status}: {detail}", refusal=f"{error.param or ''} {error.code or ''} {detail}"
+    )
 
 
 def retry_after(header: str | None) -> float | None:

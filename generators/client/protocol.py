@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import orjson
 from blake3 import blake3
 
-from windtunnel.generators.client.completion import Completion, Request, TokenLogprob, clean
+from windtunnel.generators.client.completion import UNCHANGED, Completion, Request, TokenLogprob, clean
 from windtunnel.generators.client.faults import Fault
+from windtunnel.generators.client.reasoning import split_reasoning
+from windtunnel.schemas.artifact import canonical_json
 
+_SCHEMA_TOLD = "\n\nReply with nothing but JSON that fits this JSON schema:\n"  # where no field of the body says it
 LEAST_LOGPROB = -9999.0  # vLLM's value for minus infinity, which JSON lacks
 
 
@@ -26,32 +29,44 @@ def path(request: Request) -> str:
     return "/chat/completions" if request.messages else "/completions"
 
 
-def body(request: Request, model: str, dialect: str, key: str, reask: int = 0) -> dict[str, Any]:
-    """Return the JSON body; the re-ask number only changes the seed."""
+def body(
+    request: Request, model: str, dialect: str, key: str, reask: int = 0, changes: Mapping[str, Any] = UNCHANGED
+) -> dict[str, Any]:
+    """Return the JSON body; the re-ask number only changes the seed, `changes` are of `Form.changes`."""
     sent: dict[str, Any] = {"model": model, "temperature": request.temperature, "top_p": request.top_p}
+    form = changes.get("schema", "json_schema")
     if request.messages:
         sent["messages"] = [{name: clean(value) for name, value in m.items()} for m in request.messages]
+        if request.schema is not None and form != "json_schema":
+            last = sent["messages"][-1]
+            sent["messages"][-1] = {**last, "content": last["content"] + _SCHEMA_TOLD + canonical_json(request.schema)}
     else:
         sent["prompt"] = clean(request.prompt) if isinstance(request.prompt, str) else list(request.prompt or ())
     if request.seed is not None:
         sent["seed"] = _seed(key, reask)
-    if request.logprobs is not None:
-        chat = {"logprobs": True, "top_logprobs": request.logprobs}
-        sent |= chat if request.messages else {"logprobs": request.logprobs}
+    alternatives = changes.get("logprobs", request.logprobs)
+    if alternatives is not None:
+        chat = {"logprobs": True, "top_logprobs": alternatives}
+        sent |= chat if request.messages else {"logprobs": alternatives}
     if request.schema is not None:
-        sent |= _schema(request, dialect)
+        sent |= _schema(request, dialect, form)
     optional = {
-        "max_tokens": request.max_tokens,
+        changes.get("max_tokens", "max_tokens"): request.max_tokens,
         "stop": [clean(s) for s in request.stop] or None,
         "presence_penalty": request.presence_penalty or None,
         "frequency_penalty": request.frequency_penalty or None,
     }
-    sent |= {name: value for name, value in optional.items() if value is not None}
-    return sent | dict(request.extra)
+    left_out = {name for name, value in changes.items() if value is None}
+    if "max_completion_tokens" in request.extra:
+        left_out.add("max_tokens")  # two limits are refused by some servers
+    sent = {name: value for name, value in (sent | optional).items() if value is not None and name not in left_out}
+    return {name: value for name, value in (sent | dict(request.extra)).items() if value is not None}
 
 
-def completion(request: Request, text: str) -> Completion:
+def completion(request: Request, text: str, changes: Mapping[str, Any] = UNCHANGED) -> Completion:
     """Return the completion of a reply with status 200; its `error` is set when the reply is unusable.
+
+    Reasoning is taken out of the answer of a chat, and a stop that the server was not told is applied here.
 
     Raises Fault("bad_reply") when the text is not a reply: HTML, truncated JSON, an error object.
     """
@@ -59,15 +74,20 @@ def completion(request: Request, text: str) -> Completion:
         data = json.loads(text)  # not orjson, which rejects a reply with a lone surrogate
         choice = data["choices"][0]
         logprobs = choice.get("logprobs")
+        reasoning = ""
         if request.messages:
-            content = _content(choice["message"].get("content"))
+            message = choice["message"]
+            inside, content = split_reasoning(_content(message.get("content")))
+            apart = message.get("reasoning_content") or message.get("reasoning")
+            reasoning = apart if isinstance(apart, str) else inside
             tokens = _chat_logprobs(logprobs) if logprobs else None
         else:
             content = _content(choice["text"])
             tokens = _prompt_logprobs(logprobs) if logprobs else None
         usage = data.get("usage") or {}
         reply = Completion(
-            text=clean(content),
+            text=clean(_cut(content, request.stop) if "stop" in changes else content),
+            reasoning=clean(reasoning),
             finish_reason=clean(str(choice.get("finish_reason") or "")),
             prompt_tokens=_count(usage.get("prompt_tokens")),
             completion_tokens=_count(usage.get("completion_tokens")),
@@ -76,29 +96,36 @@ def completion(request: Request, text: str) -> Completion:
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         start = " ".join(text[:120].split())
         raise Fault("bad_reply", f"status 200, but no completion ({type(error).__name__}): {start!r}") from error
-    return _checked(request, reply)
+    return _checked(request, reply, untold="schema" in changes)
 
 
-def _checked(request: Request, reply: Completion) -> Completion:
+def _checked(request: Request, reply: Completion, untold: bool) -> Completion:
     """Return the completion with an error code if its text does not meet the request."""
     if reply.finish_reason == "content_filter":
         return replace(reply, error="filtered", detail="the server withheld the reply")
     if request.schema is not None:
         text = _unfenced(reply.text)
-        code, detail = _nonconformity(text, request.schema, reply.finish_reason)
+        if untold and "{" in text:  # the server does not hold the model to JSON, which may write a sentence around it
+            text = text[text.index("{") : text.rfind("}") + 1] or text
+        code, detail = _nonconformity(text, request.schema, reply)
         return replace(reply, text=text, error=code, detail=detail)
     if not reply.text.strip() and not request.logprobs:
-        return replace(reply, error="empty_reply", detail=f"finish_reason {reply.finish_reason or 'missing'}")
+        return replace(reply, error="empty_reply", detail=_emptiness(reply))
     return reply
 
 
-def _nonconformity(text: str, schema: Mapping[str, Any], finish_reason: str) -> tuple[str | None, str]:
+def _emptiness(reply: Completion) -> str:
+    thought = ": the limit of tokens ended the reasoning before an answer" if reply.reasoning else ""
+    return f"finish_reason {reply.finish_reason or 'missing'}{thought}"
+
+
+def _nonconformity(text: str, schema: Mapping[str, Any], reply: Completion) -> tuple[str | None, str]:
     if not text.strip():
-        return "empty_reply", f"finish_reason {finish_reason or 'missing'}"
+        return "empty_reply", _emptiness(reply)
     try:
         value = orjson.loads(text)
     except ValueError as error:
-        code = "truncated_json" if finish_reason == "length" else "invalid_json"
+        code = "truncated_json" if reply.finish_reason == "length" else "invalid_json"
         return code, f"{error}; ends with {text[-60:]!r}"
     from jsonschema import Draft202012Validator
 
@@ -117,7 +144,14 @@ def _unfenced(text: str) -> str:
     return text
 
 
-def _schema(request: Request, dialect: str) -> dict[str, Any]:
+def _cut(text: str, stops: Sequence[str]) -> str:
+    """Return the text up to the first stop."""
+    return text[: min([len(text), *(at for stop in stops if stop and (at := text.find(stop)) >= 0)])]
+
+
+def _schema(request: Request, dialect: str, form: str) -> dict[str, Any]:
+    if request.messages and form != "json_schema":
+        return {"response_format": {"type": "json_object"}} if form == "json_object" else {}
     if request.messages:
         return {"response_format": {"type": "json_schema", "json_schema": {"name": "reply", "schema": request.schema}}}
     # the original interface has no such parameter for raw prompts: only the check of the reply remains

@@ -3,6 +3,9 @@
 A second run of a finished recipe reads all its completions from here and sends nothing. Rows are never updated. When
 two runs send the same request at once, the first completion is stored and both runs use it.
 
+What a model's server was learnt to refuse is kept beside the completions, so a second run asks in the same form and
+finds the same keys.
+
 Each row has a digest of what a run takes from it. A row that no longer fits its digest is removed when it is read, and
 its request is sent again.
 
@@ -25,6 +28,7 @@ import orjson
 from blake3 import blake3
 
 from windtunnel.generators.client.completion import Completion, TokenLogprob
+from windtunnel.generators.client.form import Form
 from windtunnel.schemas.errors import InputError
 
 COMPLETIONS = "completions.sqlite"  # in the store of a recipe
@@ -45,6 +49,14 @@ CREATE TABLE IF NOT EXISTS completion (
     request BLOB NOT NULL,         -- JSON, so that the file explains itself
     reply BLOB NOT NULL,           -- JSON: text, finish_reason, logprobs, detail
     digest BLOB                    -- 16 bytes of blake3 over the columns of a completion
+);
+"""
+_CREATE_REFUSED = """
+CREATE TABLE IF NOT EXISTS refused (
+    model TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    fact TEXT NOT NULL,            -- a word of `Form`
+    UNIQUE (model, revision, fact)
 );
 """
 _COLUMNS = "key, model, revision, error, prompt_tokens, completion_tokens, reply"  # of a completion
@@ -73,6 +85,7 @@ class CompletionStore:
             raise InputError(f"{self.path} has layout {layout}, this version reads layout {LAYOUT}: use another file")
         self._db.execute("BEGIN IMMEDIATE")  # two processes may open a new file at once
         self._db.execute(_CREATE)
+        self._db.execute(_CREATE_REFUSED)
         if "digest" not in [column[1] for column in self._db.execute("PRAGMA table_info(completion)")]:  # layout 1
             self._db.execute("ALTER TABLE completion ADD COLUMN digest BLOB")
             for row in self._db.execute(f"SELECT {_COLUMNS} FROM completion").fetchall():
@@ -115,7 +128,7 @@ class CompletionStore:
             "finish_reason": completion.finish_reason,
             "detail": completion.detail,
             "logprobs": completion.logprobs and [[t.token, t.logprob, t.top] for t in completion.logprobs],
-        }
+        } | ({"reasoning": completion.reasoning} if completion.reasoning else {})
         c = completion
         row = (
             bytes.fromhex(c.key), c.model, c.revision, c.error, c.prompt_tokens, c.completion_tokens, time.time(),
@@ -127,6 +140,18 @@ class CompletionStore:
         if written:
             return completion
         return replace(self.read([completion.key])[completion.key], attempts=completion.attempts)
+
+    def form(self, model: str, revision: str) -> Form:
+        """Return what the model's server was learnt to refuse."""
+        query = "SELECT fact FROM refused WHERE model = ? AND revision = ?"
+        with self._lock:
+            return Form(frozenset(fact for (fact,) in self._execute(query, (model, revision))))
+
+    def learn(self, model: str, revision: str, form: Form) -> None:
+        """Keep what the model's server was learnt to refuse, beside what is kept already."""
+        with self._lock:
+            for fact in sorted(form.refused):
+                self._db.execute("INSERT OR IGNORE INTO refused VALUES (?, ?, ?)", (model, revision, fact))
 
     def __len__(self) -> int:
         with self._lock:
@@ -152,6 +177,8 @@ class CompletionStore:
     def merge(self, other: Path) -> int:
         """Add the completions of another file, where this one has none by their keys; return how many that one has.
 
+        What servers were learnt to refuse is added too.
+
         Raises InputError when it is not a completion store of this layout.
         """
         CompletionStore(other).close()
@@ -159,6 +186,7 @@ class CompletionStore:
             self._db.execute("ATTACH ? AS other", (str(other),))
             try:
                 self._db.execute("INSERT OR IGNORE INTO completion SELECT * FROM other.completion ORDER BY rowid")
+                self._db.execute("INSERT OR IGNORE INTO refused SELECT * FROM other.refused")
                 return self._db.execute("SELECT count(*) FROM other.completion").fetchone()[0]
             finally:
                 self._db.execute("DETACH other")
@@ -194,6 +222,7 @@ def _completion(row: tuple[Any, ...]) -> Completion:
         else tuple(TokenLogprob(t, p, tuple(map(tuple, top))) for t, p, top in logprobs),
         error=error,
         detail=data["detail"],
+        reasoning=data.get("reasoning", ""),
         model=model,
         revision=revision,
         key=key.hex(),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from windtunnel.generators.client.completion import Completion
 from windtunnel.generators.judges._judge import Example, Judge
-from windtunnel.generators.judges._model_judge import ModelJudge
+from windtunnel.generators.judges._model_judge import ModelJudge, Question, Reply
 from windtunnel.schemas.finding import Finding, differs, finding
 
 
@@ -39,12 +38,16 @@ def _scripted(cls: type[Judge], example: Example) -> type[Judge]:
         return cls
 
     def ask(
-        self: ModelJudge, prompts: Sequence[str], labels: Sequence[str]
-    ) -> list[tuple[dict[str, float] | None, Completion]]:
-        replies = [example.replies[k % len(example.replies)] for k in range(len(prompts))]
-        for reply in replies:
-            if set(reply) - set(labels):
-                raise ValueError(f"a reply of the example has other labels than {', '.join(labels)}: {dict(reply)}")
-        return [(dict(reply), Completion("", "stop")) for reply in replies]
+        self: ModelJudge, groups: Sequence[Sequence[Question]], labels: Sequence[str], parse: object
+    ) -> list[list[Reply]]:
+        number = 0
+        out = []
+        for group in groups:
+            replies = [example.replies[(number + k) % len(example.replies)] for k in range(len(group))]
+            number += len(group)
+            if unknown := next((reply for reply in replies if set(reply) - set(labels)), None):
+                raise ValueError(f"a reply of the example has other labels than {', '.join(labels)}: {dict(unknown)}")
+            out.append([Reply(dict(reply)) for reply in replies])
+        return out
 
     return type(cls.__name__, (cls,), {"ask": ask, "__module__": cls.__module__})

@@ -26,7 +26,11 @@ Winner = Literal["a", "b", "tie"]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to one prompt, with labels of people and the recorded probabilities (ab, ba) of a judge, if any."""
+    """Two answers to one prompt, with labels of people and the recorded probabilities (ab, ba) of a judge, if any.
+
+    `subset` is the part of a set that the pair belongs to. Pairs of one `row` compare its right answers, of which this
+    is the one with number `chosen`, with its wrong ones.
+    """
 
     prompt: str
     response_a: str
@@ -34,6 +38,9 @@ class Pair:
     labels: tuple[Winner, ...] = ()
     name: str = ""
     recorded: tuple[float, float] | None = None
+    subset: str = ""
+    row: str = ""
+    chosen: int = 0
 
     @cached_property
     def id(self) -> str:
@@ -46,13 +53,15 @@ class Pair:
 class Verdict:
     """The probability that the answer named a is better, shown first (`ab`) and shown second (`ba`).
 
-    `error` is None, a code of `windtunnel.generators.client.faults`, or `no_label`.
+    `error` is None, a code of `windtunnel.generators.client.faults`, or `no_label`. `mass` is the probability that the
+    labels held, the least of all replies; None for a verdict that is not read from probabilities.
     """
 
     ab: float = 0.5
     ba: float = 0.5
     error: str | None = None
     detail: str = ""
+    mass: float | None = None
 
     @property
     def probability(self) -> float:

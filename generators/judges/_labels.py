@@ -1,33 +1,36 @@
-"""Probabilities over the labels of a judge, from the log probabilities of its first token where there are any.
+"""Probabilities over the labels of a judge, from the log probabilities of its first token.
 
 The most probable label alone discards the confidence of the judge (Liu et al. 2023, G-Eval; AlpacaEval 2 weights its
-annotations in this way). The mass on the label tokens is renormalised.
+annotations in this way). The mass on the label tokens is renormalised, so it says something only where the labels are
+what the model would write: where it would write something else, the ratio of two improbable tokens is noise.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 
 from windtunnel.generators.client.completion import Completion
 
+LEAST_MASS = 0.5  # on the labels together
 
-def probabilities(completion: Completion, labels: Sequence[str]) -> dict[str, float] | None:
-    """Return probabilities by label that sum to 1; None when the reply gives no label.
 
-    Tokens count for a label that they equal apart from surrounding white space. Without log probabilities, a reply that
-    begins with a label as a separate word gives it probability 1.
+def masses(completion: Completion, labels: Sequence[str]) -> dict[str, float]:
+    """Return the probability of each label as the first token that is not white space; all 0 without log probabilities.
+
+    Tokens count for a label that they equal apart from surrounding white space.
     """
     mass = dict.fromkeys(labels, 0.0)
     for token, logprob in _alternatives(completion).items():
         if token.strip() in mass:
             mass[token.strip()] += math.exp(logprob)
+    return mass
+
+
+def probabilities(mass: Mapping[str, float]) -> dict[str, float] | None:
+    """Return probabilities by label that sum to 1; None when the labels together hold less than `LEAST_MASS`."""
     total = sum(mass.values())
-    if total > 0:
-        return {label: value / total for label, value in mass.items()}
-    word = re.match(r"\W*(\w+)", completion.text)
-    return {label: float(label == word[1]) for label in labels} if word and word[1] in mass else None
+    return {label: value / total for label, value in mass.items()} if total >= LEAST_MASS else None
 
 
 def expectation(probability: Mapping[str, float]) -> float:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from windtunnel.generators.client.completion import Completion
 from windtunnel.generators.core.prompt import load
 from windtunnel.generators.judges._judge import Example, Pair, Verdict
-from windtunnel.generators.judges._model_judge import ModelJudge
+from windtunnel.generators.judges._model_judge import ModelJudge, Question, Reply
+from windtunnel.generators.judges._spoken import verdict
 
 LABELS = ("A", "B")
 PROMPT = "judge/pairwise"
@@ -15,7 +15,7 @@ _AT = {"at": "model@http://127.0.0.1:1/v1"}
 
 
 class Openai(ModelJudge):
-    """Asks for one letter and reads its probability; `openai:MODEL@URL`."""
+    """Asks for one letter and reads its probability, or for a verdict after reasoning; `openai:MODEL@URL`."""
 
     prompts = (PROMPT,)
     examples = (
@@ -24,20 +24,21 @@ class Openai(ModelJudge):
     )
 
     def verdicts(self, pairs: Sequence[Pair]) -> list[Verdict]:
-        """Return verdicts from two requests per pair."""
-        shown = [self._prompt(pair, swapped) for pair in pairs for swapped in (False, True)]
-        replies = self.ask(shown, LABELS)
-        return [_verdict(*both) for both in zip(replies[::2], replies[1::2], strict=True)]
+        """Return verdicts from two requests per pair, and two more where log probabilities give none."""
+        groups = [[self._question(pair, swapped) for swapped in (False, True)] for pair in pairs]
+        return [_verdict(*replies) for replies in self.ask(groups, LABELS, verdict)]
 
-    def _prompt(self, pair: Pair, swapped: bool) -> str:
+    def _question(self, pair: Pair, swapped: bool) -> Question:
         first, second = (pair.response_b, pair.response_a) if swapped else (pair.response_a, pair.response_b)
-        return load(PROMPT).render(**self.quoted(prompt=pair.prompt, first=first, second=second))
+        shown = self.quoted(prompt=pair.prompt, first=first, second=second)
+        return Question(*(load(PROMPT).render(**shown, reasoned=reasoned) for reasoned in (False, True)))
 
 
-def _verdict(*both: tuple[dict[str, float] | None, Completion]) -> Verdict:
-    for probability, completion in both:
-        if probability is None:
-            return Verdict(error=completion.error or "no_label", detail=completion.detail or completion.text[:80])
-    (ab, _), (ba, _) = both
-    assert ab and ba
-    return Verdict(ab["A"], ba["B"])
+def _verdict(first: Reply, second: Reply) -> Verdict:
+    held = [reply.mass for reply in (first, second) if reply.mass is not None]
+    mass = min(held, default=None)
+    ab, ba = first.probabilities, second.probabilities
+    if ab is None or ba is None:
+        failed = first if ab is None else second
+        return Verdict(error=failed.error, detail=failed.detail, mass=mass)
+    return Verdict(ab["A"], ba["B"], mass=mass)

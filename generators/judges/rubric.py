@@ -10,7 +10,8 @@ from pydantic import field_validator
 from windtunnel.generators.core.prompt import load, names
 from windtunnel.generators.judges._judge import Example, Pair, Verdict
 from windtunnel.generators.judges._labels import expectation, greater
-from windtunnel.generators.judges._model_judge import ModelJudge
+from windtunnel.generators.judges._model_judge import ModelJudge, Question, Reply
+from windtunnel.generators.judges._spoken import grade
 
 FRAME = "judge/rubric"
 _AT = {"at": "model@http://127.0.0.1:1/v1"}
@@ -43,30 +44,35 @@ class Rubric(ModelJudge):
 
     def verdicts(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """Return verdicts from four requests per pair: two answers under two scales."""
-        grades = self._grades([(p.prompt, text) for p in pairs for text in (p.response_a, p.response_b)])
-        out = []
-        for a, b in zip(grades[::2], grades[1::2], strict=True):
-            missing = next((g for g in (*a, *b) if isinstance(g, str)), None)
-            ab, ba = (0.5, 0.5) if missing else [greater(x, y) for x, y in zip(a, b, strict=True)]  # type: ignore[arg-type]
-            out.append(Verdict(ab, ba, missing))
-        return out
+        replies = self._grades([(p.prompt, text) for p in pairs for text in (p.response_a, p.response_b)])
+        return [_verdict([*a, *b]) for a, b in zip(replies[::2], replies[1::2], strict=True)]
 
     def scores(self, answers: Sequence[tuple[str, str]]) -> list[float | str]:
         """Return a mean grade from 1 to 5 per (prompt, answer) over both scales, or an error code."""
         out: list[float | str] = []
-        for grades in self._grades(answers):
-            missing = next((g for g in grades if isinstance(g, str)), None)
-            out.append(missing or sum(expectation(g) for g in grades if isinstance(g, dict)) / len(grades))
+        for replies in self._grades(answers):
+            failed = next((reply.error for reply in replies if reply.probabilities is None), None)
+            grades = [expectation(reply.probabilities) for reply in replies if reply.probabilities is not None]
+            out.append(failed or sum(grades) / len(grades))
         return out
 
-    def _grades(self, answers: Sequence[tuple[str, str]]) -> list[list[dict[str, float] | str]]:
-        """Return, per answer, the probabilities over grades under each scale, or an error code."""
+    def _grades(self, answers: Sequence[tuple[str, str]]) -> list[list[Reply]]:
+        """Return, per answer, the probabilities over grades under each scale."""
         text, *meanings = load(f"judge/criterion_{self.criterion}").variants()
         levels = [(str(k + 1), meaning) for k, meaning in enumerate(meanings)]
-        shown = [
-            load(FRAME).render(**self.quoted(prompt=prompt, answer=answer), criterion=text, levels=scale)
-            for prompt, answer in answers
-            for scale in (levels, levels[::-1])
-        ]
-        grades = [p or c.error or "no_label" for p, c in self.ask(shown, [label for label, _ in levels])]
-        return [grades[k : k + 2] for k in range(0, len(grades), 2)]
+        labels = [label for label, _ in levels]
+        groups = []
+        for prompt, answer in answers:
+            shown = self.quoted(prompt=prompt, answer=answer)
+            scales = [{**shown, "criterion": text, "levels": scale} for scale in (levels, levels[::-1])]
+            groups.append([Question(*(load(FRAME).render(**s, reasoned=r) for r in (False, True))) for s in scales])
+        return self.ask(groups, labels, lambda said: grade(said, labels))
+
+
+def _verdict(replies: Sequence[Reply]) -> Verdict:
+    """Return the verdict on answers a and b, from their grades under both scales: a, a, b, b."""
+    mass = min((reply.mass for reply in replies if reply.mass is not None), default=None)
+    if (failed := next((reply for reply in replies if reply.probabilities is None), None)) is not None:
+        return Verdict(error=failed.error, detail=failed.detail, mass=mass)
+    a, a_down, b, b_down = (reply.probabilities or {} for reply in replies)
+    return Verdict(greater(a, b), greater(a_down, b_down), mass=mass)

@@ -36,7 +36,7 @@ class CalibrateJudge(Work):
     without a file, `number` pairs are made from the seed tasks.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     judge: dict[str, Served]  # one model by name
     file: str | None = None
     digest: str | None = None

@@ -2,13 +2,22 @@
 
 All shares are over pairs, and a pair with several labels counts once.
 
+- kappa: Cohen's, over a, b and tie; chance agreement from the shares of the judge and of the labels; 0 when chance
+  agreement is complete. It is exactly 0 for a constant judge. It comes first: agreement alone flatters a judge that
+  gives what most labels are.
 - agreement: how often the judge's verdict (a, b or tie) equals a label, averaged over the pair's labels: the expected
   agreement with a random labeller. [low, high] is Wilson's 95 % interval over pairs, which holds for small samples and
-  shares near 0 and 1 and is conservative for pairs with several labels.
+  shares near 0 and 1 and is conservative for pairs with several labels. Pairs of one preference row count as one.
+- agreement_without_ties: the same over the pairs that the judge decides and some label decides, among these labels;
+  null when there are none.
+- subsets: agreement, its interval and pairs by `subset` of the pairs; empty where none has one.
+- best_of: of rows with several answers on a side: the share of rows in which a right answer beats every wrong one
+  (`strict`), and with 1/(t+1) for a right answer that t wrong ones tie with and none beats (`agreement`, with its
+  interval; mean over the right answers of a row), and what a fair choice among its answers would get; null without.
+- label_mass: mean probability of the labels before it is scaled to 1, over the pairs whose verdict is read from it;
+  null where none is. `from_logprobs` is the share of these verdicts.
 - human_ceiling: the same among people: how often a label equals another label of the same pair, averaged over all
   choices of two. A judge as good as one more labeller reaches it in expectation. null when no pair has two labels.
-- kappa: Cohen's, over a, b and tie; chance agreement from the shares of the judge and of the labels; 0 when chance
-  agreement is complete. It is exactly 0 for a constant judge.
 - baselines: agreement of the longer answer, of the answer named a, and of a fair coin between a and b (expected).
 - swap_consistency: share of pairs with the same verdict in both orders.
 - length_preference: share of verdicts for the longer answer, among pairs of unequal length without a tie by the judge;
@@ -105,13 +114,14 @@ def examine(pairs: Sequence[Pair], judge: Judge) -> Calibration:
     winners = np.array([CLASSES.index(v.winner) for _, v in judged])
     probability = np.array([v.probability for _, v in judged])
     agreement = _agreement(labels, winners)
-    low, high = wilson(agreement, len(judged))
+    low, high = wilson(agreement, _units([pair for pair, _ in judged]))
     bins = _bins(probability, labels)
     figures = {
+        "kappa": _kappa(labels, winners),
         "agreement": agreement,
         "low": low,
         "high": high,
-        "kappa": _kappa(labels, winners),
+        "agreement_without_ties": _without_ties(labels, winners),
         "human_ceiling": _ceiling([pair.labels for pair, _ in judged]),
         "baselines": _baselines([pair for pair, _ in judged], labels),
         "swap_consistency": float(np.mean([v.consistent for _, v in judged])),
@@ -119,6 +129,9 @@ def examine(pairs: Sequence[Pair], judge: Judge) -> Calibration:
         "brier": _brier(probability, labels),
         "ece": sum(b.pairs * abs(b.probability - b.labels) for b in bins) / len(judged),
         "n": len(judged),
+        "subsets": _subsets(judged, labels, winners),
+        "best_of": best_of(judged),
+        **_masses([verdict for _, verdict in judged]),
     }
     return Calibration(figures, bins, failed, _findings(figures, winners), judged)
 
@@ -129,6 +142,61 @@ def _shares(pair: Pair) -> list[float]:
 
 def _agreement(labels: np.ndarray, winners: np.ndarray) -> float:
     return float(labels[np.arange(len(winners)), winners].mean())
+
+
+def _units(pairs: Sequence[Pair]) -> int:
+    """Return the number of independent rows that the pairs come from."""
+    return sum(not pair.row for pair in pairs) + len({pair.row for pair in pairs if pair.row})
+
+
+def _without_ties(labels: np.ndarray, winners: np.ndarray) -> float | None:
+    decided = labels[:, :2].sum(axis=1)
+    both = (winners != CLASSES.index("tie")) & (decided > 0)
+    if not both.any():
+        return None
+    return float((labels[both, winners[both]] / decided[both]).mean())
+
+
+def _subsets(
+    judged: Sequence[tuple[Pair, Verdict]], labels: np.ndarray, winners: np.ndarray
+) -> dict[str, dict[str, float]]:
+    names = np.array([pair.subset for pair, _ in judged], dtype=object)
+    found = {}
+    for name in sorted(set(names) - {""}):
+        inside = names == name
+        agreement = _agreement(labels[inside], winners[inside])
+        low, high = wilson(agreement, _units([pair for pair, _ in judged if pair.subset == name]))
+        found[name] = {"agreement": agreement, "low": low, "high": high, "n": int(inside.sum())}
+    return found
+
+
+def best_of(judged: Sequence[tuple[Pair, Verdict]]) -> dict[str, float] | None:
+    """Return how often the right answers of a row beat its wrong ones; None without rows of several answers."""
+    rows: dict[str, dict[int, list[str]]] = {}
+    for pair, verdict in judged:
+        if pair.row:
+            outcome = "tie" if verdict.winner == "tie" else "win" if verdict.winner == pair.labels[0] else "loss"
+            rows.setdefault(pair.row, {}).setdefault(pair.chosen, []).append(outcome)
+    if not rows:
+        return None
+    credits = [float(np.mean([_credit(outcomes) for outcomes in row.values()])) for row in rows.values()]
+    chance = [len(row) / (len(row) + max(map(len, row.values()))) for row in rows.values()]
+    agreement = float(np.mean(credits))
+    low, high = wilson(agreement, len(rows))
+    strict = float(np.mean([credit == 1 for credit in credits]))
+    return {
+        "agreement": agreement, "low": low, "high": high, "strict": strict, "chance": float(np.mean(chance)),
+        "n": len(rows),
+    }  # fmt: skip
+
+
+def _credit(outcomes: Sequence[str]) -> float:
+    return 0.0 if "loss" in outcomes else 1 / (1 + outcomes.count("tie"))
+
+
+def _masses(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
+    held = [verdict.mass for verdict in verdicts if verdict.mass is not None]
+    return {"label_mass": float(np.mean(held)) if held else None, "from_logprobs": len(held) / len(verdicts)}
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Labelled pairs from a JSONL file: valid lines become pairs, invalid ones are counted and named."""
+"""Labelled pairs from a JSONL or Parquet file: valid rows become pairs, invalid ones are counted and named."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from windtunnel.generators.judges._judge import Pair, Winner
+from windtunnel.generators.judging.preference_pairs import SIDES, BadRow, preference_pairs, subset_of, written_out
 from windtunnel.schemas.errors import InputError
 
 LABELS = ("a", "b", "tie")
@@ -40,16 +41,15 @@ class Pairs:
         return Counter(bad.reason for bad in self.bad)
 
 
-class _Bad(Exception):
-    def __init__(self, reason: str, detail: str):
-        self.reason, self.detail = reason, detail
-
-
 def read_pairs(path: Path) -> Pairs:
-    """Return the pairs of a JSONL file (`.gz` too) with fields `prompt response_a response_b labels [id] [judge]`.
+    """Return the pairs of a JSONL file (`.gz` too) or a Parquet file.
 
-    Raises InputError when the file cannot be read or has no valid line.
+    A row has the fields `prompt response_a response_b labels [id] [judge]`, or is a preference: `[prompt] chosen
+    rejected`. `subset` or `source` names its part of the set. Raises InputError when the file cannot be read or has no
+    valid row.
     """
+    if path.suffix == ".parquet":
+        return pairs_of(_table_rows(path), str(path))
     return _collected(_lines(path), _parsed, str(path))
 
 
@@ -63,11 +63,11 @@ def _collected(rows: Iterable[tuple[int, Any]], parse: Callable[[Any], Any], ori
     bad: list[BadLine] = []
     for number, row in rows:
         try:
-            pair = _pair(parse(row))
-            if pair.id in good:
-                raise _Bad("duplicate_id", f"{pair.id!r} was used before: a pair has one vote")
-            good[pair.id] = pair
-        except _Bad as error:
+            pairs = _pairs(parse(row))
+            if again := next((pair for pair in pairs if pair.id in good), None):
+                raise BadRow("duplicate_id", f"{again.id!r} was used before: a pair has one vote")
+            good |= {pair.id: pair for pair in pairs}
+        except BadRow as error:
             bad.append(BadLine(number, error.reason, error.detail))
     if not good:
         first = f": line {bad[0].line}: {bad[0].detail}" if bad else ""
@@ -90,41 +90,56 @@ def _parsed(line: bytes) -> Any:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise _Bad("invalid_json", str(error)) from error
+        raise BadRow("invalid_json", str(error)) from error
 
 
-def _pair(row: Any) -> Pair:
+def _table_rows(path: Path) -> Iterator[Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(1000):
+            yield from batch.to_pylist()
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def _pairs(row: Any) -> list[Pair]:
     if not isinstance(row, dict):
-        raise _Bad("not_an_object", f"a pair is a JSON object, this is {type(row).__name__}")
-    if missing := [name for name in ("prompt", "response_a", "response_b", "labels") if name not in row]:
-        raise _Bad("missing_field", f"no {missing[0]!r}")
-    prompt, name = row["prompt"], row.get("id")
+        raise BadRow("not_an_object", f"a pair is a JSON object, this is {type(row).__name__}")
+    if "response_a" not in row and all(name in row for name in SIDES):
+        return preference_pairs(row, _name(row))
+    return [_pair(row)]
+
+
+def _name(row: dict[str, Any]) -> str:
+    name = row.get("id")
     if name is not None and (not isinstance(name, str | int) or isinstance(name, bool) or name == ""):
-        raise _Bad("wrong_type", "'id' is neither a text nor a number")
+        raise BadRow("wrong_type", "'id' is neither a text nor a number")
+    return "" if name is None else str(name)
+
+
+def _pair(row: dict[str, Any]) -> Pair:
+    if missing := [name for name in ("prompt", "response_a", "response_b", "labels") if name not in row]:
+        raise BadRow("missing_field", f"no {missing[0]!r}")
+    prompt, name = row["prompt"], _name(row)
     texts = {
-        "prompt": _written_out(prompt) if isinstance(prompt, list) else prompt,
+        "prompt": written_out(prompt, "prompt") if isinstance(prompt, list) else prompt,
         "response_a": row["response_a"],
         "response_b": row["response_b"],
     }
     for field, value in texts.items():
         if not isinstance(value, str):
-            raise _Bad("wrong_type", f"{field!r} is {type(value).__name__}, not text")
+            raise BadRow("wrong_type", f"{field!r} is {type(value).__name__}, not text")
     recorded = None if row.get("judge") is None else _recorded(row["judge"])
-    return Pair(**texts, labels=_labels(row["labels"]), name="" if name is None else str(name), recorded=recorded)
-
-
-def _written_out(messages: list[Any]) -> str:
-    """Return a conversation turn by turn as one text."""
-    if not all(isinstance(m, dict) and isinstance(m.get("content"), str) for m in messages):
-        raise _Bad("wrong_type", "'prompt' is a list of something else than messages")
-    return "\n\n".join(f"{m.get('role', 'user')}: {m['content']}" for m in messages)
+    return Pair(**texts, labels=_labels(row["labels"]), name=name, recorded=recorded, subset=subset_of(row))
 
 
 def _labels(value: Any) -> tuple[Winner, ...]:
     if not isinstance(value, list) or not value:
-        raise _Bad("no_labels", "'labels' is a list with at least one of a, b, tie")
+        raise BadRow("no_labels", "'labels' is a list with at least one of a, b, tie")
     if unknown := [label for label in value if label not in LABELS]:
-        raise _Bad("unknown_label", f"{unknown[0]!r} is none of a, b, tie")
+        raise BadRow("unknown_label", f"{unknown[0]!r} is none of a, b, tie")
     return tuple(value)
 
 
@@ -132,5 +147,5 @@ def _recorded(value: Any) -> tuple[float, float]:
     both = [value.get(order) for order in ("ab", "ba")] if isinstance(value, dict) else []
     numbers = [float(p) for p in both if isinstance(p, int | float) and not isinstance(p, bool)]
     if len(numbers) != 2 or not all(math.isfinite(p) and 0 <= p <= 1 for p in numbers):
-        raise _Bad("bad_recorded", '\'judge\' must be {"ab": p, "ba": p} with probabilities from 0 to 1')
+        raise BadRow("bad_recorded", '\'judge\' must be {"ab": p, "ba": p} with probabilities from 0 to 1')
     return numbers[0], numbers[1]

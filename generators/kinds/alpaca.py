@@ -7,6 +7,7 @@ are empty, and tasks that need images are refused. With `answer_model`, another 
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -30,11 +31,12 @@ _TASK = object_schema({name: {"type": "string"} for name in ("instruction", "inp
 class Alpaca(Generator):
     """Alpaca on one model; `answer_model`, if given, writes the outputs again from instruction and input.
 
-    `lag`: request k knows what was accepted from the requests up to k - lag. `requests_at_most` (default: 4 times the
-    least number that can suffice, at least 32) bounds the run.
+    `lag`: the most requests in flight; fewer are sent where fewer are expected to give the missing rows, by the rows of
+    the requests before. `requests_at_most` (default: 4 times the least number that can suffice, at least 32) bounds the
+    run.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     primary: ClassVar[str | None] = "model"
     asks: ClassVar[tuple[str, ...]] = ("model", "answer_model")
     sequential: ClassVar[bool] = True
@@ -79,11 +81,15 @@ class Alpaca(Generator):
         pool = Pool(tasks, self.similarity, self.near_duplicate, self.words, self.ascii_start)
         bound = self.requests_at_most or max(32, 4 * self.rows // self.tasks_per_request)
 
+        answered = 0
+
         def missing() -> int:
-            return self.lag if session.kept < self.rows else 0
+            per_request = (session.kept + self.tasks_per_request) / (answered + 1)  # all new, before the first
+            return min(self.lag, math.ceil((self.rows - session.kept) / per_request))
 
         requests = (self._request(session, number, tasks) for number in range(bound))
         for entries in session.drive(requests, missing, self.lag):
+            answered += 1
             yield from (entry for entry in entries if isinstance(entry, Outcome))
             chains = []
             for task in (entry for entry in entries if not isinstance(entry, Outcome)):

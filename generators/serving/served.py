@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from windtunnel.generators.client.address import without_secrets
 from windtunnel.generators.client.endpoint import Endpoint
+from windtunnel.generators.client.parameters import checked_parameters
 from windtunnel.generators.serving import server_record, vllm_command, weights
 from windtunnel.generators.serving.server import Serve, Server
 from windtunnel.schemas.artifact import Artifact
@@ -27,7 +28,8 @@ class Served(BaseModel):
 
     `model` is its name on the server (default: the directory's name). `revision` distinguishes models of one name at a
     `url`; for models served here it is the hash of the weights. `key_variable` names the variable that holds the key;
-    `price` is in dollars per million prompt and completion tokens; `licence` is empty where it is not known.
+    `price` is in dollars per million prompt and completion tokens; `parameters` are further fields of every request;
+    `licence` is empty where it is not known.
     `arguments` are further arguments of vLLM; a server started here does not see the variables `withheld` (keys of
     other models).
     """
@@ -40,6 +42,7 @@ class Served(BaseModel):
     revision: str = ""
     key_variable: str | None = None
     price: tuple[float, float] = (0.0, 0.0)
+    parameters: Annotated[dict[str, Any], AfterValidator(checked_parameters)] = Field(default_factory=dict)
     licence: str = ""
     dialect: str = "openai"
     context: int | None = None
@@ -64,7 +67,10 @@ class Served(BaseModel):
         return self.url is None or self.dialect == "vllm"
 
     def identity(self) -> list[Any]:
-        """Return what decides the answers: the model and how it is served, not its address."""
+        """Return what decides the answers: the model, how it is served and asked, not its address."""
+        return [*self._model(), {"parameters": self.parameters}] if self.parameters else self._model()
+
+    def _model(self) -> list[Any]:
         if self.url is not None:
             dialect = [self.dialect] if self.dialect != "openai" else []
             return [self.model, self.revision or self.url, self.context, *dialect]
@@ -85,10 +91,11 @@ def opened(models: Mapping[str, Served], inputs: Mapping[str, Artifact]) -> Iter
 
 def _endpoint(name: str, served: Served, inputs: Mapping[str, Artifact], stack: ExitStack) -> Endpoint:
     if served.url is not None:
-        about = {key: getattr(served, key) for key in ("revision", "key_variable", "price", "dialect")}
+        about = {key: getattr(served, key) for key in ("revision", "key_variable", "price", "dialect", "parameters")}
         return Endpoint(served.url, served.model, name=name, **about)
     directory = served.serve if served.role is None else inputs[served.role].path / "model"
     about = {key: getattr(served, key) for key in ("context", "kv_cache_gib", "arguments", "restarts", "withheld")}
     serve = Serve(directory or Path(), name=served.model or name, **about)
     owner = os.environ.get(RUN_PROCESS)
-    return replace(stack.enter_context(Server(serve, owner=int(owner) if owner else None)), name=name)
+    endpoint = stack.enter_context(Server(serve, owner=int(owner) if owner else None))
+    return replace(endpoint, name=name, price=served.price, parameters=served.parameters)

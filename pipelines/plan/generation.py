@@ -88,7 +88,8 @@ def served(plan: Plan, name: str, rows: Generation) -> tuple[Served, dict[str, S
     keys = sorted({other.key for other in plan.recipe.models.values() if other.key})
     licence = sample_model(model.sample).licence if model.sample is not None else ""
     role = Role(MODEL, name)
-    local = Served(role=role, model=name, licence=licence, withheld=tuple(keys), **options)
+    about = {"licence": licence, "withheld": tuple(keys), "price": model.price, "parameters": model.parameters}
+    local = Served(role=role, model=name, **about, **options)
     return local, {role: rows.models[name]}
 
 
@@ -102,6 +103,7 @@ def address(model: Model) -> Served:
         revision=model.revision or "",
         key_variable=model.key,
         price=model.price,
+        parameters=model.parameters,
         dialect=model.dialect or "openai",
     )
 

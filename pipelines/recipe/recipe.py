@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from windtunnel.generators.client.address import without_secrets
+from windtunnel.generators.client.parameters import checked_parameters
 from windtunnel.pipelines.recipe.part import Name as Name
 from windtunnel.pipelines.recipe.part import Part
 from windtunnel.pipelines.recipe.part import Spec as Spec
@@ -99,6 +100,8 @@ class Model(Part):
     revision: str | None = None  # distinguishes models that answer at one `url` by one name; default: the address
     dialect: Literal["openai", "vllm"] | None = None  # `vllm`: the `url` is a vLLM server, with its own parameters
     price: tuple[float, float] = (0.0, 0.0)  # dollars per million prompt and completion tokens
+    # further fields of every request, such as {reasoning_effort: low}
+    parameters: Annotated[dict[str, Any], AfterValidator(checked_parameters)] = Field(default_factory=dict)
     serve: Serve | None = None  # for models from files
 
     @model_validator(mode="after")

@@ -222,8 +222,9 @@ def _calibration(plan: Plan, kind: dict[str, Any], store: Path) -> str:
         rule, chance = max(calibration["baselines"].items(), key=lambda item: item[1])
         interval = f"[{calibration['low']:.0%}, {calibration['high']:.0%}]"
         said.append(
-            f"{judge} agreed with {calibration['agreement']:.0%} {interval} of {calibration['n']} {whose} labels "
-            f"({calibration['pairs']}); the best plain rule, {rule}, with {chance:.0%}."
+            f"{judge} has kappa {calibration['kappa']:.2f}: it agreed with {calibration['agreement']:.0%} {interval} "
+            f"of {calibration['n']} {whose} labels ({calibration['pairs']}); the best plain rule, {rule}, "
+            f"with {chance:.0%}."
         )
     return " ".join(said)
 

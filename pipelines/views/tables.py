@@ -9,8 +9,10 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from windtunnel.pipelines.recipe.recipe import Compare
+from windtunnel.schemas.printable import one_line
 
 
 def print_effects(scores: Path, settings: Compare, as_json: bool, console: Console) -> None:
@@ -65,8 +67,14 @@ def print_calibration(pairs: Path, judge: str, as_json: bool, console: Console) 
         console.print(json.dumps(figures, indent=1), soft_wrap=True)
         return
     table = Table(box=None, show_header=False, pad_edge=False)
+    subsets = figures.pop("subsets")
     for key, value in figures.items():
         table.add_row(key.replace("_", " "), _shown(value))
+    for name, found in subsets.items():
+        interval = f"[{found['low']:.3f}, {found['high']:.3f}]"
+        table.add_row(
+            Text(f"agreement on {one_line(name, 40)}"), Text(f"{found['agreement']:.3f} {interval}, n {found['n']}")
+        )
     console.print(table)
 
 

@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +17,8 @@ from windtunnel.generators.judging.pairs import read_pairs
 from windtunnel.schemas.errors import InputError, RecipeError, WindtunnelError
 
 KEYS = [
-    "agreement", "low", "high", "kappa", "human_ceiling", "baselines", "swap_consistency", "length_preference",
-    "brier", "ece", "n",
+    "kappa", "agreement", "low", "high", "agreement_without_ties", "human_ceiling", "baselines", "swap_consistency",
+    "length_preference", "brier", "ece", "n", "subsets", "best_of", "label_mass", "from_logprobs",
 ]  # fmt: skip
 
 
@@ -42,6 +43,8 @@ def test_the_figures_by_hand():
     assert (found["low"], found["high"]) == (pytest.approx(0.2307, abs=1e-4), pytest.approx(0.8824, abs=1e-4))
     chance = (1 / 5) * (2.5 / 5) + (2 / 5) * (1.5 / 5) + (2 / 5) * (1 / 5)
     assert found["kappa"] == pytest.approx((3 / 5 - chance) / (1 - chance))
+    assert found["agreement_without_ties"] == pytest.approx(2 / 3)  # of pairs 1, 2 and 5
+    assert (found["subsets"], found["best_of"], found["label_mass"], found["from_logprobs"]) == ({}, None, None, 0)
     assert found["human_ceiling"] == pytest.approx((0 + 1 + 1) / 3)
     # longest: a, a, a, tie, b against the labels
     assert found["baselines"]["longest"] == pytest.approx((1 + 0 + 0.5 + 1 + 0) / 5)
@@ -268,3 +271,87 @@ def test_judges_are_named_as_the_command_line_does():
 def test_wilsons_interval_by_hand() -> None:
     assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
     assert wilson(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+
+
+def preference(**change):
+    whole = {"prompt": "p", "chosen": "good", "rejected": "bad", "subset": "math"}
+    return {key: value for key, value in (whole | change).items() if value is not ...}
+
+
+def turns(*contents):
+    return [{"role": ("user", "assistant")[k % 2], "content": text} for k, text in enumerate(contents)]
+
+
+LAYOUTS = [  # all of them: is "good" better than "bad" on the question "p"?
+    preference(),
+    preference(chosen=[{"role": "assistant", "content": "good"}], rejected=[{"role": "assistant", "content": "bad"}]),
+    preference(prompt=turns("p"), chosen=["good"], rejected=["bad"], num_correct=1, num_incorrect=1),
+    preference(chosen=turns("p", "good"), rejected=turns("p", "bad")),  # the prompt again
+    preference(prompt=..., chosen=turns("p", "good"), rejected=turns("p", "bad")),  # implicit
+]
+
+
+@pytest.mark.parametrize("layout", range(len(LAYOUTS)))
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_preference_rows_are_pairs_whatever_their_layout(tmp_path, layout, form):
+    path = tmp_path / f"pairs.{form}"
+    if form == "parquet":
+        pl.DataFrame([LAYOUTS[layout]]).write_parquet(path)
+    else:
+        write(path, [LAYOUTS[layout]])
+    (found,) = read_pairs(path).good
+    assert (found.prompt, found.subset, found.row) == ("p", "math", "")
+    assert {"a": found.response_a, "b": found.response_b}[found.labels[0]] == "good"
+    assert {found.response_a, found.response_b} == {"good", "bad"}
+
+
+def test_bad_preference_rows_are_counted_with_their_reason(tmp_path):
+    rows = [
+        preference(), preference(prompt="p2", rejected="good"), preference(prompt=...), preference(chosen=[]),
+        preference(prompt="p3", chosen=["x", "y"], num_correct=1), preference(prompt=7),
+        preference(id="i", chosen=None),
+        preference(chosen=[{"role": "assistant", "content": None}]), preference(),
+        preference(prompt=..., chosen=turns("p", "good"), rejected=turns("q", "bad")),
+        preference(chosen=[{"role": "assistant", "content": [{"type": "image"}]}]), preference(chosen=[[1]]),
+    ]  # fmt: skip
+    read = read_pairs(write(tmp_path / "pairs.jsonl", rows))
+    assert len(read.good) == 1
+    assert [(bad.line, bad.reason) for bad in read.bad] == [
+        (2, "equal_answers"), (3, "missing_field"), (4, "wrong_type"), (5, "wrong_number"), (6, "wrong_type"),
+        (7, "wrong_type"), (8, "wrong_type"), (9, "duplicate_id"), (10, "missing_field"), (11, "wrong_type"),
+        (12, "wrong_type"),
+    ]  # fmt: skip
+
+
+class Longer(Judge):
+    """Prefers the longer answer, and calls answers of one length a tie."""
+
+    def verdicts(self, pairs):
+        sizes = [len(pair.response_a) - len(pair.response_b) for pair in pairs]
+        return [Verdict(p, p, mass=0.8) for size in sizes for p in [1.0 if size > 0 else 0.5 if size == 0 else 0.0]]
+
+
+def test_the_best_of_several_with_ties(tmp_path):
+    rows = [  # the judge prefers the longer answer
+        preference(id="right", chosen=["xxxx"], rejected=["a", "b", "c"]),
+        preference(id="tied", chosen=["xxxx"], rejected=["aaaa", "b", "c"]),
+        preference(id="wrong", chosen=["x"], rejected=["aaaa", "b", "cc"]),
+        preference(id="two", subset="ties", chosen=["xxx", "y"], rejected=["aa", "b"], num_correct=2, num_incorrect=2),
+        preference(id="plain", chosen="xx", rejected="y", subset="other"),
+    ]
+    path = write(tmp_path / "pairs.jsonl", rows)
+    pairs = read_pairs(path).good
+    assert len(pairs) == 3 * 3 + 4 + 1
+    assert {pair.labels for pair in pairs} == {("a",), ("b",)}
+    found = calibrate(pairs, Longer())
+    assert found["best_of"]["agreement"] == pytest.approx((1 + 1 / 2 + 0 + (1 + 0) / 2) / 4)
+    assert found["best_of"]["strict"] == 1 / 4
+    assert found["best_of"]["chance"] == pytest.approx((1 / 4 * 3 + 2 / 4) / 4)
+    assert found["best_of"]["n"] == 4
+    assert {name: figures["n"] for name, figures in found["subsets"].items()} == {"math": 9, "ties": 4, "other": 1}
+    assert found["subsets"]["other"]["agreement"] == 1
+    assert (found["label_mass"], found["from_logprobs"]) == (pytest.approx(0.8), 1)
+    assert (found["low"], found["high"]) == pytest.approx(wilson(found["agreement"], 5))  # rows, not pairs
+    assert {pair.labels for pair in read_pairs(write(path, [preference(prompt=str(k)) for k in range(20)])).good} == {
+        ("a",), ("b",),
+    }  # fmt: skip

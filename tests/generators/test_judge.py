@@ -12,7 +12,7 @@ import pytest
 from windtunnel.generators.client.completion import Completion, TokenLogprob
 from windtunnel.generators.core import prompt
 from windtunnel.generators.judges._judge import Pair, Verdict, make_judge, no_verdicts
-from windtunnel.generators.judges._labels import greater, probabilities
+from windtunnel.generators.judges._labels import greater, masses, probabilities
 from windtunnel.generators.text.quoted import cut, defused, mark
 
 
@@ -154,7 +154,7 @@ def test_errors_and_replies_without_a_label_are_no_verdicts(scripted, play):
     scripted.script = script
     found = judge_of(scripted).verdicts([Pair(p, "x", "y") for p in ("long", "words", "half", "fine")])
     assert [v.error for v in found] == ["context_too_long", "no_label", "no_label", None]
-    assert found[1].detail == "Neither"
+    assert found[1].detail == "ends with 'Neither'"
     assert (found[3].ab, found[3].ba, found[3].winner) == (1.0, 1.0, "a")
 
 
@@ -199,21 +199,74 @@ def test_the_key_comes_from_a_variable_meant_for_the_judge(scripted, play, monke
 
 
 def test_label_probabilities():
-    def said(text, *tokens):
+    def said(*tokens):
         made = tuple(TokenLogprob(t, p, tuple(tops)) for t, p, tops in tokens)
-        return probabilities(Completion(text, logprobs=made or None), ["A", "B"])
+        return probabilities(masses(Completion("", logprobs=made or None), ["A", "B"]))
 
     half = math.log(0.25)
-    assert said(" A", (" A", half, [(" A", half), ("A", half), ("B", math.log(0.1)), ("C", -1.0)])) == {
+    assert said((" A", half, [(" A", half), ("A", half), ("B", math.log(0.1)), ("C", -1.0)])) == {
         "A": pytest.approx(0.5 / 0.6), "B": pytest.approx(0.1 / 0.6),
     }  # fmt: skip
-    assert said("\nB", ("\n", -0.1, [("A", -0.2)]), ("B", -0.1, [("B", -0.1)])) == {"A": 0.0, "B": 1.0}
-    drawn = said("A", ("A", math.log(0.1), [("B", math.log(0.3))]))  # what was drawn need not be among the top
+    assert said(("\n", -0.1, [("A", -0.2)]), ("B", -0.1, [("B", -0.1)])) == {"A": 0.0, "B": 1.0}
+    drawn = said(("A", math.log(0.2), [("B", math.log(0.6))]))  # what was drawn need not be among the top
     assert drawn == {"A": pytest.approx(0.25), "B": pytest.approx(0.75)}
-    assert said("**B** is better") == {"A": 0.0, "B": 1.0}
-    assert said("Both") is None
-    assert said("") is None
-    assert said("x", ("x", -0.1, [("A", -9999.0), ("x", -0.1)])) is None
+    assert said() is None
+    assert said(("x", -0.1, [("A", -9999.0), ("x", -0.1)])) is None
+    assert said(("The", -0.01, [("A", -9.0), ("B", -13.0)])) is None  # not "A with 0.98"
+    assert said(("The", math.log(0.51), [("A", math.log(0.4)), ("B", math.log(0.09))])) is None
+
+
+def no_labels(play, text="", **reply):
+    """A model that begins with other words than a label, and says `text` where it may reason."""
+    tops = [{"token": "The", "logprob": -0.01}, {"token": "A", "logprob": -9.0}, {"token": "B", "logprob": -13.0}]
+    heads = {"content": [{**tops[0], "top_logprobs": tops}]}
+
+    def script(body, before):
+        if body.get("logprobs"):
+            return play.says("The", logprobs=heads)
+        return play.says(text(sections(body)) if callable(text) else text, **reply)
+
+    return script
+
+
+def test_labels_without_mass_are_no_verdict_and_a_model_may_reason_instead(scripted, play):
+    def best(shown):
+        a_wins = len(shown["answer A"]) > len(shown["answer B"])
+        return f"<think>A? Verdict: A</think>Both have merits.\n\n**Verdict: {'A' if a_wins else 'B'}**"
+
+    scripted.script = no_labels(play, best)
+    pair = Pair("q", "much longer", "short")
+    (bare,) = judge_of(scripted, verdict="logprobs").verdicts([pair])
+    assert (bare.error, bare.mass) == ("no_label", pytest.approx(math.exp(-9) + math.exp(-13)))
+    assert len(scripted.bodies) == 2
+    (found,) = judge_of(scripted).verdicts([pair])
+    assert (found.error, found.winner, found.ab, found.ba, found.mass) == (None, "a", 1.0, 1.0, None)
+    assert [b["max_tokens"] for b in scripted.bodies[2:]] == [1, 1, 2048, 2048]
+    del scripted.bodies[:]
+    assert judge_of(scripted, verdict="parsed", reasoning_tokens=99).verdicts([pair]) == [found]
+    assert [(b["max_tokens"], "logprobs" in b) for b in scripted.bodies] == [(99, False)] * 2
+
+
+def test_a_verdict_after_reasoning_may_be_a_tie_and_one_cut_off_is_none(scripted, play):
+    scripted.script = no_labels(play, "Verdict: tie")
+    (found,) = judge_of(scripted).verdicts([Pair("q", "x", "y")])
+    assert (found.ab, found.ba, found.winner, found.consistent) == (0.5, 0.5, "tie", True)
+    scripted.script = no_labels(play, "Verdict: A. But wait", finish_reason="length")
+    (found,) = judge_of(scripted).verdicts([Pair("other", "x", "y")])
+    assert found.error == "no_label" and "reasoning_tokens" in found.detail
+
+
+def test_a_server_without_log_probabilities_is_asked_for_them_once(scripted, play):
+    scripted.script = lambda body, before: play.says("Verdict: B")
+    judge_of(scripted).verdicts([Pair(f"q{k}", "x", "y") for k in range(8)])
+    assert sorted(b["max_tokens"] for b in scripted.bodies) == [1] * 2 + [2048] * 16
+
+
+def test_a_rubric_reads_a_grade_after_reasoning(scripted, play):
+    scripted.script = no_labels(play, lambda shown: f"Well.\nGrade: {5 if 'good' in shown['answer'] else 1}")
+    judge = judge_of(scripted, "rubric")
+    assert judge.scores([("q", "good"), ("q", "bad")]) == [5.0, 1.0]
+    assert [v.winner for v in judge.verdicts([Pair("q", "bad", "good")])] == ["b"]
 
 
 def test_a_log_probability_above_zero_counts_as_certain(scripted, play):

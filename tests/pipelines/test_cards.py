@@ -124,7 +124,14 @@ def card_of_preferences(tmp_path: Path, planted: bool | None, about: Callable[[s
             manifest = Manifest(step=name, version=1, key=step.key, config=config, counts=counts)
             manifest.write(folder / MANIFEST)
         if not files and planted is not None:
-            found = {"agreement": 0.5, "low": 0.4, "high": 0.6, "n": 60, "baselines": {"longest": 0.45, "random": 0.5}}
+            found = {
+                "kappa": 0.1,
+                "agreement": 0.5,
+                "low": 0.4,
+                "high": 0.6,
+                "n": 60,
+                "baselines": {"longest": 0.45, "random": 0.5},
+            }
             write_text(folder / "calibration.json", json.dumps({**found, "pairs": "pairs of X", "planted": planted}))
     (path,) = write_cards("align", sets)
     return path.read_text(encoding="utf-8")

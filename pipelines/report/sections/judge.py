@@ -178,11 +178,14 @@ def _calibrated(name: str, path: Path) -> Calibrated | None:
         return None
     baselines = data.get("baselines") if isinstance(data.get("baselines"), dict) else {}
     chance = {str(key): value for key in baselines or {} if (value := _share(baselines, key)) is not None}
-    keys = ("human_ceiling", "kappa", "swap_consistency", "length_preference", "brier", "ece")
+    keys = ("agreement_without_ties", "human_ceiling", "swap_consistency", "length_preference", "brier", "ece")
+    keys += ("label_mass",) if data.get("label_mass") is not None else ()
     n = data.get("n")
     planted = data.get("planted") is True
     agreement = f"{data['agreement']:.3f} [{data['low']:.3f}, {data['high']:.3f}]"
-    figures = [("agreement with the labels" if planted else "agreement with people", agreement)]
+    kappa = data.get("kappa")
+    figures = [("kappa", f"{kappa:.3f}")] if isinstance(kappa, int | float) and math.isfinite(kappa) else []
+    figures += [("agreement with the labels" if planted else "agreement with people", agreement)]
     figures += [("pairs", units.count(n))] if isinstance(n, int) else []
     figures += [("pairs from", one_line(data["pairs"], 100))] if isinstance(data.get("pairs"), str) else []
     figures += [(key.replace("_", " "), f"{v:.3f}" if (v := _share(data, key)) is not None else "–") for key in keys]

@@ -48,6 +48,21 @@ def test_alpaca_can_have_the_answer_written_by_another_model():
     assert kept == [["Name the longest river.", "The Nile."]]
 
 
+@pytest.mark.parametrize(("listed", "per_reply", "at_most"), [(3, 3, 10), (20, 3, 11), (20, 20, 2), (3, 1, 32)])
+def test_alpaca_stops_asking_when_the_rows_are_there(listed, per_reply, at_most):
+    made = [
+        [task(f"Tell {chr(97 + n % 26) * 4}{n} and {n * 7 + k}x of {k}{n}q.") for k in range(per_reply)]
+        for n in range(60)
+    ]
+    replies = {"tasks": [json.dumps({"tasks": tasks}) for tasks in made]}
+    kind = Alpaca(
+        model="m", rows=30, tasks_per_request=listed, requests_at_most=60, near_duplicate=None, similarity=1.0
+    )
+    kept, _, _, talk = run("alpaca", kind, replies)
+    assert len(kept) == 30
+    assert len(talk.heard) <= at_most
+
+
 EVOLVED = {
     "evolve": ["Name the river with the widest delta."],
     "equal": ["Different"],

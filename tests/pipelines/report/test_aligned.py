@@ -306,7 +306,7 @@ def test_a_calibration_is_shown_with_its_limits(aligned, tmp_path) -> None:
     made = {f"calibration:{name}": Artifact(tmp_path / name) for name in ("good", "bad", "odd")}
     words = part(page({**aligned.made, **made}), "judge")
     assert "not calibrated" not in words
-    assert "agreement with people 0.610 [0.520, 0.690] pairs 140 human ceiling –" in words
+    assert "agreement with people 0.610 [0.520, 0.690] pairs 140 agreement without ties – human ceiling –" in words
     assert "Agreement 0.610 is not clearly above the baseline longest (0.580)." in words
     assert "calibration:bad could not be read" in words and "calibration:odd could not be read" in words
 
