@@ -83,10 +83,11 @@ FLOORS = {
     "pipelines.report": "schemas pipelines.filters",
     "pipelines.report.sections": "schemas pipelines.report pipelines.datasets pipelines.recipe generators.judging "
     "trainer.stats",
-    "pipelines.plan": "schemas pipelines.datasets pipelines.dedup pipelines.engine pipelines.filters pipelines.recipe "
-    "pipelines.report pipelines.rows pipelines.samples pipelines.scorers pipelines.sources generators trainer",
+    "pipelines.plan": "schemas pipelines.datasets pipelines.dedup pipelines.engine pipelines.filters pipelines.readers "
+    "pipelines.recipe pipelines.report pipelines.rows pipelines.samples pipelines.scorers pipelines.sources generators "
+    "trainer",
     "pipelines.views": "schemas data_cards pipelines.shards pipelines.parts pipelines.engine pipelines.plan "
-    "pipelines.readers pipelines.recipe "
+    "pipelines.readers pipelines.recipe pipelines.rows "
     "pipelines.report pipelines.samples pipelines.sources generators.client generators.judging trainer.stats",
     "pipelines.parts": "schemas pipelines.filters pipelines.report pipelines.recipe generators trainer",
     "pipelines.parts.skeletons": "schemas generators trainer pipelines",

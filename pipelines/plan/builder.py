@@ -6,15 +6,17 @@ says `device: auto`; both are part of the steps' keys.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.corpora import Texts
 from windtunnel.pipelines.plan.evaluation import Runs, comparison, evaluation
 from windtunnel.pipelines.plan.generation import Generation
 from windtunnel.pipelines.plan.plan import Plan
-from windtunnel.pipelines.plan.row_mixes import chat_inputs, check_stages, held_out_rows, row_mixes
+from windtunnel.pipelines.plan.row_mixes import chat_inputs, check_stages, held_out_rows, row_mixes, wanted_shares
 from windtunnel.pipelines.plan.row_sets import row_sets
+from windtunnel.pipelines.plan.template_check import train_template
 from windtunnel.pipelines.recipe.check import placing
 from windtunnel.pipelines.recipe.file import placed
 from windtunnel.pipelines.recipe.recipe import Recipe
@@ -30,9 +32,15 @@ from windtunnel.trainer.models._model import Model
 def planned(recipe_name: str, sets: list[str]) -> Plan:
     """Return the plan of a recipe file or a shipped recipe with `--set` changes; a RecipeError names the line."""
     recipe = load(recipe_name, sets)
+    with placed_errors(recipe_name), plugin_files.relative_to(locate(recipe_name).parent):
+        return plan(recipe)
+
+
+@contextmanager
+def placed_errors(recipe_name: str) -> Iterator[None]:
+    """Give a RecipeError that is raised in the block the recipe's file and line."""
     try:
-        with plugin_files.relative_to(locate(recipe_name).parent):
-            return plan(recipe)
+        yield
     except RecipeError as error:
         raise placed(locate(recipe_name), error) from error
 
@@ -58,6 +66,8 @@ def plan(recipe: Recipe) -> Plan:
     ends: list[Step] = []
     if held_out is not None and recipe.compare is not None:
         fields = recipe.compare.model_dump(exclude={"on", "pin"}) | {"pinned": recipe.compare.pinned(recipe.mixes)}
+        if recipe.of_rows:
+            fields |= wanted_shares(recipe, rows)
         ends.append(comparison(result, StepName("compare"), runs, {"held_out": held_out}, **fields))
         ends += evaluation(result, corpora, rows, runs, held_out)
     unused = [*corpora.values(), *rows.sets.values()]  # made even where no mix takes them
@@ -179,7 +189,7 @@ def _runs(plan: Plan, inputs: Mapping[str, Mapping[str, Step]], rows: Generation
         common = {"start": rows.models[settings.start]}
     else:
         common = {"tokenizer": step} if (step := plan.find("tokenizer")) else {}
-    runs, device = {}, plan.device()
+    runs, device, template = {}, plan.device(), train_template(plan)
     for seed in settings.seeds:
         for mix in inputs:
             work = TrainRun(
@@ -190,6 +200,7 @@ def _runs(plan: Plan, inputs: Mapping[str, Mapping[str, Step]], rows: Generation
                 stages=tuple(settings.stages),
                 threads=settings.threads,
                 device=device,
+                template=template,
             )
             runs[mix, seed] = plan.add(StepName("train", mix, seed), work, {**inputs[mix], **common})
     return runs

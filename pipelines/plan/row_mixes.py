@@ -10,6 +10,7 @@ from windtunnel.pipelines.plan.generation import Generation
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.plan.row_sets import CONVERSATIONS, PREFERENCES, read_rows
 from windtunnel.pipelines.recipe.check import at, placing
+from windtunnel.pipelines.recipe.recipe import Recipe
 from windtunnel.pipelines.recipe.weights import positive
 from windtunnel.schemas.plugin import make
 from windtunnel.schemas.role import Role, StepName
@@ -105,6 +106,18 @@ def row_mixes(plan: Plan, rows: Generation, tokenizer: Step | None) -> dict[str,
             work = MixRows(weights=shares, by=options.by, total=options.total, max_epochs=options.max_epochs)
             mixes.setdefault(name, {})[holds] = plan.add(StepName(kind, name), work, inputs)
     return mixes
+
+
+def wanted_shares(recipe: Recipe, rows: Generation) -> dict[str, Any]:
+    """Return the fields of a comparison about the shares that sets have in the mixes."""
+    shares: dict[str, dict[str, dict[str, float]]] = {}
+    for mix, weights in recipe.mixes.items():
+        for holds in (CONVERSATIONS, PREFERENCES):
+            own = {part: float(w) for part, w in positive(weights).items() if rows.holds[part] == holds}
+            if len(own) > 1:  # a set alone has the whole
+                total = sum(own.values())
+                shares.setdefault(mix, {})[holds] = {part: weight / total for part, weight in own.items()}
+    return {"shares": shares, "shares_by": recipe.row_mixes.by, "tolerance": recipe.row_mixes.tolerance}
 
 
 def chat_inputs(plan: Plan, rows: Generation, held_out: Step, mix: Mapping[str, Step]) -> dict[str, Step]:

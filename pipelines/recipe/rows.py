@@ -65,9 +65,11 @@ class RowMixes(Part):
     """How mixes of rows are measured: shares are of target tokens, bytes of answers, or rows; rows may repeat.
 
     `total`: how much of that a mix holds; by default as much as the scarcest set allows. `max_epochs`: how often a row
-    may be in a mix, so that a small set can have a large share.
+    may be in a mix, so that a small set can have a large share. `tolerance`: how far a share may be from its weight
+    after rows were refused in encoding; beyond it, there is no verdict.
     """
 
     by: Literal["bytes", "rows", "tokens"] = "bytes"
     total: int | None = Field(None, gt=0)
     max_epochs: int = Field(1, ge=1, le=100)
+    tolerance: float = Field(0.05, ge=0, lt=1)

@@ -36,7 +36,18 @@ def print_item_effects(scores: pl.DataFrame, settings: Compare, as_json: bool, c
         console.print(json.dumps(contract(effects), indent=1), soft_wrap=True)
         return
     interval = f"{percent(effects[0].interval)} interval" if effects else "interval"
-    names = ("task/metric", "mix", "items", settings.baseline, "value", "effect", interval, "p (Holm)", "seeds", "verdict")
+    names = (
+        "task/metric",
+        "mix",
+        "items",
+        settings.baseline,
+        "value",
+        "effect",
+        interval,
+        "p (Holm)",
+        "seeds",
+        "verdict",
+    )
     table = plain_table([one_line(name, 40) for name in names], left=2)
     for effect in effects:
         cells = EffectCells.of(effect, 4)

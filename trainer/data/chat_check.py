@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from windtunnel.schemas.turns import turns
@@ -25,7 +26,18 @@ def conversation_problem(messages: Sequence[Record] | None) -> str | None:
         return "no_messages"
     if problem := turns_problem(messages):
         return problem
+    if any(_repeats(before, after) for before, after in pairwise(messages)):
+        return "answer_equals_question"
     return None if any(message["role"] == "assistant" for message in messages) else "no_assistant_turn"
+
+
+def _repeats(before: Record, after: Record) -> bool:
+    """Return whether an answer says nothing but what it was asked."""
+    return (
+        before["role"] == "user"
+        and after["role"] == "assistant"
+        and after["content"].strip() == before["content"].strip()
+    )
 
 
 def preference_problem(row: Record) -> str | None:

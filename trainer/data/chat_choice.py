@@ -77,6 +77,22 @@ def chosen_template(tokenizer: PreTrainedTokenizerFast, choice: str | None, fold
     return str(path)
 
 
+def as_text(choice: str, folder: Path = Path()) -> str:
+    """Return the recipe's `template:` as steps keep it: a name of ours, or the text of a file in `folder`.
+
+    Raises InputError for a name that is neither, and for an unreadable file.
+    """
+    return choice if choice in NEEDS else _file(folder / choice, choice)
+
+
+def set_template(tokenizer: PreTrainedTokenizerFast, kept: str | None) -> None:
+    """Set the template that `as_text` gave, or choose one for None; raises InputError as `chosen_template` does."""
+    if kept is None or kept in NEEDS:
+        chosen_template(tokenizer, kept)
+    else:
+        tokenizer.chat_template = kept
+
+
 def _file(path: Path, choice: str) -> str:
     try:
         with path.open("rb") as file:

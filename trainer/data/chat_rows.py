@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from blake3 import blake3
@@ -25,6 +26,7 @@ from windtunnel.schemas import journal
 from windtunnel.schemas.artifact import PARQUET, write_text
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.printable import printable
+from windtunnel.schemas.results import EncodedSet
 from windtunnel.schemas.turns import tools, turns
 from windtunnel.schemas.work import Counts
 from windtunnel.trainer.data.chat import ChatEncoder, Encoded
@@ -37,6 +39,7 @@ BATCH = 512
 INDEX = pa.schema(
     [
         pa.field("id", pa.string()),
+        pa.field("set", pa.string()),  # of the mix that a row comes from; empty outside of mixes
         pa.field("source", pa.string()),
         pa.field("group", pa.string()),  # shared by rows of one origin; the id of a row without a group
         pa.field("begin", pa.int64()),  # offset of the first token in the flat files
@@ -47,8 +50,8 @@ INDEX = pa.schema(
         pa.field("margin", pa.float64()),  # difference of the ratings, if both are present
     ]
 )
-DROPPED = pa.schema([pa.field("id", pa.string()), pa.field("reason", pa.string()), pa.field("detail", pa.string())])
-ENCODING = 2  # of rows that are encoded otherwise than before, so that a cache of earlier ones is not read
+DROPPED = pa.schema([pa.field(name, pa.string()) for name in ("id", "set", "source", "reason", "detail")])
+ENCODING = 3  # of rows that are encoded otherwise than before, so that a cache of earlier ones is not read
 FLAT = {"tokens": np.dtype("<u4"), "target": np.dtype("u1"), "branch": np.dtype("u1")}
 
 
@@ -75,6 +78,8 @@ class Limits(NamedTuple):
 def encode_conversation(encoder: ChatEncoder, limits: Limits, record: Mapping[str, Any]) -> EncodedRow:
     """Encode a row of windtunnel.schemas.records.CONVERSATION. Raises ChatError with the drop reason."""
     messages, callable_tools = turns(record), tools(record)
+    if record.get("label") is False:
+        raise ChatError("undesirable_answer")
     if problem := conversation_problem(messages):
         raise ChatError(problem)
     encoded = whole = encoder.encode(messages, tools=callable_tools)
@@ -127,6 +132,7 @@ class Rows:
     """A finished directory of encoded rows."""
 
     def __init__(self, path: Path):
+        self.path = path
         index = pq.read_table(path / "index.parquet")
         self.counts = Counts.model_validate_json((path / "counts.json").read_bytes())
         self.ids: pa.ChunkedArray = index["id"]
@@ -150,6 +156,29 @@ class Rows:
         span = slice(int(self.begins[k]), int(self.begins[k] + self.lengths[k]))
         tokens, target, branch = (self._flat[name][span] for name in FLAT)
         return Row(tokens.astype(np.int64), target.astype(bool), np.array(branch))
+
+    def encoded(self, role: str) -> list[EncodedSet]:
+        """Return what became of the rows, by set and source, for the role that they have in a run."""
+        by = ["set", "source"]
+        kept = pl.read_parquet(self.path / "index.parquet").group_by(by)
+        sums = kept.agg(pl.len().alias("kept"), pl.col("targets").sum().alias("tokens"), pl.col("bytes").sum())
+        reasons = pl.read_parquet(self.path / "dropped.parquet").group_by(*by, "reason").len()
+        lost: dict[tuple[str, str], dict[str, int]] = {}
+        for set_, source, reason, number in reasons.sort(*by, "reason").iter_rows():
+            lost.setdefault((set_, source), {})[reason] = number
+        found = {(set_, source): numbers for set_, source, *numbers in sums.iter_rows()}
+        out = []
+        for set_, source in sorted(found.keys() | lost.keys()):
+            rows, tokens, size = found.get((set_, source), (0, 0, 0))
+            refused = lost.get((set_, source), {})
+            most = max(refused, key=refused.__getitem__, default="")
+            out.append(
+                EncodedSet(
+                    role=role, set=set_, source=source, rows=rows + sum(refused.values()), kept=rows, tokens=tokens,
+                    bytes=size, refused=refused, mend=mend(most),
+                )
+            )  # fmt: skip
+        return out
 
     def digest(self) -> str:
         """Return a hash of all tokens, masks and ids in order."""
@@ -224,7 +253,7 @@ def _write_batches(
                 encoded = encode(record)
             except ChatError as error:
                 detail = printable(error.detail) or None
-                drops.append({"id": record["id"], "reason": error.reason, "detail": detail})
+                drops.append({**_named(record), "reason": error.reason, "detail": detail})
                 continue
             seen_keys.add(key)
             truncated += encoded.truncated
@@ -246,8 +275,7 @@ def _write_batches(
 
 def _line(record: Mapping[str, Any], encoded: EncodedRow, begin: int) -> dict[str, Any]:
     return {
-        "id": record["id"],
-        "source": record["source"],
+        **_named(record),
         "group": record.get("group") or record["id"],
         "begin": begin,
         "tokens": len(encoded.row.ids),
@@ -256,6 +284,10 @@ def _line(record: Mapping[str, Any], encoded: EncodedRow, begin: int) -> dict[st
         "bytes_rejected": encoded.bytes_rejected,
         "margin": encoded.margin,
     }
+
+
+def _named(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {"id": record["id"], "set": record.get("set") or "", "source": record["source"]}
 
 
 def _batches(files: Sequence[Path]) -> Iterator[list[dict[str, Any]]]:

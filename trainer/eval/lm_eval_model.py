@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from lm_eval import utils  # pyright: ignore[reportMissingImports]
 from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingImports]
 

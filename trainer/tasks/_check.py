@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from windtunnel.schemas.finding import Finding, finding
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.finding import Finding, finding
 from windtunnel.trainer.tasks._evaluation import Evaluation, Text
 from windtunnel.trainer.tasks._file_task import FileTask
 from windtunnel.trainer.tasks._task import Item, Task
