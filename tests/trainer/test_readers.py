@@ -179,7 +179,7 @@ def test_plain_files_are_read_wide_and_long(tmp_path: Path) -> None:
             frames[mix, seed] = pl.DataFrame(scores)
             frames[mix, seed].write_csv(tmp_path / f"{mix}-seed{seed}.csv")
     wide = read_scores("items", [tmp_path], PATTERN)
-    assert wide.height == 4 * 30 * 2 and set(wide["task"]) == {"a-seed0", "a-seed1", "b-seed0", "b-seed1"}
+    assert wide.height == 4 * 30 * 2 and set(wide["task"]) == {"items"}
     long = pl.concat(
         frame.with_columns(mix=pl.lit(mix), seed=pl.lit(seed), task=pl.lit("quiz"), acc=pl.col("acc").cast(pl.Float64))
         .unpivot(index=["mix", "seed", "task", "item"], variable_name="metric", value_name="value")

@@ -68,7 +68,7 @@ class TaskScores(Work):
         with numerics(self.threads, 0, self.device):
             asker = open_asker(inputs["run"].path / "model", self.batch_tokens, self.device)
             lines = [line for task in tasks for line in self._task(task, inputs, asker, counts)]
-        write_parquet(out / "items.parquet", pa.Table.from_pylist(lines, ITEMS))
+        write_parquet(out / "items.parquet", table_of(lines))
         write_text(out / "tasks.json", canonical_json(summary(lines)))
         return counts.check("task scores")
 
@@ -105,6 +105,17 @@ def lines_of(name: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+
+
+def table_of(lines: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return rows of ITEMS as a table; lone surrogates, which no file can hold, become question marks."""
+    return pa.Table.from_pylist(
+        [
+            {k: v.encode("utf-8", "replace").decode() if isinstance(v, str) else v for k, v in line.items()}
+            for line in lines
+        ],
+        ITEMS,
+    )
 
 
 def digests_of(tasks: Sequence[Evaluation]) -> tuple[str, ...]:

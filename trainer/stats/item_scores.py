@@ -48,6 +48,17 @@ def direction_of(metric: str) -> Literal["lower", "higher"]:
     return "lower" if any(fnmatch.fnmatchcase(metric.lower(), pattern) for pattern in LOWER) else "higher"
 
 
+def typed(table: pl.DataFrame) -> pl.DataFrame:
+    """Return a table of scores with the columns and types of this module; group and weight may be missing."""
+    needed = {**RUN, **COLUMNS}
+    if missing := [name for name in needed if name not in (*table.columns, "group", "weight")]:
+        have = ", ".join(table.columns) or "none"
+        raise InputError(f"the scores lack the column {', '.join(map(repr, missing))}; available columns: {have}")
+    columns = [pl.col(name).cast(kind) if name in table.columns else pl.lit(None, kind).alias(name)
+               for name, kind in needed.items()]  # fmt: skip
+    return table.select(columns).with_columns(pl.col("group").fill_null(pl.col("document")))
+
+
 def item_effects(scores: pl.DataFrame, baseline: str, **options: Unpack[Options]) -> list[Effect]:
     """Return the effect of each mix on each metric of each task; `metric` is named TASK/METRIC.
 
