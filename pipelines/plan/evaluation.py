@@ -78,9 +78,7 @@ def _tasks(plan: Plan, settings: Tasks, corpora: Mapping[str, Step], runs: Runs)
     except InputError as error:
         raise at(("evaluate", "tasks"), str(error)) from error
     documents = {} if settings.from_ is None else {"documents": corpora[settings.from_]}
-    steps = {
-        run: plan.add(StepName("tasks", *run), work, {"run": step, **documents}) for run, step in runs.items()
-    }
+    steps = {run: plan.add(StepName("tasks", *run), work, {"run": step, **documents}) for run, step in runs.items()}
     return _compare(plan, "tasks", steps, "items.parquet", "correct", _asked(settings, work))
 
 

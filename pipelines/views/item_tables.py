@@ -47,7 +47,9 @@ def print_item_effects(scores: pl.DataFrame, settings: Compare, as_json: bool, c
         arrow = "\u2193" if effect.direction == "lower" else "\u2191"
         name = f"{arrow} {one_line(effect.metric, 60)}"
         table.add_row(name, one_line(effect.mix, 40), c.effect, c.interval, c.p, c.seeds, c.label)
-    console.print(f"effect = mix minus {one_line(settings.baseline, 40)}; \u2191 higher is better, \u2193 lower is better")
+    console.print(
+        f"effect = mix minus {one_line(settings.baseline, 40)}; \u2191 higher is better, \u2193 lower is better"
+    )
     console.print(table)
     for effect in effects:
         if effect.note:

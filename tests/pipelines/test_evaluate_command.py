@@ -63,7 +63,9 @@ def test_every_metric_of_every_task_is_printed_with_its_interval(
     assert code == 0, said
     told = json.loads(said)
     means = {(row["task"], row["metric"]): row for row in told["means"]}
-    assert [row["task"] for row in told["means"]] == sorted([r["task"] for r in told["means"]], key=["even", "next", "rules", "copying"].index)
+    assert [row["task"] for row in told["means"]] == sorted(
+        [r["task"] for r in told["means"]], key=["even", "next", "rules", "copying"].index
+    )
     assert set(means) == {
         *(("even", name) for name in ("acc", "acc_norm", "probability", "answer_bits_per_byte")),
         *(("next", name) for name in ("exact_match", "contains", "answer_bits_per_byte")),
@@ -108,7 +110,9 @@ def test_scores_of_several_models_are_effects(files: Path, eos_tokenizer) -> Non
         found = wt.evaluate_tasks(small_model(files / f"m{seed}", eos_tokenizer, seed), ["even.jsonl"], device="cpu")
         frames.append(found.scores.with_columns(mix=pl.lit("ab"[seed % 2]), seed=pl.lit(seed // 2)))
     effects = wt.compare_items(pl.concat(frames), "a")
-    assert [e.metric for e in effects] == [f"even/{n}" for n in ("acc", "acc_norm", "probability", "answer_bits_per_byte")]
+    assert [e.metric for e in effects] == [
+        f"even/{n}" for n in ("acc", "acc_norm", "probability", "answer_bits_per_byte")
+    ]
     assert all(e.mix == "b" and e.seeds == 2 and e.documents == 12 for e in effects)
     assert [e.metric for e in wt.compare_items(pl.concat(frames), "a", metrics=["acc"])] == ["even/acc"]
 

@@ -92,7 +92,9 @@ def test_exact_answers_are_compared_as_squad_compares_them(tmp_path: Path) -> No
 
 def test_numbers_keep_their_signs() -> None:
     assert normalised("3.5") != normalised("35") and normalised("-1") != normalised("1")
-    assert normalised("\u22121") == normalised("-1") and normalised("Co-op.") == "coop" and normalised("1,000") == "1,000"
+    assert (
+        normalised("\u22121") == normalised("-1") and normalised("Co-op.") == "coop" and normalised("1,000") == "1,000"
+    )
     assert normalised("\ue0009999999999\ue001 x") and normalised("An apple, the end") == "apple end"
 
 

@@ -142,7 +142,9 @@ def test_filters_and_scores_of_several_answers_are_metrics_of_their_own(tmp_path
     log(tmp_path / "a-seed0", "gsm8k", lines)
     found = {m.metric: m for m in means(read_scores("lm_eval", [tmp_path], PATTERN))}
     assert set(found) == {
-        f"{metric},{name}" for metric in ("exact_match", "inst_level_strict_acc") for name in ("strict-match", "flexible-extract")
+        f"{metric},{name}"
+        for metric in ("exact_match", "inst_level_strict_acc")
+        for name in ("strict-match", "flexible-extract")
     }
     assert found["inst_level_strict_acc,strict-match"].value == pytest.approx((6 + 3) / 18)
 
@@ -181,8 +183,9 @@ def test_plain_files_are_read_wide_and_long(tmp_path: Path) -> None:
     wide = read_scores("items", [tmp_path], PATTERN)
     assert wide.height == 4 * 30 * 2 and set(wide["task"]) == {"items"}
     long = pl.concat(
-        frame.with_columns(mix=pl.lit(mix), seed=pl.lit(seed), task=pl.lit("quiz"), acc=pl.col("acc").cast(pl.Float64))
-        .unpivot(index=["mix", "seed", "task", "item"], variable_name="metric", value_name="value")
+        frame.with_columns(
+            mix=pl.lit(mix), seed=pl.lit(seed), task=pl.lit("quiz"), acc=pl.col("acc").cast(pl.Float64)
+        ).unpivot(index=["mix", "seed", "task", "item"], variable_name="metric", value_name="value")
         for (mix, seed), frame in frames.items()
     )
     long.write_parquet(tmp_path / "all.parquet")

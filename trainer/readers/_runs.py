@@ -116,7 +116,9 @@ def _by_pattern(pattern: str) -> Callable[[Path, Path], tuple[str, str]]:
     parts = re.split(r"(\{[^{}]*\}|\*)", pattern.strip("/"))
     names = [part[1:-1] for part in parts if part.startswith("{")]
     if sorted(names) != ["mix", "seed"]:
-        raise RecipeError(f"--runs {pattern!r} must have {{mix}} and {{seed}} once each, such as '{{mix}}-seed{{seed}}'")
+        raise RecipeError(
+            f"--runs {pattern!r} must have {{mix}} and {{seed}} once each, such as '{{mix}}-seed{{seed}}'"
+        )
     compiled = re.compile("".join(FIELDS.get(part.strip("{}"), re.escape(part)) for part in parts))
     length = pattern.strip("/").count("/") + 1
 

@@ -39,7 +39,9 @@ def read(paths: Sequence[Path], runs: str) -> pl.DataFrame:
     single = all(len(files) == 1 for _, files in named)
     for run, files in named:
         for file in files:
-            task = pl.when(pl.lit(single)).then(pl.col("task").replace({file.stem: ONE})).otherwise("task").alias("task")
+            task = (
+                pl.when(pl.lit(single)).then(pl.col("task").replace({file.stem: ONE})).otherwise("task").alias("task")
+            )
             tables[file] = tables[file].with_columns(task, mix=pl.lit(run.mix), seed=pl.lit(run.seed))
     return pl.concat([table.select([*RUN, *COLUMNS]) for table in tables.values()])
 

@@ -115,7 +115,14 @@ def joint_effects(panels: Sequence[Panel], *, margin: float | None = None, **opt
 
 
 def _judged(
-    scores: Panel, units: Units, k: int, m: Measured, at: Level, p: tuple[float, float], tests: int, margin: float | None
+    scores: Panel,
+    units: Units,
+    k: int,
+    m: Measured,
+    at: Level,
+    p: tuple[float, float],
+    tests: int,
+    margin: float | None,
 ) -> Effect:
     """Return the effect of mix `k` with its outcome; `p` are corrected over `tests` comparisons."""
     outcome: Outcome = "undecided"

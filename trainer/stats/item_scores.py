@@ -28,7 +28,18 @@ COLUMNS: dict[str, Any] = {
 RUN: dict[str, Any] = {"mix": pl.String, "seed": pl.String}
 # Names of metrics that are better where they are lower; all others are better where they are higher.
 LOWER = ("*bits_per_byte*", "*bpb*", "*perplexity*", "*ppl*", "*loss*", "*nll*", "*nats*", "*error*", "ter", "*brier*")
-SHARES = ("acc*", "*exact_match*", "*contains*", "*strict*", "*loose*", "correct", "accuracy", "f1", "probability", "mcc")
+SHARES = (
+    "acc*",
+    "*exact_match*",
+    "*contains*",
+    "*strict*",
+    "*loose*",
+    "correct",
+    "accuracy",
+    "f1",
+    "probability",
+    "mcc",
+)
 
 
 class Mean(NamedTuple):

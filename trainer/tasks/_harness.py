@@ -22,6 +22,7 @@ FEWSHOT_SEED = 1234  # lm-eval's own
 
 def task_of(config: dict[str, Any], file: Path) -> Any:
     """Return the task of a configuration; `file` is where its functions lie beside. Raises InputError."""
+
     def resolved(value: Any) -> Any:
         if isinstance(value, Function):
             return _function(str(value), file.parent)

@@ -34,7 +34,9 @@ class Constraints(FileTask):
     """
 
     max_tokens: int = Field(256, ge=1)  # of the reply
-    own: list[str] = Field(default_factory=list)  # constraints of one's own files, ./FILE.py:Class, named by their class
+    own: list[str] = Field(
+        default_factory=list
+    )  # constraints of one's own files, ./FILE.py:Class, named by their class
 
     gives: ClassVar[str] = (
         '{"prompt": "Write about a mill, without commas.", "constraints": ["no_comma", {"words": {"least": 5}}]}\n'
