@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from windtunnel.pipelines.api.generation import Generated, calibrate, generate
     from windtunnel.pipelines.api.scoring import evaluate
     from windtunnel.pipelines.api.statistics import MixingLaw, compare, compare_items, law
-    from windtunnel.pipelines.api.task_scoring import TaskResult, evaluate_tasks
     from windtunnel.pipelines.api.store import Store, StoredArtifact
+    from windtunnel.pipelines.api.task_scoring import TaskResult, evaluate_tasks
     from windtunnel.pipelines.api.trained_model import TrainedModel
     from windtunnel.pipelines.api.training import train
     from windtunnel.schemas.errors import InputError, RecipeError, WindtunnelError

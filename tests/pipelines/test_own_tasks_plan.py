@@ -1,4 +1,4 @@
-"""Tasks of a recipe on one's own files: the short form, what is refused with its line, keys by content, the comparison."""
+"""Tasks of a recipe on one's own files: the short form, what is refused in planning, keys by content, comparisons."""
 
 from __future__ import annotations
 

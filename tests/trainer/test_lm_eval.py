@@ -24,8 +24,9 @@ ASKED = 'doc_to_text: "Q: {{question}}\\nA:"\n'
 TASKS = {
     "follows": f"output_type: multiple_choice\n{ASKED}doc_to_choice: '{{{{choices}}}}'\ndoc_to_target: answer\n"
     "num_fewshot: 2\nfewshot_split: test\nmetric_list: [{metric: acc}, {metric: acc_norm}]\n",
-    "says": f"output_type: generate_until\n{ASKED}doc_to_target: '{{{{choices[answer]}}}}'\nprocess_docs: !function own.odd\n"
-    'generation_kwargs: {until: ["\\n", "9"], max_gen_toks: 12, do_sample: false}\nmetric_list: [{metric: exact_match}]\n',
+    "says": f"output_type: generate_until\n{ASKED}doc_to_target: '{{{{choices[answer]}}}}'\n"
+    "process_docs: !function own.odd\nmetric_list: [{metric: exact_match}]\n"
+    'generation_kwargs: {until: ["\\n", "9"], max_gen_toks: 12, do_sample: false}\n',
     "rolls": "output_type: loglikelihood_rolling\ndoc_to_text: ''\ndoc_to_target: '{{question * (answer * 4 + 1)}}'\n"
     "metric_list: [{metric: byte_perplexity}]\n",
 }
@@ -40,8 +41,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eos_tokenizer) -> Pa
     sizes = {"width": 32, "layers": 2, "heads": 2, "context": 96, "init_std": 0.5}
     export(make(Model, {"llama": sizes}).build(320, eos_tokenizer.eos_token_id), eos_tokenizer, tmp_path / "model")
     rows = [
-        {"question": f"Which number follows {k}, {'very ' * (k % 7)}soon?", "choices": [str(k + 1), "none of them", "9"],
-         "answer": k % 3}
+        {"question": f"Which number follows {k}, {'very ' * (k % 7)}soon?", "answer": k % 3,
+         "choices": [str(k + 1), "none of them", "9"]}
         for k in range(24)
     ]  # fmt: skip
     (tmp_path / "quiz.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -81,13 +82,13 @@ def test_a_task_of_lm_eval_is_a_task_like_others(folder: Path, capfd: pytest.Cap
     assert all(row.correct == row.metrics["acc_norm"] for row in found.rows)
     assert questions("follows.yaml")[0] == ("0", "Q: Which number follows 0, soon?\nA:")
     assert capfd.readouterr() == ("", "")  # neither progress bars nor messages
-    with pytest.raises(InputError, match="rolls.yaml names none of acc, exact_match; it has none: set `metric:`"):
+    with pytest.raises(InputError, match=r"rolls\.yaml names none of acc, exact_match; it has none: set `metric:`"):
         own_task("rolls.yaml").measure(lambda: (), asker)
     (folder / "says.yaml").write_text((folder / "says.yaml").read_text().replace("do_sample: false", "do_sample: true"))
     with pytest.raises(InputError, match="draws its replies"):
         own_task("says.yaml").measure(lambda: (), asker)
     (folder / "own.py").write_text("")
-    with pytest.raises(InputError, match="own.py has no function 'odd'"):
+    with pytest.raises(InputError, match=r"own\.py has no function 'odd'"):
         own_task("says.yaml").measure(lambda: (), asker)
     (folder / "quiz.jsonl").unlink()
     with pytest.raises(InputError, match="lm-eval cannot make the task"):

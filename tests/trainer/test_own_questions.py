@@ -102,8 +102,8 @@ def test_numbers_keep_their_signs() -> None:
 def test_a_file_that_cannot_be_used_whole_is_refused_with_its_line(name: str, tmp_path: Path) -> None:
     gives = find(Evaluation, name).gives
     file = tmp_path / "own.jsonl"
-    for line, what in ((b"{", "is not JSON"), (b'"text"', "is not an object"), (b'{"question": "\xff"}', "is not JSON"),
-                       (b'{"question": "\\ud800"}', "is not JSON"), (b'{"a\x1b[31m": NaN}', "is not JSON")):  # fmt: skip
+    no_json = (b"{", b'{"question": "\xff"}', b'{"question": "\\ud800"}', b'{"a\x1b[31m": NaN}')
+    for line, what in ((b'"text"', "is not an object"), *((line, "is not JSON") for line in no_json)):
         file.write_bytes(gives.encode() + line + b"\n")
         with pytest.raises(InputError, match=rf"own\.jsonl, line {gives.count(chr(10)) + 1} {what}"):
             make(Evaluation, {name: {"file": str(file)}}).questions()

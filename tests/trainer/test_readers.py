@@ -17,6 +17,7 @@ from windtunnel.trainer.stats.verdicts import holm
 
 TIME = "2026-11-27T23-03-27.858840"
 PATTERN = "{mix}-seed{seed}"
+LENGTHS = {"byte_perplexity": 40, "bits_per_byte": 40, "word_perplexity": 8}
 
 
 def sample(item: int, right: bool, likelihood: float = -2.0, **more: object) -> dict[str, object]:
@@ -48,9 +49,8 @@ def logs(tmp_path: Path) -> Path:
             log(folder, "arc_easy", [sample(k, bool(r), -1.5 - k / 100 - seed * k / 999) for k, r in enumerate(right)])
             rolling = [
                 {"doc_id": k, "doc_hash": f"{k:064x}", "filter": "none", "target": "t", "arguments": {}, "resps": [],
-                 "filtered_resps": [], "metrics": ["byte_perplexity", "bits_per_byte", "word_perplexity"],
-                 "byte_perplexity": [-50.0 - k - seed / 7 - k * seed / 9, 40], "bits_per_byte": [-50.0 - k - seed / 7 - k * seed / 9, 40],
-                 "word_perplexity": [-50.0 - k - seed / 7 - k * seed / 9, 8]}
+                 "filtered_resps": [], "metrics": list(LENGTHS),
+                 **{unit: [-50.0 - k - seed / 7 - k * seed / 9, size] for unit, size in LENGTHS.items()}}
                 for k in range(20)
             ]  # fmt: skip
             log(folder, "my_texts", rolling)

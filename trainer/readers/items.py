@@ -20,13 +20,14 @@ ITEM = ("item", "document", "id", "doc_id")
 ABOUT = ("mix", "seed", "task", "group", "source", *ITEM)
 ONE = "items"  # the name of the task where every run is one file
 SUFFIXES = (".csv", ".parquet", ".jsonl", ".ndjson")
-TEXT = dict.fromkeys(ABOUT, pl.String)
+TEXT: dict[str, pl.DataType | type[pl.DataType]] = dict.fromkeys(ABOUT, pl.String)
 
 
 def read(paths: Sequence[Path], runs: str) -> pl.DataFrame:
     """Return the scores of files, or of those below directories, as trainer.stats.item_scores has them.
 
-    A file without a column `task` is a task of its name; where every run is one file, the task is called `items`. Raises InputError for a file without items or scores.
+    A file without a column `task` is a task of its name; where every run is one file, the task is called `items`.
+    Raises InputError for a file without items or scores.
     """
     tables = {}
     for path in paths:

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from windtunnel.schemas.finding import Finding, finding
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.finding import Finding, finding
 from windtunnel.trainer.tasks._evaluation import Evaluation, Text
 from windtunnel.trainer.tasks._file_task import FileTask
 from windtunnel.trainer.tasks._task import Item, Task
@@ -36,7 +36,7 @@ def check(cls: type[Evaluation]) -> Iterator[Finding]:
 
 def _read(cls: type[FileTask], text: str) -> str | None:
     with tempfile.TemporaryDirectory() as folder:
-        task = cls(file=str(Path(folder, "example")))
+        task = cls(file=str(Path(folder, "example")), name=None)
         Path(task.file).write_text(text, encoding="utf-8")
         return None if task.whole() else "it gives no questions"
 
