@@ -18,8 +18,8 @@ def effects(
     scores: Annotated[
         list[Path],
         typer.Argument(
-            help="CSV with columns mix, seed, document, bytes, nats, source (optional); with --from, the directories or "
-            "files that a tool has written."
+            help="CSV with columns mix, seed, document, bytes, nats, source (optional); with --from, the directories "
+            "or files that a tool has written."
         ),
     ],
     baseline: Annotated[str, typer.Option(help="The mix that the others are compared with.")],

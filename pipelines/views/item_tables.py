@@ -36,26 +36,20 @@ def print_item_effects(scores: pl.DataFrame, settings: Compare, as_json: bool, c
         console.print(json.dumps(contract(effects), indent=1), soft_wrap=True)
         return
     interval = f"{percent(effects[0].interval)} interval" if effects else "interval"
-    names = (
-        "task/metric",
-        "mix",
-        "items",
-        settings.baseline,
-        "value",
-        "effect",
-        interval,
-        "p (Holm)",
-        "seeds",
-        "verdict",
-    )
-    table = plain_table([one_line(name, 40) for name in names], left=2)
+    table = plain_table(("task/metric", "mix", "effect", interval, "p (Holm)", "seeds", "verdict"), left=2)
+    for column in table.columns[:2]:
+        column.overflow, column.min_width = "fold", 5
+    for column in table.columns[2:]:
+        column.no_wrap = column.header != "verdict"
+    table.columns[-1].min_width = 15  # "not distinguishable" may take two lines, never lose a letter
     for effect in effects:
-        cells = EffectCells.of(effect, 4)
-        better = "lower" if effect.direction == "lower" else "higher"
-        table.add_row(
-            f"{one_line(effect.metric, 60)} ({better} is better)", one_line(effect.mix, 40), f"{effect.documents:,}",
-            f"{effect.baseline_value:.4f}", cells.value, cells.effect, cells.interval, cells.p, cells.seeds, cells.label,
-        )  # fmt: skip
+        c = EffectCells.of(effect, 4)
+        arrow = "\u2193" if effect.direction == "lower" else "\u2191"
+        name = f"{arrow} {one_line(effect.metric, 60)}"
+        table.add_row(name, one_line(effect.mix, 40), c.effect, c.interval, c.p, c.seeds, c.label)
+    console.print(
+        f"effect = mix minus {one_line(settings.baseline, 40)}; \u2191 higher is better, \u2193 lower is better"
+    )
     console.print(table)
     for effect in effects:
         if effect.note:

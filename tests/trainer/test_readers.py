@@ -17,6 +17,7 @@ from windtunnel.trainer.stats.verdicts import holm
 
 TIME = "2026-11-27T23-03-27.858840"
 PATTERN = "{mix}-seed{seed}"
+LENGTHS = {"byte_perplexity": 40, "bits_per_byte": 40, "word_perplexity": 8}
 
 
 def sample(item: int, right: bool, likelihood: float = -2.0, **more: object) -> dict[str, object]:
@@ -48,9 +49,8 @@ def logs(tmp_path: Path) -> Path:
             log(folder, "arc_easy", [sample(k, bool(r), -1.5 - k / 100 - seed * k / 999) for k, r in enumerate(right)])
             rolling = [
                 {"doc_id": k, "doc_hash": f"{k:064x}", "filter": "none", "target": "t", "arguments": {}, "resps": [],
-                 "filtered_resps": [], "metrics": ["byte_perplexity", "bits_per_byte", "word_perplexity"],
-                 "byte_perplexity": [-50.0 - k - seed / 7 - k * seed / 9, 40], "bits_per_byte": [-50.0 - k - seed / 7 - k * seed / 9, 40],
-                 "word_perplexity": [-50.0 - k - seed / 7 - k * seed / 9, 8]}
+                 "filtered_resps": [], "metrics": list(LENGTHS),
+                 **{unit: [-50.0 - k - seed / 7 - k * seed / 9, size] for unit, size in LENGTHS.items()}}
                 for k in range(20)
             ]  # fmt: skip
             log(folder, "my_texts", rolling)
@@ -142,7 +142,9 @@ def test_filters_and_scores_of_several_answers_are_metrics_of_their_own(tmp_path
     log(tmp_path / "a-seed0", "gsm8k", lines)
     found = {m.metric: m for m in means(read_scores("lm_eval", [tmp_path], PATTERN))}
     assert set(found) == {
-        f"{metric},{name}" for metric in ("exact_match", "inst_level_strict_acc") for name in ("strict-match", "flexible-extract")
+        f"{metric},{name}"
+        for metric in ("exact_match", "inst_level_strict_acc")
+        for name in ("strict-match", "flexible-extract")
     }
     assert found["inst_level_strict_acc,strict-match"].value == pytest.approx((6 + 3) / 18)
 
@@ -179,10 +181,11 @@ def test_plain_files_are_read_wide_and_long(tmp_path: Path) -> None:
             frames[mix, seed] = pl.DataFrame(scores)
             frames[mix, seed].write_csv(tmp_path / f"{mix}-seed{seed}.csv")
     wide = read_scores("items", [tmp_path], PATTERN)
-    assert wide.height == 4 * 30 * 2 and set(wide["task"]) == {"a-seed0", "a-seed1", "b-seed0", "b-seed1"}
+    assert wide.height == 4 * 30 * 2 and set(wide["task"]) == {"items"}
     long = pl.concat(
-        frame.with_columns(mix=pl.lit(mix), seed=pl.lit(seed), task=pl.lit("quiz"), acc=pl.col("acc").cast(pl.Float64))
-        .unpivot(index=["mix", "seed", "task", "item"], variable_name="metric", value_name="value")
+        frame.with_columns(
+            mix=pl.lit(mix), seed=pl.lit(seed), task=pl.lit("quiz"), acc=pl.col("acc").cast(pl.Float64)
+        ).unpivot(index=["mix", "seed", "task", "item"], variable_name="metric", value_name="value")
         for (mix, seed), frame in frames.items()
     )
     long.write_parquet(tmp_path / "all.parquet")

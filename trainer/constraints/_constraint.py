@@ -1,6 +1,7 @@
 """The base class of constraints that an instruction may put on a reply, as IFEval has them (Zhou et al. 2023).
 
-A constraint looks at the reply alone. Definitions follow those of IFEval (arXiv 2311.07911) where it has the constraint.
+A constraint looks at the reply alone. Definitions follow those of IFEval (arXiv 2311.07911) where it has them. A
+change of a built-in one raises the version of the task `constraints`, whose files name it.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ class Script(Constraint):
 
     primary: ClassVar[str | None] = "script"
     script: Literal[
-        "latin", "cyrillic", "greek", "arabic", "hebrew", "devanagari", "bengali", "tamil", "telugu", "thai", "georgian",
-        "armenian", "chinese", "japanese", "korean",
+        "latin", "cyrillic", "greek", "arabic", "hebrew", "devanagari", "bengali", "tamil", "telugu", "thai",
+        "georgian", "armenian", "chinese", "japanese", "korean",
     ]  # fmt: skip
     share: float = Field(0.9, gt=0, le=1)
 

@@ -56,7 +56,7 @@ class LmEvalModel(TemplateLM):
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
         begun = add_special_tokens is None and string.startswith(self.tokenizer.decode([self.prefix_token_id]))
-        special = False if begun or add_special_tokens is False else True
+        special = not begun and add_special_tokens is not False
         return self.tokenizer.encode(string, add_special_tokens=special)
 
     def _loglikelihood_tokens(self, requests: Any, **_: Any) -> list[tuple[float, bool]]:

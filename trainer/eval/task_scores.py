@@ -18,9 +18,10 @@ from pydantic import Field
 
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_parquet, write_text
 from windtunnel.schemas.errors import InputError
-from windtunnel.schemas.plugin import make
+from windtunnel.schemas.plugin import full_spec, make
 from windtunnel.schemas.work import Counts, Work
 from windtunnel.trainer.tasks._evaluation import Asker, Evaluation, Row, Text
+from windtunnel.trainer.tasks._file_task import FileTask
 
 METRICS = pa.list_(pa.struct([pa.field("name", pa.string()), pa.field("value", pa.float64())]))
 ITEMS = pa.schema(
@@ -58,6 +59,11 @@ class TaskScores(Work):
         """Return the tasks."""
         return [make(Evaluation, spec) for spec in self.tasks]  # type: ignore[type-abstract]
 
+    def identity(self) -> dict[str, Any]:
+        """Return the content of the key, with the digests of files in place of where they lie."""
+        specs = [_without_file(task, spec) for task, spec in zip(self.plugins(), self.tasks, strict=True)]
+        return super().identity() | {"tasks": specs}
+
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         from windtunnel.trainer.eval.replies import open_asker
         from windtunnel.trainer.runtime.numerics import numerics
@@ -68,7 +74,7 @@ class TaskScores(Work):
         with numerics(self.threads, 0, self.device):
             asker = open_asker(inputs["run"].path / "model", self.batch_tokens, self.device)
             lines = [line for task in tasks for line in self._task(task, inputs, asker, counts)]
-        write_parquet(out / "items.parquet", pa.Table.from_pylist(lines, ITEMS))
+        write_parquet(out / "items.parquet", table_of(lines))
         write_text(out / "tasks.json", canonical_json(summary(lines)))
         return counts.check("task scores")
 
@@ -85,6 +91,14 @@ class TaskScores(Work):
         counts.seen += len(found.rows) + sum(found.dropped.values())
         counts.dropped |= {f"{task.title}:{reason}": number for reason, number in found.dropped.items()}
         return lines_of(task.title, found.rows)
+
+
+def _without_file(task: Evaluation, spec: Any) -> Any:
+    """Return the spec of a task, of a task on files with its title and without the file's path."""
+    if not isinstance(task, FileTask):
+        return spec
+    ((name, parameters),) = full_spec(task).items()
+    return {name: {key: value for key, value in parameters.items() if key != "file"} | {"name": task.title}}
 
 
 def lines_of(name: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -105,6 +119,17 @@ def lines_of(name: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+
+
+def table_of(lines: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return rows of ITEMS as a table; lone surrogates, which no file can hold, become question marks."""
+    return pa.Table.from_pylist(
+        [
+            {k: v.encode("utf-8", "replace").decode() if isinstance(v, str) else v for k, v in line.items()}
+            for line in lines
+        ],
+        ITEMS,
+    )
 
 
 def digests_of(tasks: Sequence[Evaluation]) -> tuple[str, ...]:

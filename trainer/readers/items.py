@@ -18,14 +18,16 @@ from windtunnel.trainer.stats.paired import read_table
 
 ITEM = ("item", "document", "id", "doc_id")
 ABOUT = ("mix", "seed", "task", "group", "source", *ITEM)
+ONE = "items"  # the name of the task where every run is one file
 SUFFIXES = (".csv", ".parquet", ".jsonl", ".ndjson")
-TEXT = dict.fromkeys(ABOUT, pl.String)
+TEXT: dict[str, pl.DataType | type[pl.DataType]] = dict.fromkeys(ABOUT, pl.String)
 
 
 def read(paths: Sequence[Path], runs: str) -> pl.DataFrame:
     """Return the scores of files, or of those below directories, as trainer.stats.item_scores has them.
 
-    A file without a column `task` is a task of its name. Raises InputError for a file without items or scores.
+    A file without a column `task` is a task of its name; where every run is one file, the task is called `items`.
+    Raises InputError for a file without items or scores.
     """
     tables = {}
     for path in paths:
@@ -34,9 +36,14 @@ def read(paths: Sequence[Path], runs: str) -> pl.DataFrame:
         raise InputError(f"{', '.join(map(str, paths))}: there is no file of scores ({', '.join(SUFFIXES)})")
     unnamed = {file for file, table in tables.items() if not {"mix", "seed"} <= set(table.columns)}
     roots = [path for path in paths if any(file == path or path in file.parents for file in unnamed)]
-    for run, files in scores_of(roots, lambda root: [f for f in unnamed if f == root or root in f.parents], runs, True):
+    named = list(scores_of(roots, lambda root: [f for f in unnamed if f == root or root in f.parents], runs, True))
+    single = all(len(files) == 1 for _, files in named)
+    for run, files in named:
         for file in files:
-            tables[file] = tables[file].with_columns(mix=pl.lit(run.mix), seed=pl.lit(run.seed))
+            task = (
+                pl.when(pl.lit(single)).then(pl.col("task").replace({file.stem: ONE})).otherwise("task").alias("task")
+            )
+            tables[file] = tables[file].with_columns(task, mix=pl.lit(run.mix), seed=pl.lit(run.seed))
     return pl.concat([table.select([*RUN, *COLUMNS]) for table in tables.values()])
 
 

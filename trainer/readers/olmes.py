@@ -22,7 +22,8 @@ NO_SCORES = ("predicted_index_*", "correct_choice", "no_answer", "sum_logits_*",
 def read(paths: Sequence[Path], runs: str) -> pl.DataFrame:
     """Return the scores of all runs below the paths, as trainer.stats.item_scores has them.
 
-    A task is named by the alias in its metrics file, else by the file's name. Raises InputError for two files of a task.
+    A task is named by the alias in its metrics file, else by the file's name. Raises InputError for two files of
+    a task.
     """
     return table_of(_records(paths, runs))
 

@@ -1,8 +1,8 @@
 """Scores of single items by task and metric, as evaluation tools write them: effects of mixes, and means of one model.
 
-A row is one item scored by one metric: `task, document, metric, value`, `group` (items of one origin; the item itself by
-default) and `weight` (such as bytes, for a ratio of sums; empty for a mean), and with several models `mix, seed`. Each
-task and metric is a comparison of its own, and Holm's correction is over all of them.
+A row is one item scored by one metric: `task, document, metric, value`, `group` (items of one origin; the item itself
+by default) and `weight` (such as bytes, for a ratio of sums; empty for a mean), and with several models `mix, seed`.
+Each task and metric is a comparison of its own, and Holm's correction is over all of them.
 """
 
 from __future__ import annotations
@@ -59,6 +59,17 @@ def direction_of(metric: str) -> Literal["lower", "higher"]:
     return "lower" if any(fnmatch.fnmatchcase(metric.lower(), pattern) for pattern in LOWER) else "higher"
 
 
+def typed(table: pl.DataFrame) -> pl.DataFrame:
+    """Return a table of scores with the columns and types of this module; group and weight may be missing."""
+    needed = {**RUN, **COLUMNS}
+    if missing := [name for name in needed if name not in (*table.columns, "group", "weight")]:
+        have = ", ".join(table.columns) or "none"
+        raise InputError(f"the scores lack the column {', '.join(map(repr, missing))}; available columns: {have}")
+    columns = [pl.col(name).cast(kind) if name in table.columns else pl.lit(None, kind).alias(name)
+               for name, kind in needed.items()]  # fmt: skip
+    return table.select(columns).with_columns(pl.col("group").fill_null(pl.col("document")))
+
+
 def item_effects(scores: pl.DataFrame, baseline: str, **options: Unpack[Options]) -> list[Effect]:
     """Return the effect of each mix on each metric of each task; `metric` is named TASK/METRIC.
 
@@ -80,7 +91,7 @@ def item_effects(scores: pl.DataFrame, baseline: str, **options: Unpack[Options]
 
 
 def selected(scores: pl.DataFrame, wanted: Sequence[str]) -> pl.DataFrame:
-    """Return the rows of the metrics that names or patterns mean; all without any. Raises RecipeError for an unknown."""
+    """Return the rows of the metrics that names or patterns mean, all without any. Raises RecipeError."""
     known = scores["metric"].unique(maintain_order=True).to_list()
     for pattern in wanted:
         if not fnmatch.filter(known, pattern):
@@ -105,25 +116,20 @@ def _mean(task: str, metric: str, part: pl.DataFrame, level: float) -> Mean:
     groups = part["group"].rank("dense").cast(pl.Int64).to_numpy() - 1
     units = Units(weights, groups, np.zeros(len(groups), np.int64))
     value, share = float(values.sum() / weights.sum()), _is_share(metric, part)
-    low: float | None = None
-    high: float | None = None
-    if units.count > 1:
-        reach = _reach(units, values, level)
-        if share and not np.ptp(values):
-            unseen = 1 - ((1 - level) / 2) ** (1 / units.count)
-            low, high = value * (1 - unseen), value + (1 - value) * unseen
-        else:
-            low, high = value - reach, value + reach
-        if share:
-            low, high = max(0.0, low), min(1.0, high)
+    low, high = _interval(units, values, value, level, share) if units.count > 1 else (None, None)
     return Mean(task, metric, len(values), units.count, value, low, high)
 
 
-def _reach(units: Units, values: np.ndarray, level: float) -> float:
+def _interval(units: Units, values: np.ndarray, value: float, level: float, share: bool) -> tuple[float, float]:
     from scipy import special
 
+    if share and not np.ptp(values):
+        unseen = 1 - ((1 - level) / 2) ** (1 / units.count)
+        return value * (1 - unseen), value + (1 - value) * unseen
     variance, _ = units.variances(values[None, :])
-    return -float(special.stdtrit(max(1.0, float(units.degrees)), (1 - level) / 2)) * math.sqrt(float(variance))
+    t = -float(special.stdtrit(max(1.0, float(units.degrees)), (1 - level) / 2))
+    low, high = value - t * math.sqrt(float(variance)), value + t * math.sqrt(float(variance))
+    return (max(0.0, low), min(1.0, high)) if share else (low, high)
 
 
 def _metric(label: str, name: str, part: pl.DataFrame) -> Metric:
@@ -153,6 +159,6 @@ def _same_measures(scores: pl.DataFrame) -> None:
     ).is_empty()
     what = f"task {first['task']!r}" if whole else f"metric {first['metric']!r} of task {first['task']!r}"
     raise InputError(
-        f"mix {first['mix']!r} seed {first['seed']} has no {what}, which other runs have ({missing.height} such gap(s)): "
-        "effects are paired, so every run needs the same tasks; run the missing ones, or leave them out"
+        f"mix {first['mix']!r} seed {first['seed']} has no {what}, which other runs have ({missing.height} such gap(s))"
+        ": effects are paired, so every run needs the same tasks; run the missing ones, or leave them out"
     )

@@ -36,7 +36,7 @@ def check(cls: type[Evaluation]) -> Iterator[Finding]:
 
 def _read(cls: type[FileTask], text: str) -> str | None:
     with tempfile.TemporaryDirectory() as folder:
-        task = cls(file=str(Path(folder, "example")))
+        task = cls(file=str(Path(folder, "example")), name=None)
         Path(task.file).write_text(text, encoding="utf-8")
         return None if task.whole() else "it gives no questions"
 

@@ -1,7 +1,7 @@
 """The base class of tasks whose questions a user brings in a file, and the reading of such files.
 
-An evaluation file is read whole or not at all: a line that cannot be used is an error with its number, because runs that
-answered different questions cannot be compared.
+An evaluation file is read whole or not at all: a line that cannot be used is an error with its number, because runs
+that answered different questions cannot be compared.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ class Question(NamedTuple):
 
 
 class FileTask(Evaluation):
-    """Questions of a file of the user, one JSON object a line, with optional `id` and `group` (questions of one origin).
+    """Questions of a file of the user, one JSON object a line.
 
-    Without an `id`, the content of a line is hashed; no two questions may share one.
+    `id` and `group` (shared by questions of one origin) are optional. Without an `id`, the content of a line is
+    hashed; no two questions may share one.
     """
 
     primary: ClassVar[str | None] = "file"

@@ -1,4 +1,4 @@
-"""Drives lm-eval: a task from its configuration, and its scores item by item. Importing it needs the package lm_eval."""
+"""Drives lm-eval: a task from its configuration, and its scores item by item. Its import needs the package lm_eval."""
 
 from __future__ import annotations
 

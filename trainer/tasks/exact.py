@@ -97,10 +97,8 @@ class Exact(FileTask):
         """Return the part of a reply that is compared; empty where `extract` finds none."""
         if self.extract is None:
             return first_line(reply)
-        last = None
-        for last in re.finditer(self.extract, reply):
-            pass
-        return "" if last is None else last.group(last.re.groups) or ""
+        found = list(re.finditer(self.extract, reply))
+        return found[-1].group(found[-1].re.groups) or "" if found else ""
 
 
 def normalised(text: str) -> str:

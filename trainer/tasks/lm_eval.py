@@ -20,8 +20,9 @@ class LmEval(FileTask):
     """A task of lm-eval (`task:`, `doc_to_text:`, ...) whose data are local files, scored through its interface `LM`.
 
     The dataset is given as `dataset_path: json` (or csv, parquet, arrow, text) and `dataset_kwargs: {data_files: ...}`,
-    with paths relative to the working directory; nothing is downloaded. Runs are compared by the first of `exact_match`,
-    `acc_norm` and `acc`, or the metric given. Functions that the file names (`!function`) are run, as lm-eval runs them.
+    with paths relative to the working directory; nothing is downloaded. Runs are compared by the first of
+    `exact_match`, `acc_norm` and `acc`, or the metric given. Functions that the file names (`!function`) are run, as
+    lm-eval runs them.
     """
 
     metric: str | None = None  # of those that the task computes for each item, from 0 to 1
