@@ -222,9 +222,7 @@ class Frame:
         tools: Sequence[Any] | None = None,
     ) -> bool:
         marked = chat_marks.mark(messages)
-        (made,) = self._render(
-            [self.form(marked.messages, parts, style)], [Wanted(0, len(messages))], tools
-        )
+        (made,) = self._render([self.form(marked.messages, parts, style)], [Wanted(0, len(messages))], tools)
         return len(chat_marks.read(made.text)[1]) == len(marked.marks)
 
     def _tail(self, messages: Sequence[Mapping[str, Any]], after: int = -1, generation: bool = False) -> str:
