@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
-import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.records import CONVERSATION
 from windtunnel.schemas.turns import extras
 from windtunnel.trainer.data.chat import CHATML, ChatEncoder, ChatError, prepare
 from windtunnel.trainer.data.chat_choice import NEEDS, chosen_template, template
@@ -17,7 +19,6 @@ from windtunnel.trainer.data.chat_frame import TOOL
 from windtunnel.trainer.data.chat_rows import Limits, encode_conversation, encode_preference, write_rows
 from windtunnel.trainer.data.chat_template_check import check_template
 
-NO_ROOM = Limits(16, False)
 ROOM = Limits(1 << 30, False)
 HEADER = "'<|im_start|>' + m.role + '\\n'"
 ASK = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
@@ -68,8 +69,8 @@ def test_all_rounds_are_learnt_with_a_template_that_drops_earlier_reasoning(with
     both = {"id": "p", "prompt": talk[:3], "chosen": talk[3:], "rejected": said("", "C.")[1:]}
     row = encode_preference(encoder, ROOM, both).row
     texts = [encoder.decode(row.ids[row.branch == k].tolist()) for k in (1, 2)]
-    assert texts == ["so</think>B.<|im_end|>", "</think>C.<|im_end|>"]  # behind the "<think>" that both share
-    assert encoder.decode(row.ids[row.branch == 0].tolist()).endswith("assistant\n<think>")
+    assert texts == ["<think>so</think>B.<|im_end|>", "<think></think>C.<|im_end|>"]
+    assert row.ids[row.branch == 0].tolist() == encoder.prompt_ids(talk[:3])
 
 
 def test_a_long_conversation_is_encoded_again_when_it_is_cut(with_template):
@@ -95,7 +96,9 @@ def test_a_turn_after_the_last_answer_changes_nothing(with_template):
 )
 def test_a_turn_without_reasoning_is_learnt_as_the_prompt_asks_for_it(with_template, prompt, turn, target):
     thought = "{% if m.reasoning_content %}{{ '<think>' + m.reasoning_content + '</think>' }}{% else %}"
-    body = "{{ " + HEADER + " }}{% if m.role == 'assistant' %}" + thought * bool(turn) + turn + "{% endif %}" * bool(turn)
+    body = (
+        "{{ " + HEADER + " }}{% if m.role == 'assistant' %}" + thought * bool(turn) + turn + "{% endif %}" * bool(turn)
+    )
     asked = f"{{% if add_generation_prompt %}}{{{{ '<|im_start|>assistant\\n{prompt}' }}}}{{% endif %}}"
     encoder = with_template(
         "{% for m in messages %}" + body + "{% endif %}{{ m.content + '<|im_end|>' }}{% endfor %}" + asked
@@ -112,7 +115,9 @@ def test_a_turn_without_reasoning_is_learnt_as_the_prompt_asks_for_it(with_templ
 
 
 def test_the_stop_that_a_template_leaves_out_is_learnt(with_template, tiny_llama):
-    encoder = with_template("{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content }}{% endfor %}" + ASK)
+    encoder = with_template(
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content }}{% endfor %}" + ASK
+    )
     assert learnt(encoder, said("Q?", "A.", "R?", "B. ")) == ["A.<|im_start|>", "B. <|im_start|>"]
     encoder.tokenizer.eos_token = "<|endoftext|>"
     prepare(encoder.tokenizer, tiny_llama)
@@ -121,17 +126,29 @@ def test_the_stop_that_a_template_leaves_out_is_learnt(with_template, tiny_llama
 
 def test_the_end_of_a_text_or_a_conversation_is_not_learnt(with_template):
     text = "{% for m in messages %}{{ " + HEADER + " + m.content + '<|im_end|>\\n' }}{% endfor %}"
-    encoder = with_template(text + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% else %}<|endoftext|>{% endif %}")
+    encoder = with_template(
+        text + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% else %}<|endoftext|>{% endif %}"
+    )
     assert learnt(encoder, said("Q?", "A.\n", "R?", "B.")) == ["A.\n<|im_end|>", "B.<|im_end|>"]
 
 
 def test_generation_marks_leave_out_what_the_template_does_not_teach(with_template):
     spoken = "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}"
     marked = "{% generation %}{{ m.content }}{% endgeneration %}"
-    body = "{{ " + HEADER + " }}" + spoken + "{% if m.role == 'assistant' %}" + marked + "{% else %}{{ m.content }}{% endif %}"
+    body = (
+        "{{ "
+        + HEADER
+        + " }}"
+        + spoken
+        + "{% if m.role == 'assistant' %}"
+        + marked
+        + "{% else %}{{ m.content }}{% endif %}"
+    )
     encoder = with_template("{% for m in messages %}" + body + "<|im_end|>{% endfor %}" + ASK)
     assert learnt(encoder, said("Q?", "A.", "R?", "B.", reasoning_content="so")) == ["A.<|im_end|>", "B.<|im_end|>"]
-    misplaced = with_template(CHATML.replace("{% generation %}", "").replace("{% endgeneration %}", "{% generation %}{% endgeneration %}"))
+    misplaced = with_template(
+        CHATML.replace("{% generation %}", "").replace("{% endgeneration %}", "{% generation %}{% endgeneration %}")
+    )
     assert learnt(misplaced, said("Q?", "A.")) == ["A.<|im_end|>"]
 
 
@@ -169,7 +186,11 @@ def test_tool_calls_of_a_row_are_learnt_with_arguments_as_an_object(chat_tokeniz
     calls = '<think>\nso\n</think>\n\n<tool_call>{"name": "look", "arguments": {"at": "the sky"}}</tool_call><|im_end|>'
     assert shown == calls + "A.<|im_end|>" and encoded.bytes == len(calls.encode()) + 2
     assert "Looks at it." in ours.decode(encoded.row.ids.tolist())
-    for bad in ({"1": call(name="look", arguments="{")}, {"1": call(name="look", arguments="[1]")}, {"1": call(arguments={})}):
+    for bad in (
+        {"1": call(name="look", arguments="{")},
+        {"1": call(name="look", arguments="[1]")},
+        {"1": call(arguments={})},
+    ):
         with pytest.raises(ChatError, match="bad_tool_call"):
             encode_conversation(ours, ROOM, {**row, "extras": extras({"messages": bad})})
     with pytest.raises(ChatError, match="field_not_rendered"):  # ChatML of other tokenizers has no calls
@@ -178,18 +199,11 @@ def test_tool_calls_of_a_row_are_learnt_with_arguments_as_an_object(chat_tokeniz
         encoder.encode(said("Q?", "A.", reasoning_content="so"))
 
 
-@pytest.mark.parametrize("size", [2_000_000])
-def test_a_turn_of_two_megabytes_is_encoded_in_one_call(with_template, size):
+def test_a_turn_of_two_megabytes_is_one_row_among_others(with_template):
     encoder = with_template(STRIPS)
-    text = "word " * (size // 5)
-    assert encoder.encode(said(text, "A.")).turns[0].bytes == 2
-    assert reason_of_row(encoder, said("Q?", text)) == "too_long"
-
-
-def reason_of_row(encoder: ChatEncoder, messages) -> str:
-    with pytest.raises(ChatError) as caught:
-        encode_conversation(encoder, NO_ROOM, {"messages": messages})
-    return caught.value.reason
+    with pytest.raises(ChatError, match="too_long"):
+        encode_conversation(encoder, Limits(64, False), {"messages": said("word " * 400_000, "A.")})
+    assert encode_conversation(encoder, Limits(64, False), {"messages": said("Q?", "A.")}).bytes == 2
 
 
 BAD = {
@@ -215,7 +229,9 @@ def test_the_check_counts_what_is_refused_with_the_first_row_and_its_mend(chat_t
     assert all(check_template(chat_tokenizer, [], "conversations", ROOM).abilities.values())
 
 
-@pytest.mark.parametrize("broken", ["{{ raise_exception('no') }}", "{% for", "{{ messages[7].content }}", "{{ 'a' * 10 ** 9 }}"])
+@pytest.mark.parametrize(
+    "broken", ["{{ raise_exception('no') }}", "{% for", "{{ messages[7].content }}", "{{ 'a' * 10 ** 9 }}"]
+)
 def test_the_check_raises_nothing_for_a_broken_template(chat_tokenizer, broken):
     chat_tokenizer.chat_template = broken
     check = check_template(chat_tokenizer, [{"id": "a", "messages": said("Q?", "A.")}], "conversations", ROOM)
@@ -232,16 +248,14 @@ def test_the_check_of_256_rows_takes_less_than_two_seconds(chat_tokenizer):
 
 
 def test_every_refused_row_is_written_with_its_reason_and_detail(with_template, tmp_path):
-    import pyarrow as pa
-
-    from windtunnel.schemas.records import CONVERSATION
-
-    encoder = with_template("{% for m in messages %}{{ raise_exception('no\x1b') if m.role == 'system' else m.content }}{% endfor %}")
+    encoder = with_template(
+        "{% for m in messages %}{{ raise_exception('no\x1b') if m.role == 'system' else m.content }}{% endfor %}"
+    )
     table = [{"id": "a", "source": "s", "messages": [{"role": "system", "content": "S"}, *said("Q?", "A.")]}]
     pq.write_table(pa.Table.from_pylist(table, CONVERSATION), tmp_path / "in.parquet")
-    from functools import partial
-
-    write_rows("conversations", [tmp_path / "in.parquet"], partial(encode_conversation, encoder, ROOM), tmp_path / "out")
+    write_rows(
+        "conversations", [tmp_path / "in.parquet"], partial(encode_conversation, encoder, ROOM), tmp_path / "out"
+    )
     (row,) = pq.read_table(tmp_path / "out" / "dropped.parquet").to_pylist()
     assert row["reason"] == "template_refused" and "no<U+001B>" in row["detail"]
 
@@ -255,10 +269,14 @@ def test_a_chosen_template_is_ours_by_name_or_a_file(chat_tokenizer, eos_tokeniz
     assert chat_tokenizer.chat_template == STRIPS
     (tmp_path / "empty").write_text(" \n")
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
-    for choice, message in {"nothing": "no readable file", "empty": "is empty", "bytes": "no readable", ".": "no read"}.items():
+    for choice, message in {
+        "nothing": "no readable file",
+        "empty": "is empty",
+        "bytes": "no readable",
+        ".": "no read",
+    }.items():
         with pytest.raises(InputError, match=message):
             chosen_template(chat_tokenizer, choice, tmp_path)
     for name in NEEDS:
         with pytest.raises(InputError, match="needs"):
             chosen_template(eos_tokenizer, name)
-    assert orjson.loads(orjson.dumps(MENDS))

@@ -1,8 +1,8 @@
 """Conversations and preferences as token ids on disk: encoded once, in batches, and read through memory maps.
 
 A directory contains `tokens.u4`, `target.u1`, `branch.u1` (one entry per token, rows concatenated), `index.parquet`
-(one line per row), `dropped.parquet` (id, reason and detail of every dropped row) and, written last, `counts.json`. Memory is
-about 80 bytes per row when reading and 100 when writing, independent of row length.
+(one line per row), `dropped.parquet` (id, reason and detail of every dropped row) and, written last, `counts.json`.
+Memory is about 80 bytes per row when reading and 100 when writing, independent of row length.
 """
 
 from __future__ import annotations
