@@ -18,6 +18,7 @@ from windtunnel.schemas.role import Role, StepName
 from windtunnel.schemas.work import Work
 
 if TYPE_CHECKING:
+    from windtunnel.generators.client.budget import Budget
     from windtunnel.generators.serving.served import Served
 
 
@@ -77,7 +78,8 @@ def _generate(plan: Plan, name: str, kind: Any, inputs: dict[str, Step], rows: G
     for model in generator.models():
         models[model], reads = served(plan, model, rows)
         inputs = {**inputs, **reads}
-    work = Generate(kind=kind, models=models, licences=licences, completions=completions_of(plan))
+    about = {"licences": licences, "completions": completions_of(plan), "budget": budget_of(plan)}
+    work = Generate(kind=kind, models=models, **about)
     return plan.add(StepName("generate", name), work, inputs)
 
 
@@ -123,6 +125,19 @@ def address(model: Model) -> Served:
         parameters=model.parameters,
         dialect=model.dialect or "openai",
     )
+
+
+def budget_of(plan: Plan) -> Budget | None:
+    """Return the recipe's budget with the prices of its models, which the answers in its store are counted by."""
+    from windtunnel.generators.client.budget import Budget
+    from windtunnel.generators.serving.served import endpoint
+
+    if plan.recipe.budget is None:
+        return None
+    places = {name: address(model) for name, model in plan.recipe.models.items() if model.url is not None}
+    endpoints = {name: endpoint(name, place) for name, place in places.items()}
+    prices = {f"{each.model}@{each.revision}": each.price for each in endpoints.values()}
+    return Budget(dollars=plan.recipe.budget.dollars, prices=prices)
 
 
 def completions_of(plan: Plan) -> str:

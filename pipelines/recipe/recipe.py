@@ -297,6 +297,12 @@ class Compare(Part):
         return self
 
 
+class Budget(Part):
+    """What answers of models may cost, over all runs into the recipe's store; a larger one goes on where it ended."""
+
+    dollars: float = Field(gt=0)
+
+
 class Recipe(Part):
     """A question and all that answers it."""
 
@@ -311,6 +317,7 @@ class Recipe(Part):
     train: Train | None = None
     evaluate: Evaluate | None = None
     compare: Compare | None = None
+    budget: Budget | None = None
 
     def ancestors(self, corpus: str) -> set[str]:
         """Return the corpora that a corpus is made from, directly or not; in a circle also itself."""
