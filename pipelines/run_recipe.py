@@ -17,6 +17,7 @@ from windtunnel.pipelines.plan.builder import planned
 from windtunnel.pipelines.plan.looks import undeclared
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.views.console import terminal
+from windtunnel.pipelines.views.model_costs import spent_line
 from windtunnel.pipelines.views.terminal import TerminalProgress
 from windtunnel.schemas.errors import RecipeError, nearest
 from windtunnel.schemas.role import StepName
@@ -44,7 +45,9 @@ def run_recipe(
     store = open_store(recipe_plan.recipe.store)
     answers = {step.kind for step in targets} & {"compare", "report"}
     shown = [step for step in recipe_plan.steps if answers and step.kind == "compare"]
-    outcome = run(targets, store, where, TerminalProgress(console), wait, shown, verify)
+    outcome = run(
+        targets, store, where, TerminalProgress(console, lambda: spent_line(recipe_plan)), wait, shown, verify
+    )
     console.print(f"{len(outcome.executed)} steps executed in {outcome.seconds:.1f} s")
     if answers:
         _answer(recipe_plan, store, console)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 _PREFIX = "spent"  # of notes: spent/MODEL/PURPOSE/WHAT, numbers that add up over shards
@@ -61,6 +61,14 @@ def spent_of(counts: Mapping[str, Any]) -> list[Spent]:
         if first == _PREFIX and len(names) == 3 and isinstance(value, int | float):
             found.setdefault((names[0], names[1]), {})[names[2]] = value
     return [Spent(model, purpose, **sums) for (model, purpose), sums in sorted(found.items())]
+
+
+def by_model_and_purpose(parts: Iterable[Spent]) -> list[Spent]:
+    """Return the sums of several steps."""
+    groups: dict[tuple[str, str], list[Spent]] = {}
+    for each in parts:
+        groups.setdefault((each.model, each.purpose), []).append(each)
+    return [replace(total(group), model=names[0], purpose=names[1]) for names, group in sorted(groups.items())]
 
 
 def total(parts: Iterable[Spent]) -> Spent:

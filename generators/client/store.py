@@ -15,6 +15,7 @@ does not corrupt the file. WAL needs a local disk, not a network file system. Re
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -74,6 +75,26 @@ _TOKENS = (
 _COLUMNS = "key, model, revision, error, prompt_tokens, completion_tokens, reply"  # of a completion
 _READ = f"SELECT {_COLUMNS}, digest FROM completion WHERE key IN ({{}})"
 _WRITE = "INSERT OR IGNORE INTO completion VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def paid_tokens(path: Path) -> dict[str, tuple[int, int, int]]:
+    """Return (replies, prompt tokens, completion tokens) by `model@revision` of a file, which is only read.
+
+    Empty where there is no such file, or none of this layout.
+    """
+    paid: dict[str, tuple[int, int, int]] = {}
+    if not path.exists():
+        return paid
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            for table in ("completion", "discarded"):
+                query = _TOKENS.format(table).replace("max(rowid)", "count(*)")
+                for name, prompt, answer, number in db.execute(query, (0,)):
+                    before = paid.get(name, (0, 0, 0))
+                    paid[name] = (before[0] + number, before[1] + prompt, before[2] + answer)
+    except sqlite3.DatabaseError:
+        return paid
+    return paid
 
 
 class CompletionStore:

@@ -130,14 +130,20 @@ def address(model: Model) -> Served:
 def budget_of(plan: Plan) -> Budget | None:
     """Return the recipe's budget with the prices of its models, which the answers in its store are counted by."""
     from windtunnel.generators.client.budget import Budget
-    from windtunnel.generators.serving.served import endpoint
 
     if plan.recipe.budget is None:
         return None
+    prices = {key: plan.recipe.models[name].price for name, key in paid_models(plan).items()}
+    return Budget(dollars=plan.recipe.budget.dollars, prices=prices)
+
+
+def paid_models(plan: Plan) -> dict[str, str]:
+    """Return the models at an address by name: `model@revision`, as their answers are counted in the store."""
+    from windtunnel.generators.serving.served import endpoint
+
     places = {name: address(model) for name, model in plan.recipe.models.items() if model.url is not None}
     endpoints = {name: endpoint(name, place) for name, place in places.items()}
-    prices = {f"{each.model}@{each.revision}": each.price for each in endpoints.values()}
-    return Budget(dollars=plan.recipe.budget.dollars, prices=prices)
+    return {name: f"{each.model}@{each.revision}" for name, each in endpoints.items()}
 
 
 def completions_of(plan: Plan) -> str:
