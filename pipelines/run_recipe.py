@@ -17,6 +17,7 @@ from windtunnel.pipelines.plan.builder import placed_errors, planned
 from windtunnel.pipelines.plan.looks import undeclared
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.views.console import terminal
+from windtunnel.pipelines.views.model_costs import spent_line
 from windtunnel.pipelines.views.terminal import TerminalProgress
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.errors import RecipeError, nearest
@@ -48,7 +49,9 @@ def run_recipe(
     if any(step.kind == "train" and not step.artifact(store).sound for step in recipe_plan.steps):
         for note in checked_template(recipe_name, recipe_plan):
             console.print(f"warning: {note}", soft_wrap=True, markup=False)
-    outcome = run(targets, store, where, TerminalProgress(console), wait, shown, verify)
+    outcome = run(
+        targets, store, where, TerminalProgress(console, lambda: spent_line(recipe_plan)), wait, shown, verify
+    )
     console.print(f"{len(outcome.executed)} steps executed in {outcome.seconds:.1f} s")
     if answers:
         _answer(recipe_plan, store, console)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.generators.client.background import Background
+from windtunnel.generators.client.budget import Budget, Purse
 from windtunnel.generators.client.completion import Completion, Request, TokenLogprob, Usage, key_of, question
 from windtunnel.generators.client.endpoint import Endpoint
 from windtunnel.generators.client.endpoint_client import EndpointClient
@@ -40,7 +41,8 @@ class Client:
 
     `concurrency` is the number of requests in flight per endpoint. `timeout` is in seconds per attempt, `deadline` in
     seconds per request with all its attempts (None: no limit besides the retry policies). `backoff` is the first pause
-    in seconds before a retry; pauses double. A client belongs to one process; threads may share it.
+    in seconds before a retry; pauses double. `budget` ends the work with BudgetSpent before more dollars are spent, of
+    which those in the store count. A client belongs to one process; threads may share it.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Client:
         timeout: float = 600.0,
         deadline: float | None = None,
         backoff: float = 0.5,
+        budget: Budget | None = None,
     ):
         self.endpoints = [endpoints] if isinstance(endpoints, Endpoint) else list(endpoints)
         self.concurrency = concurrency
@@ -62,6 +65,7 @@ class Client:
         self._store = CompletionStore(Path(store)) if store is not None else None
         known = self._store.form if self._store is not None else lambda model, revision: Form()
         self._forms = {endpoint.name: known(endpoint.model, endpoint.revision) for endpoint in self.endpoints}
+        self._purse = Purse(budget, self._store)
         self._background = Background()
         self._clients: dict[str, EndpointClient] = {}
         self._in_flight: dict[str, asyncio.Future[Completion | None]] = {}
@@ -102,7 +106,7 @@ class Client:
         """Return the endpoint's client; called on the loop's thread, which owns the connections."""
         if endpoint.name not in self._clients:
             self._clients[endpoint.name] = EndpointClient(
-                endpoint, self.concurrency, self._timeout, self._backoff, self.usage
+                endpoint, self.concurrency, self._timeout, self._backoff, self.usage, self._purse
             )
         return self._clients[endpoint.name]
 

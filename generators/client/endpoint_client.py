@@ -18,12 +18,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from windtunnel.generators.client import protocol
+from windtunnel.generators.client.budget import Purse
 from windtunnel.generators.client.completion import Completion, Request, Usage, key_of
 from windtunnel.generators.client.endpoint import Endpoint
 from windtunnel.generators.client.faults import POLICIES, TRANSIENT, Fault, from_status
 from windtunnel.generators.client.form import Form
 from windtunnel.schemas.errors import RecipeError, WindtunnelError
 from windtunnel.schemas.printable import one_line
+from windtunnel.schemas.spending import cost
 
 log = logging.getLogger(__name__)
 LONGEST_BACKOFF_SECONDS = 30.0
@@ -39,7 +41,9 @@ class EndpointClient:
     `learning` is held by the one request that tries another form.
     """
 
-    def __init__(self, endpoint: Endpoint, concurrency: int, timeout: float, backoff: float, usage: Usage):
+    def __init__(
+        self, endpoint: Endpoint, concurrency: int, timeout: float, backoff: float, usage: Usage, purse: Purse
+    ):
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
         self.endpoint = endpoint
@@ -49,6 +53,7 @@ class EndpointClient:
         self._timeout = timeout
         self._backoff = backoff
         self._usage = usage
+        self._purse = purse
         self._resume_at = 0.0  # monotonic seconds; nothing is sent before
         self._fatal: Fault | None = None
         self._lost_in_a_row = 0
@@ -89,6 +94,8 @@ class EndpointClient:
             if tries[code] > policy.retry + policy.reask:
                 return self._failed(completion, fault, key, attempts), fault.refusal if fault else ""
             self._usage.retries[code] += 1
+            if fault is None:
+                self._purse.discarded(self.endpoint, completion.prompt_tokens, completion.completion_tokens)
             log.debug("%s: %s, attempt %d", self.endpoint.name, code, attempts)
             reasks += policy.reask > 0
             if fault is not None:
@@ -104,16 +111,19 @@ class EndpointClient:
                 await asyncio.sleep(wait)
             if self._fatal is not None:
                 return Completion(), self._fatal, 0
+            held = await self._purse.hold(self.endpoint, request)
             self._usage.sent += 1
             try:
                 changes = form.changes(request)
                 completion = protocol.completion(request, await self._post(request, key, reask, changes), changes)
             except Fault as fault:
                 return Completion(), fault, 1
+            finally:
+                self._purse.release(held)
         self._usage.prompt_tokens += completion.prompt_tokens
         self._usage.completion_tokens += completion.completion_tokens
-        prices = zip(self.endpoint.price, (completion.prompt_tokens, completion.completion_tokens), strict=True)
-        self._usage.cost += sum(price * tokens for price, tokens in prices) / 1e6
+        self._purse.paid(self.endpoint, completion.prompt_tokens, completion.completion_tokens)
+        self._usage.cost += cost(self.endpoint.price, completion.prompt_tokens, completion.completion_tokens)
         return completion, None, 1
 
     async def _post(self, request: Request, key: str, reask: int, changes: Mapping[str, Any]) -> str:

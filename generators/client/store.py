@@ -15,6 +15,7 @@ does not corrupt the file. WAL needs a local disk, not a network file system. Re
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -59,9 +60,41 @@ CREATE TABLE IF NOT EXISTS refused (
     UNIQUE (model, revision, fact)
 );
 """
+_CREATE_DISCARDED = """
+CREATE TABLE IF NOT EXISTS discarded (  -- replies that were paid and asked for again
+    model TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL
+);
+"""
+_TOKENS = (
+    "SELECT model || '@' || revision, sum(prompt_tokens), sum(completion_tokens), max(rowid) FROM {} "
+    "WHERE rowid > ? GROUP BY model, revision"
+)
 _COLUMNS = "key, model, revision, error, prompt_tokens, completion_tokens, reply"  # of a completion
 _READ = f"SELECT {_COLUMNS}, digest FROM completion WHERE key IN ({{}})"
 _WRITE = "INSERT OR IGNORE INTO completion VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def paid_tokens(path: Path) -> dict[str, tuple[int, int, int]]:
+    """Return (replies, prompt tokens, completion tokens) by `model@revision` of a file, which is only read.
+
+    Empty where there is no such file, or none of this layout.
+    """
+    paid: dict[str, tuple[int, int, int]] = {}
+    if not path.exists():
+        return paid
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            for table in ("completion", "discarded"):
+                query = _TOKENS.format(table).replace("max(rowid)", "count(*)")
+                for name, prompt, answer, number in db.execute(query, (0,)):
+                    before = paid.get(name, (0, 0, 0))
+                    paid[name] = (before[0] + number, before[1] + prompt, before[2] + answer)
+    except sqlite3.DatabaseError:
+        return paid
+    return paid
 
 
 class CompletionStore:
@@ -86,6 +119,7 @@ class CompletionStore:
         self._db.execute("BEGIN IMMEDIATE")  # two processes may open a new file at once
         self._db.execute(_CREATE)
         self._db.execute(_CREATE_REFUSED)
+        self._db.execute(_CREATE_DISCARDED)
         if "digest" not in [column[1] for column in self._db.execute("PRAGMA table_info(completion)")]:  # layout 1
             self._db.execute("ALTER TABLE completion ADD COLUMN digest BLOB")
             for row in self._db.execute(f"SELECT {_COLUMNS} FROM completion").fetchall():
@@ -140,6 +174,25 @@ class CompletionStore:
         if written:
             return completion
         return replace(self.read([completion.key])[completion.key], attempts=completion.attempts)
+
+    def discard(self, model: str, revision: str, prompt_tokens: int, completion_tokens: int) -> None:
+        """Count the tokens of a reply that is not stored."""
+        with self._lock:
+            row = (model, revision, prompt_tokens, completion_tokens)
+            self._db.execute("INSERT INTO discarded VALUES (?, ?, ?, ?)", row)
+
+    def add_tokens(self, tokens: dict[str, tuple[int, int]], seen: dict[str, int]) -> None:
+        """Add (prompt, completion) tokens by `model@revision` of the rows that came after those in `seen`.
+
+        Empty dictionaries count all replies that this store has paid for; the same ones again, those that came since.
+        """
+        for table in ("completion", "discarded"):
+            with self._lock:
+                sums = self._execute(_TOKENS.format(table), (seen.get(table, 0),))
+            for name, prompt, completion, last in sums:
+                before = tokens.get(name, (0, 0))
+                tokens[name] = (before[0] + prompt, before[1] + completion)
+                seen[table] = max(seen.get(table, 0), last)
 
     def form(self, model: str, revision: str) -> Form:
         """Return what the model's server was learnt to refuse."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
+from windtunnel.generators.client.budget import Budget
 from windtunnel.generators.client.client import Client
 from windtunnel.generators.core.generator import Failed, Generator, Outcome
 from windtunnel.generators.core.material import Table
@@ -19,6 +20,7 @@ from windtunnel.schemas import plugin
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_text
 from windtunnel.schemas.errors import RecipeError, WindtunnelError
 from windtunnel.schemas.role import of_kind
+from windtunnel.schemas.spending import Price
 from windtunnel.schemas.work import Counts, Work, versions_of
 
 STUCK_AFTER = 32  # outcomes that all failed with one error, before anything was kept, end the step
@@ -29,7 +31,8 @@ class Generate(Work):
 
     `licences` maps a `source` of input rows to its licence, for rows that state none. `completions` is the file that
     stores every completion: a second run then sends nothing, and a run that was killed continues where it stopped.
-    Rows do not depend on `concurrency`, on the addresses or on the store.
+    Rows do not depend on `concurrency`, on the addresses, on the store or on the `budget`, which may only end the step
+    before they are made.
     """
 
     version: ClassVar[int] = 2
@@ -38,6 +41,7 @@ class Generate(Work):
     licences: dict[str, str] = Field(default_factory=dict)
     completions: str | None = None
     concurrency: int = Field(default=64, gt=0)
+    budget: Budget | None = None
     rows_per_shard: int = Field(default=5000, gt=0)
 
     @model_validator(mode="after")
@@ -87,7 +91,10 @@ class Generate(Work):
         store = Path(self.completions) if self.completions else None
         if not models:
             return self.make(inputs, out, rank, None)
-        with opened(models, inputs) as endpoints, Client(endpoints, store, self.concurrency) as client:
+        with (
+            opened(models, inputs) as endpoints,
+            Client(endpoints, store, self.concurrency, budget=self.budget) as client,
+        ):
             tokens = sorted({token for endpoint in endpoints for token in endpoint.special_tokens})
             return self.make(inputs, out, rank, client, tokens)
 
@@ -114,7 +121,7 @@ class Generate(Work):
             for outcome in kind.generate(session):
                 writer.take(outcome)
                 _stuck(writer, outcome)
-            counts = _counts(writer, session, kind)
+            counts = _counts(writer, session, kind, {name: served.price for name, served in self.models.items()})
         write_text(out / "journal" / f"{rank:05d}.json", canonical_json(counts.model_dump()))
         return counts
 
@@ -137,13 +144,14 @@ def _stuck(writer: RowWriter, outcome: Outcome) -> None:
         )
 
 
-def _counts(writer: RowWriter, session: Session, kind: Generator) -> Counts:
+def _counts(writer: RowWriter, session: Session, kind: Generator, prices: Mapping[str, Price]) -> Counts:
     """Return the shard's counts, checked: attempts as the session started them, outcomes as the writer took them.
 
-    The notes hold requests by purpose and the counts of the kind's journal.
+    The notes hold requests by purpose, what models were asked for and its cost, and the counts of the kind's journal.
     """
     notes: dict[str, float | int | str] = {f"requests_{name}": n for name, n in sorted(session.asked.items())}
     notes |= {f"tokens_{name}": n for name, n in sorted(session.tokens.items())}
+    notes |= session.spending.notes(prices)
     notes |= dict(sorted(session.journal.items()))
     notes |= kind.notes()
     return Counts(

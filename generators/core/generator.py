@@ -94,6 +94,10 @@ class Generator(Plugin):
         """Return the names of the models that the recipe must give an address for."""
         return tuple(dict.fromkeys(name for field in self.asks if (name := getattr(self, field, None))))
 
+    def requests_per_row(self) -> Mapping[str, float]:
+        """Return how many requests a row takes if all goes well, by model; for the estimate of a plan."""
+        return dict.fromkeys(self.models(), 1.0)
+
     def on(self, raw: Collection[str]) -> Self:
         """Return the kind settled for its models: those in `raw` complete text, the others take chats only.
 

@@ -18,6 +18,7 @@ from windtunnel.generators.core.origin import Record
 from windtunnel.generators.core.outcome import Ask, Chain, Outcome, Result
 from windtunnel.generators.text.quoted import defused
 from windtunnel.schemas.artifact import canonical_json
+from windtunnel.schemas.spending import Spending
 
 SEED_BITS = 31  # servers take a signed 32-bit or 64-bit seed
 
@@ -66,6 +67,7 @@ class Session:
     special_tokens: Sequence[str] = ()  # of the tokenizers of all models, where they are known
     asked: Counter[str] = field(default_factory=Counter)  # requests by purpose
     tokens: Counter[str] = field(default_factory=Counter)  # prompt and completion tokens
+    spending: Spending = field(default_factory=Spending)  # the same by model and purpose
     journal: Counter[str] = field(default_factory=Counter)  # counts of the kind's own, for the report
     attempts: Attempts = field(default_factory=Attempts)
 
@@ -199,4 +201,6 @@ class Session:
             self.asked[ask.purpose] += 1
             self.tokens["prompt"] += completion.prompt_tokens
             self.tokens["completion"] += completion.completion_tokens
+            model = ask.request.model or completion.model
+            self.spending.add(model, ask.purpose, completion.prompt_tokens, completion.completion_tokens)
         return completions

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, PrivateAttr, field_validator
 
 from windtunnel.generators.client.address import without_secrets
+from windtunnel.generators.client.budget import Budget
 from windtunnel.generators.client.client import Client
 from windtunnel.generators.client.completion import Completion, Request
 from windtunnel.generators.client.endpoint import Endpoint
@@ -19,6 +20,7 @@ from windtunnel.generators.judges._judge import Judge
 from windtunnel.generators.judges._labels import masses, probabilities
 from windtunnel.generators.judges._spoken import TIE
 from windtunnel.generators.text.quoted import cut, defused, mark
+from windtunnel.schemas.spending import Spending
 
 KEY_VARIABLE = "WINDTUNNEL_JUDGE_KEY"
 HOPELESS = ("context_too_long", "filtered")  # the text is refused, however it is asked about
@@ -62,6 +64,7 @@ class ModelJudge(Judge):
     version: ClassVar[int] = 3
     primary: ClassVar[str | None] = "at"
     at: str
+    name: str = "judge"  # of the model, in counts of what it cost
     revision: str = ""
     key_variable: str | None = None
     dialect: str = Field(default="openai", pattern="^(openai|vllm)$")
@@ -71,9 +74,11 @@ class ModelJudge(Judge):
     parameters: Annotated[dict[str, Any], AfterValidator(checked_parameters)] = Field(default_factory=dict)
     price: tuple[float, float] = (0.0, 0.0)
     completions: str | None = None
+    budget: Budget | None = None
     concurrency: int = Field(default=64, gt=0)
     most_characters: int | None = Field(default=None, gt=0)
     special_tokens: tuple[str, ...] = ()
+    _spending: Spending = PrivateAttr(default_factory=Spending)
     alternatives: int = Field(default=20, gt=0)  # the most that servers report per token
 
     @field_validator("at")
@@ -90,7 +95,7 @@ class ModelJudge(Judge):
         """Return the judge on the model of an endpoint."""
         names = ("revision", "key_variable", "dialect", "special_tokens", "parameters", "price")
         about = {name: getattr(endpoint, name) for name in names}
-        return cls(at=f"{endpoint.model}@{endpoint.url}", **about, **params)
+        return cls(at=f"{endpoint.model}@{endpoint.url}", name=endpoint.name, **about, **params)
 
     def endpoint(self) -> Endpoint:
         """Return the endpoint of the model."""
@@ -108,7 +113,7 @@ class ModelJudge(Judge):
         The questions of a group are read in one way, all by log probabilities or all parsed. Raises WindtunnelError for
         a transient failure, on which no verdict may depend.
         """
-        with Client(self.endpoint(), store=self.completions, concurrency=self.concurrency) as client:
+        with Client(self.endpoint(), self.completions, self.concurrency, budget=self.budget) as client:
             replies: list[list[Reply]] = [[] for _ in groups]
             if self.verdict != "parsed":
                 replies = self._by_logprobs(client, groups, labels)
@@ -132,7 +137,7 @@ class ModelJudge(Judge):
         while len(replies) < len(groups):
             part = groups[len(replies) :] if answered else groups[len(replies) : 2 * len(replies) + 1]
             requests = [self._request(question.bare, labels) for group in part for question in group]
-            completions = iter([completion.settled() for completion in client.complete(requests)])
+            completions = iter(self._heard(client, requests, "label"))
             heard = [[next(completions) for _ in group] for group in part]
             replies += [[_weighed(completion, labels) for completion in group] for group in heard]
             if not answered and any(completion.ok for group in heard for completion in group):
@@ -147,8 +152,18 @@ class ModelJudge(Judge):
     ) -> list[list[Reply]]:  # fmt: skip
         params: dict[str, Any] = {"temperature": self.temperature, "max_tokens": self.reasoning_tokens}
         requests = [Request((_user(question.reasoned),), **params) for group in groups for question in group]
-        completions = iter([completion.settled() for completion in client.complete(requests)])
+        completions = iter(self._heard(client, requests, "verdict"))
         return [[_read(next(completions), labels, parse) for _ in group] for group in groups]
+
+    def _heard(self, client: Client, requests: Sequence[Request], purpose: str) -> list[Completion]:
+        completions = [completion.settled() for completion in client.complete(requests)]
+        for completion in completions:
+            self._spending.add(self.name, purpose, completion.prompt_tokens, completion.completion_tokens)
+        return completions
+
+    def spent(self) -> dict[str, float | int | str]:
+        """Return what all verdicts so far cost, as notes of a step's counts."""
+        return self._spending.notes({self.name: self.price})
 
     def quoted(self, **texts: str) -> dict[str, Any]:
         """Return the texts as a prompt shows them, and the mark that delimits them."""

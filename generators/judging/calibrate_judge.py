@@ -15,6 +15,7 @@ from typing import ClassVar
 from blake3 import blake3
 from pydantic import Field
 
+from windtunnel.generators.client.budget import Budget
 from windtunnel.generators.judges._judge import Pair
 from windtunnel.generators.judging.calibration import examine
 from windtunnel.generators.judging.pairs import read_pairs
@@ -42,6 +43,7 @@ class CalibrateJudge(Work):
     digest: str | None = None
     number: int = Field(default=60, gt=1)
     completions: str | None = None
+    budget: Budget | None = None
 
     def identity(self) -> dict[str, object]:
         """Return what decides the verdicts, and the pairs."""
@@ -50,14 +52,16 @@ class CalibrateJudge(Work):
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         read = read_pairs(Path(self.file)) if self.file else None
         pairs = read.good if read else planted_pairs(self.number)
-        with opened_judge(self.judge, inputs, self.completions) as judge:
+        with opened_judge(self.judge, inputs, self.completions, self.budget) as judge:
             calibration = examine(pairs, judge)
+            spent = judge.spent()
         about = Path(self.file).name if self.file else "seed tasks, own answer or another task's"
         more = {"pairs": about, "planted": self.file is None, "findings": calibration.findings}
         write_text(out / FILE, canonical_json({**calibration.figures, **more}))
         unreadable = calibration.failed + (read.reasons if read else Counter())
         seen = len(pairs) + (len(read.bad) if read else 0)
-        return Counts(seen=seen, kept=seen - unreadable.total(), unreadable=dict(unreadable)).check("calibrate")
+        kept = seen - unreadable.total()
+        return Counts(seen=seen, kept=kept, unreadable=dict(unreadable), notes=spent).check("calibrate")
 
 
 def planted_pairs(number: int) -> list[Pair]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from windtunnel.generators.judges._judge import Judge
+from windtunnel.generators.client.budget import Budget
 from windtunnel.generators.judges.openai import Openai
 from windtunnel.generators.serving.served import Served, opened
 from windtunnel.schemas.artifact import Artifact
@@ -15,11 +15,11 @@ MOST_CHARACTERS = 2000  # of an answer, the same limit for both
 
 @contextmanager
 def opened_judge(
-    judge: Mapping[str, Served], inputs: Mapping[str, Artifact], completions: str | None
-) -> Iterator[Judge]:
+    judge: Mapping[str, Served], inputs: Mapping[str, Artifact], completions: str | None, budget: Budget | None = None
+) -> Iterator[Openai]:
     """Yield the judge on the one model of `judge`; its server runs as long as the block."""
     with opened(judge, inputs) as (endpoint,):
-        yield Openai.of(endpoint, completions=completions, most_characters=MOST_CHARACTERS)
+        yield Openai.of(endpoint, completions=completions, budget=budget, most_characters=MOST_CHARACTERS)
 
 
 def judge_identity(judge: Mapping[str, Served]) -> dict[str, object]:

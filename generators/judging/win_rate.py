@@ -9,6 +9,7 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from windtunnel.generators.client.budget import Budget
 from windtunnel.generators.judges._judge import Pair, Verdict, no_verdicts
 from windtunnel.generators.judging.served_judge import judge_identity, opened_judge
 from windtunnel.generators.serving.served import Served
@@ -43,6 +44,7 @@ class WinRate(Work):
     version: ClassVar[int] = 3
     judge: dict[str, Served]  # one model by name
     completions: str | None = None
+    budget: Budget | None = None
 
     def identity(self) -> dict[str, object]:
         """Return what decides the verdicts."""
@@ -56,8 +58,8 @@ class WinRate(Work):
         pairs = [
             Pair(row["prompt"], row["answer"], theirs[row["document"]]["answer"], name=row["document"]) for row in mine
         ]
-        verdicts = self._verdicts(pairs, inputs)
         counts = Counts(seen=len(mine))
+        verdicts = self._verdicts(pairs, inputs, counts)
         rows = []
         for row, pair, verdict in zip(mine, pairs, verdicts, strict=True):
             judged = pair.response_a != pair.response_b and verdict.error is None
@@ -70,12 +72,14 @@ class WinRate(Work):
             pq.write_table(pa.Table.from_pylist(rows, schema=WINS), path)
         return counts.check("win rate")
 
-    def _verdicts(self, pairs: list[Pair], inputs: Mapping[str, Artifact]) -> list[Verdict]:
+    def _verdicts(self, pairs: list[Pair], inputs: Mapping[str, Artifact], counts: Counts) -> list[Verdict]:
+        """Return one verdict per pair, and note in the counts what they cost."""
         differ = [pair for pair in pairs if pair.response_a != pair.response_b]
         if not differ:
             return [Verdict() for _ in pairs]
-        with opened_judge(self.judge, inputs, self.completions) as judge:
+        with opened_judge(self.judge, inputs, self.completions, self.budget) as judge:
             verdicts = judge.verdicts(differ)
+            counts.notes |= judge.spent()
         if all(verdict.error is not None for verdict in verdicts):
             raise no_verdicts(verdicts)
         remaining = iter(verdicts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -70,6 +71,11 @@ class Alpaca(Generator):
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(3072, gt=0)
     answer_tokens: int = Field(1024, gt=0)
+
+    def requests_per_row(self) -> Mapping[str, float]:
+        """Return a share of a list of tasks, and the answer of another model."""
+        asked = Counter({self.model: 1 / self.tasks_per_request})
+        return asked + Counter({self.answer_model: 1.0} if self.answer_model else {})
 
     def fingerprint(self) -> dict[str, Any]:
         """Add the hash of the seed file."""

@@ -8,7 +8,8 @@ the goal is met. A turn out of role is asked again, then the dialogue ends.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -107,6 +108,13 @@ class UltraChat(Generator):
     def fingerprint(self) -> dict[str, Any]:
         """Add the hash of the topics."""
         return super().fingerprint() | {"topics": topics.digest(self.topics)}
+
+    def requests_per_row(self) -> Mapping[str, float]:
+        """Return a share of a list of openings, and both sides of the mean number of rounds."""
+        weights = {name: weight / sum(self.sectors.values()) for name, weight in self.sectors.items()}
+        rounds = sum(weight * sum(self.rounds[name]) / 2 for name, weight in weights.items())
+        asked = Counter({self.model: rounds}) + Counter({self.user_model or self.model: rounds - 1})
+        return asked + Counter({self.opening_model or self.model: 1 / self.openings_per_request})
 
     def outcomes(self, session: Session) -> Iterator[Outcome]:
         """Yield one outcome per opening, or one per part where a dialogue is split."""

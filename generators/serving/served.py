@@ -89,13 +89,19 @@ def opened(models: Mapping[str, Served], inputs: Mapping[str, Artifact]) -> Iter
         yield [_endpoint(name, served, inputs, stack) for name, served in models.items()]
 
 
+def endpoint(name: str, served: Served) -> Endpoint:
+    """Return the endpoint of a model at a `url`."""
+    assert served.url is not None
+    names = ("revision", "key_variable", "price", "dialect", "parameters")
+    return Endpoint(served.url, served.model, name=name, **{key: getattr(served, key) for key in names})
+
+
 def _endpoint(name: str, served: Served, inputs: Mapping[str, Artifact], stack: ExitStack) -> Endpoint:
     if served.url is not None:
-        about = {key: getattr(served, key) for key in ("revision", "key_variable", "price", "dialect", "parameters")}
-        return Endpoint(served.url, served.model, name=name, **about)
+        return endpoint(name, served)
     directory = served.serve if served.role is None else inputs[served.role].path / "model"
     about = {key: getattr(served, key) for key in ("context", "kv_cache_gib", "arguments", "restarts", "withheld")}
     serve = Serve(directory or Path(), name=served.model or name, **about)
     owner = os.environ.get(RUN_PROCESS)
-    endpoint = stack.enter_context(Server(serve, owner=int(owner) if owner else None))
-    return replace(endpoint, name=name, price=served.price, parameters=served.parameters)
+    here = stack.enter_context(Server(serve, owner=int(owner) if owner else None))
+    return replace(here, name=name, price=served.price, parameters=served.parameters)

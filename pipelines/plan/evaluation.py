@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from blake3 import blake3
 
 from windtunnel.pipelines.engine.step import Step
-from windtunnel.pipelines.plan.generation import Generation, completions_of, served
+from windtunnel.pipelines.plan.generation import Generation, budget_of, completions_of, served
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import at
 from windtunnel.pipelines.recipe.recipe import Calibrate, Tasks, WinRate
@@ -65,6 +65,7 @@ def _calibrate(plan: Plan, settings: Calibrate, rows: Generation) -> Step:
         digest=digest,
         number=settings.number,
         completions=completions_of(plan),
+        budget=budget_of(plan),
     )
     return plan.add(StepName("calibrate", settings.judge), work, inputs)
 
@@ -103,7 +104,7 @@ def _wins(plan: Plan, settings: WinRate, rows: Generation, runs: Runs, held_out:
         for run, step in runs.items()
     }
     judge, model = served(plan, settings.judge, rows)
-    judging = WinRateWork(judge={settings.judge: judge}, completions=completions_of(plan))
+    judging = WinRateWork(judge={settings.judge: judge}, completions=completions_of(plan), budget=budget_of(plan))
     steps = {}
     for (mix, seed), step in answers.items():
         inputs = {"answers": step, "baseline": answers[baseline, seed], **model}

@@ -16,6 +16,7 @@ from windtunnel.schemas.role import Role, StepName
 from windtunnel.schemas.work import Work
 
 if TYPE_CHECKING:
+    from windtunnel.generators.client.budget import Budget
     from windtunnel.generators.serving.served import Served
 
 
@@ -60,7 +61,8 @@ def generator_step(rows: Generation, name: StepName, kind: Any, inputs: Mapping[
     for model in generator.models():
         models[model], reads = served(rows.plan, model, rows)
         inputs = {**inputs, **reads}
-    work = Generate(kind=kind, models=models, licences=licences, completions=completions_of(rows.plan))
+    about = {"licences": licences, "completions": completions_of(rows.plan), "budget": budget_of(rows.plan)}
+    work = Generate(kind=kind, models=models, **about)
     return rows.plan.add(name, work, inputs), "preferences" if "chosen" in generator.output.names else "conversations"
 
 
@@ -106,6 +108,25 @@ def address(model: Model) -> Served:
         parameters=model.parameters,
         dialect=model.dialect or "openai",
     )
+
+
+def budget_of(plan: Plan) -> Budget | None:
+    """Return the recipe's budget with the prices of its models, which the answers in its store are counted by."""
+    from windtunnel.generators.client.budget import Budget
+
+    if plan.recipe.budget is None:
+        return None
+    prices = {key: plan.recipe.models[name].price for name, key in paid_models(plan).items()}
+    return Budget(dollars=plan.recipe.budget.dollars, prices=prices)
+
+
+def paid_models(plan: Plan) -> dict[str, str]:
+    """Return the models at an address by name: `model@revision`, as their answers are counted in the store."""
+    from windtunnel.generators.serving.served import endpoint
+
+    places = {name: address(model) for name, model in plan.recipe.models.items() if model.url is not None}
+    endpoints = {name: endpoint(name, place) for name, place in places.items()}
+    return {name: f"{each.model}@{each.revision}" for name, each in endpoints.items()}
 
 
 def completions_of(plan: Plan) -> str:

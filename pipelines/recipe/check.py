@@ -37,6 +37,14 @@ def check(recipe: Recipe) -> None:
     _training(recipe)
     _held_out(recipe)
     _evaluation(recipe)
+    _budget(recipe)
+
+
+def _budget(recipe: Recipe) -> None:
+    for name, model in recipe.models.items():
+        if recipe.budget is not None and model.url is not None and "price" not in model.model_fields_set:
+            needed = "`price: [PROMPT, COMPLETION]` in dollars per million tokens ([0, 0] where it is free)"
+            raise at(("models", name), f"`budget:` needs the price of every model at a `url:`: {needed}")
 
 
 def _specs(corpus: Corpus, here: Keys) -> None:

@@ -293,6 +293,12 @@ class Compare(Part):
         return self
 
 
+class Budget(Part):
+    """What answers of models may cost, over all runs into the recipe's store; a larger one goes on where it ended."""
+
+    dollars: float = Field(gt=0)
+
+
 class Recipe(Part):
     """A question and all that answers it."""
 
@@ -309,6 +315,7 @@ class Recipe(Part):
     train: Train | None = None
     evaluate: Evaluate | None = None
     compare: Compare | None = None
+    budget: Budget | None = None
 
     @model_validator(mode="after")
     def _some_data(self) -> Recipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from windtunnel.pipelines.plan.template_check import template_notes
 from windtunnel.pipelines.readers.listing import summary
 from windtunnel.pipelines.rows.read_rows import ReadRows
 from windtunnel.pipelines.sources._read import Read
+from windtunnel.pipelines.views.model_costs import Estimate, budget_line, estimates
 from windtunnel.pipelines.views.plain_table import plain_table
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.plugin import base, make
@@ -43,6 +44,7 @@ class Row:
     seconds: float | None
     source: str  # where the seconds come from: "measured" (it ran), "history" (its like ran here), "estimate"
     key: str  # its first 8 digits, in which the directory's name ends
+    models: tuple[Estimate, ...] = ()  # what it will ask models for
 
 
 def preview(recipe_name: str, sets: list[str], as_json: bool, console: Console) -> None:
@@ -50,7 +52,10 @@ def preview(recipe_name: str, sets: list[str], as_json: bool, console: Console) 
     plan = planned(recipe_name, sets)
     store = open_store(plan.recipe.store)
     with plugin_files.relative_to(plan.directory):
-        rows = rows_of(plan.steps, store)
+        rows = [
+            replace(row, models=tuple(estimates(plan, step, store))) if row.state != "cached" else row
+            for row, step in zip(rows_of(plan.steps, store), plan.steps, strict=True)
+        ]
         sources = {step.name: step.work.plugin() for step in plan.steps if isinstance(step.work, Read)}
         layouts = {step.name: _layout(step.work) for step in plan.steps if isinstance(step.work, ReadRows)}
         not_read = {name: said for name, source in sources.items() if (said := summary(source.left_out()))}
@@ -64,6 +69,8 @@ def preview(recipe_name: str, sets: list[str], as_json: bool, console: Console) 
         seconds = "" if row.seconds is None else f"{row.seconds:,.1f}"
         table.add_row(row.step, row.state, size, seconds, row.source)
     console.print(table)
+    for line in _model_lines(rows, budget_line(plan)):
+        console.print(line, soft_wrap=True)
     for name, left_out in not_read.items():
         console.print(f"{name} does not read: {left_out}", soft_wrap=True)
     for name, layout in layouts.items():
@@ -85,6 +92,22 @@ def _layout(work: ReadRows) -> str:
     ((name, params),) = work.layout.items()
     given = ", ".join(f"{key}: {escaped(str(value))}" for key, value in params.items() if value is not None)
     return f"{work.gives} in the layout {name}{f' ({given})' if given else ''}"
+
+
+def _model_lines(rows: list[Row], budget: str) -> list[str]:
+    """Return a line per step and model that is still to be asked, then their sum with what is left of the budget."""
+    lines, dollars = [], 0.0
+    for row in rows:
+        for each in row.models:
+            dollars += each.dollars
+            tokens = f"{each.prompt_tokens:,.0f} + {each.completion_tokens:,.0f} tokens"
+            lines.append(
+                f"{row.step} asks {each.model} about {each.requests:,.0f} times: {tokens}, ${each.dollars:,.2f} "
+                f"({each.basis})"
+            )
+    if lines or budget:
+        lines.append(f"models: about ${dollars:,.2f} to do" + (f"; {budget}" if budget else ""))
+    return lines
 
 
 def rows_of(steps: list[Step], store: Path) -> list[Row]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from rich import progress as rich
 from rich.console import Console
@@ -13,15 +14,19 @@ from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.engine.tasks.task import Task
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.printable import one_line
+from windtunnel.schemas.spending import spent_of, total
 
 POLL_SECONDS = 0.3
+SPENT_SECONDS = 2.0  # between two looks at what answers cost, which read the completion store
 
 
 class TerminalProgress(Progress):
     """Shows stages of shards; reads the finished ones off the disk, so that it works for every executor."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, spent: Callable[[], str] | None = None) -> None:
+        """`spent` says what the answers of models cost so far; asked for while a stage runs."""
         self.console = console
+        self._spent = spent or (lambda: "")
         self._bar: rich.Progress | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -44,19 +49,23 @@ class TerminalProgress(Progress):
         self._bar = rich.Progress(
             rich.SpinnerColumn(), rich.TextColumn("{task.description}", markup=False), rich.BarColumn(),
             rich.MofNCompleteColumn(), rich.TimeElapsedColumn(), rich.TimeRemainingColumn(),
+            rich.TextColumn("{task.fields[spent]}", markup=False),
             console=self.console, transient=True,
         )  # fmt: skip
-        row = self._bar.add_task(shown, total=len(tasks))
+        row = self._bar.add_task(shown, total=len(tasks), spent="")
         self._bar.start()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, args=(self._bar, row, tasks), daemon=True)
         self._thread.start()
 
     def _follow(self, bar: rich.Progress, row: rich.TaskID, tasks: Sequence[Task]) -> None:
-        left = tasks
+        left, asked, words = tasks, 0.0, ""
         while not self._stop.wait(POLL_SECONDS):
             left = [task for task in left if not task.ended]
-            bar.update(row, completed=len(tasks) - len(left))
+            now = time.monotonic()
+            if now - asked >= SPENT_SECONDS:
+                asked, words = now, self._spent()
+            bar.update(row, completed=len(tasks) - len(left), spent=words)
 
     def committed(self, step: Step, artifact: Artifact) -> None:
         """Say that a step is finished, with what went through it."""
@@ -69,6 +78,10 @@ class TerminalProgress(Progress):
         unreadable = sum(counts["unreadable"].values())
         parts += [f"{unreadable:,} unreadable"] if unreadable else []
         parts += [f"{counts['tokens']:,} tokens"] if counts["tokens"] else []
+        if (spent := total(spent_of(counts))).requests:
+            parts.append(
+                f"{spent.requests:,} answers of models" + (f" for ${spent.dollars:,.2f}" if spent.dollars else "")
+            )
         self.say(f"  {step.name:<28} {manifest.seconds:>8.1f} s   {', '.join(parts)}")
         if not_read := counts["notes"].get("not_read"):
             self.say(f"  {step.name} does not read: {not_read}")

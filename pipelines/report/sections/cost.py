@@ -1,12 +1,15 @@
-"""The cost of every step: time, processor time, memory, tokens and floating-point operations."""
+"""The cost of every step: time, processor time, memory, tokens, floating-point operations, and answers of models."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 from windtunnel.pipelines.report.results import Results, Section, read_json
 from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
+from windtunnel.schemas.spending import by_model_and_purpose, spent_of, total
 
 SUMS = ("seconds", "cpu_seconds", "disk", "tokens", "flops")
 
@@ -25,6 +28,17 @@ class Costs(Record):
     steps: list[Costs] = []  # noqa: RUF012 (pydantic copies it)
 
 
+class Asked(Record):
+    """What a model was asked for one purpose, over all steps."""
+
+    model: str
+    purpose: str
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    dollars: float
+
+
 class Cost(Section):
     """Cost by kind of step."""
 
@@ -38,6 +52,8 @@ class Cost(Section):
     disk: int
     tokens: int  # trained on
     flops: float
+    asked: list[Asked]
+    dollars: float
 
     @classmethod
     def of(cls, results: Results) -> Cost | None:
@@ -49,7 +65,12 @@ class Cost(Section):
         longest = max(sum(step.seconds for step in group) for group in steps.values()) or 1.0
         kinds = [_kind(name, group, longest) for name, group in steps.items()]
         trained = sum(kind.tokens for kind in kinds if kind.name == "train")
-        return cls(kinds=kinds, **(_total(kinds) | {"tokens": trained}))
+        spent = by_model_and_purpose(s for a in results.finished.values() for s in spent_of(a.manifest.counts))
+        asked = [
+            Asked(**(asdict(s) | {"model": one_line(s.model, 60), "purpose": one_line(s.purpose, 60)})) for s in spent
+        ]
+        dollars = total(spent).dollars
+        return cls(kinds=kinds, **(_total(kinds) | {"tokens": trained}), asked=asked, dollars=dollars)
 
 
 def _step(name: str, artifact: Artifact) -> Costs:
