@@ -32,12 +32,12 @@ def comparison(plan: Plan, name: StepName, runs: Runs, inputs: Mapping[str, Step
 
 def evaluation(plan: Plan, corpora: Mapping[str, Step], rows: Generation, runs: Runs, held_out: Step) -> list[Step]:
     """Add what `evaluate:` and the preferences ask for; return the comparisons, `compare:WHAT`."""
-    recipe, settings = plan.recipe, plan.recipe.evaluate
+    settings = plan.recipe.evaluate
     if not runs:
         return []
     comparisons = []
-    if recipe.train is not None and recipe.train.preferences is not None:
-        text = f"held-out pairs of {recipe.train.preferences}: which answer the model finds better"
+    if rows.held_out_pairs is not None and _judge_pairs(plan):
+        text = f"held-out pairs{_of_sets(rows.held_out_pairs)}: which answer the model finds better"
         comparisons.append(_compare(plan, "preferences", runs, "preferences.parquet", "correct", text))
     if settings is not None and settings.tasks is not None:
         comparisons.append(_tasks(plan, settings.tasks, corpora, runs))
@@ -46,6 +46,16 @@ def evaluation(plan: Plan, corpora: Mapping[str, Step], rows: Generation, runs: 
     if settings is not None and settings.calibrate is not None:
         _calibrate(plan, settings.calibrate, rows)
     return comparisons
+
+
+def _judge_pairs(plan: Plan) -> bool:
+    """Return whether every run scores held-out pairs, so that their scores can be compared."""
+    return all("held_out_preferences" in step.inputs for step in plan.of_kind("train"))
+
+
+def _of_sets(held_out: Step) -> str:
+    names = [name for role in held_out.inputs for name in Role.parse(role).names]
+    return "" if names == ["pairs"] else f" of {' and '.join(names)}"
 
 
 def _calibrate(plan: Plan, settings: Calibrate, rows: Generation) -> Step:
@@ -118,4 +128,12 @@ def _compare(plan: Plan, what: str, runs: Runs, scores: str, metric: str, on: st
     assert settings is not None
     common = settings.model_dump(include={"baseline", "interval", "looks", "spending", "after"})
     fields = {"metric": metric, "direction": "higher", "span": span, "scores": scores, "on": on}
-    return comparison(plan, StepName("compare", what), runs, {}, **common, **fields)
+    main = plan.find("compare")  # which knows the shares of sets in the mixes, and holds verdicts back by them
+    shares = main.work.model_dump(include={"shares", "shares_by", "tolerance"}) if main is not None else {}
+    trained = {Role("encoded", mix): run for (mix, _), run in reversed(_trained(plan).items())}
+    inputs = trained if shares.get("shares") else {}
+    return comparison(plan, StepName("compare", what), runs, inputs, **common, **fields, **shares)
+
+
+def _trained(plan: Plan) -> dict[tuple[str, str], Step]:
+    return {(step.name.names[0], step.name.names[1]): step for step in plan.of_kind("train")}

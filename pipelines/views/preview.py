@@ -19,7 +19,7 @@ from windtunnel.pipelines.sources._read import Read
 from windtunnel.pipelines.views.model_costs import Estimate, budget_line, estimates
 from windtunnel.pipelines.views.plain_table import plain_table
 from windtunnel.schemas import plugin_files
-from windtunnel.schemas.plugin import base, make
+from windtunnel.schemas.plugin import base, label, make
 from windtunnel.schemas.printable import escaped
 
 # Worker-seconds on one core of about 3 GHz, measured with the quickstart, without the half minute in which every worker
@@ -89,9 +89,11 @@ def _layout(work: ReadRows) -> str:
     """Return in words what layout was recognised, and what its rows are."""
     if work.layout is None:
         return "no record in its first files that would tell a layout"
-    ((name, params),) = work.layout.items()
-    given = ", ".join(f"{key}: {escaped(str(value))}" for key, value in params.items() if value is not None)
-    return f"{work.gives} in the layout {name}{f' ({given})' if given else ''}"
+    layout = work.layout_of()
+    assert layout is not None
+    columns = layout.model_dump(exclude_defaults=True)
+    given = ", ".join(f"{key}: {escaped(str(value))}" for key, value in columns.items())
+    return f"{work.gives} in the layout {label(layout)}{f' ({given})' if given else ''}"
 
 
 def _model_lines(rows: list[Row], budget: str) -> list[str]:

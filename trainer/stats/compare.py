@@ -163,7 +163,7 @@ def describe(held_out: Artifact | None) -> str:
 
 def _encoded(inputs: Mapping[str, Artifact]) -> dict[str, list[EncodedSet]]:
     """Return what became of the rows of each mix, in its first run: those of other seeds are the same."""
-    found: dict[str, list[EncodedSet]] = {}
+    found = {mix: encoded_of(run.path) for mix, run in by_name(inputs, "encoded").items()}
     for (mix, _), run in runs(inputs).items():
         if mix not in found:
             found[mix] = encoded_of(run.path)
