@@ -61,9 +61,10 @@ def renderings(
     }
     call = render if template in harmless else _process.call
     try:
-        problem, made = call(template, tokens, list(map(list, conversations)), list(wanted), tools and list(tools))
+        answer: Any = call(template, tokens, list(map(list, conversations)), list(wanted), list(tools or ()) or None)
     except LimitExceeded as error:
         raise TemplateOverLimit(str(error)) from error
+    problem, made = answer
     if problem == "size":
         raise TemplateOverLimit("over the limit of size")
     if problem is not None:
@@ -84,7 +85,7 @@ def prefixes(
 def render(
     template: str,
     tokens: Mapping[str, Any],
-    conversations: list[list[dict[str, Any]]],
+    conversations: Sequence[Messages],
     wanted: Sequence[Sequence[Any]],
     tools: list[Any] | None = None,
 ) -> tuple[str | None, list[tuple[str, list[list[int]]]]]:

@@ -69,7 +69,7 @@ class Truth(NamedTuple):
 
     end: str
     last: str = ""  # before an answer that ends a conversation
-    earlier: str | None = ""  # before one in the middle
+    earlier: str = ""  # before one in the middle
     thought: str | None = None  # before one that ends a conversation, with its reasoning {r}
     earlier_thought: str | None = None  # the same in the middle; None: as without
     call: str | None = None  # a turn with a tool call
@@ -103,10 +103,8 @@ MUSE = " to=user<|message|>"
 MUSE_THOUGHT = " to=self<|message|>{r}<|eom|><|start|>assistant to=user<|message|>"
 QWEN3_5 = Truth(IM, SHUT, "", OPENED, call=f"{SHUT}{XML}{IM}")
 QWEN3_5_KEPT = Truth(IM, SHUT, SHUT, OPENED, OPENED, f"{SHUT}{XML}{IM}")
-NEMOTRON = {
-    "call": f"<think></think>\n{XML}\n{IM}",
-    "earlier": "<think></think>",
-}
+NEMOTRON = Truth(IM, "</think>", "<think></think>", "{r}</think>", call=f"<think></think>\n{XML}\n{IM}")
+NEMOTRON_LINES = NEMOTRON._replace(last="\n</think>\n", thought="{r}\n</think>\n", earlier_thought="<think></think>\n")
 TRUTHS = {
     "cohere": Truth("<|END_OF_TURN_TOKEN|>"),
     "cohere2": Truth("<|END_RESPONSE|><|END_OF_TURN_TOKEN|>"),
@@ -140,14 +138,10 @@ TRUTHS = {
     "llama3_2": Truth("<|eot_id|>", call=LLAMA_CALL),
     "llava_next": Truth("</s>", " ", " "),
     "muse_glimmer": Truth("<|eot|>", MUSE, MUSE, MUSE_THOUGHT, MUSE_THOUGHT, ATEM_CALL),
-    "nemotron_3_5_lightning": Truth(IM, "</think>", thought="{r}</think>", **NEMOTRON),
-    "nemotron_3_nano": Truth(
-        IM, "\n</think>\n", thought="{r}\n</think>\n", earlier_thought="<think></think>\n", **NEMOTRON
-    ),
-    "nemotron_3_super": Truth(
-        IM, "\n</think>\n", thought="{r}\n</think>\n", earlier_thought="<think></think>\n", **NEMOTRON
-    ),
-    "nemotron_3_ultra": Truth(IM, "</think>", thought="{r}</think>", **NEMOTRON),
+    "nemotron_3_5_lightning": NEMOTRON,
+    "nemotron_3_nano": NEMOTRON_LINES,
+    "nemotron_3_super": NEMOTRON_LINES,
+    "nemotron_3_ultra": NEMOTRON,
     "phi3": Truth("<|end|>"),
     "phi3_5": Truth("<|end|>"),
     "qwen2_5": Truth(IM, call=HERMES),
@@ -182,14 +176,15 @@ def expected(name: str, shape: str) -> list[str] | None:
         return [f"{t.last}A two.{t.end}"]
     if shape == "tools":
         after = t.last if t.after_tool is None else t.after_tool
-        return t.call and [t.call, f"{after}A one.{t.end}"]
+        return [t.call, f"{after}A one.{t.end}"] if t.call else None
     if shape == "think" and t.thought is None:
         return THINK_IN_TEXT.get(name, [f"{t.last}<think>\nR one.\n</think>\n\nA one.{t.end}"])
     if shape == "think":
-        return [f"{t.thought.format(r='R one.')}A one.{t.end}"]
+        return [f"{(t.thought or '').format(r='R one.')}A one.{t.end}"]
     if shape == "reasoning":
         before = (t.earlier_thought or t.earlier).format(r="R one.")
-        return t.thought and [f"{before}A one.{middle}", f"{t.thought.format(r='R two.')}A two.{t.end}"]
+        last = t.thought.format(r="R two.") if t.thought else ""
+        return [f"{before}A one.{middle}", f"{last}A two.{t.end}"] if t.thought else None
     return [f"{t.earlier}A one.{middle}", f"{t.last}A two.{t.end}"]
 
 

@@ -132,6 +132,16 @@ def test_the_end_of_a_text_or_a_conversation_is_not_learnt(with_template):
     assert learnt(encoder, said("Q?", "A.\n", "R?", "B.")) == ["A.\n<|im_end|>", "B.<|im_end|>"]
 
 
+def test_an_end_that_does_not_stop_the_model_is_not_learnt(with_template):
+    end = "{{ '<|endoftext|>' if m.role == 'assistant' and loop.last else '<|im_end|>' }}"  # as gpt-oss
+    encoder = with_template("{% for m in messages %}{{ " + HEADER + " + m.content }}" + end + "{% endfor %}" + ASK)
+    talk = said("Q?", "A ✓", "R?", "日本")
+    encoded = encoder.encode(talk)
+    ids = [token for token, on in zip(encoded.ids, encoded.target, strict=True) if on]
+    assert encoder.decode(ids) == "A ✓日本<|endoftext|>"
+    assert encoder.decode(encoder.stop_ids) == "<|endoftext|>"
+
+
 def test_generation_marks_leave_out_what_the_template_does_not_teach(with_template):
     spoken = "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}"
     marked = "{% generation %}{{ m.content }}{% endgeneration %}"

@@ -22,9 +22,10 @@ from windtunnel.schemas.artifact import canonical_json
 from windtunnel.schemas.chat_template import Rendering, Wanted
 from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.data.chat_choice import chosen_template
+from windtunnel.trainer.data.chat_choice import template as ours
 from windtunnel.trainer.data.chat_errors import OVER_LIMIT, ChatError
 from windtunnel.trainer.data.chat_frame import Frame
-from windtunnel.trainer.data.chat_marks import NONCHARACTER, THOUGHT_END
+from windtunnel.trainer.data.chat_marks import NONCHARACTER, THOUGHT_BEGIN, THOUGHT_END
 from windtunnel.trainer.data.chat_turns import Located, Turn, locate
 
 if TYPE_CHECKING:
@@ -67,7 +68,6 @@ REASONING_TAGS = frozenset(
     for slash in ("", "/")
 )
 
-_THOUGHT = re.compile(r"\s*<think>\s*(.*?)\s*</think>\s*", re.DOTALL)
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 TEMPLATE_DATE = "26 Jul 2024"  # a fixed date keeps templates that print the date reproducible
@@ -125,9 +125,9 @@ class ChatEncoder:
         self._backend = tokenizer.backend_tokenizer
         self._backend.no_padding()
         self._backend.no_truncation()
-        template = tokenizer.get_chat_template()
+        template = _template(tokenizer)
         self._template = FIXED_DATE + template if "strftime_now" in template else template
-        self._known = template in HARMLESS
+        self._known = template in HARMLESS | {ours("chatml")}
         self._has_spans = not self._known and _GENERATION.search(template) is not None
         special = {str(token) for token in tokenizer.all_special_tokens}
         added = tokenizer.added_tokens_decoder.values()
@@ -195,8 +195,9 @@ class ChatEncoder:
 
         Raises ChatError, and InputError if MOST_OVER_LIMIT conversations in a row go over the template's limits.
         """
+        harmless = {self._template} if self._known else ()
         try:
-            made = chat_template.renderings(self.tokenizer, self._template, conversations, wanted, tools, HARMLESS)
+            made = chat_template.renderings(self.tokenizer, self._template, conversations, wanted, tools, harmless)
         except chat_template.TemplateRefused as error:
             raise ChatError("template_refused", str(error)) from error
         except chat_template.TemplateOverLimit as error:
@@ -235,12 +236,12 @@ class ChatEncoder:
         ids: list[int] = encoded.ids
         target = [False] * len(ids)
         for a, b in spans:
-            first, last = encoded.char_to_token(a), encoded.char_to_token(b - 1)
-            if first is None or last is None:  # characters of no token, such as spaces that a tokenizer leaves out
-                offsets = enumerate(encoded.offsets)
-                inside = [k for k, (begin, end) in offsets if begin < b and end > a]
-            else:
-                inside = range(first, last + 1)
+            first, after = encoded.char_to_token(a), encoded.char_to_token(b) if b < len(text) else len(ids)
+            if first is None or after is None:  # characters of no token, such as spaces that a tokenizer leaves out
+                inside = [k for k, (begin, end) in enumerate(encoded.offsets) if begin < b and end > a]
+            else:  # a character may have several tokens, a token may reach over the end
+                place = encoded.token_to_chars(after) if after < len(ids) else None
+                inside = range(first, after + (place is not None and place[0] < b))
             for k in inside:
                 target[k] = True
         return ids, target
@@ -259,15 +260,16 @@ class ChatEncoder:
         """
         return [self._parsed_turn(message) for message in messages]
 
-    def _parsed_turn(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _parsed_turn(self, message: Mapping[str, Any]) -> dict[str, Any]:
         content = message.get("content") or ""
-        out = message if content == message.get("content") else {**message, "content": content}
+        out = {**message, "content": content}
         if message.get("tool_calls"):
-            out = {**out, "tool_calls": list(map(_call, message["tool_calls"]))}
-        inside = _THOUGHT.match(content) if message["role"] == "assistant" else None
-        if inside and not message.get("reasoning_content") and self.frame.thought_end is not None:
-            out = {**out, "content": content[inside.end() :]}
-            out |= {"reasoning_content": inside[1]} if inside[1] else {}
+            out["tool_calls"] = list(map(_call, message["tool_calls"]))
+        thought, closed, answer = content.partition(THOUGHT_END)
+        opened = closed and message["role"] == "assistant" and thought.lstrip().startswith(THOUGHT_BEGIN)
+        if opened and not message.get("reasoning_content") and self.frame.thought_end is not None:
+            out["content"] = answer.lstrip()
+            out["reasoning_content"] = thought.lstrip().removeprefix(THOUGHT_BEGIN).strip() or None
         return out
 
     def _find_stops(self) -> list[int]:
@@ -278,6 +280,13 @@ class ChatEncoder:
                 raise self._unusable(error) from error
             return []
         return [ids[0] for ids in tokens if len(ids) == 1]
+
+
+def _template(tokenizer: PreTrainedTokenizerFast) -> str:
+    try:
+        return tokenizer.get_chat_template()
+    except ValueError as error:
+        raise InputError(f"the tokenizer has several chat templates and none of the name default ({error})") from error
 
 
 def _call(call: Any) -> dict[str, Any]:

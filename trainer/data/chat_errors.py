@@ -14,7 +14,8 @@ MENDS = {
     f"same answer in a conversation, so the model would be asked in a way it never saw: {_OTHER_TEMPLATE}",
     "template_refused": "the template raised an error on these turns (often a system or a tool turn that it has no "
     f"place for): leave such turns out, or {_OTHER_TEMPLATE}",
-    "field_not_rendered": f"the template leaves out a part of the row: {_OTHER_TEMPLATE}",
+    "field_not_rendered": "the template leaves out a part of the row: write reasoning into the answer as "
+    f"<think>...</think>, or {_OTHER_TEMPLATE}",
     OVER_LIMIT: f"the template takes too much time, memory or text on these rows: {_OTHER_TEMPLATE}",
     "special_token_in_text": "a text holds a special token of the tokenizer, which could open or close a turn: remove "
     "it from the rows",

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 NONCHARACTER = re.compile("[\ufdd0-\ufdef]")
-THOUGHT_END = "</think>"  # templates cut an answer here into reasoning and answer
+THOUGHT_BEGIN, THOUGHT_END = "<think>", "</think>"  # templates cut a content here into reasoning and answer
 
 _MARK = re.compile("\ufdd0([\ufdd1-\ufdda]+)\ufddb")
 _ZERO = 0xFDD1
@@ -55,7 +55,7 @@ def mark(messages: Sequence[Mapping[str, Any]]) -> Marked:
             copy["reasoning_content"] = after(copy["reasoning_content"], k, REASONING)
         if content := copy.get("content"):
             thought, tag, answer = content.rpartition(THOUGHT_END) if copy["role"] == "assistant" else ("", "", content)
-            thought = after(thought, k, REASONING) if thought.rpartition("<think>")[2].strip() else thought
+            thought = after(thought, k, REASONING) if thought.rpartition(THOUGHT_BEGIN)[2].strip() else thought
             copy["content"] = thought + tag + after(answer, k, CONTENT)
         if calls := copy.get("tool_calls"):
             copy["tool_calls"] = [_with_name(call, after(call["function"]["name"], k, CALL)) for call in calls]
