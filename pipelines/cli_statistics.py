@@ -24,7 +24,8 @@ def effects(
     ],
     baseline: Annotated[str, typer.Option(help="The mix that the others are compared with.")],
     margin: Annotated[
-        float | None, typer.Option(min=0, help="Bits per byte below which a difference does not matter.")
+        float | None,
+        typer.Option(min=0, help="Difference that does not matter: bits per byte, with --from units of the metric."),
     ] = None,
     looks: Annotated[
         str | None, typer.Option(metavar="N,N", help="Numbers of seeds declared for looks in advance: 3,5,8,12.")

@@ -62,6 +62,7 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w+", text)
 
 
-def has_word(text: str, phrase: str) -> bool:
-    """Return whether a text has a word or a phrase, in any case, and not as a part of longer words."""
-    return re.search(rf"(?<!\w){re.escape(phrase.strip())}(?!\w)", text, re.IGNORECASE) is not None
+def occurrences(text: str, phrase: str, whole: bool) -> int:
+    """Return how often a text has a word or a phrase, in any case; `whole`: not as a part of longer words."""
+    pattern = re.escape(phrase.strip())
+    return len(re.findall(rf"(?<!\w){pattern}(?!\w)" if whole else pattern, text, re.IGNORECASE))

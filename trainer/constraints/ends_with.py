@@ -20,4 +20,4 @@ class EndsWith(Constraint):
     )
 
     def holds(self, reply: str) -> bool:
-        return reply.strip().strip('"').strip().lower().endswith(self.phrase.strip().lower())
+        return reply.strip().strip('"').lower().endswith(self.phrase.strip().lower())

@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from windtunnel.trainer.constraints._constraint import Constraint, Example, has_word
+from windtunnel.trainer.constraints._constraint import Constraint, Example, occurrences
 
 
 class ForbiddenWords(Constraint):
-    """Words or phrases of which none occurs, in any case."""
+    """Words or phrases of which none occurs, in any case; parts of longer words do not count."""
 
     primary: ClassVar[str | None] = "words"
     words: list[str] = Field(min_length=1)
@@ -20,4 +20,4 @@ class ForbiddenWords(Constraint):
     )
 
     def holds(self, reply: str) -> bool:
-        return not any(has_word(reply, word) for word in self.words)
+        return not any(occurrences(reply, word, whole=True) for word in self.words)

@@ -16,6 +16,5 @@ class Highlights(Bounded):
     )
 
     def number(self, reply: str) -> int:
-        strong = re.findall(r"\*\*([^\n*]*)\*\*", reply)
-        plain = re.findall(r"\*([^\n*]*)\*", re.sub(r"\*\*[^\n*]*\*\*", " ", reply))
-        return sum(1 for part in [*strong, *plain] if part.strip())
+        found = re.findall(r"\*[^\n*]*\*", reply) + re.findall(r"\*\*[^\n*]*\*\*", reply)
+        return sum(1 for part in found if part.strip("*").strip())

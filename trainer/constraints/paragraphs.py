@@ -11,7 +11,7 @@ SEPARATORS = {"blank_line": r"\n[ \t]*\n\s*", "asterisks": r"\s?\*\*\*\s?"}
 
 
 class Paragraphs(Bounded):
-    """A number of paragraphs, with blank lines or `***` (as in IFEval) between them."""
+    """A number of paragraphs, with blank lines or `***` (as in IFEval) between them, none of which is empty."""
 
     separator: Literal["blank_line", "asterisks"] = "blank_line"
 
@@ -19,6 +19,10 @@ class Paragraphs(Bounded):
         Example({"least": 2, "most": 2}, "One.\n\n\nTwo,\nstill two.\n", "One.\nTwo."),
         Example({"least": 2, "separator": "asterisks"}, "One.\n***\nTwo.", "One.\n\nTwo."),
     )
+
+    def holds(self, reply: str) -> bool:
+        inner = re.split(SEPARATORS[self.separator], reply)[1:-1]
+        return super().holds(reply) and all(part.strip() for part in inner)
 
     def number(self, reply: str) -> int:
         return sum(1 for part in re.split(SEPARATORS[self.separator], reply) if part.strip())

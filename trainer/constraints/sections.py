@@ -21,4 +21,4 @@ class Sections(Bounded):
     )
 
     def number(self, reply: str) -> int:
-        return len(re.findall(rf"(?<!\w){re.escape(self.splitter)}\s?\d+", reply))
+        return len(re.findall(rf"{re.escape(self.splitter)}\s?\d+", reply))

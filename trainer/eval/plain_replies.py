@@ -1,7 +1,7 @@
 """Answers of a model without a chat template: the continuation of a prompt, and how likely it finds another.
 
-Prompt and answer follow an end-of-text token, with a space between them, and special tokens in them are ordinary text.
-A short reply ends with its first line, because such a model does not end a turn.
+Prompt and answer follow the token that begins a text (the tokenizer's own, or end-of-text), with a space between them,
+and special tokens in them are ordinary text. A short reply ends with its first line, because such a model does not end a turn.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class PlainReplier:
         self.model: Any = load(path).to(device).eval()  # pyright: ignore[reportArgumentType]
         self.encoder = open_encoder(path)
         self.batch_tokens = batch_tokens
+        prefix = self.encoder.backend.encode("", add_special_tokens=True).ids
+        self.start = prefix[0] if prefix else self.encoder.end_of_text
         positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         self.context = min(positions or LONGEST, LONGEST)
 
@@ -57,7 +59,7 @@ class PlainReplier:
     def answer_nats(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
         """Return the nats of every answer after its prompt and a space, float64 [prompts]."""
         before, after = self._ids(prompts), self._ids([f" {answer}" for answer in answers])
-        return continuation_nats(self.model, before, after, self.encoder.end_of_text, self.context)
+        return continuation_nats(self.model, before, after, self.start, self.context)
 
     def harness_model(self) -> Any:
         """Return the model behind the interface `LM` of lm-eval."""
@@ -70,7 +72,7 @@ class PlainReplier:
 
     @torch.inference_mode()
     def _replies(self, prompts: Sequence[str], limits: Sequence[int]) -> list[str]:
-        ids = [[self.encoder.end_of_text, *prompt.tolist()] for prompt in self._ids(prompts)]
+        ids = [[self.start, *prompt.tolist()] for prompt in self._ids(prompts)]
         out = [""] * len(prompts)
         sizes = [len(prompt) + limit for prompt, limit in zip(ids, limits, strict=True)]
         for group in micro_batches(sizes, self.batch_tokens):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.data.chat import ChatEncoder, ChatError, prepare
 from windtunnel.trainer.data.chat_batches import last_turns
 from windtunnel.trainer.data.packing import micro_batches
@@ -103,6 +104,13 @@ def _user_turn(content: str) -> list[dict[str, str]]:
 
 
 def open_asker(path: Path, batch_tokens: int, device: str = "cpu") -> Replier | PlainReplier:
-    """Return a model as an Asker: by its chat template where the tokenizer has one, else as a plain language model."""
-    plain = not open_tokenizer(path).chat_template
-    return PlainReplier(path, batch_tokens, device) if plain else Replier(path, batch_tokens, device)
+    """Return a model as an Asker: by its chat template where the tokenizer has one, else as a plain language model.
+
+    Raises InputError for a directory that holds no model which can be read safely.
+    """
+    try:
+        kind = Replier if open_tokenizer(path).chat_template else PlainReplier
+        return kind(path, batch_tokens, device)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).strip().splitlines()[:1])
+        raise InputError(f"{path} is not a readable causal language model: {reason}") from error

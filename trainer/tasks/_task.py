@@ -113,7 +113,8 @@ def accepted(
     refused = Counter(reason for reason in reasons if reason is not None)
     if not places:
         detail = ", ".join(f"{reason} {number}" for reason, number in refused.most_common())
-        raise InputError(f"the model accepts none of the {len(prompts)} questions of task {name!r}: {detail}")
+        room = f" (with {tokens:,} tokens for the reply)" if "too_long" in refused else ""
+        raise InputError(f"the model accepts none of the {len(prompts)} questions of task {name!r}: {detail}{room}")
     return places, dict(refused)
 
 

@@ -131,8 +131,8 @@ def tasks(shelf: Shelf) -> None:
     for mix in MIXES:
         for seed in SEEDS:
             lines = [
-                {"task": task, "document": f"{task}:{k}", "source": task, "prompt": HOSTILE,
-                 "answer": "a", "reply": "b",
+                {"task": task, "document": f"{task}:{k}", "source": task, "group": f"{k}", "prompt": HOSTILE,
+                 "answer": "a", "reply": "b", "metrics": [],
                  "correct": float(mix == "talk" and task == "copying" and k + seed > 3), "bytes": 10, "nats": 7.0}
                 for task in ("copying", "sorting")
                 for k in range(10)
