@@ -94,6 +94,11 @@ class Generator(Plugin):
         """Return the names of the models that the recipe must give an address for."""
         return tuple(dict.fromkeys(name for field in self.asks if (name := getattr(self, field, None))))
 
+    def judged_by(self) -> tuple[str, ...]:
+        """Return the names of the models that label rows, by the parameters `judge` and `judges`."""
+        one, several = getattr(self, "judge", None), getattr(self, "judges", ())
+        return tuple(dict.fromkeys([*([one] if isinstance(one, str) else []), *several]))
+
     def requests_per_row(self) -> Mapping[str, float]:
         """Return how many requests a row takes if all goes well, by model; for the estimate of a plan."""
         return dict.fromkeys(self.models(), 1.0)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from blake3 import blake3
 
 from windtunnel.generators.client.store import COMPLETIONS
 from windtunnel.generators.core.generator import Generator
@@ -12,7 +15,7 @@ from windtunnel.pipelines.engine.mirrors.opening import store_folder
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import at
-from windtunnel.pipelines.recipe.recipe import Model
+from windtunnel.pipelines.recipe.recipe import Calibrate, Model
 from windtunnel.pipelines.recipe.weights import positive
 from windtunnel.schemas.role import Role, StepName
 from windtunnel.schemas.work import Work
@@ -30,6 +33,7 @@ class Generation:
     sets: dict[str, Step] = field(default_factory=dict)
     train_rows: dict[str, Step] = field(default_factory=dict)
     held_out_pairs: Step | None = None
+    floors: dict[str, Step] = field(default_factory=dict)  # by judge: there when it may label
 
 
 def generation(plan: Plan, corpora: Mapping[str, Step]) -> Generation:
@@ -38,6 +42,8 @@ def generation(plan: Plan, corpora: Mapping[str, Step]) -> Generation:
     for name, model in plan.recipe.models.items():
         if model.url is None:
             rows.models[name] = plan.add(StepName("model", name), _model_work(model))
+    if plan.recipe.evaluate is not None and plan.recipe.evaluate.calibrate is not None:
+        rows.floors = _calibrated(plan, plan.recipe.evaluate.calibrate, rows)
     for name, generated in plan.recipe.generate.items():
         inputs = {role: _source(plan, name, role, sources, corpora, rows) for role, sources in generated.from_.items()}
         rows.sets[name] = _generate(plan, name, generated.with_, inputs, rows)
@@ -70,7 +76,7 @@ def _source(
 
 
 def _generate(plan: Plan, name: str, kind: Any, inputs: dict[str, Step], rows: Generation) -> Step:
-    from windtunnel.generators.core.generate import Generate
+    from windtunnel.generators.core.generate import FLOOR, Generate
     from windtunnel.schemas.plugin import make
 
     generator = make(Generator, kind)
@@ -78,9 +84,39 @@ def _generate(plan: Plan, name: str, kind: Any, inputs: dict[str, Step], rows: G
     for model in generator.models():
         models[model], reads = served(plan, model, rows)
         inputs = {**inputs, **reads}
+    for judge in generator.judged_by():
+        inputs = {**inputs, **({FLOOR: rows.floors[judge]} if judge in rows.floors else {})}
     about = {"licences": licences, "completions": completions_of(plan), "budget": budget_of(plan)}
     work = Generate(kind=kind, models=models, **about)
     return plan.add(StepName("generate", name), work, inputs)
+
+
+def _calibrated(plan: Plan, settings: Calibrate, rows: Generation) -> dict[str, Step]:
+    """Add the judge's comparison with labels, and the floor that it must reach; return the floor by judge."""
+    from windtunnel.generators.judging.calibrate_judge import CalibrateJudge
+    from windtunnel.generators.judging.judge_floor import JudgeFloor
+
+    judge, inputs = served(plan, settings.judge, rows)
+    digest = None
+    if settings.pairs is not None:
+        try:
+            digest = blake3(Path(settings.pairs).read_bytes()).hexdigest()[:32]
+        except OSError as error:
+            here = ("evaluate", "calibrate", "pairs")
+            raise at(here, f"{settings.pairs} cannot be read: {error.strerror}") from error
+    work = CalibrateJudge(
+        judge={settings.judge: judge},
+        file=settings.pairs,
+        digest=digest,
+        number=settings.number,
+        completions=completions_of(plan),
+        budget=budget_of(plan),
+    )
+    step = plan.add(StepName("calibrate", settings.judge), work, inputs)
+    if settings.min_agreement is None:
+        return {}
+    floor = JudgeFloor(judge=settings.judge, min_agreement=settings.min_agreement)
+    return {settings.judge: plan.add(StepName("floor", settings.judge), floor, {"calibration": step})}
 
 
 def _licences(inputs: Mapping[str, Step]) -> dict[str, str]:

@@ -256,6 +256,7 @@ class Calibrate(Part):
     judge: Name  # one of `models:`
     pairs: str | None = None
     number: int = Field(60, gt=1)  # of planted pairs
+    min_agreement: float | None = Field(None, gt=0, le=1)  # below it the judge labels nothing: no pairs, no win rates
 
 
 class Evaluate(Part):

@@ -39,7 +39,7 @@ def estimates(plan: Plan, step: Step, store: Path) -> list[Estimate]:
     if (like := _before(step, store)) is not None:
         rows, spent = like
         scale = wanted.items / rows
-        return [_scaled(each, scale, prices, f"as {rows:,} took before") for each in spent]
+        return [_scaled(each, scale, prices, f"as {rows:,} rows took before") for each in spent]
     means = _means(plan)
     found = []
     for name, per_item in wanted.asked.items():
