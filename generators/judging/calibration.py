@@ -33,7 +33,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ class Calibration:
     failed: Counter[str]  # pairs without a verdict, by error
     findings: list[str]  # sentences on problems of this judge
     judged: list[tuple[Pair, Verdict]] = field(repr=False)
+    unreadable: Counter[str] = field(default_factory=Counter)  # rows of the file that are no pair, by reason
 
 
 def calibrate(pairs: Sequence[Pair], judge: Judge) -> dict[str, Any]:
@@ -83,19 +84,23 @@ def calibrate(pairs: Sequence[Pair], judge: Judge) -> dict[str, Any]:
 
 def calibrate_file(path: Path, spec: str | dict[str, Any], say: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Return the figures for a file of labelled pairs; pairs left out and problems are passed to `say` as sentences."""
+    return examine_file(path, make_judge(spec), say).figures
+
+
+def examine_file(path: Path, judge: Judge, say: Callable[[str], None] | None = None) -> Calibration:
+    """Compare a judge with the labels of a file; pairs left out and problems are passed to `say` as sentences."""
     say = say or log.warning
-    judge = make_judge(spec)
     result = examine_pairs(read_pairs(Path(path)), judge, str(path), say)
     for finding in result.findings:
         say(finding)
-    return result.figures
+    return result
 
 
 def examine_pairs(read: Pairs, judge: Judge, origin: str, say: Callable[[str], None]) -> Calibration:
     """Compare a judge with the labels of `origin`'s pairs; what is not in the figures is passed to `say`."""
     for line in _left_out(read, origin):
         say(line)
-    result = examine(read.good, judge)
+    result = replace(examine(read.good, judge), unreadable=read.reasons)
     if result.failed:
         counts = ", ".join(f"{reason} {count}" for reason, count in result.failed.most_common())
         say(f"{result.failed.total()} of {len(read.good)} pairs have no verdict and are not in the figures: {counts}")

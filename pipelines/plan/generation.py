@@ -143,8 +143,8 @@ def served(plan: Plan, name: str, rows: Generation) -> tuple[Served, dict[str, S
     keys = sorted({other.key for other in plan.recipe.models.values() if other.key})
     licence = sample_model(model.sample).licence if model.sample is not None else ""
     role = Role(MODEL, name)
-    about = {"licence": licence, "withheld": tuple(keys), "price": model.price, "parameters": model.parameters}
-    local = Served(role=role, model=name, **about, **options)
+    about = {name: getattr(model, name) for name in ("price", "parameters", "verdict")}
+    local = Served(role=role, model=name, licence=licence, withheld=tuple(keys), **about, **options)
     return local, {role: rows.models[name]}
 
 
@@ -159,6 +159,7 @@ def address(model: Model) -> Served:
         key_variable=model.key,
         price=model.price,
         parameters=model.parameters,
+        verdict=model.verdict,
         dialect=model.dialect or "openai",
     )
 

@@ -117,6 +117,7 @@ class Model(Part):
     price: tuple[float, float] = (0.0, 0.0)  # dollars per million prompt and completion tokens
     # further fields of every request, such as {reasoning_effort: low}
     parameters: Annotated[dict[str, Any], AfterValidator(checked_parameters)] = Field(default_factory=dict)
+    verdict: Literal["auto", "logprobs", "parsed"] = "auto"  # how it judges two answers; see `judge:openai`
     serve: Serve | None = None  # for models from files
 
     @model_validator(mode="after")
