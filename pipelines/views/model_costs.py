@@ -80,7 +80,9 @@ def _wanted(step: Step) -> _Wanted | None:
     work: Any = step.work
     if step.kind == "generate":
         kind: Any = make(base("generator"), work.kind)
-        asked = kind.requests_per_row()
+        asked: dict[str, float] = {}
+        for model, requests in kind.requests_per_row():
+            asked[model] = asked.get(model, 0.0) + requests
         return _Wanted(kind.rows, asked) if asked else None
     if step.kind == "calibrate":
         lines = Path(work.file).read_bytes().count(b"\n") if work.file else 0

@@ -14,11 +14,9 @@ from rich.text import Text
 
 from windtunnel.pipelines.recipe.recipe import Compare
 from windtunnel.schemas.artifact import write_text
-from windtunnel.schemas.plugin import label
 from windtunnel.schemas.printable import one_line
 
 if TYPE_CHECKING:
-    from windtunnel.generators.judges._judge import Judge
     from windtunnel.generators.judging.calibration import Calibration
 
 
@@ -67,14 +65,12 @@ def print_further(what: str, artifact: Path, console: Console) -> None:
 
 def print_calibration(pairs: Path, spec: str, as_json: bool, console: Console, card: Path | None = None) -> None:
     """Compare a judge with the labels of a file and print its agreement; `card` is a Markdown file to write."""
-    from windtunnel.generators.judges._judge import make_judge
     from windtunnel.generators.judging.calibration import examine_file
 
-    judge = make_judge(spec)
-    found = examine_file(pairs, judge)
+    found = examine_file(pairs, spec)
     figures = dict(found.figures)
     if card is not None:
-        _write_card(card, pairs, judge, found)
+        _write_card(card, pairs, found)
     if as_json:
         console.print(json.dumps(figures, indent=1), soft_wrap=True)
         return
@@ -90,19 +86,18 @@ def print_calibration(pairs: Path, spec: str, as_json: bool, console: Console, c
     console.print(table)
 
 
-def _write_card(card: Path, pairs: Path, judge: Judge, found: Calibration) -> None:
+def _write_card(card: Path, pairs: Path, found: Calibration) -> None:
     from windtunnel.data_cards.judge_card import JudgeCard, render
 
-    about = judge.model_dump(mode="json", exclude={"completions", "concurrency", "budget", "price", "name"})
     content = JudgeCard(
-        name=label(judge),
+        name=found.name,
         pairs=pairs.name,
         digest=blake3(pairs.read_bytes()).hexdigest(),
         figures=found.figures,
         findings=found.findings,
         left_out=found.failed,
         unreadable=found.unreadable,
-        settings={**about, **judge.fingerprint()},
+        settings=found.settings,
     )
     write_text(card, render(content))
 
