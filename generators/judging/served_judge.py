@@ -29,5 +29,5 @@ def judge_identity(judge: Mapping[str, Served]) -> dict[str, object]:
     asks = Openai(at="any@http://where").fingerprint()  # the address is not part of it
     models = {name: served.identity() for name, served in judge.items()}
     how = {name: served.verdict for name, served in judge.items() if served.verdict != "auto"}
-    said = {"verdict": how} if how else {}
+    said: dict[str, object] = {"verdict": how} if how else {}
     return {"judge": models, "asks": asks, "most_characters": MOST_CHARACTERS} | said

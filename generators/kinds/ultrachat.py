@@ -110,8 +110,8 @@ class UltraChat(Generator):
 
     def requests_per_row(self) -> Sequence[tuple[str, float]]:
         """Return a share of a list of openings, and both sides of the mean number of rounds."""
-        weights = {name: weight / sum(self.sectors.values()) for name, weight in self.sectors.items()}
-        rounds = sum(weight * sum(self.rounds[name]) / 2 for name, weight in weights.items())
+        weighted = sum(weight * sum(self.rounds[name]) / 2 for name, weight in self.sectors.items())
+        rounds = weighted / sum(self.sectors.values())
         opening = (self.opening_model or self.model, 1 / self.openings_per_request)
         return [opening, (self.model, rounds), (self.user_model or self.model, rounds - 1)]
 
