@@ -98,7 +98,10 @@ class Generate(Work):
             Client(endpoints, store, self.concurrency, budget=self.budget) as client,
         ):
             tokens = sorted({token for endpoint in endpoints for token in endpoint.special_tokens})
-            return self.make(inputs, out, rank, client, tokens)
+            counts = self.make(inputs, out, rank, client, tokens)
+            if refused := client.refused():
+                counts.notes["warning"] = refused
+            return counts
 
     def make(
         self, inputs: Mapping[str, Artifact], out: Path, rank: int, client: Answers | None,
