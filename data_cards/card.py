@@ -74,7 +74,7 @@ def render(card: Card) -> str:
     """Return the card as Markdown with YAML front matter; text taken from the data is escaped."""
     matter = yaml.safe_dump(front_matter(card), sort_keys=False, allow_unicode=True)
     settings = yaml.safe_dump(card.settings, sort_keys=False, allow_unicode=True) if card.settings else ""
-    return _template().render(card=card, matter=matter, settings=settings.strip())
+    return template("card.md.j2").render(card=card, matter=matter, settings=settings.strip())
 
 
 def inert(text: object, limit: int = 300) -> str:
@@ -92,7 +92,8 @@ def _plain(text: object, limit: int = 300) -> str:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """Return a template of this folder; text from the data goes through its filter `inert`."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # Markdown: text from the data is escaped by `inert`
@@ -102,4 +103,4 @@ def _template() -> Template:
         keep_trailing_newline=True,
     )
     environment.filters |= {"inert": inert, "count": lambda n: f"{n:,}"}
-    return environment.get_template("card.md.j2")
+    return environment.get_template(name)

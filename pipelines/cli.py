@@ -335,12 +335,13 @@ def _summary(totals: Any, out: Path) -> None:
 def calibrate(
     pairs: Annotated[Path, typer.Argument(help="Labelled pairs, or preference rows: JSONL, Parquet.")],
     judge: Annotated[str, typer.Option(help="longest, first, random, recorded, openai:MODEL@URL or reward:DIR.")],
+    card: Annotated[Path | None, typer.Option(help="Also write the judge's card, in Markdown.")] = None,
     json_: Json = False,
 ) -> None:
     """Hold a judge against people's labels and against trivial baselines."""
     from windtunnel.pipelines.views.tables import print_calibration
 
-    print_calibration(pairs, judge, json_, terminal())
+    print_calibration(pairs, judge, json_, terminal(), card)
 
 
 @app.command()

@@ -78,7 +78,7 @@ class Work(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     version: ClassVar[int] = 1
-    aids: ClassVar[frozenset[str]] = frozenset()  # input roles that only save work and are not part of the key
+    aids: ClassVar[frozenset[str]] = frozenset()  # input roles that only save or permit work: not part of the key
     run_last: ClassVar[bool] = False  # for long single tasks, which then share one stage
 
     def plugins(self) -> Sequence[Plugin]:

@@ -131,6 +131,12 @@ class Client:
         """Return what the endpoint was learnt to refuse so far."""
         return self._forms[endpoint.name]
 
+    def refused(self) -> str:
+        """Return in words what endpoints were learnt to refuse, which changes what is asked; empty for nothing."""
+        learnt = {name: sorted(form.refused) for name, form in sorted(self._forms.items()) if form.refused}
+        said = [f"the server of {name} refuses {', '.join(facts)}" for name, facts in learnt.items()]
+        return "; ".join(said) + ": requests are sent in another form" if said else ""
+
     async def answer(self, client: EndpointClient, request: Request, missing: str) -> Completion:
         """Return the completion of a request; joins an equal one in flight. Nothing is stored by the key `missing`."""
         while True:
@@ -193,7 +199,7 @@ class Client:
                 if self._store is not None:
                     self._store.learn(endpoint.model, endpoint.revision, form)
                 self._forms[endpoint.name] = form
-                log.info("%s: this server takes requests without %s", endpoint.name, ", ".join(sorted(form.refused)))
+                log.warning("%s", self.refused())
                 return self._kept(completion, request, form)
             if not refusal:
                 return completion

@@ -99,6 +99,9 @@ def _suggested(text: str, request: Request, changed: Mapping[str, Any]) -> Itera
             yield _schema_fact(request.schema)
         elif changed["schema"] == "json_object":
             yield "json_object"
+    zero = request.temperature == 0 and "positive" in text  # some servers know greedy decoding by another field
+    if zero and "temperature" not in changed and "temperature" in text:
+        yield _temperature(request)
     if not unsupported or bound:
         return  # a number out of range is the recipe's mistake
     for name in _optional(request):

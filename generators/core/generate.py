@@ -23,6 +23,7 @@ from windtunnel.schemas.role import of_kind
 from windtunnel.schemas.spending import Price
 from windtunnel.schemas.work import Counts, Work, versions_of
 
+FLOOR = "floor"  # role of an input that is there when the judges may label
 STUCK_AFTER = 32  # outcomes that all failed with one error, before anything was kept, end the step
 
 
@@ -36,6 +37,7 @@ class Generate(Work):
     """
 
     version: ClassVar[int] = 2
+    aids: ClassVar[frozenset[str]] = frozenset({FLOOR})
     kind: dict[str, Any] | str
     models: dict[str, Served] = Field(default_factory=dict)
     licences: dict[str, str] = Field(default_factory=dict)
@@ -96,7 +98,10 @@ class Generate(Work):
             Client(endpoints, store, self.concurrency, budget=self.budget) as client,
         ):
             tokens = sorted({token for endpoint in endpoints for token in endpoint.special_tokens})
-            return self.make(inputs, out, rank, client, tokens)
+            counts = self.make(inputs, out, rank, client, tokens)
+            if refused := client.refused():
+                counts.notes["warning"] = refused
+            return counts
 
     def make(
         self, inputs: Mapping[str, Artifact], out: Path, rank: int, client: Answers | None,
@@ -110,7 +115,7 @@ class Generate(Work):
         name = plugin.label(kind)
         _roles(kind, name, inputs)
         models = of_kind(inputs, MODEL)
-        materials = {role: artifact for role, artifact in inputs.items() if role not in models}
+        materials = {role: artifact for role, artifact in inputs.items() if role not in {FLOOR, *models}}
         session = Session(
             name, kind.seed, client, {role: Table.of(each, self.licences) for role, each in materials.items()},
             Share(rank, self.shards(inputs)), window=2 * self.concurrency,
@@ -130,7 +135,7 @@ def _roles(kind: Generator, name: str, inputs: Mapping[str, Artifact]) -> None:
     """Raise RecipeError for an input that the kind needs and lacks, or does not know."""
     if missing := [role for role in kind.reads if role not in inputs]:
         raise RecipeError(f"generator {name!r} needs {' and '.join(missing)} as input")
-    known = {*kind.reads, *kind.optional, *of_kind(inputs, MODEL)}
+    known = {FLOOR, *kind.reads, *kind.optional, *of_kind(inputs, MODEL)}
     if unknown := [role for role in inputs if role not in known]:
         raise RecipeError(f"generator {name!r} takes no input called {', '.join(unknown)}")
 

@@ -94,9 +94,14 @@ class Generator(Plugin):
         """Return the names of the models that the recipe must give an address for."""
         return tuple(dict.fromkeys(name for field in self.asks if (name := getattr(self, field, None))))
 
-    def requests_per_row(self) -> Mapping[str, float]:
-        """Return how many requests a row takes if all goes well, by model; for the estimate of a plan."""
-        return dict.fromkeys(self.models(), 1.0)
+    def judged_by(self) -> tuple[str, ...]:
+        """Return the names of the models that label rows, by the parameters `judge` and `judges`."""
+        one, several = getattr(self, "judge", None), getattr(self, "judges", ())
+        return tuple(dict.fromkeys([*([one] if isinstance(one, str) else []), *several]))
+
+    def requests_per_row(self) -> Sequence[tuple[str, float]]:
+        """Return (model, requests) that a row takes if all goes well, for the estimate of a plan; models may repeat."""
+        return [(name, 1.0) for name in self.models()]
 
     def on(self, raw: Collection[str]) -> Self:
         """Return the kind settled for its models: those in `raw` complete text, the others take chats only.

@@ -33,7 +33,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,14 @@ import numpy as np
 from windtunnel.generators.judges._judge import Judge, Pair, Verdict, make_judge, no_verdicts
 from windtunnel.generators.judges.longest import Longest
 from windtunnel.generators.judging.pairs import Pairs, read_pairs
+from windtunnel.schemas.plugin import label
 
 log = logging.getLogger(__name__)
 CLASSES = ("a", "b", "tie")
 VALUE = {"a": 1.0, "b": 0.0, "tie": 0.5}
 BINS = 10
 Z95 = 1.959963984540054
+_NOT_DECIDING = {"completions", "concurrency", "budget", "price", "name"}  # parameters of a judge that asks a model
 NAMED = 10  # invalid lines that are written out
 
 
@@ -71,6 +73,9 @@ class Calibration:
     failed: Counter[str]  # pairs without a verdict, by error
     findings: list[str]  # sentences on problems of this judge
     judged: list[tuple[Pair, Verdict]] = field(repr=False)
+    name: str  # of the judge
+    settings: dict[str, Any] = field(repr=False)  # what decides its verdicts
+    unreadable: Counter[str] = field(default_factory=Counter)  # rows of the file that are no pair, by reason
 
 
 def calibrate(pairs: Sequence[Pair], judge: Judge) -> dict[str, Any]:
@@ -83,19 +88,24 @@ def calibrate(pairs: Sequence[Pair], judge: Judge) -> dict[str, Any]:
 
 def calibrate_file(path: Path, spec: str | dict[str, Any], say: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Return the figures for a file of labelled pairs; pairs left out and problems are passed to `say` as sentences."""
+    return examine_file(path, spec, say).figures
+
+
+def examine_file(path: Path, spec: str | dict[str, Any], say: Callable[[str], None] | None = None) -> Calibration:
+    """Compare a judge with the labels of a file; pairs left out and problems are passed to `say` as sentences."""
     say = say or log.warning
     judge = make_judge(spec)
     result = examine_pairs(read_pairs(Path(path)), judge, str(path), say)
     for finding in result.findings:
         say(finding)
-    return result.figures
+    return result
 
 
 def examine_pairs(read: Pairs, judge: Judge, origin: str, say: Callable[[str], None]) -> Calibration:
     """Compare a judge with the labels of `origin`'s pairs; what is not in the figures is passed to `say`."""
     for line in _left_out(read, origin):
         say(line)
-    result = examine(read.good, judge)
+    result = replace(examine(read.good, judge), unreadable=read.reasons)
     if result.failed:
         counts = ", ".join(f"{reason} {count}" for reason, count in result.failed.most_common())
         say(f"{result.failed.total()} of {len(read.good)} pairs have no verdict and are not in the figures: {counts}")
@@ -133,7 +143,8 @@ def examine(pairs: Sequence[Pair], judge: Judge) -> Calibration:
         "best_of": best_of(judged),
         **_masses([verdict for _, verdict in judged]),
     }
-    return Calibration(figures, bins, failed, _findings(figures, winners), judged)
+    about = judge.model_dump(mode="json", exclude=_NOT_DECIDING) | judge.fingerprint()
+    return Calibration(figures, bins, failed, _findings(figures, winners), judged, label(judge), about)
 
 
 def _shares(pair: Pair) -> list[float]:

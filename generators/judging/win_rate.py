@@ -35,7 +35,8 @@ WINS = pa.schema(
 
 
 class WinRate(Work):
-    """Writes `scores.parquet` with one row per question. Inputs: `answers`, `baseline`, and the judge's `model:NAME`.
+    """Writes `scores.parquet` with one row per question. Inputs: `answers`, `baseline`, the judge's `model:NAME`,
+    and `floor` where the judge must have reached one.
 
     Equal answers are ties and not sent to the judge. A pair without a verdict is counted as unreadable; when no pair
     has one, the step raises WindtunnelError.

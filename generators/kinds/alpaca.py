@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -72,10 +71,9 @@ class Alpaca(Generator):
     max_tokens: int = Field(3072, gt=0)
     answer_tokens: int = Field(1024, gt=0)
 
-    def requests_per_row(self) -> Mapping[str, float]:
+    def requests_per_row(self) -> Sequence[tuple[str, float]]:
         """Return a share of a list of tasks, and the answer of another model."""
-        asked = Counter({self.model: 1 / self.tasks_per_request})
-        return asked + Counter({self.answer_model: 1.0} if self.answer_model else {})
+        return [(self.model, 1 / self.tasks_per_request), *([(self.answer_model, 1.0)] if self.answer_model else [])]
 
     def fingerprint(self) -> dict[str, Any]:
         """Add the hash of the seed file."""

@@ -7,7 +7,6 @@ expected divergence from the model, log n - (n - 1) / n nats, is part of the lin
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -66,9 +65,9 @@ class BestOfN(Generator):
     judge_tokens: int = Field(512, gt=0)
     feedback_characters: int = Field(400, gt=0)
 
-    def requests_per_row(self) -> Mapping[str, float]:
+    def requests_per_row(self) -> Sequence[tuple[str, float]]:
         """Return all answers, and all readings of each."""
-        return Counter({self.model: float(self.n)}) + Counter({self.judge: float(self.n * self.readings)})
+        return [(self.model, float(self.n)), (self.judge, float(self.n * self.readings))]
 
     def attempt(self, session: Session, number: int, record: Record) -> Chain[Outcome]:
         """Answer a question, score the answers and pair them."""

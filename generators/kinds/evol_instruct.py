@@ -8,8 +8,7 @@ round then starts from the unevolved parent.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -84,10 +83,10 @@ class EvolInstruct(Generator):
         if unknown := set(self.operations) - set(OPERATIONS):
             raise ValueError(f"no operation is called {', '.join(sorted(unknown))}; there is {', '.join(OPERATIONS)}")
 
-    def requests_per_row(self) -> Mapping[str, float]:
+    def requests_per_row(self) -> Sequence[tuple[str, float]]:
         """Return an evolution, its checks and its answer."""
-        asked = Counter({self.model: 1.0}) + Counter({self.answer_model or self.model: 1.0})
-        return asked + Counter({self.check_model or self.model: 1.0 + self.check_answerable})
+        checks = (self.check_model or self.model, 1.0 + self.check_answerable)
+        return [(self.model, 1.0), checks, (self.answer_model or self.model, 1.0)]
 
     def attempt(self, session: Session, number: int, record: Record) -> Chain[Sequence[Outcome]]:
         """Evolve a question for `rounds` rounds; each round ends in one outcome."""

@@ -8,8 +8,7 @@ the goal is met. A turn out of role is asked again, then the dialogue ends.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -109,12 +108,12 @@ class UltraChat(Generator):
         """Add the hash of the topics."""
         return super().fingerprint() | {"topics": topics.digest(self.topics)}
 
-    def requests_per_row(self) -> Mapping[str, float]:
+    def requests_per_row(self) -> Sequence[tuple[str, float]]:
         """Return a share of a list of openings, and both sides of the mean number of rounds."""
-        weights = {name: weight / sum(self.sectors.values()) for name, weight in self.sectors.items()}
-        rounds = sum(weight * sum(self.rounds[name]) / 2 for name, weight in weights.items())
-        asked = Counter({self.model: rounds}) + Counter({self.user_model or self.model: rounds - 1})
-        return asked + Counter({self.opening_model or self.model: 1 / self.openings_per_request})
+        weighted = sum(weight * sum(self.rounds[name]) / 2 for name, weight in self.sectors.items())
+        rounds = weighted / sum(self.sectors.values())
+        opening = (self.opening_model or self.model, 1 / self.openings_per_request)
+        return [opening, (self.model, rounds), (self.user_model or self.model, rounds - 1)]
 
     def outcomes(self, session: Session) -> Iterator[Outcome]:
         """Yield one outcome per opening, or one per part where a dialogue is split."""

@@ -8,7 +8,6 @@ every order, that the critiques do not contradict.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -106,14 +105,11 @@ class UltraFeedback(Generator):
         """Return the models of the pool and the judges."""
         return tuple(dict.fromkeys([*(member.model for member in self.pool), *self.judges]))
 
-    def requests_per_row(self) -> Mapping[str, float]:
+    def requests_per_row(self) -> Sequence[tuple[str, float]]:
         """Return the answers of the pool, and each aspect's ratings in every order with the critiques by a judge."""
-        asked: Counter[str] = Counter()
-        for member in self.pool:
-            asked[member.model] += self.responses / len(self.pool)
-        for judge in self.judges:
-            asked[judge] += (len(ASPECTS) * self.orders + self.critique * self.responses) / len(self.judges)
-        return asked
+        judgements = len(ASPECTS) * self.orders + self.critique * self.responses
+        answers = [(member.model, self.responses / len(self.pool)) for member in self.pool]
+        return answers + [(judge, judgements / len(self.judges)) for judge in self.judges]
 
     def attempt(self, session: Session, number: int, record: Record) -> Chain[Outcome]:
         """Make the pair of one prompt."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -20,6 +20,7 @@ from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.role import by_name
 
 RUN_PROCESS = "WINDTUNNEL_RUN_PROCESS"  # pid of the run's main process, which owns the servers
+Verdicts = Literal["auto", "logprobs", "parsed"]
 MODEL = "model"  # kind of the input roles that hold a model: model:NAME
 
 
@@ -29,7 +30,7 @@ class Served(BaseModel):
     `model` is its name on the server (default: the directory's name). `revision` distinguishes models of one name at a
     `url`; for models served here it is the hash of the weights. `key_variable` names the variable that holds the key;
     `price` is in dollars per million prompt and completion tokens; `parameters` are further fields of every request;
-    `licence` is empty where it is not known.
+    `verdict` is how it judges (see `ModelJudge`); `licence` is empty where it is not known.
     `arguments` are further arguments of vLLM; a server started here does not see the variables `withheld` (keys of
     other models).
     """
@@ -43,6 +44,7 @@ class Served(BaseModel):
     key_variable: str | None = None
     price: tuple[float, float] = (0.0, 0.0)
     parameters: Annotated[dict[str, Any], AfterValidator(checked_parameters)] = Field(default_factory=dict)
+    verdict: Verdicts = "auto"
     licence: str = ""
     dialect: str = "openai"
     context: int | None = None

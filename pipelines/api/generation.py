@@ -125,14 +125,16 @@ def calibrate(pairs: AnyFrame | Sequence[Mapping[str, Any]] | str | Path, judge:
     ----------
     pairs
         A frame or a list of mappings with prompt, response_a, response_b, labels (a list of `a`, `b`, `tie`, one for
-        each person) and, optionally, id and judge (recorded probabilities); or a JSONL file of them.
+        each person) and, optionally, id and judge (recorded probabilities), or of preferences with prompt, chosen,
+        rejected; or a JSONL or Parquet file of them. `subset` or `source` names a row's part of the set.
     judge
         `longest`, `first`, `random`, `recorded`, `openai:MODEL@URL`, `reward:DIRECTORY` or {name: parameters}.
 
-    `figures` of the result are what the command prints: agreement with its interval, human_ceiling, kappa, baselines,
-    swap_consistency, length_preference, brier, ece, n. `findings` says in words what is wrong with the judge. Rows that
-    are no labelled pair, and pairs without a verdict, are left out with a warning. Raises InputError where no labelled
-    pair is left, RecipeError for an unknown judge, WindtunnelError for a judge that gives no verdict.
+    `figures` of the result are what the command prints: kappa, agreement with its interval and without ties,
+    human_ceiling, baselines, swap_consistency, length_preference, brier, ece, n, subsets, best_of, label_mass.
+    `findings` says in words what is wrong with the judge. Rows that are no labelled pair, and pairs without a verdict,
+    are left out with a warning. Raises InputError where no labelled pair is left, RecipeError for an unknown judge,
+    WindtunnelError for a judge that gives no verdict.
     """
     made_judge = make_judge(judge)
     if isinstance(pairs, str | Path):
@@ -173,7 +175,8 @@ def _address(name: str, value: Any) -> Served:
     model = Model.model_validate(value)
     if model.url is not None:
         return address(model)
-    options = model.serve.model_dump() if model.serve else {}
+    options = {field: getattr(model, field) for field in ("price", "parameters", "verdict")}
+    options |= model.serve.model_dump() if model.serve else {}
     if model.path is not None:
         return Served(serve=model.path, model=name, **options)
     sample = str(model.sample)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from blake3 import blake3
 
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.generation import Generation, budget_of, completions_of, served
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import at
-from windtunnel.pipelines.recipe.recipe import Calibrate, Tasks, WinRate
+from windtunnel.pipelines.recipe.recipe import Tasks, WinRate
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.role import Role, StepName
 
@@ -43,8 +40,6 @@ def evaluation(plan: Plan, corpora: Mapping[str, Step], rows: Generation, runs: 
         comparisons.append(_tasks(plan, settings.tasks, corpora, runs))
     if settings is not None and settings.win_rate is not None:
         comparisons.append(_wins(plan, settings.win_rate, rows, runs, held_out))
-    if settings is not None and settings.calibrate is not None:
-        _calibrate(plan, settings.calibrate, rows)
     return comparisons
 
 
@@ -56,28 +51,6 @@ def _judge_pairs(plan: Plan) -> bool:
 def _of_sets(held_out: Step) -> str:
     names = [name for role in held_out.inputs for name in Role.parse(role).names]
     return "" if names == ["pairs"] else f" of {' and '.join(names)}"
-
-
-def _calibrate(plan: Plan, settings: Calibrate, rows: Generation) -> Step:
-    from windtunnel.generators.judging.calibrate_judge import CalibrateJudge
-
-    judge, inputs = served(plan, settings.judge, rows)
-    digest = None
-    if settings.pairs is not None:
-        try:
-            digest = blake3(Path(settings.pairs).read_bytes()).hexdigest()[:32]
-        except OSError as error:
-            here = ("evaluate", "calibrate", "pairs")
-            raise at(here, f"{settings.pairs} cannot be read: {error.strerror}") from error
-    work = CalibrateJudge(
-        judge={settings.judge: judge},
-        file=settings.pairs,
-        digest=digest,
-        number=settings.number,
-        completions=completions_of(plan),
-        budget=budget_of(plan),
-    )
-    return plan.add(StepName("calibrate", settings.judge), work, inputs)
 
 
 def _tasks(plan: Plan, settings: Tasks, corpora: Mapping[str, Step], runs: Runs) -> Step:
@@ -103,6 +76,7 @@ def _asked(settings: Tasks, work: TaskScores) -> str:
 
 
 def _wins(plan: Plan, settings: WinRate, rows: Generation, runs: Runs, held_out: Step) -> Step:
+    from windtunnel.generators.core.generate import FLOOR
     from windtunnel.generators.judging.win_rate import WinRate as WinRateWork
     from windtunnel.trainer.eval.answers import Answers
 
@@ -115,9 +89,10 @@ def _wins(plan: Plan, settings: WinRate, rows: Generation, runs: Runs, held_out:
     }
     judge, model = served(plan, settings.judge, rows)
     judging = WinRateWork(judge={settings.judge: judge}, completions=completions_of(plan), budget=budget_of(plan))
+    floor = {FLOOR: rows.floors[settings.judge]} if settings.judge in rows.floors else {}
     steps = {}
     for (mix, seed), step in answers.items():
-        inputs = {"answers": step, "baseline": answers[baseline, seed], **model}
+        inputs = {"answers": step, "baseline": answers[baseline, seed], **model, **floor}
         steps[mix, seed] = plan.add(StepName("wins", mix, seed), judging, inputs)
     text = f"held-out questions; {settings.judge} judges each answer against {baseline}'s, in both orders"
     return _compare(plan, "win_rate", steps, "scores.parquet", "win", text, span=0.5)  # the baseline has one half

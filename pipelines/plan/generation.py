@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from blake3 import blake3
 
 from windtunnel.generators.client.store import COMPLETIONS
 from windtunnel.generators.core.generator import Generator
 from windtunnel.pipelines.engine.mirrors.opening import store_folder
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.plan import Plan
-from windtunnel.pipelines.recipe.recipe import Model
+from windtunnel.pipelines.recipe.check import at
+from windtunnel.pipelines.recipe.recipe import Calibrate, Model
 from windtunnel.schemas.role import Role, StepName
 from windtunnel.schemas.work import Work
 
@@ -31,6 +35,7 @@ class Generation:
     holds: dict[str, str] = field(default_factory=dict)  # set -> "conversations" or "preferences"
     train_rows: dict[str, Step] = field(default_factory=dict)
     held_out_pairs: Step | None = None
+    floors: dict[str, Step] = field(default_factory=dict)  # by judge: there when it may label
 
 
 def model_work(model: Model) -> Work:
@@ -53,7 +58,7 @@ def united(plan: Plan, name: StepName, steps: Mapping[str, Step], folder: Litera
 
 def generator_step(rows: Generation, name: StepName, kind: Any, inputs: Mapping[str, Step]) -> tuple[Step, str]:
     """Add the run of a generator; return its step and what it holds."""
-    from windtunnel.generators.core.generate import Generate
+    from windtunnel.generators.core.generate import FLOOR, Generate
     from windtunnel.schemas.plugin import make
 
     generator = make(Generator, kind)
@@ -61,9 +66,39 @@ def generator_step(rows: Generation, name: StepName, kind: Any, inputs: Mapping[
     for model in generator.models():
         models[model], reads = served(rows.plan, model, rows)
         inputs = {**inputs, **reads}
+    for judge in generator.judged_by():
+        inputs = {**inputs, **({FLOOR: rows.floors[judge]} if judge in rows.floors else {})}
     about = {"licences": licences, "completions": completions_of(rows.plan), "budget": budget_of(rows.plan)}
     work = Generate(kind=kind, models=models, **about)
     return rows.plan.add(name, work, inputs), "preferences" if "chosen" in generator.output.names else "conversations"
+
+
+def calibrated(plan: Plan, settings: Calibrate, rows: Generation) -> dict[str, Step]:
+    """Add the judge's comparison with labels, and the floor that it must reach; return the floor by judge."""
+    from windtunnel.generators.judging.calibrate_judge import CalibrateJudge
+    from windtunnel.generators.judging.judge_floor import JudgeFloor
+
+    judge, inputs = served(plan, settings.judge, rows)
+    digest = None
+    if settings.pairs is not None:
+        try:
+            digest = blake3(Path(settings.pairs).read_bytes()).hexdigest()[:32]
+        except OSError as error:
+            here = ("evaluate", "calibrate", "pairs")
+            raise at(here, f"{settings.pairs} cannot be read: {error.strerror}") from error
+    work = CalibrateJudge(
+        judge={settings.judge: judge},
+        file=settings.pairs,
+        digest=digest,
+        number=settings.number,
+        completions=completions_of(plan),
+        budget=budget_of(plan),
+    )
+    step = plan.add(StepName("calibrate", settings.judge), work, inputs)
+    if settings.min_agreement is None:
+        return {}
+    floor = JudgeFloor(judge=settings.judge, min_agreement=settings.min_agreement)
+    return {settings.judge: plan.add(StepName("floor", settings.judge), floor, {"calibration": step})}
 
 
 def _licences(inputs: Mapping[str, Step]) -> dict[str, str]:
@@ -90,8 +125,8 @@ def served(plan: Plan, name: str, rows: Generation) -> tuple[Served, dict[str, S
     keys = sorted({other.key for other in plan.recipe.models.values() if other.key})
     licence = sample_model(model.sample).licence if model.sample is not None else ""
     role = Role(MODEL, name)
-    about = {"licence": licence, "withheld": tuple(keys), "price": model.price, "parameters": model.parameters}
-    local = Served(role=role, model=name, **about, **options)
+    about = {name: getattr(model, name) for name in ("price", "parameters", "verdict")}
+    local = Served(role=role, model=name, licence=licence, withheld=tuple(keys), **about, **options)
     return local, {role: rows.models[name]}
 
 
@@ -106,6 +141,7 @@ def address(model: Model) -> Served:
         key_variable=model.key,
         price=model.price,
         parameters=model.parameters,
+        verdict=model.verdict,
         dialect=model.dialect or "openai",
     )
 

@@ -295,7 +295,7 @@ def _evaluation(recipe: Recipe) -> None:
     evaluate = recipe.evaluate
     if evaluate is None:
         return
-    if recipe.compare is None:
+    if recipe.compare is None and (evaluate.tasks is not None or evaluate.win_rate is not None):
         raise at(("evaluate",), "`evaluate:` needs `compare:`: its scores are effects too")
     if evaluate.tasks is not None:
         _tasks(evaluate.tasks, recipe)

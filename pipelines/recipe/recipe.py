@@ -102,6 +102,7 @@ class Model(Part):
     price: tuple[float, float] = (0.0, 0.0)  # dollars per million prompt and completion tokens
     # further fields of every request, such as {reasoning_effort: low}
     parameters: Annotated[dict[str, Any], AfterValidator(checked_parameters)] = Field(default_factory=dict)
+    verdict: Literal["auto", "logprobs", "parsed"] = "auto"  # how it judges two answers; see `judge:openai`
     serve: Serve | None = None  # for models from files
 
     @model_validator(mode="after")
@@ -248,6 +249,7 @@ class Calibrate(Part):
     judge: Name  # one of `models:`
     pairs: str | None = None
     number: int = Field(60, gt=1)  # of planted pairs
+    min_agreement: float | None = Field(None, gt=0, le=1)  # below it the judge labels nothing: no pairs, no win rates
 
 
 def _as_tasks(given: Any) -> Any:

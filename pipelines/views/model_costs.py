@@ -39,7 +39,7 @@ def estimates(plan: Plan, step: Step, store: Path) -> list[Estimate]:
     if (like := _before(step, store)) is not None:
         rows, spent = like
         scale = wanted.items / rows
-        return [_scaled(each, scale, prices, f"as {rows:,} took before") for each in spent]
+        return [_scaled(each, scale, prices, f"as {rows:,} rows took before") for each in spent]
     means = _means(plan)
     found = []
     for name, per_item in wanted.asked.items():
@@ -80,7 +80,9 @@ def _wanted(step: Step) -> _Wanted | None:
     work: Any = step.work
     if step.kind == "generate":
         kind: Any = make(base("generator"), work.kind)
-        asked = kind.requests_per_row()
+        asked: dict[str, float] = {}
+        for model, requests in kind.requests_per_row():
+            asked[model] = asked.get(model, 0.0) + requests
         return _Wanted(kind.rows, asked) if asked else None
     if step.kind == "calibrate":
         lines = Path(work.file).read_bytes().count(b"\n") if work.file else 0

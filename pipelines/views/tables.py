@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
+from blake3 import blake3
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from windtunnel.pipelines.recipe.recipe import Compare
+from windtunnel.schemas.artifact import write_text
 from windtunnel.schemas.printable import one_line
+
+if TYPE_CHECKING:
+    from windtunnel.generators.judging.calibration import Calibration
 
 
 def print_effects(scores: Path, settings: Compare, as_json: bool, console: Console) -> None:
@@ -58,11 +63,14 @@ def print_further(what: str, artifact: Path, console: Console) -> None:
     console.print(further_line(what, Comparison.read(artifact)), soft_wrap=True)
 
 
-def print_calibration(pairs: Path, judge: str, as_json: bool, console: Console) -> None:
-    """Compare a judge with the labels of a file and print its agreement."""
-    from windtunnel.generators.judging.calibration import calibrate_file
+def print_calibration(pairs: Path, spec: str, as_json: bool, console: Console, card: Path | None = None) -> None:
+    """Compare a judge with the labels of a file and print its agreement; `card` is a Markdown file to write."""
+    from windtunnel.generators.judging.calibration import examine_file
 
-    figures = calibrate_file(pairs, judge)
+    found = examine_file(pairs, spec)
+    figures = dict(found.figures)
+    if card is not None:
+        _write_card(card, pairs, found)
     if as_json:
         console.print(json.dumps(figures, indent=1), soft_wrap=True)
         return
@@ -76,6 +84,22 @@ def print_calibration(pairs: Path, judge: str, as_json: bool, console: Console) 
             Text(f"agreement on {one_line(name, 40)}"), Text(f"{found['agreement']:.3f} {interval}, n {found['n']}")
         )
     console.print(table)
+
+
+def _write_card(card: Path, pairs: Path, found: Calibration) -> None:
+    from windtunnel.data_cards.judge_card import JudgeCard, render
+
+    content = JudgeCard(
+        name=found.name,
+        pairs=pairs.name,
+        digest=blake3(pairs.read_bytes()).hexdigest(),
+        figures=found.figures,
+        findings=found.findings,
+        left_out=found.failed,
+        unreadable=found.unreadable,
+        settings=found.settings,
+    )
+    write_text(card, render(content))
 
 
 def _shown(value: Any) -> str:

@@ -25,6 +25,7 @@ REFUSALS = [  # (parameter and message of the server, the field that is sent in 
     ),
     ("invalid temperature: only 1 is allowed for this model", "temperature", None),
     ("`temperature` is deprecated for this model.", "temperature", None),
+    ("Input validation error: `temperature` must be strictly positive", "temperature", None),
     ("`temperature` and `top_p` cannot both be specified for this model. Please use only one.", "top_p", None),
     ("top_logprobs Invalid value for 'top_logprobs': must be less than or equal to 5.", "logprobs", 5),
     ("Requested sample logprobs of 20, which is greater than max allowed: 8", "logprobs", 8),

@@ -153,6 +153,7 @@ def test_a_judge_gives_its_verdicts_and_a_second_run_needs_no_server(kind, scrip
 def test_rows_are_made_and_neither_concurrency_nor_a_replay_changes_them(kind, scripted, play, tmp_path):
     counts = alpaca(scripted, tmp_path / "s.db").run({}, tmp_path / "one", 0)
     assert counts.kept == 5
+    assert ("warning" in counts.notes) == bool(set(kind.refused))
     alpaca(scripted, tmp_path / "other.db", concurrency=1).run({}, tmp_path / "two", 0)
     assert rows(tmp_path / "two") == rows(tmp_path / "one")
     asked = len(scripted.bodies)

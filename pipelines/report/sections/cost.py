@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from windtunnel.pipelines.report.results import Results, Section, read_json
 from windtunnel.schemas.artifact import Artifact
-from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 from windtunnel.schemas.spending import by_model_and_purpose, spent_of, total
 
@@ -29,7 +28,7 @@ class Costs(Record):
 
 
 class Asked(Record):
-    """What a model was asked for one purpose, over all steps."""
+    """What a model was asked for one purpose, over all steps; the fields of `Spent`."""
 
     model: str
     purpose: str
@@ -66,9 +65,7 @@ class Cost(Section):
         kinds = [_kind(name, group, longest) for name, group in steps.items()]
         trained = sum(kind.tokens for kind in kinds if kind.name == "train")
         spent = by_model_and_purpose(s for a in results.finished.values() for s in spent_of(a.manifest.counts))
-        asked = [
-            Asked(**(asdict(s) | {"model": one_line(s.model, 60), "purpose": one_line(s.purpose, 60)})) for s in spent
-        ]
+        asked = [Asked.model_validate(asdict(each)) for each in spent]
         dollars = total(spent).dollars
         return cls(kinds=kinds, **(_total(kinds) | {"tokens": trained}), asked=asked, dollars=dollars)
 
