@@ -53,10 +53,10 @@ def missed_share(parts: Sequence[EncodedSet], shares: Mapping[str, Shares], by: 
                 amounts[part.set] += {"tokens": part.tokens, "bytes": part.bytes, "rows": part.kept}[by]
         total = sum(amounts.values())
         real = {name: amount / total if total else 0.0 for name, amount in amounts.items()}
-        worst = max(wanted, key=lambda name: abs(real[name] - wanted[name]), default=None)
-        if worst is not None and abs(real[worst] - wanted[worst]) > tolerance:
+        if any(abs(real[name] - share) > tolerance for name, share in wanted.items()):
+            least = max(wanted, key=lambda name: wanted[name] - real[name])  # what others have too much, it lacks
             return (
-                f"{worst} has {100 * real[worst]:.1f}% of its {role}, the recipe gives it {100 * wanted[worst]:.1f}% "
+                f"{least} has {100 * real[least]:.1f}% of its {role}, the recipe gives it {100 * wanted[least]:.1f}% "
                 f"(tolerance {100 * tolerance:g} points)"
             )
     return ""

@@ -75,7 +75,7 @@ FLOORS = {
     "pipelines.dedup.matching": "schemas pipelines.features pipelines.shards",
     "pipelines.dedup": "schemas pipelines.features pipelines.shards",
     "pipelines.rows": "schemas generators.core generators.text pipelines.layouts pipelines.readers pipelines.shards "
-    "pipelines.sources",
+    "pipelines.sources trainer.tasks",
     "pipelines.datasets": "schemas pipelines.dedup pipelines.features pipelines.filters pipelines.recipe "
     "pipelines.shards generators.text trainer.data trainer.modules",
     "pipelines.files": "schemas pipelines.remote pipelines.datasets pipelines.dedup pipelines.engine pipelines.filters "

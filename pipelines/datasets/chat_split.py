@@ -23,6 +23,7 @@ from windtunnel.generators.text.groups import first_question, groups_of, text_gr
 from windtunnel.pipelines.datasets.near_questions import Match, NearQuestions
 from windtunnel.pipelines.shards.writer import shard_writer
 from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.role import of_kind
 from windtunnel.schemas.work import Counts, Work
 
@@ -78,6 +79,16 @@ class ChatSplit(Work):
                 counts.kept += staying.true_count
         counts.dropped = dict(sorted(dropped.items()))
         return counts.check(f"{self.side} rows, shard {rank}")
+
+    def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        """Raises InputError where nothing is held out."""
+        files = sorted((out / "rows").glob("*.parquet"))
+        if self.side == "held_out" and not any(pq.read_metadata(file).num_rows for file in files):
+            rows = sum(pq.read_metadata(file).num_rows for file in rows_files(inputs))
+            raise InputError(
+                f"none of {rows:,} rows is held out by a share of {self.share:g}, so nothing could be measured on them: "
+                "raise `held_out.share`, or give files of your own"
+            )
 
     def _decided(
         self, rows: Sequence[Mapping[str, Any]], groups: Sequence[Sequence[str]], measured: _Measured

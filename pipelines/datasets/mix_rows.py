@@ -58,7 +58,7 @@ class MixRows(Work):
             domains.append(
                 {
                     "name": name, "weight": shares[name], "rows": len(copies), "of": len(sizes[name]),
-                    "copies": sum(copies.values()), self.by: amount,
+                    "copies": sum(copies.values()), "amount": amount,
                 }
             )  # fmt: skip
         dropped = {"over_weight": counts.seen - counts.kept - repeated, "repeated": repeated}

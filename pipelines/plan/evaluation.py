@@ -84,7 +84,7 @@ def _wins(plan: Plan, settings: WinRate, rows: Generation, runs: Runs, held_out:
     baseline = plan.recipe.compare.baseline
     work = Answers(questions=settings.questions, max_tokens=settings.max_tokens, device=plan.device())
     answers = {
-        run: plan.add(StepName("answers", *run), work, {"run": step, "questions": held_out})
+        run: plan.add(StepName("answers", *run), work, {"run": step, "questions": rows.questions or held_out})
         for run, step in runs.items()
     }
     judge, model = served(plan, settings.judge, rows)
@@ -94,7 +94,8 @@ def _wins(plan: Plan, settings: WinRate, rows: Generation, runs: Runs, held_out:
     for (mix, seed), step in answers.items():
         inputs = {"answers": step, "baseline": answers[baseline, seed], **model, **floor}
         steps[mix, seed] = plan.add(StepName("wins", mix, seed), judging, inputs)
-    text = f"held-out questions; {settings.judge} judges each answer against {baseline}'s, in both orders"
+    asked = "your own questions" if rows.questions is not None else "held-out questions"
+    text = f"{asked}; {settings.judge} judges each answer against {baseline}'s, in both orders"
     return _compare(plan, "win_rate", steps, "scores.parquet", "win", text, span=0.5)  # the baseline has one half
 
 

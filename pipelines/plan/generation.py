@@ -35,6 +35,7 @@ class Generation:
     holds: dict[str, str] = field(default_factory=dict)  # set -> "conversations" or "preferences"
     train_rows: dict[str, Step] = field(default_factory=dict)
     held_out_pairs: Step | None = None
+    questions: Step | None = None  # one's own, for win rates
     floors: dict[str, Step] = field(default_factory=dict)  # by judge: there when it may label
 
 
@@ -103,11 +104,14 @@ def calibrated(plan: Plan, settings: Calibrate, rows: Generation) -> dict[str, S
 
 def _licences(inputs: Mapping[str, Step]) -> dict[str, str]:
     """Return the licences of the sources that inputs are read from, by source; one with several licences has none."""
+    from windtunnel.pipelines.rows.read_rows import ReadRows
     from windtunnel.pipelines.sources._read import Read
 
     known: dict[str, set[str]] = {}
     works = [read.work for step in inputs.values() for read in step.reads()]
-    for origin in (origin for work in works if isinstance(work, Read) for origin in work.plugin().origins()):
+    for origin in (
+        origin for work in works if isinstance(work, (Read, ReadRows)) for origin in work.plugin().origins()
+    ):
         if origin.get("licence"):
             known.setdefault(str(origin["name"]), set()).add(str(origin["licence"]))
     return {name: licences.pop() for name, licences in sorted(known.items()) if len(licences) == 1}

@@ -12,6 +12,7 @@ from windtunnel.pipelines.plan.row_sets import CONVERSATIONS, PREFERENCES, read_
 from windtunnel.pipelines.recipe.check import at, placing
 from windtunnel.pipelines.recipe.recipe import Recipe
 from windtunnel.pipelines.recipe.weights import positive
+from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.schemas.plugin import make
 from windtunnel.schemas.role import Role, StepName
 
@@ -40,12 +41,36 @@ def held_out_rows(plan: Plan, rows: Generation) -> Step:
     held_out: dict[str, Step] = {"held_out": step}
     if rows.held_out_pairs is not None:
         held_out[Role("held_out", *rows.held_out_pairs.name.names)] = rows.held_out_pairs
+    held_out |= _asked_elsewhere(plan, rows)
     for name, made in rows.sets.items():
         apart = not settings.files if rows.holds[name] == CONVERSATIONS else not settings.preferences
         split = ChatSplit(side="train", share=share if apart else 0.0, threshold=settings.threshold)
         inputs = {Role("rows", name): made, **held_out}
         rows.train_rows[name] = plan.add(StepName("train_rows", name), split, inputs)
     return step
+
+
+def _asked_elsewhere(plan: Plan, rows: Generation) -> dict[str, Step]:
+    """Add what else the models are asked: questions of tasks, and one's own for win rates; return the steps by role."""
+    from windtunnel.pipelines.datasets.chat_split import ChatSplit
+    from windtunnel.pipelines.rows.questions import TaskQuestions
+
+    evaluate, steps = plan.recipe.evaluate, dict[str, Step]()
+    if evaluate is not None and evaluate.tasks is not None:
+        with placing("evaluate", "tasks"):
+            try:
+                work = TaskQuestions.of(list(evaluate.tasks.tasks))
+            except InputError as error:
+                raise RecipeError(str(error)) from error
+        if work is not None:
+            steps[Role("held_out", "tasks")] = plan.add(StepName("questions", "tasks"), work)
+    if evaluate is not None and evaluate.win_rate is not None and evaluate.win_rate.files is not None:
+        with placing("evaluate", "win_rate", "files"):
+            read = read_rows(plan, StepName("read", "questions"), evaluate.win_rate.files)
+        split = ChatSplit(side="held_out", share=1.0)
+        rows.questions = plan.add(StepName("questions", "win_rate"), split, {Role("rows", "questions"): read})
+        steps[Role("held_out", "questions")] = rows.questions
+    return steps
 
 
 def _to_hold_out(plan: Plan, rows: Generation) -> tuple[list[str], list[str]]:

@@ -301,6 +301,8 @@ def _evaluation(recipe: Recipe) -> None:
         _tasks(evaluate.tasks, recipe)
     if evaluate.win_rate is not None:
         _known(evaluate.win_rate.judge, recipe.models, "model", ("evaluate", "win_rate", "judge"))
+        if evaluate.win_rate.files is not None:
+            _make("source", evaluate.win_rate.files, ("evaluate", "win_rate", "files"))
     if evaluate.calibrate is not None:
         _known(evaluate.calibrate.judge, recipe.models, "model", ("evaluate", "calibrate", "judge"))
 

@@ -236,9 +236,13 @@ class Tasks(Part):
 
 
 class WinRate(Part):
-    """Comparison by a judge of every model's answers to held-out questions with the baseline's, in both orders."""
+    """Comparison by a judge of every model's answers with the baseline's, in both orders.
+
+    The questions are held-out ones, or those of `files`: a source of rows, whose answers are not needed.
+    """
 
     judge: Name  # one of `models:`
+    files: Spec | None = None
     questions: int = Field(40, gt=0)
     max_tokens: int = Field(96, gt=0)
 

@@ -1,0 +1,275 @@
+"""Sets of rows from files to runs: cleaned, decided on, held out, mixed, trained on; what is lost is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from windtunnel.pipelines.cli import app
+from windtunnel.pipelines.datasets.mix_rows import MixRows
+from windtunnel.pipelines.plan.builder import planned
+from windtunnel.pipelines.rows.clean import CleanRows
+from windtunnel.pipelines.rows.read_rows import read_rows_work
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.schemas.results import Comparison
+
+WORDS = ["river", "mountain", "engine", "music", "planet", "garden", "market", "castle", "forest", "language", "energy", "colour"]
+
+
+class Made(Artifact):
+    """Files of a step that was run by hand."""
+
+
+def made(folder: Path) -> Any:
+    return Made(folder)
+
+
+def chat(*contents: str, system: str = "") -> dict[str, Any]:
+    turns = [{"role": ("user", "assistant")[i % 2], "content": content} for i, content in enumerate(contents)]
+    return {"messages": ([{"role": "system", "content": system}] if system else []) + turns}
+
+
+def write(path: Path, *records: Any) -> str:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return str(path)
+
+
+def read(path: str, out: Path) -> Any:
+    read_rows_work({"jsonl": path}).run({}, out, 0)
+    return made(out)
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    return [row for file in sorted(folder.glob("*.parquet")) for row in pq.read_table(file).to_pylist()]
+
+
+def test_cleaning_keeps_system_turns_tools_and_the_ids_of_rows_that_are_clean(tmp_path):
+    call = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "f"}}]}
+    tool_use = {"messages": [{"role": "user", "content": "Look up the rain in Spain."}, call]}
+    tool_use["messages"] += [{"role": "tool", "content": "much"}, {"role": "assistant", "content": "It rains a lot."}]
+    records = [
+        chat("What is a long river?", "The Nile is one.", system="Be brief."),
+        chat("What is a <div>high</div> hill?", "1 / 2\nThe Zugspitze is one."),
+        tool_use,
+        chat("Only a question that has no answer"),
+        chat("Why?", "Network error"),
+    ]
+    source = read(write(tmp_path / "a.jsonl", *records), tmp_path / "read")
+    counts = CleanRows(kind={"sharegpt": {"near_duplicate": None}}).run({"conversations": source}, tmp_path / "out", 0)
+    assert counts.dropped == {"too_few_turns": 1, "service_message": 1} and (counts.seen, counts.kept) == (5, 3)
+    before, after = rows_of(tmp_path / "read" / "rows"), rows_of(tmp_path / "out" / "rows")
+    assert after[0] == before[0] and after[2] == before[2] and after[0]["messages"][0]["role"] == "system"
+    assert [turn["content"] for turn in after[1]["messages"]] == ["What is a high hill?", "The Zugspitze is one."]
+    assert json.loads(after[1]["lineage"])["cleaned"] == before[1]["id"]
+    assert {row["reason"] for row in rows_of(tmp_path / "out" / "dropped")} == set(counts.dropped)
+
+
+def test_parts_of_a_split_conversation_share_a_group(tmp_path):
+    record = chat("First question here?", "First answer here.", "Second question?", "Second answer here.")
+    source = read(write(tmp_path / "a.jsonl", record), tmp_path / "read")
+    kind = {"sharegpt": {"near_duplicate": None, "characters_at_most": 40}}
+    CleanRows(kind=kind).run({"conversations": source}, tmp_path / "out", 0)
+    parts = rows_of(tmp_path / "out" / "rows")
+    assert len(parts) == 2 and len({json.loads(part["lineage"])["group"] for part in parts}) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "few", "many", "copies"),
+    [
+        ({"by": "rows"}, 10, 30, 10),
+        ({"by": "rows", "max_epochs": 3, "total": 120}, 10, 90, 30),
+        ({"by": "rows", "total": 20}, 5, 15, 5),
+        ({"by": "bytes"}, 10, 300, 10),
+    ],
+)
+def test_rows_are_mixed_by_what_the_recipe_says_and_repeated_up_to_a_limit(options, few, many, copies, tmp_path):
+    sets = {
+        "few": [chat(f"q{n}", "x" * 100) for n in range(10)],
+        "many": [chat(f"r{n}", "y" * 10) for n in range(500)],
+    }
+    inputs = {
+        f"rows:{name}": read(write(tmp_path / name, *rows), tmp_path / f"read-{name}") for name, rows in sets.items()
+    }
+    work = MixRows(weights={"few": 1.0, "many": 3.0}, **options)
+    counts = work.run(inputs, tmp_path / "mix", 0)
+    rows = rows_of(tmp_path / "mix" / "rows")
+    assert counts.kept == len({row["id"].partition("~")[0] for row in rows}) == few + many
+    assert sum(row["set"] == "few" for row in rows) == copies and len({row["id"] for row in rows}) == len(rows)
+    told = {part["name"]: part for part in json.loads((tmp_path / "mix" / "mix.json").read_text())["domains"]}
+    assert (told["few"]["rows"], told["few"]["copies"], told["few"]["weight"]) == (few, copies, 0.25)
+    with pytest.raises(InputError, match="lower `row_mixes.total` to"):
+        work.model_copy(update={"total": 10**6}).run(inputs, tmp_path / "more", 0)
+
+
+RECIPE = """
+question: Which of my sets is better?
+store: {store}
+rows:
+  one: {{source: {{jsonl: one.jsonl}}, dedup: [exact, {{minhash: {{threshold: 0.8}}}}], rules: [{{length: {{min_words: 2}}}}]}}
+  two: {{source: {{jsonl: two.jsonl}}, clean: sharegpt}}
+  pairs: {{source: {{jsonl: pairs.jsonl}}}}
+held_out: {{files: {{jsonl: held.jsonl}}, share: 0.3}}
+mixes:
+  one: {{one: 1, pairs: 1}}
+  both: {{one: 0.5, two: 0.5, pairs: 1}}
+tokens: {{tokenizer: {{bpe: 300, trained_on: one}}}}
+train:
+  model: {{llama: {{width: 16, layers: 1, heads: 2, context: 128}}}}
+  template: mine.jinja
+  seeds: [0, 1]
+  stages: [{{sft: {{budget: 300, batch_tokens: 150}}}}, {{dpo: {{budget: 100, batch_tokens: 50}}}}]
+evaluate: {{tasks: [{{exact: own.jsonl}}]}}
+compare: {{baseline: one, margin: 0.01}}
+"""
+TEMPLATE = (
+    "{% for m in messages %}{% if loop.index > 2 %}{{ raise_exception('one round only') }}{% endif %}"
+    "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A recipe on files: of set `two` all rows have two rounds, which its template refuses; questions leak in."""
+    monkeypatch.chdir(tmp_path)
+
+    def asked(n: int) -> str:
+        return f"What is the {WORDS[n % 12]} number {n} of the {WORDS[n // 12]}?"
+
+    held = [chat(asked(n), f"It is {WORDS[n]}.") for n in range(12)]
+    tasks = [{"question": f"Which {WORDS[n]} has the number {n}?", "answer": WORDS[n]} for n in range(5)]
+    leaks = [chat(f"Please {turns['messages'][0]['content']}", "Known.") for turns in held]
+    leaks += [chat(f"Tell me. {task['question']}", "Known.") for task in tasks]
+    ones = [chat(asked(n), f"The {WORDS[n % 12]} it is, and {n}.") for n in range(20, 60)]
+    write(tmp_path / "one.jsonl", *ones, ones[0], chat("Is it short?", "Yes"), *leaks)
+    twos = [chat(asked(n), f"So {WORDS[n % 12]}.", "And why is that?", "Because it is.") for n in range(60, 90)]
+    write(tmp_path / "two.jsonl", *twos)
+    pairs = [{"prompt": asked(n), "chosen": f"It is {n}.", "rejected": "No idea."} for n in range(90, 110)]
+    write(tmp_path / "pairs.jsonl", *pairs, {"prompt": asked(1), "chosen": "Yes.", "rejected": "No."})
+    write(tmp_path / "held.jsonl", *held, chat("And with two rounds?", "No.", "Why?", "So."))
+    write(tmp_path / "own.jsonl", *tasks)
+    (tmp_path / "mine.jinja").write_text(TEMPLATE)
+    (tmp_path / "own.yaml").write_text(RECIPE.format(store="runs/own"))
+    return tmp_path
+
+
+def cli(*words: str) -> Any:
+    return CliRunner().invoke(app, list(words))
+
+
+def test_a_recipe_on_files_counts_what_is_refused_and_withholds_verdicts(own):
+    found = cli("plan", "own.yaml")
+    assert found.exit_code == 0, found.output
+    assert "read:pairs has preferences in the layout preference" in found.output
+    found = cli("run", "own.yaml", "--workers", "1")
+    assert found.exit_code == 0, found.output
+    store = own / "runs" / "own"
+    (train,) = store.glob("train_rows.one-*")
+    dropped = json.loads((train / "manifest.json").read_text())["counts"]["dropped"]
+    assert dropped == {"near_held_out": 17}  # "Please ..." and "Tell me. ...": of held-out questions and of tasks
+    (pairs,) = store.glob("train_rows.pairs-*")
+    assert json.loads((pairs / "manifest.json").read_text())["counts"]["dropped"]["asked_in_held_out"] == 1
+    (rows,) = store.glob("rows.one-*")
+    assert json.loads((rows / "manifest.json").read_text())["counts"]["dropped"] == {
+        "exact": 1,
+        "length.too_few_words": 1,
+    }
+    (compare,) = store.glob("compare-*")
+    comparison = Comparison.read(compare)
+    (effect,) = comparison.effects
+    assert (
+        effect.verdict == "undecided"
+        and "two has 0.0% of its conversations, the recipe gives it 50.0%" in effect.withheld
+    )
+    assert "No verdict on both against one" in found.output and "template_refused" in found.output
+    assert comparison.on.documents == 12 and "not measured: 1 of 13 held-out conversations" in comparison.on.description
+    lost = {part.set: part for part in comparison.encoded["both"] if part.role == "conversations"}
+    assert lost["two"].refused == {"template_refused": lost["two"].rows} and lost["two"].kept == 0
+    for what in ("preferences", "tasks"):
+        (further,) = store.glob(f"compare.{what}-*")
+        assert Comparison.read(further).effects[0].withheld
+    (report,) = store.glob("report-*/report.html")
+    text = report.read_text()
+    assert "No verdict." in text and "one round only" not in text and "template_refused" in text
+    again = cli("run", "own.yaml", "--workers", "1")
+    assert "0 steps executed" in again.output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("one: {{one: 1, pairs: 1}}", "one: {{one: 1}}", "learns from preferences, and the mix 'one' holds none"),
+        ("clean: sharegpt", "clean: lima", None),
+        ("clean: sharegpt", "clean: {{alpaca: {{model: m}}}}", "no model is called 'm'|asks no model"),
+        ("dedup: [exact,", "dedup: [substring,", "rows stay or go whole"),
+        ("source: {{jsonl: two.jsonl}}, clean", "from: nothing, clean", "no set of rows is called 'nothing'"),
+        ("source: {{jsonl: two.jsonl}}, clean", "from: two, clean", "made from itself"),
+        ("source: {{jsonl: two.jsonl}}, clean", "from: pairs, clean", "`clean:` is for conversations"),
+        ("files: {{jsonl: held.jsonl}}", "files: {{jsonl: pairs.jsonl}}", "name them under `held_out.preferences:`"),
+        ("template: mine.jinja", "template: other.jinja", "no template of ours .* and no readable file"),
+        ("trained_on: one", "trained_on: none", "no corpus or set of rows is called 'none'"),
+        ("{{exact: own.jsonl}}", "{{exact: gone.jsonl}}", "gone.jsonl cannot be read"),
+        ("length: {{min_words: 2}}", "c4: {{}}", "rewrites text"),
+        (
+            "rows:\n  one",
+            "corpora: {{one: {{source: {{jsonl: one.jsonl}}}}}}\nrows:\n  one",
+            "names other data already",
+        ),
+    ],
+)
+def test_what_could_only_fail_later_is_refused_when_it_is_planned(old, new, said, own):
+    (own / "own.yaml").write_text(RECIPE.replace(old, new).format(store="runs/own"))
+    if said is None:
+        assert planned("own.yaml", []).find("clean:two") is not None
+        return
+    with pytest.raises((RecipeError, InputError), match=said):
+        planned("own.yaml", [])
+
+
+def test_the_students_template_is_checked_before_anything_is_made(own, chat_student):
+    text = RECIPE.replace(
+        "  model: {{llama: {{width: 16, layers: 1, heads: 2, context: 128}}}}\n", "  start: student\n"
+    )
+    text = text.replace(
+        "tokens: {{tokenizer: {{bpe: 300, trained_on: one}}}}", f"models: {{{{student: {{{{path: {chat_student}}}}}}}}}"
+    )
+    (own / "own.yaml").write_text(text.format(store="runs/own"))
+    found = cli("run", "own.yaml")
+    assert isinstance(found.exception, RecipeError) and str(found.exception).startswith("own.yaml, line 6: ")
+    assert "no row can be learnt by the model student: of the first 30 rows of two" in str(found.exception)
+    assert not list((own / "runs").glob("own/read*"))
+    (own / "two.jsonl").write_text((own / "one.jsonl").read_text())
+    found = cli("plan", "own.yaml")
+    assert found.exit_code == 0 and "cannot be trained on" in " ".join(found.output.split()), found.output
+
+
+@pytest.fixture
+def chat_student(tmp_path):
+    """A model directory with a tokenizer, whose weights nobody needs here."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from tests.pipelines.conftest import write_byte_tokenizer
+
+    folder = tmp_path / "student"
+    write_byte_tokenizer(folder)
+    (folder / "config.json").write_text("{}")
+    save_file({"a": np.ones(1, np.float32)}, folder / "model.safetensors")
+    return folder
+
+
+def test_scores_of_copies_are_no_rows_of_their_own(tmp_path):
+    """Copies have ids of their own, for the order of training, and the group of their row."""
+    source = read(write(tmp_path / "a.jsonl", chat("a question", "b")), tmp_path / "read")
+    MixRows(weights={"a": 1.0}, by="rows", max_epochs=2).run({"rows:a": source}, tmp_path / "mix", 0)
+    first, second = rows_of(tmp_path / "mix" / "rows")
+    assert second["id"] == f"{first['id']}~2" and first["messages"] == second["messages"]
+    assert pl.DataFrame(pa.table(pq.read_table(tmp_path / "mix" / "rows" / "00000.parquet"))).height == 2
