@@ -162,6 +162,19 @@ def test_generation_marks_leave_out_what_the_template_does_not_teach(with_templa
     assert learnt(misplaced, said("Q?", "A.")) == ["A.<|im_end|>"]
 
 
+def test_a_template_that_looks_at_texts_is_learnt_by_its_generation_marks(with_template):
+    counted = "{% for m in messages %}{{ " + HEADER + " + (m.content | length | string) + ' ' }}"
+    unmarked = counted + "{{ m.content + '<|im_end|>\n' }}{% endfor %}" + ASK
+    assert reason(
+        with_template(unmarked.replace(ASK, ASK.replace("assistant\\n", "assistant\\n2 "))), said("Q?", "A.")
+    ) == ("template_not_incremental")
+    answer = "{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}"
+    marked = counted + answer + "{% endif %}<|im_end|>{{ '\n' }}{% endfor %}" + ASK
+    encoder = with_template(marked)
+    assert learnt(encoder, said("Q?", "A.", "R?", "Bee.")) == ["A.<|im_end|>", "4 Bee.<|im_end|>"]
+    assert learnt(encoder, said("Q?", "A.", "R?", "Bee."), learn_from=3) == ["4 Bee.<|im_end|>"]
+
+
 def test_reasoning_in_an_answer_is_learnt_and_forged_turns_are_not(chat_tokenizer):
     chat_tokenizer.add_tokens(["<think>", "</think>"], special_tokens=True)
     encoder = ChatEncoder(chat_tokenizer)
@@ -209,11 +222,13 @@ def test_tool_calls_of_a_row_are_learnt_with_arguments_as_an_object(chat_tokeniz
         encoder.encode(said("Q?", "A.", reasoning_content="so"))
 
 
-def test_a_turn_of_two_megabytes_is_one_row_among_others(with_template):
+def test_a_turn_of_two_megabytes_is_found_in_one_call(with_template):
     encoder = with_template(STRIPS)
-    with pytest.raises(ChatError, match="too_long"):
-        encode_conversation(encoder, Limits(64, False), {"messages": said("word " * 400_000, "A.")})
-    assert encode_conversation(encoder, Limits(64, False), {"messages": said("Q?", "A.")}).bytes == 2
+    begin = time.process_time()
+    text, (turn,) = encoder.locate(said("word " * 400_000, "A."))
+    assert text[slice(*turn.spans[0])] == "<think></think>A.<|im_end|>"
+    encoder.locate(said("Q?", "<think>" + " " * 2_000_000 + "</think>A."))
+    assert time.process_time() - begin < 5
 
 
 BAD = {
@@ -251,7 +266,7 @@ def test_the_check_raises_nothing_for_a_broken_template(chat_tokenizer, broken):
 
 def test_the_check_of_256_rows_takes_less_than_two_seconds(chat_tokenizer):
     chat_tokenizer.chat_template = STRIPS
-    rows = [{"id": str(k), "messages": said("What is it? " * 20, "It is that. " * 40) * 2} for k in range(256)]
+    rows = [{"id": str(k), "messages": said("What is it? " * 20, "It is that. " * 40)} for k in range(256)]
     begin = time.process_time()
     assert check_template(chat_tokenizer, rows, "conversations", ROOM).share_refused == 0
     assert time.process_time() - begin < 2

@@ -2,9 +2,8 @@
 
 A turn's end is the text that follows an answer whether or not another turn comes after it, up to the end of its first
 run of special tokens: `<|im_end|>` of `<|im_end|>\n`. Two kinds of template need more:
-- no special token follows an answer in both (Phi-3 with its end-of-text is not of this kind, gpt-oss is: `<|return|>`
-  at the end of a conversation, `<|end|>` before other turns): the end of the last turn is learnt, and none in earlier
-  turns, after which the model would go on;
+- another token ends the last answer than earlier ones (gpt-oss: `<|return|>`, and `<|end|>`, after which the model goes
+  on): the end of the last turn is learnt, and none of earlier turns;
 - nothing follows the last answer (GLM-4.5): the model stops by the token that opens the next turn, `<|user|>` or
   `<|observation|>`, as its generation config says; that token ends earlier turns and is added to the last.
 """
@@ -100,7 +99,7 @@ class Frame:
                     return style
             except ChatError as error:
                 if error.reason == OVER_LIMIT:
-                    raise
+                    return None
         return None
 
     def form(
@@ -183,13 +182,6 @@ class Frame:
         if self.call_style is not None and self.call_end and self._special.fullmatch(self.call_end.token):
             ends.append(self.call_end.token)
         return list(dict.fromkeys(ends))
-
-    def renders(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None = None) -> bool:
-        """Return whether the template writes all texts of the messages, and the first tool's name if there are any."""
-        try:
-            return self._reads(messages, tools=tools)
-        except ChatError:
-            return False
 
     @cached_property
     def thought_end(self) -> str | None:

@@ -10,7 +10,8 @@ by place, so templates that rewrite earlier turns are understood too: what they 
 - A turn ends with the token that stops the model (chat_frame); what a template writes behind it is not learnt.
 
 `{% generation %}` marks of a template narrow a turn to what they hold, if they hold its answer; they do not move its
-start before the prompt's end, and the ending token is learnt whether or not they hold it.
+start before the prompt's end, and the ending token is learnt whether or not they hold it. Where places cannot be found
+the marks alone tell the turns.
 """
 
 from __future__ import annotations
@@ -61,7 +62,41 @@ def locate(
     if not targets:
         raise ChatError("no_assistant_turn")
     messages = messages[: targets[-1] + 1]
-    return _Rendered(render, frame, messages, tools, known, marked_spans).located(targets)
+    try:
+        return _Rendered(render, frame, messages, tools, known, marked_spans).located(targets)
+    except ChatError as error:
+        if not marked_spans or error.reason != "template_not_incremental":
+            raise
+        found = _by_generation_marks(render, frame, messages, targets, tools)
+        if found is None:
+            raise
+        return found
+
+
+def _by_generation_marks(
+    render: Render, frame: Frame, messages: Turns, targets: Sequence[int], tools: Sequence[Any] | None
+) -> Located | None:
+    """Return the turns as the template's generation marks give them, or None if they do not hold one answer each.
+
+    For templates that look at texts (their ends, their lengths), so that marks in texts cannot tell where these stand.
+    """
+    last, forms = len(messages) - 1, frame.form(messages)
+    (text, spans), prompt = render([forms], [Wanted(0, last + 1, spans=True), Wanted(0, last, True)], tools)
+    answers = [k for k, message in enumerate(messages) if message["role"] == "assistant"]
+    if len(spans) != len(answers) or not text.startswith(prompt.text):
+        return None
+    turns = []
+    for k, (a, b) in zip(answers, spans, strict=True):
+        start = len(prompt.text) if k == last else a
+        end = start + len(text[start:b].rstrip())
+        stop = (frame.end.last if k == last else frame.end.earlier).strip()
+        if not text.endswith(stop, start, end) and text.startswith(stop, end):
+            end += len(stop)
+        if (messages[k].get("content") or "").strip() not in text[a:b]:
+            return None
+        turns.append(Turn(k, [(start, end)]))
+    learnt = [turn for turn in turns if turn.message in targets]
+    return Located(text[: learnt[-1].spans[-1][1]], learnt)
 
 
 class _Rendered:
