@@ -51,6 +51,12 @@ def effects(
     metrics: Annotated[
         str | None, typer.Option(metavar="NAME,NAME", help="With --from: the metrics to compare, all by default.")
     ] = None,
+    pool: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATTERN", help="With --from: tasks that count as one, mmlu='mmlu_*'. May be repeated."
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Measure effects with intervals from per-document scores of your own runs, or from the logs of other tools."""
@@ -62,18 +68,32 @@ def effects(
     if from_ is not None:
         from windtunnel.pipelines.views.item_tables import print_item_effects
         from windtunnel.trainer.readers._tools import read_scores
+        from windtunnel.trainer.stats.item_scores import pooled
 
-        table = read_scores(from_, scores, runs, _numbers(metrics))
+        table = pooled(read_scores(from_, scores, runs, _numbers(metrics)), _pools(pool or []))
         print_item_effects(table, settings, json_, terminal())
         return
-    if len(scores) != 1 or metrics:
-        raise RecipeError("several files, and --metrics, need --from lm_eval, olmes or items: it names what wrote them")
+    if len(scores) != 1 or metrics or pool:
+        raise RecipeError(
+            "several files, --metrics and --pool need --from lm_eval, olmes or items: it names what wrote them"
+        )
     print_effects(scores[0], settings, json_, terminal())
 
 
 def _numbers(value: str | None) -> list[str]:
     """Return the numbers or the names of an option, with commas between them."""
     return [number.strip() for number in value.split(",")] if value else []
+
+
+def _pools(words: list[str]) -> dict[str, str]:
+    """Return the patterns of tasks by the name of the whole."""
+    pools = {}
+    for word in words:
+        name, _, pattern = word.partition("=")
+        if not name or not pattern:
+            raise RecipeError(f"--pool {word!r}: write NAME=PATTERN, such as mmlu='mmlu_*'")
+        pools[name] = pattern
+    return pools
 
 
 def law(

@@ -45,12 +45,14 @@ def effects_table(effects: Sequence[Effect], digits: int = 4) -> Table:
     return table
 
 
-def matrix_table(matrix: pl.DataFrame, comparison: Comparison, digits: int = 4) -> Table:
+def matrix_table(
+    matrix: pl.DataFrame, comparison: Comparison, digits: int = 4, names: tuple[str, str] = ("source", "documents")
+) -> Table:
     """Return source x mix: the value, and below it the difference to the baseline with half the interval's width."""
     cells: dict[tuple[str, str], dict[str, Any]] = {(r["mix"], r["source"]): r for r in matrix.iter_rows(named=True)}
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("source")
-    table.add_column("documents", justify="right")
+    table.add_column(names[0])
+    table.add_column(names[1], justify="right")
     for mix in comparison.values:
         table.add_column(_text(mix), justify="right", no_wrap=True)
     for domain in comparison.on.domains:

@@ -56,11 +56,15 @@ def print_comparison(artifact: Path, console: Console) -> None:
 
 
 def print_further(what: str, artifact: Path, console: Console) -> None:
-    """Print a finished comparison `compare:WHAT` in a line."""
-    from windtunnel.pipelines.views.compare_tables import further_line
+    """Print a finished comparison `compare:WHAT` in a line, that of several tasks also task by task."""
+    from windtunnel.pipelines.views.compare_tables import further_line, matrix_table
     from windtunnel.schemas.results import Comparison
 
-    console.print(further_line(what, Comparison.read(artifact)), soft_wrap=True)
+    comparison = Comparison.read(artifact)
+    console.print(further_line(what, comparison), soft_wrap=True)
+    if what == "tasks" and len(comparison.on.domains) > 1:
+        matrix = pl.read_parquet(artifact / "loss_matrix.parquet")
+        console.print(matrix_table(matrix, comparison, 2, ("task", "items")))
 
 
 def print_calibration(pairs: Path, spec: str, as_json: bool, console: Console, card: Path | None = None) -> None:

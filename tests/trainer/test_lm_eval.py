@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.errors import InputError, WindtunnelError
 from windtunnel.schemas.plugin import make
 from windtunnel.trainer.eval.plain_replies import PlainReplier
 from windtunnel.trainer.models._model import Model
@@ -87,6 +87,14 @@ def test_a_task_of_lm_eval_is_a_task_like_others(folder: Path, capfd: pytest.Cap
     (folder / "says.yaml").write_text((folder / "says.yaml").read_text().replace("do_sample: false", "do_sample: true"))
     with pytest.raises(InputError, match="draws its replies"):
         own_task("says.yaml").measure(lambda: (), asker)
+    (folder / "bleu.yaml").write_text((folder / "says.yaml").read_text().replace("exact_match", "not_a_metric"))
+    with pytest.raises(WindtunnelError, match="lm-eval cannot make the task"):  # it would look for one on the hub
+        own_task("bleu.yaml").measure(lambda: (), asker)
+    (folder / "follows.yaml").write_text(
+        (folder / "follows.yaml").read_text().replace("{{question}}", "{{question.x.y}}")
+    )
+    with pytest.raises(WindtunnelError, match=r"'lm_eval' failed in follows|lm-eval cannot make the task"):
+        own_task("follows.yaml").measure(lambda: (), asker)
     (folder / "own.py").write_text("")
     with pytest.raises(InputError, match=r"own\.py has no function 'odd'"):
         own_task("says.yaml").measure(lambda: (), asker)

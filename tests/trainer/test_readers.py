@@ -12,7 +12,7 @@ import pytest
 
 from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.trainer.readers._tools import read_scores
-from windtunnel.trainer.stats.item_scores import item_effects, means
+from windtunnel.trainer.stats.item_scores import item_effects, means, pooled
 from windtunnel.trainer.stats.verdicts import holm
 
 TIME = "2026-11-27T23-03-27.858840"
@@ -130,6 +130,22 @@ def test_runs_that_cannot_be_paired_are_refused_in_words(logs: Path) -> None:
     (logs / "old-seed1").rename(logs / "other" / "old-seed1")
     log(logs / FOLDER, "arc_easy", [sample(0, True)])
     refused("mix 'old' seed 1 has the scores of two directories")
+
+
+def test_tasks_are_pooled_by_name(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    for mix, share in (("old", 0.3), ("new", 0.6)):
+        for seed in range(4):
+            for subject, items in (("law", 60), ("art", 30)):
+                lines = [sample(k, bool(rng.random() < share), -1 - rng.random()) for k in range(items)]
+                log(tmp_path / f"{mix}-seed{seed}", f"mmlu_{subject}", lines)
+    table = read_scores("lm_eval", [tmp_path], PATTERN, ["acc"])
+    apart = {e.metric: e for e in item_effects(table, "old")}
+    (whole,) = item_effects(pooled(table, {"mmlu": "mmlu_*"}), "old")
+    assert whole.metric == "mmlu/acc" and whole.documents == 90 and whole.sources == 2
+    assert whole.effect == pytest.approx((60 * apart["mmlu_law/acc"].effect + 30 * apart["mmlu_art/acc"].effect) / 90)
+    with pytest.raises(RecipeError, match="no task is called 'mmul_"):
+        pooled(table, {"mmlu": "mmul_*"})
 
 
 def test_filters_and_scores_of_several_answers_are_metrics_of_their_own(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Answers of a model without a chat template: the continuation of a prompt, and how likely it finds another.
 
 Prompt and answer follow the token that begins a text (the tokenizer's own, or end-of-text), with a space between them,
-and special tokens in them are ordinary text. A short reply ends with its first line, because such a model does not end a turn.
+and special tokens in them are ordinary text. A short reply ends with its first line, because such a model does not end
+a turn.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Unpack
 
 import numpy as np
@@ -84,7 +84,8 @@ def item_effects(scores: pl.DataFrame, baseline: str, **options: Unpack[Options]
     for (task, name), part in scores.group_by("task", "metric", maintain_order=True):
         metric = _metric(f"{task}/{name}", str(name), part)
         try:
-            panels.append(panel(part.rename({"task": "source"}), baseline, metric))
+            named = part if "source" in part.columns else part.with_columns(source="task")
+            panels.append(panel(named, baseline, metric))
         except InputError as error:
             raise InputError(f"task {task!r}, {name}: {error}") from error
     return joint_effects(panels, **options)
@@ -98,6 +99,28 @@ def selected(scores: pl.DataFrame, wanted: Sequence[str]) -> pl.DataFrame:
             raise RecipeError(f"no metric is called {pattern!r}: {nearest(pattern, known)}")
     chosen = [name for name in known if not wanted or any(fnmatch.fnmatchcase(name, part) for part in wanted)]
     return scores.filter(pl.col("metric").is_in(chosen))
+
+
+def pooled(scores: pl.DataFrame, pools: Mapping[str, str]) -> pl.DataFrame:
+    """Return the scores with tasks pooled as one: `pools` are patterns of task names by the name of the whole.
+
+    Every item counts the same; the parts are the sources of its comparison. Raises RecipeError for a pattern that means
+    no task.
+    """
+    table, known = scores.with_columns(source="task"), scores["task"].unique(maintain_order=True).to_list()
+    for name, pattern in pools.items():
+        parts = fnmatch.filter(known, pattern)
+        if not parts:
+            raise RecipeError(f"no task is called {pattern!r}: {nearest(pattern, known)}")
+        inside = pl.col("task").is_in(parts)
+        table = table.with_columns(
+            pl.when(inside).then(pl.lit(name)).otherwise("task").alias("task"),
+            *(
+                pl.when(inside).then(pl.concat_str("source", column, separator=":")).otherwise(column).alias(column)
+                for column in ("document", "group")
+            ),
+        )
+    return table
 
 
 def means(scores: pl.DataFrame, level: float = 0.95) -> list[Mean]:

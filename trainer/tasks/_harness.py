@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import huggingface_hub.constants
+from evaluate import config as metrics_config  # pyright: ignore[reportMissingImports]
 from lm_eval.api.task import ConfigurableTask  # pyright: ignore[reportMissingImports]
 from lm_eval.evaluator import evaluate as run  # pyright: ignore[reportMissingImports]
 
@@ -18,6 +20,12 @@ from windtunnel.schemas.errors import InputError, WindtunnelError
 from windtunnel.trainer.tasks._lm_eval_file import Function
 
 FEWSHOT_SEED = 1234  # lm-eval's own
+# Switches of the packages that would download data or metrics.
+OFFLINE: tuple[tuple[Any, str], ...] = (
+    (datasets.config, "HF_HUB_OFFLINE"),
+    (huggingface_hub.constants, "HF_HUB_OFFLINE"),
+    (metrics_config, "HF_EVALUATE_OFFLINE"),
+)
 
 
 def task_of(config: dict[str, Any], file: Path) -> Any:
@@ -30,7 +38,7 @@ def task_of(config: dict[str, Any], file: Path) -> Any:
             return {key: resolved(part) for key, part in value.items()}
         return [resolved(part) for part in value] if isinstance(value, list) else value
 
-    with quiet():
+    with alone():
         try:
             task = ConfigurableTask(config=resolved(config))
         except WindtunnelError:
@@ -48,16 +56,20 @@ def evaluate(model: Any, task: Any, limit: int | None) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep lm-eval's and datasets' messages and progress bars off the terminal."""
+def alone() -> Iterator[None]:
+    """Keep lm-eval and what it uses off the network, and their messages and progress bars off the terminal."""
     logger, bars = logging.getLogger("lm_eval"), datasets.is_progress_bar_enabled()
-    level = logger.level
+    level, before = logger.level, [(module, name, getattr(module, name)) for module, name in OFFLINE]
     logger.setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     try:
+        for module, name in OFFLINE:
+            setattr(module, name, True)
         with contextlib.redirect_stderr(io.StringIO()):
             yield
     finally:
+        for module, name, value in before:
+            setattr(module, name, value)
         logger.setLevel(level)
         if bars:
             datasets.enable_progress_bars()

@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic import Field
+
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.plugin import errors_of
 from windtunnel.trainer.tasks._evaluation import Asker, Measured, Row, Text
 from windtunnel.trainer.tasks._file_task import FileTask, Question
 from windtunnel.trainer.tasks._lm_eval_file import files_of, read_config
@@ -21,12 +24,12 @@ class LmEval(FileTask):
 
     The dataset is given as `dataset_path: json` (or csv, parquet, arrow, text) and `dataset_kwargs: {data_files: ...}`,
     with paths relative to the working directory; nothing is downloaded. Runs are compared by the first of
-    `exact_match`, `acc_norm` and `acc`, or the metric given. Functions that the file names (`!function`) are run, as
-    lm-eval runs them.
+    `exact_match`, `acc_norm` and `acc`, or the metric given. Of several filters the first counts. Functions that the
+    file names (`!function`) are run, as lm-eval runs them.
     """
 
     metric: str | None = None  # of those that the task computes for each item, from 0 to 1
-    limit: int | None = None  # items, the first of the data; all by default
+    limit: int | None = Field(None, ge=1)  # items, the first of the data; all by default
 
     gives: ClassVar[str] = (
         "task: mills\ndataset_path: json\ndataset_kwargs: {data_files: {test: mills.jsonl}}\ntest_split: test\n"
@@ -69,15 +72,14 @@ class LmEval(FileTask):
     def measure(self, documents: Callable[[], Iterable[Text]], asker: Asker) -> Measured:
         """Let lm-eval ask its questions; see Evaluation."""
         harness, task = _harness(), self._task()
-        with harness.quiet():
+        with harness.alone(), errors_of(self, self.title):
             found = harness.evaluate(asker.harness_model(), task, self.limit)
-        samples = sorted(found, key=lambda sample: (sample["doc_id"], sample["filter"]))
-        rows = [self._row(sample, task) for sample in samples if sample["filter"] == samples[0]["filter"]]
-        if not rows:
+        if not found:
             raise InputError(f"{self.file}: the task has no items")
-        return Measured(rows, {})
+        first = [sample for sample in found if sample["filter"] == found[0]["filter"]]  # of several filters
+        return Measured([self._row(sample) for sample in sorted(first, key=lambda sample: sample["doc_id"])], {})
 
-    def _row(self, sample: Mapping[str, Any], task: Any) -> Row:
+    def _row(self, sample: Mapping[str, Any]) -> Row:
         scores = {name: value for name in sample["metrics"] if (value := _number(sample[name])) is not None}
         name = self.metric or next((name for name in PRIMARY if name in scores), None)
         if name is None or name not in scores:

@@ -354,8 +354,11 @@ def test_the_command_line_prints_a_line_a_comparison(aligned) -> None:
     console = Console(file=io.StringIO(), width=60, record=True)
     gone = SimpleNamespace(name="compare", kind="compare", artifact=lambda _: Artifact(aligned.root / "gone"))
     _answer(SimpleNamespace(steps=[*steps, gone]), aligned.root, console)  # type: ignore[arg-type]
-    lines = console.export_text().splitlines()
-    assert len(lines) == 3
+    told = console.export_text().splitlines()
+    lines = [line for line in told if "): plain" in line]
+    assert len(lines) == 3 and [line.split()[0] for line in told if re.match(r"task |copying|sorting", line)] == [
+        "task", "copying", "sorting",
+    ]  # fmt: skip
     assert lines[0].startswith("held-out preferences (share right): plain 0.54; talk 0.71, +0.17 [")
     assert all(re.search(r"\] (better|not distinguishable)$", line) for line in lines)
     assert lines[2].startswith("win rate by a judge (wins, a tie as half): plain 0.50; talk 0.60, +0.10 [")
