@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from windtunnel.pipelines import cli_parts, cli_statistics
+from windtunnel.pipelines import cli_evaluate, cli_parts, cli_statistics
 from windtunnel.pipelines.engine.tasks.memory_limit import START_BYTES, check_memory_limit
 from windtunnel.pipelines.views.console import terminal
 from windtunnel.schemas.errors import RecipeError, WindtunnelError, advice_for, value_message
@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 judge_app = typer.Typer(help="Judges and how far to trust them.", no_args_is_help=True)
 app.add_typer(judge_app, name="judge")
-for _name, _command in {**cli_parts.COMMANDS, **cli_statistics.COMMANDS}.items():
+for _name, _command in {**cli_parts.COMMANDS, **cli_statistics.COMMANDS, **cli_evaluate.COMMANDS}.items():
     app.command(_name)(_command)
 
 RecipeArg = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]

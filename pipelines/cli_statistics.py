@@ -9,13 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from windtunnel.pipelines.views.console import terminal
+from windtunnel.schemas.errors import RecipeError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 def effects(
     scores: Annotated[
-        Path, typer.Argument(help="CSV with columns mix, seed, document, bytes, nats, source (optional).")
+        list[Path],
+        typer.Argument(
+            help="CSV with columns mix, seed, document, bytes, nats, source (optional); with --from, the directories "
+            "or files that a tool has written."
+        ),
     ],
     baseline: Annotated[str, typer.Option(help="The mix that the others are compared with.")],
     margin: Annotated[
@@ -30,19 +35,43 @@ def effects(
     after: Annotated[
         str | None, typer.Option(metavar="N,N", help="Numbers of seeds of looks taken before, not declared: 3.")
     ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="TOOL",
+            help="Whose scores they are: lm_eval (--log_samples), olmes, or items (a row an item, a column a metric).",
+        ),
+    ] = None,
+    runs: Annotated[
+        str,
+        typer.Option(metavar="PATTERN|CSV", help="How paths name runs, or a table with the columns dir, mix, seed."),
+    ] = "{mix}-seed{seed}",
+    metrics: Annotated[
+        str | None, typer.Option(metavar="NAME,NAME", help="With --from: the metrics to compare, all by default.")
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Measure effects with intervals from per-document scores of your own runs."""
+    """Measure effects with intervals from per-document scores of your own runs, or from the logs of other tools."""
     from windtunnel.pipelines.recipe.recipe import Compare
     from windtunnel.pipelines.views.tables import print_effects
 
     words = {"baseline": baseline, "margin": margin or 0.0, "spending": spending}
     settings = Compare.model_validate({**words, "looks": _numbers(looks), "after": _numbers(after)})
-    print_effects(scores, settings, json_, terminal())
+    if from_ is not None:
+        from windtunnel.pipelines.views.item_tables import print_item_effects
+        from windtunnel.trainer.readers._tools import read_scores
+
+        table = read_scores(from_, scores, runs, _numbers(metrics))
+        print_item_effects(table, settings, json_, terminal())
+        return
+    if len(scores) != 1 or metrics:
+        raise RecipeError("several files, and --metrics, need --from lm_eval, olmes or items: it names what wrote them")
+    print_effects(scores[0], settings, json_, terminal())
 
 
 def _numbers(value: str | None) -> list[str]:
-    """Return the numbers of an option, with commas between them."""
+    """Return the numbers or the names of an option, with commas between them."""
     return [number.strip() for number in value.split(",")] if value else []
 
 

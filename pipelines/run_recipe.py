@@ -13,12 +13,13 @@ from windtunnel.pipelines.engine.executors import Where, parse_options
 from windtunnel.pipelines.engine.mirrors.opening import address_of, check_executor, fetched, open_store
 from windtunnel.pipelines.engine.run import run
 from windtunnel.pipelines.engine.step import Step
-from windtunnel.pipelines.plan.builder import planned
+from windtunnel.pipelines.plan.builder import placed_errors, planned
 from windtunnel.pipelines.plan.looks import undeclared
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.views.console import terminal
 from windtunnel.pipelines.views.model_costs import spent_line
 from windtunnel.pipelines.views.terminal import TerminalProgress
+from windtunnel.schemas import plugin_files
 from windtunnel.schemas.errors import RecipeError, nearest
 from windtunnel.schemas.role import StepName
 
@@ -45,6 +46,9 @@ def run_recipe(
     store = open_store(recipe_plan.recipe.store)
     answers = {step.kind for step in targets} & {"compare", "report"}
     shown = [step for step in recipe_plan.steps if answers and step.kind == "compare"]
+    if any(step.kind == "train" and not step.artifact(store).sound for step in recipe_plan.steps):
+        for note in checked_template(recipe_name, recipe_plan):
+            console.print(f"warning: {note}", soft_wrap=True, markup=False)
     outcome = run(
         targets, store, where, TerminalProgress(console, lambda: spent_line(recipe_plan)), wait, shown, verify
     )
@@ -58,6 +62,14 @@ def run_recipe(
         elif until:
             console.print(address_of(step.artifact(store)))
     return recipe_plan
+
+
+def checked_template(recipe_name: str, recipe_plan: Plan) -> list[str]:
+    """Return what the student's template refuses of the rows; a RecipeError names the recipe's line."""
+    from windtunnel.pipelines.plan.template_check import template_notes
+
+    with placed_errors(recipe_name), plugin_files.relative_to(recipe_plan.directory):
+        return template_notes(recipe_plan)
 
 
 def compared(

@@ -34,6 +34,7 @@ class Kind(NamedTuple):
 
 KINDS = {
     "source": Kind("pipelines.sources", "pipelines.sources._source:Source", "sources"),
+    "layout": Kind("pipelines.layouts", "pipelines.layouts._layout:Layout", "layouts"),
     "rule": Kind("pipelines.filters", "pipelines.filters._rule:Rule", "rules"),
     "dedup": Kind("pipelines.dedup", "pipelines.dedup._dedup:Dedup", "dedup"),
     "generator": Kind("generators.kinds", "generators.core.generator:Generator", "generators"),
@@ -42,7 +43,8 @@ KINDS = {
     "delta": Kind("trainer.deltas", "trainer.deltas._delta:Delta", "deltas"),
     "model": Kind("trainer.models", "trainer.models._model:Model", "models"),
     "schedule": Kind("trainer.schedules", "trainer.schedules._schedule:Schedule", "schedules"),
-    "task": Kind("trainer.tasks", "trainer.tasks._task:Task", "tasks"),
+    "task": Kind("trainer.tasks", "trainer.tasks._evaluation:Evaluation", "tasks"),
+    "constraint": Kind("trainer.constraints", "trainer.constraints._constraint:Constraint", "constraints"),
     "law": Kind("trainer.laws", "trainer.laws._form:LawForm", "laws"),
 }
 

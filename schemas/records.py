@@ -51,6 +51,11 @@ PREFERENCE = pa.schema(
     ]
 )
 
+# Rows that users bring: what else their turns have (schemas.turns), and of single answers whether they are desirable.
+EXTRAS = pa.field("extras", pa.large_string())
+OWN_CONVERSATION = pa.schema([*CONVERSATION, pa.field("label", pa.bool_()), EXTRAS])
+OWN_PREFERENCE = pa.schema([*PREFERENCE, EXTRAS])
+
 CHOICE = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),

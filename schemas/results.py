@@ -58,6 +58,20 @@ class RunResult(Record):
     metrics: dict[str, float] = Field(default_factory=dict)  # further metrics of the objective, e.g. accuracy
 
 
+class EncodedSet(Record):
+    """What became of the rows of one set and source when a run encoded them with its template."""
+
+    role: str  # `conversations` or `preferences`, or those with `held_out_`
+    set: str  # of the mix; empty for held-out rows
+    source: str
+    rows: int
+    kept: int
+    tokens: int  # target tokens of what was kept
+    bytes: int  # of their answers
+    refused: dict[str, int] = Field(default_factory=dict)  # by reason
+    mend: str = ""  # what to do about the commonest reason
+
+
 CLUSTERS_FROM = (
     20  # sources, from which on they are a sample of sources; fewer are strata, and a population of their own
 )
@@ -106,11 +120,14 @@ class Effect(Record):
     looks: list[int] = Field(default_factory=list)  # declared, as numbers of seeds
     after: list[int] = Field(default_factory=list)  # undeclared looks before this one, as numbers of seeds
     note: str = ""
+    withheld: str = ""  # why there is no verdict, whatever the scores
 
     @property
     def judged(self) -> bool:
         """Whether the scores differ and could have decided; False for equal, diverged and constant differences."""
-        return not self.equal and (self.outcome != "undecided" or self.smallest_visible is not None)
+        return (
+            not self.equal and not self.withheld and (self.outcome != "undecided" or self.smallest_visible is not None)
+        )
 
     @property
     def few_sources(self) -> bool:
@@ -173,6 +190,7 @@ class Comparison(Record):
     seed_sd: dict[str, float | None]  # standard deviation over seeds by mix
     effects: list[Effect]
     parts: dict[str, Parts] = Field(default_factory=dict)  # by mix, where the sources were pinned
+    encoded: dict[str, list[EncodedSet]] = Field(default_factory=dict)  # by mix, where runs learn from rows
 
     @classmethod
     def read(cls, directory: Path) -> Comparison:

@@ -40,13 +40,15 @@ FLOORS = {
     "trainer.runtime": "schemas",
     "trainer.schedules": "schemas",
     "trainer.laws": "schemas",
-    "trainer.tasks": "schemas",
+    "trainer.constraints": "schemas",
+    "trainer.tasks": "schemas trainer.constraints",
     "trainer.data": "schemas",
     "trainer.models": "schemas trainer.runtime",
     "trainer.modules": "schemas trainer.kernels trainer.runtime",
     "trainer.losses": "trainer.kernels trainer.modules",
     "trainer.deltas": "schemas trainer.models trainer.modules trainer.runtime",
     "trainer.stats": "schemas trainer.laws",
+    "trainer.readers": "schemas trainer.stats",
     "trainer.eval": "schemas trainer.data trainer.losses trainer.models trainer.modules trainer.runtime trainer.tasks",
     "trainer.objectives": "schemas trainer.data trainer.deltas trainer.eval trainer.losses trainer.models "
     "trainer.modules trainer.runtime",
@@ -56,6 +58,7 @@ FLOORS = {
     "pipelines.shards": "schemas",
     "pipelines.remote": "schemas",
     "pipelines.readers": "schemas pipelines.remote",
+    "pipelines.layouts": "schemas",
     "pipelines.engine.tasks": "schemas",
     "pipelines.engine.executors": "schemas pipelines.engine.tasks",
     "pipelines.engine.mirrors": "schemas generators.client pipelines.remote pipelines.samples",
@@ -71,17 +74,20 @@ FLOORS = {
     "pipelines.shards",
     "pipelines.dedup.matching": "schemas pipelines.features pipelines.shards",
     "pipelines.dedup": "schemas pipelines.features pipelines.shards",
+    "pipelines.rows": "schemas generators.core generators.text pipelines.layouts pipelines.readers pipelines.shards "
+    "pipelines.sources",
     "pipelines.datasets": "schemas pipelines.dedup pipelines.features pipelines.filters pipelines.recipe "
-    "pipelines.shards generators.text trainer.data",
+    "pipelines.shards generators.text trainer.data trainer.modules",
     "pipelines.files": "schemas pipelines.remote pipelines.datasets pipelines.dedup pipelines.engine pipelines.filters "
     "pipelines.readers pipelines.shards pipelines.sources",
     "pipelines.report": "schemas pipelines.filters",
     "pipelines.report.sections": "schemas pipelines.report pipelines.datasets pipelines.recipe generators.judging "
     "trainer.stats",
-    "pipelines.plan": "schemas pipelines.datasets pipelines.dedup pipelines.engine pipelines.filters pipelines.recipe "
-    "pipelines.report pipelines.samples pipelines.scorers pipelines.sources generators trainer",
+    "pipelines.plan": "schemas pipelines.datasets pipelines.dedup pipelines.engine pipelines.filters pipelines.readers "
+    "pipelines.recipe pipelines.report pipelines.rows pipelines.samples pipelines.scorers pipelines.sources generators "
+    "trainer",
     "pipelines.views": "schemas data_cards pipelines.shards pipelines.parts pipelines.engine pipelines.plan "
-    "pipelines.readers pipelines.recipe "
+    "pipelines.readers pipelines.recipe pipelines.rows "
     "pipelines.report pipelines.samples pipelines.sources generators.client generators.judging trainer.stats",
     "pipelines.parts": "schemas pipelines.filters pipelines.report pipelines.recipe generators trainer",
     "pipelines.parts.skeletons": "schemas generators trainer pipelines",

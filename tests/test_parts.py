@@ -162,12 +162,14 @@ BROKEN = {
     "source": ('{"empty_text": 1}', '{"empty_text": 2}', "expected {'empty_text': 2}, got {'empty_text': 1}"),
     "dedup": ('("Title\\none", "Other\\ntwo", "\\n")', '("Title\\none",)', "expected"),
     "generator": ('dropped={"no_question": 1}', 'dropped={"other": 1}', "got {'no_question': 1}"),
+    "layout": ("raise Refused(\"no_reply\"", "raise Refused(\"none\"", "expected 'no_reply', got 'none'"),
     "judge": ('"In a lake."), "a")', '"In a lake."), "b")', "expected 'b', got 'a'"),
     "objective": ("Loss(losses.sum(), ", "Loss(losses.mean(), ", "the total of one batch is .*, of its"),
     "delta": ("parameter.requires_grad_(self.part in name)", "pass", "weights train"),
     "model": ("vocab_size=vocabulary", "vocab_size=vocabulary + 1", "does not predict 300 token ids"),
     "schedule": ("return (step + 1) / up if", "return step / up if", "step 0 has the factor 0"),
     "task": ("return None\n", "return Item(texts[0].id, 'p', 'a')\n", "it gives Item"),
+    "constraint": ("<= self.longest", "> self.longest", "expected True, got False"),
     "law": ("return lambda mixes: mean + mixes @ values", "return lambda mixes: mean * mixes[:, 0]", "are missed by"),
 }  # fmt: skip
 

@@ -3,8 +3,8 @@
 Texts in frames (polars, pyarrow, pandas), and the same steps as those of recipes and commands:
 
     read, filter, dedup, decontaminate    documents of a source; rows of a frame kept, or dropped with a reason
-    train, evaluate                       a small model; how likely it finds each of the texts that were held out
-    compare, law                          effects of data with intervals and verdicts; a law over mixes
+    train, evaluate, evaluate_tasks       a small model; how likely it finds held-out texts; its answers to questions
+    compare, compare_items, law           effects of data with intervals and verdicts; a law over mixes
     generate, calibrate                   synthetic rows; how far a judge can be trusted
     Store                                 the artifacts of a recipe's runs
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from windtunnel.pipelines.api.frames import Selection
     from windtunnel.pipelines.api.generation import Generated, calibrate, generate
     from windtunnel.pipelines.api.scoring import evaluate
-    from windtunnel.pipelines.api.statistics import MixingLaw, compare, law
+    from windtunnel.pipelines.api.statistics import MixingLaw, compare, compare_items, law
     from windtunnel.pipelines.api.store import Store, StoredArtifact
+    from windtunnel.pipelines.api.task_scoring import TaskResult, evaluate_tasks
     from windtunnel.pipelines.api.trained_model import TrainedModel
     from windtunnel.pipelines.api.training import train
     from windtunnel.schemas.errors import InputError, RecipeError, WindtunnelError
@@ -39,13 +40,16 @@ __all__ = [
     "Selection",
     "Store",
     "StoredArtifact",
+    "TaskResult",
     "TrainedModel",
     "WindtunnelError",
     "calibrate",
     "compare",
+    "compare_items",
     "decontaminate",
     "dedup",
     "evaluate",
+    "evaluate_tasks",
     "filter",
     "generate",
     "law",
@@ -59,8 +63,9 @@ _MODULES = {
     "pipelines.api.frames": ("Selection",),
     "pipelines.api.generation": ("Generated", "calibrate", "generate"),
     "pipelines.api.scoring": ("evaluate",),
-    "pipelines.api.statistics": ("MixingLaw", "compare", "law"),
+    "pipelines.api.statistics": ("MixingLaw", "compare", "compare_items", "law"),
     "pipelines.api.store": ("Store", "StoredArtifact"),
+    "pipelines.api.task_scoring": ("TaskResult", "evaluate_tasks"),
     "pipelines.api.trained_model": ("TrainedModel",),
     "pipelines.api.training": ("train",),
     "schemas.errors": ("InputError", "RecipeError", "WindtunnelError"),

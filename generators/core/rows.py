@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from windtunnel.generators.core.generator import Dropped, Failed, Generator, Kept, Outcome
 from windtunnel.generators.core.row_check import RowCheck
-from windtunnel.schemas import plugin
+from windtunnel.schemas import plugin, turns
 from windtunnel.schemas.artifact import PARQUET, canonical_json, writing
 from windtunnel.schemas.errors import WindtunnelError
 from windtunnel.schemas.records import document_id
@@ -47,6 +47,19 @@ def conversation_row(messages: Messages, source: str) -> dict[str, Any]:
     """Return a row of windtunnel.schemas.records.CONVERSATION; its id is the hash of source and messages."""
     messages = [message(m["role"], m["content"]) for m in messages]
     return {"id": document_id(source, canonical_json(messages)), "messages": messages, "source": source}
+
+
+def whole_row(
+    messages: Sequence[Mapping[str, Any]], source: str, tools: Sequence[Any] | None = None, label: bool | None = None
+) -> dict[str, Any]:
+    """Return a row of windtunnel.schemas.records.OWN_CONVERSATION, of whole turns (windtunnel.schemas.turns).
+
+    Its id is the hash of source and messages, and of what else they have.
+    """
+    plain, further = turns.split(messages)
+    more = turns.extras({"messages": further}, tools)
+    name = document_id(source, canonical_json(plain) + (more or ""))
+    return {"id": name, "messages": plain, "source": source, "label": label, "extras": more}
 
 
 def preference_row(

@@ -12,7 +12,7 @@ from windtunnel.generators.core.prompt import names
 from windtunnel.generators.core.scripted import contents, reasons, session
 from windtunnel.schemas.finding import Finding, differs, finding
 from windtunnel.schemas.plugin import label
-from windtunnel.schemas.records import CONVERSATION, PREFERENCE
+from windtunnel.schemas.records import CONVERSATION, OWN_CONVERSATION, PREFERENCE
 
 
 def check(cls: type[Generator]) -> Iterator[Finding]:
@@ -26,7 +26,7 @@ def check(cls: type[Generator]) -> Iterator[Finding]:
 
 
 def _declared(cls: type[Generator]) -> str | None:
-    if cls.output not in (CONVERSATION, PREFERENCE):
+    if cls.output not in (CONVERSATION, OWN_CONVERSATION, PREFERENCE):
         return "`output` is neither CONVERSATION nor PREFERENCE: no trainer reads it"
     unknown = sorted(set(cls.prompts) - set(names()))
     return f"no prompt file {unknown[0]!r} in the package" if unknown else None

@@ -11,12 +11,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import pyarrow as pa
 from pydantic import Field
 
 from windtunnel.generators.core.generator import Dropped, Example, Generator, Kept, Outcome
-from windtunnel.generators.core.rows import conversation_row, dialogue, message
+from windtunnel.generators.core.rows import dialogue, whole_row
 from windtunnel.generators.core.session import Session
 from windtunnel.generators.text.questions import question
+from windtunnel.schemas.records import OWN_CONVERSATION
+from windtunnel.schemas.turns import tools, turns
 
 _FIRST_PERSON = re.compile(r"\b(?:I|I'm|I've|I'd|my|mine|me)\b")
 _ELSEWHERE = re.compile(
@@ -27,14 +30,15 @@ _LINK = re.compile(r"https?://\S+|<(?:a|img)\b[^>]*>|!?\[[^\]]*\]\([^)]*\)", re.
 
 
 class Lima(Generator):
-    """Selects the first round of `rows` rows of the input `conversations`.
+    """Selects `rows` rows of the input `conversations`: their first round, or all `rounds`.
 
     `by`: `rules` (length of the answer, no first person, no reference to other answers, no links), then at random;
     `longest` or `random` of all. Sources share the rows in proportion to their size to the power 1 / `temperature`
     (3 as in the paper, which favours small sources). Memory: 25 bytes per row of the input.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
+    output: ClassVar[pa.Schema] = OWN_CONVERSATION
     primary: ClassVar[str | None] = "rows"
     asks: ClassVar[tuple[str, ...]] = ()
     reads: ClassVar[tuple[str, ...]] = ("conversations",)
@@ -55,6 +59,7 @@ class Lima(Generator):
     )
 
     rows: int = Field(1000, gt=0)
+    rounds: Literal["first", "all"] = "first"
     by: Literal["rules", "longest", "random"] = "rules"
     temperature: float = Field(3.0, gt=0)
     fewest_characters: int = Field(1200, ge=0)
@@ -81,8 +86,9 @@ class Lima(Generator):
             about = {"kind": session.kind, "version": self.version, "by": self.by, "parents": [record.get("id")]}
             about["parent"] = record.get("lineage")
             if number in chosen:
-                chat = [*asked.messages, message("assistant", asked.reference)]
-                row = conversation_row(chat, str(record.get("source") or session.kind))
+                whole = turns(record)
+                chat = whole if self.rounds == "all" else whole[: len(asked.messages) + 1]
+                row = whole_row(chat, str(record.get("source") or session.kind), tools(record), record.get("label"))
                 yield Kept(row, about, parents=[record])
             else:
                 yield Dropped("not_chosen", "choice", asked.reference, about, parents=[record])

@@ -1,7 +1,8 @@
 """Cleans exported conversations of people, after Vicuna's ShareGPT pipeline (Chiang et al. 2023).
 
 Unlike the original, it has no word list that drops every mention of a company, it drops near-duplicates too, no part of
-a split conversation is empty and the last round is kept. No model is asked.
+a split conversation is empty and the last round is kept. The first system turn, tool calls and their results, and
+reasoning stay. No model is asked.
 """
 
 from __future__ import annotations
@@ -10,16 +11,26 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+import pyarrow as pa
 from pydantic import Field
 
-from windtunnel.generators.core.generator import Dropped, Example, Generator, Kept, Outcome
+from windtunnel.generators.core.cleaner import Cleaned, Cleaner
+from windtunnel.generators.core.generator import Dropped, Example, Kept, Outcome
 from windtunnel.generators.core.origin import Record
-from windtunnel.generators.core.rows import conversation_row, dialogue, message
+from windtunnel.generators.core.rows import dialogue, whole_row
 from windtunnel.generators.core.session import Session
 from windtunnel.generators.text import turns
 from windtunnel.generators.text.novelty import NearDuplicateGate
+from windtunnel.schemas.records import OWN_CONVERSATION
+from windtunnel.schemas.turns import tools
+from windtunnel.schemas.turns import turns as turns_of
 
-ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant"}
+ROLES = {
+    "system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
+    "chatgpt": "assistant", "tool": "tool",
+}  # fmt: skip
+FOLLOWS = {"": ("user",), "user": ("assistant",), "assistant": ("user", "tool"), "tool": ("assistant", "tool")}
+LONG = "round_too_long"
 FEWEST_CHARACTERS = 16
 _TAGS = re.compile(r"</?(?:div|span)\b[^<>]*>", re.IGNORECASE)
 _REGENERATED = re.compile(r"^\s*\d+ / \d+\s*$\n?", re.MULTILINE)
@@ -31,17 +42,16 @@ _SERVICE = re.compile(
 SERVICE_CHARACTERS = 300  # a longer answer with such words is about them
 
 
-class ShareGPT(Generator):
+class ShareGPT(Cleaner):
     """Cleans the rows of the input `conversations`; at most `rows` are read.
 
-    `near_duplicate` compares first question and first answer; `characters_at_most` splits between rounds. `blocked` are
-    regular expressions that drop a conversation; none by default.
+    `near_duplicate` compares first question and first answer, null leaves that out; `characters_at_most` splits between
+    rounds. `blocked` are regular expressions that drop a conversation; none by default. As `clean:` of `rows:`, it does
+    not look for near-duplicates unless the parameter is given: that is what `dedup:` is for.
     """
 
-    version: ClassVar[int] = 3
-    asks: ClassVar[tuple[str, ...]] = ()
-    reads: ClassVar[tuple[str, ...]] = ("conversations",)
-    sequential: ClassVar[bool] = True
+    version: ClassVar[int] = 4
+    output: ClassVar[pa.Schema] = OWN_CONVERSATION
     examples: ClassVar[tuple[Example, ...]] = (
         Example(
             params={},
@@ -59,65 +69,95 @@ class ShareGPT(Generator):
     )
 
     rows: int = Field(1_000_000, gt=0)
-    near_duplicate: float = Field(0.9, gt=0, le=1)
+    near_duplicate: float | None = Field(0.9, gt=0, le=1)
     characters_at_most: int | None = Field(None, gt=0)
     blocked: tuple[str, ...] = ()
 
+    @property
+    def alone(self) -> bool:
+        return self.near_duplicate is None
+
     def outcomes(self, session: Session) -> Iterator[Outcome]:
         """Yield one outcome per conversation, or one per part where it is split."""
-        gate = NearDuplicateGate(self.near_duplicate)
+        gate = NearDuplicateGate(self.near_duplicate) if self.near_duplicate else None
         for _, record in session.records("conversations", self.total(session.inputs)):
-            messages, reason = self._cleaned(record)
-            raw = "\n".join(f"{m['role']}: {m['content']}" for m in record.get("messages") or ())
-            head = "\n".join(m["content"] for m in messages[:2])
-            if reason is None and gate.find(head) is not None:
+            whole = turns_of(record)
+            parts, reason = self.clean(whole)
+            first = [turn for turn in parts[0] if turn["role"] != "system"][:2] if parts else []
+            head = "\n".join(turn["content"] for turn in first)
+            if reason is None and gate is not None and gate.find(head) is not None:
                 reason = "near_duplicate"
             about = {"kind": session.kind, "version": self.version, "parents": [record.get("id")]}
             about["parent"] = record.get("lineage")
-            cleaned = record.rewritten(messages)  # the group is that of the question with the usual roles
+            cleaned = record.rewritten(parts[0] if parts else [])  # the group is that of the question with usual roles
             if reason is not None:
-                yield Dropped(reason, "clean", raw, about, parents=[cleaned])
+                raw = "\n".join(f"{turn['role']}: {turn['content']}" for turn in whole)
+                yield Dropped(reason, "split" if reason == LONG else "clean", raw, about, parents=[cleaned])
                 continue
-            gate.add(head)
-            yield from self._parts(cleaned, str(record.get("source") or session.kind), about)
+            if gate is not None:
+                gate.add(head)
+            for nth, part in enumerate(parts):
+                yield self._outcome(record, cleaned, part, about | {"part": nth}, session.kind)
 
-    def _cleaned(self, row: Mapping[str, Any]) -> tuple[list[dict[str, str]], str | None]:
-        """Return (messages, None) or (the messages so far, the reason to drop them)."""
-        known = (m for m in row.get("messages") or () if m["role"] != "system")
-        exported = [(ROLES.get(m["role"], ""), m["content"]) for m in known]
-        messages = [message(r, _text(text) if r == "assistant" else _TAGS.sub("", text)) for r, text in exported]
-        while messages and messages[0]["role"] != "user":
-            messages.pop(0)
-        blank = (i for i, m in enumerate(messages) if m["role"] == "assistant" and not m["content"].strip())
-        messages = messages[: next(blank, len(messages))]
-        while messages and messages[-1]["role"] == "user":
-            messages.pop()
-        return messages, self._reason(messages)
+    def _outcome(
+        self, record: Record, cleaned: Record, part: list[dict[str, Any]], lineage: dict[str, Any], kind: str
+    ) -> Outcome:
+        if self._too_long(part):
+            return Dropped(LONG, "split", part[0]["content"], lineage, parents=[cleaned])
+        row = whole_row(part, str(record.get("source") or kind), tools(record), record.get("label"))
+        return Kept(row, lineage, parents=[cleaned])
 
-    def _reason(self, messages: Sequence[Mapping[str, str]]) -> str | None:
+    def clean(self, messages: Sequence[Mapping[str, Any]]) -> Cleaned:
+        """Return the cleaned parts of a conversation; a part that is a single round may be too long."""
+        kept = [self._turn(turn) for turn in messages]
+        head = [turn for turn in kept[:1] if turn["role"] == "system"]
+        rest = kept[len(head) :]
+        while rest and rest[0]["role"] not in ("user", "system"):
+            rest.pop(0)
+        blank = (i for i, turn in enumerate(rest) if turn["role"] == "assistant" and _is_blank(turn))
+        rest = rest[: next(blank, len(rest))]
+        while rest and rest[-1]["role"] != "assistant":
+            rest.pop()
+        if reason := self._reason(rest):
+            return Cleaned([], reason)
+        limit = self.characters_at_most
+        parts = turns.split_rounds(rest, limit) if limit else [rest]
+        return Cleaned([[*head, *part] for part in parts])
+
+    def _turn(self, turn: Mapping[str, Any]) -> dict[str, Any]:
+        role, content = ROLES.get(turn["role"], ""), turn["content"]
+        if "<" in content:
+            content = _TAGS.sub("", content)
+        return {**turn, "role": role, "content": _text(content) if role == "assistant" else content}
+
+    def _too_long(self, part: Sequence[Mapping[str, Any]]) -> bool:
+        said = sum(len(turn["content"]) for turn in part if turn["role"] != "system")
+        return self.characters_at_most is not None and said > self.characters_at_most
+
+    def _reason(self, messages: Sequence[Mapping[str, Any]]) -> str | None:
         if len(messages) < 2:
             return "too_few_turns"
-        if any(m["role"] != ("user", "assistant")[i % 2] for i, m in enumerate(messages)):
-            return "roles_do_not_alternate"
+        before = ""
+        for turn in messages:
+            if turn["role"] not in FOLLOWS[before]:
+                return "roles_do_not_alternate"
+            before = turn["role"]
         if sum(len(m["content"]) for m in messages) < FEWEST_CHARACTERS:
             return "too_short"
-        answers = [m["content"] for m in messages[1::2]]
+        answers = (m["content"] for m in messages if m["role"] == "assistant")
         if any(len(a) < SERVICE_CHARACTERS and _SERVICE.search(a) for a in answers):
             return "service_message"
         if any(re.search(p, m["content"], re.IGNORECASE) for p in self.blocked for m in messages):
             return "blocked"
         return None
 
-    def _parts(self, record: Record, source: str, about: dict[str, Any]) -> Iterator[Outcome]:
-        limit, messages = self.characters_at_most, record["messages"]
-        for nth, part in enumerate(turns.split_rounds(messages, limit) if limit else [messages]):
-            lineage = about | {"part": nth}
-            if limit and sum(len(m["content"]) for m in part) > limit:
-                yield Dropped("round_too_long", "split", part[0]["content"], lineage, parents=[record])
-            else:
-                yield Kept(conversation_row(part, source), lineage, parents=[record])
+
+def _is_blank(turn: Mapping[str, Any]) -> bool:
+    return not turn["content"].strip() and not turn.get("tool_calls")
 
 
 def _text(answer: str) -> str:
-    """Return an answer without the markup of the page it was exported from."""
-    return _COPY.sub("", _REGENERATED.sub("", _TAGS.sub("", answer))).strip()
+    """Return an answer without the lines that the page it was exported from has put there."""
+    if " / " in answer:
+        answer = _REGENERATED.sub("", answer)
+    return _COPY.sub("", answer).strip()

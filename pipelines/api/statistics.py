@@ -15,8 +15,10 @@ from windtunnel.pipelines.api.pandas_frames import is_pandas, with_new
 from windtunnel.pipelines.recipe.recipe import Compare, Spec
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.results import Effect
+from windtunnel.trainer.readers._tools import read_scores as read_item_scores
 from windtunnel.trainer.stats.coordinates import Coordinates
 from windtunnel.trainer.stats.effects import effects
+from windtunnel.trainer.stats.item_scores import item_effects, selected, typed
 from windtunnel.trainer.stats.law import Law, contract, law_of_table, with_predictions
 from windtunnel.trainer.stats.paired import read_scores, read_table
 from windtunnel.trainer.stats.proposal import Supply, propose
@@ -70,6 +72,50 @@ def compare(
         table,
         baseline,
         margin=asked.margin,
+        level=asked.interval,
+        looks=asked.looks,
+        spending=asked.spending,
+        after=asked.after,
+    )
+
+
+@own_errors
+def compare_items(
+    scores: AnyFrame | Sequence[str | Path],
+    baseline: str,
+    tool: str | None = None,
+    runs: str = "{mix}-seed{seed}",
+    metrics: Sequence[str] = (),
+    **options: Any,
+) -> list[Effect]:
+    """Return the effect of each mix on each metric of each task, as `windtunnel effects --from` does.
+
+    Parameters
+    ----------
+    scores
+        A row for each mix, seed, task, document and metric, with its value and optionally its weight and group, as the
+        `scores` of `evaluate_tasks` are; or, with `tool`, the directories and files that a tool has written.
+    tool
+        `lm_eval` (logs of --log_samples), `olmes` (prediction files) or `items` (a row an item, a column a metric).
+    runs
+        How the paths name runs, a pattern with {mix} and {seed}; or the file of a table with columns dir, mix, seed.
+    metrics
+        Names or patterns of the metrics to compare; all by default.
+    options
+        margin (in units of the metrics), interval, looks, spending and after, as `compare` has them.
+
+    The `metric` of an effect is named TASK/METRIC, and p values are corrected over all effects. Raises InputError for
+    scores that cannot be paired, RecipeError for an unknown baseline, tool or metric.
+    """
+    asked = Compare.model_validate({"baseline": baseline, "margin": 0.0, **options})
+    if tool is None:
+        table = selected(typed(polars_of(scores)), metrics)  # type: ignore[arg-type]
+    else:
+        table = read_item_scores(tool, [Path(path) for path in scores], runs, metrics)  # type: ignore[union-attr]
+    return item_effects(
+        table,
+        baseline,
+        margin=asked.margin or None,
         level=asked.interval,
         looks=asked.looks,
         spending=asked.spending,

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from windtunnel.pipelines.features.buffers import text_buffers
-from windtunnel.pipelines.features.folding import table
+from windtunnel.pipelines.features.folding import Normalisation, table
 
 
 class NearIndex:
@@ -16,12 +16,12 @@ class NearIndex:
     A document of fewer than `ngram` words matches only documents of the same words; one without words matches none.
     """
 
-    def __init__(self, texts: pa.Array, threshold: float, ngram: int = 5) -> None:
+    def __init__(self, texts: pa.Array, threshold: float, ngram: int = 5, how: Normalisation | None = None) -> None:
         from windtunnel.pipelines.features.kernels import shingle_sets
 
         data, offsets = text_buffers(texts)
-        self.threshold, self.ngram = threshold, ngram
-        self.sets, self.starts = shingle_sets.shingle_sets(data, offsets, *table(), ngram)
+        self.threshold, self.ngram, self.folding = threshold, ngram, table(how)
+        self.sets, self.starts = shingle_sets.shingle_sets(data, offsets, *self.folding, ngram)
         token, document = _prefixes(self.sets, self.starts, threshold)
         order = np.lexsort((document, token))
         self.postings = document[order]
@@ -35,7 +35,7 @@ class NearIndex:
 
         data, offsets = text_buffers(texts)
         alive = np.ones(len(texts), bool) if alive is None else alive
-        return match_texts(data, offsets, alive, *table(), self.ngram, *self._index(), self.threshold)
+        return match_texts(data, offsets, alive, *self.folding, self.ngram, *self._index(), self.threshold)
 
     def thin_out(self) -> tuple[np.ndarray, np.ndarray]:
         """Return (-1 for each document that stays, else the earlier staying document it is near to; similarity)."""

@@ -83,7 +83,7 @@ class TrainTokenizer(Work):
         return counts
 
     def _texts(self, corpus: Artifact, counts: Counts) -> Iterator[list[str]]:
-        files = corpus.files("kept")
+        files = corpus.files("kept") or corpus.files("documents")  # of a corpus, of rows as texts
         max_bytes = self.max_bytes or BYTES_PER_ID * self.vocabulary
         below = min(1.0, max_bytes / max(1, sum(map(stored_text_bytes, files)))) * 2**32
         for batch in (batch for file in files for batch in batches(file, ["id", "text"], BATCH_DOCUMENTS)):

@@ -6,13 +6,17 @@ says `device: auto`; both are part of the steps' keys.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.corpora import Texts
 from windtunnel.pipelines.plan.evaluation import Runs, comparison, evaluation
-from windtunnel.pipelines.plan.generation import Generation, chat_inputs, generation, held_out_rows, row_mixes
+from windtunnel.pipelines.plan.generation import Generation
 from windtunnel.pipelines.plan.plan import Plan
+from windtunnel.pipelines.plan.row_mixes import chat_inputs, check_stages, held_out_rows, row_mixes, wanted_shares
+from windtunnel.pipelines.plan.row_sets import row_sets
+from windtunnel.pipelines.plan.template_check import train_template
 from windtunnel.pipelines.recipe.check import placing
 from windtunnel.pipelines.recipe.file import placed
 from windtunnel.pipelines.recipe.recipe import Recipe
@@ -28,9 +32,15 @@ from windtunnel.trainer.models._model import Model
 def planned(recipe_name: str, sets: list[str]) -> Plan:
     """Return the plan of a recipe file or a shipped recipe with `--set` changes; a RecipeError names the line."""
     recipe = load(recipe_name, sets)
+    with placed_errors(recipe_name), plugin_files.relative_to(locate(recipe_name).parent):
+        return plan(recipe)
+
+
+@contextmanager
+def placed_errors(recipe_name: str) -> Iterator[None]:
+    """Give a RecipeError that is raised in the block the recipe's file and line."""
     try:
-        with plugin_files.relative_to(locate(recipe_name).parent):
-            return plan(recipe)
+        yield
     except RecipeError as error:
         raise placed(locate(recipe_name), error) from error
 
@@ -40,11 +50,14 @@ def plan(recipe: Recipe) -> Plan:
     result = Plan(recipe)
     texts = Texts(result)
     corpora = texts.all()
-    rows = generation(result, corpora)
-    if any(part in recipe.generate for weights in recipe.mixes.values() for part in weights):
+    rows = row_sets(result, corpora)
+    if recipe.of_rows and recipe.held_out is not None:
         held_out = held_out_rows(result, rows)
-        mixes = row_mixes(result, rows)
-        inputs = {name: chat_inputs(result, rows, held_out, mix) for name, mix in mixes.items()}
+        of_rows = row_mixes(result, rows, _tokenizer_of_rows(result, corpora, rows))
+        mixes = {f"{name}:{holds}": step for name, mix in of_rows.items() for holds, step in mix.items()}
+        inputs = {name: chat_inputs(result, rows, held_out, mix) for name, mix in of_rows.items()}
+        if recipe.train is not None:
+            check_stages(result, inputs)
     else:
         held_out = texts.held_out()
         mixes = _mixes(result, corpora, held_out)
@@ -53,6 +66,8 @@ def plan(recipe: Recipe) -> Plan:
     ends: list[Step] = []
     if held_out is not None and recipe.compare is not None:
         fields = recipe.compare.model_dump(exclude={"on", "pin"}) | {"pinned": recipe.compare.pinned(recipe.mixes)}
+        if recipe.of_rows:
+            fields |= wanted_shares(recipe, rows)
         ends.append(comparison(result, StepName("compare"), runs, {"held_out": held_out}, **fields))
         ends += evaluation(result, corpora, rows, runs, held_out)
     unused = [*corpora.values(), *rows.sets.values()]  # made even where no mix takes them
@@ -139,6 +154,24 @@ def _tokenizer(plan: Plan, corpora: Mapping[str, Step], held_out: Step | None) -
     return plan.add(name, TrainTokenizer(vocabulary=int(settings.bpe or 0), max_bytes=None), {"corpus": corpus})
 
 
+def _tokenizer_of_rows(plan: Plan, corpora: Mapping[str, Step], rows: Generation) -> Step | None:
+    """Return the step that holds the tokenizer of models that learn from rows; None where none is trained."""
+    train, tokens = plan.recipe.train, plan.recipe.tokens
+    if train is not None and train.start is not None:
+        return rows.models[train.start]
+    if train is None or tokens is None:
+        return None
+    name = tokens.tokenizer.trained_on
+    if name not in rows.train_rows:
+        return _tokenizer(plan, corpora, None)
+    from windtunnel.pipelines.datasets.tokenizer import TrainTokenizer
+    from windtunnel.pipelines.rows.texts import RowTexts
+
+    texts = plan.add(StepName("texts", "tokenizer"), RowTexts(on="conversation"), {"rows": rows.train_rows[name]})
+    work = TrainTokenizer(vocabulary=int(tokens.tokenizer.bpe or 0), max_bytes=None)
+    return plan.add(StepName("tokenizer"), work, {"corpus": texts})
+
+
 def _context(recipe: Recipe) -> int:
     if recipe.train is None or recipe.train.model is None:
         return 256
@@ -156,7 +189,7 @@ def _runs(plan: Plan, inputs: Mapping[str, Mapping[str, Step]], rows: Generation
         common = {"start": rows.models[settings.start]}
     else:
         common = {"tokenizer": step} if (step := plan.find("tokenizer")) else {}
-    runs, device = {}, plan.device()
+    runs, device, template = {}, plan.device(), train_template(plan)
     for seed in settings.seeds:
         for mix in inputs:
             work = TrainRun(
@@ -167,6 +200,7 @@ def _runs(plan: Plan, inputs: Mapping[str, Mapping[str, Step]], rows: Generation
                 stages=tuple(settings.stages),
                 threads=settings.threads,
                 device=device,
+                template=template,
             )
             runs[mix, seed] = plan.add(StepName("train", mix, seed), work, {**inputs[mix], **common})
     return runs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,7 +62,7 @@ class Texts:
     def held_out(self) -> Step | None:
         """Return the step of the frozen evaluation documents; None when the recipe has none made of documents."""
         settings = self.recipe.held_out
-        if settings is None or any(name in self.recipe.generate for name in settings.sets):
+        if settings is None or self.recipe.of_rows or any(name in self.recipe.sets for name in settings.sets):
             return None
         if self._held_out is None:
             from windtunnel.pipelines.datasets.held_out import HeldOut
@@ -104,30 +105,8 @@ class Texts:
         return self._decontaminated(name, corpus, self._deduplicated(name, corpus, self._ruled(name, corpus, view)))
 
     def _ruled(self, name: str, corpus: Corpus, view: View) -> View:
-        if not corpus.rules:
-            return view
-        from windtunnel.pipelines.filters._stages import stages
-
-        numbers = {"measure": 0, "decide": 0, "edit": 0}
-        with placing("corpora", name, "rules"):
-            chain = stages(corpus.rules, corpus.words, corpus.language or "en", step=StepName("rules", name))
-        for stage in chain:
-            numbers[stage.kind] += 1
-            inputs = view.inputs
-            if stage.kind == "decide":
-                inputs["measures"] = view.measures[-1]
-                del inputs["documents"]
-            elif stage.kind == "measure":
-                inputs |= self._trained(name, stage.work)
-            number = numbers[stage.kind]
-            step = self.plan.add(StepName(stage.kind, name, *([number] if number > 1 else [])), stage.work, inputs)
-            if stage.kind == "measure":
-                view = replace(view, measures=(*view.measures, step))
-            elif stage.kind == "decide":
-                view = replace(view, decisions=step)
-            else:
-                view = replace(view, documents=step)
-        return view
+        words, language = corpus.words, corpus.language or "en"
+        return ruled(self.plan, ("corpora", name), name, corpus.rules, view, words, language, self._trained)
 
     def _trained(self, name: str, work: Any) -> dict[str, Step]:
         """Add the training of a classifier that a rule scores with, from the corpora that the rule names."""
@@ -189,3 +168,40 @@ class Texts:
                     ("corpora", name, "decontaminate"),
                     f"the held-out set is drawn from {name!r}: decontaminate a corpus made from it instead",
                 )
+
+
+def ruled(
+    plan: Plan,
+    here: tuple[str, ...],
+    name: str,
+    rules: Sequence[Any],
+    view: View,
+    words: str = "fast",
+    language: str = "en",
+    trained: Callable[[str, Any], dict[str, Step]] | None = None,
+) -> View:
+    """Add the stages of rules, which a recipe has at the place `here`; `trained` adds what a rule scores with."""
+    if not rules:
+        return view
+    from windtunnel.pipelines.filters._stages import stages
+
+    numbers = {"measure": 0, "decide": 0, "edit": 0}
+    with placing(*here, "rules"):
+        chain = stages(list(rules), words, language, step=StepName("rules", name))
+    for stage in chain:
+        numbers[stage.kind] += 1
+        inputs = view.inputs
+        if stage.kind == "decide":
+            inputs["measures"] = view.measures[-1]
+            del inputs["documents"]
+        elif stage.kind == "measure" and trained is not None:
+            inputs |= trained(name, stage.work)
+        number = numbers[stage.kind]
+        step = plan.add(StepName(stage.kind, name, *([number] if number > 1 else [])), stage.work, inputs)
+        if stage.kind == "measure":
+            view = replace(view, measures=(*view.measures, step))
+        elif stage.kind == "decide":
+            view = replace(view, decisions=step)
+        else:
+            view = replace(view, documents=step)
+    return view

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.generation import Generation, budget_of, completions_of, served
 from windtunnel.pipelines.plan.plan import Plan
+from windtunnel.pipelines.recipe.check import at
 from windtunnel.pipelines.recipe.recipe import Tasks, WinRate
+from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.role import Role, StepName
+
+if TYPE_CHECKING:
+    from windtunnel.trainer.eval.task_scores import TaskScores
 
 Runs = Mapping[tuple[str, int], Step]  # one step a mix and seed
 
@@ -24,12 +29,12 @@ def comparison(plan: Plan, name: StepName, runs: Runs, inputs: Mapping[str, Step
 
 def evaluation(plan: Plan, corpora: Mapping[str, Step], rows: Generation, runs: Runs, held_out: Step) -> list[Step]:
     """Add what `evaluate:` and the preferences ask for; return the comparisons, `compare:WHAT`."""
-    recipe, settings = plan.recipe, plan.recipe.evaluate
+    settings = plan.recipe.evaluate
     if not runs:
         return []
     comparisons = []
-    if recipe.train is not None and recipe.train.preferences is not None:
-        text = f"held-out pairs of {recipe.train.preferences}: which answer the model finds better"
+    if rows.held_out_pairs is not None and _judge_pairs(plan):
+        text = f"held-out pairs{_of_sets(rows.held_out_pairs)}: which answer the model finds better"
         comparisons.append(_compare(plan, "preferences", runs, "preferences.parquet", "correct", text))
     if settings is not None and settings.tasks is not None:
         comparisons.append(_tasks(plan, settings.tasks, corpora, runs))
@@ -38,16 +43,36 @@ def evaluation(plan: Plan, corpora: Mapping[str, Step], rows: Generation, runs: 
     return comparisons
 
 
+def _judge_pairs(plan: Plan) -> bool:
+    """Return whether every run scores held-out pairs, so that their scores can be compared."""
+    return all("held_out_preferences" in step.inputs for step in plan.of_kind("train"))
+
+
+def _of_sets(held_out: Step) -> str:
+    names = [name for role in held_out.inputs for name in Role.parse(role).names]
+    return "" if names == ["pairs"] else f" of {' and '.join(names)}"
+
+
 def _tasks(plan: Plan, settings: Tasks, corpora: Mapping[str, Step], runs: Runs) -> Step:
-    from windtunnel.trainer.eval.task_scores import TaskScores
+    from windtunnel.trainer.eval.task_scores import TaskScores, digests_of
 
     work = TaskScores(tasks=tuple(settings.tasks), device=plan.device())
-    steps = {
-        run: plan.add(StepName("tasks", *run), work, {"run": step, "documents": corpora[settings.from_]})
-        for run, step in runs.items()
-    }
-    text = f"questions with exact answers, made from documents of {settings.from_}"
-    return _compare(plan, "tasks", steps, "items.parquet", "correct", text)
+    try:
+        work = work.model_copy(update={"digests": digests_of(work.plugins())})
+    except InputError as error:
+        raise at(("evaluate", "tasks"), str(error)) from error
+    documents = {} if settings.from_ is None else {"documents": corpora[settings.from_]}
+    steps = {run: plan.add(StepName("tasks", *run), work, {"run": step, **documents}) for run, step in runs.items()}
+    return _compare(plan, "tasks", steps, "items.parquet", "correct", _asked(settings, work))
+
+
+def _asked(settings: Tasks, work: TaskScores) -> str:
+    """Return what the questions of a recipe's tasks are, in words."""
+    files = [task.title for task in work.plugins() if not task.needs_documents]
+    parts = [f"questions of your own ({', '.join(files)})"] if files else []
+    if len(files) < len(settings.tasks):
+        parts.insert(0, f"questions with exact answers, made from documents of {settings.from_}")
+    return " and ".join(parts)
 
 
 def _wins(plan: Plan, settings: WinRate, rows: Generation, runs: Runs, held_out: Step) -> Step:
@@ -78,4 +103,12 @@ def _compare(plan: Plan, what: str, runs: Runs, scores: str, metric: str, on: st
     assert settings is not None
     common = settings.model_dump(include={"baseline", "interval", "looks", "spending", "after"})
     fields = {"metric": metric, "direction": "higher", "span": span, "scores": scores, "on": on}
-    return comparison(plan, StepName("compare", what), runs, {}, **common, **fields)
+    main = plan.find("compare")  # which knows the shares of sets in the mixes, and holds verdicts back by them
+    shares = main.work.model_dump(include={"shares", "shares_by", "tolerance"}) if main is not None else {}
+    trained = {Role("encoded", mix): run for (mix, _), run in reversed(_trained(plan).items())}
+    inputs = trained if shares.get("shares") else {}
+    return comparison(plan, StepName("compare", what), runs, inputs, **common, **fields, **shares)
+
+
+def _trained(plan: Plan) -> dict[tuple[str, str], Step]:
+    return {(step.name.names[0], step.name.names[1]): step for step in plan.of_kind("train")}

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from windtunnel.pipelines.readers.batches import Remark, Row, Unreadable, batches
-from windtunnel.pipelines.readers.fields import Fields
+from windtunnel.pipelines.readers.fields import RecordReader
 
 
 class Slice(NamedTuple):
@@ -19,40 +18,17 @@ class Slice(NamedTuple):
     first: int
 
 
-def documents(rows_of: Slice, fields: Fields) -> Iterator[pa.RecordBatch | Remark]:
-    """Yield the documents of a slice, and an Unreadable for every row without one.
+def records(rows_of: Slice, reader: RecordReader) -> Iterator[Any]:
+    """Yield what `reader` makes of each row of a slice, with the columns that it wants.
 
-    Strings are validated as UTF-8, which Arrow does not do on reading.
+    Strings are validated as UTF-8, which Arrow does not do on reading: those that are not are bytes.
     """
     batch = rows_of.batch
-    names = batch.schema.names
-    texts = python_values(batch.column(names.index(fields.text)))
-    known = [name for name in (fields.url, fields.lang, fields.source) if name is not None and name in names]
-    light = {name: python_values(batch.column(names.index(name))) for name in known}
-    carried = {
-        name: python_values(batch.column(names.index(name)))
-        for name in names
-        if name not in light and fields.carries(name)
-    }
-
-    def rows() -> Iterator[Row | Unreadable]:
-        for index, text in enumerate(texts):
-            record = {name: values[index] for name, values in (*light.items(), *carried.items())}
-            record[fields.text] = text
-            here = f"{rows_of.where}:{rows_of.first + index}"
-            if isinstance(text, bytes):
-                yield Unreadable(fields.origin, here, "invalid_utf8", f"column {fields.text!r}")
-            else:
-                yield fields.row(record, here)
-
-    return batches(rows())
-
-
-def wanted(names: list[str], fields: Fields) -> list[str]:
-    """Return the columns that the fields refer to; the others need not be read."""
-    return [
-        name for name in names if name in (fields.text, fields.url, fields.lang, fields.source) or fields.carries(name)
-    ]
+    names = reader.wanted(batch.schema.names)
+    columns = [python_values(batch.column(batch.schema.names.index(name))) for name in names]
+    for index in range(batch.num_rows):
+        record = {name: values[index] for name, values in zip(names, columns, strict=True)}
+        yield reader.row(record, f"{rows_of.where}:{rows_of.first + index}")
 
 
 def python_values(column: pa.Array) -> list[Any]:

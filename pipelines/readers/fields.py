@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from windtunnel.pipelines.readers.batches import Row, Unreadable, meta_json
 from windtunnel.schemas.errors import InputError, nearest
@@ -14,6 +14,27 @@ class MissingColumn(InputError):
 
     what: str = ""
     parameter: str = ""
+
+
+class RecordReader(Protocol):
+    """What makes something of the records of a file: documents (Fields), or rows of conversations."""
+
+    @property
+    def origin(self) -> str:
+        """The default of the column `source`, which also stands in remarks."""
+        ...
+
+    def row(self, record: Mapping[str, Any], where: str, replace: bool = False) -> Any:
+        """Return what a record is, or an Unreadable."""
+        ...
+
+    def wanted(self, names: list[str]) -> list[str]:
+        """Return those columns of a file that need to be read."""
+        ...
+
+    def check(self, columns: list[str], where: str) -> None:
+        """Raise InputError for a file that lacks a column."""
+        ...
 
 
 class Fields(NamedTuple):
@@ -30,10 +51,12 @@ class Fields(NamedTuple):
     def row(self, record: Mapping[str, Any], where: str, replace: bool = False) -> Row | Unreadable:
         """Return the document of a record, or an Unreadable.
 
-        Reason codes: no_text (the field is missing or null), text_not_string, empty_text, too_large, lone_surrogate,
-        unusable_field (another carried field cannot be stored as JSON or Arrow).
+        Reason codes: no_text (the field is missing or null), text_not_string, empty_text, invalid_utf8, too_large,
+        lone_surrogate, unusable_field (another carried field cannot be stored as JSON or Arrow).
         """
         text = record.get(self.text)
+        if isinstance(text, bytes):
+            return Unreadable(self.origin, where, "invalid_utf8", f"column {self.text!r}")
         if not isinstance(text, str) or not text:
             error = "no_text" if text is None else "empty_text" if text == "" else "text_not_string"
             return Unreadable(self.origin, where, error, f"field {self.text!r}")
@@ -44,7 +67,7 @@ class Fields(NamedTuple):
         try:
             return self._row(text, record)
         except (TypeError, ValueError, RecursionError) as error:
-            if replace and (mended := _mended(record)) is not None:
+            if replace and (mended := mended_record(record)) is not None:
                 return self.row(mended, where)
             wrong = next((name for name in record if not self._usable(record, name)), "")
             return Unreadable(self.origin, where, "unusable_field", f"{wrong[:100]!r}: {error}"[:200])
@@ -81,6 +104,10 @@ class Fields(NamedTuple):
             return False
         return self.meta if isinstance(self.meta, bool) else name in self.meta
 
+    def wanted(self, names: list[str]) -> list[str]:
+        """Return the columns that the fields refer to."""
+        return [name for name in names if name in (self.text, self.url, self.lang, self.source) or self.carries(name)]
+
     def check(self, columns: list[str], where: str) -> None:
         """Raise MissingColumn if a file lacks the column of the text or the source."""
         for parameter, name in (("text", self.text), ("source", self.source)):
@@ -93,7 +120,7 @@ class Fields(NamedTuple):
                 raise error
 
 
-def _mended(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def mended_record(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the record with lone surrogates replaced in all strings; None if it is nested too deeply."""
     try:
         return _replaced(record)

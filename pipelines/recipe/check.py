@@ -9,12 +9,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationSettings
-from windtunnel.pipelines.recipe.recipe import Corpus, Name, Recipe, Spec, Train
+from windtunnel.pipelines.recipe.recipe import Corpus, Name, Recipe, Spec, Tasks, Train
+from windtunnel.pipelines.recipe.rows import Rows
 from windtunnel.pipelines.recipe.weights import BY_SIZE, positive
 from windtunnel.pipelines.recipe.where import parse
 from windtunnel.pipelines.recipe.yaml_loader import Keys
 from windtunnel.schemas import plugin
-from windtunnel.schemas.errors import RecipeError, nearest
+from windtunnel.schemas.errors import InputError, RecipeError, nearest
 
 MOST_MIXES = 10_000
 PAIRS = "preferences"  # the kind of an objective that learns from pairs
@@ -31,7 +32,7 @@ def check(recipe: Recipe) -> None:
             _known(parent, recipe.corpora, "corpus", (*here, "from"))
         _specs(corpus, here)
     _acyclic(recipe)
-    _generation(recipe)
+    _sets(recipe)
     _mixes(recipe)
     _training(recipe)
     _held_out(recipe)
@@ -87,11 +88,13 @@ def _acyclic(recipe: Recipe) -> None:
             raise at(("corpora", name, "from"), f"corpus {name!r} is made from itself")
 
 
-def _generation(recipe: Recipe) -> None:
-    both = set(recipe.corpora) & set(recipe.generate)
-    if both:
-        raise at(("generate", min(both)), f"{min(both)!r} is a corpus already: give the generated rows another name")
-    earlier: set[str] = set(recipe.corpora)
+def _sets(recipe: Recipe) -> None:
+    """Check the sets of rows, generated or read: names, parts, and that none is made from itself."""
+    for kind, others in (("rows", recipe.corpora), ("generate", {**recipe.corpora, **recipe.rows})):
+        if both := set(others) & set(getattr(recipe, kind)):
+            raise at((kind, min(both)), f"{min(both)!r} names other data already: give these rows another name")
+    for name, rows in recipe.rows.items():
+        _rows(recipe, name, rows)
     for name, generated in recipe.generate.items():
         here: Keys = ("generate", name)
         generator: Any = _make("generator", generated.with_, (*here, "with"))
@@ -99,8 +102,64 @@ def _generation(recipe: Recipe) -> None:
             _known(model, recipe.models, "model", (*here, "with"))
         for role, sources in generated.from_.items():
             for source in [sources] if isinstance(sources, str) else sources:
-                _known(source, earlier, "corpus, nor earlier generated set,", (*here, "from", role))
-        earlier.add(name)
+                _known(source, {*recipe.corpora, *recipe.sets}, "corpus, nor set of rows,", (*here, "from", role))
+    _sets_acyclic(recipe)
+
+
+def _rows(recipe: Recipe, name: str, rows: Rows) -> None:
+    here: Keys = ("rows", name)
+    for parent in rows.parents:
+        if parent in recipe.corpora:
+            raise at((*here, "from"), f"{parent!r} is a corpus of documents: rows are made from it by `generate:`")
+        _known(parent, recipe.sets, "set of rows", (*here, "from"))
+    if rows.source is not None:
+        _make("source", rows.source, (*here, "source"))
+    if rows.layout is not None:
+        _make("layout", rows.layout, (*here, "layout"))
+    for word, spec in (("clean", rows.clean), ("select", rows.select)):
+        if spec is not None:
+            generator: Any = _make("generator", spec, (*here, word))
+            if generator.models() or tuple(generator.reads) != ("conversations",):
+                raise at(
+                    (*here, word),
+                    f"`{word}:` takes a generator that reads `conversations` and asks no model, such as sharegpt or "
+                    "lima; others stand under `generate:`",
+                )
+    for i, rule in enumerate(rows.rules):
+        _make("rule", rule, (*here, "rules", i))
+    for method in rows.methods:
+        if getattr(_make("dedup", method, (*here, "dedup")), "edits", False):
+            raise at((*here, "dedup"), "this method cuts text out, and rows stay or go whole: take exact or minhash")
+    parameters, against = rows.decontamination
+    if rows.decontaminate is not None and not against:
+        raise at(
+            (*here, "decontaminate"),
+            "name the evaluation sets: `decontaminate: {against: {NAME: {jsonl: {path: FILE, text: COLUMN}}}}` (what "
+            "is held out is kept out of training anyway)",
+        )
+    if parameters.get("action") == "cut":
+        raise at((*here, "decontaminate", "action"), "rows stay or go whole: `cut` is for documents")
+    _decontamination(parameters, against, (*here, "decontaminate"))
+
+
+def _sets_acyclic(recipe: Recipe) -> None:
+    parents: dict[str, list[str]] = {name: rows.parents for name, rows in recipe.rows.items()}
+    for name, generated in recipe.generate.items():
+        sources = ([each] if isinstance(each, str) else each for each in generated.from_.values())
+        parents[name] = [source for each in sources for source in each]
+    done: set[str] = set()
+
+    def visit(name: str, below: tuple[str, ...]) -> None:
+        if name in below:
+            kind = "rows" if name in recipe.rows else "generate"
+            raise at((kind, name, "from"), f"the set {name!r} is made from itself")
+        if name not in done:
+            for parent in parents.get(name, ()):
+                visit(parent, (*below, name))
+            done.add(name)
+
+    for name in parents:
+        visit(name, ())
 
 
 def _mixes(recipe: Recipe) -> None:
@@ -109,21 +168,25 @@ def _mixes(recipe: Recipe) -> None:
     for name, weights in recipe.mixes.items():
         here: Keys = ("mixes", name)
         for part in weights:
-            _known(part, {*recipe.corpora, *recipe.generate}, "corpus", (*here, part))
+            kind = "corpus or set of rows" if recipe.sets else "corpus"
+            _known(part, {*recipe.corpora, *recipe.sets}, kind, (*here, part))
         used = list(positive(weights))
         if not used:
             raise at(here, f"mix {name!r} needs at least one weight above zero")
-        if len({part in recipe.generate for part in used}) > 1:
-            raise at(here, f"mix {name!r} takes documents and generated rows together: train on them in two stages")
+        if len({part in recipe.sets for part in used}) > 1:
+            raise at(here, f"mix {name!r} takes documents and rows together: train on them in two stages")
         by_size = [part for part in used if weights[part] == BY_SIZE]
         if by_size and len(by_size) < len(used):
             raise at(here, f"mix {name!r} has {BY_SIZE!r} beside numbers: give all numbers, or all {BY_SIZE!r}")
-        if by_size and used[0] in recipe.generate:
-            raise at(here, f"mix {name!r} takes generated rows, whose weights are numbers, not {BY_SIZE!r}")
+        if by_size and used[0] in recipe.sets:
+            raise at(here, f"mix {name!r} takes rows, whose weights are numbers, not {BY_SIZE!r}")
         if used[0] in recipe.corpora and recipe.tokens is None:
             raise at(here, "a mix of corpora needs a `tokens:` part: a tokenizer and a budget")
-    if recipe.tokens is not None and recipe.tokens.tokenizer.trained_on is not None:
-        _known(recipe.tokens.tokenizer.trained_on, recipe.corpora, "corpus", ("tokens", "tokenizer", "trained_on"))
+        if used[0] in recipe.corpora and recipe.tokens is not None and recipe.tokens.budget is None:
+            raise at(("tokens",), "a mix of corpora needs `budget:`, the tokens that every mix trains on")
+    if recipe.tokens is not None and (name := recipe.tokens.tokenizer.trained_on) is not None:
+        known = {*recipe.corpora, *(recipe.sets if recipe.of_rows else ())}
+        _known(name, known, "corpus or set of rows", ("tokens", "tokenizer", "trained_on"))
 
 
 def _training(recipe: Recipe) -> None:
@@ -131,6 +194,10 @@ def _training(recipe: Recipe) -> None:
     if train is not None:
         if train.model is not None:
             _make("model", train.model, ("train", "model"))
+            if recipe.of_rows and recipe.tokens is None:
+                raise at(
+                    ("train", "model"), "a new model needs `tokens: {tokenizer: ...}`, or start from one of `models:`"
+                )
         if train.start is not None:
             _known(train.start, recipe.models, "model", ("train", "start"))
             if recipe.models[train.start].url is not None:
@@ -139,7 +206,7 @@ def _training(recipe: Recipe) -> None:
                     f"model {train.start!r} is at a URL: training starts from files, `sample:` or `path:`",
                 )
         if train.preferences is not None:
-            _known(train.preferences, recipe.generate, "generated set", ("train", "preferences"))
+            _known(train.preferences, recipe.sets, "set of rows", ("train", "preferences"))
         _make("schedule", train.schedule, ("train", "schedule"))
         _stages(recipe, train)
         if not recipe.mixes:
@@ -150,8 +217,8 @@ def _training(recipe: Recipe) -> None:
         if train is None:
             raise at(("compare",), "`compare:` needs `train:`")
         _known(recipe.compare.baseline, recipe.mixes, "mix", ("compare", "baseline"))
-        if recipe.compare.pin is not None and any(part in recipe.generate for m in recipe.mixes.values() for part in m):
-            raise at(("compare", "pin"), "`pin: source` is for mixes of corpora: rows of generated sets have none")
+        if recipe.compare.pin is not None and recipe.of_rows:
+            raise at(("compare", "pin"), "`pin: source` is for mixes of corpora, not of rows")
         looks, seeds = recipe.compare.looks, len(train.seeds)
         if looks and seeds > looks[-1]:  # all of the error is spent at the last look, and training takes hours
             raise at(
@@ -168,20 +235,28 @@ def _stages(recipe: Recipe, train: Train) -> None:
     objectives: list[Any] = [_make("objective", spec, ("train", "stages", i)) for i, spec in enumerate(train.stages)]
     for i, stage in enumerate(objectives):
         here = ("train", "stages", i)
-        if stage.kind == PAIRS and train.preferences is None:
-            raise at(here, "this stage learns from pairs: name the generated set of them in `train.preferences:`")
+        if stage.kind == PAIRS and train.preferences is None and not _may_hold_pairs(recipe):
+            raise at(here, "this stage learns from pairs: name a set of them in `train.preferences:` or in the mixes")
         if recipe.compare is not None and i + 1 == len(train.stages) and not stage.scores:
             raise at(
                 here,
                 "what this stage leaves gives no probabilities, and `compare:` needs bits per byte: leave `compare:` "
                 "out (the pairs are still scored in every run), or end with another stage",
             )
-    if recipe.compare is not None and len(recipe.mixes) > 1 and all(stage.kind == PAIRS for stage in objectives):
+    alike = train.preferences is not None and all(stage.kind == PAIRS for stage in objectives)
+    if recipe.compare is not None and len(recipe.mixes) > 1 and alike:
         raise at(
             ("train", "stages"),
             "no stage learns from the mixes, so all of them would come out alike: put one that does, such as `sft`, "
             "before those that learn from pairs",
         )
+
+
+def _may_hold_pairs(recipe: Recipe) -> bool:
+    """Return whether a mix takes a set of preferences, as far as that is known before files are looked at."""
+    parts = {part for weights in recipe.mixes.values() for part in positive(weights)}
+    made: list[Any] = [_make("generator", g.with_, ("generate", n)) for n, g in recipe.generate.items() if n in parts]
+    return bool(parts & set(recipe.rows)) or any("chosen" in generator.output.names for generator in made)
 
 
 def _held_out(recipe: Recipe) -> None:
@@ -194,16 +269,26 @@ def _held_out(recipe: Recipe) -> None:
                 ("corpora", HELD_OUT), f"{HELD_OUT!r} is the corpus of `held_out: files`: give this one another name"
             )
         _make("source", held_out.files, ("held_out", "files"))
+        for word, kind in (("layout", "layout"), ("preferences", "source")):
+            if (spec := getattr(held_out, word)) is not None:
+                _make(kind, spec, ("held_out", word))
+                if not recipe.of_rows:
+                    raise at(("held_out", word), f"`{word}:` is for mixes of rows, and these are of documents")
     if held_out.where is not None:
         try:
             parse(held_out.where)
         except ValueError as error:
             raise at(("held_out", "where"), str(error)) from None
     for name in held_out.sets:
-        _known(name, {*recipe.corpora, *recipe.generate}, "corpus", ("held_out", "from"))
-    kinds = {name in recipe.generate for name in held_out.sets}
+        _known(name, {*recipe.corpora, *recipe.sets}, "corpus or set of rows", ("held_out", "from"))
+    kinds = {name in recipe.sets for name in held_out.sets}
     if len(kinds) > 1 or (kinds == {False} and len(held_out.sets) > 1):
-        raise at(("held_out", "from"), "the held-out set comes from one corpus, or from generated sets")
+        raise at(("held_out", "from"), "the held-out set comes from one corpus, or from sets of rows")
+    if kinds and recipe.mixes and kinds != {recipe.of_rows}:
+        what = ("rows", "documents") if recipe.of_rows else ("documents", "rows")
+        raise at(("held_out", "from"), f"the mixes are of {what[0]}, and what is held out is {what[1]}")
+    if recipe.of_rows and (held_out.where is not None or held_out.documents is not None):
+        raise at(("held_out",), "`where:` and `documents:` choose among documents; rows are held out by `share:`")
 
 
 def _evaluation(recipe: Recipe) -> None:
@@ -213,13 +298,29 @@ def _evaluation(recipe: Recipe) -> None:
     if recipe.compare is None and (evaluate.tasks is not None or evaluate.win_rate is not None):
         raise at(("evaluate",), "`evaluate:` needs `compare:`: its scores are effects too")
     if evaluate.tasks is not None:
-        _known(evaluate.tasks.from_, recipe.corpora, "corpus", ("evaluate", "tasks", "from"))
-        for i, task in enumerate(evaluate.tasks.tasks):
-            _make("task", task, ("evaluate", "tasks", "tasks", i))
+        _tasks(evaluate.tasks, recipe)
     if evaluate.win_rate is not None:
         _known(evaluate.win_rate.judge, recipe.models, "model", ("evaluate", "win_rate", "judge"))
     if evaluate.calibrate is not None:
         _known(evaluate.calibrate.judge, recipe.models, "model", ("evaluate", "calibrate", "judge"))
+
+
+def _tasks(settings: Tasks, recipe: Recipe) -> None:
+    here: Keys = ("evaluate", "tasks")
+    if settings.from_ is not None:
+        _known(settings.from_, recipe.corpora, "corpus", (*here, "from"))
+    titles: set[str] = set()
+    for i, spec in enumerate(settings.tasks):
+        task: Any = _make("task", spec, (*here, "tasks", i))
+        if task.needs_documents and settings.from_ is None:
+            raise at((*here, "tasks", i), f"{task.title!r} is made from documents: name a corpus, `from: CORPUS`")
+        try:
+            title = task.title
+        except InputError as error:
+            raise at((*here, "tasks", i), str(error)) from error
+        if title in titles:
+            raise at((*here, "tasks", i), f"two tasks are called {title!r}: give one of them another `name:`")
+        titles.add(title)
 
 
 def _make(kind: str, spec: Spec, path: Keys) -> plugin.Plugin:

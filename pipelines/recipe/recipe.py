@@ -6,31 +6,16 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from windtunnel.generators.client.address import without_secrets
 from windtunnel.generators.client.parameters import checked_parameters
+from windtunnel.pipelines.recipe.part import Name as Name
+from windtunnel.pipelines.recipe.part import Part
+from windtunnel.pipelines.recipe.part import Spec as Spec
+from windtunnel.pipelines.recipe.rows import RowMixes, Rows
 from windtunnel.pipelines.recipe.weights import Weight
 from windtunnel.pipelines.remote.address import checked
-
-Spec = str | dict[str, Any]  # a plug-in: its name, or {name: parameters}
-
-
-def _safe_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
-        raise ValueError(
-            f"{name!r} is no name: letters, digits, '_', '-' and '.', at most 64, starting with one of the first two"
-        )
-    return name
-
-
-Name = Annotated[str, AfterValidator(_safe_name)]  # names become directory names
-
-
-class Part(BaseModel):
-    """A frozen part of a recipe that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
 class Corpus(Part):
@@ -166,13 +151,19 @@ class Generated(Part):
 
 
 class HeldOut(Part):
-    """The frozen evaluation set: a share of a corpus's documents, of generated sets, or files."""
+    """The frozen evaluation set: a share of a corpus's documents, of sets of rows, or files.
+
+    For mixes of rows, `files` holds conversations (`layout` as for `rows:`) and `preferences` pairs; without the
+    latter, a share of the pairs is held out.
+    """
 
     from_: Name | list[Name] | None = Field(None, alias="from")
     share: float = Field(0.02, gt=0, lt=1)
     where: str | None = None
     documents: int | None = Field(None, gt=0)  # at most
     files: Spec | None = None  # a source, e.g. {jsonl: my_eval.jsonl}
+    layout: Spec | None = None
+    preferences: Spec | None = None  # a source of pairs
     threshold: float = Field(0.72, gt=0, le=1)  # Jaccard similarity from which training text is a duplicate
 
     @model_validator(mode="after")
@@ -188,7 +179,7 @@ class HeldOut(Part):
 
 
 class Tokenizer(Part):
-    """A byte-level BPE trained on a corpus, or a tokenizer directory."""
+    """A byte-level BPE trained on a corpus or a set of rows, or a tokenizer directory."""
 
     bpe: int | None = Field(None, ge=259, le=1_000_000)  # token ids: 256 bytes, the end, two for chat
     trained_on: Name | None = None
@@ -204,10 +195,10 @@ class Tokenizer(Part):
 
 
 class Tokens(Part):
-    """The tokenizer, and the number of tokens that every mix trains on."""
+    """The tokenizer, and the number of tokens that every mix trains on (for mixes of rows, a stage says that)."""
 
     tokenizer: Tokenizer
-    budget: int = Field(gt=0)
+    budget: int | None = Field(None, gt=0)
     max_epochs: float = Field(4.0, gt=0)
 
 
@@ -223,7 +214,8 @@ class Train(Part):
     threads: int = Field(1, ge=1)
     # where models are trained and asked; auto: on a GPU if the machine that plans the run has one
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    preferences: Name | None = None  # the generated pairs that preference stages train on
+    preferences: Name | None = None  # the pairs that preference stages of all mixes train on; else those in the mix
+    template: str | None = None  # the chat template: one of ours by name, or a file; else the tokenizer's own
 
     @model_validator(mode="after")
     def _distinct(self) -> Train:
@@ -235,9 +227,9 @@ class Train(Part):
 
 
 class Tasks(Part):
-    """Checkable questions with exact answers, made from the documents of a corpus."""
+    """Questions with a score each: made from the documents of a corpus, or read from files; a list needs no corpus."""
 
-    from_: Name = Field(alias="from")
+    from_: Name | None = Field(None, alias="from")  # a corpus, for the tasks that are made from documents
     tasks: list[Spec] = Field(
         default_factory=lambda: ["copying", "counting", "extraction", "question_answering", "sorting"], min_length=1
     )
@@ -260,10 +252,14 @@ class Calibrate(Part):
     min_agreement: float | None = Field(None, gt=0, le=1)  # below it the judge labels nothing: no pairs, no win rates
 
 
+def _as_tasks(given: Any) -> Any:
+    return {"tasks": given} if isinstance(given, list) else given
+
+
 class Evaluate(Part):
     """Further measurements of chat models, beside the loss of held-out answers, and of the judge."""
 
-    tasks: Tasks | None = None
+    tasks: Annotated[Tasks | None, BeforeValidator(_as_tasks, json_schema_input_type=Tasks | list[Spec] | None)] = None
     win_rate: WinRate | None = None
     calibrate: Calibrate | None = None
 
@@ -310,16 +306,34 @@ class Recipe(Part):
 
     question: str = Field(min_length=1)
     store: Annotated[str, AfterValidator(checked)]  # a directory, or an address such as s3://bucket/prefix
-    corpora: dict[Name, Corpus] = Field(min_length=1)
+    corpora: dict[Name, Corpus] = Field(default_factory=dict)
+    rows: dict[Name, Rows] = Field(default_factory=dict)
     models: dict[Name, Model] = Field(default_factory=dict)
     generate: dict[Name, Generated] = Field(default_factory=dict)
     held_out: HeldOut | None = None
     mixes: dict[Name, dict[Name, Weight]] = Field(default_factory=dict)
+    row_mixes: RowMixes = Field(default_factory=RowMixes)
     tokens: Tokens | None = None
     train: Train | None = None
     evaluate: Evaluate | None = None
     compare: Compare | None = None
     budget: Budget | None = None
+
+    @model_validator(mode="after")
+    def _some_data(self) -> Recipe:
+        if not (self.corpora or self.rows or self.generate):
+            raise ValueError("a recipe has `corpora:` of documents or `rows:` of conversations and preferences")
+        return self
+
+    @property
+    def sets(self) -> list[str]:
+        """Names of all sets of rows, one's own and generated ones."""
+        return [*self.rows, *self.generate]
+
+    @property
+    def of_rows(self) -> bool:
+        """Whether the mixes are of rows, not of documents."""
+        return any(part in self.sets for weights in self.mixes.values() for part in weights)
 
     def ancestors(self, corpus: str) -> set[str]:
         """Return the corpora that a corpus is made from, directly or not; in a circle also itself."""

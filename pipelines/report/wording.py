@@ -66,6 +66,8 @@ class EffectCells(Record):
 
 def label(effect: Effect) -> str:
     """Return the outcome as a label."""
+    if effect.withheld:
+        return "no verdict"
     return f"{_side(effect)}, size open" if effect.outcome == "direction" else LABEL[effect.verdict]
 
 
@@ -116,6 +118,8 @@ def sentence(effect: Effect, unit: str, digits: int = 4, option: str = RECIPE) -
     margin = f"{effect.margin:g} {unit}" if effect.margin else ""  # never rounded
     sure = _sure(effect, digits)
     note = f"; {effect.note}" if effect.note else ""
+    if effect.withheld:
+        return f"No verdict on {mix} against {effect.baseline}: {effect.withheld}."
     if effect.equal:
         told = "are equivalent" if effect.verdict == "equivalent" else "cannot be told apart"
         return f"{mix} and {effect.baseline} {told}{on}: {effect.note or 'their scores are equal in every run'}."
@@ -214,6 +218,8 @@ def _range(effect: Effect) -> str:
 
 
 def _against(effect: Effect) -> str:
+    if effect.withheld:
+        return "without a verdict"
     if effect.outcome == "direction":
         return f"{_side(effect)}, perhaps by less than matters"
     if effect.verdict == "equivalent" and excludes_zero(effect):

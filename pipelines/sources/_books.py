@@ -78,21 +78,23 @@ class Books:
         self._held = []
 
 
-def check_any_read(out: Path) -> None:
+def check_any_read(out: Path, folder: str = DOCUMENTS) -> None:
     """Raise InputError where everything was unreadable: it names the commonest reason and an example.
 
-    `out` holds the `documents` and `unreadable` of all parts. A source that holds nothing is no error.
+    `out` holds the `folder` and the `unreadable` of all parts. A source of documents that holds nothing is no error.
     """
-    if any(pq.read_metadata(file).num_rows for file in (out / DOCUMENTS).glob("*.parquet")):
+    if any(pq.read_metadata(file).num_rows for file in (out / folder).glob("*.parquet")):
         return
     lost = pl.concat([pl.read_parquet(file) for file in sorted((out / UNREAD).glob("*.parquet"))])
     if lost.is_empty():
-        return
+        if folder == DOCUMENTS:
+            return
+        raise InputError("the files hold no record at all: a set without a row can be no part of a comparison")
     commonest = lost.group_by("error").agg(pl.col("rows").sum()).sort("rows", "error", descending=[True, False])
     reason = commonest["error"][0]
     example = lost.row(lost["error"].index_of(reason), named=True)
     raise InputError(
         f"nothing could be read: {lost['rows'].sum():,} records are unreadable, most of them for the reason {reason} "
         f"({example['where']}: {example['detail'] or 'no more is known'}); is this the right source for these files, "
-        "and the right column for their text?"
+        f"and the right column for {'their text' if folder == DOCUMENTS else 'the rows'}?"
     )

@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from windtunnel.pipelines.readers.batches import Remark, Stated, Unreadable
-from windtunnel.pipelines.readers.columns import Slice, documents, wanted
+from windtunnel.pipelines.readers.batches import Stated, Unreadable
+from windtunnel.pipelines.readers.columns import Slice, records
 from windtunnel.pipelines.readers.paths import Fingerprint
 from windtunnel.pipelines.remote.files import File
 from windtunnel.pipelines.sources._source import RecordSource
@@ -25,11 +25,11 @@ class ColumnSource(RecordSource):
         """Yield the rows of a part with these columns, what cannot be read, and how many rows the file states."""
         raise NotImplementedError
 
-    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
+    def records(self, part: dict[str, Any]) -> Iterator[Any]:
         path = Fingerprint.check(part)
         fields = self.fields(path)
-        for item in self.slices(path, part, wanted(self.schema(path).names, fields)):
+        for item in self.slices(path, part, fields.wanted(self.schema(path).names)):
             if isinstance(item, Slice):
-                yield from documents(item, fields)
+                yield from records(item, fields)
             else:
                 yield item

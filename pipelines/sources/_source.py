@@ -6,13 +6,13 @@ import codecs
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 import pyarrow as pa
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
-from windtunnel.pipelines.readers.batches import Remark
-from windtunnel.pipelines.readers.fields import Fields
+from windtunnel.pipelines.readers.batches import Remark, batches
+from windtunnel.pipelines.readers.fields import Fields, RecordReader
 from windtunnel.pipelines.readers.listing import LeftOut, listed
 from windtunnel.pipelines.readers.paths import Fingerprint, origin_of, shown
 from windtunnel.pipelines.remote.address import checked
@@ -165,9 +165,24 @@ class RecordSource(FileSource):
     lang: str | None = "lang"
     source: str | None = None
     meta: bool | tuple[str, ...] = True
+    _reader: Callable[[Fields], RecordReader] | None = PrivateAttr(None)
 
-    def fields(self, path: File) -> Fields:
-        """Return how the records of one file become documents."""
-        return Fields(
+    def reading(self, reader: Callable[[Fields], RecordReader]) -> Self:
+        """Return the source with its records read by what `reader` makes of the fields of a file."""
+        copy = self.model_copy()
+        copy._reader = reader
+        return copy
+
+    def fields(self, path: File) -> RecordReader:
+        """Return what reads the records of one file: as documents, unless `reading` has said otherwise."""
+        fields = Fields(
             self.text, self.url, self.lang, self.source, self.meta, self.origin(path), self.max_document_bytes
         )
+        return fields if self._reader is None else self._reader(fields)
+
+    def records(self, part: dict[str, Any]) -> Iterator[Any]:
+        """Yield what `fields` reads from every record of a part, and remarks in between."""
+        raise NotImplementedError
+
+    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
+        return batches(self.records(part))

@@ -7,11 +7,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-import pyarrow as pa
 from pydantic import Field
 
-from windtunnel.pipelines.readers.batches import Remark, Row, Stated, Unreadable, batches
-from windtunnel.pipelines.readers.fields import Fields
+from windtunnel.pipelines.readers.batches import Stated, Unreadable
+from windtunnel.pipelines.readers.fields import RecordReader
 from windtunnel.pipelines.readers.paths import Fingerprint
 from windtunnel.pipelines.readers.streams import BrokenStream, LineCount, chunks, lines, utf8_chunks
 from windtunnel.pipelines.remote.files import File
@@ -44,11 +43,11 @@ class Csv(RecordSource, DecodedSource):
         for_each(files, self._check_header)
         return [self.part(path) for path in files]
 
-    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
+    def records(self, part: dict[str, Any]) -> Iterator[Any]:
         path = Fingerprint.check(part)
-        return batches(self._rows(path, self.fields(path)))
+        return self._rows(path, self.fields(path))
 
-    def _rows(self, path: File, fields: Fields) -> Iterator[Row | Remark]:
+    def _rows(self, path: File, fields: RecordReader) -> Iterator[Any]:
         columns = list(self.columns)
         for where, record in self._records(path):
             if isinstance(record, Stated):
@@ -63,7 +62,7 @@ class Csv(RecordSource, DecodedSource):
             else:
                 yield self._row(dict(zip(columns, record, strict=True)), fields, where)
 
-    def _row(self, record: dict[str, str], fields: Fields, where: str) -> Row | Unreadable:
+    def _row(self, record: dict[str, str], fields: RecordReader, where: str) -> Any:
         wrong = [name for name, value in record.items() if not value.isascii() and _ESCAPED.search(value)]
         if wrong and self.errors == "count":
             return Unreadable(fields.origin, where, "invalid_utf8", f"in {', '.join(map(repr, wrong))}"[:200])

@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pyarrow as pa
-
-from windtunnel.pipelines.readers.batches import Remark, Stated
-from windtunnel.pipelines.readers.columns import Slice, documents, wanted
+from windtunnel.pipelines.readers.batches import Stated
+from windtunnel.pipelines.readers.columns import Slice, records
 from windtunnel.pipelines.readers.listing import LeftOut, is_saved
 from windtunnel.pipelines.readers.paths import listing_digest
 from windtunnel.pipelines.sources._source import Example, RecordSource
@@ -47,7 +45,7 @@ class Hf(RecordSource):
     def left_out(self) -> list[LeftOut]:
         return []  # which files are data is the library's decision
 
-    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
+    def records(self, part: dict[str, Any]) -> Iterator[Any]:
         if "digest" in part and part["digest"] != listing_digest(Path(self.path).expanduser(), self.content_hash):
             raise InputError(f"{self.path} changed while the run was going: run again, and it is read anew")
         fields = self.fields(Path(self.path))
@@ -55,8 +53,8 @@ class Hf(RecordSource):
         row = 0
         try:
             for table in data.with_format("arrow").iter(batch_size=_ROWS):
-                for batch in table.select(wanted(table.schema.names, fields)).combine_chunks().to_batches():
-                    yield from documents(Slice(batch, f"{self.path}:{self.split}:{part['shard']}", row), fields)
+                for batch in table.select(fields.wanted(table.schema.names)).combine_chunks().to_batches():
+                    yield from records(Slice(batch, f"{self.path}:{self.split}:{part['shard']}", row), fields)
                     row += batch.num_rows
         except Exception as error:  # the library wraps whatever its readers raise in types of its own
             raise InputError(

@@ -9,10 +9,9 @@ from itertools import chain
 from typing import Any, ClassVar
 
 import orjson
-import pyarrow as pa
 
-from windtunnel.pipelines.readers.batches import Remark, Row, Stated, Unreadable, batches
-from windtunnel.pipelines.readers.fields import Fields
+from windtunnel.pipelines.readers.batches import Stated, Unreadable
+from windtunnel.pipelines.readers.fields import RecordReader
 from windtunnel.pipelines.readers.json_values import HEAD_BYTES, in_lines, values
 from windtunnel.pipelines.readers.paths import Fingerprint
 from windtunnel.pipelines.readers.streams import BrokenStream, Line, LineCount, chunks, compression, lines, utf8_chunks
@@ -47,11 +46,11 @@ class Jsonl(RecordSource, DecodedSource):
         self._check_first(files[0])
         return [part for parts in for_each(files, self._split) for part in parts]
 
-    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
+    def records(self, part: dict[str, Any]) -> Iterator[Any]:
         path = Fingerprint.check(part)
-        return batches(self._rows(path, self.fields(path), part.get("start", 0), part.get("end")))
+        return self._rows(path, self.fields(path), part.get("start", 0), part.get("end"))
 
-    def _rows(self, path: File, fields: Fields, start: int, end: int | None) -> Iterator[Row | Remark]:
+    def _rows(self, path: File, fields: RecordReader, start: int, end: int | None) -> Iterator[Any]:
         number = blank = 0
         pieces, in_lines = self._pieces(path, start)
         counted = LineCount(pieces, start, end)
@@ -68,8 +67,8 @@ class Jsonl(RecordSource, DecodedSource):
         except BrokenStream as error:
             yield Unreadable(fields.origin, f"{path.name}:{number + 1}", error.error, error.detail)
 
-    def _row(self, line: Line, fields: Fields, where: str) -> Row | Unreadable | None:
-        """Return a line's document; None for a blank line, which is no record."""
+    def _row(self, line: Line, fields: RecordReader, where: str) -> Any:
+        """Return what a line is; None for a blank line, which is no record."""
         data, replace = line.data, self.errors == "replace"
         if data is None:
             return Unreadable(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from windtunnel.pipelines.readers.batches import Remark, Stated, Unreadable
+from windtunnel.pipelines.readers.batches import Stated, Unreadable
 from windtunnel.pipelines.readers.columns import Slice
 from windtunnel.pipelines.readers.paths import Fingerprint
 from windtunnel.pipelines.readers.row_groups import group_bytes, open_parquet, slices
@@ -45,12 +45,12 @@ class Parquet(ColumnSource):
     def slices(self, path: File, part: dict[str, Any], columns: list[str]) -> Iterator[Slice | Unreadable | Stated]:
         return slices(path, part, self.origin(path), columns)
 
-    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
+    def records(self, part: dict[str, Any]) -> Iterator[Any]:
         if "error" in part:
             path = Fingerprint.check(part)
             yield Unreadable(self.origin(path), path.name, "broken_parquet", part["error"])
         else:
-            yield from super().read(part)
+            yield from super().records(part)
 
     def _split(self, path: File) -> list[dict[str, Any]]:
         part = self.part(path)

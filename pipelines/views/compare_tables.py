@@ -23,6 +23,7 @@ from windtunnel.pipelines.report.wording import (
     split_by_source,
     target,
 )
+from windtunnel.schemas.encoded_rows import refused_words
 from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.results import Comparison, Effect
 
@@ -85,6 +86,9 @@ def comparison_view(comparison: Comparison, matrix: pl.DataFrame) -> Group:
         if effect.judged and (words := split_by_source(effect.mix, comparison.direction, rows)):
             notes.append(_text(effect.mix).append(f": {words}"))
     notes += [_text_of(parts_sentence(parts, comparison.unit, digits)) for parts in comparison.parts.values()]
+    for mix, parts in comparison.encoded.items():
+        if words := refused_words([part for part in parts if not part.role.startswith("held_out")]):
+            notes.append(_text(mix).append(f" did not learn from {one_line(words, 600)}"))
     if notes:
         lines += [Text(""), *notes]
     lines += [

@@ -11,13 +11,16 @@ from rich.console import Console
 
 from windtunnel.pipelines.engine.mirrors.opening import open_store
 from windtunnel.pipelines.engine.step import Step
-from windtunnel.pipelines.plan.builder import planned
+from windtunnel.pipelines.plan.builder import placed_errors, planned
+from windtunnel.pipelines.plan.template_check import template_notes
 from windtunnel.pipelines.readers.listing import summary
+from windtunnel.pipelines.rows.read_rows import ReadRows
 from windtunnel.pipelines.sources._read import Read
 from windtunnel.pipelines.views.model_costs import Estimate, budget_line, estimates
 from windtunnel.pipelines.views.plain_table import plain_table
 from windtunnel.schemas import plugin_files
-from windtunnel.schemas.plugin import base, make
+from windtunnel.schemas.plugin import base, label, make
+from windtunnel.schemas.printable import escaped
 
 # Worker-seconds on one core of about 3 GHz, measured with the quickstart, without the half minute in which every worker
 # compiles its kernels once on a machine; a store's own history replaces them.
@@ -55,6 +58,7 @@ def preview(recipe_name: str, sets: list[str], as_json: bool, console: Console) 
             for row, step in zip(rows_of(plan.steps, store), plan.steps, strict=True)
         ]
         sources = {step.name: step.work.plugin() for step in plan.steps if isinstance(step.work, Read)}
+        layouts = {step.name: _layout(step.work) for step in plan.steps if isinstance(step.work, ReadRows)}
         not_read = {name: said for name, source in sources.items() if (said := summary(source.left_out()))}
     if as_json:
         console.print(json.dumps([asdict(row) for row in rows], indent=1), soft_wrap=True)
@@ -70,11 +74,27 @@ def preview(recipe_name: str, sets: list[str], as_json: bool, console: Console) 
         console.print(line, soft_wrap=True)
     for name, left_out in not_read.items():
         console.print(f"{name} does not read: {left_out}", soft_wrap=True)
+    for name, layout in layouts.items():
+        console.print(f"{name} has {layout}", soft_wrap=True, markup=False)
+    with placed_errors(recipe_name), plugin_files.relative_to(plan.directory):
+        for note in template_notes(plan):
+            console.print(f"warning: {note}", soft_wrap=True, markup=False)
     todo = [row for row in rows if row.state != "cached"]
     known = sum(row.seconds or 0 for row in todo)
     unknown = sum(row.seconds is None for row in todo)
     tail = f", and {unknown} steps of unknown cost" if unknown else ""
     console.print(f"{len(rows)} steps, {len(rows) - len(todo)} cached; about {known:,.0f} worker-seconds to do{tail}")
+
+
+def _layout(work: ReadRows) -> str:
+    """Return in words what layout was recognised, and what its rows are."""
+    if work.layout is None:
+        return "no record in its first files that would tell a layout"
+    layout = work.layout_of()
+    assert layout is not None
+    columns = layout.model_dump(exclude_defaults=True)
+    given = ", ".join(f"{key}: {escaped(str(value))}" for key, value in columns.items())
+    return f"{work.gives} in the layout {label(layout)}{f' ({given})' if given else ''}"
 
 
 def _model_lines(rows: list[Row], budget: str) -> list[str]:

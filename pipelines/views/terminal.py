@@ -13,6 +13,7 @@ from windtunnel.pipelines.engine.run import Progress
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.engine.tasks.task import Task
 from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.spending import spent_of, total
 
 POLL_SECONDS = 0.3
@@ -88,6 +89,11 @@ class TerminalProgress(Progress):
         if warning and step.kind not in self._warned:  # all runs of a recipe give about the same one
             self._warned.add(step.kind)
             self.say(f"  warning: {step.name}: {warning}")
+
+        refused = counts["notes"].get("refused")
+        if refused and refused not in self._warned:  # the runs of a mix refuse the same rows
+            self._warned.add(refused)
+            self.say(f"  not learnt from or measured on in {step.name}: {one_line(str(refused), 600)}")
 
     def end(self) -> None:
         """Take the bar away."""

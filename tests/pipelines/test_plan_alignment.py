@@ -52,7 +52,7 @@ def test_a_device_that_there_is_none_of_is_refused_with_its_line() -> None:
     ("sets", "message"),
     [
         (["train.stages=[{dpo: {budget: 800, batch_tokens: 400}}]"], "no stage learns from the mixes"),
-        (["train.preferences=null"], "this stage learns from pairs: name the generated set"),
+        (["train.preferences=null"], "this stage learns from pairs: name a set of them"),
         (["train.stages[1]={reward: {budget: 800, batch_tokens: 400}}"], "no probabilities, and `compare:` needs bits"),
     ],
 )

@@ -93,16 +93,17 @@ def test_prepare_takes_chatml_where_its_tokens_exist_and_sets_the_stop_token(cha
     assert tiny_llama.generation_config.eos_token_id == chat_tokenizer.convert_tokens_to_ids("<|im_end|>")
 
 
-def test_a_template_of_plain_text_leaves_headers_out(chat_tokenizer):
+def test_without_a_generation_prompt_the_model_learns_to_write_the_header(chat_tokenizer):
     chat_tokenizer.chat_template = PLAIN
     encoder = ChatEncoder(chat_tokenizer)
-    assert learnt(encoder, TALK[1:3]) == ["Paris.\n"]
+    assert learnt(encoder, TALK[1:]) == ["assistant: Paris.\n", "assistant: \n Madrid — naïve ✓\n"]
+    assert encoder.prompt_ids(TALK[:2]) == encoder.encode(TALK[:3]).ids[: len(encoder.prompt_ids(TALK[:2]))]
     assert encoder.end_id is None
 
 
 @pytest.mark.parametrize("answer", ["a", "s", "assistant", "t: "])
 def test_a_short_answer_is_not_mistaken_for_a_part_of_the_header(chat_tokenizer, answer):
-    chat_tokenizer.chat_template = PLAIN
+    chat_tokenizer.chat_template = PLAIN + "{% if add_generation_prompt %}assistant: {% endif %}"
     assert learnt(ChatEncoder(chat_tokenizer), [TALK[1], {"role": "assistant", "content": answer}]) == [answer + "\n"]
 
 
@@ -140,7 +141,7 @@ def test_a_tokenizer_that_is_not_the_sum_of_its_parts_is_masked_by_offsets(metas
     whole = metaspace_tokenizer(encoder.render(TALK[1:3]), add_special_tokens=False)["input_ids"]
     assert encoded.ids == whole
     said = metaspace_tokenizer.decode([t for t, on in zip(encoded.ids, encoded.target, strict=True) if on])
-    assert said.removesuffix("<unk>") == "Paris."  # its vocabulary has no line break
+    assert said.removesuffix("<unk>") == "assistant: Paris."  # its vocabulary has no line break
 
 
 def test_a_template_that_prints_the_date_gives_the_same_bytes_every_day(chat_tokenizer):

@@ -125,7 +125,7 @@ def test_many_rows_come_back_as_they_went_in(read, chat_tokenizer):
     talks = [said(f"What is {k} and {k + 1}?", f"It is {2 * k + 1}.") for k in range(1100)]
     rows = read("conversations", [{"id": str(k), "messages": talk} for k, talk in enumerate(talks)])
     for k in (0, 511, 512, 1099):
-        ids, target = encoder.encode(talks[k])
+        ids, target, _ = encoder.encode(talks[k])
         assert rows[k].ids.tolist() == ids and rows[k].target.tolist() == target
     assert rows.counts.tokens == int(np.sum(rows.targets)) == sum(int(rows[k].target.sum()) for k in range(1100))
     assert json.loads(rows.counts.model_dump_json())["kept"] == 1100

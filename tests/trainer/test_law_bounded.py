@@ -187,6 +187,13 @@ def test_what_makes_a_law_less_than_it_seems_is_told() -> None:
     assert "almost one domain alone" in (law.fit(almost, almost @ np.arange(4.0), names, "linear").caution or "")
     with pytest.raises(InputError, match=r"row 3: the weights sum to 0\.4, those of most rows to 1"):
         law.fit(np.concatenate([mixes[:2], 0.4 * mixes[2:3], mixes[3:]]), target, names, "linear")
+    runs = pl.DataFrame(mixes, names).with_columns(loss=pl.Series(noise.target[: len(mixes)]))
+    found = law.law_of_table(runs, names, "loss", "linear")
+    with pytest.raises(InputError, match=r"most rows sum to 0\.8, those of the runs to 1: name all domains"):
+        law.with_predictions(found, pl.DataFrame(0.8 * mixes, names))
+    for unit in (1, 100):
+        same = [law.with_predictions(found, pl.DataFrame(k * mixes, names))["predicted"] for k in (1, unit)]
+        assert same[0].to_list() == pytest.approx(same[1].to_list())
     with pytest.raises(InputError, match="above 1e100"):
         law.fit(mixes, target * 1e300, names, "linear")
     with pytest.raises(InputError, match="nothing to choose a mix by"):

@@ -59,6 +59,10 @@ def test_layout_is_mixes_seeds_documents() -> None:
             "negative.*-3.5.*'clean' seed 1.*'d2'",
         ),
         (
+            lambda t: t.with_columns(nats=-pl.col("nats")),
+            r"Did you pass log-probabilities\? 100% of the rows are negative",
+        ),
+        (
             lambda t: t.with_columns(
                 nats=pl.col("nats") - pl.when((pl.col("mix") == "clean") & (pl.col("seed") == 10)).then(9).otherwise(0)
             ),

@@ -13,15 +13,16 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from windtunnel.schemas.errors import InputError
-from windtunnel.schemas.plugin import make, names
+from windtunnel.schemas.plugin import find, make, names
 from windtunnel.schemas.records import DOCUMENT
 from windtunnel.trainer.eval.replies import Replier
 from windtunnel.trainer.eval.task_scores import TaskScores
 from windtunnel.trainer.modules.export import export
+from windtunnel.trainer.tasks._evaluation import Evaluation
 from windtunnel.trainer.tasks._task import Task, Text, sentences, tidy
 
 KINDS = ("Mill", "Bridge", "Tower", "Harbour", "Market", "Garden")
-TASKS = names("task")
+TASKS = [name for name in names("task") if find(Evaluation, name).needs_documents]
 
 
 def documents(n: int = 60) -> list[Text]:

@@ -1,30 +1,36 @@
 """Chat templates as token ids with a loss mask over assistant turns and the tokens that end them.
 
-The mask is computed by prefix differencing. The rendered messages before an assistant turn, including the generation
-prompt, must be a prefix of the rendered messages including the turn; the difference is the turn. This works for every
-template, with or without `{% generation %}` markers, and makes training prompts equal to inference prompts, token by
-token.
+Turns are found by place in the rendered conversation (chat_turns), with or without `{% generation %}` marks in the
+template, and the prompt of training is the prompt of inference, token by token.
 
-Text that contains a special token of the tokenizer is rejected, because it could open or close a turn. Templates are
-rendered with limits of time and size (windtunnel.schemas.chat_template).
+Text that contains a special token of the tokenizer is refused in every field, because it could open or close a turn.
+Tags of reasoning such as `<think>` cannot, and are part of what reasoning data teaches: they are encoded as the
+tokenizer encodes them. Templates are rendered with limits of time and size (windtunnel.schemas.chat_template).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import orjson
 from blake3 import blake3
 
 from windtunnel.schemas import chat_template
 from windtunnel.schemas.artifact import canonical_json
+from windtunnel.schemas.chat_template import Rendering, Wanted
 from windtunnel.schemas.errors import InputError
+from windtunnel.trainer.data.chat_choice import chosen_template
+from windtunnel.trainer.data.chat_errors import OVER_LIMIT, ChatError
+from windtunnel.trainer.data.chat_frame import Frame
+from windtunnel.trainer.data.chat_marks import NONCHARACTER, THOUGHT_END
+from windtunnel.trainer.data.chat_turns import Located, Turn, locate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-Messages = Sequence[dict[str, str]]
+Messages = Sequence[Mapping[str, Any]]
 
 # The generation markers are for other trainers that read the exported tokenizer.
 CHATML = (
@@ -51,21 +57,28 @@ CHATML_WITH_EOS_ONLY = (
 )
 
 HARMLESS = frozenset({CHATML, CHATML_WITH_EOS_ONLY})
-OVER_LIMIT = "template_over_limit"  # the drop reason
 MOST_OVER_LIMIT = 5  # conversations in a row, after which it is the template that cannot be used
 
-PROBE = "\ufdd0"  # a Unicode noncharacter, which does not occur in text
+# Added tokens that set reasoning and answer apart. They open and close no turn.
+REASONING_TAGS = frozenset(
+    f"{bracket[0]}{slash}{name}{bracket[1]}"
+    for bracket, names in (("<>", ("think", "thinking", "thought", "reasoning", "answer")), ("[]", ("THINK",)))
+    for name in names
+    for slash in ("", "/")
+)
+
+_THOUGHT = re.compile(r"\s*<think>\s*(.*?)\s*</think>\s*", re.DOTALL)
+_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 TEMPLATE_DATE = "26 Jul 2024"  # a fixed date keeps templates that print the date reproducible
 FIXED_DATE = "{%- macro strftime_now(form) -%}" + TEMPLATE_DATE + "{%- endmacro -%}"
 
 
-class ChatError(Exception):
-    """A conversation that cannot be used for training; `reason` is the drop reason in the counts."""
+class Learnt(NamedTuple):
+    """A learnt turn: its message, and the UTF-8 bytes of its answer, or of all that is learnt if there is more."""
 
-    def __init__(self, reason: str, detail: str = ""):
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
+    message: int
+    bytes: int
 
 
 class Encoded(NamedTuple):
@@ -73,14 +86,17 @@ class Encoded(NamedTuple):
 
     ids: list[int]
     target: list[bool]  # loss mask
+    turns: list[Learnt]
 
 
 def prepare(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel | None = None) -> None:
     """Set the tokenizer's chat template if it has none, and the end-of-turn tokens of the model's generation config.
 
-    The template is ChatML if `<|im_start|>` and `<|im_end|>` are single tokens, otherwise the same format with the
-    end-of-text token. Raises InputError if the tokenizer has neither.
+    A well-known template that cannot be learnt is replaced by ours (chat_choice). A tokenizer without a template gets
+    ChatML if `<|im_start|>` and `<|im_end|>` are single tokens, otherwise the same format with the end-of-text token.
+    Raises InputError if it has neither.
     """
+    chosen_template(tokenizer, None)
     if not tokenizer.chat_template:
         vocabulary = tokenizer.get_vocab()
         if "<|im_start|>" in vocabulary and "<|im_end|>" in vocabulary:
@@ -94,7 +110,7 @@ def prepare(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel | None = 
             )
     if model is not None and getattr(model, "generation_config", None) is not None:
         eos: Any = tokenizer.eos_token_id
-        ends: set[int] = {k for k in (ChatEncoder(tokenizer).end_id, eos) if k is not None}
+        ends: set[int] = {k for k in (*ChatEncoder(tokenizer).stop_ids, eos) if k is not None}
         if ends:
             model.generation_config.eos_token_id = sorted(ends) if len(ends) > 1 else ends.pop()
 
@@ -109,16 +125,24 @@ class ChatEncoder:
         self._backend = tokenizer.backend_tokenizer
         self._backend.no_padding()
         self._backend.no_truncation()
+        template = tokenizer.get_chat_template()
+        self._template = FIXED_DATE + template if "strftime_now" in template else template
+        self._known = template in HARMLESS
+        self._has_spans = not self._known and _GENERATION.search(template) is not None
         special = {str(token) for token in tokenizer.all_special_tokens}
         added = tokenizer.added_tokens_decoder.values()
-        template = str(tokenizer.chat_template)
-        self._template = FIXED_DATE + template if "strftime_now" in template else template
         special |= {str(t) for t in added if t.special or (str(t) in template and not str(t).isspace())}
         # Longest first, because one special token may be a prefix of another.
-        ordered = sorted(special, key=lambda token: (-len(token), token))
+        ordered = sorted(special - REASONING_TAGS, key=lambda token: (-len(token), token))
         self._special = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
         self._over_limit = 0  # conversations in a row
-        self.end_id = self._find_end()
+        self.frame = Frame(self._render, self._special)
+        self.stop_ids = self._find_stops()  # by which the model ends its turns; of answers first
+
+    @property
+    def end_id(self) -> int | None:
+        """Return the token that ends an answer, or None if the template ends answers with plain text."""
+        return self.stop_ids[0] if self.stop_ids else None
 
     @property
     def key(self) -> str:
@@ -126,17 +150,53 @@ class ChatEncoder:
         parts = {"backend": self._backend.to_str(), "template": self._template}
         return blake3(canonical_json(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
-    def render(self, messages: Messages, generation: bool = False) -> str:
+    def render(self, messages: Messages, generation: bool = False, tools: Sequence[Any] | None = None) -> str:
         """Return the rendered template; `generation` adds the generation prompt. Raises ChatError."""
-        return self._prefixes(messages, [(len(messages), generation)])[len(messages), generation]
+        wanted = [Wanted(0, len(messages), generation)]
+        return self._render([self.frame.form(self._parsed(messages))], wanted, tools)[0].text
 
-    def _prefixes(self, messages: Messages, wanted: Sequence[tuple[int, bool]]) -> dict[tuple[int, bool], str]:
-        """Return the rendered first `n` messages by (n, with generation prompt).
+    def prompt_ids(self, messages: Messages, tools: Sequence[Any] | None = None) -> list[int]:
+        """Return the token ids of a prompt that ends with an open assistant turn. Raises ChatError."""
+        self._check_text(messages, tools)
+        return self._tokens(self.render(messages, generation=True, tools=tools))
+
+    def encode(self, messages: Messages, learn_from: int = 0, tools: Sequence[Any] | None = None) -> Encoded:
+        """Return ids and mask; targets are the assistant turns from message `learn_from` on. Raises ChatError.
+
+        The prompt of the last turn is encoded in one piece, as a server does it.
+        """
+        text, turns = self.locate(messages, learn_from, tools)
+        spans = [span for turn in turns for span in turn.spans]
+        begin = turns[-1].spans[0][0]
+        ids, target = self._masked(text[:begin], [span for span in spans if span[0] < begin])
+        for piece, is_target in _pieces(text, begin, turns[-1].spans):
+            tokens = self._tokens(piece)
+            ids += tokens
+            target += [is_target] * len(tokens)
+        if self.decode(ids) != text:  # a tokenizer whose tokens of pieces are not those of the whole
+            ids, target = self._masked(text, spans)
+        if not any(target):
+            raise ChatError("not_round_trip", "the tokenizer's offsets do not cover the assistant turns")
+        return Encoded(ids, target, [Learnt(turn.message, _bytes(text, turn, messages)) for turn in turns])
+
+    def locate(self, messages: Messages, learn_from: int = 0, tools: Sequence[Any] | None = None) -> Located:
+        """Return the rendered text and where its learnt turns are. Raises ChatError."""
+        self._check_text(messages, tools)
+        return locate(self._render, self.frame, self._parsed(messages), learn_from, tools, self._known, self._has_spans)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids, including special tokens, without clean-up."""
+        return self._backend.decode(list(ids), skip_special_tokens=False)
+
+    def _render(
+        self, conversations: Sequence[Any], wanted: Sequence[Wanted], tools: Sequence[Any] | None = None
+    ) -> list[Rendering]:
+        """Return renderings of messages in the template's form.
 
         Raises ChatError, and InputError if MOST_OVER_LIMIT conversations in a row go over the template's limits.
         """
         try:
-            texts = chat_template.prefixes(self.tokenizer, self._template, messages, wanted, HARMLESS)
+            made = chat_template.renderings(self.tokenizer, self._template, conversations, wanted, tools, HARMLESS)
         except chat_template.TemplateRefused as error:
             raise ChatError("template_refused", str(error)) from error
         except chat_template.TemplateOverLimit as error:
@@ -145,7 +205,7 @@ class ChatEncoder:
                 raise self._unusable(error) from error
             raise ChatError(OVER_LIMIT, str(error)) from error
         self._over_limit = 0
-        return dict(zip(wanted, texts, strict=True))
+        return made
 
     def _unusable(self, error: Exception) -> InputError:
         name = self.tokenizer.name_or_path or "without a name"
@@ -154,102 +214,109 @@ class ChatEncoder:
             "or chat_template.jinja, or remove it: ChatML is used then"
         )
 
-    def prompt_ids(self, messages: Messages) -> list[int]:
-        """Return the token ids of a prompt that ends with an open assistant turn. Raises ChatError."""
-        self._check_text(messages)
-        return self._tokens(self.render(messages, generation=True))
-
-    def encode(self, messages: Messages, learn_from: int = 0) -> Encoded:
-        """Return ids and mask; targets are the assistant turns from message `learn_from` on. Raises ChatError."""
-        self._check_text(messages)
-        pieces = self.pieces(messages, learn_from)
-        ids: list[int] = []
-        target: list[bool] = []
-        for text, is_target in pieces:
-            tokens = self._tokens(text)
-            ids += tokens
-            target += [is_target] * len(tokens)
-        whole = "".join(text for text, _ in pieces)
-        if self.decode(ids) != whole:
-            return self._encode_whole(whole, pieces)
-        return Encoded(ids, target)
-
-    def pieces(self, messages: Messages, learn_from: int = 0) -> list[tuple[str, bool]]:
-        """Return the rendered template as (text, is_target) pieces, up to the end of the last target turn."""
-        turns = [k for k, message in enumerate(messages) if message["role"] == "assistant" and k >= learn_from]
-        parts = [(n, generation) for k in turns for n, generation in ((k, True), (k, False), (k + 1, False))]
-        rendered = self._prefixes(messages, list(dict.fromkeys([(len(messages), False), *parts])))
-        whole = rendered[len(messages), False]
-        pieces: list[tuple[str, bool]] = []
-        position = 0
-        for index in turns:
-            start, end = self._turn(messages, index, whole, rendered)
-            pieces += [(whole[position:start], False), (whole[start:end], True)]
-            position = end
-        if not pieces:
-            raise ChatError("no_assistant_turn")
-        return pieces
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of token ids, including special tokens, without clean-up."""
-        return self._backend.decode(list(ids), skip_special_tokens=False)
-
-    def _turn(
-        self, messages: Messages, index: int, whole: str, rendered: Mapping[tuple[int, bool], str]
-    ) -> tuple[int, int]:
-        """Return (start, end) of an assistant turn's text in the whole text."""
-        before, message = messages[:index], messages[index]
-        opened, closed = rendered[index, True], rendered[index + 1, False]
-        if not (closed.startswith(opened) and whole.startswith(closed)):
-            raise ChatError("template_not_incremental", "the template changes earlier turns when later ones are added")
-        start = len(opened)
-        if opened == rendered[index, False]:  # no generation prompt: exclude the turn's header from the targets
-            start = self._after_header(before, message, closed, start)
-            start += max(0, closed[start:].find(message["content"].strip()))
-        ends = [match.end() for match in self._special.finditer(closed, start)]
-        return start, ends[-1] if ends else len(closed)
-
-    def _after_header(self, before: Messages, message: dict[str, str], closed: str, start: int) -> int:
-        """Return the end of a turn's header, so that an answer "A" is not found in "Assistant:"."""
-        probe = self.render([*before, {**message, "content": PROBE}])
-        end = probe.find(PROBE, start)
-        return end if end >= 0 and closed[:end] == probe[:end] else start
-
     def _tokens(self, text: str) -> list[int]:
         try:
             return self._backend.encode(text, add_special_tokens=False).ids
         except (UnicodeEncodeError, TypeError) as error:  # lone surrogates have no UTF-8 encoding
             raise ChatError("not_unicode", str(error)) from error
 
-    def _encode_whole(self, text: str, pieces: list[tuple[str, bool]]) -> Encoded:
-        """Encode the text at once and mask by character offsets, for tokenizers that tokenize pieces differently.
+    def _masked(self, text: str, spans: Sequence[tuple[int, int]]) -> tuple[list[int], list[bool]]:
+        """Return the ids of a text, and whether each overlaps a span, by character offsets.
 
-        A token that overlaps the beginning of a turn is a target; otherwise the turn's first word would not be trained.
+        A token that overlaps the beginning of a turn is a target; otherwise the turn's first word would not be learnt.
         """
-        encoded = self._backend.encode(text, add_special_tokens=False)
-        spans, position = [], 0
-        for piece, is_target in pieces:
-            if is_target:
-                spans.append((position, position + len(piece)))
-            position += len(piece)
-        target = [any(a < end and b > start for start, end in spans) for a, b in encoded.offsets]
-        if not any(target):
-            raise ChatError("not_round_trip", "the tokenizer's offsets do not cover the assistant turns")
-        return Encoded(encoded.ids, target)
-
-    def _check_text(self, messages: Messages) -> None:
-        for message in messages:
-            if match := self._special.search(message["content"]):
-                raise ChatError("special_token_in_text", repr(match.group()))
-
-    def _find_end(self) -> int | None:
-        """Return the token that ends an assistant turn, or None if the template ends turns with plain text."""
-        probe = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        if not spans:
+            ids = self._tokens(text)
+            return ids, [False] * len(ids)
         try:
-            _, (turn, _) = self.pieces(probe)
+            encoded = self._backend.encode(text, add_special_tokens=False)
+        except (UnicodeEncodeError, TypeError) as error:
+            raise ChatError("not_unicode", str(error)) from error
+        ids: list[int] = encoded.ids
+        target = [False] * len(ids)
+        for a, b in spans:
+            first, last = encoded.char_to_token(a), encoded.char_to_token(b - 1)
+            if first is None or last is None:  # characters of no token, such as spaces that a tokenizer leaves out
+                offsets = enumerate(encoded.offsets)
+                inside = [k for k, (begin, end) in offsets if begin < b and end > a]
+            else:
+                inside = range(first, last + 1)
+            for k in inside:
+                target[k] = True
+        return ids, target
+
+    def _check_text(self, messages: Messages, tools: Sequence[Any] | None) -> None:
+        for text in _texts([messages, tools or []]):
+            if match := self._special.search(text):
+                raise ChatError("special_token_in_text", repr(match.group()))
+            if NONCHARACTER.search(text):  # chat_marks
+                raise ChatError("not_unicode", "a noncharacter")
+
+    def _parsed(self, messages: Messages) -> Messages:
+        """Return messages in one form: calls with arguments as an object, reasoning apart from its answer.
+
+        Reasoning stays in the content if the template has no place for it. Raises ChatError.
+        """
+        return [self._parsed_turn(message) for message in messages]
+
+    def _parsed_turn(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        content = message.get("content") or ""
+        out = message if content == message.get("content") else {**message, "content": content}
+        if message.get("tool_calls"):
+            out = {**out, "tool_calls": list(map(_call, message["tool_calls"]))}
+        inside = _THOUGHT.match(content) if message["role"] == "assistant" else None
+        if inside and not message.get("reasoning_content") and self.frame.thought_end is not None:
+            out = {**out, "content": content[inside.end() :]}
+            out |= {"reasoning_content": inside[1]} if inside[1] else {}
+        return out
+
+    def _find_stops(self) -> list[int]:
+        try:
+            tokens = [self._tokens(text) for text in self.frame.stops()]
         except ChatError as error:
             if error.reason == OVER_LIMIT:
                 raise self._unusable(error) from error
-            return None
-        last = self._tokens(turn)[-1]
-        return last if self._special.fullmatch(self.decode([last])) else None
+            return []
+        return [ids[0] for ids in tokens if len(ids) == 1]
+
+
+def _call(call: Any) -> dict[str, Any]:
+    function = call.get("function", call) if isinstance(call, Mapping) else {}
+    name, arguments = function.get("name"), function.get("arguments")
+    try:
+        arguments = orjson.loads(arguments) if isinstance(arguments, str) and arguments.strip() else arguments or {}
+    except orjson.JSONDecodeError as error:
+        raise ChatError("bad_tool_call", "the arguments are not JSON") from error
+    if not isinstance(name, str) or not name.strip() or not isinstance(arguments, Mapping):
+        raise ChatError("bad_tool_call")
+    made = {"type": "function", "function": {"name": name, "arguments": dict(arguments)}}
+    return made | ({"id": call["id"]} if call.get("id") else {})
+
+
+def _pieces(text: str, begin: int, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[str, bool]]:
+    """Yield the text from `begin` on as (piece, is_target)."""
+    for a, b in spans:
+        if begin < a:
+            yield text[begin:a], False
+        yield text[a:b], True
+        begin = b
+
+
+def _bytes(text: str, turn: Turn, messages: Messages) -> int:
+    message = messages[turn.message]
+    if not (message.get("reasoning_content") or message.get("tool_calls") or THOUGHT_END in message["content"]):
+        return len(message["content"].encode())
+    return sum(len(text[a:b].encode()) for a, b in turn.spans)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all texts in messages and tools, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _texts(key)
+            yield from _texts(part)
+    elif isinstance(value, Sequence):
+        for part in value:
+            yield from _texts(part)

@@ -57,7 +57,8 @@ def last_turns(
 
     Raises ChatError for an invalid conversation.
     """
-    rows = [Row.of(*encoder.encode(messages, learn_from=len(messages) - 1)) for messages in conversations]
+    encoded = [encoder.encode(messages, learn_from=len(messages) - 1) for messages in conversations]
+    rows = [Row.of(one.ids, one.target) for one in encoded]
     for group in micro_batches([len(row.ids) for row in rows], micro_tokens):
         yield group, tensors(pack([rows[k] for k in group], pad_id=0, one_per_bin=True))
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
+
+from windtunnel.schemas.turns import turns
 
 # Roles that may follow each role; None stands for the beginning.
 FOLLOWS: dict[str | None, tuple[str, ...]] = {
@@ -23,12 +26,23 @@ def conversation_problem(messages: Sequence[Record] | None) -> str | None:
         return "no_messages"
     if problem := turns_problem(messages):
         return problem
+    if any(_repeats(before, after) for before, after in pairwise(messages)):
+        return "answer_equals_question"
     return None if any(message["role"] == "assistant" for message in messages) else "no_assistant_turn"
+
+
+def _repeats(before: Record, after: Record) -> bool:
+    """Return whether an answer says nothing but what it was asked."""
+    return (
+        before["role"] == "user"
+        and after["role"] == "assistant"
+        and after["content"].strip() == before["content"].strip()
+    )
 
 
 def preference_problem(row: Record) -> str | None:
     """Return the reason code of an invalid preference, or None."""
-    prompt, chosen, rejected = row["prompt"], row["chosen"], row["rejected"]
+    prompt, chosen, rejected = (turns(row, column) for column in ("prompt", "chosen", "rejected"))
     if not prompt:
         return "no_prompt"
     if not chosen or not rejected:
@@ -40,7 +54,7 @@ def preference_problem(row: Record) -> str | None:
             return "role_order"
         if answer[-1]["role"] != "assistant":
             return "no_assistant_turn"
-    if [m["content"] for m in chosen] == [m["content"] for m in rejected]:
+    if chosen == rejected:
         return "chosen_equals_rejected"
     return None
 
@@ -49,12 +63,13 @@ def turns_problem(messages: Sequence[Record]) -> str | None:
     """Return the reason code of an unknown role, an invalid order of roles or an empty turn, or None."""
     before: str | None = None
     for message in messages:
-        role, content = message["role"], message["content"]
+        role, content = message["role"], message.get("content")
         if role not in FOLLOWS or role is None:
             return "unknown_role"
         if role not in FOLLOWS[before]:
             return "role_order"
-        if content is None or (role != "system" and not content.strip()):
+        calls = role == "assistant" and message.get("tool_calls")  # which need no text beside them
+        if not calls and (content is None or (role != "system" and not content.strip())):
             return f"empty_{role}_turn"
         before = role
     return None

@@ -1,8 +1,8 @@
 """Conversations and preferences as token ids on disk: encoded once, in batches, and read through memory maps.
 
 A directory contains `tokens.u4`, `target.u1`, `branch.u1` (one entry per token, rows concatenated), `index.parquet`
-(one line per row), `dropped.parquet` (id and reason of every dropped row) and, written last, `counts.json`. Memory is
-about 80 bytes per row when reading and 100 when writing, independent of row length.
+(one line per row), `dropped.parquet` (id, reason and detail of every dropped row) and, written last, `counts.json`.
+Memory is about 80 bytes per row when reading and 100 when writing, independent of row length.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from blake3 import blake3
@@ -24,9 +25,13 @@ from blake3 import blake3
 from windtunnel.schemas import journal
 from windtunnel.schemas.artifact import PARQUET, write_text
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.printable import printable
+from windtunnel.schemas.results import EncodedSet
+from windtunnel.schemas.turns import tools, turns
 from windtunnel.schemas.work import Counts
-from windtunnel.trainer.data.chat import ChatEncoder, ChatError
+from windtunnel.trainer.data.chat import ChatEncoder, Encoded
 from windtunnel.trainer.data.chat_check import conversation_problem, preference_problem
+from windtunnel.trainer.data.chat_errors import ChatError, mend
 from windtunnel.trainer.data.packing import Row
 from windtunnel.trainer.data.stratified import Strata
 
@@ -34,6 +39,7 @@ BATCH = 512
 INDEX = pa.schema(
     [
         pa.field("id", pa.string()),
+        pa.field("set", pa.string()),  # of the mix that a row comes from; empty outside of mixes
         pa.field("source", pa.string()),
         pa.field("group", pa.string()),  # shared by rows of one origin; the id of a row without a group
         pa.field("begin", pa.int64()),  # offset of the first token in the flat files
@@ -44,7 +50,8 @@ INDEX = pa.schema(
         pa.field("margin", pa.float64()),  # difference of the ratings, if both are present
     ]
 )
-DROPPED = pa.schema([pa.field("id", pa.string()), pa.field("reason", pa.string())])
+DROPPED = pa.schema([pa.field(name, pa.string()) for name in ("id", "set", "source", "reason", "detail")])
+ENCODING = 3  # of rows that are encoded otherwise than before, so that a cache of earlier ones is not read
 FLAT = {"tokens": np.dtype("<u4"), "target": np.dtype("u1"), "branch": np.dtype("u1")}
 
 
@@ -70,28 +77,37 @@ class Limits(NamedTuple):
 
 def encode_conversation(encoder: ChatEncoder, limits: Limits, record: Mapping[str, Any]) -> EncodedRow:
     """Encode a row of windtunnel.schemas.records.CONVERSATION. Raises ChatError with the drop reason."""
-    messages = record["messages"]
+    messages, callable_tools = turns(record), tools(record)
+    if record.get("label") is False:
+        raise ChatError("undesirable_answer")
     if problem := conversation_problem(messages):
         raise ChatError(problem)
-    ids, target = encoder.encode(messages)
-    ends = [k + 1 for k in range(len(ids)) if target[k] and (k + 1 == len(ids) or not target[k + 1])]
-    answers = [m["content"] for m in messages if m["role"] == "assistant"]
-    fitting = [end for end in ends if end <= limits.context]
-    truncated = len(fitting) < len(ends)
-    if truncated and (not limits.truncate or not fitting):
-        raise ChatError("too_long")
-    end = fitting[-1]
-    size = sum(len(text.encode()) for text in answers[: len(fitting)])
-    return EncodedRow(Row.of(ids[:end], target[:end]), size, truncated=truncated)
+    encoded = whole = encoder.encode(messages, tools=callable_tools)
+    fitting = _ends(whole, limits.context) if len(whole.ids) > limits.context else len(whole.turns)
+    while len(encoded.ids) > limits.context:
+        if not limits.truncate or not fitting:
+            raise ChatError("too_long")
+        # encoded again, because templates write a last turn in another way than an earlier one
+        fitting -= 1
+        encoded = encoder.encode(messages[: whole.turns[fitting].message + 1], tools=callable_tools)
+    size = sum(turn.bytes for turn in encoded.turns)
+    return EncodedRow(Row.of(encoded.ids, encoded.target), size, truncated=encoded is not whole)
+
+
+def _ends(encoded: Encoded, context: int) -> int:
+    """Return how many learnt turns end within the first `context` tokens."""
+    target = np.append(np.asarray(encoded.target), False)
+    ends = np.flatnonzero(target[:-1] & ~target[1:]) + 1
+    return min(int((ends <= context).sum()), len(encoded.turns) - 1)
 
 
 def encode_preference(encoder: ChatEncoder, limits: Limits, record: Mapping[str, Any]) -> EncodedRow:
     """Encode a row of windtunnel.schemas.records.PREFERENCE: the shared prompt, then both answers. Raises ChatError."""
     if problem := preference_problem(record):
         raise ChatError(problem)
-    prompt = record["prompt"]
-    answers = [record["chosen"], record["rejected"]]
-    encoded = [encoder.encode([*prompt, *answer], learn_from=len(prompt)) for answer in answers]
+    prompt, callable_tools = turns(record, "prompt"), tools(record)
+    conversations = [[*prompt, *turns(record, column)] for column in ("chosen", "rejected")]
+    encoded = [encoder.encode(messages, len(prompt), callable_tools) for messages in conversations]
     shared = min(e.target.index(True) for e in encoded)
     same = np.asarray(encoded[0].ids[:shared]) == np.asarray(encoded[1].ids[:shared])
     shared = shared if same.all() else int(np.argmin(same))
@@ -103,7 +119,7 @@ def encode_preference(encoder: ChatEncoder, limits: Limits, record: Mapping[str,
     ids = encoded[0].ids + encoded[1].ids[shared:]
     target = encoded[0].target + encoded[1].target[shared:]
     branch = np.repeat(np.array([0, 1, 2], np.uint8), [shared, *tails])
-    sizes = [sum(len(m["content"].encode()) for m in answer if m["role"] == "assistant") for answer in answers]
+    sizes = [sum(turn.bytes for turn in e.turns) for e in encoded]
     ratings = record.get("rating_chosen"), record.get("rating_rejected")
     margin = None if ratings[0] is None or ratings[1] is None else float(ratings[0] - ratings[1])
     return EncodedRow(Row(np.asarray(ids), np.asarray(target), branch), sum(sizes), sizes[1], margin)
@@ -116,6 +132,7 @@ class Rows:
     """A finished directory of encoded rows."""
 
     def __init__(self, path: Path):
+        self.path = path
         index = pq.read_table(path / "index.parquet")
         self.counts = Counts.model_validate_json((path / "counts.json").read_bytes())
         self.ids: pa.ChunkedArray = index["id"]
@@ -139,6 +156,29 @@ class Rows:
         span = slice(int(self.begins[k]), int(self.begins[k] + self.lengths[k]))
         tokens, target, branch = (self._flat[name][span] for name in FLAT)
         return Row(tokens.astype(np.int64), target.astype(bool), np.array(branch))
+
+    def encoded(self, role: str) -> list[EncodedSet]:
+        """Return what became of the rows, by set and source, for the role that they have in a run."""
+        by = ["set", "source"]
+        kept = pl.read_parquet(self.path / "index.parquet").group_by(by)
+        sums = kept.agg(pl.len().alias("kept"), pl.col("targets").sum().alias("tokens"), pl.col("bytes").sum())
+        reasons = pl.read_parquet(self.path / "dropped.parquet").group_by(*by, "reason").len()
+        lost: dict[tuple[str, str], dict[str, int]] = {}
+        for set_, source, reason, number in reasons.sort(*by, "reason").iter_rows():
+            lost.setdefault((set_, source), {})[reason] = number
+        found = {(set_, source): numbers for set_, source, *numbers in sums.iter_rows()}
+        out = []
+        for set_, source in sorted(found.keys() | lost.keys()):
+            rows, tokens, size = found.get((set_, source), (0, 0, 0))
+            refused = lost.get((set_, source), {})
+            most = max(refused, key=refused.__getitem__, default="")
+            out.append(
+                EncodedSet(
+                    role=role, set=set_, source=source, rows=rows + sum(refused.values()), kept=rows, tokens=tokens,
+                    bytes=size, refused=refused, mend=mend(most),
+                )
+            )  # fmt: skip
+        return out
 
     def digest(self) -> str:
         """Return a hash of all tokens, masks and ids in order."""
@@ -165,14 +205,16 @@ def encoded_rows(
     `content` identifies the input (the key of its artifact); together with the encoder's key and the limits it
     determines the directory in `cache`. Raises InputError if all rows are dropped.
     """
-    name = blake3(f"{kind}\0{content}\0{encoder.key}\0{tuple(limits)}".encode()).hexdigest()[:16]
+    name = blake3(f"{ENCODING}\0{kind}\0{content}\0{encoder.key}\0{tuple(limits)}".encode()).hexdigest()[:16]
     folder = cache / f"{kind}-{name}"
     if not (folder / "counts.json").exists():
         write_rows(kind, files, partial(ENCODERS[kind], encoder, limits), folder)
     counts = Counts.model_validate_json((folder / "counts.json").read_bytes())
     if not counts.kept:
         reasons = ", ".join(f"{reason}: {n}" for reason, n in counts.dropped.items()) or "the input is empty"
-        raise InputError(f"none of {counts.seen} {kind} can be used for training ({reasons})")
+        most = max(counts.dropped, key=counts.dropped.__getitem__, default="")
+        advice = f"; {mend(most)}" if mend(most) else ""
+        raise InputError(f"none of {counts.seen} {kind} can be used for training ({reasons}){advice}")
     return Rows(folder)
 
 
@@ -210,7 +252,8 @@ def _write_batches(
                     raise ChatError("duplicate_id")
                 encoded = encode(record)
             except ChatError as error:
-                drops.append({"id": record["id"], "reason": error.reason})
+                detail = printable(error.detail) or None
+                drops.append({**_named(record), "reason": error.reason, "detail": detail})
                 continue
             seen_keys.add(key)
             truncated += encoded.truncated
@@ -232,8 +275,7 @@ def _write_batches(
 
 def _line(record: Mapping[str, Any], encoded: EncodedRow, begin: int) -> dict[str, Any]:
     return {
-        "id": record["id"],
-        "source": record["source"],
+        **_named(record),
         "group": record.get("group") or record["id"],
         "begin": begin,
         "tokens": len(encoded.row.ids),
@@ -242,6 +284,10 @@ def _line(record: Mapping[str, Any], encoded: EncodedRow, begin: int) -> dict[st
         "bytes_rejected": encoded.bytes_rejected,
         "margin": encoded.margin,
     }
+
+
+def _named(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {"id": record["id"], "set": record.get("set") or "", "source": record["source"]}
 
 
 def _batches(files: Sequence[Path]) -> Iterator[list[dict[str, Any]]]:

@@ -15,17 +15,20 @@ import torch
 from windtunnel.trainer.data.chat import ChatEncoder, ChatError, prepare
 from windtunnel.trainer.data.chat_batches import last_turns
 from windtunnel.trainer.data.packing import micro_batches
+from windtunnel.trainer.eval.greedy import greedy
+from windtunnel.trainer.eval.plain_replies import SPARE_TOKENS, PlainReplier
 from windtunnel.trainer.losses.target_logps import sum_by_owner, target_log_probs
 from windtunnel.trainer.models._model import load
 from windtunnel.trainer.modules.export import open_tokenizer
 
-SPARE_TOKENS = 8  # allowed beyond the length of the correct answer
-
 
 class Replier:
-    """A model with its chat template, for prompts of one user turn."""
+    """A model with its chat template, for prompts of one user turn: an Asker (windtunnel.trainer.tasks._evaluation)."""
+
+    chat = True
 
     def __init__(self, path: Path, batch_tokens: int, device: str = "cpu"):
+        self.path = path
         self.tokenizer = open_tokenizer(path)
         self.model: Any = load(path).to(device).eval()  # pyright: ignore[reportArgumentType]
         prepare(self.tokenizer, self.model)
@@ -68,6 +71,12 @@ class Replier:
             out[group] = -sum_by_owner(values, batch["owners"], len(group)).numpy()
         return out
 
+    def harness_model(self) -> Any:
+        """Return the model behind the interface `LM` of lm-eval, which is given prompts without the chat template."""
+        from windtunnel.trainer.eval.lm_eval_model import LmEvalModel
+
+        return LmEvalModel(self.path, self.model, self.batch_tokens)
+
     def _length(self, answer: str) -> int:
         return len(self.tokenizer.encode(answer, add_special_tokens=False))
 
@@ -84,21 +93,16 @@ class Replier:
 
     def _generate(self, prompts: Sequence[Sequence[int]], limit: int) -> list[list[int]]:
         """Return the new token ids of each prompt, up to the first end token."""
-        config = self.model.generation_config
-        ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-        pad = next((k for k in ends if k is not None), 0)
-        width = max(map(len, prompts))
-        ids = torch.full((len(prompts), width), pad)
-        mask = torch.zeros((len(prompts), width), dtype=torch.long)
-        for row, prompt in enumerate(prompts):  # pad on the left, so that new tokens follow the prompt
-            ids[row, width - len(prompt) :] = torch.tensor(prompt)
-            mask[row, width - len(prompt) :] = 1
-        generated = self.model.generate(
-            input_ids=ids.to(self.model.device), attention_mask=mask.to(self.model.device), max_new_tokens=limit,
-            do_sample=False, num_beams=1, pad_token_id=pad, repetition_penalty=1.0,
-        )[:, width:].tolist()  # fmt: skip
-        return [row[: min([row.index(end) for end in ends if end in row], default=len(row))] for row in generated]
+        found = self.model.generation_config.eos_token_id
+        ends = found if isinstance(found, list) else [] if found is None else [found]
+        return greedy(self.model, prompts, limit, ends)
 
 
 def _user_turn(content: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": content}]
+
+
+def open_asker(path: Path, batch_tokens: int, device: str = "cpu") -> Replier | PlainReplier:
+    """Return a model as an Asker: by its chat template where the tokenizer has one, else as a plain language model."""
+    plain = not open_tokenizer(path).chat_template
+    return PlainReplier(path, batch_tokens, device) if plain else Replier(path, batch_tokens, device)

@@ -1,124 +1,162 @@
-"""The step that evaluates a model on checkable tasks: greedy replies with exact scores, and the nats of the answers.
+"""The step that evaluates a model on tasks: one line per item, with its score and the nats of the right answer.
 
 The plan runs it once per training run. Likelihoods of correct answers improve before the replies of small models do, so
-both are recorded, one line per item.
+both are recorded. A model is asked by its chat template where its tokenizer has one, else as a plain language model.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from blake3 import blake3
 from pydantic import Field
 
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_parquet, write_text
 from windtunnel.schemas.errors import InputError
-from windtunnel.schemas.plugin import label, make
+from windtunnel.schemas.plugin import full_spec, make
 from windtunnel.schemas.work import Counts, Work
-from windtunnel.trainer.tasks._task import Item, Task, Text
+from windtunnel.trainer.tasks._evaluation import Asker, Evaluation, Row, Text
+from windtunnel.trainer.tasks._file_task import FileTask
 
-if TYPE_CHECKING:
-    from windtunnel.trainer.eval.replies import Replier
-
+METRICS = pa.list_(pa.struct([pa.field("name", pa.string()), pa.field("value", pa.float64())]))
 ITEMS = pa.schema(
     [
         pa.field("task", pa.string(), nullable=False),
-        pa.field("document", pa.string(), nullable=False),  # task and document, unique per item
+        pa.field("document", pa.string(), nullable=False),  # task and item, unique
         pa.field("source", pa.string(), nullable=False),  # the task, by which effects are grouped
+        pa.field("group", pa.string(), nullable=False),  # shared by items of one origin
         pa.field("prompt", pa.large_string(), nullable=False),
         pa.field("answer", pa.large_string(), nullable=False),
         pa.field("reply", pa.large_string(), nullable=False),
-        pa.field("correct", pa.float64(), nullable=False),
-        pa.field("bytes", pa.int64(), nullable=False),  # of the correct answer
-        pa.field("nats", pa.float64(), nullable=False),  # of the correct answer and the token that ends it
+        pa.field("correct", pa.float64(), nullable=False),  # the score that runs are compared by, from 0 to 1
+        pa.field("metrics", METRICS, nullable=False),  # further scores
+        pa.field("bytes", pa.int64()),  # of the correct answer; null where no one answer is right
+        pa.field("nats", pa.float64()),  # of the correct answer and what ends it
     ]
 )
 
 
 class TaskScores(Work):
-    """Writes `items.parquet`, `tasks.json`. Inputs: `run` with `model/`, `documents` with `documents/` or `kept/`."""
+    """Writes `items.parquet`, `tasks.json`. Inputs: `run` with `model/`, `documents` with `documents/` or `kept/`.
 
-    version: ClassVar[int] = 2
+    `digests` are those of the files of the tasks in order, which must not change between the plan and the run.
+    """
+
+    version: ClassVar[int] = 3
     tasks: tuple[Any, ...] = ("copying", "counting", "extraction", "question_answering", "sorting")
+    digests: tuple[str, ...] = ()
     lang: str | None = "en"  # restrict documents to this language, where it is known
     batch_tokens: int = Field(default=8192, gt=0)  # prompt tokens per batch
     threads: int = Field(default=1, ge=1)
     device: Literal["cpu", "cuda"] = "cpu"
 
-    def plugins(self) -> list[Task]:
+    def plugins(self) -> list[Evaluation]:
         """Return the tasks."""
-        return [make(Task, spec) for spec in self.tasks]
+        return [make(Evaluation, spec) for spec in self.tasks]  # type: ignore[type-abstract]
+
+    def identity(self) -> dict[str, Any]:
+        """Return the content of the key, with the digests of files in place of where they lie."""
+        specs = [_without_file(task, spec) for task, spec in zip(self.plugins(), self.tasks, strict=True)]
+        return super().identity() | {"tasks": specs}
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        from windtunnel.trainer.eval.replies import Replier
+        from windtunnel.trainer.eval.replies import open_asker
         from windtunnel.trainer.runtime.numerics import numerics
 
-        counts = Counts()
+        tasks, counts = self.plugins(), Counts()
+        if self.digests and digests_of(tasks) != self.digests:
+            raise InputError("a file of the tasks has changed since the run was planned: run again")
         with numerics(self.threads, 0, self.device):
-            replier = Replier(inputs["run"].path / "model", self.batch_tokens, self.device)
-            lines = [line for task in self.plugins() for line in self._task(task, inputs, replier, counts)]
-        write_parquet(out / "items.parquet", pa.Table.from_pylist(lines, ITEMS))
+            asker = open_asker(inputs["run"].path / "model", self.batch_tokens, self.device)
+            lines = [line for task in tasks for line in self._task(task, inputs, asker, counts)]
+        write_parquet(out / "items.parquet", table_of(lines))
         write_text(out / "tasks.json", canonical_json(summary(lines)))
         return counts.check("task scores")
 
     def _task(
-        self, task: Task, inputs: Mapping[str, Artifact], replier: Replier, counts: Counts
+        self, task: Evaluation, inputs: Mapping[str, Artifact], asker: Asker, counts: Counts
     ) -> list[dict[str, Any]]:
-        name, candidates = label(task), task.make(texts(inputs["documents"], self.lang))
-        room = replier.room([item.answer for item in candidates])
-        reasons = [replier.refusal(item.prompt, room, item.answer) for item in candidates]
-        items = [item for item, reason in zip(candidates, reasons, strict=True) if reason is None]
-        counts.seen += task.items
-        counts.kept += len(items)
-        dropped = {"too_few_documents": task.items - len(candidates)}
-        dropped |= {reason: reasons.count(reason) for reason in ("special_token", "too_long")}
-        counts.dropped |= {f"{name}:{reason}": number for reason, number in dropped.items() if number}
-        if candidates and not items:
-            detail = ", ".join(f"{reason} {number}" for reason, number in Counter(reasons).most_common())
-            raise InputError(f"the model accepts none of the {len(candidates)} questions of task {name!r}: {detail}")
-        if not items:
-            raise InputError(
-                f"{inputs['documents'].path.name} has no document from which task {name!r} can make an item"
-            )
-        return scored(name, task, items, replier)
+        documents = inputs.get("documents")
+        try:
+            found = task.measure(lambda: texts(documents, self.lang) if documents else (), asker)
+        except InputError as error:
+            where = f"{documents.path.name}: " if documents and task.needs_documents else ""
+            raise InputError(f"{where}{error}") from error
+        counts.kept += len(found.rows)
+        counts.seen += len(found.rows) + sum(found.dropped.values())
+        counts.dropped |= {f"{task.title}:{reason}": number for reason, number in found.dropped.items()}
+        return lines_of(task.title, found.rows)
 
 
-def scored(name: str, task: Task, items: Sequence[Item], replier: Replier) -> list[dict[str, Any]]:
-    """Return one row of ITEMS per item."""
-    replies = replier.replies([item.prompt for item in items], [item.answer for item in items])
-    nats = replier.answer_nats([item.prompt for item in items], [item.answer for item in items])
+def _without_file(task: Evaluation, spec: Any) -> Any:
+    """Return the spec of a task, of a task on files with its title and without the file's path."""
+    if not isinstance(task, FileTask):
+        return spec
+    ((name, parameters),) = full_spec(task).items()
+    return {name: {key: value for key, value in parameters.items() if key != "file"} | {"name": task.title}}
+
+
+def lines_of(name: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return one row of ITEMS per outcome of a task's items."""
     return [
         {
             "task": name,
-            "document": f"{name}:{item.id}",
+            "document": f"{name}:{row.id}",
             "source": name,
-            "prompt": item.prompt,
-            "answer": item.answer,
-            "reply": reply,
-            "correct": task.score(item, reply),
-            "bytes": len(item.answer.encode()),
-            "nats": float(value),
+            "group": f"{name}:{row.group or row.id}",
+            "prompt": row.prompt,
+            "answer": row.answer,
+            "reply": row.reply,
+            "correct": row.correct,
+            "metrics": [{"name": metric, "value": value} for metric, value in row.metrics.items()],
+            "bytes": row.bytes,
+            "nats": row.nats,
         }
-        for item, reply, value in zip(items, replies, nats, strict=True)
+        for row in rows
     ]
 
 
+def table_of(lines: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return rows of ITEMS as a table; lone surrogates, which no file can hold, become question marks."""
+    return pa.Table.from_pylist(
+        [
+            {k: v.encode("utf-8", "replace").decode() if isinstance(v, str) else v for k, v in line.items()}
+            for line in lines
+        ],
+        ITEMS,
+    )
+
+
+def digests_of(tasks: Sequence[Evaluation]) -> tuple[str, ...]:
+    """Return the digest of every file of the tasks, in order. Raises InputError for one that cannot be read."""
+    found = []
+    for file in (file for task in tasks for file in task.files()):
+        try:
+            found.append(blake3(file.read_bytes()).hexdigest()[:32])
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: {error.strerror}") from error
+    return tuple(found)
+
+
 def summary(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return number of items, accuracy and bits per byte of the correct answer, by task."""
+    """Return number of items, accuracy, the means of further metrics and the answer's bits per byte, by task."""
     out = {}
     for task in sorted({line["task"] for line in lines}):
         rows = [line for line in lines if line["task"] == task]
-        bits = sum(line["nats"] for line in rows) / np.log(2)
-        out[task] = {
-            "items": len(rows),
-            "accuracy": float(np.mean([line["correct"] for line in rows])),
-            "answer_bits_per_byte": float(bits / sum(line["bytes"] for line in rows)),
-        }
+        values: dict[str, list[float]] = {}
+        for line in rows:
+            for metric in line.get("metrics", ()):
+                values.setdefault(metric["name"], []).append(metric["value"])
+        out[task] = {"items": len(rows), "accuracy": float(np.mean([line["correct"] for line in rows]))}
+        out[task] |= {name: float(np.mean(found)) for name, found in values.items()}
+        if all(line["bytes"] for line in rows):
+            bits = sum(line["nats"] for line in rows) / np.log(2)
+            out[task]["answer_bits_per_byte"] = float(bits / sum(line["bytes"] for line in rows))
     return out
 
 

@@ -19,6 +19,7 @@ from windtunnel.schemas.artifact import Artifact, write_parquet
 from windtunnel.schemas.errors import InputError, WindtunnelError
 from windtunnel.schemas.plugin import label
 from windtunnel.schemas.results import RunResult, Totals
+from windtunnel.trainer.data.chat_choice import set_template
 from windtunnel.trainer.deltas.full import Full
 from windtunnel.trainer.loop import checkpoint
 from windtunnel.trainer.loop.optim import Optimiser
@@ -50,6 +51,8 @@ class Loop:
         directory = start or inputs["tokenizer"].path / "tokenizer"
         tokenizer = open_tokenizer(directory)
         objective = stage.objective
+        if objective.kind != "tokens":
+            set_template(tokenizer, stage.template)
         model: Any = self._starting_model(start, tokenizer)
         self.setting = Setting(inputs, tokenizer, context_of(model, stage.model), stage.seed, out / CACHE)
         model = objective.adopt(model)

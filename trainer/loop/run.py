@@ -34,6 +34,12 @@ class TrainRun(Work):
     stages: tuple[Any, ...] = Field(min_length=1)
     threads: int = Field(1, ge=1)  # part of the configuration: results depend on it bit by bit
     device: Literal["cpu", "cuda"] = "cpu"  # part of the configuration, like `threads`
+    template: str | None = None  # for chat data: a name of ours, or the text of a template
+
+    def identity(self) -> dict[str, Any]:
+        """Return the content of the key; a template that is not chosen is no part of it."""
+        whole = super().identity()
+        return whole if self.template is not None else {k: v for k, v in whole.items() if k != "template"}
 
     def plugins(self) -> list[Plugin]:
         """Return the model, the schedule and the objectives."""
@@ -41,6 +47,7 @@ class TrainRun(Work):
         return [*model, make(Schedule, self.schedule), *(make(Objective, stage) for stage in self.stages)]
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        from windtunnel.schemas.encoded_rows import encoded_of, refused_words
         from windtunnel.trainer.loop.train import Stage, train
 
         counts = Counts()
@@ -48,8 +55,9 @@ class TrainRun(Work):
         for number, spec in enumerate(self.stages):
             last = number == len(self.stages) - 1
             stage = Stage.from_specs(
-                self.mix, self.seed, self.model, self.schedule, spec, threads=self.threads, device=self.device
-            )
+                self.mix, self.seed, self.model, self.schedule, spec,
+                threads=self.threads, device=self.device, template=self.template,
+            )  # fmt: skip
             where = out if last else out / f"stage{number}"
             result = train(stage, inputs, where, start=start)
             counts.tokens += result.tokens
@@ -61,6 +69,8 @@ class TrainRun(Work):
             if documents < FEWEST_DOCUMENTS:
                 counts.notes["warning"] = _few(documents)
             start = where / "model"
+        if refused := refused_words(encoded_of(out)):
+            counts.notes["refused"] = refused
         if self.device == "cuda":
             import torch
 

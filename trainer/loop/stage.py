@@ -27,10 +27,19 @@ class Stage:
     objective: Objective
     threads: int = 1
     device: str = "cpu"
+    template: str | None = None  # for chat data: a name of ours or the text of a template; None: the tokenizer's own
 
     @classmethod
     def from_specs(
-        cls, mix: str, seed: int, model: Any, schedule: Any, objective: Any, threads: int = 1, device: str = "cpu"
+        cls,
+        mix: str,
+        seed: int,
+        model: Any,
+        schedule: Any,
+        objective: Any,
+        threads: int = 1,
+        device: str = "cpu",
+        template: str | None = None,
     ) -> Stage:
         """Build a stage from the specs of a recipe. Raises RecipeError for an invalid spec."""
         return cls(
@@ -41,6 +50,7 @@ class Stage:
             make(Objective, objective),
             threads=threads,
             device=device,
+            template=template,
         )
 
     def digest(self, inputs: Mapping[str, Artifact]) -> str:
@@ -49,7 +59,7 @@ class Stage:
         content = {
             "plugins": [full_spec(part) for part in parts],
             "versions": versions_of(parts),
-            "run": [self.mix, self.seed, self.threads, self.device],
+            "run": [self.mix, self.seed, self.threads, self.device, *([self.template] if self.template else [])],
             "inputs": {role: artifact.path.name for role, artifact in inputs.items()},
         }
         return blake3(canonical_json(content).encode()).hexdigest()[:32]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from windtunnel.schemas.artifact import canonical_json, write_text
 from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.chat import ChatEncoder, prepare
@@ -26,6 +27,8 @@ from windtunnel.trainer.objectives._objective import Data, Evaluation, Objective
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+ENCODED = "encoded.json"  # what became of the rows of a stage
 
 
 class ChatObjective(Objective, ABC):
@@ -96,7 +99,14 @@ class ChatObjective(Objective, ABC):
         if "held_out_preferences" in setting.inputs:
             rows = self.rows(setting, "held_out_preferences")
             metrics |= self.judge(model, setting, rows, share, out / "preferences.parquet")
+        write_text(out / ENCODED, canonical_json(self.encoded(setting)))
         return Evaluation(totals, metrics)
+
+    def encoded(self, setting: Setting) -> list[dict[str, Any]]:
+        """Return what became of the rows that the stage has read, as JSON values of EncodedSet."""
+        roles = [self.kind, "held_out_conversations", "held_out_preferences"]
+        read = [role for role in dict.fromkeys(roles) if role in setting.inputs]
+        return [part.model_dump() for role in read for part in self.rows(setting, role).encoded(role)]
 
     @abstractmethod
     def judge(self, model: PreTrainedModel, setting: Setting, rows: Rows, share: bool, path: Path) -> dict[str, float]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Reward(ChatObjective):
     """Bradley-Terry on a sequence-classification head with one output (Ouyang et al. 2022), normalised by pairs."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     kind: ClassVar = "preferences"
     scores: ClassVar[bool] = False
     dropout: ClassVar[bool] = False  # dropout would add noise to the difference of rewards

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from windtunnel.schemas.errors import InputError
+
 APART = 20.0  # times the median error of a left-out run
 
 
@@ -47,6 +49,19 @@ def cautions(
             "mixes far from the runs do not hold"
         )
     return found
+
+
+def check_total(total: float, of_runs: float, origin: str) -> None:
+    """Raise InputError where the weights of mixes sum to something near that of the runs, and not the same, to 2 %.
+
+    A sum that is twice as large or more, or half as large or less, is another unit (percent, tokens), which is divided
+    out. One in between has lost or gained a domain, and dividing by it would give the others its share.
+    """
+    if 0.5 < total / of_runs < 2 and abs(total - of_runs) > 0.02 * of_runs:
+        raise InputError(
+            f"{origin}: the weights of most rows sum to {total:.4g}, those of the runs to {of_runs:.4g}: name all "
+            "domains of every mix, or give weights that sum to one"
+        )
 
 
 def sums_alike(sums: np.ndarray) -> int | None:

@@ -13,8 +13,9 @@ import polars as pl
 from pydantic import Field
 
 from windtunnel.schemas.artifact import Artifact, write_parquet, write_text
+from windtunnel.schemas.encoded_rows import encoded_of, missed_share, refused_words
 from windtunnel.schemas.errors import InputError
-from windtunnel.schemas.results import Comparison, Domain, Effect, MeasuredOn
+from windtunnel.schemas.results import Comparison, Domain, Effect, EncodedSet, MeasuredOn
 from windtunnel.schemas.role import by_name, name_in_directory, runs
 from windtunnel.schemas.work import Counts, Work
 from windtunnel.trainer.stats.effects import Options, effects_by_source, panel_effects
@@ -34,7 +35,7 @@ class Compare(Work):
     seeds at which the result was looked at without a declaration.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     baseline: str
     metric: str = BITS_PER_BYTE.name
     direction: str = Field(default="lower", pattern="^(lower|higher)$")
@@ -47,6 +48,9 @@ class Compare(Work):
     scores: str = SCORES
     pinned: dict[str, str] = Field(default_factory=dict)  # mix -> the mix of the baseline's documents at its sources
     on: str = ""  # description of the evaluation set; derived from the held-out artifact if empty
+    shares: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)  # mix -> role -> set of rows -> share
+    shares_by: str = "bytes"
+    tolerance: float = Field(default=0.05, ge=0)  # of a share, beyond which there is no verdict
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         """Compare; the counts are those of the scored documents."""
@@ -63,6 +67,8 @@ class Compare(Work):
         }
         effects = panel_effects(scores, **options)
         comparison = self._comparison(scores, effects, self.on or describe(inputs.get(HELD_OUT)))
+        if encoded := {mix: parts for mix, parts in _encoded(inputs).items() if parts}:
+            comparison = self._with_rows(comparison, encoded)
         if self.pinned:
             comparison = comparison.model_copy(update={"parts": parts_of(whole, self.pinned, **options)})
         rows = pl.DataFrame([effect.model_dump() for effect in comparison.effects], schema=_types())
@@ -72,6 +78,24 @@ class Compare(Work):
         documents = len(scores.documents)
         notes = {"runs": len(whole.mixes) * len(scores.seeds), "rows": table.height}
         return Counts(seen=documents, kept=documents, bytes=comparison.on.bytes, notes={**notes})
+
+    def _with_rows(self, comparison: Comparison, encoded: dict[str, list[EncodedSet]]) -> Comparison:
+        """Return the comparison with what became of the rows, and no verdict on mixes that are not the recipe's."""
+        missed = {
+            mix: missed_share(encoded.get(mix, []), shares, self.shares_by, self.tolerance)
+            for mix, shares in self.shares.items()
+        }
+        effects = []
+        for effect in comparison.effects:
+            whys = [f"in {mix}, {missed[mix]}" for mix in (effect.mix, self.baseline) if missed.get(mix)]
+            open_ = {"verdict": "undecided", "outcome": "undecided", "withheld": "; ".join(whys), "seeds_needed": None}
+            effects.append(effect.model_copy(update=open_) if whys else effect)
+        held_out = next(iter(encoded.values()))
+        lost = refused_words([part for part in held_out if part.role == f"{HELD_OUT}_conversations"])
+        on = comparison.on
+        if lost:
+            on = on.model_copy(update={"description": f"{on.description}; not measured: {lost}"})
+        return comparison.model_copy(update={"encoded": encoded, "effects": effects, "on": on})
 
     def _metric(self) -> Metric:
         if self.metric == BITS_PER_BYTE.name:
@@ -118,13 +142,16 @@ def describe(held_out: Artifact | None) -> str:
     config: dict[str, Any] = manifest.config
     sets = sorted(by_name(manifest.inputs, "rows"))
     parent = name_in_directory(manifest.inputs.get("corpus", ""))
-    if sets:
+    if sets in (["held_out"], ["pairs"]) and "read" in manifest.inputs.get(f"rows:{sets[0]}", ""):
+        what = "your own files"
+        how = "rows that ask the same, or nearly so, are kept out of training"
+    elif sets:
         what = f"the rows of {' and '.join(sets)}"
         how = "held out with all that shares their origin: no model trains on a question it is measured on"
     else:
         what = "your own files" if parent == HELD_OUT else f"the documents of {parent or 'a corpus'}"
         how = "held out before mixing; near-duplicates of them are kept out of every mix"
-    share = config.get("share", 1.0)
+    share = config.get("share") or 1.0
     if share < 1:
         what = f"{100 * share:.3g}% of {what}"
     if config.get("where"):
@@ -132,6 +159,15 @@ def describe(held_out: Artifact | None) -> str:
     if config.get("documents"):
         what += f", at most {config['documents']:,}"
     return f"{what}, {how}"
+
+
+def _encoded(inputs: Mapping[str, Artifact]) -> dict[str, list[EncodedSet]]:
+    """Return what became of the rows of each mix, in its first run: those of other seeds are the same."""
+    found = {mix: encoded_of(run.path) for mix, run in by_name(inputs, "encoded").items()}
+    for (mix, _), run in runs(inputs).items():
+        if mix not in found:
+            found[mix] = encoded_of(run.path)
+    return found
 
 
 def _scores(inputs: Mapping[str, Artifact], file: str) -> pl.DataFrame:
@@ -152,7 +188,7 @@ def _scores(inputs: Mapping[str, Artifact], file: str) -> pl.DataFrame:
 def _types() -> dict[str, Any]:
     """Return the schema of effects.parquet, which columns without any value need."""
     types: dict[str, Any] = dict.fromkeys(
-        ("mix", "baseline", "metric", "direction", "verdict", "outcome", "note"), pl.String
+        ("mix", "baseline", "metric", "direction", "verdict", "outcome", "note", "withheld"), pl.String
     )
     whole = ("seeds", "documents", "sources", "seeds_needed", "seeds_needed_low", "seeds_needed_high")
     types |= dict.fromkeys((*whole, "documents_needed"), pl.Int64)

@@ -86,25 +86,54 @@ def panel_effects(
     result was looked at without a declaration. Raises InputError after the last look, RecipeError for looks that
     cannot be.
     """
-    seeds, mixes = len(scores.seeds), range(1, len(scores.mixes))
-    at = level_of(seeds, level, looks, spending, after)
-    if seeds < 2:
-        return [_unreplicated(scores, k, margin, at) for k in mixes]
-    units = units_of(scores)
-    found = [_measured(scores, units, k, at.alpha, margin or 0.0) for k in mixes]
-    p_zero, p_margin = (holm([getattr(m.interval, p) for m in found]) for p in ("p", "p_margin"))
-    results = []
-    for k, m in zip(mixes, found, strict=True):
-        outcome: Outcome = "undecided"
-        nothing = _nothing_to_decide(scores, units, k, m, at)
-        if not nothing or m.equal:
-            outcome = outcome_of(m.interval, p_zero[k - 1], p_margin[k - 1], at.alpha, margin, scores.metric.direction)
-        open_ = outcome in ("undecided", "direction") and (not nothing or at.waiting is not None)
-        more = _needed(scores, units, m, at, len(found), margin) if open_ else None
-        notes = [_why_undecided(m, at, outcome, p_zero[k - 1], len(found)), more.note if more else ""]
-        note = "; ".join(filter(None, [nothing, *notes, _apart(scores, k)]))
-        results.append(_effect(scores, k, m, (p_zero[k - 1], p_margin[k - 1]), outcome, more, margin, at, note))
-    return results
+    return joint_effects([scores], margin=margin, level=level, looks=looks, spending=spending, after=after)
+
+
+def joint_effects(panels: Sequence[Panel], *, margin: float | None = None, **options: Unpack[Judging]) -> list[Effect]:
+    """Return one effect per panel and mix other than the baseline, corrected over all of them (Holm).
+
+    The options are those of `panel_effects`.
+    """
+    levels = [level_of(len(scores.seeds), **options) for scores in panels]
+    all_units = [units_of(scores) if len(scores.seeds) > 1 else None for scores in panels]
+    found = [
+        (scores, k, at, units, _measured(scores, units, k, at.alpha, margin or 0.0))
+        for scores, at, units in zip(panels, levels, all_units, strict=True)
+        if units is not None
+        for k in range(1, len(scores.mixes))
+    ]
+    p_zero, p_margin = (holm([getattr(m.interval, p) for *_, m in found]) for p in ("p", "p_margin"))
+    judged = {
+        (id(scores), k): _judged(scores, units, k, m, at, (zero, beyond), len(found), margin)
+        for (scores, k, at, units, m), zero, beyond in zip(found, p_zero, p_margin, strict=True)
+    }
+    return [
+        judged[id(scores), k] if len(scores.seeds) > 1 else _unreplicated(scores, k, margin, at)
+        for scores, at in zip(panels, levels, strict=True)
+        for k in range(1, len(scores.mixes))
+    ]
+
+
+def _judged(
+    scores: Panel,
+    units: Units,
+    k: int,
+    m: Measured,
+    at: Level,
+    p: tuple[float, float],
+    tests: int,
+    margin: float | None,
+) -> Effect:
+    """Return the effect of mix `k` with its outcome; `p` are corrected over `tests` comparisons."""
+    outcome: Outcome = "undecided"
+    nothing = _nothing_to_decide(scores, units, k, m, at)
+    if not nothing or m.equal:
+        outcome = outcome_of(m.interval, *p, at.alpha, margin, scores.metric.direction)
+    open_ = outcome in ("undecided", "direction") and (not nothing or at.waiting is not None)
+    more = _needed(scores, units, m, at, tests, margin) if open_ else None
+    notes = [_why_undecided(m, at, outcome, p[0], tests), more.note if more else ""]
+    note = "; ".join(filter(None, [nothing, *notes, _apart(scores, k)]))
+    return _effect(scores, k, m, p, outcome, more, margin, at, note)
 
 
 def effects_by_source(scores: Panel, margin: float | None = None, **options: Unpack[Judging]) -> pl.DataFrame:
@@ -203,7 +232,7 @@ def _nothing_to_decide(scores: Panel, units: Units, k: int, m: Measured, at: Lev
 
 def _why_undecided(m: Measured, at: Level, outcome: Outcome, p_holm: float, tests: int) -> str:
     if outcome == "undecided" and at.waiting is None and m.interval.p < at.alpha <= p_holm:
-        return f"its own interval leaves zero out, but not after Holm's correction over {tests} mixes"
+        return f"its own interval leaves zero out, but not after Holm's correction over {tests} comparisons"
     return ""
 
 

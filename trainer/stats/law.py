@@ -28,7 +28,7 @@ from windtunnel.schemas.errors import InputError, RecipeError, nearest
 from windtunnel.trainer.laws._extrapolation import extrapolating
 from windtunnel.trainer.laws._form import LawForm, Predict
 from windtunnel.trainer.laws._parts import fitted
-from windtunnel.trainer.stats.cautions import cautions, joined, sums_alike
+from windtunnel.trainer.stats.cautions import cautions, check_total, joined, sums_alike
 from windtunnel.trainer.stats.coordinates import Coordinates
 from windtunnel.trainer.stats.paired import LARGEST, read_table
 from windtunnel.trainer.stats.repeats import Noise, Runs, noise_of
@@ -70,6 +70,7 @@ class Law:
     noise: Noise
     coordinates: Coordinates | None = None  # what the forms are fitted on; None: the weights themselves
     wanted: str | Sequence[str] = ()  # the columns of the weights, as asked for
+    total: float = 1.0  # what the weights of a run summed to before they were divided by it
 
     @property
     def best(self) -> Fit:
@@ -307,7 +308,7 @@ def law_of_table(
     if both := [name for name in targets if name in domains]:
         raise RecipeError(f"{both[0]!r} is both the target and a weight")
     found = fit(numbers(table, domains, origin), numbers(table, targets, origin), domains, form, coordinates)
-    return replace(found, wanted=weights)
+    return replace(found, wanted=weights, total=float(np.median(numbers(table, domains, origin).sum(axis=1))))
 
 
 def with_predictions(law: Law, mixes: pl.DataFrame, origin: str = "mixes") -> pl.DataFrame:
@@ -316,7 +317,9 @@ def with_predictions(law: Law, mixes: pl.DataFrame, origin: str = "mixes") -> pl
     Raises RecipeError for a missing column of weights, or a domain without coordinates in a law that has them.
     """
     domains = _domains_of(law, mixes)
-    predicted = law.predict(weights_of(mixes, domains, origin), domains=domains)
+    weights = weights_of(mixes, domains, origin)
+    check_total(float(np.median(numbers(mixes, domains, origin).sum(axis=1))), law.total, origin)
+    predicted = law.predict(weights, domains=domains)
     names = ("predicted", "low", "high")
     return mixes.with_columns(pl.Series(n, v, nan_to_null=True) for n, v in zip(names, predicted, strict=True))
 

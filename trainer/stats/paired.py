@@ -192,10 +192,15 @@ def _columns(scores: pl.DataFrame, metric: Metric) -> pl.DataFrame:
             bad = bad | (table[name] < 0).fill_null(False)
         if bad.any():
             row = table.row(_first(bad) - 1, named=True)
-            what = "empty, not a number, infinite or above 1e100" if name == "value" else "not a number above zero"
-            if name == "value" and (row["value"] or 0.0) < 0 and math.isfinite(row["value"]):
+            what, hint = "empty, not a number, infinite or above 1e100", ""
+            if name == "weight":
+                what = "not a number above zero"
+            elif metric.unsigned and (row["value"] or 0.0) < 0 and math.isfinite(row["value"]):
+                share = float((table["value"] < 0).mean())  # pyright: ignore[reportArgumentType]
                 what = f"negative ({row['value']:.4g}): a negative log-likelihood of text is zero or more"
-            raise InputError(f"{column!r} is {what} for {_run(row['mix'], row['seed'])}, document {row['document']!r}")
+                hint = f". Did you pass log-probabilities? {share:.0%} of the rows are negative; nats are minus those"
+            where = f"{_run(row['mix'], row['seed'])}, document {row['document']!r}"
+            raise InputError(f"{column!r} is {what} for {where}{hint}")
     return table
 
 

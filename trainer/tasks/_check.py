@@ -1,24 +1,55 @@
-"""Checks a task: `gives` gives an item and `gives_none` none, whatever else there is, and the right answer is right."""
+"""Checks a task: `gives` gives an item and `gives_none` none, whatever else there is, and the right answer is right.
+
+Of a task on files, the text `gives` has questions, and every text that it `refuses` is refused in the words it says.
+"""
 
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
+from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.finding import Finding, finding
-from windtunnel.trainer.tasks._task import Item, Task, Text
+from windtunnel.trainer.tasks._evaluation import Evaluation, Text
+from windtunnel.trainer.tasks._file_task import FileTask
+from windtunnel.trainer.tasks._task import Item, Task
 
 OTHERS = [Text(f"o{k}", f"The Thing {k} is a made thing of the kind {k}. It exists.") for k in range(5)]
 WRONG = ("", "7777777 I do not know")
 DRAWS = 8
 
 
-def check(cls: type[Task]) -> Iterator[Finding]:
+def check(cls: type[Evaluation]) -> Iterator[Finding]:
     """Yield the outcome of the examples and of what holds for every task."""
     gives = getattr(cls, "gives", None)
-    if gives is None:
-        yield Finding("gives", "no example of a text that gives an item: set `gives`")
-        return
+    if gives is None or not issubclass(cls, Task | FileTask):
+        yield Finding("gives", "no example of a text that gives an item: set `gives` of a Task or a FileTask")
+    elif issubclass(cls, FileTask):
+        yield finding(f"questions from {gives!r}", lambda: _read(cls, gives))
+        for text, words in cls.refuses:
+            yield finding(f"none from {text!r}", lambda text=text, words=words: _refused(cls, text, words))
+    else:
+        yield from _of_documents(cls, gives)
+
+
+def _read(cls: type[FileTask], text: str) -> str | None:
+    with tempfile.TemporaryDirectory() as folder:
+        task = cls(file=str(Path(folder, "example")), name=None)
+        Path(task.file).write_text(text, encoding="utf-8")
+        return None if task.whole() else "it gives no questions"
+
+
+def _refused(cls: type[FileTask], text: str, words: str) -> str | None:
+    try:
+        _read(cls, text)
+    except InputError as error:
+        return None if words in str(error) else f"refused, but not in these words, {words!r}: {error}"
+    return "it is read"
+
+
+def _of_documents(cls: type[Task], gives: str) -> Iterator[Finding]:
     yield finding(f"an item from {gives!r}", lambda: _items(cls()))  # type: ignore[call-arg]
     yield finding(f"none from {cls.gives_none!r}", lambda: _none(cls()))  # type: ignore[call-arg]
     yield finding("items depend on the documents and the seed alone", lambda: _order(cls))

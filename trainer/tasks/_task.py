@@ -10,24 +10,20 @@ from __future__ import annotations
 import heapq
 import random
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, NamedTuple
 
 from blake3 import blake3
 from pydantic import Field
 
-from windtunnel.schemas.plugin import Plugin, label
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.plugin import label
+from windtunnel.trainer.tasks._evaluation import Asker, Evaluation, Measured, Row, Text
 
 TEXT_LIMIT = 4000  # characters of a document that a task reads
 SPARES = 20  # candidate documents per item, because some tasks find no item in most documents
-
-
-class Text(NamedTuple):
-    """A document as the input of a task."""
-
-    id: str
-    text: str
 
 
 class Item(NamedTuple):
@@ -38,8 +34,10 @@ class Item(NamedTuple):
     answer: str
 
 
-class Task(Plugin, ABC):
-    """A kind of question: one file in trainer/tasks. Items are scored by the generated reply and the answer's nats."""
+class Task(Evaluation):
+    """A kind of question made from documents. Items are scored by the generated reply and the answer's nats."""
+
+    needs_documents: ClassVar[bool] = True
 
     items: int = Field(100, ge=1)
     seed: int = 0
@@ -68,6 +66,32 @@ class Task(Plugin, ABC):
                 out.append(item)
         return out
 
+    def measure(self, documents: Callable[[], Iterable[Text]], asker: Asker) -> Measured:
+        """Ask the questions that are made from the documents; see Evaluation."""
+        made = self.make(documents())
+        if not made:
+            raise InputError(f"no document from which task {self.title!r} can make an item")
+        prompts, answers = [item.prompt for item in made], [item.answer for item in made]
+        asked, dropped = accepted(self.title, asker, prompts, answers, asker.room(answers))
+        if missing := self.items - len(made):
+            dropped["too_few_documents"] = missing
+        items = [made[k] for k in asked]
+        prompts, answers = [item.prompt for item in items], [item.answer for item in items]
+        replies, nats = asker.replies(prompts, answers), asker.answer_nats(prompts, answers)
+        rows = [
+            Row(
+                id=item.id,
+                prompt=item.prompt,
+                answer=item.answer,
+                reply=reply,
+                correct=self.score(item, reply),
+                bytes=len(item.answer.encode()),
+                nats=float(value),
+            )
+            for item, reply, value in zip(items, replies, nats, strict=True)
+        ]
+        return Measured(rows, dropped)
+
     def _chosen(self, documents: Iterable[Text]) -> list[Text]:
         """Return the documents with the smallest keys, in key order, in bounded memory."""
         keyed = ((self._key(d.id), d.id, Text(d.id, d.text[:TEXT_LIMIT])) for d in documents)
@@ -75,6 +99,22 @@ class Task(Plugin, ABC):
 
     def _key(self, document: str) -> int:
         return int.from_bytes(blake3(f"{self.seed}\0{label(self)}\0{document}".encode()).digest(8), "big")
+
+
+def accepted(
+    name: str, asker: Asker, prompts: Sequence[str], answers: Sequence[str], tokens: int
+) -> tuple[list[int], dict[str, int]]:
+    """Return the places of the prompts that a model can be asked, and the number of the others by reason.
+
+    Raises InputError if it can be asked none of them.
+    """
+    reasons = [asker.refusal(prompt, tokens, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    places = [place for place, reason in enumerate(reasons) if reason is None]
+    refused = Counter(reason for reason in reasons if reason is not None)
+    if not places:
+        detail = ", ".join(f"{reason} {number}" for reason, number in refused.most_common())
+        raise InputError(f"the model accepts none of the {len(prompts)} questions of task {name!r}: {detail}")
+    return places, dict(refused)
 
 
 def sentences(text: str, shortest: int, longest: int) -> list[str]:

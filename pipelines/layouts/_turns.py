@@ -1,0 +1,156 @@
+"""Turns out of what files write: roles under any of their names, contents as text, tool calls, histories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from windtunnel.schemas.turns import FIELDS
+
+Turn = dict[str, Any]
+
+# names of the roles: OpenAI's, ShareGPT's exports, LLaMA-Factory's, Gemini's
+ROLES = {
+    "system": "system", "developer": "system",
+    "user": "user", "human": "user", "prompter": "user", "customer": "user",
+    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant",
+    "bing": "assistant", "bard": "assistant", "function_call": "assistant",
+    "tool": "tool", "function": "tool", "observation": "tool", "function_response": "tool", "ipython": "tool",
+}  # fmt: skip
+CALL = "function_call"  # a role whose text is a call
+_TEXTS = ("text", "input_text", "output_text")  # kinds of parts of a content that are text
+
+
+class Refused(Exception):
+    """A record that is no row; `reason` is its reason code."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def turns(value: Any, name: str) -> list[Turn]:
+    """Return the turns of a list of messages, which may be written as JSON; raises Refused."""
+    value = parsed(value, name)
+    if not value and not isinstance(value, (int, float)):
+        raise Refused("no_messages", f"field {name!r}")
+    if not isinstance(value, list):
+        raise Refused("messages_not_a_list", f"field {name!r} holds {type(value).__name__}")
+    return [_turn(turn, f"{name}[{number}]") for number, turn in enumerate(value)]
+
+
+def parsed(value: Any, name: str) -> Any:
+    """Return a value; text that begins as a JSON list or object is parsed, as CSV files hold it. Raises Refused."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            raise Refused("messages_not_json", f"field {name!r}: {error}"[:200]) from None
+    return value
+
+
+def text(value: Any, name: str) -> str:
+    """Return a value that must be text; raises Refused."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        raise Refused("no_text", f"field {name!r}")
+    reason = "invalid_utf8" if isinstance(value, bytes) else "text_not_string"
+    raise Refused(reason, f"field {name!r} holds {type(value).__name__}")
+
+
+def prompt_turns(value: Any, name: str) -> list[Turn]:
+    """Return a prompt that is a list of messages, or a text, which is one of the user's."""
+    if isinstance(value, list):
+        return turns(value, name)
+    return [{"role": "user", "content": text(value, name)}]
+
+
+def answer_turns(value: Any, name: str) -> list[Turn]:
+    """Return an answer that is a list of messages, one message, or a text."""
+    if isinstance(value, Mapping):
+        value = [value]
+    if isinstance(value, list):
+        return turns(value, name)
+    return [{"role": "assistant", "content": text(value, name)}]
+
+
+def with_system(messages: list[Turn], system: Any) -> list[Turn]:
+    """Return messages behind a system turn, where there is one and they have none."""
+    if isinstance(system, str) and system.strip() and not (messages and messages[0]["role"] == "system"):
+        return [{"role": "system", "content": system}, *messages]
+    return messages
+
+
+def history_turns(value: Any, name: str) -> list[Turn]:
+    """Return earlier rounds, written as pairs of question and answer; none where there is no history."""
+    rounds = parsed(value, name)
+    if not rounds:
+        return []
+    if not isinstance(rounds, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in rounds):
+        raise Refused("history_not_pairs", f"field {name!r}")
+    return [
+        {"role": role, "content": text(said, name)}
+        for pair in rounds
+        for role, said in zip(("user", "assistant"), pair, strict=True)
+    ]
+
+
+def tools_of(value: Any) -> list[Any] | None:
+    """Return a row's tools, which may be written as JSON; None where it has none. Raises Refused."""
+    value = parsed(value, "tools")
+    if value is None or value == "" or value == []:
+        return None
+    if not isinstance(value, list):
+        raise Refused("tools_not_a_list", f"field 'tools' holds {type(value).__name__}")
+    return [parsed(tool, "tools") for tool in value]
+
+
+def _turn(value: Any, name: str) -> Turn:
+    if not isinstance(value, Mapping):
+        raise Refused("message_not_an_object", f"{name} is {type(value).__name__}")
+    said = value.get("role") or value.get("from")
+    role = ROLES.get(said.strip().lower()) if isinstance(said, str) else None
+    if role is None:
+        raise Refused("unknown_role", f"{name}: {str(said)[:60]!r}")
+    content = value["content"] if "content" in value else value.get("value", value.get("text"))
+    further = {field: value[field] for field in FIELDS if value.get(field) not in (None, "", [])}
+    if said == CALL:
+        return {"role": role, "content": "", "tool_calls": [_call(content, name)], **further}
+    if content is None and "tool_calls" in further:
+        content = ""  # OpenAI's form of a turn that only calls
+    return {"role": role, "content": _content(content, name), **further}
+
+
+def _content(content: Any, name: str) -> str:
+    """Return the text of a content, which may be a list of parts that are all text."""
+    if isinstance(content, str):
+        return content
+    if content is None:
+        raise Refused("no_content", name)
+    if not isinstance(content, list):
+        raise Refused("content_not_text", f"{name} holds {type(content).__name__}")
+    return "".join(_part(part, name) for part in content)
+
+
+def _part(part: Any, name: str) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Mapping) and isinstance(part.get("text"), str) and part.get("type", "text") in _TEXTS:
+        return part["text"]
+    kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+    raise Refused("content_not_text", f"{name} has a part of the kind {str(kind)[:40]!r}: models here read text")
+
+
+def _call(content: Any, name: str) -> dict[str, Any]:
+    call = parsed(content, name)
+    if not isinstance(call, Mapping) or not isinstance(call.get("name"), str):
+        raise Refused("no_tool_call", f"{name}: a call is an object with a name and arguments")
+    return {"type": "function", "function": {"name": call["name"], "arguments": call.get("arguments", {})}}
+
+
+def joined(parts: Iterable[Sequence[Turn]]) -> list[Turn]:
+    """Return the turns of several lists in order."""
+    return [turn for part in parts for turn in part]

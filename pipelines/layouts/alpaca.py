@@ -1,0 +1,52 @@
+"""Alpaca's layout: an instruction, perhaps an input, and an output."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import ClassVar
+
+from windtunnel.pipelines.layouts._layout import Chat, Example, Layout, Record
+from windtunnel.pipelines.layouts._turns import Refused, history_turns, text, with_system
+
+
+class Alpaca(Layout):
+    """Columns `instruction`, `input` (optional) and `output` (or `response`); `system` and `history` where present.
+
+    The user's turn is the instruction, and after a blank line the input.
+    """
+
+    rank: ClassVar[int] = 40
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example({"instruction": "Add.", "input": "1 2", "output": "3"}, (("user", "Add.\n\n1 2"), ("assistant", "3"))),
+        Example(
+            {"instruction": "And 3?", "output": "6", "history": [["Add 1 2.", "3"]]},
+            (("user", "Add 1 2."), ("assistant", "3"), ("user", "And 3?"), ("assistant", "6")),
+        ),
+        Example({"instruction": "Add.", "output": None}, refused="no_text"),
+    )
+    instruction: str = "instruction"
+    input: str = "input"
+    output: str | None = None
+    system: str = "system"
+    history: str = "history"
+
+    def fits(self, columns: Collection[str]) -> bool:
+        return self.instruction in columns and self._answer(columns) in columns
+
+    def row(self, record: Record) -> Chat:
+        asked = text(record.get(self.instruction), self.instruction)
+        given = record.get(self.input)
+        if given is not None and not isinstance(given, str):
+            raise Refused("text_not_string", f"field {self.input!r} holds {type(given).__name__}")
+        if given and given.strip():
+            asked = f"{asked}\n\n{given}" if asked.strip() else given
+        answer = self._answer(record)
+        messages = [
+            *history_turns(record.get(self.history), self.history),
+            {"role": "user", "content": asked},
+            {"role": "assistant", "content": text(record.get(answer), answer)},
+        ]
+        return Chat(with_system(messages, record.get(self.system)))
+
+    def _answer(self, columns: Collection[str]) -> str:
+        return self.output or next((name for name in ("output", "response") if name in columns), "output")

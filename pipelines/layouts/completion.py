@@ -1,0 +1,46 @@
+"""A prompt and a completion, as texts or as lists of messages, under the names that are usual for them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import ClassVar
+
+from windtunnel.pipelines.layouts._layout import Chat, Example, Layout, Record
+from windtunnel.pipelines.layouts._turns import answer_turns, prompt_turns, tools_of, with_system
+
+PROMPTS = ("prompt", "question", "query", "problem", "instruction")
+COMPLETIONS = ("completion", "response", "answer", "output", "solution")
+
+
+class Completion(Layout):
+    """Columns `prompt` and `completion` (also question, query, problem; response, answer, output, solution)."""
+
+    rank: ClassVar[int] = 60
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example({"prompt": "Why?", "completion": "So."}, (("user", "Why?"), ("assistant", "So."))),
+        Example({"question": "1+1", "answer": "2"}, (("user", "1+1"), ("assistant", "2"))),
+        Example(
+            {"ask": "a", "say": "b"},
+            (("user", "a"), ("assistant", "b")),
+            params={"prompt": "ask", "completion": "say"},
+        ),
+        Example({"prompt": 3, "completion": "b"}, refused="text_not_string"),
+    )
+    prompt: str | None = None
+    completion: str | None = None
+    system: str = "system"
+
+    def fits(self, columns: Collection[str]) -> bool:
+        prompt, completion = self._names(columns)
+        return prompt in columns and completion in columns
+
+    def row(self, record: Record) -> Chat:
+        prompt, completion = self._names(record)
+        asked = with_system(prompt_turns(record.get(prompt), prompt), record.get(self.system))
+        return Chat([*asked, *answer_turns(record.get(completion), completion)], tools_of(record.get("tools")))
+
+    def _names(self, columns: Collection[str]) -> tuple[str, str]:
+        return (
+            self.prompt or next((name for name in PROMPTS if name in columns), PROMPTS[0]),
+            self.completion or next((name for name in COMPLETIONS if name in columns), COMPLETIONS[0]),
+        )

@@ -1,0 +1,106 @@
+"""Whether the student's chat template can be trained on the rows, by a sample of them, before anything is paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from windtunnel.pipelines.plan.plan import Plan
+from windtunnel.pipelines.readers.batches import Remark
+from windtunnel.pipelines.recipe.check import at
+from windtunnel.pipelines.recipe.weights import positive
+from windtunnel.pipelines.rows.read_rows import ReadRows
+from windtunnel.pipelines.rows.reader import RowReader
+from windtunnel.schemas.errors import InputError, WindtunnelError
+from windtunnel.schemas.printable import escaped, printable
+
+SAMPLE = 256  # rows of a set, of the beginning of its files
+LOOKED_AT = 4 * SAMPLE  # records, where many are no rows
+
+
+def template_notes(plan: Plan) -> list[str]:
+    """Return what the template refuses of a sample of each set that is read from files, and what it cannot express.
+
+    Nothing is said where all goes well, or where the student is not on this machine yet. Raises RecipeError where
+    nothing of a set that a mix takes can be learnt.
+    """
+    recipe = plan.recipe
+    folder = _student(plan)
+    if folder is None or recipe.train is None or not recipe.of_rows:
+        return []
+    from windtunnel.trainer.data.chat_choice import set_template
+    from windtunnel.trainer.data.chat_rows import Limits
+    from windtunnel.trainer.data.chat_template_check import check_template
+    from windtunnel.trainer.modules.export import open_tokenizer
+
+    tokenizer = open_tokenizer(folder)
+    try:
+        set_template(tokenizer, train_template(plan))
+    except InputError as error:
+        raise at(("train", "template"), str(error)) from error
+    mixed = {part for weights in recipe.mixes.values() for part in positive(weights)}
+    alone = check_template(tokenizer, [], "conversations", Limits(recipe.train.context, truncate=True))
+    if alone.problem:
+        raise at(("train", "start"), alone.problem)
+    unable = [name for name, able in alone.abilities.items() if not able]
+    notes = [f"the template of {recipe.train.start} cannot be trained on {' and '.join(unable)}"] if unable else []
+    for name, work in _read_sets(plan):
+        found = check_template(tokenizer, _sample(work), work.gives, Limits(recipe.train.context, truncate=True))
+        told = "; ".join(
+            f"{refusal.reason} {refusal.rows:,}, such as row {refusal.first_id}"
+            f"{f' ({refusal.detail})' if refusal.detail else ''}{f': {refusal.mend}' if refusal.mend else ''}"
+            for refusal in found.refusals
+        )
+        words = (
+            f"of the first {found.checked:,} rows of {escaped(name)}, the template refuses {found.refused:,}: {told}"
+        )
+        if found.checked and found.refused == found.checked and name in mixed:
+            raise at(("rows", name), f"no row can be learnt by the model {recipe.train.start}: {words}")
+        notes += [printable(words)] if found.refused else []
+    return notes
+
+
+def train_template(plan: Plan) -> str | None:
+    """Return the template that training takes: a name of ours, or the text of the file that the recipe names."""
+    from windtunnel.trainer.data.chat_choice import as_text
+
+    train = plan.recipe.train
+    if train is None or train.template is None:
+        return None
+    try:
+        return as_text(train.template, plan.directory)
+    except InputError as error:
+        raise at(("train", "template"), str(error)) from error
+
+
+def _student(plan: Plan) -> Path | None:
+    """Return the directory of the model that training starts from, if it is here already."""
+    from windtunnel.pipelines.samples.models import directory
+
+    start = plan.recipe.train.start if plan.recipe.train is not None else None
+    if start is None:
+        return None
+    model = plan.recipe.models[start]
+    folder = directory(model.sample) if model.sample is not None else Path(str(model.path))
+    return folder if (folder / "tokenizer.json").is_file() else None
+
+
+def _read_sets(plan: Plan) -> Iterator[tuple[str, ReadRows]]:
+    for name in plan.recipe.rows:
+        step = plan.find(f"read:{name}")
+        if step is not None and isinstance(step.work, ReadRows):
+            yield name, step.work
+
+
+def _sample(work: ReadRows) -> Iterator[dict[str, Any]]:
+    """Yield the first rows of a set; what cannot be read is a matter of the run."""
+    layout = work.layout_of()
+    source = work.plugin().reading(lambda fields: RowReader(fields, layout))
+    try:
+        records = (item for part in work.parts for item in source.records(part))
+        rows = (item for item in islice(records, LOOKED_AT) if not isinstance(item, Remark))
+        yield from islice(rows, SAMPLE)
+    except (WindtunnelError, OSError):
+        return

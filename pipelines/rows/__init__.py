@@ -1,0 +1,1 @@
+"""Rows of conversations and preferences: read from files, seen as texts, decided on as documents are."""

@@ -1,0 +1,121 @@
+"""The step that reads a user's rows: parts become shards of rows, and whatever is no row is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from windtunnel.pipelines.layouts._layout import Layout
+from windtunnel.pipelines.readers.batches import Remark, Unreadable
+from windtunnel.pipelines.readers.fields import Fields
+from windtunnel.pipelines.readers.listing import summary
+from windtunnel.pipelines.rows.reader import Row, RowReader
+from windtunnel.pipelines.shards.writer import shard_writer
+from windtunnel.pipelines.sources._books import Books, check_any_read
+from windtunnel.pipelines.sources._read import NOT_READ
+from windtunnel.pipelines.sources._source import RecordSource, Source
+from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.plugin import full_spec, label, make
+from windtunnel.schemas.records import OWN_CONVERSATION, OWN_PREFERENCE
+from windtunnel.schemas.work import Counts, Work
+
+SCHEMAS = {"conversations": OWN_CONVERSATION, "preferences": OWN_PREFERENCE}
+BATCH_ROWS, BATCH_BYTES = 2048, 8 << 20
+ROWS = "rows"
+
+
+class ReadRows(Work):
+    """Reads each part of a source of records into `rows/NNNNN.parquet` and `unreadable/NNNNN.parquet`.
+
+    `layout` is the spec of the layout that was recognised when the recipe was planned; null where no file had a record.
+    Rows are those of OWN_CONVERSATION or OWN_PREFERENCE; their `lineage` says file, line and the user's id.
+    """
+
+    version: ClassVar[int] = 1
+    source: str
+    params: dict[str, Any]
+    layout: dict[str, Any] | None
+    parts: tuple[dict[str, Any], ...]
+
+    def plugin(self) -> RecordSource:
+        source = make(Source, {self.source: self.params})
+        assert isinstance(source, RecordSource)
+        return source
+
+    def layout_of(self) -> Layout | None:
+        return None if self.layout is None else make(Layout, self.layout)
+
+    def plugins(self) -> list[Source | Layout]:
+        layout = self.layout_of()
+        return [self.plugin(), *([layout] if layout else [])]
+
+    @property
+    def gives(self) -> str:
+        """`conversations` or `preferences`."""
+        layout = self.layout_of()
+        return layout.gives if layout else "conversations"
+
+    def shards(self, inputs: Mapping[str, Artifact]) -> int:
+        return len(self.parts)
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        layout = self.layout_of()
+        source = self.plugin().reading(lambda fields: RowReader(fields, layout))
+        schema = SCHEMAS[self.gives]
+        held: list[Row] = []
+        size = 0
+        with Books(out, rank) as books, shard_writer(out, ROWS, rank, schema) as writer:
+            for item in source.records(self.parts[rank]):
+                if isinstance(item, Remark):
+                    books.remark(item)
+                    continue
+                if "prompt" in item and "prompt" not in schema.names:
+                    books.remark(Unreadable(item["source"], item["lineage"], "other_layout", "a pair"))
+                    continue
+                held.append(item)
+                bytes_ = content_bytes(item)
+                size += bytes_
+                books.keep(1, bytes_)
+                if len(held) == BATCH_ROWS or size >= BATCH_BYTES:
+                    writer.write_table(pa.Table.from_pylist(held, schema=schema))
+                    held, size = [], 0
+            writer.write_table(pa.Table.from_pylist(held, schema=schema))
+        counts = books.counts(source.place(self.parts[rank]))
+        if rank == 0 and (left_out := summary(source.left_out())):
+            counts.notes[NOT_READ] = left_out
+        return counts.check(f"read rows {rank}")
+
+    def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        """Raises InputError where nothing was a row: it names the commonest reason and an example."""
+        check_any_read(out, ROWS)
+
+
+def read_rows_work(spec: Any, layout: Any = None) -> ReadRows:
+    """Return the step for rows of a recipe's source: looks at the files, so InputError and RecipeError are possible."""
+    source = make(Source, spec)
+    if not isinstance(source, RecordSource):
+        raise RecipeError(
+            f"the source {label(source)!r} gives documents; rows are read by jsonl, parquet, csv, arrow or hf"
+        )
+    chosen = make(Layout, layout) if layout is not None else None
+    recogniser: list[RowReader] = []
+
+    def reader(fields: Fields) -> RowReader:
+        if not recogniser:
+            recogniser.append(RowReader(fields, chosen))
+        return recogniser[0]
+
+    parts = source.reading(reader).parts()
+    found = recogniser[0].layout if recogniser else chosen
+    ((name, params),) = full_spec(source).items()
+    return ReadRows(source=name, params=params, layout=full_spec(found) if found else None, parts=tuple(parts))
+
+
+def content_bytes(row: Mapping[str, Any]) -> int:
+    """Return the bytes of all contents of a row."""
+    lists = (row.get(column) or () for column in ("messages", "prompt", "chosen", "rejected"))
+    return sum(len(turn["content"].encode()) for messages in lists for turn in messages)

@@ -1,0 +1,107 @@
+"""Makes rows of conversations or preferences of the records of a file, by a layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from windtunnel.pipelines.layouts._layout import Layout, Pair, Refused
+from windtunnel.pipelines.layouts._recognise import advice, recognised
+from windtunnel.pipelines.readers.batches import Unreadable
+from windtunnel.pipelines.readers.fields import Fields, mended_record
+from windtunnel.schemas import turns
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.plugin import label
+from windtunnel.schemas.records import document_id
+
+_ID_CHARACTERS = 200
+Row = dict[str, Any]
+
+
+class RowReader:
+    """Reads records by `layout`; without one, it recognises the layout by the first columns that it sees."""
+
+    def __init__(self, fields: Fields, layout: Layout | None = None) -> None:
+        self.fields = fields
+        self.layout = layout
+
+    @property
+    def origin(self) -> str:
+        return self.fields.origin
+
+    def wanted(self, names: list[str]) -> list[str]:
+        """Return all columns: which of them hold the row is the layout's matter."""
+        return names
+
+    def check(self, columns: list[str], where: str) -> None:
+        """Raise InputError where the layout does not fit the columns, or none does."""
+        if self.layout is None:
+            self.layout = recognised(columns, where)
+        elif not self.layout.fits(columns):
+            raise InputError(f"{where} does not have the layout {label(self.layout)!r}; {advice(columns)}")
+
+    def row(self, record: Mapping[str, Any], where: str, replace: bool = False) -> Row | Unreadable:
+        """Return a row of OWN_CONVERSATION or OWN_PREFERENCE, or an Unreadable with the reason code of the layout.
+
+        Further reason codes: other_layout, unknown_layout, lone_surrogate, too_large, unusable_field.
+        """
+        try:
+            return self._row(record, where)
+        except Refused as error:
+            return Unreadable(self.origin, where, error.reason, str(error)[:300])
+        except (TypeError, ValueError, RecursionError) as error:
+            if replace and (mended := mended_record(record)) is not None:
+                return self.row(mended, where)
+            reason = "lone_surrogate" if "surrogates" in str(error) else "unusable_field"
+            return Unreadable(self.origin, where, reason, str(error)[:200])
+
+    def _row(self, record: Mapping[str, Any], where: str) -> Row:
+        layout = self._layout_of(record, where)
+        row, source = layout.row(record), self._source(record)
+        about: dict[str, Any] = {"layout": label(layout), "where": where}
+        if isinstance(name := record.get("id"), (str, int)) and not isinstance(name, bool):
+            about["id"] = str(name)[:_ID_CHARACTERS]
+        whole = orjson.dumps([*row], default=str, option=orjson.OPT_SORT_KEYS)  # raises TypeError for lone surrogates
+        if len(whole) > self.fields.max_document_bytes:
+            raise Refused("too_large", f"{len(whole)} bytes")
+        columns = (
+            {"prompt": row.prompt, "chosen": row.chosen, "rejected": row.rejected}
+            if isinstance(row, Pair)
+            else {"messages": row.messages}
+        )
+        plain, further = {}, {}
+        for column, messages in columns.items():
+            plain[column], further[column] = turns.split(messages)
+        return {
+            "id": document_id(source, whole.decode()),
+            **plain,
+            **_rated(row),
+            "source": source,
+            "lineage": orjson.dumps(about, option=orjson.OPT_SORT_KEYS).decode(),
+            "extras": turns.extras(further, row.tools),
+        }
+
+    def _layout_of(self, record: Mapping[str, Any], where: str) -> Layout:
+        """Return the layout of a record; raises Refused for a record of another one."""
+        if self.layout is not None and self.layout.fits(record):
+            return self.layout
+        try:
+            other = recognised(record, where)
+        except InputError:
+            raise Refused("unknown_layout", advice(record)) from None
+        if self.layout is None:
+            self.layout = other
+            return other
+        raise Refused("other_layout", f"it has the layout {label(other)!r}, the set {label(self.layout)!r}")
+
+    def _source(self, record: Mapping[str, Any]) -> str:
+        named = record.get(self.fields.source) if self.fields.source else None
+        return str(named) if named is not None else self.origin
+
+
+def _rated(row: Any) -> Row:
+    if isinstance(row, Pair):
+        return {"rating_chosen": row.ratings[0], "rating_rejected": row.ratings[1], "judge": None}
+    return {"label": row.label}

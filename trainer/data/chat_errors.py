@@ -1,0 +1,44 @@
+"""Why rows of chat data are refused, and what mends each reason."""
+
+from __future__ import annotations
+
+OVER_LIMIT = "template_over_limit"
+_OTHER_TEMPLATE = (
+    "set `template:` of the recipe to chatml, deepseek, gemma or a file, such as one with {% generation %} marks"
+)
+
+# A reason that is not here is its own explanation (a role order, an empty turn).
+MENDS = {
+    "template_not_incremental": f"the template writes a turn in another way when turns are added: {_OTHER_TEMPLATE}",
+    "generation_prompt_differs": "what the template puts before an answer to generate is not what it puts before the "
+    f"same answer in a conversation, so the model would be asked in a way it never saw: {_OTHER_TEMPLATE}",
+    "template_refused": "the template raised an error on these turns (often a system or a tool turn that it has no "
+    f"place for): leave such turns out, or {_OTHER_TEMPLATE}",
+    "field_not_rendered": f"the template leaves out a part of the row: {_OTHER_TEMPLATE}",
+    OVER_LIMIT: f"the template takes too much time, memory or text on these rows: {_OTHER_TEMPLATE}",
+    "special_token_in_text": "a text holds a special token of the tokenizer, which could open or close a turn: remove "
+    "it from the rows",
+    "bad_tool_call": "a tool call has no function name, or arguments that are no JSON object: correct the rows",
+    "not_unicode": "a text holds lone surrogates or noncharacters: read the file with its right encoding",
+    "not_round_trip": "the tokenizer gives no places of its tokens in the text: use a fast tokenizer",
+    "too_long": "raise the model's `context`, or set `too_long: truncate` to keep the rounds that fit",
+    "no_prompt": "give both answers the same question: they share no token before the answer",
+    "no_assistant_turn": "there is nothing to learn: add an assistant turn",
+    "chosen_equals_rejected": "remove pairs whose answers are the same",
+    "duplicate_id": "give every row an id of its own",
+    "role_order": "roles must alternate: system (optional), user, assistant; tool results follow assistants",
+    "unknown_role": "use the roles system, user, assistant and tool",
+}
+
+
+class ChatError(Exception):
+    """A conversation that cannot be used for training; `reason` is the drop reason in the counts."""
+
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail = reason, detail
+
+
+def mend(reason: str) -> str:
+    """Return what to do about rows that are refused for a reason; empty where the reason says it."""
+    return MENDS.get(reason, "")

@@ -1,0 +1,81 @@
+"""Answers of a model without a chat template: the continuation of a prompt, and how likely it finds another.
+
+Prompt and answer follow an end-of-text token, with a space between them, and special tokens in them are ordinary text.
+A short reply ends with its first line, because such a model does not end a turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from windtunnel.trainer.data.encoder import open_encoder
+from windtunnel.trainer.data.packing import micro_batches
+from windtunnel.trainer.eval.evaluate import continuation_nats
+from windtunnel.trainer.eval.greedy import greedy
+from windtunnel.trainer.models._model import load
+from windtunnel.trainer.tasks._task import first_line
+
+LONGEST = 2048  # tokens of context where the model names no number of positions
+SPARE_TOKENS = 8  # allowed beyond the length of the correct answer
+
+
+class PlainReplier:
+    """A plain language model as an Asker (windtunnel.trainer.tasks._evaluation)."""
+
+    chat = False
+
+    def __init__(self, path: Path, batch_tokens: int, device: str = "cpu"):
+        self.path = path
+        self.model: Any = load(path).to(device).eval()  # pyright: ignore[reportArgumentType]
+        self.encoder = open_encoder(path)
+        self.batch_tokens = batch_tokens
+        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        self.context = min(positions or LONGEST, LONGEST)
+
+    def refusal(self, prompt: str, tokens: int, answer: str = "") -> str | None:
+        """Return `too_long` where prompt and reply exceed the context, or None."""
+        return "too_long" if len(self._ids([prompt])[0]) + 1 + tokens > self.context else None
+
+    def room(self, answers: Sequence[str]) -> int:
+        """Return the largest number of tokens of a reply, given the correct answers."""
+        return max((len(ids) for ids in self._ids(answers)), default=0) + SPARE_TOKENS
+
+    def replies(self, prompts: Sequence[str], answers: Sequence[str]) -> list[str]:
+        """Return the greedy reply to every prompt, limited by the correct answer's length."""
+        texts = self._replies(prompts, [len(ids) + SPARE_TOKENS for ids in self._ids(answers)])
+        return [first_line(text) for text in texts]
+
+    def free_replies(self, prompts: Sequence[str], max_tokens: int) -> list[str]:
+        """Return the greedy reply to every prompt, at most `max_tokens` long."""
+        return self._replies(prompts, [max_tokens] * len(prompts))
+
+    def answer_nats(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+        """Return the nats of every answer after its prompt and a space, float64 [prompts]."""
+        before, after = self._ids(prompts), self._ids([f" {answer}" for answer in answers])
+        return continuation_nats(self.model, before, after, self.encoder.end_of_text, self.context)
+
+    def harness_model(self) -> Any:
+        """Return the model behind the interface `LM` of lm-eval."""
+        from windtunnel.trainer.eval.lm_eval_model import LmEvalModel
+
+        return LmEvalModel(self.path, self.model, self.batch_tokens)
+
+    def _ids(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return list(self.encoder.encode(texts))
+
+    @torch.inference_mode()
+    def _replies(self, prompts: Sequence[str], limits: Sequence[int]) -> list[str]:
+        ids = [[self.encoder.end_of_text, *prompt.tolist()] for prompt in self._ids(prompts)]
+        out = [""] * len(prompts)
+        sizes = [len(prompt) + limit for prompt, limit in zip(ids, limits, strict=True)]
+        for group in micro_batches(sizes, self.batch_tokens):
+            longest, ends = max(limits[k] for k in group), [self.encoder.end_of_text]
+            found = greedy(self.model, [ids[k] for k in group], longest, ends)
+            for k, reply in zip(group, found, strict=True):
+                out[k] = self.encoder.backend.decode(list(reply[: limits[k]]), skip_special_tokens=True).lstrip(" ")
+        return out

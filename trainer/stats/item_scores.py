@@ -1,0 +1,164 @@
+"""Scores of single items by task and metric, as evaluation tools write them: effects of mixes, and means of one model.
+
+A row is one item scored by one metric: `task, document, metric, value`, `group` (items of one origin; the item itself
+by default) and `weight` (such as bytes, for a ratio of sums; empty for a mean), and with several models `mix, seed`.
+Each task and metric is a comparison of its own, and Holm's correction is over all of them.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Unpack
+
+import numpy as np
+import polars as pl
+
+from windtunnel.schemas.errors import InputError, RecipeError, nearest
+from windtunnel.schemas.results import Effect
+from windtunnel.trainer.stats.documents import Units
+from windtunnel.trainer.stats.effects import Options, joint_effects
+from windtunnel.trainer.stats.paired import Metric, panel
+
+COLUMNS: dict[str, Any] = {
+    "task": pl.String, "document": pl.String, "group": pl.String, "metric": pl.String, "value": pl.Float64,
+    "weight": pl.Float64,
+}  # fmt: skip
+RUN: dict[str, Any] = {"mix": pl.String, "seed": pl.String}
+# Names of metrics that are better where they are lower; all others are better where they are higher.
+LOWER = ("*bits_per_byte*", "*bpb*", "*perplexity*", "*ppl*", "*loss*", "*nll*", "*nats*", "*error*", "ter", "*brier*")
+SHARES = (
+    "acc*",
+    "*exact_match*",
+    "*contains*",
+    "*strict*",
+    "*loose*",
+    "correct",
+    "accuracy",
+    "f1",
+    "probability",
+    "mcc",
+)
+
+
+class Mean(NamedTuple):
+    """The mean of a metric over the items of a task with its interval, which is None for items of one origin."""
+
+    task: str
+    metric: str
+    items: int
+    groups: int  # independent items
+    value: float
+    low: float | None
+    high: float | None
+
+
+def direction_of(metric: str) -> Literal["lower", "higher"]:
+    """Return which values of a metric are better, by its name."""
+    return "lower" if any(fnmatch.fnmatchcase(metric.lower(), pattern) for pattern in LOWER) else "higher"
+
+
+def typed(table: pl.DataFrame) -> pl.DataFrame:
+    """Return a table of scores with the columns and types of this module; group and weight may be missing."""
+    needed = {**RUN, **COLUMNS}
+    if missing := [name for name in needed if name not in (*table.columns, "group", "weight")]:
+        have = ", ".join(table.columns) or "none"
+        raise InputError(f"the scores lack the column {', '.join(map(repr, missing))}; available columns: {have}")
+    columns = [pl.col(name).cast(kind) if name in table.columns else pl.lit(None, kind).alias(name)
+               for name, kind in needed.items()]  # fmt: skip
+    return table.select(columns).with_columns(pl.col("group").fill_null(pl.col("document")))
+
+
+def item_effects(scores: pl.DataFrame, baseline: str, **options: Unpack[Options]) -> list[Effect]:
+    """Return the effect of each mix on each metric of each task; `metric` is named TASK/METRIC.
+
+    Raises InputError for a task or a metric that some runs lack and for items that cannot be paired, RecipeError for an
+    unknown baseline.
+    """
+    mixes = scores["mix"].unique(maintain_order=True).to_list()
+    if baseline not in mixes:
+        raise RecipeError(f"no mix is called {baseline!r} in the runs: {nearest(baseline, mixes)}")
+    _same_measures(scores)
+    panels = []
+    for (task, name), part in scores.group_by("task", "metric", maintain_order=True):
+        metric = _metric(f"{task}/{name}", str(name), part)
+        try:
+            panels.append(panel(part.rename({"task": "source"}), baseline, metric))
+        except InputError as error:
+            raise InputError(f"task {task!r}, {name}: {error}") from error
+    return joint_effects(panels, **options)
+
+
+def selected(scores: pl.DataFrame, wanted: Sequence[str]) -> pl.DataFrame:
+    """Return the rows of the metrics that names or patterns mean, all without any. Raises RecipeError."""
+    known = scores["metric"].unique(maintain_order=True).to_list()
+    for pattern in wanted:
+        if not fnmatch.filter(known, pattern):
+            raise RecipeError(f"no metric is called {pattern!r}: {nearest(pattern, known)}")
+    chosen = [name for name in known if not wanted or any(fnmatch.fnmatchcase(name, part) for part in wanted)]
+    return scores.filter(pl.col("metric").is_in(chosen))
+
+
+def means(scores: pl.DataFrame, level: float = 0.95) -> list[Mean]:
+    """Return the mean of each metric of each task of one model, with a t interval over independent items.
+
+    Items of one group count as one. Where all items have the same value between 0 and 1, the interval is Clopper and
+    Pearson's; a share's interval does not leave [0, 1].
+    """
+    parts = scores.group_by("task", "metric", maintain_order=True)
+    return [_mean(str(task), str(metric), part, level) for (task, metric), part in parts]
+
+
+def _mean(task: str, metric: str, part: pl.DataFrame, level: float) -> Mean:
+    values = part["value"].to_numpy()
+    weights = part["weight"].fill_null(1.0).to_numpy()
+    groups = part["group"].rank("dense").cast(pl.Int64).to_numpy() - 1
+    units = Units(weights, groups, np.zeros(len(groups), np.int64))
+    value, share = float(values.sum() / weights.sum()), _is_share(metric, part)
+    low, high = _interval(units, values, value, level, share) if units.count > 1 else (None, None)
+    return Mean(task, metric, len(values), units.count, value, low, high)
+
+
+def _interval(units: Units, values: np.ndarray, value: float, level: float, share: bool) -> tuple[float, float]:
+    from scipy import special
+
+    if share and not np.ptp(values):
+        unseen = 1 - ((1 - level) / 2) ** (1 / units.count)
+        return value * (1 - unseen), value + (1 - value) * unseen
+    variance, _ = units.variances(values[None, :])
+    t = -float(special.stdtrit(max(1.0, float(units.degrees)), (1 - level) / 2))
+    low, high = value - t * math.sqrt(float(variance)), value + t * math.sqrt(float(variance))
+    return (max(0.0, low), min(1.0, high)) if share else (low, high)
+
+
+def _metric(label: str, name: str, part: pl.DataFrame) -> Metric:
+    """Return the metric of a part: a ratio where its rows have weights, a mean otherwise."""
+    weight = "weight" if part["weight"].null_count() < part.height else None
+    span = 1.0 if weight is None and _is_share(name, part) else None
+    loss = name.startswith("bits_per_")
+    return Metric(label, "value", weight, 1.0, direction_of(name), name.replace("_", " "), span, unsigned=loss)
+
+
+def _is_share(name: str, part: pl.DataFrame) -> bool:
+    named = any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in SHARES)
+    return named and bool(part["value"].is_between(0, 1).all()) and part["weight"].null_count() == part.height
+
+
+def _same_measures(scores: pl.DataFrame) -> None:
+    """Raise InputError for a task or a metric that one run has and another lacks."""
+    have = scores.select("mix", "seed", "task", "metric").unique(maintain_order=True)
+    runs, measures = have.select("mix", "seed").unique(maintain_order=True), have.select("task", "metric").unique()
+    missing = runs.join(measures, how="cross").join(have, on=["mix", "seed", "task", "metric"], how="anti")
+    if missing.is_empty():
+        return
+    tasks = have.select("mix", "seed", "task").unique()
+    first = missing.sort("task", "metric").row(0, named=True)
+    whole = tasks.filter(
+        (pl.col("mix") == first["mix"]) & (pl.col("seed") == first["seed"]) & (pl.col("task") == first["task"])
+    ).is_empty()
+    what = f"task {first['task']!r}" if whole else f"metric {first['metric']!r} of task {first['task']!r}"
+    raise InputError(
+        f"mix {first['mix']!r} seed {first['seed']} has no {what}, which other runs have ({missing.height} such gap(s))"
+        ": effects are paired, so every run needs the same tasks; run the missing ones, or leave them out"
+    )
