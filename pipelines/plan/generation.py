@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-from blake3 import blake3
 
 from windtunnel.generators.client.store import COMPLETIONS
 from windtunnel.generators.core.generator import Generator
 from windtunnel.pipelines.engine.mirrors.opening import store_folder
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.plan import Plan
-from windtunnel.pipelines.recipe.check import at
-from windtunnel.pipelines.recipe.recipe import Calibrate, Model
+from windtunnel.pipelines.recipe.recipe import Model
 from windtunnel.schemas.role import Role, StepName
 from windtunnel.schemas.work import Work
 
@@ -72,34 +68,6 @@ def generator_step(rows: Generation, name: StepName, kind: Any, inputs: Mapping[
     about = {"licences": licences, "completions": completions_of(rows.plan), "budget": budget_of(rows.plan)}
     work = Generate(kind=kind, models=models, **about)
     return rows.plan.add(name, work, inputs), "preferences" if "chosen" in generator.output.names else "conversations"
-
-
-def calibrated(plan: Plan, settings: Calibrate, rows: Generation) -> dict[str, Step]:
-    """Add the judge's comparison with labels, and the floor that it must reach; return the floor by judge."""
-    from windtunnel.generators.judging.calibrate_judge import CalibrateJudge
-    from windtunnel.generators.judging.judge_floor import JudgeFloor
-
-    judge, inputs = served(plan, settings.judge, rows)
-    digest = None
-    if settings.pairs is not None:
-        try:
-            digest = blake3(Path(settings.pairs).read_bytes()).hexdigest()[:32]
-        except OSError as error:
-            here = ("evaluate", "calibrate", "pairs")
-            raise at(here, f"{settings.pairs} cannot be read: {error.strerror}") from error
-    work = CalibrateJudge(
-        judge={settings.judge: judge},
-        file=settings.pairs,
-        digest=digest,
-        number=settings.number,
-        completions=completions_of(plan),
-        budget=budget_of(plan),
-    )
-    step = plan.add(StepName("calibrate", settings.judge), work, inputs)
-    if settings.min_agreement is None:
-        return {}
-    floor = JudgeFloor(judge=settings.judge, min_agreement=settings.min_agreement)
-    return {settings.judge: plan.add(StepName("floor", settings.judge), floor, {"calibration": step})}
 
 
 def _licences(inputs: Mapping[str, Step]) -> dict[str, str]:

@@ -8,7 +8,8 @@ from typing import Any
 from windtunnel.pipelines.dedup._dedup import Dedup
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.corpora import View, ruled
-from windtunnel.pipelines.plan.generation import Generation, calibrated, generator_step, model_work, united
+from windtunnel.pipelines.plan.generation import Generation, generator_step, model_work, united
+from windtunnel.pipelines.plan.judging import calibrated
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import at, placing
 from windtunnel.pipelines.recipe.rows import Rows
@@ -25,8 +26,7 @@ def row_sets(plan: Plan, corpora: Mapping[str, Step]) -> Generation:
     for name, model in plan.recipe.models.items():
         if model.url is None:
             rows.models[name] = plan.add(StepName("model", name), model_work(model))
-    if plan.recipe.evaluate is not None and plan.recipe.evaluate.calibrate is not None:
-        rows.floors = calibrated(plan, plan.recipe.evaluate.calibrate, rows)
+    calibrated(rows)
     for name in plan.recipe.sets:
         _set(rows, name)
     return rows
