@@ -45,7 +45,12 @@ OwnFiles = Annotated[
     str, typer.Argument(metavar="IN", help="A Parquet, Arrow, JSONL or WARC file, a directory or glob; also s3://...")
 ]
 OwnOut = Annotated[Path, typer.Argument(metavar="OUT", help="A new directory: kept/ and dropped/ go there.")]
-TextColumn = Annotated[str, typer.Option("--text", metavar="COLUMN", help="The column that holds the text.")]
+TextColumn = Annotated[
+    str,
+    typer.Option(
+        "--text", metavar="COLUMN", help="The column of the text; of chat rows: question, answers, conversation."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 

@@ -12,8 +12,9 @@ from windtunnel.pipelines.engine.executors import Where
 from windtunnel.pipelines.engine.run import Progress
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.files.output import write_output
+from windtunnel.pipelines.files.row_texts import refuse_edits
 from windtunnel.pipelines.files.sort_rows import SortRows
-from windtunnel.pipelines.files.user_files import user_rows
+from windtunnel.pipelines.files.user_files import text_of, user_rows, view_in
 from windtunnel.pipelines.sources._read import read_work
 from windtunnel.schemas.role import StepName
 from windtunnel.schemas.work import Counts, Work
@@ -40,11 +41,16 @@ def decontaminate_files(
     def add(name: str, work: Work, inputs: Mapping[str, Any]) -> Step:
         return Step(StepName.parse(name), work, dict(inputs))
 
-    rows = user_rows(source, text)
+    rows = user_rows(source, text, on="conversation")
+    refuse_edits(view_in(rows), how.edits)
     evaluations = {name: add(f"read:{name}", read_work(spec), {}) for name, spec in against.items()}
     decided = how.steps(add, "files", rows, None, evaluations)
     edited = {"edited": decided} if how.edits else {}
-    last = add("sort", SortRows(text=text), {"rows": rows, "decided": decided, **edited})
+    last = add(
+        "sort",
+        SortRows(text=text_of(rows), hidden=view_in(rows) is not None),
+        {"rows": rows, "decided": decided, **edited},
+    )
 
     def save(store: Path) -> None:
         os.replace(decided.artifact(store).path / OVERLAP, out / OVERLAP)

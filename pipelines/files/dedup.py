@@ -16,8 +16,10 @@ from windtunnel.pipelines.engine.executors import Where
 from windtunnel.pipelines.engine.run import Progress
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.files.output import write_output
+from windtunnel.pipelines.files.row_texts import refuse_edits
 from windtunnel.pipelines.files.sort_rows import SortRows
-from windtunnel.pipelines.files.user_files import user_rows
+from windtunnel.pipelines.files.user_files import text_of, user_rows, view_in
+from windtunnel.pipelines.rows.texts import telling_numbers_apart
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.plugin import make
@@ -51,7 +53,10 @@ def dedup_files(
         return steps[name]
 
     alone = getattr(method, "scope", "corpus") == "shard"  # such a method compares within a shard: a file is one then
-    rows = user_rows(source, text, named_columns(kind), whole=alone)
+    rows = user_rows(source, text, named_columns(kind), alone, "conversation" if method.name == "exact" else "question")
+    if view_in(rows) is not None:
+        refuse_edits(view_in(rows), method.edits)
+        method = make(Dedup, telling_numbers_apart(_with_meta(kind)))
     decided = method.steps(add, "files", rows, None)
     signed = steps.get(f"{method.name}_sign:files")
     if save_index is not None and signed is None:
@@ -60,7 +65,11 @@ def dedup_files(
             "substring with `scope: corpus` do; leave --save-index out or take one of these"
         )
     read = {"rows": rows, "decided": decided, **numbered("measures", [decided])}
-    last = add("sort", SortRows(text=text), read | ({"edited": decided} if method.edits else {}))
+    last = add(
+        "sort",
+        SortRows(text=text_of(rows), hidden=view_in(rows) is not None),
+        read | ({"edited": decided} if method.edits else {}),
+    )
 
     def save(store: Path) -> None:
         if save_index is not None and signed is not None:

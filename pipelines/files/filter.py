@@ -9,8 +9,9 @@ from windtunnel.pipelines.engine.executors import Where
 from windtunnel.pipelines.engine.run import Progress
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.files.output import write_output
+from windtunnel.pipelines.files.row_texts import refuse_edits
 from windtunnel.pipelines.files.sort_rows import SortRows
-from windtunnel.pipelines.files.user_files import user_rows
+from windtunnel.pipelines.files.user_files import text_of, user_rows, view_in
 from windtunnel.pipelines.filters._stages import stages
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.role import StepName, numbered
@@ -38,8 +39,8 @@ def filter_files(
         raise RecipeError("name at least one rule, such as gopher_quality: `windtunnel list rule` shows them")
     if language and not exact_words:
         raise RecipeError("--language names whose words --exact-words finds; the fast ones need no language")
-    rows = user_rows(source, text)
-    last = _chain(rows, rules, "exact" if exact_words else "fast", language or "en", text)
+    rows = user_rows(source, text, on="answers")
+    last = _chain(rows, rules, "exact" if exact_words else "fast", language or "en", text_of(rows))
     return write_output(out, rows, last, where, progress)
 
 
@@ -60,6 +61,7 @@ def _chain(rows: Step, rules: list[Any], words: str, language: str, text: str) -
             documents = step
     assert decisions is not None
     inputs = {"rows": rows, "decided": decisions, **numbered("measures", measures)}
+    refuse_edits(view_in(rows), documents is not rows)
     if documents is not rows:
         inputs["edited"] = documents
-    return Step(StepName("sort"), SortRows(text=text), inputs)
+    return Step(StepName("sort"), SortRows(text=text, hidden=view_in(rows) is not None), inputs)

@@ -85,6 +85,8 @@ def stored_schema(reader: Reader, path: File, text: str) -> pa.Schema | None:
         return None
     schema = pa.schema([field.with_type(without_views(field.type)) for field in reader.schema(path)])
     place = schema.get_field_index(text)
+    if place < 0:  # the text of a row that is a conversation
+        return schema.append(pa.field(text, pa.large_string()))
     kind = schema.field(place).type
     return schema.set(place, schema.field(place).with_type(kind.value_type)) if pa.types.is_dictionary(kind) else schema
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -28,6 +28,10 @@ class SortRows(ShardWork):
     version: ClassVar[int] = 2
     shards_of: ClassVar[tuple[str, str]] = ("rows", "rows")
     text: str = "text"
+    hidden: bool = False  # the text is that of a row that is a conversation: its turns are written, it is not
+
+    def identity(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude=None if self.hidden else {"hidden"})
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         shard = Shard({**inputs, "documents": inputs["rows"], "decisions": inputs["decided"]}, rank, "rows", self.text)
@@ -41,7 +45,7 @@ class SortRows(ShardWork):
                 rows = pa.Table.from_batches([batch.rows])
                 if edited is not None:
                     rows = replaced(rows, self.text, edited.take(rows.num_rows)["text"])
-                return with_why(rows, batch.measured)
+                return with_why(rows.drop_columns([self.text]) if self.hidden else rows, batch.measured)
 
             parts = ((rows_of(batch), batch.decisions) for batch in shard.batches(measured=None))
             counts = split_rows(out, rank, rows_of(shard.empty(measured=None)), parts, ["reason"], self.text)

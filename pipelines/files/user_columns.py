@@ -10,6 +10,7 @@ import orjson
 import pyarrow as pa
 
 from windtunnel.pipelines.files.formats import Reader, reader_of
+from windtunnel.pipelines.files.row_texts import RowView
 from windtunnel.pipelines.readers.batches import Remark, Unreadable
 from windtunnel.pipelines.sources.jsonl import Jsonl
 from windtunnel.schemas.artifact import Artifact, writing
@@ -26,12 +27,17 @@ class UserColumns(Work):
 
     parts: tuple[dict[str, Any], ...]
     text: str = "text"
+    view: RowView | None = None
+
+    def identity(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude=None if self.view else {"view"})
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return len(self.parts)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        reader = reader_of(self.parts[rank]["path"], self.text)
+        path = self.parts[rank]["path"]
+        reader = self.view.reader(path) if self.view else reader_of(path, self.text)
         schema, seen = pa.schema([pa.field(self.text, pa.large_string())]), 0
         for records in records_of(reader, self.parts[rank], self.text):
             if not isinstance(records, list):

@@ -24,6 +24,7 @@ from windtunnel.pipelines.files.formats import (
     reader_of,
     stored_schema,
 )
+from windtunnel.pipelines.files.row_texts import COLUMN, RowView, view_of, with_texts
 from windtunnel.pipelines.files.user_columns import UserColumns, columns_of, records_of, table_of
 from windtunnel.pipelines.readers.batches import Remark, Unreadable
 from windtunnel.pipelines.readers.columns import Slice, python_values
@@ -32,6 +33,7 @@ from windtunnel.pipelines.readers.listing import summary
 from windtunnel.pipelines.readers.paths import Fingerprint
 from windtunnel.pipelines.remote.address import checked
 from windtunnel.pipelines.remote.files import File
+from windtunnel.pipelines.rows.texts import On
 from windtunnel.pipelines.sources._books import Books, check_any_read
 from windtunnel.pipelines.sources._columnar import ColumnSource
 from windtunnel.pipelines.sources._read import NOT_READ, text_bytes
@@ -62,6 +64,10 @@ class UserRows(Work):
     text: str = "text"
     meta: tuple[str, ...] = ()
     whole: bool = False
+    view: RowView | None = None  # of files of conversations or preferences
+
+    def identity(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude=None if self.view else {"view"})
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return len(self.parts)
@@ -69,7 +75,7 @@ class UserRows(Work):
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         part = self.parts[rank]
         path = Fingerprint.check(part)
-        reader = reader_of(str(path), self.text)
+        reader = self.view.reader(str(path)) if self.view else reader_of(str(path), self.text)
         schema = stored_schema(reader, path, self.text) or columns_of(inputs["columns"])
         self._check_meta(schema)
         with Books(out, rank) as books, _Shards(out, rank, schema, self.whole) as shards:
@@ -101,8 +107,11 @@ class UserRows(Work):
             for records in records_of(reader, part, self.text):
                 yield table_of(records, schema) if isinstance(records, list) else records
             return
-        for item in reader.slices(path, part, schema.names):
-            if isinstance(item, Slice):
+        names = [name for name in schema.names if name != COLUMN]
+        for item in reader.slices(path, part, names):
+            if isinstance(item, Slice) and self.view:
+                yield from with_texts(item, schema, reader.fields(path))
+            elif isinstance(item, Slice):
                 yield from self._readable(item, schema, reader.origin(path))
             else:
                 yield item
@@ -176,12 +185,15 @@ class _Shards:
             self._writers[folder] = self._stack.enter_context(pq.ParquetWriter(partial, schema, **PARQUET))
 
 
-def user_rows(source: Path | str, text: str = "text", meta: Iterable[str] = (), whole: bool = False) -> Step:
+def user_rows(
+    source: Path | str, text: str = "text", meta: Iterable[str] = (), whole: bool = False, on: On = "question"
+) -> Step:
     """Return the step that reads a file or directory, in parts, or each file as one shard where `whole` is true.
 
     `source` is a path or an address. Raises RecipeError for an address that cannot be opened, InputError when there is
     nothing to read, the name of a file tells no format, a column is missing, or the text column has a name that the
-    output needs; other columns of these names are renamed (see SortRows).
+    output needs; other columns of these names are renamed (see SortRows). `on`: the text of a row that is looked at,
+    where the files hold conversations or preferences.
     """
     if text in ("why", "reason"):
         raise InputError(f"{source}: the text column {text!r} has the name of an output column: give it another name")
@@ -192,9 +204,12 @@ def user_rows(source: Path | str, text: str = "text", meta: Iterable[str] = (), 
     if (Path(source) / "kept").is_dir() and (Path(source) / "dropped").is_dir():
         raise InputError(f"{source} is what filter or dedup has made, dropped rows and all: name {source}/kept")
     parts, lines = [], []
-    for path in files_of(source):
-        reader = reader_of(str(path), text)
-        if isinstance(reader, ColumnSource):
+    files = files_of(source)
+    view = view_of(files[0], text, on) if files else None
+    text = COLUMN if view else text
+    for path in files:
+        reader = view.reader(str(path)) if view else reader_of(str(path), text)
+        if isinstance(reader, ColumnSource) and not view:
             check_columns(reader, path, text, tuple(meta))
         try:
             of_file = reader.parts()
@@ -204,9 +219,21 @@ def user_rows(source: Path | str, text: str = "text", meta: Iterable[str] = (), 
             of_file = [{**of_file[0], **({"end": of_file[-1]["end"]} if "end" in of_file[0] else {})}]
         parts += of_file
         lines += of_file if isinstance(reader, Jsonl) else []
-    work = UserRows(source=str(source), parts=tuple(parts), text=text, meta=tuple(meta), whole=whole)
-    columns = Step(StepName("columns"), UserColumns(parts=tuple(lines), text=text))
+    work = UserRows(source=str(source), parts=tuple(parts), text=text, meta=tuple(meta), whole=whole, view=view)
+    columns = Step(StepName("columns"), UserColumns(parts=tuple(lines), text=text, view=view))
     return Step(StepName("rows"), work, {"columns": columns} if lines else {})
+
+
+def text_of(rows: Step) -> str:
+    """Return the column that holds the text in what a step of `user_rows` reads."""
+    assert isinstance(rows.work, UserRows)
+    return rows.work.text
+
+
+def view_in(rows: Step) -> RowView | None:
+    """Return how rows of conversations are looked at by what a step of `user_rows` reads; None for documents."""
+    assert isinstance(rows.work, UserRows)
+    return rows.work.view
 
 
 def workers_for(rows: Step) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from windtunnel.pipelines.layouts._layout import Layout
@@ -19,6 +20,50 @@ def recognised(columns: Collection[str], where: str) -> Layout:
     if not fitting:
         raise InputError(f"{where} has none of the known layouts of rows ({', '.join(known())}); {advice(columns)}")
     return min(fitting, key=lambda layout: layout.rank)
+
+
+class Votes:
+    """Reads records only to see which layout most of them have, by the columns in which they hold something."""
+
+    origin = ""
+
+    def __init__(self) -> None:
+        self.columns: set[str] = set()
+        self._votes: Counter[str] = Counter()
+        self._layouts = {plugin.reference(layout): layout for layout in _all()}
+
+    def row(self, record: Mapping[str, Any], where: str, replace: bool = False) -> bool:
+        held = [name for name, value in record.items() if value is not None]
+        self.columns.update(record)
+        fitting = [(layout.rank, name) for name, layout in self._layouts.items() if layout.fits(held)]
+        if fitting:
+            self._votes[min(fitting)[1]] += 1
+        return True
+
+    def wanted(self, names: list[str]) -> list[str]:
+        return names
+
+    def check(self, columns: list[str], where: str) -> None:
+        """Note the columns; what they mean is for the records to say."""
+        self.columns.update(columns)
+
+    def layout(self, where: str) -> Layout | None:
+        """Return the layout of most records, the first of equals; without any, that of the columns, if there are some.
+
+        Raises InputError for columns that have no known layout.
+        """
+        if self._votes:
+            return self._layouts[self._votes.most_common(1)[0][0]]
+        return recognised(self.columns, where) if self.columns else None
+
+
+def other(record: Mapping[str, Any], layout: Layout) -> str | None:
+    """Return the name of another layout that a record has by what it holds, where it has not this one; else None."""
+    held = [name for name, value in record.items() if value is not None]
+    if layout.fits(held):
+        return None
+    fitting = [(each.rank, plugin.reference(each)) for each in _all() if each.fits(held)]
+    return min(fitting)[1] if fitting else None
 
 
 def known() -> list[str]:

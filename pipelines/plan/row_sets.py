@@ -115,12 +115,12 @@ def _decided(plan: Plan, name: str, settings: Rows, rows: Step) -> Step:
 
     if not (settings.rules or settings.methods or settings.decontaminate):
         return rows
+    from windtunnel.pipelines.rows.texts import RowTexts, telling_numbers_apart
+
     texts: dict[str, Step] = {}
 
     def seen(on: str, view: View | None) -> View:
         """Return the rows as texts of a kind, with what was decided and measured so far."""
-        from windtunnel.pipelines.rows.texts import RowTexts
-
         if on not in texts:
             texts[on] = plan.add(StepName("texts", name, on), RowTexts(on=on), {"rows": rows})  # type: ignore[arg-type]
         return View(texts[on], view.decisions, view.measures) if view else View(texts[on])
@@ -131,7 +131,7 @@ def _decided(plan: Plan, name: str, settings: Rows, rows: Step) -> Step:
         if view.documents is not texts[settings.on.rules]:
             raise at(("rows", name, "rules"), "a rule here rewrites text, and rows stay or go whole: leave it out")
     for number, spec in enumerate(settings.methods, start=1):
-        method = make(Dedup, _with_numbers(spec))
+        method = make(Dedup, telling_numbers_apart(spec))
         view = seen(WHOLE if method.name == "exact" else settings.on.dedup, view)
         label = name if number == 1 else f"{name}:{number}"
         decided = method.steps(plan.add, label, view.documents, view.decisions, view.measures)
@@ -141,15 +141,6 @@ def _decided(plan: Plan, name: str, settings: Rows, rows: Step) -> Step:
     assert view is not None and view.decisions is not None
     inputs = {"documents": rows, "decisions": view.decisions, **numbered("measures", view.measures)}
     return plan.add(StepName("rows", name), DecidedRows(), inputs)
-
-
-def _with_numbers(spec: Any) -> Any:
-    """Return a deduplication method that tells numbers apart, unless it says otherwise: in questions they matter."""
-    name, params = (spec, {}) if isinstance(spec, str) else next(iter(spec.items()))
-    if name != "minhash":
-        return spec
-    params = params if isinstance(params, dict) else {"threshold": params}
-    return {name: {"normalise": {"numbers": False}, **params}}
 
 
 def _decontaminated(plan: Plan, name: str, settings: Rows, view: View) -> View:

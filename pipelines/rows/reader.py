@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from windtunnel.pipelines.layouts._layout import Layout, Pair, Refused
-from windtunnel.pipelines.layouts._recognise import advice, recognised
+from windtunnel.pipelines.layouts._layout import Chat, Layout, Pair, Refused
+from windtunnel.pipelines.layouts._recognise import advice, other, recognised
 from windtunnel.pipelines.readers.batches import Unreadable
 from windtunnel.pipelines.readers.fields import Fields, mended_record
 from windtunnel.schemas import turns
@@ -51,6 +51,8 @@ class RowReader:
             return self._row(record, where)
         except Refused as error:
             return Unreadable(self.origin, where, error.reason, str(error)[:300])
+        except InputError as error:  # the first record, of no known layout
+            return Unreadable(self.origin, where, "unknown_layout", str(error)[:300])
         except (TypeError, ValueError, RecursionError) as error:
             if replace and (mended := mended_record(record)) is not None:
                 return self.row(mended, where)
@@ -58,8 +60,8 @@ class RowReader:
             return Unreadable(self.origin, where, reason, str(error)[:200])
 
     def _row(self, record: Mapping[str, Any], where: str) -> Row:
-        layout = self._layout_of(record, where)
-        row, source = layout.row(record), self._source(record)
+        layout, row = self._read(record, where)
+        source = self._source(record)
         about: dict[str, Any] = {"layout": label(layout), "where": where}
         if isinstance(name := record.get("id"), (str, int)) and not isinstance(name, bool):
             about["id"] = str(name)[:_ID_CHARACTERS]
@@ -83,18 +85,18 @@ class RowReader:
             "extras": turns.extras(further, row.tools),
         }
 
-    def _layout_of(self, record: Mapping[str, Any], where: str) -> Layout:
-        """Return the layout of a record; raises Refused for a record of another one."""
-        if self.layout is not None and self.layout.fits(record):
-            return self.layout
-        try:
-            other = recognised(record, where)
-        except InputError:
-            raise Refused("unknown_layout", advice(record)) from None
+    def _read(self, record: Mapping[str, Any], where: str) -> tuple[Layout, Chat | Pair]:
+        """Return a record's layout and row; raises Refused, for a record of another layout with its name."""
         if self.layout is None:
-            self.layout = other
-            return other
-        raise Refused("other_layout", f"it has the layout {label(other)!r}, the set {label(self.layout)!r}")
+            self.layout = recognised(record, where)
+        try:
+            if not self.layout.fits(record):
+                raise Refused("unknown_layout", advice(record))
+            return self.layout, self.layout.row(record)
+        except Refused as error:
+            if name := other(record, self.layout):
+                raise Refused("other_layout", f"the layout {name!r}, the set has {label(self.layout)!r}") from error
+            raise
 
     def _source(self, record: Mapping[str, Any]) -> str:
         named = record.get(self.fields.source) if self.fields.source else None

@@ -60,7 +60,19 @@ def texts_of(rows: pa.RecordBatch, on: On) -> list[str]:
         rows[name].to_pylist() for name in ("messages", "prompt", "chosen", "rejected") if name in rows.schema.names
     ]
     turns = ([turn for part in parts for turn in part or ()] for parts in zip(*lists, strict=True))
-    return [_TEXT[on](messages) for messages in turns]
+    return [TEXT_OF[on](messages) for messages in turns]
+
+
+def telling_numbers_apart(method: Any) -> Any:
+    """Return the spec of a deduplication method that tells numbers apart, unless it says otherwise.
+
+    In questions they matter: "17 + 25" and "17 + 26" are two.
+    """
+    name, params = (method, {}) if isinstance(method, str) else next(iter(method.items()))
+    if name != "minhash":
+        return method
+    params = params if isinstance(params, dict) else {"threshold": params}
+    return {name: {"normalise": {"numbers": False}, **params}}
 
 
 def _question(messages: Messages) -> str:
@@ -75,4 +87,4 @@ def _conversation(messages: Messages) -> str:
     return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in messages)
 
 
-_TEXT = {"question": _question, "answers": _answers, "conversation": _conversation}
+TEXT_OF = {"question": _question, "answers": _answers, "conversation": _conversation}

@@ -43,7 +43,7 @@ def split_rows(
                 dropped.update(reasons.drop_null().to_pylist())
             keeper.write_table(kept.cast(keeper.schema))
             counts.kept += kept.num_rows
-            counts.bytes += text_bytes(kept, text)
+            counts.bytes += text_bytes(kept, text) if text in kept.column_names else kept.nbytes
     counts.dropped = dict(sorted(dropped.items()))
     return counts
 
