@@ -66,18 +66,23 @@ def effects(
     words = {"baseline": baseline, "margin": margin or 0.0, "spending": spending}
     settings = Compare.model_validate({**words, "looks": _numbers(looks), "after": _numbers(after)})
     if from_ is not None:
-        from windtunnel.pipelines.views.item_tables import print_item_effects
-        from windtunnel.trainer.readers._tools import read_scores
-        from windtunnel.trainer.stats.item_scores import pooled
-
-        table = pooled(read_scores(from_, scores, runs, _numbers(metrics)), _pools(pool or []))
-        print_item_effects(table, settings, json_, terminal())
+        _print_item_effects(from_, scores, runs, _numbers(metrics), _pools(pool or []), settings, json_)
         return
     if len(scores) != 1 or metrics or pool:
         raise RecipeError(
             "several files, --metrics and --pool need --from lm_eval, olmes or items: it names what wrote them"
         )
     print_effects(scores[0], settings, json_, terminal())
+
+
+def _print_item_effects(
+    tool: str, paths: list[Path], runs: str, metrics: list[str], pools: dict[str, str], settings: Any, as_json: bool
+) -> None:
+    from windtunnel.pipelines.views.item_tables import print_item_effects
+    from windtunnel.trainer.readers._tools import read_scores
+    from windtunnel.trainer.stats.item_scores import pooled
+
+    print_item_effects(pooled(read_scores(tool, paths, runs, metrics), pools), settings, as_json, terminal())
 
 
 def _numbers(value: str | None) -> list[str]:

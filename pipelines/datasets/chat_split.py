@@ -86,8 +86,8 @@ class ChatSplit(Work):
         if self.side == "held_out" and not any(pq.read_metadata(file).num_rows for file in files):
             rows = sum(pq.read_metadata(file).num_rows for file in rows_files(inputs))
             raise InputError(
-                f"none of {rows:,} rows is held out by a share of {self.share:g}, so nothing could be measured on them: "
-                "raise `held_out.share`, or give files of your own"
+                f"none of {rows:,} rows is held out by a share of {self.share:g}, so nothing could be measured on "
+                "them: raise `held_out.share`, or give files of your own"
             )
 
     def _decided(

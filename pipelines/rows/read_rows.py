@@ -16,9 +16,9 @@ from windtunnel.pipelines.readers.listing import summary
 from windtunnel.pipelines.rows.reader import Row, RowReader
 from windtunnel.pipelines.shards.writer import shard_writer
 from windtunnel.pipelines.sources._books import Books, check_any_read
-from windtunnel.pipelines.sources._read import NOT_READ
+from windtunnel.pipelines.sources._read import NOT_READ, ORIGINS
 from windtunnel.pipelines.sources._source import RecordSource, Source
-from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.artifact import Artifact, canonical_json, write_text
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.plugin import full_spec, label, make
 from windtunnel.schemas.records import OWN_CONVERSATION, OWN_PREFERENCE
@@ -92,8 +92,12 @@ class ReadRows(Work):
         return counts.check(f"read rows {rank}")
 
     def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
-        """Raises InputError where nothing was a row: it names the commonest reason and an example."""
+        """Write what is known of licence and origin, for cards.
+
+        Raises InputError where nothing was a row: it names the commonest reason and an example.
+        """
         check_any_read(out, ROWS)
+        write_text(out / ORIGINS, canonical_json(self.plugin().origins()))
 
 
 def read_rows_work(spec: Any, layout: Any = None) -> ReadRows:

@@ -28,7 +28,12 @@ class SampleRows(RecordSource):
     """
 
     primary: ClassVar[str | None] = "rows"
-    examples: ClassVar[tuple[Example, ...]] = ()
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example({}, None, params={"rows": "short", "layout": "completion", "text": "completion", "number": 9}),
+        Example(
+            {}, None, params={"rows": "right", "layout": "preference", "format": "csv", "text": "chosen", "number": 9}
+        ),
+    )
     path: str | tuple[str, ...] = ""
     rows: Literal["short", "full", "right", "longer", "questions"]
     layout: Literal["alpaca", "sharegpt", "messages", "completion", "preference", "implicit", "kto"] = "messages"

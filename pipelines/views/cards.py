@@ -14,6 +14,7 @@ from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.builder import planned
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationSettings
+from windtunnel.pipelines.views.row_cards import not_learnt, own_rows_card, own_steps
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.artifact import Artifact, write_text
 from windtunnel.schemas.errors import InputError
@@ -24,7 +25,7 @@ CARD = "README.md"
 
 
 def write_cards(recipe_name: str, sets: list[str], out: Path | None = None) -> list[Path]:
-    """Write a card into the directory of every finished corpus and generated set, and as NAME.md into `out`.
+    """Write a card into the directory of every finished corpus and set of rows, and as NAME.md into `out`.
 
     Return the paths beside the data. Files of the held-out set have a `corpus:` step too, but are no corpus of the
     recipe and get no card. Raises InputError when nothing is finished yet.
@@ -45,8 +46,30 @@ def write_cards(recipe_name: str, sets: list[str], out: Path | None = None) -> l
             if out is not None:
                 write_text(out / f"{card.name}.md", render(card))
             written.append(artifact.path / CARD)
+    written += _own_rows(plan, store, out)
     if not written:
         raise InputError(f"nothing is finished in {store}: `windtunnel run {recipe_name}` comes first")
+    return written
+
+
+def _own_rows(plan: Plan, store: Path, out: Path | None) -> list[Path]:
+    """Write the cards of the sets of `rows:` that are finished; return their paths."""
+    written = []
+    for name in plan.recipe.rows:
+        steps = own_steps(plan, name)
+        if not steps or not all(step.artifact(store).done for step in steps):
+            continue
+        artifact = fetched(steps[-1].artifact(store), "rows")
+        artifact.intact("rows")
+        origins = [origin for read in steps[-1].reads() for origin in _origins(read.artifact(store))]
+        common = {"sources": _tally(artifact, "rows", "source"), **_made_by(artifact)}
+        with plugin_files.relative_to(plan.directory):
+            card = own_rows_card(plan, name, store, list(dict.fromkeys(origins)), **common)
+        write_text(artifact.path / CARD, render(card))
+        add_file(artifact, CARD)
+        if out is not None:
+            write_text(out / f"{name}.md", render(card))
+        written.append(artifact.path / CARD)
     return written
 
 
@@ -108,6 +131,7 @@ def rows_card(plan: Plan, step: Step, store: Path) -> Card:
             "The terms of the models named above may limit what these rows can be used for.",
             "The rules of the generator are not a check of facts"
             + ("." if remarks else "; read some rows before you rely on them."),
+            *not_learnt(plan, name, store),
         ],
         **_made_by(artifact),
     )

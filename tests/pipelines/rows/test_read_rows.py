@@ -154,7 +154,7 @@ def test_an_unknown_layout_fails_when_it_is_planned_and_names_the_columns(tmp_pa
         read_rows_work({"jsonl": file}, {"completion": {"prompt": "ask", "completion": "re\x1bply"}}), tmp_path / "o"
     )
     assert [content for _, content in said(rows[0])] == ["Why?", "So."]
-    with pytest.raises(RecipeError, match="samples.*gives documents; rows are read by"):
+    with pytest.raises(RecipeError, match=r"samples.*gives documents; rows are read by"):
         read_rows_work({"samples": "code"})
     with pytest.raises(InputError, match="hold no record at all"):
         empty = read_rows_work({"jsonl": lines(tmp_path / "empty.jsonl", "")})

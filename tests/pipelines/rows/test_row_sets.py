@@ -21,7 +21,20 @@ from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.schemas.results import Comparison
 
-WORDS = ["river", "mountain", "engine", "music", "planet", "garden", "market", "castle", "forest", "language", "energy", "colour"]
+WORDS = [
+    "river",
+    "mountain",
+    "engine",
+    "music",
+    "planet",
+    "garden",
+    "market",
+    "castle",
+    "forest",
+    "language",
+    "energy",
+    "colour",
+]
 
 
 class Made(Artifact):
@@ -105,7 +118,7 @@ def test_rows_are_mixed_by_what_the_recipe_says_and_repeated_up_to_a_limit(optio
     assert sum(row["set"] == "few" for row in rows) == copies and len({row["id"] for row in rows}) == len(rows)
     told = {part["name"]: part for part in json.loads((tmp_path / "mix" / "mix.json").read_text())["domains"]}
     assert (told["few"]["rows"], told["few"]["copies"], told["few"]["weight"]) == (few, copies, 0.25)
-    with pytest.raises(InputError, match="lower `row_mixes.total` to"):
+    with pytest.raises(InputError, match=r"lower `row_mixes\.total` to"):
         work.model_copy(update={"total": 10**6}).run(inputs, tmp_path / "more", 0)
 
 
@@ -199,6 +212,11 @@ def test_a_recipe_on_files_counts_what_is_refused_and_withholds_verdicts(own):
     (report,) = store.glob("report-*/report.html")
     text = report.read_text()
     assert "No verdict." in text and "one round only" not in text and "template_refused" in text
+    found = cli("card", "own.yaml", "--out", "cards")
+    assert found.exit_code == 0, found.output
+    card = (own / "cards" / "two.md").read_text()
+    assert "Models of both did not learn from 30 of 30 conversations of two (template" in " ".join(card.replace("\\", "").split())
+    assert "sharegpt" in card and (own / "cards" / "one.md").exists()
     again = cli("run", "own.yaml", "--workers", "1")
     assert "0 steps executed" in again.output
 
@@ -264,6 +282,39 @@ def chat_student(tmp_path):
     (folder / "config.json").write_text("{}")
     save_file({"a": np.ones(1, np.float32)}, folder / "model.safetensors")
     return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "kept", "reason"),
+    [
+        (("filter", "--rules", "[{length: {min_words: 4}}]"), 2, "length.too_few_words"),
+        (("dedup", "--kind", "exact"), 2, "exact"),
+        (("dedup", "--kind", "{exact: {normalise: true}}", "--text", "question"), 1, "exact"),
+        (("decontaminate", "--against", "bench.jsonl"), 2, "contaminated"),
+    ],
+)
+def test_commands_take_files_of_rows_and_keep_their_columns(command, kept, reason, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    long = "Rivers carry water from the hills to the sea, and some of them are very long."
+    rows = [
+        chat("What are rivers?", long),
+        chat("what are Rivers", "Yes, indeed they are."),
+        chat("What are rivers?", long),
+    ]
+    rows[1] = rows[1] if command[0] != "filter" else chat("What are rivers?", "Yes")
+    if command[0] == "decontaminate":
+        rows[2] = chat("And what are seas?", "They are large.")
+    write(tmp_path / "mine.jsonl", *[{**row, "mine": n} for n, row in enumerate(rows)], {"messages": []})
+    write(tmp_path / "bench.jsonl", {"text": f"What are rivers? {long}"})
+    found = cli(command[0], "mine.jsonl", "out", *command[1:])
+    assert found.exit_code == 0, found.output
+    left, gone = rows_of(tmp_path / "out" / "kept"), rows_of(tmp_path / "out" / "dropped")
+    assert (len(left), len(gone)) == (kept, 3 - kept) and {row["reason"] for row in gone} == {reason}
+    assert all(row["messages"] == rows[row["mine"]]["messages"] for row in [*left, *gone])
+    assert set(left[0]) <= {"messages", "mine", "why"}
+    assert [row["error"] for row in rows_of(tmp_path / "out" / "unreadable")] == ["no_messages"]
+    with pytest.raises(RecipeError, match="stay or go whole"):
+        raise cli("dedup", "mine.jsonl", "cut", "--kind", "line").exception
 
 
 def test_scores_of_copies_are_no_rows_of_their_own(tmp_path):
