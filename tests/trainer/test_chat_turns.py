@@ -81,6 +81,11 @@ def test_a_long_conversation_is_encoded_again_when_it_is_cut(with_template):
     assert cut.truncated and cut.row.ids.tolist() == short.ids  # with the reasoning of a last turn
 
 
+def test_an_empty_answer_that_is_to_be_scored_is_its_end(chat_tokenizer):
+    encoder = ChatEncoder(chat_tokenizer)
+    assert learnt(encoder, said("Q?", "")) == ["<|im_end|>"] and learnt(encoder, said("Q?", " \n")) == [" \n<|im_end|>"]
+
+
 def test_a_turn_after_the_last_answer_changes_nothing(with_template):
     encoder = with_template(STRIPS)
     assert encoder.encode(said("Q?", "A.", "R?")).ids == encoder.encode(said("Q?", "A.")).ids
@@ -195,6 +200,8 @@ def test_reasoning_in_an_answer_is_learnt_and_forged_turns_are_not(chat_tokenize
         assert reason(encoder, row) == "special_token_in_text"
     assert reason(encoder, said("Q?", "A."), [{**TOOL, "note": forged}]) == "special_token_in_text"
     assert reason(encoder, said("Q?\ufdd0", "A.")) == "not_unicode"
+    assert reason(encoder, said("Q?", "A.", reasoning_content=7)) == "not_text"
+    assert reason(encoder, said("Q?", "", tool_calls={"name": "look"})) == "bad_tool_call"
 
 
 def test_tool_calls_of_a_row_are_learnt_with_arguments_as_an_object(chat_tokenizer):
@@ -232,6 +239,7 @@ def test_a_turn_of_two_megabytes_is_found_in_one_call(with_template):
 
 
 BAD = {
+    "not_text": said("Q?", "A.", content=[{"type": "image"}]),
     "role_order": said("Q?", "A.")[::-1],
     "empty_assistant_turn": said("Q?", " "),
     "not_unicode": said("Q? \ud800", "A."),
@@ -242,9 +250,9 @@ BAD = {
 
 def test_the_check_counts_what_is_refused_with_the_first_row_and_its_mend(chat_tokenizer):
     rows = [{"id": f"{name}\x1b{k}", "messages": messages} for name, messages in BAD.items() for k in range(2)]
-    rows += [{"id": "good", "messages": said("Q?", "A.")}] * 10
+    rows += [{"id": "good", "messages": said("Q?", "A.")}] * 12
     check = check_template(chat_tokenizer, iter(rows), "conversations", Limits(64, False))
-    assert check.counts == dict.fromkeys(BAD, 2) and check.checked == 20 and check.share_refused == 0.5
+    assert check.counts == dict.fromkeys(BAD, 2) and check.checked == 24 and check.share_refused == 0.5
     for refusal in check.refusals:
         assert refusal.first_id == f"{refusal.reason}\\x1b0" and refusal.mend == MENDS.get(refusal.reason, "")
     assert check.abilities == {

@@ -68,6 +68,7 @@ REASONING_TAGS = frozenset(
     for slash in ("", "/")
 )
 
+TEXT_FIELDS = ("content", "reasoning_content", "name", "tool_call_id")
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 TEMPLATE_DATE = "26 Jul 2024"  # a fixed date keeps templates that print the date reproducible
@@ -263,8 +264,12 @@ class ChatEncoder:
     def _parsed_turn(self, message: Mapping[str, Any]) -> dict[str, Any]:
         content = message.get("content") or ""
         out = {**message, "content": content}
-        if message.get("tool_calls"):
-            out["tool_calls"] = list(map(_call, message["tool_calls"]))
+        if not all(isinstance(message.get(field) or "", str) for field in TEXT_FIELDS):
+            raise ChatError("not_text", f"one of {', '.join(TEXT_FIELDS)}")
+        if calls := message.get("tool_calls"):
+            if not isinstance(calls, list):
+                raise ChatError("bad_tool_call")
+            out["tool_calls"] = list(map(_call, calls))
         thought, closed, answer = content.partition(THOUGHT_END)
         opened = closed and message["role"] == "assistant" and thought.lstrip().startswith(THOUGHT_BEGIN)
         if opened and not message.get("reasoning_content") and self.frame.thought_end is not None:
@@ -313,8 +318,9 @@ def _pieces(text: str, begin: int, spans: Sequence[tuple[int, int]]) -> Iterator
 
 def _bytes(text: str, turn: Turn, messages: Messages) -> int:
     message = messages[turn.message]
-    if not (message.get("reasoning_content") or message.get("tool_calls") or THOUGHT_END in message["content"]):
-        return len(message["content"].encode())
+    content = message.get("content") or ""
+    if not (message.get("reasoning_content") or message.get("tool_calls") or THOUGHT_END in content):
+        return len(content.encode())
     return sum(len(text[a:b].encode()) for a, b in turn.spans)
 
 

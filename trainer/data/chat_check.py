@@ -68,6 +68,8 @@ def turns_problem(messages: Sequence[Record]) -> str | None:
             return "unknown_role"
         if role not in FOLLOWS[before]:
             return "role_order"
+        if content is not None and not isinstance(content, str):
+            return "not_text"
         calls = role == "assistant" and message.get("tool_calls")  # which need no text beside them
         if not calls and (content is None or (role != "system" and not content.strip())):
             return f"empty_{role}_turn"

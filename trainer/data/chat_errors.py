@@ -20,6 +20,7 @@ MENDS = {
     "special_token_in_text": "a text holds a special token of the tokenizer, which could open or close a turn: remove "
     "it from the rows",
     "bad_tool_call": "a tool call has no function name, or arguments that are no JSON object: correct the rows",
+    "not_text": "a turn holds something else than text, such as an image: leave such rows out",
     "not_unicode": "a text holds lone surrogates or noncharacters: read the file with its right encoding",
     "not_round_trip": "the tokenizer gives no places of its tokens in the text: use a fast tokenizer",
     "too_long": "raise the model's `context`, or set `too_long: truncate` to keep the rounds that fit",

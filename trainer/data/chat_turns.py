@@ -124,9 +124,9 @@ class _Rendered:
         self._check_fields(places)
         self.prompt, self.spans = prompt.text, plain[0].spans if plain else []
         self.text = text if text.startswith(prompt.text) else self._spliced(text)
-        moved = len(self.text) - len(text)
-        if moved:
+        if self.text is not text:
             self.spans = []
+        moved = len(self.text) - len(text)
         self.places: list[dict[str, int]] = [{} for _ in messages]  # of the last mark of a field
         self.first = [len(self.text)] * len(messages)  # of the first mark of a message
         for number, place in places.items():
@@ -140,8 +140,8 @@ class _Rendered:
         text, turns, before = self.text, [], 0
         for k in targets:
             start = self._start(k)
-            end, left_out = self._end(k)
-            if not before <= start <= self.first[k] <= max(self.places[k].values()) <= end:
+            end, left_out = self._end(k, start)
+            if not before <= start <= self.first[k] or max(self.places[k].values(), default=start) > end:
                 raise ChatError("template_not_incremental", "the template writes the turns in another order")
             if left_out:
                 text = text[:end] + left_out
@@ -201,13 +201,14 @@ class _Rendered:
             answer = answer.lstrip("\n") if (generation + closing).endswith("\n") else answer
         return self.prompt + closing + answer
 
-    def _end(self, k: int) -> tuple[int, str]:
+    def _end(self, k: int, start: int) -> tuple[int, str]:
         """Return the end of a turn in the text, and the stop that the template leaves out after the last turn."""
         places = self.places[k]
         if self.messages[k].get("tool_calls"):
             return self._end_of_calls(k, places[chat_marks.CALL])
-        if (place := places.get(chat_marks.CONTENT)) is None:
+        if places and chat_marks.CONTENT not in places:
             raise ChatError("empty_assistant_turn", "there is no answer after the reasoning")
+        place = places.get(chat_marks.CONTENT, start)  # an empty answer has no mark
         end = self.frame.end
         space = _space(self.messages[k]["content"])
         stop = end.last if k == self.last else end.earlier
@@ -234,7 +235,7 @@ class _Rendered:
 
     def _narrowed(self, k: int, start: int, end: int) -> list[tuple[int, int]]:
         """Return the turn's span, or the parts of it that the template's generation marks hold."""
-        answer = max(self.places[k].values())
+        answer = max(self.places[k].values(), default=start)
         spans = [(max(a, start), min(b, end)) for a, b in self.spans if a < end and b > start]
         if not any(a <= answer <= b for a, b in spans):
             return [(start, end)]  # spans of a macro are misplaced, and some templates mark other things
