@@ -40,7 +40,8 @@ class Scripted:
     def replies(self, prompts: Any, answers: Any) -> list[str]:
         return self.free_replies(prompts, 0)
 
-    def answer_nats(self, prompts: Any, answers: Any) -> np.ndarray:
+    def answer_nats(self, prompts: Any, answers: Any, ended: bool = True) -> np.ndarray:
+        assert not ended  # the end of a turn would decide among choices
         self.prompts += prompts
         return np.array([self.nats.get(answer, 9.0) for answer in answers])
 

@@ -139,6 +139,19 @@ def test_batched_replies_are_those_of_one_prompt_at_a_time(inputs):
     assert len(set(together)) > 1
 
 
+@torch.no_grad()
+def test_the_end_of_a_turn_is_counted_or_not(inputs):
+    replier = Replier(inputs["run"].path / "model", 300)
+    prompts, answers = ["What is it?", "Why?", "What is it?"], ["one two three", "because", "1"]
+    pairs = [replier.answer_nats(prompts, answers, ended=ended) for ended in (True, False)]
+    for prompt, answer, whole, bare in zip(prompts, answers, *pairs, strict=True):
+        before = replier.encoder.prompt_ids([{"role": "user", "content": prompt}])
+        after = [*replier.tokenizer.encode(answer, add_special_tokens=False), replier.encoder.end_id]
+        scores = replier.model(torch.tensor([before + after])).logits[0, len(before) - 1 : -1].log_softmax(-1)
+        nats = -scores.gather(1, torch.tensor(after)[:, None]).double().cumsum(0).flatten()
+        assert (bare, whole) == (pytest.approx(float(nats[-2]), abs=1e-4), pytest.approx(float(nats[-1]), abs=1e-4))
+
+
 def test_documents_without_items_are_an_error(inputs, tmp_path):
     with pytest.raises(InputError, match="no document from which task 'sorting' can make an item"):
         TaskScores(tasks=({"sorting": {"words": 40}},)).run(inputs, tmp_path, 0)

@@ -57,8 +57,8 @@ class PlainReplier:
         """Return the greedy reply to every prompt, at most `max_tokens` long."""
         return self._replies(prompts, [max_tokens] * len(prompts))
 
-    def answer_nats(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
-        """Return the nats of every answer after its prompt and a space, float64 [prompts]."""
+    def answer_nats(self, prompts: Sequence[str], answers: Sequence[str], ended: bool = True) -> np.ndarray:
+        """Return the nats of every answer after its prompt and a space, float64 [prompts]; no turn is ended."""
         before, after = self._ids(prompts), self._ids([f" {answer}" for answer in answers])
         return continuation_nats(self.model, before, after, self.start, self.context)
 

@@ -62,13 +62,15 @@ class Replier:
         return self._replies(prompts, [max_tokens] * len(prompts), max_tokens)
 
     @torch.inference_mode()
-    def answer_nats(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
-        """Return the nats of every correct answer given its prompt, including the token that ends the turn."""
+    def answer_nats(self, prompts: Sequence[str], answers: Sequence[str], ended: bool = True) -> np.ndarray:
+        """Return the nats of every answer given its prompt; `ended`: with those of the token that ends the turn."""
         pairs = zip(prompts, answers, strict=True)
         conversations = [[*_user_turn(prompt), {"role": "assistant", "content": answer}] for prompt, answer in pairs]
         out = np.empty(len(conversations))
         for group, batch in last_turns(self.encoder, conversations, self.batch_tokens):
             values = target_log_probs(self.model, batch).double().cpu()
+            if not ended:
+                values *= _before_end(batch["labels"].tolist(), batch["owners"].tolist(), self.encoder.end_id)
             out[group] = -sum_by_owner(values, batch["owners"], len(group)).numpy()
         return out
 
@@ -97,6 +99,13 @@ class Replier:
         found = self.model.generation_config.eos_token_id
         ends = found if isinstance(found, list) else [] if found is None else [found]
         return greedy(self.model, prompts, limit, ends)
+
+
+def _before_end(labels: Sequence[int], owners: Sequence[int], end: int | None) -> torch.Tensor:
+    """Return 1 for targets before the last end token of their sequence, 0 from there on; 1 where it has none."""
+    last = {owner: place for place, owner in enumerate(owners) if labels[place] == end}
+    kept = [place < last.get(owner, len(owners)) for place, owner in enumerate(owners)]
+    return torch.tensor(kept, dtype=torch.float64)
 
 
 def _user_turn(content: str) -> list[dict[str, str]]:

@@ -36,7 +36,7 @@ ITEMS = pa.schema(
         pa.field("correct", pa.float64(), nullable=False),  # the score that runs are compared by, from 0 to 1
         pa.field("metrics", METRICS, nullable=False),  # further scores
         pa.field("bytes", pa.int64()),  # of the correct answer; null where no one answer is right
-        pa.field("nats", pa.float64()),  # of the correct answer and what ends it
+        pa.field("nats", pa.float64()),  # of the correct answer; of tasks made from documents with what ends it
     ]
 )
 

@@ -127,7 +127,8 @@ def means(scores: pl.DataFrame, level: float = 0.95) -> list[Mean]:
     """Return the mean of each metric of each task of one model, with a t interval over independent items.
 
     Items of one group count as one. Where all items have the same value between 0 and 1, the interval is Clopper and
-    Pearson's; a share's interval does not leave [0, 1].
+    Pearson's; no interval leaves [0, 1] for a share, or goes below
+    0 where no value does.
     """
     parts = scores.group_by("task", "metric", maintain_order=True)
     return [_mean(str(task), str(metric), part, level) for (task, metric), part in parts]
@@ -152,7 +153,7 @@ def _interval(units: Units, values: np.ndarray, value: float, level: float, shar
     variance, _ = units.variances(values[None, :])
     t = -float(special.stdtrit(max(1.0, float(units.degrees)), (1 - level) / 2))
     low, high = value - t * math.sqrt(float(variance)), value + t * math.sqrt(float(variance))
-    return (max(0.0, low), min(1.0, high)) if share else (low, high)
+    return (max(0.0, low) if (values >= 0).all() else low), (min(1.0, high) if share else high)
 
 
 def _metric(label: str, name: str, part: pl.DataFrame) -> Metric:

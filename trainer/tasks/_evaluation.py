@@ -65,8 +65,12 @@ class Asker(Protocol):
         """Return the greedy reply to every prompt, at most `max_tokens` long."""
         ...
 
-    def answer_nats(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
-        """Return the nats of every answer given its prompt, float64 [prompts]."""
+    def answer_nats(self, prompts: Sequence[str], answers: Sequence[str], ended: bool = True) -> np.ndarray:
+        """Return the nats of every answer given its prompt, float64 [prompts].
+
+        `ended`: with those of the token that ends a turn. Choices are compared without: a chat model that answers in
+        sentences finds the end after one word so unlikely that it would decide.
+        """
         ...
 
     def harness_model(self) -> Any:

@@ -71,7 +71,7 @@ class Choices(FileTask):
         room = asker.room([answer for options in answers for answer in options])
         asked, dropped = accepted(self.title, asker, prompts, ["\n".join(options) for options in answers], room)
         flat = [(prompts[k], answer) for k in asked for answer in answers[k]]
-        nats = asker.answer_nats([prompt for prompt, _ in flat], [answer for _, answer in flat])
+        nats = asker.answer_nats([prompt for prompt, _ in flat], [answer for _, answer in flat], ended=False)
         ends = np.cumsum([len(answers[k]) for k in asked])
         parts = np.split(nats, ends[:-1])
         rows = [self._row(questions[k], prompts[k], answers[k], part) for k, part in zip(asked, parts, strict=True)]

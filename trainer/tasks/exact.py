@@ -72,7 +72,7 @@ class Exact(FileTask):
         first = [question.about[0] for question in questions]
         asked, dropped = accepted(self.title, asker, prompts, first, max(self.max_tokens, asker.room(first)))
         replies = asker.free_replies([prompts[k] for k in asked], self.max_tokens)
-        nats = asker.answer_nats([prompts[k] for k in asked], [first[k] for k in asked])
+        nats = asker.answer_nats([prompts[k] for k in asked], [first[k] for k in asked], ended=False)
         rows = []
         for k, reply, value in zip(asked, replies, nats, strict=True):
             right = {normalised(answer) for answer in questions[k].about}
