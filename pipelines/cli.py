@@ -9,12 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from windtunnel.pipelines import cli_evaluate, cli_parts, cli_statistics
+from windtunnel.pipelines import cli_evaluate, cli_files, cli_parts, cli_statistics
 from windtunnel.pipelines.engine.tasks.memory_limit import START_BYTES, check_memory_limit
 from windtunnel.pipelines.views.console import terminal
 from windtunnel.schemas.errors import RecipeError, WindtunnelError, advice_for, value_message
 from windtunnel.schemas.interrupts import raised_once
-from windtunnel.schemas.printable import escaped
 
 INTERRUPTED = 130  # exit code
 
@@ -27,7 +26,12 @@ app = typer.Typer(
 )
 judge_app = typer.Typer(help="Judges and how far to trust them.", no_args_is_help=True)
 app.add_typer(judge_app, name="judge")
-for _name, _command in {**cli_parts.COMMANDS, **cli_statistics.COMMANDS, **cli_evaluate.COMMANDS}.items():
+for _name, _command in {
+    **cli_parts.COMMANDS,
+    **cli_files.COMMANDS,
+    **cli_statistics.COMMANDS,
+    **cli_evaluate.COMMANDS,
+}.items():
     app.command(_name)(_command)
 
 RecipeArg = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
@@ -41,16 +45,6 @@ ExecutorOptions = Annotated[
     ),
 ]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Fail, instead of waiting, when another run holds the store.")]
-OwnFiles = Annotated[
-    str, typer.Argument(metavar="IN", help="A Parquet, Arrow, JSONL or WARC file, a directory or glob; also s3://...")
-]
-OwnOut = Annotated[Path, typer.Argument(metavar="OUT", help="A new directory: kept/ and dropped/ go there.")]
-TextColumn = Annotated[
-    str,
-    typer.Option(
-        "--text", metavar="COLUMN", help="The column of the text; of chat rows: question, answers, conversation."
-    ),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -266,74 +260,6 @@ def why(recipe: RecipeArg, document: Annotated[str, typer.Argument(metavar="DOCU
     from windtunnel.pipelines.views.why import tell
 
     tell(recipe, set_ or [], document, terminal())
-
-
-@app.command("filter")
-def filter_(
-    source: OwnFiles,
-    out: OwnOut,
-    rules: Annotated[
-        str,
-        typer.Option(
-            help="Rules by name, gopher_quality,fineweb; or as recipes have it: '[{length: {min_words: 9}}]'."
-        ),
-    ],
-    exact_words: Annotated[
-        bool, typer.Option("--exact-words", help="Split words as spaCy does: slow, for parity.")
-    ] = False,
-    language: Annotated[str | None, typer.Option(help="Whose words --exact-words finds: de, fr, ... [en]")] = None,
-    text: TextColumn = "text",
-) -> None:
-    """Apply rule sets to files of your own; nothing is lost: dropped rows keep their values and their reason."""
-    from windtunnel.pipelines.files.filter import filter_files
-    from windtunnel.pipelines.views.terminal import TerminalProgress
-
-    totals = filter_files(source, out, _listed(rules), exact_words, text, TerminalProgress(terminal()), language)
-    _summary(totals, out)
-
-
-@app.command()
-def dedup(
-    source: OwnFiles,
-    out: OwnOut,
-    kind: Annotated[
-        str,
-        typer.Option(
-            help="exact, minhash, sentence, substring, line or paragraph; or as recipes have it: "
-            "'{minhash: {ngram: 7, keep: longest, index: DIR}}'."
-        ),
-    ] = "minhash",
-    text: TextColumn = "text",
-    save_index: Annotated[
-        Path | None, typer.Option(help="Keep the keys here, so that later data can be deduplicated against these.")
-    ] = None,
-) -> None:
-    """Deduplicate files of your own: within themselves, and against an index of others."""
-    from windtunnel.pipelines.files.dedup import dedup_files
-    from windtunnel.pipelines.views.terminal import TerminalProgress
-
-    methods = _listed(kind)
-    if len(methods) != 1:
-        raise RecipeError(f"--kind {kind!r} names {len(methods)} methods: one at a time, each on the other's kept/")
-    totals = dedup_files(source, out, methods[0], text, save_index, TerminalProgress(terminal()))
-    _summary(totals, out)
-
-
-def _listed(value: str) -> list[Any]:
-    """Return the words of an option: names with commas between them, or YAML where there are brackets."""
-    from windtunnel.pipelines.recipe.yaml_loader import load
-
-    if not value.lstrip().startswith(("{", "[")):
-        return [name.strip() for name in value.split(",") if name.strip()] or [value]
-    specs = load(value, repr(value)).value
-    return specs if isinstance(specs, list) else [specs]
-
-
-def _summary(totals: Any, out: Path) -> None:
-    console = terminal()
-    console.print(f"{totals.seen:,} in, {totals.kept:,} kept, {totals.seen - totals.kept:,} not, in {out}")
-    for reason, count in {**totals.dropped, **totals.unreadable}.items():
-        console.print(f"  {escaped(reason):<32} {count:>10,}")
 
 
 @judge_app.command()

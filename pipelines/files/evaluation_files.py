@@ -1,0 +1,55 @@
+"""Evaluation sets as files that a command names: their sources, and the column that holds the questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from windtunnel.pipelines.files.formats import files_of, reader_of
+from windtunnel.pipelines.layouts._recognise import Votes
+from windtunnel.pipelines.sources._source import RecordSource
+from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.schemas.plugin import full_spec
+
+COLUMNS = ("text", "question", "prompt", "problem", "query", "instruction", "goal", "input")  # the first that is there
+_PEEKED = 100
+
+
+def evaluation_sources(named: Sequence[Any]) -> dict[str, Any]:
+    """Return the source of each evaluation set by its name: of files the name without endings.
+
+    Raises RecipeError for two sets of one name, InputError for a file without a column of questions.
+    """
+    sets: dict[str, Any] = {}
+    for each in named:
+        if isinstance(each, dict):
+            found = {str(name): source for name, source in each.items()}
+        else:
+            found = {Path(str(each)).name.partition(".")[0] or "set": _source(str(each))}
+        if twice := set(found) & set(sets):
+            raise RecipeError(f"two evaluation sets are called {min(twice)!r}: name them, '{{NAME: {{jsonl: FILE}}}}'")
+        sets |= found
+    if not sets:
+        raise RecipeError("name at least one evaluation set in --against")
+    return sets
+
+
+def _source(path: str) -> dict[str, Any]:
+    first = files_of(path)[0]
+    reader = reader_of(str(first), "text")
+    if not isinstance(reader, RecordSource):
+        return full_spec(reader)
+    votes = Votes()
+    voting = reader.reading(lambda fields: votes)
+    for _ in islice(voting.records(voting.parts()[0]), _PEEKED):
+        pass
+    column = next((name for name in COLUMNS if name in votes.columns), None)
+    if column is None:
+        raise InputError(
+            f"{path} has no column of questions ({', '.join(COLUMNS)}); say which it is: --against "
+            "'{NAME: {jsonl: {path: FILE, text: COLUMN}}}'"
+        )
+    ((name, _),) = full_spec(reader).items()
+    return {name: {"path": path, "text": column}}
