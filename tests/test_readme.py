@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipelines.conftest import write_byte_tokenizer
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # commands that need a server, a cluster or the whole quickstart: their words are checked against the command line's
@@ -71,9 +73,50 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = [f"{line},{2 + draw.random() * 0.01 + float(line.split(',')[0])}" for line in lines]
     (place / "runs.csv").write_text("\n".join([f"{header},loss", *runs]), encoding="utf-8")
     (place / "mixes.csv").write_text("\n".join([header, *mixes]), encoding="utf-8")
+    _write_rows(place)
     pair = {"prompt": "Name a river.", "response_a": "The Nile.", "response_b": "No.", "labels": ["a", "a", "b"]}
     (place / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for _ in range(5)), encoding="utf-8")
     return place
+
+
+def _write_rows(place: Path) -> None:
+    """Write the files of the section on rows, a model without layers, and logs of lm-eval."""
+    chats = [[f"What is river number {n}?", f"It is a river of the north, of {n} miles."] for n in range(30)]
+    rows = {
+        "my_chats.jsonl": [{"messages": _turns(*chat)} for chat in chats],
+        "data/ours.jsonl": [{"instruction": q, "input": "", "output": a} for q, a in chats],
+        "data/questions.jsonl": [{"messages": _turns("What is a sea?", "It is large.")}],
+        "data/pairs.jsonl": [{"prompt": q, "chosen": a, "rejected": "No."} for q, a in chats],
+        "data/choices.jsonl": [{"question": q, "choices": [a, "No."], "answer": 0} for q, a in chats],
+        "data/answers.jsonl": [{"question": q, "answer": a} for q, a in chats],
+    }
+    for name, records in rows.items():
+        (place / name).write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    _write_model(place / "models" / "student")
+    (place / "my_model").symlink_to(place / "models" / "student")
+    for mix, seed in ((mix, seed) for mix in ("base", "new") for seed in range(3)):
+        logs = place / "logs" / mix / str(seed)
+        logs.mkdir(parents=True)
+        (logs / "results_2026-01-01T00-00-00.json").write_text("{}")
+        samples = [
+            {"doc_id": n, "doc": {}, "target": "", "filter": "none", "metrics": ["acc"], "acc": (n + seed) % 2}
+            for n in range(8)
+        ]
+        text = "".join(json.dumps(sample) + "\n" for sample in samples)
+        (logs / "samples_mine_2026-01-01T00-00-00.jsonl").write_text(text)
+
+
+def _turns(*contents: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[n % 2], "content": content} for n, content in enumerate(contents)]
+
+
+def _write_model(folder: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    end = write_byte_tokenizer(folder)
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = LlamaConfig(vocab_size=264, eos_token_id=end, bos_token_id=end, max_position_embeddings=512, **sizes)
+    LlamaForCausalLM(config).save_pretrained(str(folder))
 
 
 def test_every_command_of_the_readme_works(folder: Path) -> None:
@@ -101,7 +144,7 @@ def test_the_make_targets_of_the_readme_exist() -> None:
 
 
 def test_the_recipe_of_the_readme_is_one(folder: Path) -> None:
-    (text,) = blocks("yaml")
+    text, _ = blocks("yaml")
     for found, there in (("{parquet: data/old/*.parquet}", "{jsonl: data/old/*.jsonl}"),
                          ("data/new/*.jsonl.zst, text: content", "data/new/*.jsonl, text: text"),
                          ("{parquet: data/evaluation.parquet}", "{jsonl: data/new/a.jsonl}")):  # fmt: skip
@@ -112,6 +155,23 @@ def test_the_recipe_of_the_readme_is_one(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     steps = {row["step"] for row in json.loads(done.stdout)}
     assert {"tokens:old", "mix:both", "train:both:4", "compare", "report"} <= steps
+
+
+def test_the_recipe_of_rows_of_the_readme_is_one(folder: Path) -> None:
+    _, text = blocks("yaml")
+    assert len(text.strip().splitlines()) <= 12
+    (folder / "rows.yaml").write_text(text.replace("parquet: data/theirs.parquet", "jsonl: my_chats.jsonl"))
+    done = windtunnel(["plan", "rows.yaml", "--json"], folder)
+    assert done.returncode == 0, done.stderr
+    steps = {row["step"] for row in json.loads(done.stdout)}
+    assert {
+        "clean:ours",
+        "select:theirs",
+        "held_out:pairs",
+        "questions:tasks",
+        "train:theirs:2",
+        "compare:tasks",
+    } <= steps
 
 
 def test_the_ci_script_calls_the_readmes_test_command() -> None:
