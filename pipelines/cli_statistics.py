@@ -11,6 +11,25 @@ import typer
 from windtunnel.pipelines.views.console import terminal
 from windtunnel.schemas.errors import RecipeError
 
+Tool = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="TOOL",
+        help="Whose scores they are: lm_eval (--log_samples), olmes, or items (a row an item, a column a metric).",
+    ),
+]
+Runs = Annotated[
+    str,
+    typer.Option(metavar="PATTERN|CSV", help="How paths name runs, or a table with the columns dir, mix, seed."),
+]
+Metrics = Annotated[
+    str | None, typer.Option(metavar="NAME,NAME", help="With --from: the metrics to compare, all by default.")
+]
+Pool = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=PATTERN", help="With --from: tasks that count as one, mmlu='mmlu_*'. May be repeated."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -36,27 +55,10 @@ def effects(
     after: Annotated[
         str | None, typer.Option(metavar="N,N", help="Numbers of seeds of looks taken before, not declared: 3.")
     ] = None,
-    from_: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="TOOL",
-            help="Whose scores they are: lm_eval (--log_samples), olmes, or items (a row an item, a column a metric).",
-        ),
-    ] = None,
-    runs: Annotated[
-        str,
-        typer.Option(metavar="PATTERN|CSV", help="How paths name runs, or a table with the columns dir, mix, seed."),
-    ] = "{mix}-seed{seed}",
-    metrics: Annotated[
-        str | None, typer.Option(metavar="NAME,NAME", help="With --from: the metrics to compare, all by default.")
-    ] = None,
-    pool: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=PATTERN", help="With --from: tasks that count as one, mmlu='mmlu_*'. May be repeated."
-        ),
-    ] = None,
+    from_: Tool = None,
+    runs: Runs = "{mix}-seed{seed}",
+    metrics: Metrics = None,
+    pool: Pool = None,
     json_: Json = False,
 ) -> None:
     """Measure effects with intervals from per-document scores of your own runs, or from the logs of other tools."""

@@ -127,8 +127,7 @@ def means(scores: pl.DataFrame, level: float = 0.95) -> list[Mean]:
     """Return the mean of each metric of each task of one model, with a t interval over independent items.
 
     Items of one group count as one. Where all items have the same value between 0 and 1, the interval is Clopper and
-    Pearson's; no interval leaves [0, 1] for a share, or goes below
-    0 where no value does.
+    Pearson's. No interval of a share leaves [0, 1], and none goes below 0 where no value does.
     """
     parts = scores.group_by("task", "metric", maintain_order=True)
     return [_mean(str(task), str(metric), part, level) for (task, metric), part in parts]
