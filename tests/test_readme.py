@@ -95,7 +95,7 @@ def _write_rows(place: Path) -> None:
     _write_model(place / "models" / "student")
     (place / "my_model").symlink_to(place / "models" / "student")
     for mix, seed in ((mix, seed) for mix in ("base", "new") for seed in range(3)):
-        logs = place / "logs" / mix / str(seed)
+        logs = place / "logs" / f"{mix}-seed{seed}" / "model"
         logs.mkdir(parents=True)
         (logs / "results_2026-01-01T00-00-00.json").write_text("{}")
         samples = [

@@ -67,7 +67,7 @@ class TrainRun(Work):
             documents = result.documents_per_batch or 0.0
             counts.notes["documents_per_batch"] = f"{documents:g}"  # of the last stage
             if documents < FEWEST_DOCUMENTS:
-                counts.notes["warning"] = _few(documents)
+                counts.notes["warning"] = _few(documents, stage.objective.kind)
             start = where / "model"
         if refused := refused_words(encoded_of(out)):
             counts.notes["refused"] = refused
@@ -78,8 +78,9 @@ class TrainRun(Work):
         return counts
 
 
-def _few(documents: float) -> str:
+def _few(documents: float, kind: str) -> str:
+    what, mend = ("documents", ", or lower `piece` of `causal_lm`") if kind == "tokens" else ("rows", "")
     return (
-        f"a step reads {documents:.1f} documents on average, fewer than {FEWEST_DOCUMENTS}: which ones they are widens "
-        "the spread between seeds; raise `batch_tokens`, or lower `piece` of `causal_lm`"
+        f"a step reads {documents:.1f} {what} on average, fewer than {FEWEST_DOCUMENTS}: which ones they are widens the "
+        f"spread between seeds; raise `batch_tokens`{mend}"
     )

@@ -17,6 +17,8 @@ from windtunnel.schemas.turns import tools, turns
 
 ASKED = {"role": "user", "content": "Why?"}
 SAID = {"role": "assistant", "content": "So."}
+OTHER = {"role": "assistant", "content": "No."}
+FROM = (("human", "Why?"), ("gpt", "So."))
 CALL = {"function": {"arguments": {"city": "Rome"}, "name": "weather"}, "id": "1", "type": "function"}
 
 
@@ -45,10 +47,10 @@ def said(row: dict[str, Any]) -> list[tuple[str, str]]:
     ("record", "layout", "turns_"),
     [
         ({"messages": [ASKED, SAID]}, "messages", ["Why?", "So."]),
-        ({"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]}, "sharegpt", ["Why?", "So."]),
+        ({"conversations": [{"from": w, "value": v} for w, v in FROM]}, "sharegpt", ["Why?", "So."]),
         ({"instruction": "Add.", "input": "1 2", "output": "3"}, "alpaca", ["Add.\n\n1 2", "3"]),
         ({"prompt": "Why?", "chosen": "So.", "rejected": "No."}, "preference", ["Why?", "So.", "No."]),
-        ({"chosen": [ASKED, SAID], "rejected": [ASKED, {**SAID, "content": "No."}]}, "preference", ["Why?", "So.", "No."]),
+        ({"chosen": [ASKED, SAID], "rejected": [ASKED, OTHER]}, "preference", ["Why?", "So.", "No."]),
         ({"prompt": "Why?", "completion": "So.", "label": False}, "kto", ["Why?", "So."]),
     ],
 )  # fmt: skip

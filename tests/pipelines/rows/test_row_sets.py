@@ -126,7 +126,7 @@ RECIPE = """
 question: Which of my sets is better?
 store: {store}
 rows:
-  one: {{source: {{jsonl: one.jsonl}}, dedup: [exact, {{minhash: {{threshold: 0.8}}}}], rules: [{{length: {{min_words: 2}}}}]}}
+  one: {{source: {{jsonl: one.jsonl}}, dedup: [exact, {{minhash: 0.8}}], rules: [{{length: {{min_words: 2}}}}]}}
   two: {{source: {{jsonl: two.jsonl}}, clean: sharegpt}}
   pairs: {{source: {{jsonl: pairs.jsonl}}}}
 held_out: {{files: {{jsonl: held.jsonl}}, share: 0.3}}
@@ -214,8 +214,8 @@ def test_a_recipe_on_files_counts_what_is_refused_and_withholds_verdicts(own):
     assert "No verdict." in text and "one round only" not in text and "template_refused" in text
     found = cli("card", "own.yaml", "--out", "cards")
     assert found.exit_code == 0, found.output
-    card = (own / "cards" / "two.md").read_text()
-    assert "Models of both did not learn from 30 of 30 conversations of two (template" in " ".join(card.replace("\\", "").split())
+    card = (own / "cards" / "two.md").read_text().replace("\\", "")
+    assert "Models of both did not learn from 30 of 30 conversations of two (template" in card
     assert "sharegpt" in card and (own / "cards" / "one.md").exists()
     again = cli("run", "own.yaml", "--workers", "1")
     assert "0 steps executed" in again.output
