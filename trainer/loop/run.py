@@ -81,6 +81,6 @@ class TrainRun(Work):
 def _few(documents: float, kind: str) -> str:
     what, mend = ("documents", ", or lower `piece` of `causal_lm`") if kind == "tokens" else ("rows", "")
     return (
-        f"a step reads {documents:.1f} {what} on average, fewer than {FEWEST_DOCUMENTS}: which ones they are widens the "
-        f"spread between seeds; raise `batch_tokens`{mend}"
+        f"a step reads {documents:.1f} {what} on average, fewer than {FEWEST_DOCUMENTS}: which ones they are widens "
+        f"the spread between seeds; raise `batch_tokens`{mend}"
     )
