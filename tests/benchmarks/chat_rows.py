@@ -21,7 +21,10 @@ from pathlib import Path
 
 import psutil
 
-SYLLABLES = "ba co di fu ga he ji ko la me ni po qua ro sa ti vu we xe yo zu shi tra ple".split()
+SYLLABLES = (
+    "ba", "co", "di", "fu", "ga", "he", "ji", "ko", "la", "me", "ni", "po", "qua", "ro", "sa", "ti", "vu", "we", "xe",
+    "yo", "zu", "shi", "tra", "ple",
+)  # fmt: skip
 RECIPE = """
 question: How fast are chat rows?
 store: {store}
