@@ -30,7 +30,7 @@ _LINK = re.compile(r"https?://\S+|<(?:a|img)\b[^>]*>|!?\[[^\]]*\]\([^)]*\)", re.
 
 
 class Lima(Generator):
-    """Selects `rows` rows of the input `conversations`: their first round, or all `rounds`.
+    """Selects `rows` rows of the input `conversations`: their first round, or all `rounds` (under `select:`).
 
     `by`: `rules` (length of the answer, no first person, no reference to other answers, no links), then at random;
     `longest` or `random` of all. Sources share the rows in proportion to their size to the power 1 / `temperature`

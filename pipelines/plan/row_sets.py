@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from windtunnel.generators.core.generator import Generator
 from windtunnel.pipelines.dedup._dedup import Dedup
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.corpora import View, ruled
@@ -17,6 +18,8 @@ from windtunnel.schemas.plugin import find, full_spec, make, split
 from windtunnel.schemas.role import StepName, numbered
 
 CONVERSATIONS, PREFERENCES = "conversations", "preferences"
+# Defaults of generators under `clean:` and `select:`: near-duplicates are a matter of `dedup:`, and rows stay whole.
+OF_ROWS = {"near_duplicate": None, "rounds": "all"}
 WHOLE = "conversation"  # the text by which exact duplicates are found
 
 
@@ -66,28 +69,24 @@ def _own_rows(rows: Generation, name: str) -> tuple[Step, str]:
         elif spec is not None:
             if holds == PREFERENCES:
                 raise at(("rows", name, word), f"`{word}:` is for conversations, and {name!r} holds preferences")
-            step, holds = _alone(rows, word, name, spec, step) or generator_step(
-                rows, StepName(word, name), spec, {CONVERSATIONS: step}
-            )
+            step, holds = _selected(rows, StepName(word, name), spec, step)
     return step, holds
 
 
-def _alone(rows: Generation, word: str, name: str, spec: Any, step: Step) -> tuple[Step, str] | None:
-    """Add the work of a generator that looks at one row at a time, on all cores; None for others."""
+def _selected(rows: Generation, name: StepName, spec: Any, step: Step) -> tuple[Step, str]:
+    """Add the work of a generator on rows; one that looks at a row at a time runs on all cores."""
     from windtunnel.generators.core.cleaner import Cleaner
-    from windtunnel.generators.core.generator import Generator
     from windtunnel.pipelines.rows.clean import CleanRows
 
-    cls = find(Generator, split("generator", spec)[0])
-    if not issubclass(cls, Cleaner):
-        return None
     label, params = split("generator", spec)
-    if "near_duplicate" in cls.model_fields and isinstance(params, dict):
-        params = {"near_duplicate": None, **params}
-    kind = make(Generator, {label: params})
-    if not (isinstance(kind, Cleaner) and kind.alone):
-        return None
-    return rows.plan.add(StepName(word, name), CleanRows(kind=full_spec(kind)), {CONVERSATIONS: step}), CONVERSATIONS
+    cls = find(Generator, label)
+    given = params if isinstance(params, dict) else {str(cls.primary): params}
+    kind = make(
+        Generator, {label: {**{key: value for key, value in OF_ROWS.items() if key in cls.model_fields}, **given}}
+    )
+    if isinstance(kind, Cleaner) and kind.alone:
+        return rows.plan.add(name, CleanRows(kind=full_spec(kind)), {CONVERSATIONS: step}), CONVERSATIONS
+    return generator_step(rows, name, full_spec(kind), {CONVERSATIONS: step})
 
 
 def _origin(rows: Generation, name: str, settings: Rows) -> tuple[Step, str]:

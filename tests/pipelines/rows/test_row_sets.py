@@ -225,7 +225,7 @@ def test_a_recipe_on_files_counts_what_is_refused_and_withholds_verdicts(own):
     ("old", "new", "said"),
     [
         ("one: {{one: 1, pairs: 1}}", "one: {{one: 1}}", "learns from preferences, and the mix 'one' holds none"),
-        ("clean: sharegpt", "clean: lima", None),
+        ("clean: sharegpt", "clean: lima", "all"),
         ("clean: sharegpt", "clean: {{alpaca: {{model: m}}}}", "no model is called 'm'|asks no model"),
         ("dedup: [exact,", "dedup: [substring,", "rows stay or go whole"),
         ("source: {{jsonl: two.jsonl}}, clean", "from: nothing, clean", "no set of rows is called 'nothing'"),
@@ -245,8 +245,8 @@ def test_a_recipe_on_files_counts_what_is_refused_and_withholds_verdicts(own):
 )
 def test_what_could_only_fail_later_is_refused_when_it_is_planned(old, new, said, own):
     (own / "own.yaml").write_text(RECIPE.replace(old, new).format(store="runs/own"))
-    if said is None:
-        assert planned("own.yaml", []).find("clean:two") is not None
+    if said == "all":  # a generator as a word of `rows:` leaves rows whole
+        assert planned("own.yaml", []).find("clean:two").work.kind["lima"]["rounds"] == "all"
         return
     with pytest.raises((RecipeError, InputError), match=said):
         planned("own.yaml", [])
@@ -267,6 +267,28 @@ def test_the_students_template_is_checked_before_anything_is_made(own, chat_stud
     (own / "two.jsonl").write_text((own / "one.jsonl").read_text())
     found = cli("plan", "own.yaml")
     assert found.exit_code == 0 and "cannot be trained on" in " ".join(found.output.split()), found.output
+
+
+def test_own_questions_are_asked_for_win_rates_and_kept_out_of_training(own):
+    write(own / "ask.jsonl", {"question": "Which river is long?"})
+    judge = "judge: {{url: 'http://localhost:9/v1', model: j}}"
+    text = RECIPE.replace("evaluate:", f"models: {{{{{judge}}}}}\nevaluate:")
+    text = text.replace("own.jsonl}}]", "own.jsonl}}], win_rate: {{judge: judge, files: {{jsonl: ask.jsonl}}}}")
+    (own / "own.yaml").write_text(text.format(store="runs/own"))
+    plan = planned("own.yaml", [])
+    assert plan.find("answers:one:0").inputs["questions"].name == "questions:win_rate"
+    assert plan.find("train_rows:one").inputs["held_out:questions"].name == "questions:win_rate"
+    assert plan.find("read:questions").work.layout == {"question": {"prompt": None, "system": "system"}}
+
+
+def test_rows_that_teach_nothing_are_refused():
+    from windtunnel.trainer.data.chat_check import conversation_problem
+    from windtunnel.trainer.data.chat_rows import Limits, encode_conversation
+
+    echo = chat("Say it again, Sam.", " Say it again, Sam. ")["messages"]
+    assert conversation_problem(echo) == "answer_equals_question"
+    with pytest.raises(Exception, match="undesirable_answer"):
+        encode_conversation(None, Limits(9, False), {"messages": echo, "label": False})  # type: ignore[arg-type]
 
 
 @pytest.fixture
