@@ -50,9 +50,9 @@ class ChatSplit(Work):
 
     version: ClassVar[int] = 3
     side: Literal["held_out", "train"]
-    share: float = Field(0.1, ge=0, le=1)
+    share: float = Field(default=0.1, ge=0, le=1)
     salt: str = ""
-    threshold: float = Field(0.72, gt=0, le=1)
+    threshold: float = Field(default=0.72, gt=0, le=1)
 
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         return len(rows_files(inputs))
@@ -143,7 +143,7 @@ class _Measured:
         groups = groups_of(row)
         self.ids.append(row["id"])
         self._questions.append(first_question(row))
-        self._by_group |= dict.fromkeys((*groups, _asks(row, groups)), row["id"])
+        self._by_group |= {group: str(row["id"]) for group in (*groups, _asks(row, groups))}
 
     def same(self, groups: Iterable[str]) -> str | None:
         """Return the id of a held-out row with one of these groups or questions, or None."""

@@ -37,8 +37,8 @@ class MixRows(Work):
     version: ClassVar[int] = 3
     weights: dict[str, float] = Field(min_length=1)
     by: Literal["bytes", "rows", "tokens"] = "bytes"
-    total: int | None = Field(None, gt=0)
-    max_epochs: int = Field(1, ge=1)
+    total: int | None = Field(default=None, gt=0)
+    max_epochs: int = Field(default=1, ge=1)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         of_all = sum(self.weights.values())

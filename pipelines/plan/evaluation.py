@@ -106,7 +106,7 @@ def _compare(plan: Plan, what: str, runs: Runs, scores: str, metric: str, on: st
     fields = {"metric": metric, "direction": "higher", "span": span, "scores": scores, "on": on}
     main = plan.find("compare")  # which knows the shares of sets in the mixes, and holds verdicts back by them
     shares = main.work.model_dump(include={"shares", "shares_by", "tolerance"}) if main is not None else {}
-    trained = {Role("encoded", mix): run for (mix, _), run in reversed(_trained(plan).items())}
+    trained: dict[str, Step] = {Role("encoded", mix): run for (mix, _), run in reversed(_trained(plan).items())}
     inputs = trained if shares.get("shares") else {}
     return comparison(plan, StepName("compare", what), runs, inputs, **common, **fields, **shares)
 

@@ -70,6 +70,6 @@ class RowMixes(Part):
     """
 
     by: Literal["bytes", "rows", "tokens"] = "bytes"
-    total: int | None = Field(None, gt=0)
-    max_epochs: int = Field(1, ge=1, le=100)
-    tolerance: float = Field(0.05, ge=0, lt=1)
+    total: int | None = Field(default=None, gt=0)
+    max_epochs: int = Field(default=1, ge=1, le=100)
+    tolerance: float = Field(default=0.05, ge=0, lt=1)

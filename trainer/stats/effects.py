@@ -299,6 +299,7 @@ def _effect(
         looks=[look.seeds for look in at.plan],
         after=list(at.after),
         note=note,
+        withheld="",
         **(_by_sources(scores, k, m.interval, at.alpha) if m else {}),
         **{name: getattr(m.interval, name) if m else None for name in parts},
     )
