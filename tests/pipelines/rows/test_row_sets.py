@@ -212,6 +212,11 @@ def test_a_recipe_on_files_counts_what_is_refused_and_withholds_verdicts(own):
     (report,) = store.glob("report-*/report.html")
     text = report.read_text()
     assert "No verdict." in text and "one round only" not in text and "template_refused" in text
+    leak = pl.read_parquet(train / "dropped" / "*.parquet").row(0, named=True)
+    found = cli("why", "own.yaml", leak["id"])
+    assert found.exit_code == 0, found.output
+    assert "user: Please What is the river number 0 of the river?" in found.output and "one.jsonl:" in found.output
+    assert f"dropped by near_held_out, as the held-out row {leak['held_out_id']} asks" in " ".join(found.output.split())
     found = cli("card", "own.yaml", "--out", "cards")
     assert found.exit_code == 0, found.output
     card = (own / "cards" / "two.md").read_text().replace("\\", "")
