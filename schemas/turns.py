@@ -19,6 +19,8 @@ TOOLS = "tools"
 
 def split(messages: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """Return (turns of role and content, further fields by position) of whole turns; null fields are left out."""
+    if all(len(turn) == 2 for turn in messages):
+        return list(messages), {}  # type: ignore[arg-type]
     plain = [{"role": turn["role"], "content": turn["content"]} for turn in messages]
     further = ({field: turn[field] for field in FIELDS if turn.get(field) is not None} for turn in messages)
     return plain, {str(position): fields for position, fields in enumerate(further) if fields}

@@ -14,6 +14,7 @@ from typing import Any
 from blake3 import blake3
 
 HEX_DIGITS = 32
+_NEITHER = {code: None for code in range(128) if not chr(code).isalnum()}  # letter nor digit
 
 
 def groups_of(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -56,6 +57,8 @@ def first_question(row: Mapping[str, Any]) -> str:
 
 def normal(text: str) -> str:
     """Return a text without case, punctuation and spacing (NFKD, letters and digits only)."""
+    if text.isascii():
+        return text.lower().translate(_NEITHER)
     folded = unicodedata.normalize("NFKD", text).casefold()
     return "".join(c for c in folded if c.isalnum())
 

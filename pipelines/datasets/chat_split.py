@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from blake3 import blake3
 from pydantic import Field
@@ -29,6 +30,8 @@ from windtunnel.schemas.work import Counts, Work
 
 GROUP = pa.field("group", pa.string(), nullable=False)
 HELD_OUT = "held_out"
+TURNS = ("messages", "prompt")
+FIRST = 2  # turns: a system turn and the question
 DROPPED = pa.schema(
     [
         pa.field("id", pa.string()),
@@ -170,8 +173,14 @@ def _asks(row: Mapping[str, Any], groups: Sequence[str]) -> str:
 
 
 def _origins(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    """Yield what says where rows come from: id, first turns, lineage."""
-    yield from batch.select(_columns(batch.schema.names)).to_pylist()
+    """Yield what says where rows come from: id, the turns up to the first question, lineage."""
+    names = _columns(batch.schema.names)
+    first = {name: pc.list_slice(batch[name], 0, FIRST) if name in TURNS else batch[name] for name in names}
+    for number, row in enumerate(pa.table(first).to_pylist()):
+        for name in TURNS:
+            if name in row and not any(turn["role"] == "user" for turn in row[name] or ()):
+                row[name] = batch[name][number].as_py()  # the question comes later, if at all
+        yield row
 
 
 def _columns(names: Sequence[str]) -> list[str]:

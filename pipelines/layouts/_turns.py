@@ -20,6 +20,7 @@ ROLES = {
     "tool": "tool", "function": "tool", "observation": "tool", "function_response": "tool", "ipython": "tool",
 }  # fmt: skip
 CALL = "function_call"  # a role whose text is a call
+_PLAIN = ROLES.keys() - {CALL}
 _TEXTS = ("text", "input_text", "output_text")  # kinds of parts of a content that are text
 
 
@@ -112,6 +113,8 @@ def _turn(value: Any, name: str) -> Turn:
     if not isinstance(value, Mapping):
         raise Refused("message_not_an_object", f"{name} is {type(value).__name__}")
     said = value.get("role") or value.get("from")
+    if len(value) == 2 and type(text := value.get("content", value.get("value"))) is str and said in _PLAIN:
+        return {"role": ROLES[said], "content": text}  # as nearly all are
     role = ROLES.get(said.strip().lower()) if isinstance(said, str) else None
     if role is None:
         raise Refused("unknown_role", f"{name}: {str(said)[:60]!r}")

@@ -15,6 +15,7 @@ from windtunnel.generators.core.cleaner import Cleaner, group_of_parts
 from windtunnel.generators.core.generator import Generator
 from windtunnel.generators.core.rows import whole_row
 from windtunnel.generators.text.groups import lineage_of
+from windtunnel.pipelines.rows.read_rows import content_bytes
 from windtunnel.pipelines.shards.reader import ShardWork, batches
 from windtunnel.pipelines.shards.writer import shard_writer
 from windtunnel.schemas.artifact import Artifact
@@ -56,31 +57,46 @@ class CleanRows(ShardWork):
             for batch in batches(path, _known(path), ROWS_AT_ONCE, "id"):
                 kept: list[dict[str, Any]] = []
                 leaving: list[dict[str, Any]] = []
-                for row in batch.to_pylist():
+                rows = batch.to_pylist()
+                stays = []  # bool a row: it is left as it is
+                for row in rows:
                     parts, reason = _cleaned(kind, row)
                     kept += parts
+                    stays.append(len(parts) == 1 and parts[0] is row)
                     if reason:
                         leaving.append({**row, "reason": reason})
-                keeper.write_table(pa.Table.from_pylist(kept, schema=OWN_CONVERSATION))
+                if sum(stays) == len(kept):
+                    keeper.write_table(_whole(batch.filter(pa.array(stays, pa.bool_()))))
+                else:
+                    keeper.write_table(pa.Table.from_pylist(kept, schema=OWN_CONVERSATION))
                 dropper.write_table(pa.Table.from_pylist(leaving, schema=DROPPED))
                 dropped.update(row["reason"] for row in leaving)
                 counts.seen += batch.num_rows
                 written += len(kept)
-                counts.bytes += sum(len(turn["content"].encode()) for row in kept for turn in row["messages"])
+                counts.bytes += sum(content_bytes(row) for row in kept)
         counts.kept = counts.seen - dropped.total()
         counts.dropped = dict(sorted(dropped.items()))
         counts.notes = {"conversations": written} if written != counts.kept else {}
         return counts.check(f"clean, shard {rank}")
 
 
-def _cleaned(kind: Cleaner, row: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str | None]:
+def _whole(batch: pa.RecordBatch) -> pa.Table:
+    """Return rows with all columns of OWN_CONVERSATION, null where they have none."""
+    missing = [field for field in OWN_CONVERSATION if field.name not in batch.schema.names]
+    table = pa.Table.from_batches([batch])
+    for field in missing:
+        table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(OWN_CONVERSATION.names).cast(OWN_CONVERSATION)
+
+
+def _cleaned(kind: Cleaner, row: dict[str, Any]) -> tuple[list[dict[str, Any]], str | None]:
     """Return (the rows that a row becomes, None) or ([], the reason why it becomes none)."""
     whole = turns(row)
     parts, reason = kind.clean(whole)
     if reason or not parts:
         return [], reason or "nothing_left"
     if len(parts) == 1 and parts[0] == whole:
-        return [dict(row)], None
+        return [row], None
     return list(_parts(row, whole, parts)), None
 
 

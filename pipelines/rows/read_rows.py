@@ -130,4 +130,9 @@ def layout_of_files(source: RecordSource) -> Layout | None:
 def content_bytes(row: Mapping[str, Any]) -> int:
     """Return the bytes of all contents of a row."""
     lists = (row.get(column) or () for column in ("messages", "prompt", "chosen", "rejected"))
-    return sum(len(turn["content"].encode()) for messages in lists for turn in messages)
+    return sum(text_bytes(turn["content"]) for messages in lists for turn in messages)
+
+
+def text_bytes(text: str) -> int:
+    """Return the bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
