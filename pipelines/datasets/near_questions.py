@@ -30,7 +30,7 @@ class NearQuestions:
 
     Two questions are the same when the Jaccard similarity of their word 5-grams is `threshold` or more, or when one is,
     word by word, inside the other and makes up half of its words or more ("Please ...", "... Thanks!"): for short
-    questions a word more leaves few 5-grams. Numbers are compared as they are. Memory: about 1 kB a question.
+    questions a word more leaves few 5-grams. Numbers are compared as they are. Memory: up to 10 kB a question.
     """
 
     def __init__(self, questions: Sequence[str], threshold: float) -> None:
@@ -48,7 +48,7 @@ class NearQuestions:
         self._tokens, first = np.unique(known[[length > 0 for _, length in wholes]], return_index=True)
         self._number_of = np.flatnonzero([length > 0 for _, length in wholes])[first] if len(first) else first
         self._filter = build_filter(self._tokens), build_table(self._tokens)
-        self._inside = self._windows(data, spans, wholes)
+        self._parts, self._part_of, self._part_share = self._windows(data, spans, wholes)
 
     def match(self, questions: Sequence[str]) -> list[Match | None]:
         """Return for each question the held-out one that asks the same, or None."""
@@ -57,11 +57,19 @@ class NearQuestions:
         found = [Match(int(n), float(s)) if n >= 0 else None for n, s in zip(near, similarity, strict=True)]
         data, offsets = text_buffers(texts)
         self._find_around(data, offsets, found)
-        for row, (start, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
-            if found[row] is None:
-                token, length = self._whole(data, start, end)
-                found[row] = self._inside.get(token) if length else None
+        self._find_inside(data, offsets, found)
         return found
+
+    def _find_inside(self, data: np.ndarray, offsets: np.ndarray, found: list[Match | None]) -> None:
+        """Find texts that stand whole in a held-out question and make up enough of it."""
+        if not len(self._parts):
+            return
+        spans = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+        tokens = np.array([self._whole(data, *span)[0] for span in spans], np.uint64)
+        places = np.searchsorted(self._parts, tokens) % len(self._parts)
+        for row in np.flatnonzero((self._parts[places] == tokens) & (tokens > 0)).tolist():
+            if found[row] is None:
+                found[row] = Match(int(self._part_of[places[row]]), float(self._part_share[places[row]]))
 
     def _find_around(self, data: np.ndarray, offsets: np.ndarray, found: list[Match | None]) -> None:
         """Find held-out questions that stand whole in a text and make up enough of it."""
@@ -88,14 +96,16 @@ class NearQuestions:
 
     def _windows(
         self, data: np.ndarray, spans: list[tuple[int, int]], wholes: list[tuple[int, int]]
-    ) -> dict[int, Match]:
-        """Return the parts of held-out questions that make up enough of them, by hash."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the parts of held-out questions that make up enough of them: hashes, sorted, numbers, shares."""
         from windtunnel.pipelines.features.kernels.ngram_scan import ngrams_of
 
-        inside: dict[int, Match] = {}
+        hashes, numbers, shares = [np.empty(0, np.uint64)], [np.empty(0, np.int64)], [np.empty(0)]
         for number, ((start, end), (_, words)) in enumerate(zip(spans, wholes, strict=True)):
             for length in range(max(SHORTEST, int(np.ceil(AROUND * words))), words):
                 tokens, _ = ngrams_of(data, start, end, *self._folding, length, SHORTEST)
-                for token in tokens.tolist():
-                    inside.setdefault(token, Match(number, length / words))
-        return inside
+                hashes.append(tokens)
+                numbers.append(np.full(len(tokens), number))
+                shares.append(np.full(len(tokens), length / words))
+        parts, first = np.unique(np.concatenate(hashes), return_index=True)
+        return parts, np.concatenate(numbers)[first], np.concatenate(shares)[first]
