@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from windtunnel.pipelines.cli import app
+from windtunnel.pipelines.datasets.chat_split import ChatSplit
 from windtunnel.pipelines.datasets.mix_rows import MixRows
 from windtunnel.pipelines.plan.builder import planned
 from windtunnel.pipelines.rows.clean import CleanRows
@@ -83,6 +84,23 @@ def test_cleaning_keeps_system_turns_tools_and_the_ids_of_rows_that_are_clean(tm
     assert [turn["content"] for turn in after[1]["messages"]] == ["What is a high hill?", "The Zugspitze is one."]
     assert json.loads(after[1]["lineage"])["cleaned"] == before[1]["id"]
     assert {row["reason"] for row in rows_of(tmp_path / "out" / "dropped")} == set(counts.dropped)
+
+
+def test_no_turn_of_a_training_row_asks_what_is_held_out(tmp_path):
+    question, later = "How do I sort a list of numbers by size?", "And how many rivers flow into the Baltic Sea?"
+    held_out = [chat(question, "Call sorted."), chat("Tell me about seas.", "They are salty.", later, "250.", "Thanks", "!")]
+    leaks = [
+        chat("Hello there.", "Hello!", f"Fine. {question}", "Call sorted."),
+        chat("Go ahead.", "Call sorted.", system=f"A user asks you: {question}"),
+        chat(later, "Over 250."),
+    ]
+    others = [chat("Tell me of lists.", "No.", "Thanks", "!"), chat("Thanks", "!"), chat("Hi", "Ho", later, "What?")]
+    rows = {"rows": read(write(tmp_path / "a.jsonl", *leaks, *others), tmp_path / "read")}
+    rows["held_out"] = read(write(tmp_path / "h.jsonl", *held_out), tmp_path / "held_out")
+    counts = ChatSplit(side="train", share=0.0).run(rows, tmp_path / "out", 0)
+    assert counts.dropped == {"near_held_out": 3}
+    ids = [row["id"] for row in rows_of(tmp_path / "held_out" / "rows")]
+    assert [row["held_out_id"] for row in rows_of(tmp_path / "out" / "dropped")] == [ids[0], ids[0], ids[1]]
 
 
 def test_parts_of_a_split_conversation_share_a_group(tmp_path):
