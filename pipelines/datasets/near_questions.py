@@ -20,7 +20,7 @@ WITHIN = ((8, 0.0), (5, 0.2), (SHORTEST, AROUND))  # words, and the share of a t
 
 
 class Match(NamedTuple):
-    """The number of a held-out question, how alike the two are (Jaccard similarity or share of the words), its words."""
+    """The number of a held-out question, how alike both are (Jaccard similarity or share of the words), its words."""
 
     number: int
     similarity: float
@@ -74,9 +74,7 @@ class NearQuestions:
         if not len(self._tokens):
             return
         open_ = np.array([match is None for match in found], bool)
-        rows, grams, _, _ = scan(
-            data, offsets, open_, *self._folding, self._lengths, *self._filter, self._tokens
-        )
+        rows, grams, _, _ = scan(data, offsets, open_, *self._folding, self._lengths, *self._filter, self._tokens)
         words = {row: self._count(data, *offsets[row : row + 2].tolist()) for row in np.unique(rows).tolist()}
         for row, gram in zip(rows.tolist(), grams.tolist(), strict=True):
             number, best = int(self._number_of[gram]), found[row]
