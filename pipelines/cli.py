@@ -256,7 +256,7 @@ def diff(a: str, b: str, out: Annotated[Path | None, typer.Option(metavar="DIR")
 
 @app.command()
 def why(recipe: RecipeArg, document: Annotated[str, typer.Argument(metavar="DOCUMENT_ID")], set_: Sets = None) -> None:
-    """Tell what became of a document in every corpus of a recipe, with the values that decided."""
+    """Tell what became of a document or a row in every corpus or set of a recipe, with the values that decided."""
     from windtunnel.pipelines.views.why import tell
 
     tell(recipe, set_ or [], document, terminal())

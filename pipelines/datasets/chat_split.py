@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -21,7 +22,7 @@ from blake3 import blake3
 from pydantic import Field
 
 from windtunnel.generators.text.groups import first_question, groups_of, text_group
-from windtunnel.pipelines.datasets.near_questions import Match, NearQuestions
+from windtunnel.pipelines.datasets.near_questions import SHORTEST, Match, NearQuestions
 from windtunnel.pipelines.shards.writer import shard_writer
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import InputError
@@ -32,6 +33,7 @@ GROUP = pa.field("group", pa.string(), nullable=False)
 HELD_OUT = "held_out"
 TURNS = ("messages", "prompt")
 FIRST = 2  # turns: a system turn and the question
+LATER_WORDS = 5  # that a later question of a held-out row needs to say something alone
 DROPPED = pa.schema(
     [
         pa.field("id", pa.string()),
@@ -51,7 +53,7 @@ class ChatSplit(Work):
     held out.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     side: Literal["held_out", "train"]
     share: float = Field(default=0.1, ge=0, le=1)
     salt: str = ""
@@ -68,7 +70,7 @@ class ChatSplit(Work):
             shard_writer(out, "dropped", rank, DROPPED) as dropper,
         ):
             for batch in source.iter_batches(batch_size=1024):
-                rows = list(_origins(batch))
+                rows = list(_origins(batch, whole=self.side == "train"))
                 groups = [groups_of(row) for row in rows]
                 decided = self._decided(rows, groups, measured)
                 whole = [*batch.columns, pa.array(map(min, groups), GROUP.type)]
@@ -101,14 +103,13 @@ class ChatSplit(Work):
         open_ = [number for number, drop in enumerate(decided) if drop is None]
         if not measured.ids:
             return decided
-        near = measured.near([first_question(rows[number]) for number in open_])
+        near = measured.near([rows[number] for number in open_])
         for number, match in zip(open_, near, strict=True):
             same = measured.same({*groups[number], _asks(rows[number], groups[number])})
             if same is not None:
                 decided[number] = _drop(rows[number], "asked_in_held_out", same, 1.0)
             elif match is not None:
-                held_out_id = measured.ids[match.number]
-                decided[number] = _drop(rows[number], "near_held_out", held_out_id, match.similarity)
+                decided[number] = _drop(rows[number], "near_held_out", *match)
         return decided
 
     def _other_side(self, row: Mapping[str, Any], groups: Sequence[str]) -> dict[str, Any] | None:
@@ -133,28 +134,58 @@ class ChatSplit(Work):
 
 
 class _Measured:
-    """What held-out rows ask."""
+    """What held-out rows ask: their first questions, and what they ask later, which has an answer that is measured too.
+
+    A first question counts wherever a training row says it, in any turn of the user or the system. A later one counts
+    only where a row begins with it: as a later turn of others, "Can you say more about that?" tells nothing.
+    """
 
     def __init__(self, threshold: float) -> None:
         self.ids: list[str] = []
         self._threshold = threshold
-        self._questions: list[str] = []
+        self._first: list[str] = []
+        self._later: list[str] = []
+        self._later_ids: list[str] = []
         self._by_group: dict[str, str] = {}
-        self._index: NearQuestions | None = None
 
     def add(self, row: Mapping[str, Any]) -> None:
         groups = groups_of(row)
         self.ids.append(row["id"])
-        self._questions.append(first_question(row))
+        self._first.append(first_question(row))
+        later = later_questions(row)
+        self._later += later
+        self._later_ids += [row["id"]] * len(later)
         self._by_group |= {group: str(row["id"]) for group in (*groups, _asks(row, groups))}
+
+    @cached_property
+    def _of_first(self) -> NearQuestions:
+        return NearQuestions(self._first, self._threshold)
+
+    @cached_property
+    def _of_later(self) -> NearQuestions:
+        return NearQuestions(self._later, self._threshold)
 
     def same(self, groups: Iterable[str]) -> str | None:
         """Return the id of a held-out row with one of these groups or questions, or None."""
         return next((self._by_group[group] for group in sorted(groups) if group in self._by_group), None)
 
-    def near(self, questions: Sequence[str]) -> list[Match | None]:
-        self._index = self._index or NearQuestions(self._questions, self._threshold)
-        return self._index.match(questions)
+    def near(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, float] | None]:
+        """Return for each row the id of a held-out row that asks what it asks, and how alike the questions are."""
+        begins = [first_question(row) for row in rows]
+        found = [self._named(self.ids, match) for match in self._of_first.match(begins)]
+        if self._later:
+            later = self._of_later.match(begins)
+            found = [
+                one or self._named(self._later_ids, match, LATER_WORDS) for one, match in zip(found, later, strict=True)
+            ]
+        turns = [(number, text) for number, row in enumerate(rows) for text in other_turns(row)]
+        for (number, _), match in zip(turns, self._of_first.match([text for _, text in turns]), strict=True):
+            found[number] = found[number] or self._named(self.ids, match, SHORTEST)
+        return found
+
+    @staticmethod
+    def _named(ids: Sequence[str], match: Match | None, words: int = 0) -> tuple[str, float] | None:
+        return None if match is None or match.words < words else (ids[match.number], match.similarity)
 
 
 def _drop(row: Mapping[str, Any], reason: str, held_out_id: str | None = None, similarity: float | None = None) -> Any:
@@ -166,18 +197,33 @@ def rows_files(inputs: Mapping[str, Artifact], kind: str = "rows") -> list[Path]
     return [file for _, artifact in sorted(of_kind(inputs, kind).items()) for file in artifact.files("rows")]
 
 
+def later_questions(row: Mapping[str, Any]) -> list[str]:
+    """Return what the user says after the first question."""
+    return [turn["content"] for turn in _turns(row) if turn["role"] == "user"][1:]
+
+
+def other_turns(row: Mapping[str, Any]) -> list[str]:
+    """Return what the user says after the first question, and what the system says."""
+    return [*later_questions(row), *(turn["content"] for turn in _turns(row) if turn["role"] == "system")]
+
+
+def _turns(row: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
+    return row.get("messages") or row.get("prompt") or ()
+
+
 def _asks(row: Mapping[str, Any], groups: Sequence[str]) -> str:
     """Return the group that a row's first question alone would have; the row's own where it asks nothing."""
     asked = first_question(row)
     return text_group(asked) if asked else groups[0]
 
 
-def _origins(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    """Yield what says where rows come from: id, the turns up to the first question, lineage."""
+def _origins(batch: pa.RecordBatch, whole: bool = True) -> Iterator[dict[str, Any]]:
+    """Yield what says where rows come from: id, turns (those up to the first question, unless `whole`), lineage."""
     names = _columns(batch.schema.names)
-    first = {name: pc.list_slice(batch[name], 0, FIRST) if name in TURNS else batch[name] for name in names}
+    cut = () if whole else TURNS
+    first = {name: pc.list_slice(batch[name], 0, FIRST) if name in cut else batch[name] for name in names}
     for number, row in enumerate(pa.table(first).to_pylist()):
-        for name in TURNS:
+        for name in cut:
             if name in row and not any(turn["role"] == "user" for turn in row[name] or ()):
                 row[name] = batch[name][number].as_py()  # the question comes later, if at all
         yield row

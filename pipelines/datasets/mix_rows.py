@@ -45,6 +45,10 @@ class MixRows(Work):
         shares = {name: weight / of_all for name, weight in self.weights.items()}
         sets = {name: inputs[Role("rows", name)] for name in self.weights}
         sizes = {name: _sizes(artifact, self._measure(inputs)) for name, artifact in sets.items()}
+        for name, of_set in sizes.items():
+            if not any(of_set.values()):
+                counts = sets[name].manifest.counts if sets[name].done else None
+                raise InputError(f"no row of {name!r} is left to train on{_why_empty(counts, len(of_set))}")
         total = self._total(shares, {name: sum(of_set.values()) for name, of_set in sizes.items()})
         counts, domains, repeated = Counts(), [], 0
         for number, name in enumerate(sorted(self.weights)):
@@ -68,10 +72,6 @@ class MixRows(Work):
 
     def _total(self, shares: Mapping[str, float], whole: Mapping[str, int]) -> float:
         """Return how much the mix holds of all sets together."""
-        if empty := [name for name, size in whole.items() if not size]:
-            raise InputError(
-                f"no row of {empty[0]!r} is left to train on: what is held out, or near to it, takes all of them"
-            )
         most, scarcest = min((whole[name] * self.max_epochs / share, name) for name, share in shares.items())
         if self.total is not None and self.total > most:
             raise InputError(
@@ -91,6 +91,16 @@ class MixRows(Work):
         folders = (inputs["tokenizer"].path / name for name in ("model", "tokenizer"))  # with a model, or alone
         backend = open_tokenizer(next(folder for folder in folders if folder.is_dir())).backend_tokenizer
         return lambda rows: [_tokens(backend, row) for row in rows]
+
+
+def _why_empty(counts: Mapping[str, Any] | None, rows: int) -> str:
+    """Return in words why a set gives nothing to train on, by the counts of the step that kept held-out rows apart."""
+    if rows:
+        return f": none of its {rows:,} rows has an answer"
+    if counts and counts.get("dropped"):
+        told = ", ".join(f"{reason} {number:,}" for reason, number in counts["dropped"].items())
+        return f": what is held out, or near to it, takes all of them ({told})"
+    return ": its own steps have left none; `windtunnel show` of their directories says what dropped them"
 
 
 def _tokens(backend: Any, answers: list[str]) -> int:

@@ -15,22 +15,25 @@ from windtunnel.pipelines.features.folding import Normalisation, table
 DISTINCT_NUMBERS = Normalisation(numbers=False)  # "1 + 2" and "3 + 4" are two questions
 SHORTEST = 3  # words: two words stand in too many questions
 LONGEST = 64  # words: with that many, a few words more leave a text similar
-AROUND = 0.5  # the share of a question's words that the other one must make up to be the same question
+AROUND = 0.5  # the share of a question's words that its part must make up to be the same question
+WITHIN = ((8, 0.0), (5, 0.2), (SHORTEST, AROUND))  # words, and the share of a text that a question must make up in it
 
 
 class Match(NamedTuple):
-    """The number of a held-out question, and how alike the two are: Jaccard similarity, or share of the words."""
+    """The number of a held-out question, how alike both are (Jaccard similarity or share of the words), its words."""
 
     number: int
     similarity: float
+    words: int = 0  # of the held-out question
 
 
 class NearQuestions:
     """Held-out questions, searchable for others that ask the same.
 
-    Two questions are the same when the Jaccard similarity of their word 5-grams is `threshold` or more, or when one is,
-    word by word, inside the other and makes up half of its words or more ("Please ...", "... Thanks!"): for short
-    questions a word more leaves few 5-grams. Numbers are compared as they are. Memory: up to 10 kB a question.
+    Two questions are the same when the Jaccard similarity of their word 5-grams is `threshold` or more; when the
+    held-out one stands, word by word, in the other and makes up enough of it (WITHIN: instructions and courtesies may
+    surround it, and eight words in a row are no chance); or when the other is half of it or more. Numbers are compared
+    as they are. Memory: up to 10 kB a question.
     """
 
     def __init__(self, questions: Sequence[str], threshold: float) -> None:
@@ -42,6 +45,7 @@ class NearQuestions:
         self._near = NearIndex(texts, threshold, how=DISTINCT_NUMBERS)
         data, offsets = text_buffers(texts)
         spans = list(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True))
+        self._words = [self._count(data, *span) for span in spans]
         wholes = [self._whole(data, *span) for span in spans]
         known = np.array([whole[0] for whole in wholes], np.uint64)
         self._lengths = np.unique([length for _, length in wholes if length]).astype(np.int64)
@@ -54,7 +58,7 @@ class NearQuestions:
         """Return for each question the held-out one that asks the same, or None."""
         texts = pa.array(list(questions), pa.large_string())
         near, similarity = self._near.match(texts)
-        found = [Match(int(n), float(s)) if n >= 0 else None for n, s in zip(near, similarity, strict=True)]
+        found = [self._match(int(n), float(s)) if n >= 0 else None for n, s in zip(near, similarity, strict=True)]
         data, offsets = text_buffers(texts)
         self._find_around(data, offsets, found)
         self._find_inside(data, offsets, found)
@@ -69,7 +73,7 @@ class NearQuestions:
         places = np.searchsorted(self._parts, tokens) % len(self._parts)
         for row in np.flatnonzero((self._parts[places] == tokens) & (tokens > 0)).tolist():
             if found[row] is None:
-                found[row] = Match(int(self._part_of[places[row]]), float(self._part_share[places[row]]))
+                found[row] = self._match(int(self._part_of[places[row]]), float(self._part_share[places[row]]))
 
     def _find_around(self, data: np.ndarray, offsets: np.ndarray, found: list[Match | None]) -> None:
         """Find held-out questions that stand whole in a text and make up enough of it."""
@@ -78,14 +82,24 @@ class NearQuestions:
         if not len(self._tokens):
             return
         open_ = np.array([match is None for match in found], bool)
-        rows, grams, first, last = scan(
-            data, offsets, open_, *self._folding, self._lengths, *self._filter, self._tokens
-        )
-        sizes = np.diff(offsets)[rows]
-        for row, gram, share in zip(rows.tolist(), grams.tolist(), ((last - first) / sizes).tolist(), strict=True):
-            best = found[row]
-            if share >= AROUND and (best is None or share > best.similarity):
-                found[row] = Match(int(self._number_of[gram]), share)
+        rows, grams, _, _ = scan(data, offsets, open_, *self._folding, self._lengths, *self._filter, self._tokens)
+        words = {row: self._count(data, *offsets[row : row + 2].tolist()) for row in np.unique(rows).tolist()}
+        for row, gram in zip(rows.tolist(), grams.tolist(), strict=True):
+            number, best = int(self._number_of[gram]), found[row]
+            own = self._words[number]
+            share = own / max(words[row], own)
+            enough = next(least for long, least in WITHIN if own >= long)
+            if share >= enough and (best is None or share > best.similarity):
+                found[row] = self._match(number, share)
+
+    def _match(self, number: int, similarity: float) -> Match:
+        return Match(number, similarity, self._words[number])
+
+    def _count(self, data: np.ndarray, start: int, end: int) -> int:
+        """Return the number of words of a text."""
+        from windtunnel.pipelines.features.kernels.ngram_scan import ngrams_of
+
+        return len(ngrams_of(data, start, end, *self._folding, 1, 1)[0])
 
     def _whole(self, data: np.ndarray, start: int, end: int) -> tuple[int, int]:
         """Return (hash of all words of a text, their number), (0, 0) for one that is too short or too long."""

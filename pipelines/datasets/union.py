@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 from windtunnel.pipelines.shards.reader import BATCH_ROWS, batches
 from windtunnel.pipelines.shards.writer import shard_writer
 from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.printable import escaped
 from windtunnel.schemas.records import DOCUMENT
 from windtunnel.schemas.work import Counts, Work
 
@@ -33,6 +35,15 @@ class Union(Work):
 
     def _files(self, inputs: Mapping[str, Artifact]) -> list[Path]:
         return [file for role in self.order or sorted(inputs) for file in inputs[role].files(self.folder)]
+
+    def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
+        """Raises InputError for a set of rows that gives none: what is said of the union would not be said of it."""
+        for role, artifact in inputs.items() if self.folder == "rows" else ():
+            if not any(pq.read_metadata(file).num_rows for file in artifact.files("rows")):
+                raise InputError(
+                    f"{role} has no row to give: its steps have left none (`windtunnel show {escaped(artifact.path)}` "
+                    "says why); loosen them, or leave it out of `from:`"
+                )
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         counts, path = Counts(), self._files(inputs)[rank]

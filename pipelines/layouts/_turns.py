@@ -21,6 +21,8 @@ ROLES = {
 }  # fmt: skip
 CALL = "function_call"  # a role whose text is a call
 _PLAIN = ROLES.keys() - {CALL}
+REASONING = ("reasoning", "thinking")  # further names of `reasoning_content`, where they hold text
+LEARNT = ("weight", "train", "training")  # of a turn: 0 or false where it is not to be learnt (OpenAI, Axolotl)
 _TEXTS = ("text", "input_text", "output_text")  # kinds of parts of a content that are text
 
 
@@ -119,12 +121,32 @@ def _turn(value: Any, name: str) -> Turn:
     if role is None:
         raise Refused("unknown_role", f"{name}: {str(said)[:60]!r}")
     content = value["content"] if "content" in value else value.get("value", value.get("text"))
-    further = {field: value[field] for field in FIELDS if value.get(field) not in (None, "", [])}
+    if role == "assistant" and (unlearnt := [field for field in LEARNT if value.get(field) in (0, "0", "false")]):
+        raise Refused("turn_not_to_learn", f"{name}: {unlearnt[0]!r} is 0, and every answer of a row is learnt here")
+    further = _further(value, name)
     if said == CALL:
         return {"role": role, "content": "", "tool_calls": [_call(content, name)], **further}
     if content is None and "tool_calls" in further:
         content = ""  # OpenAI's form of a turn that only calls
     return {"role": role, "content": _content(content, name), **further}
+
+
+def _further(value: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the fields of a turn that templates know, beside role and content; raises Refused for other types."""
+    further = {field: value[field] for field in FIELDS if value.get(field) not in (None, "", [])}
+    if thought := next((value[field] for field in REASONING if isinstance(value.get(field), str)), ""):
+        further.setdefault("reasoning_content", thought)
+    if "tool_calls" in further:
+        calls = parsed(further["tool_calls"], name)
+        if not isinstance(calls, list) or not all(isinstance(call, Mapping) for call in calls):
+            raise Refused("tool_calls_not_a_list", f"{name}: calls are a list of objects")
+        further["tool_calls"] = calls
+    for field in sorted(further.keys() - {"tool_calls"}):
+        if isinstance(further[field], int) and not isinstance(further[field], bool):
+            further[field] = str(further[field])  # an id of a call
+        elif not isinstance(further[field], str):
+            raise Refused("field_not_text", f"{name}: {field!r} holds {type(further[field]).__name__}")
+    return further
 
 
 def _content(content: Any, name: str) -> str:

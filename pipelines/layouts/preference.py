@@ -39,7 +39,7 @@ class Preference(Layout):
             {"chosen": "\n\nHuman: Why?\n\nAssistant: So.", "rejected": "\n\nHuman: Why?\n\nAssistant: No."},
             (("user", "Why?"), ("assistant", "So."), ("assistant", "No.")),
         ),
-        Example({"prompt": "Why?", "chosen": "So.", "rejected": "So."}, refused="chosen_equals_rejected"),
+        Example({"prompt": "Why?", "chosen": "So.", "rejected": "So. "}, refused="chosen_equals_rejected"),
         Example({"chosen": "So.", "rejected": "No."}, refused="no_prompt"),
     )
     prompt: str = "prompt"
@@ -62,7 +62,7 @@ class Preference(Layout):
             asked, *sides = _parted(*sides)
         if not asked:
             raise Refused("no_prompt", f"no field {self.prompt!r}, and the answers begin with no common turn")
-        if sides[0] == sides[1]:
+        if _unspaced(sides[0]) == _unspaced(sides[1]):  # which templates strip
             raise Refused("chosen_equals_rejected", "both answers are the same")
         asked = with_system(asked, record.get(self.system))
         ratings = _rating(record, self.chosen), _rating(record, self.rejected)
@@ -73,6 +73,10 @@ class Preference(Layout):
         if whole and isinstance(value, str):
             return _transcript(value, name)
         return answer_turns(value, name)
+
+
+def _unspaced(messages: list[Turn]) -> list[Turn]:
+    return [{**turn, "content": turn["content"].strip()} for turn in messages]
 
 
 def _is_list(value: Any) -> bool:
@@ -105,6 +109,16 @@ def _transcript(said: str, name: str) -> list[Turn]:
 
 
 def _rating(record: Record, side: str) -> float | None:
-    values = (record.get(form.format(side)) for form in RATINGS)
-    value = next((value for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)), None)
-    return float(value) if value is not None and math.isfinite(value) else None
+    values = (_number(record.get(form.format(side))) for form in RATINGS)
+    return next((value for value in values if value is not None), None)
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number, which CSV files hold as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

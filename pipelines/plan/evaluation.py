@@ -55,10 +55,14 @@ def _of_sets(held_out: Step) -> str:
 
 def _tasks(plan: Plan, settings: Tasks, corpora: Mapping[str, Step], runs: Runs) -> Step:
     from windtunnel.trainer.eval.task_scores import TaskScores, digests_of
+    from windtunnel.trainer.tasks._file_task import FileTask
 
     work = TaskScores(tasks=tuple(settings.tasks), device=plan.device())
     try:
         work = work.model_copy(update={"digests": digests_of(work.plugins())})
+        for task in work.plugins():
+            if isinstance(task, FileTask):  # a line that cannot be used is told now, not after training
+                task.whole()
     except InputError as error:
         raise at(("evaluate", "tasks"), str(error)) from error
     documents = {} if settings.from_ is None else {"documents": corpora[settings.from_]}

@@ -42,6 +42,10 @@ class Rows(Part):
             raise ValueError("rows have either `source:` (files or a data set) or `from:` (other rows)")
         if self.layout is not None and self.source is None:
             raise ValueError("`layout:` goes with `source:`: rows of other sets have one")
+        if twice := [name for name in self.parents if self.parents.count(name) > 1]:
+            raise ValueError(
+                f"{twice[0]!r} is named twice, and a set holds its rows once: give it more weight in a mix"
+            )
         return self
 
     @property

@@ -22,7 +22,8 @@ from windtunnel.trainer.tasks._file_task import FileTask
 class TaskQuestions(Work):
     """Writes the questions of the `tasks` that are read from files to `rows/`, each a turn of the user.
 
-    `digests` are those of the files, which must not change between the plan and the run.
+    `digests` are those of the files, which must not change between the plan and the run. How a task is scored is no
+    part of the key: training, which these questions are kept out of, does not depend on it.
     """
 
     version: ClassVar[int] = 1
@@ -36,6 +37,10 @@ class TaskQuestions(Work):
         own = [(spec, task) for spec, task in made if isinstance(task, FileTask)]
         digests = tuple(_digest(file) for _, task in own for file in task.files())
         return cls(tasks=tuple(spec for spec, _ in own), digests=digests) if own else None
+
+    def identity(self) -> dict[str, Any]:
+        tasks = [task.asking() for task in self.plugins() if isinstance(task, FileTask)]
+        return {**super().identity(), "tasks": tasks}
 
     def plugins(self) -> list[Evaluation]:
         return [make(Evaluation, spec) for spec in self.tasks]  # type: ignore[type-abstract]

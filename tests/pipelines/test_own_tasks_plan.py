@@ -57,6 +57,7 @@ def test_a_list_of_tasks_needs_no_corpus_and_is_keyed_by_the_content_of_its_file
     [
         ("[copying]", "'copying' is made from documents: name a corpus"),
         ("[{choices: quiz.jsonl}, {exact: quiz.jsonl}]", "two tasks are called 'quiz'"),
+        ("[{choices: quiz2.jsonl}]", "quiz2.jsonl, line 1: "),
         ("[{choices: none.jsonl}]", "none.jsonl cannot be read: No such file"),
         ("[{choices: {file: quiz.jsonl, form: digits}}]", "'cloze' or 'letters'"),
         ("[{chioces: quiz.jsonl}]", "did you mean 'choices'"),

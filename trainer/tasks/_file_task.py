@@ -16,6 +16,7 @@ from blake3 import blake3
 from pydantic import Field
 
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.plugin import label
 from windtunnel.schemas.printable import one_line
 from windtunnel.trainer.tasks._evaluation import Evaluation
 
@@ -41,6 +42,8 @@ class FileTask(Evaluation):
     file: str = Field(min_length=1)
     name: str | None = Field(None, min_length=1, max_length=60)  # in tables; the file's name without suffix by default
 
+    asks_by: ClassVar[tuple[str, ...]] = ("file", "name")  # the parameters that decide what is asked
+
     # A file's text that can be read, and others with a part of the message that refuses them: for `windtunnel check`.
     gives: ClassVar[str]
     refuses: ClassVar[tuple[tuple[str, str], ...]]
@@ -51,6 +54,10 @@ class FileTask(Evaluation):
 
     def files(self) -> list[Path]:
         return [Path(self.file)]
+
+    def asking(self) -> dict[str, Any]:
+        """Return the name of the task's kind and the parameters on which its questions depend."""
+        return {label(self): self.model_dump(mode="json", include=set(self.asks_by))}
 
     @abstractmethod
     def parse(self, row: Mapping[str, Any]) -> tuple[str, Any]:

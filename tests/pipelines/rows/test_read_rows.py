@@ -82,13 +82,17 @@ def test_layouts_are_recognised_in_every_format(record, layout, turns_, suffix, 
 
 
 def test_what_templates_know_of_a_turn_is_kept(tmp_path):
-    call = {"role": "assistant", "content": None, "reasoning_content": "Look it up.", "tool_calls": [CALL]}
+    call = {"role": "assistant", "content": None, "tool_calls": [CALL], "weight": 1}
     result = {"role": "tool", "content": "sunny", "tool_call_id": "1"}
     system = {"role": "system", "content": "Be brief."}
     offered = [{"type": "function", "function": {"name": "weather"}}]
-    file = lines(tmp_path / "a.jsonl", {"messages": [system, ASKED, call, result, SAID], "tools": json.dumps(offered)})
+    file = lines(
+        tmp_path / "a.jsonl",
+        {"messages": [system, ASKED, {**call, "thinking": "Look it up."}, result, SAID], "tools": json.dumps(offered)},
+    )
     (row,), _ = run(read_rows_work({"jsonl": file}), tmp_path / "out")
-    assert turns(row) == [system, ASKED, {**call, "content": ""}, result, SAID]
+    call = {"role": "assistant", "content": "", "reasoning_content": "Look it up.", "tool_calls": [CALL]}
+    assert turns(row) == [system, ASKED, call, result, SAID]
     assert tools(row) == offered
     assert said(row)[2] == ("assistant", "")  # readers of plain messages see what they know
 
@@ -103,6 +107,9 @@ BAD = {
     "content_not_text": {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
     "no_content": {"messages": [{"role": "user", "content": None}]},
     "lone_surrogate": '{"messages": [{"role": "user", "content": "\\ud800"}]}',
+    "tool_calls_not_a_list": {"messages": [ASKED, {**SAID, "tool_calls": float("nan")}]},
+    "field_not_text": {"messages": [ASKED, {**SAID, "reasoning_content": ["a"]}]},
+    "turn_not_to_learn": {"messages": [ASKED, {**SAID, "weight": 0}]},
     "tools_not_a_list": {"messages": [ASKED, SAID], "tools": 3},
     "invalid_json": "{no",
     "not_an_object": "[1]",

@@ -13,12 +13,15 @@ import pytest
 from typer.testing import CliRunner
 
 from windtunnel.pipelines.cli import app
+from windtunnel.pipelines.datasets.chat_split import ChatSplit
 from windtunnel.pipelines.datasets.mix_rows import MixRows
+from windtunnel.pipelines.datasets.union import Union
 from windtunnel.pipelines.plan.builder import planned
 from windtunnel.pipelines.rows.clean import CleanRows
 from windtunnel.pipelines.rows.read_rows import read_rows_work
-from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.artifact import Artifact, Manifest
 from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.schemas.records import OWN_CONVERSATION
 from windtunnel.schemas.results import Comparison
 
 WORDS = [
@@ -85,6 +88,26 @@ def test_cleaning_keeps_system_turns_tools_and_the_ids_of_rows_that_are_clean(tm
     assert {row["reason"] for row in rows_of(tmp_path / "out" / "dropped")} == set(counts.dropped)
 
 
+def test_no_turn_of_a_training_row_asks_what_is_held_out(tmp_path):
+    question, later = "How do I sort a list of numbers by size?", "And how many rivers flow into the Baltic Sea?"
+    held_out = [
+        chat(question, "Call sorted."),
+        chat("Tell me about seas.", "They are salty.", later, "250.", "Thanks", "!"),
+    ]
+    leaks = [
+        chat("Hello there.", "Hello!", f"Fine. {question}", "Call sorted."),
+        chat("Go ahead.", "Call sorted.", system=f"A user asks you: {question}"),
+        chat(later, "Over 250."),
+    ]
+    others = [chat("Tell me of lists.", "No.", "Thanks", "!"), chat("Thanks", "!"), chat("Hi", "Ho", later, "What?")]
+    rows = {"rows": read(write(tmp_path / "a.jsonl", *leaks, *others), tmp_path / "read")}
+    rows["held_out"] = read(write(tmp_path / "h.jsonl", *held_out), tmp_path / "held_out")
+    counts = ChatSplit(side="train", share=0.0).run(rows, tmp_path / "out", 0)
+    assert counts.dropped == {"near_held_out": 3}
+    ids = [row["id"] for row in rows_of(tmp_path / "held_out" / "rows")]
+    assert [row["held_out_id"] for row in rows_of(tmp_path / "out" / "dropped")] == [ids[0], ids[0], ids[1]]
+
+
 def test_parts_of_a_split_conversation_share_a_group(tmp_path):
     record = chat("First question here?", "First answer here.", "Second question?", "Second answer here.")
     source = read(write(tmp_path / "a.jsonl", record), tmp_path / "read")
@@ -120,6 +143,35 @@ def test_rows_are_mixed_by_what_the_recipe_says_and_repeated_up_to_a_limit(optio
     assert (told["few"]["rows"], told["few"]["copies"], told["few"]["weight"]) == (few, copies, 0.25)
     with pytest.raises(InputError, match=r"lower `row_mixes\.total` to"):
         work.model_copy(update={"total": 10**6}).run(inputs, tmp_path / "more", 0)
+
+
+def test_a_set_without_rows_is_told_where_it_is_used_with_the_reason(tmp_path):
+    empty, some = made(tmp_path / "rows.none"), read(write(tmp_path / "a.jsonl", chat("Why?", "So.")), tmp_path / "a")
+    (tmp_path / "rows.none" / "rows").mkdir(parents=True)
+    pq.write_table(OWN_CONVERSATION.empty_table(), tmp_path / "rows.none" / "rows" / "00000.parquet")
+    with pytest.raises(InputError, match=r"none has no row to give.*rows\.none"):
+        Union(folder="rows").finish({"a": some, "none": empty}, tmp_path / "union")
+    mix = MixRows(weights={"none": 1.0})
+    for counts, reason in ({}, "its own steps have left none"), ({"near_held_out": 3}, r"near to it.*near_held_out 3"):
+        Manifest(step="s", version=1, key="k", config={}, counts={"dropped": counts}).write(
+            empty.path / "manifest.json"
+        )
+        with pytest.raises(InputError, match=reason):
+            mix.run({"rows:none": Artifact(empty.path)}, tmp_path / "mix", 0)
+    blank = read(write(tmp_path / "b.jsonl", chat("Why?", "")), tmp_path / "b")
+    with pytest.raises(InputError, match="none of its 1 rows has an answer"):
+        mix.run({"rows:none": blank}, tmp_path / "mix", 0)
+
+
+def test_how_a_task_is_scored_is_no_part_of_what_is_kept_out_of_training(own):
+    def key(tasks: str) -> str:
+        (own / "own.yaml").write_text(RECIPE.replace("{{exact: own.jsonl}}", tasks).format(store="runs/own"))
+        return planned("own.yaml", []).find("train:one:0").key
+
+    before = key("{{exact: own.jsonl}}")
+    assert key("{{exact: {{file: own.jsonl, max_tokens: 9}}}}") == before
+    write(own / "own.jsonl", {"question": "Which one?", "answer": "This"})
+    assert key("{{exact: own.jsonl}}") != before
 
 
 RECIPE = """
@@ -212,11 +264,6 @@ def test_a_recipe_on_files_counts_what_is_refused_and_withholds_verdicts(own):
     (report,) = store.glob("report-*/report.html")
     text = report.read_text()
     assert "No verdict." in text and "one round only" not in text and "template_refused" in text
-    leak = pl.read_parquet(train / "dropped" / "*.parquet").row(0, named=True)
-    found = cli("why", "own.yaml", leak["id"])
-    assert found.exit_code == 0, found.output
-    assert "user: Please What is the river number 0 of the river?" in found.output and "one.jsonl:" in found.output
-    assert f"dropped by near_held_out, as the held-out row {leak['held_out_id']} asks" in " ".join(found.output.split())
     found = cli("card", "own.yaml", "--out", "cards")
     assert found.exit_code == 0, found.output
     card = (own / "cards" / "two.md").read_text().replace("\\", "")
@@ -224,6 +271,10 @@ def test_a_recipe_on_files_counts_what_is_refused_and_withholds_verdicts(own):
     assert "sharegpt" in card and (own / "cards" / "one.md").exists()
     again = cli("run", "own.yaml", "--workers", "1")
     assert "0 steps executed" in again.output
+    leak = next(row["id"] for row in rows_of(rows / "rows") if row["messages"][0]["content"].startswith("Please "))
+    told = cli("why", "own.yaml", leak).output
+    assert "one.jsonl:43" in told and "train_rows:one: dropped by near_held_out, by the held-out row " in told
+    assert "mix:one: kept" in cli("why", "own.yaml", rows_of(rows / "rows")[0]["id"]).output
 
 
 @pytest.mark.parametrize(
@@ -238,6 +289,7 @@ def test_a_recipe_on_files_counts_what_is_refused_and_withholds_verdicts(own):
         ("source: {{jsonl: two.jsonl}}, clean", "from: pairs, clean", "`clean:` is for conversations"),
         ("files: {{jsonl: held.jsonl}}", "files: {{jsonl: pairs.jsonl}}", "name them under `held_out.preferences:`"),
         ("template: mine.jinja", "template: other.jinja", "no template of ours .* and no readable file"),
+        ("source: {{jsonl: two.jsonl}}, clean", "from: [one, one], clean", "'one' is named twice"),
         ("trained_on: one", "trained_on: none", "no corpus or set of rows is called 'none'"),
         ("{{exact: own.jsonl}}", "{{exact: gone.jsonl}}", "gone.jsonl cannot be read"),
         ("length: {{min_words: 2}}", "c4: {{}}", "rewrites text"),
