@@ -87,8 +87,8 @@ FLOORS = {
     "pipelines.recipe pipelines.report pipelines.rows pipelines.samples pipelines.scorers pipelines.sources generators "
     "trainer",
     "pipelines.views": "schemas data_cards pipelines.shards pipelines.parts pipelines.engine pipelines.plan "
-    "pipelines.readers pipelines.recipe pipelines.rows "
-    "pipelines.report pipelines.samples pipelines.sources generators.client generators.text pipelines.datasets generators.judging trainer.stats",
+    "pipelines.datasets pipelines.readers pipelines.recipe pipelines.rows pipelines.report pipelines.samples "
+    "pipelines.sources generators.client generators.judging generators.text trainer.stats",
     "pipelines.parts": "schemas pipelines.filters pipelines.report pipelines.recipe generators trainer",
     "pipelines.parts.skeletons": "schemas generators trainer pipelines",
     "pipelines.api": "schemas generators trainer pipelines",
