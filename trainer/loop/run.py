@@ -81,5 +81,5 @@ class TrainRun(Work):
 def _few(documents: float) -> str:
     return (
         f"a step reads {documents:.1f} documents on average, fewer than {FEWEST_DOCUMENTS}: which ones they are widens "
-        "the spread between seeds; raise `batch_tokens`, or lower `piece` of `causal_lm`"
+        "the spread between seeds; raise `batch_tokens` (or lower `piece`, where `causal_lm` learns from documents)"
     )
