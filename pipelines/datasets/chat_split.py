@@ -152,7 +152,7 @@ class _Measured:
         later = later_questions(row)
         self._later += later
         self._later_ids += [row["id"]] * len(later)
-        self._by_group |= dict.fromkeys((*groups, _asks(row, groups)), row["id"])
+        self._by_group.update(dict.fromkeys((*groups, _asks(row, groups)), row["id"]))
 
     @cached_property
     def _of_first(self) -> NearQuestions:
