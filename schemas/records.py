@@ -12,6 +12,7 @@ import pyarrow as pa
 from blake3 import blake3
 from pydantic import BaseModel, ConfigDict
 
+COPY = "~"  # in a mix, between the id of a row and the number of its copy
 ID_HEX_DIGITS = 32  # 128 bits: the collision probability among 10^12 documents is about 10^-15
 
 DOCUMENT = pa.schema(

@@ -15,13 +15,13 @@ from pydantic import Field
 from windtunnel.pipelines.shards.writer import shard_writer
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_text
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.records import COPY
 from windtunnel.schemas.role import Role
 from windtunnel.schemas.work import Counts, Work
 
 SET = pa.field("set", pa.string(), nullable=False)
 ANSWERS = ("messages", "chosen", "rejected")
 BATCH = 1024
-COPY = "~"  # between an id and the number of its copy
 
 
 class MixRows(Work):

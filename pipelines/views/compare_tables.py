@@ -105,7 +105,8 @@ def further_line(what: str, comparison: Comparison) -> Text:
     """Return a comparison beside the main one in a line: every mix's value, effect, interval and verdict."""
     digits = min(digits_for(comparison), 4)
     words = further(what, comparison)
-    line = Text().append(f"{words.name} ({words.value}): ", style="bold")
+    measured = f"{comparison.on.documents:,} {words.items}, " if comparison.on.documents else ""
+    line = Text().append(f"{words.name} ({measured}{words.value}): ", style="bold")
     line.append_text(_text(comparison.baseline).append(f" {plain(comparison.values.get(comparison.baseline), digits)}"))
     for e in comparison.effects:
         c = EffectCells.of(e, digits)

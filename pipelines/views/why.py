@@ -8,12 +8,11 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
-from windtunnel.generators.text.groups import first_question
-from windtunnel.pipelines.datasets.mix_rows import COPY
 from windtunnel.pipelines.engine.mirrors.opening import fetched, open_store
 from windtunnel.pipelines.plan.builder import planned
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.printable import one_line
+from windtunnel.schemas.records import COPY
 
 DOCUMENTS = ("corpus", "train_split", "held_out")  # the steps that tell what becomes of documents
 ROWS = ("read", "generate", "clean", "rows", "select", "union", "held_out", "train_rows", "mix", "pairs")
@@ -67,7 +66,13 @@ def _introduce(row: dict[str, Any], console: Console) -> None:
     console.print(f"{one_line(row['id'])}  source {one_line(row['source'])}{lang}")
     if row.get("lineage"):
         console.print(f"  {one_line(row['lineage'])}")
-    console.print(f"  {one_line(row['text'] if 'text' in row else first_question(row))}")
+    console.print(f"  {one_line(row['text'] if 'text' in row else _asked(row))}")
+
+
+def _asked(row: dict[str, Any]) -> str:
+    """Return the first turn of the user in a row, "" where there is none."""
+    turns = row.get("messages") or row.get("prompt") or ()
+    return next((turn["content"] for turn in turns if turn["role"] == "user"), "")
 
 
 def _fate(step: str, folder: str, row: dict[str, Any], console: Console) -> None:

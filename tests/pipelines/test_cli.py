@@ -184,7 +184,7 @@ def test_why_tells_the_fate_of_a_document(made):
 def test_why_does_not_tell_two_documents_as_one(made, monkeypatch):
     rows = [{"id": f"abcdef{n}", "text": "t", "source": "s", "reason": "r"} for n in range(2)]
     monkeypatch.setattr("windtunnel.pipelines.views.why._rows", lambda files, document: rows if files else [])
-    with pytest.raises(InputError, match="several documents begin with 'abcdef': abcdef0, abcdef1"):
+    with pytest.raises(InputError, match="several begin with 'abcdef': abcdef0, abcdef1"):
         told(tell, made.recipe, [], "abcdef")
 
 

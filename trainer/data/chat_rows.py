@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,6 +37,7 @@ from windtunnel.trainer.data.packing import Row
 from windtunnel.trainer.data.stratified import Strata
 
 BATCH = 512
+LONG = 1 << 16  # characters of a row
 INDEX = pa.schema(
     [
         pa.field("id", pa.string()),
@@ -243,6 +245,7 @@ def _write_batches(
 ) -> Counts:
     counts, reasons, begin, truncated = Counts(), Counter[str](), 0, 0
     seen_keys: set[bytes] = set()
+    refused: dict[bytes, tuple[str, str]] = {}  # long rows: they take seconds, and mixes hold `max_epochs` copies
     for records in _batches(files):
         lines, drops = [], []
         for record in records:
@@ -250,8 +253,12 @@ def _write_batches(
             try:
                 if key in seen_keys:  # ids key the scores and the order of training
                     raise ChatError("duplicate_id")
+                if refused and (before := refused.get(_content(record))):
+                    raise ChatError(*before)
                 encoded = encode(record)
             except ChatError as error:
+                if key not in seen_keys and (content := _content(record)):
+                    refused[content] = error.reason, error.detail
                 detail = printable(error.detail) or None
                 drops.append({**_named(record), "reason": error.reason, "detail": detail})
                 continue
@@ -271,6 +278,15 @@ def _write_batches(
     counts.dropped = dict(sorted(reasons.items()))
     counts.notes = {"truncated": truncated, "tokens_with_prompts": begin}
     return counts
+
+
+def _content(record: Mapping[str, Any]) -> bytes:
+    """Return a hash of all that is encoded of a long row, b"" for a short one."""
+    said = {name: value for name, value in record.items() if name not in ("id", "set", "source", "lineage")}
+    lists = (said.get(name) or () for name in ("messages", "prompt", "chosen", "rejected"))
+    if sum(len(turn["content"]) for turns_ in lists for turn in turns_) < LONG:
+        return b""
+    return blake3(orjson.dumps(said, default=str, option=orjson.OPT_SORT_KEYS)).digest(length=16)
 
 
 def _line(record: Mapping[str, Any], encoded: EncodedRow, begin: int) -> dict[str, Any]:

@@ -359,9 +359,11 @@ def test_the_command_line_prints_a_line_a_comparison(aligned) -> None:
     assert len(lines) == 3 and [line.split()[0] for line in told if re.match(r"task |copying|sorting", line)] == [
         "task", "copying", "sorting",
     ]  # fmt: skip
-    assert lines[0].startswith("held-out preferences (share right): plain 0.54; talk 0.71, +0.17 [")
+    assert re.match(r"held-out preferences \(\d+ pairs, share right\): plain 0\.54; talk 0\.71, \+0\.17 \[", lines[0])
     assert all(re.search(r"\] (better|not distinguishable)$", line) for line in lines)
-    assert lines[2].startswith("win rate by a judge (wins, a tie as half): plain 0.50; talk 0.60, +0.10 [")
+    assert re.match(
+        r"win rate by a judge \(\d+ questions, wins, .* half\): plain 0\.50; talk 0\.60, \+0\.10 \[", lines[2]
+    )
 
 
 def test_a_hostile_name_stays_on_its_line(aligned) -> None:
