@@ -75,7 +75,8 @@ def test_every_section_is_there_in_order_with_its_anchor(page) -> None:
     links = [attrs["href"] for tag, attrs in page.tags if tag == "a" and attrs["href"] != "#main"]
     assert links == [f"#{name}" for name in sections]
     assert {cls.__module__.rpartition(".")[2] for cls in section_classes()} == {
-        *sections, "classifiers", "statistics", "overlap", "generated", "measures", "margins", "wins", "judge", "parts", "rows",
+        *sections, "classifiers", "statistics", "overlap", "generated", "measures", "margins", "wins", "judge", "parts",
+        "rows",
     }  # fmt: skip
 
 
