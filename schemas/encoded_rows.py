@@ -47,6 +47,8 @@ def missed_share(parts: Sequence[EncodedSet], shares: Mapping[str, Shares], by: 
     `shares`: role -> set -> share, which sum to one in a role. `by`: tokens, bytes or rows.
     """
     for role, wanted in shares.items():
+        if not any(part.role == role for part in parts):
+            continue  # no stage learns from these
         amounts = dict.fromkeys(wanted, 0)
         for part in parts:
             if part.role == role and part.set in amounts:
