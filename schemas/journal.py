@@ -2,7 +2,8 @@
 
 While a task or a step's end is at work, every file that is written through `schemas.artifact.writing` below its
 directory gets a line in a journal there. The line comes before the file is renamed into place: after kill -9 between
-the two, the older file still has its older line. Once the step is finished the digests are in its manifest.
+the two, the older file still has its older line. Files in a directory under a temporary name have none: they will be
+elsewhere, or gone. Once the step is finished the digests are in its manifest.
 """
 
 from __future__ import annotations
@@ -52,13 +53,17 @@ class _Journal:
         self.file = Path(self.folder, FOLDER, f"{name}.jsonl")
 
     def holds(self, path: str) -> bool:
-        return path.startswith(self.folder)
+        return path.startswith(self.folder) and not any(map(_is_temporary, Path(path[len(self.folder) :]).parts[:-1]))
 
     def add(self, path: str, digest: FileDigest) -> None:
         line = json.dumps([path.removeprefix(self.folder), *digest])
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with open(self.file, "ab") as lines:
             lines.write(f"{line}\n".encode())
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".partial")
 
 
 @contextlib.contextmanager
