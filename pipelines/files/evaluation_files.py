@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from windtunnel.pipelines.files.formats import files_of, reader_of
-from windtunnel.pipelines.layouts._recognise import Votes
+from windtunnel.pipelines.rows.peek import peek
 from windtunnel.pipelines.sources._source import RecordSource
 from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.schemas.plugin import full_spec
 
 COLUMNS = ("text", "question", "prompt", "problem", "query", "instruction", "goal", "input")  # the first that is there
-_PEEKED = 100
 
 
 def evaluation_sources(named: Sequence[Any]) -> dict[str, Any]:
@@ -41,10 +39,7 @@ def _source(path: str) -> dict[str, Any]:
     reader = reader_of(str(first), "text")
     if not isinstance(reader, RecordSource):
         return full_spec(reader)
-    votes = Votes()
-    voting = reader.reading(lambda fields: votes)
-    for _ in islice(voting.records(voting.parts()[0]), _PEEKED):
-        pass
+    votes, _ = peek(reader)
     column = next((name for name in COLUMNS if name in votes.columns), None)
     if column is None:
         raise InputError(

@@ -7,20 +7,20 @@ the answers or the whole conversation. The text is a column of its own until the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from windtunnel.pipelines.files.formats import TEXT_OPTION, Reader, reader_of
-from windtunnel.pipelines.layouts._layout import Layout, Pair, Refused
-from windtunnel.pipelines.layouts._recognise import Votes
+from windtunnel.pipelines.files.formats import Reader, reader_of
+from windtunnel.pipelines.layouts._layout import Chat, Layout, Pair, Refused
 from windtunnel.pipelines.readers.batches import Remark, Row, Unreadable, meta_json
 from windtunnel.pipelines.readers.columns import Slice, records
 from windtunnel.pipelines.readers.fields import Fields
 from windtunnel.pipelines.remote.files import File
-from windtunnel.pipelines.rows.read_rows import PEEKED
+from windtunnel.pipelines.rows.peek import peek
+from windtunnel.pipelines.rows.reader import RowReader
 from windtunnel.pipelines.rows.texts import TEXT_OF, On
+from windtunnel.pipelines.sources._source import RecordSource
 from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.schemas.plugin import full_spec, make
 
@@ -47,50 +47,31 @@ def view_of(path: File, text: str, on: On) -> RowView | None:
     """
     if text != "text" and text not in VIEWS:
         return None
-    votes = Votes()
+    reader = reader_of(str(path), text)
+    if not isinstance(reader, RecordSource):
+        return None
     try:
-        voting = reader_of(str(path), text).reading(lambda fields: votes)  # type: ignore[union-attr]
-        for _ in islice(voting.records(voting.parts()[0]), PEEKED):
-            pass
+        votes, _ = peek(reader)
         layout = votes.layout(str(path)) if text not in votes.columns else None
-    except (AttributeError, InputError, OSError, pa.ArrowException):  # no file of records, or of no layout
+    except (InputError, OSError, pa.ArrowException):  # a broken file, or one of no layout: it is read by its text
         return None
     return None if layout is None else RowView(full_spec(layout), text if text in VIEWS else on)  # type: ignore[arg-type]
 
 
-class RowText:
+class RowText(RowReader):
     """Reads a record as the text of its row, with all its fields in `meta`."""
 
     def __init__(self, fields: Fields, layout: Layout, on: On) -> None:
-        self.fields, self.layout, self._on = fields, layout, on
+        super().__init__(fields, layout)
+        self._on = on
 
-    @property
-    def origin(self) -> str:
-        return self.fields.origin
-
-    def wanted(self, names: list[str]) -> list[str]:
-        return names
-
-    def check(self, columns: list[str], where: str) -> None:
-        """Raise InputError for a file of another layout."""
-        if not self.layout.fits(columns):
-            name = next(iter(full_spec(self.layout)))
-            raise InputError(f"{where} has no column 'text', nor the layout {name!r} of the first file; {TEXT_OPTION}")
-
-    def row(self, record: Mapping[str, Any], where: str, replace: bool = False) -> Row | Unreadable:
-        """Return the text of a row, or an Unreadable with the layout's reason, or no_text."""
-        try:
-            row = self.layout.row(record)
-            turns = [*row.prompt, *row.chosen, *row.rejected] if isinstance(row, Pair) else row.messages
-            text = TEXT_OF[self._on](turns)
-            text.encode()
-            if not text.strip():
-                return Unreadable(self.origin, where, "no_text", f"the row has no {self._on}")
-            return Row(text, self.origin, meta=meta_json(record))
-        except Refused as error:
-            return Unreadable(self.origin, where, error.reason, str(error)[:300])
-        except (TypeError, ValueError, RecursionError) as error:
-            return Unreadable(self.origin, where, "unusable_field", str(error)[:200])
+    def made(self, layout: Layout, row: Chat | Pair, record: Mapping[str, Any], where: str) -> Row:
+        """Return the text of a row; raises Refused (no_text) for a row without one."""
+        turns = [*row.prompt, *row.chosen, *row.rejected] if isinstance(row, Pair) else row.messages
+        text = TEXT_OF[self._on](turns)
+        if not text.strip():
+            raise Refused("no_text", f"the row has no {self._on}")
+        return Row(text, self.origin, meta=meta_json(record))
 
 
 def with_texts(rows: Slice, schema: pa.Schema, reader: Any) -> Iterator[pa.Table | Remark]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -43,7 +44,7 @@ class Pair(NamedTuple):
     tools: list[Any] | None = None
 
 
-class Layout(Plugin):
+class Layout(Plugin, ABC):
     """The columns in which a file writes its rows; parameters name columns that are called otherwise.
 
     `rank` orders layouts that fit the same columns: the lowest is taken.
@@ -58,10 +59,10 @@ class Layout(Plugin):
         """Return what rows it gives."""
         return {"gives": cls.gives}
 
+    @abstractmethod
     def fits(self, columns: Collection[str]) -> bool:
         """Return whether the columns that rows need are there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def row(self, record: Record) -> Chat | Pair:
         """Return the row of a record; raises Refused with a reason code."""
-        raise NotImplementedError

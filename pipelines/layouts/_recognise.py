@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
 from windtunnel.pipelines.layouts._layout import Layout
@@ -29,6 +30,7 @@ class Votes:
 
     def __init__(self) -> None:
         self.columns: set[str] = set()
+        self.files: dict[str, list[str]] = {}  # those whose columns were looked at
         self._votes: Counter[str] = Counter()
         self._layouts = {plugin.reference(layout): layout for layout in _all()}
 
@@ -46,6 +48,7 @@ class Votes:
     def check(self, columns: list[str], where: str) -> None:
         """Note the columns; what they mean is for the records to say."""
         self.columns.update(columns)
+        self.files[where] = columns
 
     def layout(self, where: str) -> Layout | None:
         """Return the layout of most records, the first of equals; without any, that of the columns, if there are some.
@@ -71,6 +74,12 @@ def known() -> list[str]:
     return [plugin.reference(layout) for layout in sorted(_all(), key=lambda layout: layout.rank)]
 
 
+def check_layout(layout: Layout, columns: Collection[str], where: str) -> None:
+    """Raise InputError that names the columns of a file which has another layout."""
+    if not layout.fits(columns):
+        raise InputError(f"{where} does not have the layout {plugin.label(layout)!r}; {advice(columns)}")
+
+
 def advice(columns: Collection[str]) -> str:
     """Return which columns there are, and how one says what they hold."""
     names = sorted(columns)
@@ -82,6 +91,7 @@ def advice(columns: Collection[str]) -> str:
     )
 
 
-def _all() -> list[Layout]:
+@cache
+def _all() -> tuple[Layout, ...]:
     base: Any = plugin.base("layout")
-    return [plugin.make(base, name) for name in plugin.names("layout")]
+    return tuple(plugin.make(base, name) for name in plugin.names("layout"))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from windtunnel.pipelines.layouts._layout import Layout
-from windtunnel.pipelines.layouts._recognise import Votes
+from windtunnel.pipelines.layouts._recognise import check_layout
 from windtunnel.pipelines.readers.batches import Remark, Unreadable
 from windtunnel.pipelines.readers.listing import summary
+from windtunnel.pipelines.rows.peek import peek
 from windtunnel.pipelines.rows.reader import Row, RowReader
 from windtunnel.pipelines.shards.writer import shard_writer
 from windtunnel.pipelines.sources._books import Books, check_any_read
@@ -26,7 +26,6 @@ from windtunnel.schemas.work import Counts, Work
 
 SCHEMAS = {"conversations": OWN_CONVERSATION, "preferences": OWN_PREFERENCE}
 BATCH_ROWS, BATCH_BYTES = 2048, 8 << 20
-PEEKED = 100  # records, by which a layout is recognised
 ROWS = "rows"
 
 
@@ -107,24 +106,13 @@ def read_rows_work(spec: Any, layout: Any = None) -> ReadRows:
         raise RecipeError(
             f"the source {label(source)!r} gives documents; rows are read by jsonl, parquet, csv, arrow or hf"
         )
-    chosen = make(Layout, layout) if layout is not None else layout_of_files(source)
-    parts = source.reading(lambda fields: RowReader(fields, chosen)).parts()
+    votes, parts = peek(source)
+    place = source.place(parts[0]) if parts else "the source"
+    chosen = make(Layout, layout) if layout is not None else votes.layout(place)
+    for file, columns in votes.files.items() if chosen else ():
+        check_layout(chosen, columns, file)
     ((name, params),) = full_spec(source).items()
     return ReadRows(source=name, params=params, layout=full_spec(chosen) if chosen else None, parts=tuple(parts))
-
-
-def layout_of_files(source: RecordSource) -> Layout | None:
-    """Return the layout that most of the first records have; None where there is no record.
-
-    Raises InputError for columns that have no known layout.
-    """
-    votes = Votes()
-    voting = source.reading(lambda fields: votes)
-    parts = voting.parts()
-    for part in parts[:1]:
-        for _ in islice(voting.records(part), PEEKED):
-            pass
-    return votes.layout(source.place(parts[0]) if parts else "the source")
 
 
 def content_bytes(row: Mapping[str, Any]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from windtunnel.pipelines.layouts._layout import Chat, Layout, Pair, Refused
-from windtunnel.pipelines.layouts._recognise import advice, other, recognised
+from windtunnel.pipelines.layouts._recognise import advice, check_layout, other, recognised
 from windtunnel.pipelines.readers.batches import Unreadable
 from windtunnel.pipelines.readers.fields import Fields, mended_record
 from windtunnel.schemas import turns
@@ -37,18 +37,16 @@ class RowReader:
 
     def check(self, columns: list[str], where: str) -> None:
         """Raise InputError where the layout does not fit the columns, or none does."""
-        if self.layout is None:
-            self.layout = recognised(columns, where)
-        elif not self.layout.fits(columns):
-            raise InputError(f"{where} does not have the layout {label(self.layout)!r}; {advice(columns)}")
+        self.layout = self.layout or recognised(columns, where)
+        check_layout(self.layout, columns, where)
 
-    def row(self, record: Mapping[str, Any], where: str, replace: bool = False) -> Row | Unreadable:
+    def row(self, record: Mapping[str, Any], where: str, replace: bool = False) -> Any:
         """Return a row of OWN_CONVERSATION or OWN_PREFERENCE, or an Unreadable with the reason code of the layout.
 
         Further reason codes: other_layout, unknown_layout, lone_surrogate, too_large, unusable_field.
         """
         try:
-            return self._row(record, where)
+            return self.made(*self.read(record, where), record, where)
         except Refused as error:
             return Unreadable(self.origin, where, error.reason, str(error)[:300])
         except InputError as error:  # the first record, of no known layout
@@ -59,8 +57,8 @@ class RowReader:
             reason = "lone_surrogate" if "surrogates" in str(error) else "unusable_field"
             return Unreadable(self.origin, where, reason, str(error)[:200])
 
-    def _row(self, record: Mapping[str, Any], where: str) -> Row:
-        layout, row = self._read(record, where)
+    def made(self, layout: Layout, row: Chat | Pair, record: Mapping[str, Any], where: str) -> Any:
+        """Return what is made of the row that the layout has read from a record; raises Refused, TypeError for JSON."""
         source = self._source(record)
         about: dict[str, Any] = {"layout": label(layout), "where": where}
         if isinstance(name := record.get("id"), (str, int)) and not isinstance(name, bool):
@@ -85,7 +83,7 @@ class RowReader:
             "extras": turns.extras(further, row.tools),
         }
 
-    def _read(self, record: Mapping[str, Any], where: str) -> tuple[Layout, Chat | Pair]:
+    def read(self, record: Mapping[str, Any], where: str) -> tuple[Layout, Chat | Pair]:
         """Return a record's layout and row; raises Refused, for a record of another layout with its name."""
         if self.layout is None:
             self.layout = recognised(record, where)

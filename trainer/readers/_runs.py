@@ -67,6 +67,29 @@ def scores_of(
         yield Run(mix, seed, inside[0].parent), inside
 
 
+def by_task(
+    runs: Iterable[tuple[Run, Sequence[Path]]],
+    task_of: Callable[[Path], str],
+    records_of: Callable[[Mapping[str, Any], str], Iterable[Record]],
+) -> Iterator[tuple[Run, Record]]:
+    """Yield the records of runs that have one file of JSON lines a task: `records_of` takes an object and its place.
+
+    Raises InputError for two files of a task in one run.
+    """
+    for run, files in runs:
+        seen: dict[str, Path] = {}
+        for file in files:
+            task = task_of(file)
+            if task in seen:
+                raise InputError(
+                    f"{run.path} has two logs of task {task!r}, {seen[task].name} and {file.name}: keep one of them"
+                )
+            seen[task] = file
+            for place, row in lines_of(file):
+                for record in records_of(row, place):
+                    yield run, {"task": task, **record}
+
+
 def table_of(records: Iterable[tuple[Run, Record]]) -> pl.DataFrame:
     """Return the table of trainer.stats.item_scores with mix and seed, from records of runs."""
     schema, tables = {**RUN, **COLUMNS}, []

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from windtunnel.schemas.errors import InputError
-from windtunnel.trainer.readers._runs import Record, Run, lines_of, number, scores_of, table_of
+from windtunnel.trainer.readers._runs import Record, by_task, number, scores_of, table_of
 
 NAME = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl")
 # Metrics of rolling likelihoods are pairs (log-likelihood, length): what they are as a ratio of sums.
@@ -25,24 +25,13 @@ def read(paths: Sequence[Path], runs: str) -> pl.DataFrame:
     become a ratio, rolling likelihoods bits per byte or word; of choices by likelihood the bits per byte of the right
     one are added as `answer_bits_per_byte`. Raises InputError for two logs of a task in one run.
     """
-    return table_of(_records(paths, runs))
+    return table_of(by_task(scores_of(paths, _files, runs), _task, _of_row))
 
 
-def _records(paths: Sequence[Path], runs: str) -> Iterator[tuple[Run, Record]]:
-    for run, files in scores_of(paths, _files, runs):
-        seen: dict[str, Path] = {}
-        for file in files:
-            match = NAME.fullmatch(file.name)
-            assert match is not None
-            task = match["task"]
-            if task in seen:
-                raise InputError(
-                    f"{run.path} has two logs of task {task!r}, {seen[task].name} and {file.name}: keep one of them"
-                )
-            seen[task] = file
-            for place, row in lines_of(file):
-                for record in _of_row(row, place):
-                    yield run, {"task": task, **record}
+def _task(file: Path) -> str:
+    match = NAME.fullmatch(file.name)
+    assert match is not None
+    return match["task"]
 
 
 def _files(root: Path) -> Iterable[Path]:

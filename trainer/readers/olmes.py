@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from windtunnel.schemas.errors import InputError
-from windtunnel.trainer.readers._runs import Record, Run, lines_of, number, scores_of, table_of
+from windtunnel.trainer.readers._runs import Record, by_task, number, scores_of, table_of
 
 NAME = re.compile(r"task-\d+-(?P<task>.+)-predictions\.jsonl")
 # What is no score: indices of choices, and sums that depend on the length of the answer.
@@ -25,22 +25,7 @@ def read(paths: Sequence[Path], runs: str) -> pl.DataFrame:
     A task is named by the alias in its metrics file, else by the file's name. Raises InputError for two files of
     a task.
     """
-    return table_of(_records(paths, runs))
-
-
-def _records(paths: Sequence[Path], runs: str) -> Iterator[tuple[Run, Record]]:
-    for run, files in scores_of(paths, _files, runs):
-        seen: dict[str, Path] = {}
-        for file in files:
-            task = _task(file)
-            if task in seen:
-                raise InputError(
-                    f"{run.path} has two files of task {task!r}, {seen[task].name} and {file.name}: keep one of them"
-                )
-            seen[task] = file
-            for place, row in lines_of(file):
-                for record in _of_row(row, place):
-                    yield run, {"task": task, **record}
+    return table_of(by_task(scores_of(paths, _files, runs), _task, _of_row))
 
 
 def _files(root: Path) -> Iterable[Path]:
