@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -24,6 +24,16 @@ _PLAIN = ROLES.keys() - {CALL}
 REASONING = ("reasoning", "thinking")  # further names of `reasoning_content`, where they hold text
 LEARNT = ("weight", "train", "training")  # of a turn: 0 or false where it is not to be learnt (OpenAI, Axolotl)
 _TEXTS = ("text", "input_text", "output_text")  # kinds of parts of a content that are text
+
+
+# names of columns, the usual ones first
+SYSTEMS = ("system", "system_prompt", "system_message")
+PROMPTS = ("prompt", "question", "query", "problem", "instruction")
+
+
+def named(columns: Collection[str], given: str | None, names: Sequence[str]) -> str:
+    """Return the column that a parameter gives, else the first of the usual names that is there, else the usual one."""
+    return given or next((name for name in names if name in columns), names[0])
 
 
 class Refused(Exception):
@@ -80,8 +90,9 @@ def answer_turns(value: Any, name: str) -> list[Turn]:
     return [{"role": "assistant", "content": text(value, name)}]
 
 
-def with_system(messages: list[Turn], system: Any) -> list[Turn]:
-    """Return messages behind a system turn, where there is one and they have none."""
+def with_system(messages: list[Turn], record: Mapping[str, Any], column: str | None) -> list[Turn]:
+    """Return messages behind the system turn of a record, where it has one and they have none."""
+    system = record.get(named(record, column, SYSTEMS))
     if isinstance(system, str) and system.strip() and not (messages and messages[0]["role"] == "system"):
         return [{"role": "system", "content": system}, *messages]
     return messages

@@ -6,11 +6,13 @@ from collections.abc import Collection
 from typing import ClassVar
 
 from windtunnel.pipelines.layouts._layout import Chat, Example, Layout, Record
-from windtunnel.pipelines.layouts._turns import Refused, history_turns, text, with_system
+from windtunnel.pipelines.layouts._turns import Refused, history_turns, named, text, with_system
+
+INPUTS, OUTPUTS = ("input", "context"), ("output", "response")
 
 
 class Alpaca(Layout):
-    """Columns `instruction`, `input` (optional) and `output` (or `response`); `system` and `history` where present.
+    """Columns `instruction`, `input` (or context; optional), `output` (or response); `system`, `history` where present.
 
     The user's turn is the instruction, and after a blank line the input.
     """
@@ -22,12 +24,16 @@ class Alpaca(Layout):
             {"instruction": "And 3?", "output": "6", "history": [["Add 1 2.", "3"]]},
             (("user", "Add 1 2."), ("assistant", "3"), ("user", "And 3?"), ("assistant", "6")),
         ),
+        Example(
+            {"instruction": "Add.", "context": "1 2", "response": "3", "category": "sums"},
+            (("user", "Add.\n\n1 2"), ("assistant", "3")),
+        ),
         Example({"instruction": "Add.", "output": None}, refused="no_text"),
     )
     instruction: str = "instruction"
-    input: str = "input"
+    input: str | None = None
     output: str | None = None
-    system: str = "system"
+    system: str | None = None
     history: str = "history"
 
     def fits(self, columns: Collection[str]) -> bool:
@@ -35,9 +41,10 @@ class Alpaca(Layout):
 
     def row(self, record: Record) -> Chat:
         asked = text(record.get(self.instruction), self.instruction)
-        given = record.get(self.input)
+        column = named(record, self.input, INPUTS)
+        given = record.get(column)
         if given is not None and not isinstance(given, str):
-            raise Refused("text_not_string", f"field {self.input!r} holds {type(given).__name__}")
+            raise Refused("text_not_string", f"field {column!r} holds {type(given).__name__}")
         if given and given.strip():
             asked = f"{asked}\n\n{given}" if asked.strip() else given
         answer = self._answer(record)
@@ -46,7 +53,7 @@ class Alpaca(Layout):
             {"role": "user", "content": asked},
             {"role": "assistant", "content": text(record.get(answer), answer)},
         ]
-        return Chat(with_system(messages, record.get(self.system)))
+        return Chat(with_system(messages, record, self.system))
 
     def _answer(self, columns: Collection[str]) -> str:
-        return self.output or next((name for name in ("output", "response") if name in columns), "output")
+        return named(columns, self.output, OUTPUTS)

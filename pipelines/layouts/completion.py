@@ -6,9 +6,8 @@ from collections.abc import Collection
 from typing import ClassVar
 
 from windtunnel.pipelines.layouts._layout import Chat, Example, Layout, Record
-from windtunnel.pipelines.layouts._turns import answer_turns, prompt_turns, tools_of, with_system
+from windtunnel.pipelines.layouts._turns import PROMPTS, answer_turns, named, prompt_turns, tools_of, with_system
 
-PROMPTS = ("prompt", "question", "query", "problem", "instruction")
 COMPLETIONS = ("completion", "response", "answer", "output", "solution")
 
 
@@ -24,11 +23,15 @@ class Completion(Layout):
             (("user", "a"), ("assistant", "b")),
             params={"prompt": "ask", "completion": "say"},
         ),
+        Example(
+            {"system_prompt": "Be.", "question": "1+1", "response": "2"},
+            (("system", "Be."), ("user", "1+1"), ("assistant", "2")),
+        ),
         Example({"prompt": 3, "completion": "b"}, refused="text_not_string"),
     )
     prompt: str | None = None
     completion: str | None = None
-    system: str = "system"
+    system: str | None = None
 
     def fits(self, columns: Collection[str]) -> bool:
         prompt, completion = self._names(columns)
@@ -36,11 +39,8 @@ class Completion(Layout):
 
     def row(self, record: Record) -> Chat:
         prompt, completion = self._names(record)
-        asked = with_system(prompt_turns(record.get(prompt), prompt), record.get(self.system))
+        asked = with_system(prompt_turns(record.get(prompt), prompt), record, self.system)
         return Chat([*asked, *answer_turns(record.get(completion), completion)], tools_of(record.get("tools")))
 
     def _names(self, columns: Collection[str]) -> tuple[str, str]:
-        return (
-            self.prompt or next((name for name in PROMPTS if name in columns), PROMPTS[0]),
-            self.completion or next((name for name in COMPLETIONS if name in columns), COMPLETIONS[0]),
-        )
+        return named(columns, self.prompt, PROMPTS), named(columns, self.completion, COMPLETIONS)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import ClassVar
 
 from windtunnel.pipelines.layouts._layout import Chat, Example, Layout, Record
-from windtunnel.pipelines.layouts._turns import tools_of, turns, with_system
+from windtunnel.pipelines.layouts._turns import named, tools_of, turns, with_system
 
 NAMES = ("messages", "conversation")
 
@@ -15,7 +15,7 @@ class Messages(Layout):
     """A column `messages` (or `conversation`) of {role, content}; contents of several parts are joined if all are text.
 
     Further fields of turns (`reasoning_content`, `tool_calls`, `tool_call_id`, `name`) and the column `tools` are kept
-    for the chat template. A column `system` is the first turn.
+    for the chat template. A column `system` (or system_prompt) is the first turn.
     """
 
     primary: ClassVar[str | None] = "messages"
@@ -33,7 +33,7 @@ class Messages(Layout):
         Example({"messages": []}, refused="no_messages"),
     )
     messages: str | None = None
-    system: str = "system"
+    system: str | None = None
 
     def fits(self, columns: Collection[str]) -> bool:
         return self._column(columns) in columns
@@ -41,7 +41,7 @@ class Messages(Layout):
     def row(self, record: Record) -> Chat:
         name = self._column(record)
         said = turns(record.get(name), name)
-        return Chat(with_system(said, record.get(self.system)), tools_of(record.get("tools")))
+        return Chat(with_system(said, record, self.system), tools_of(record.get("tools")))
 
     def _column(self, columns: Collection[str]) -> str:
-        return self.messages or next((name for name in NAMES if name in columns), NAMES[0])
+        return named(columns, self.messages, NAMES)

@@ -8,18 +8,27 @@ from collections.abc import Collection
 from typing import Any, ClassVar
 
 from windtunnel.pipelines.layouts._layout import Example, Layout, Pair, Record, Refused
-from windtunnel.pipelines.layouts._turns import Turn, answer_turns, parsed, prompt_turns, tools_of, with_system
+from windtunnel.pipelines.layouts._turns import (
+    PROMPTS,
+    Turn,
+    answer_turns,
+    named,
+    parsed,
+    prompt_turns,
+    tools_of,
+    with_system,
+)
 
 RATINGS = ("rating_{}", "score_{}", "{}_rating", "{}_score")
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")  # transcripts, as in HH-RLHF
 
 
 class Preference(Layout):
-    """Columns `chosen` and `rejected`, with `prompt` or without: then it is what both begin with (TRL's implicit prompt).
+    """Columns `chosen` and `rejected`, with `prompt` (question, ...) or without: then it is what both begin with.
 
     Texts without a prompt are transcripts of `Human:` and `Assistant:`. Ratings are read from `score_chosen`,
     `chosen_rating` and the like.
-    """  # noqa: E501
+    """
 
     gives: ClassVar = "preferences"
     rank: ClassVar[int] = 10
@@ -39,32 +48,34 @@ class Preference(Layout):
             {"chosen": "\n\nHuman: Why?\n\nAssistant: So.", "rejected": "\n\nHuman: Why?\n\nAssistant: No."},
             (("user", "Why?"), ("assistant", "So."), ("assistant", "No.")),
         ),
+        Example(
+            {"system": "Be.", "question": "Why?", "chosen": "So.", "rejected": "No."},
+            (("system", "Be."), ("user", "Why?"), ("assistant", "So."), ("assistant", "No.")),
+        ),
         Example({"prompt": "Why?", "chosen": "So.", "rejected": "So. "}, refused="chosen_equals_rejected"),
         Example({"chosen": "So.", "rejected": "No."}, refused="no_prompt"),
     )
-    prompt: str = "prompt"
+    prompt: str | None = None
     chosen: str = "chosen"
     rejected: str = "rejected"
-    system: str = "system"
+    system: str | None = None
 
     def fits(self, columns: Collection[str]) -> bool:
         return self.chosen in columns and self.rejected in columns
 
     def row(self, record: Record) -> Pair:
-        prompt = (
-            parsed(record.get(self.prompt), self.prompt)
-            if _is_list(record.get(self.prompt))
-            else record.get(self.prompt)
-        )
+        column = named(record, self.prompt, PROMPTS)
+        prompt = record.get(column)
+        prompt = parsed(prompt, column) if _is_list(prompt) else prompt
         sides = [self._answer(record.get(name), name, prompt is None) for name in (self.chosen, self.rejected)]
-        asked = [] if prompt is None else prompt_turns(prompt, self.prompt)
+        asked = [] if prompt is None else prompt_turns(prompt, column)
         if any(side and side[0]["role"] != "assistant" for side in sides):  # the prompt is in the answers, too
             asked, *sides = _parted(*sides)
         if not asked:
-            raise Refused("no_prompt", f"no field {self.prompt!r}, and the answers begin with no common turn")
+            raise Refused("no_prompt", f"no field {column!r}, and the answers begin with no common turn")
         if _unspaced(sides[0]) == _unspaced(sides[1]):  # which templates strip
             raise Refused("chosen_equals_rejected", "both answers are the same")
-        asked = with_system(asked, record.get(self.system))
+        asked = with_system(asked, record, self.system)
         ratings = _rating(record, self.chosen), _rating(record, self.rejected)
         return Pair(asked, sides[0], sides[1], ratings, tools_of(record.get("tools")))
 

@@ -6,8 +6,7 @@ from collections.abc import Collection
 from typing import ClassVar
 
 from windtunnel.pipelines.layouts._layout import Chat, Example, Layout, Record
-from windtunnel.pipelines.layouts._turns import prompt_turns, with_system
-from windtunnel.pipelines.layouts.completion import PROMPTS
+from windtunnel.pipelines.layouts._turns import PROMPTS, named, prompt_turns, with_system
 
 
 class Question(Layout):
@@ -20,14 +19,14 @@ class Question(Layout):
         Example({"prompt": None}, refused="no_text"),
     )
     prompt: str | None = None
-    system: str = "system"
+    system: str | None = None
 
     def fits(self, columns: Collection[str]) -> bool:
         return self._name(columns) in columns
 
     def row(self, record: Record) -> Chat:
         name = self._name(record)
-        return Chat(with_system(prompt_turns(record.get(name), name), record.get(self.system)))
+        return Chat(with_system(prompt_turns(record.get(name), name), record, self.system))
 
     def _name(self, columns: Collection[str]) -> str:
-        return self.prompt or next((name for name in PROMPTS if name in columns), PROMPTS[0])
+        return named(columns, self.prompt, PROMPTS)

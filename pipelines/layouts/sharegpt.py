@@ -26,11 +26,11 @@ class Sharegpt(Layout):
         Example({"conversations": [{"from": "function_call", "value": "no JSON"}]}, refused="no_tool_call"),
     )
     conversations: str = "conversations"
-    system: str = "system"
+    system: str | None = None
 
     def fits(self, columns: Collection[str]) -> bool:
         return self.conversations in columns
 
     def row(self, record: Record) -> Chat:
         said = turns(record.get(self.conversations), self.conversations)
-        return Chat(with_system(said, record.get(self.system)), tools_of(record.get("tools")))
+        return Chat(with_system(said, record, self.system), tools_of(record.get("tools")))

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from windtunnel.pipelines.plan.plan import Plan
-from windtunnel.pipelines.readers.batches import Remark
 from windtunnel.pipelines.recipe.check import at
 from windtunnel.pipelines.recipe.weights import positive
 from windtunnel.pipelines.rows.read_rows import ReadRows
-from windtunnel.pipelines.rows.reader import RowReader
-from windtunnel.schemas.errors import InputError, WindtunnelError
+from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.printable import escaped, printable
 
 SAMPLE = 256  # rows of a set, of the beginning of its files
-LOOKED_AT = 4 * SAMPLE  # records, where many are no rows
 
 
 def template_notes(plan: Plan) -> list[str]:
@@ -47,7 +42,9 @@ def template_notes(plan: Plan) -> list[str]:
     unable = [name for name, able in alone.abilities.items() if not able]
     notes = [f"the template of {recipe.train.start} cannot be trained on {' and '.join(unable)}"] if unable else []
     for name, work in _read_sets(plan):
-        found = check_template(tokenizer, _sample(work), work.gives, Limits(recipe.train.context, truncate=True))
+        found = check_template(
+            tokenizer, work.first(SAMPLE)[0], work.gives, Limits(recipe.train.context, truncate=True)
+        )
         told = "; ".join(
             f"{refusal.reason} {refusal.rows:,}, such as row {refusal.first_id}"
             f"{f' ({refusal.detail})' if refusal.detail else ''}{f': {refusal.mend}' if refusal.mend else ''}"
@@ -92,15 +89,3 @@ def _read_sets(plan: Plan) -> Iterator[tuple[str, ReadRows]]:
         step = plan.find(f"read:{name}")
         if step is not None and isinstance(step.work, ReadRows):
             yield name, step.work
-
-
-def _sample(work: ReadRows) -> Iterator[dict[str, Any]]:
-    """Yield the first rows of a set; what cannot be read is a matter of the run."""
-    layout = work.layout_of()
-    source = work.plugin().reading(lambda fields: RowReader(fields, layout))
-    try:
-        records = (item for part in work.parts for item in source.records(part))
-        rows = (item for item in islice(records, LOOKED_AT) if not isinstance(item, Remark))
-        yield from islice(rows, SAMPLE)
-    except (WindtunnelError, OSError):
-        return

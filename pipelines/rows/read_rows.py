@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +13,7 @@ import pyarrow as pa
 from windtunnel.pipelines.layouts._layout import Layout
 from windtunnel.pipelines.layouts._recognise import check_layout
 from windtunnel.pipelines.readers.batches import Remark, Unreadable
+from windtunnel.pipelines.readers.fields import Fields
 from windtunnel.pipelines.readers.listing import summary
 from windtunnel.pipelines.rows.peek import peek
 from windtunnel.pipelines.rows.reader import Row, RowReader
@@ -19,14 +22,16 @@ from windtunnel.pipelines.sources._books import Books, check_any_read
 from windtunnel.pipelines.sources._read import NOT_READ, ORIGINS
 from windtunnel.pipelines.sources._source import RecordSource, Source
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_text
-from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.errors import RecipeError, WindtunnelError
 from windtunnel.schemas.plugin import full_spec, label, make
+from windtunnel.schemas.printable import escaped
 from windtunnel.schemas.records import OWN_CONVERSATION, OWN_PREFERENCE
 from windtunnel.schemas.work import Counts, Work
 
 SCHEMAS = {"conversations": OWN_CONVERSATION, "preferences": OWN_PREFERENCE}
 BATCH_ROWS, BATCH_BYTES = 2048, 8 << 20
 ROWS = "rows"
+UNREAD_COLUMNS = "columns_not_read"  # the note of what the first rows hold beside what their layout reads
 
 
 class ReadRows(Work):
@@ -64,8 +69,7 @@ class ReadRows(Work):
         return len(self.parts)
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        layout = self.layout_of()
-        source = self.plugin().reading(lambda fields: RowReader(fields, layout))
+        source, readers = self._opened()
         schema = SCHEMAS[self.gives]
         held: list[Row] = []
         size = 0
@@ -88,7 +92,28 @@ class ReadRows(Work):
         counts = books.counts(source.place(self.parts[rank]))
         if rank == 0 and (left_out := summary(source.left_out())):
             counts.notes[NOT_READ] = left_out
+        if rank == 0 and (unread := _unread(readers)):
+            counts.notes[UNREAD_COLUMNS] = unread
         return counts.check(f"read rows {rank}")
+
+    def first(self, number: int) -> tuple[list[Row], str]:
+        """Return the first rows, at most `number`, and the columns beside theirs; broken files are the run's matter."""
+        source, readers = self._opened()
+        rows: list[Row] = []
+        with suppress(WindtunnelError, OSError):
+            records = islice((item for part in self.parts for item in source.records(part)), 4 * number)
+            rows += islice((item for item in records if not isinstance(item, Remark)), number)
+        return rows, _unread(readers)
+
+    def _opened(self) -> tuple[RecordSource, list[RowReader]]:
+        """Return the source, and the list that the readers of its files come into."""
+        layout, readers = self.layout_of(), list[RowReader]()
+
+        def reader(fields: Fields) -> RowReader:
+            readers.append(RowReader(fields, layout))
+            return readers[-1]
+
+        return self.plugin().reading(reader), readers
 
     def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         """Write what is known of licence and origin, for cards.
@@ -113,6 +138,10 @@ def read_rows_work(spec: Any, layout: Any = None) -> ReadRows:
         check_layout(chosen, columns, file)
     ((name, params),) = full_spec(source).items()
     return ReadRows(source=name, params=params, layout=full_spec(chosen) if chosen else None, parts=tuple(parts))
+
+
+def _unread(readers: list[RowReader]) -> str:
+    return ", ".join(map(escaped, sorted({name for reader in readers for name in reader.unread})))
 
 
 def content_bytes(row: Mapping[str, Any]) -> int:

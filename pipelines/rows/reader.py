@@ -17,7 +17,24 @@ from windtunnel.schemas.plugin import label
 from windtunnel.schemas.records import document_id
 
 _ID_CHARACTERS = 200
+WATCHED = 100  # rows, by which it is known what columns are read
 Row = dict[str, Any]
+
+
+class _Watched(dict[str, Any]):
+    """A record that notes which of its fields are looked into."""
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        super().__init__(record)
+        self.used: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.used.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.used.add(name)
+        return super().get(name, default)
 
 
 class RowReader:
@@ -26,6 +43,9 @@ class RowReader:
     def __init__(self, fields: Fields, layout: Layout | None = None) -> None:
         self.fields = fields
         self.layout = layout
+        self._columns: set[str] = set()  # of the first rows, that hold something
+        self._used: set[str] = set()
+        self._watched = 0
 
     @property
     def origin(self) -> str:
@@ -90,11 +110,27 @@ class RowReader:
         try:
             if not self.layout.fits(record):
                 raise Refused("unknown_layout", advice(record))
-            return self.layout, self.layout.row(record)
+            return self.layout, self.layout.row(record) if self._watched == WATCHED else self._watch(
+                self.layout, record
+            )
         except Refused as error:
             if name := other(record, self.layout):
                 raise Refused("other_layout", f"the layout {name!r}, the set has {label(self.layout)!r}") from error
             raise
+
+    def _watch(self, layout: Layout, record: Mapping[str, Any]) -> Chat | Pair:
+        """Return the row of a record, and note which columns the layout looked into."""
+        seen = _Watched(record)
+        row = layout.row(seen)
+        self._watched += 1
+        self._columns.update(name for name, value in record.items() if value is not None)
+        self._used |= seen.used
+        return row
+
+    @property
+    def unread(self) -> list[str]:
+        """The columns of the first rows that are no part of a row: what they hold is not learnt from."""
+        return sorted(self._columns - self._used - {"id", self.fields.source})
 
     def _source(self, record: Mapping[str, Any]) -> str:
         named = record.get(self.fields.source) if self.fields.source else None

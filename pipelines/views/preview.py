@@ -15,6 +15,7 @@ from windtunnel.pipelines.plan.builder import placed_errors, planned
 from windtunnel.pipelines.plan.template_check import template_notes
 from windtunnel.pipelines.readers.listing import summary
 from windtunnel.pipelines.rows.read_rows import ReadRows
+from windtunnel.pipelines.rows.reader import WATCHED
 from windtunnel.pipelines.sources._read import Read
 from windtunnel.pipelines.views.model_costs import Estimate, budget_line, estimates
 from windtunnel.pipelines.views.plain_table import plain_table
@@ -94,7 +95,9 @@ def _layout(work: ReadRows) -> str:
     assert layout is not None
     columns = layout.model_dump(exclude_defaults=True)
     given = ", ".join(f"{key}: {escaped(str(value))}" for key, value in columns.items())
-    return f"{work.gives} in the layout {label(layout)}{f' ({given})' if given else ''}"
+    _, unread = work.first(WATCHED)
+    beside = f"; the columns {unread} are not read" if unread else ""
+    return f"{work.gives} in the layout {label(layout)}{f' ({given})' if given else ''}{beside}"
 
 
 def _model_lines(rows: list[Row], budget: str) -> list[str]:

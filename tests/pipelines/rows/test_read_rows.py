@@ -97,6 +97,13 @@ def test_what_templates_know_of_a_turn_is_kept(tmp_path):
     assert said(row)[2] == ("assistant", "")  # readers of plain messages see what they know
 
 
+def test_columns_that_no_row_is_made_of_are_told(tmp_path):
+    row = {"id": 3, "instruction": "a", "output": "b", "rate\x1b": 5, "empty": None}
+    work = read_rows_work({"jsonl": {"path": lines(tmp_path / "a.jsonl", *[row] * 200), "source": "from"}})
+    assert work.run({}, tmp_path / "out", 0).notes["columns_not_read"] == "rate\\x1b" == work.first(10)[1]
+    assert len(work.first(10)[0]) == 10
+
+
 BAD = {
     "other_layout": {"instruction": "a", "output": "b"},
     "unknown_layout": {"words": 3},

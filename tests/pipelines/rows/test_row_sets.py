@@ -335,7 +335,7 @@ def test_own_questions_are_asked_for_win_rates_and_kept_out_of_training(own):
     plan = planned("own.yaml", [])
     assert plan.find("answers:one:0").inputs["questions"].name == "questions:win_rate"
     assert plan.find("train_rows:one").inputs["held_out:questions"].name == "questions:win_rate"
-    assert plan.find("read:questions").work.layout == {"question": {"prompt": None, "system": "system"}}
+    assert plan.find("read:questions").work.layout == {"question": {"prompt": None, "system": None}}
 
 
 def test_rows_that_teach_nothing_are_refused():
