@@ -86,10 +86,10 @@ class MixRows(Work):
             return lambda rows: [1] * len(rows)
         if self.by == "bytes":
             return lambda rows: [sum(len(answer.encode("utf-8", "surrogatepass")) for answer in row) for row in rows]
-        from windtunnel.trainer.modules.export import open_tokenizer
+        from windtunnel.trainer.modules.export import open_tokenizer_alone
 
         folders = (inputs["tokenizer"].path / name for name in ("model", "tokenizer"))  # with a model, or alone
-        backend = open_tokenizer(next(folder for folder in folders if folder.is_dir())).backend_tokenizer
+        backend = open_tokenizer_alone(next(folder for folder in folders if folder.is_dir())).backend_tokenizer
         return lambda rows: [_tokens(backend, row) for row in rows]
 
 

@@ -28,9 +28,9 @@ def template_notes(plan: Plan) -> list[str]:
     from windtunnel.trainer.data.chat_choice import set_template
     from windtunnel.trainer.data.chat_rows import Limits
     from windtunnel.trainer.data.chat_template_check import check_template
-    from windtunnel.trainer.modules.export import open_tokenizer
+    from windtunnel.trainer.modules.export import open_tokenizer_alone
 
-    tokenizer = open_tokenizer(folder)
+    tokenizer = open_tokenizer_alone(folder)
     try:
         set_template(tokenizer, train_template(plan))
     except InputError as error:

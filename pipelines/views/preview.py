@@ -96,7 +96,7 @@ def _layout(work: ReadRows) -> str:
     columns = layout.model_dump(exclude_defaults=True)
     given = ", ".join(f"{key}: {escaped(str(value))}" for key, value in columns.items())
     _, unread = work.first(WATCHED)
-    beside = f"; the columns {unread} are not read" if unread else ""
+    beside = f"; not read: {unread}" if unread else ""
     return f"{work.gives} in the layout {label(layout)}{f' ({given})' if given else ''}{beside}"
 
 

@@ -86,7 +86,7 @@ class TerminalProgress(Progress):
         if not_read := counts["notes"].get("not_read"):
             self.say(f"  {step.name} does not read: {not_read}")
         if columns := counts["notes"].get("columns_not_read"):
-            self.say(f"  {step.name} does not read the columns {one_line(str(columns), 300)}")
+            self.say(f"  {step.name} leaves columns unread: {one_line(str(columns), 300)}")
         warning = counts["notes"].get("warning")
         if warning and step.kind not in self._warned:  # all runs of a recipe give about the same one
             self._warned.add(step.kind)

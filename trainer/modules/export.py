@@ -20,6 +20,16 @@ def open_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
     return AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False, use_fast=True)
 
 
+def open_tokenizer_alone(directory: Path) -> PreTrainedTokenizerFast:
+    """Return a directory's fast tokenizer as its files have it, without the class of its model.
+
+    Importing the classes takes seconds, since they bring torch along; tokens and template are those of the files.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast.from_pretrained(str(directory), local_files_only=True)
+
+
 def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     """Write model and tokenizer to a temporary directory, then rename it to `out`."""
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
