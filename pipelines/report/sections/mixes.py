@@ -12,6 +12,8 @@ from windtunnel.pipelines.report.results import Results, Section, read_json
 from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 
+UNITS = {"": "tokens", "tokens": "target tokens", "bytes": "bytes of answers", "rows": "rows"}
+PAIRS = ": pairs"  # of preferences, which a mix holds beside its conversations
 MANY_EPOCHS = 4.0  # further repeats help less and less (Muennighoff et al. 2023)
 
 
@@ -45,14 +47,16 @@ class Mixes(Section):
     order: ClassVar[int] = 40
 
     mixes: list[MixBar]
-    unit: str  # tokens of text, or rows of generated sets
+    unit: str  # of the amounts: tokens of text, or what shares of rows are measured in
+    of_rows: bool
     legend: list[tuple[str, str]]
     repeated: bool
 
     @classmethod
     def of(cls, results: Results) -> Mixes | None:
         tables = {}
-        for name, artifact in results.of_kind("mix").items():
+        of_pairs = {f"{name}{PAIRS}": artifact for name, artifact in results.of_kind("pairs").items()}
+        for name, artifact in {**results.of_kind("mix"), **of_pairs}.items():
             plan, file = read_json(artifact.path / "mix.json"), artifact.path / "realised.parquet"
             if plan and file.exists():
                 tables[name] = (plan, pl.read_parquet(file))
@@ -62,26 +66,28 @@ class Mixes(Section):
             return None
         sources = sorted({source for _, table in tables.values() for source in table["source"].to_list()})
         colour = {source: series(1 + number) for number, source in enumerate(sources)}
-        order = [name for name in results.mixes() if name in tables]
+        names = [f"{name}{kind}" for name in results.mixes() for kind in ("", PAIRS)]
+        order = [name for name in names if name in tables]
         bars = [_bar(name, tables[name][1], colour) for name in order]
-        unit = "tokens" if any("token_budget" in plan for plan, _ in tables.values()) else "rows"
+        measured = {plan.get("by", "") for plan, _ in tables.values()}
         return cls(
             mixes=bars,
-            unit=unit,
+            unit=UNITS[measured.pop()],  # one recipe measures all its mixes alike
+            of_rows=any("by" in plan for plan, _ in tables.values()),
             legend=[(one_line(source, 40), colour[source]) for source in sources],
             repeated=any(part.often for bar in bars for part in bar.parts),
         )
 
 
 def _rows(domains: list[dict[str, Any]]) -> pl.DataFrame:
-    """Return a mix of generated sets in the columns of a mix of text, with rows in place of tokens."""
+    """Return a mix of sets of rows in the columns of a mix of text, with the measured amount in place of tokens."""
     return pl.DataFrame(
         {
             "domain": [d["name"] for d in domains],
             "source": [d["name"] for d in domains],
-            "tokens": [int(d["rows"]) for d in domains],
+            "tokens": [int(d["amount"]) for d in domains],
             "documents": [int(d["rows"]) for d in domains],
-            "epochs": [d["rows"] / d["of"] if d["of"] else 0.0 for d in domains],
+            "epochs": [d["copies"] / d["of"] if d["of"] else 0.0 for d in domains],
         }
     )
 

@@ -219,7 +219,8 @@ def generated(root: Path) -> dict[str, Artifact]:
     counts = {"seen": 11, "kept": 8, "dropped": {"not_new": 2}, "unreadable": {"timeout": 1}, "tokens": 5}
     config = {"kind": {"ultrachat": {}}, "models": {"smol": {}}}
     mix = root / "mix.talk-00000000"
-    write_text(mix / "mix.json", json.dumps({"domains": [{"name": "talk", "weight": 1.0, "rows": 6, "of": 8}]}))
+    part = {"name": "talk", "weight": 1.0, "rows": 6, "of": 8, "copies": 12, "amount": 4321}
+    write_text(mix / "mix.json", json.dumps({"by": "bytes", "domains": [part]}))
     found = {"generate:talk": folder, "mix:talk": mix}
     for step, where in found.items():
         manifest = Manifest(step=step, version=1, key="k" * 32, config=config, counts=counts)
@@ -237,6 +238,6 @@ def test_generated_rows_account_for_every_attempt_and_stay_text(tmp_path) -> Non
     assert "ultrachat , by smol" in words or "ultrachat, by smol" in words
     assert "timeout failed 1" in words and "not_ new 2" in words
     assert "different questions 100%" in words and "median answer 3 B" in words
-    assert "6 rows" in words and "0.75" in words
+    assert "4,321 bytes of answers" in words and "1.50" in words
     assert html.count('<figure class="doc">') == 3 + 5
     assert "<script" not in html and "<svg onload" not in html
