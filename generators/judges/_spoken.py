@@ -7,17 +7,19 @@ guessed from how often an answer is named.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+import orjson
 
 from windtunnel.generators.client.reasoning import split_reasoning
 
 TIE = "tie"
 _FIELDS = ("verdict", "winner", "final_verdict", "better", "better_answer", "preference", "preferred", "choice")
 _GRADE_FIELDS = ("grade", "score", "rating", "verdict")
-_QUOTED = re.compile(r"“[^”]*”|\"[^\"\n]*\"|«[^»]*»")
+# repetitions are bounded, and runs of space squeezed before: a reply of any length is read in linear time
+_QUOTED = re.compile(r"“[^“”]*”|\"[^\"\n]*\"|«[^«»]*»")
 _SIDE = (
     r"(?:(?i:the|answer|response|assistant|option|candidate|model)\s+){0,2}"
     r"[(\[]?(?P<side>[AB]|(?i:first|second))\b[)\]]?"
@@ -25,13 +27,13 @@ _SIDE = (
 _ONE = r"(?:\s+(?i:answer|response|one|option|candidate))?"
 _ITSELF = r"(?:\s+(?i:clearly|is|slightly|much|far|overall|still|marginally|significantly|definitely|the|a|bit|by))"
 _SAYS = (
-    r"(?i:(?:final\s+|overall\s+|my\s+)*"
+    r"(?i:(?:final\s+|overall\s+|my\s+){0,3}"
     r"(?:verdict|winner|decision|judge?ment|preference|preferred|choice|conclusion|result|better|best)"
     r"(?:\s+(?:answer|response|one|option|choice))?)"
 )
 _TIES = (
     r"(?i:(?:an?\s+)?(?:tie|draw)\b|equal(?:ly\s+good)?\b|(?:both|neither)(?:\s+(?:answers?|responses?|is|are|equally|of"
-    r"|them|the|good|same))*(?!\s*[,:]?\s*[AB]\b)|the\s+same\b|same\b|no\s+preference\b)"
+    r"|them|the|good|same)){0,6}(?!\s*[,:]?\s*[AB]\b)|the\s+same\b|same\b|no\s+preference\b)"
 )
 _STATEMENTS = [
     # [[A]], [[A>>B]], [[B=A]], [[C]] of the templates that arenas use
@@ -49,12 +51,14 @@ _STATEMENTS = [
     re.compile(
         _SIDE
         + _ONE
-        + rf"(?:\s+(?i:is|was){_ITSELF}*\s+(?i:better(?!\s+(?:known|off|at|if|when)\b)|best|superior|preferable"
+        + rf"(?:\s+(?i:is|was){_ITSELF}{{0,6}}\s+(?i:better(?!\s+(?:known|off|at|if|when)\b)|best|superior|preferable"
         r"|preferred|stronger|winner|more\s+helpful)\b"
         r"|\s+(?i:(?:\w+ly\s+)?(?:wins|outperforms|beats))\b)"
     ),
     re.compile(
-        _SIDE.replace("side", "worse") + _ONE + rf"\s+(?i:is|was){_ITSELF}*\s+(?i:worse|inferior|weaker)\s+(?i:than)\b"
+        _SIDE.replace("side", "worse")
+        + _ONE
+        + rf"\s+(?i:is|was){_ITSELF}{{0,6}}\s+(?i:worse|inferior|weaker)\s+(?i:than)\b"
     ),
     re.compile(
         r"\bI(?:'d|\s+would)?(?:\s+(?i:\w+ly|therefore|thus|also))?\s+(?i:prefer|choose|pick|select|favou?r|(?:vote|go)"
@@ -103,9 +107,10 @@ def grade(text: str, labels: Sequence[str]) -> str | None:
 
 
 def _own_words(text: str) -> str:
-    """Return the text without markup and without what it quotes, where a quotation is more than a label."""
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith(">")]
-    plain = re.sub(r"[*`#$]|(?<!\w)_+|_+(?!\w)", "", "\n".join(lines))
+    """Return the text without markup, empty lines, runs of space and what it quotes, beyond labels."""
+    plain = re.sub(r"[*`#$]|(?<!\w)_{1,3}|(?<!_)_{1,3}(?!\w)", "", text)
+    lines = [" ".join(line.split()) for line in plain.splitlines() if not line.lstrip().startswith(">")]
+    plain = "\n".join(filter(None, lines))
     return _QUOTED.sub(lambda match: match[0][1:-1] if len(match[0]) <= len('"Answer A."') else "…", plain)
 
 
@@ -138,7 +143,7 @@ def _field(text: str, names: Sequence[str]) -> Any:
     """Return the value of a verdict in the last JSON object of a reply; None without one."""
     for found in reversed(list(re.finditer(r"\{[^{}]*\}", text))):
         try:
-            value = json.loads(found[0])
+            value = orjson.loads(found[0])  # it refuses deep nesting without recursion
         except ValueError:
             continue
         for name, given in value.items():

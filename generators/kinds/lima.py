@@ -26,7 +26,7 @@ _ELSEWHERE = re.compile(
     r"\b(?:other answers?|as mentioned|(?:answer|comment)s? (?:above|below)|stack ?exchange|stack ?overflow)\b",
     re.IGNORECASE,
 )
-_LINK = re.compile(r"https?://\S+|<(?:a|img)\b[^>]*>|!?\[[^\]]*\]\([^)]*\)", re.IGNORECASE)
+_LINK = re.compile(r"https?://\S+|<(?:a|img)\b[^<>]*>|!?\[[^\[\]]*\]\([^)\n]{0,2000}\)", re.IGNORECASE)
 
 
 class Lima(Generator):

@@ -33,7 +33,7 @@ FOLLOWS = {"": ("user",), "user": ("assistant",), "assistant": ("user", "tool"),
 LONG = "round_too_long"
 FEWEST_CHARACTERS = 16
 _TAGS = re.compile(r"</?(?:div|span)\b[^<>]*>", re.IGNORECASE)
-_REGENERATED = re.compile(r"^\s*\d+ / \d+\s*$\n?", re.MULTILINE)
+_REGENERATED = re.compile(r"^[^\S\n]*\d+ / \d+[^\S\n]*$\n?", re.MULTILINE)
 _COPY = re.compile(r"^(?:Copy code|\d+ chars?/?\s*\d* words?)\s*$\n?", re.MULTILINE | re.IGNORECASE)
 _SERVICE = re.compile(
     r"too many requests in \d+ hour|please try again later|network error|an error occurred\. if this issue persists",
@@ -50,7 +50,7 @@ class ShareGPT(Cleaner):
     not look for near-duplicates unless the parameter is given: that is what `dedup:` is for.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     output: ClassVar[pa.Schema] = OWN_CONVERSATION
     examples: ClassVar[tuple[Example, ...]] = (
         Example(

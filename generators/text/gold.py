@@ -38,10 +38,10 @@ _SAID = re.compile(
 _GLUED = re.compile(r"[^\s.,;!?*$)]*(?:\s+(?:hundred|thousand|million|billion|trillion|percent|per cent|dozen)\b)?")
 _HASHES = re.compile(r"^####[ \t]*([-+−–]?\\?[$€£]?\d[\d,./]*\s?%?)[ \t.]*$", re.MULTILINE)
 _REASON = re.compile(
-    r"[,;]?\s+(?:because|since|as we|so that|which is why)\s.*|\s+\((?:since|because|as|i\.e\.|note)\s.*", re.DOTALL
+    r"[,;]?(?<!\s)\s+(?:(?:because|since|as we|so that|which is why)|\((?:since|because|as|i\.e\.|note))\s.*", re.DOTALL
 )
 _SENTENCE = re.compile(r"(?:(?<=\d)|(?<=[^\W\d_]{4})|(?<=[)%}$*]))\.(?:\*\*)?\s+(?=[A-Z][\w']*\s+\S+\s+\S+)")
-_EMPHASIS = re.compile(r"^\s*\*[*\s]*|\s*\*+(?=\.?$)")
+_EMPHASIS = re.compile(r"^\s*\*[*\s]*|(?:(?<!\s)\s+|(?<!\*))\*+(?=\.?$)")
 _INTRODUCTION = re.compile(
     r"(?:so|thus|therefore|hence|it|there|this|that|the|my|our|his|her|their|its)\b[a-z', ]{0,80}?"
     r"\b(?:is|are|was|were|equals|has|have|had)\s+(?:equal to\s+)?(?P<value>\S.*)",

@@ -94,7 +94,7 @@ _PRAISE = re.compile(
 )
 PRAISE_WORDS = 6  # a longer sentence after praise has content
 _SIDE = re.compile(  # at the start of a line or after a sentence; entries of a list of openings are one line each
-    r"\n[*_#>\s]*(?:assistant|ai|bot|user|human|you)[*_]*[ \t]*:|(?<=[.!?\"])\s+[*_]*(?:assistant|user|human)[*_]*:",
+    r"\n[*_#>\t\r ]*(?:assistant|ai|bot|user|human|you)[*_]*[ \t]*:|(?<=[.!?\"])\s+[*_]*(?:assistant|user|human)[*_]*:",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?]+|\n|$)\s*")

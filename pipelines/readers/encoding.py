@@ -15,7 +15,7 @@ _MARKUP = re.compile(rb"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.I | re.S)
 _ISO_2022_JP = re.compile(rb"\x1b\$[@B]")
 _HEAD_BYTES = 4096
 _SAMPLE_BYTES = 40_000
-_WORD = re.compile(r"[^\W\d_]*[^\x00-\x7f][\w\x80-\xbf]*")
+_WORD = re.compile(r"(?<![^\W\d_])[^\W\d_]*[^\x00-\x7f][\w\x80-\xbf]*")
 # Supersets of the two-byte encodings, and the script that is characteristic of each.
 _EAST_ASIAN = {"cp932": "kana", "euc_jp": "kana", "gb18030": "han", "big5": "han", "cp949": "hangul"}
 _KANA, _HANGUL, _HAN = (re.compile(f"[{r}]") for r in ("\u3041-\u30ff", "\uac00-\ud7a3", "\u3400-\u9fff"))

@@ -5,7 +5,6 @@ Untrusted pages should be extracted in a child process with limits: see `windtun
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
@@ -110,8 +109,8 @@ def _dates(tree: Any, metas: dict[str, str]) -> Iterator[str]:
     """Yield the dates of the page, the most reliable first."""
     yield from (metas[name] for name in _DATE_METAS if metas.get(name))
     for script in tree.document.query_selector_all('script[type="application/ld+json"]'):
-        if quoted := re.search(r'"datePublished"\s*:\s*("[^"\\]{4,40}")', script.text):
-            yield json.loads(quoted[1])
+        if quoted := re.search(r'"datePublished"\s*:\s*"([^"\\]{4,40})"', script.text):
+            yield quoted[1]
     time = tree.document.query_selector("time[datetime]")
     if time is not None:
         yield time.getattr("datetime") or ""

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from windtunnel.schemas.errors import InputError, WindtunnelError, advice_for
 
 _PASSWORD = re.compile(r"(://)(?!arn:)[^/\s@]*(:(?!\d+/)|%3a)[^\s@]*@|(https?://)[^/\s@]+@", re.I)
-_NAMED_QUERY = re.compile(r"(\w+://[^\s'\"]*?)[?#][\w.-]+=[^\s'\"]*")  # not the `?` of a glob
+_NAMED_QUERY = re.compile(r"(\w://[^\s'\"]*?)[?#][\w.-]+=[^\s'\"]*")  # not the `?` of a glob
 _USER = re.compile(r"(://)[^/\s@]+@")
-_QUERY = re.compile(r"(\w+://[^\s?'\"]+)\?[^\s'\"]*")
+_QUERY = re.compile(r"(\w://[^\s?'\"]+)\?[^\s'\"]*")
 _SECRET = re.compile("secret|token|password|passwd|credential|key", re.I)
 _SHORTEST_SECRET = 6  # shorter values of such options would blank out common words
 

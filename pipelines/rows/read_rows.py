@@ -134,8 +134,9 @@ def read_rows_work(spec: Any, layout: Any = None) -> ReadRows:
     votes, parts = peek(source)
     place = source.place(parts[0]) if parts else "the source"
     chosen = make(Layout, layout) if layout is not None else votes.layout(place)
-    for file, columns in votes.files.items() if chosen else ():
-        check_layout(chosen, columns, file)
+    if chosen is not None:
+        for file, columns in votes.files.items():
+            check_layout(chosen, columns, file)
     ((name, params),) = full_spec(source).items()
     return ReadRows(source=name, params=params, layout=full_spec(chosen) if chosen else None, parts=tuple(parts))
 
