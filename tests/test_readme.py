@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.command_line import windtunnel
 from tests.pipelines.conftest import write_byte_tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,11 +28,6 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[list[str]]:
     lines = [line for block in blocks("sh") for line in block.replace("\\\n", "").splitlines()]
     return [shlex.split(line, comments=True) for line in lines if line.startswith("windtunnel ")]
-
-
-def windtunnel(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    code = "from windtunnel.pipelines.cli import main; main()"
-    return subprocess.run([sys.executable, "-c", code, *words], cwd=folder, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +120,12 @@ def test_every_command_of_the_readme_works(folder: Path) -> None:
     for words in commands():
         line = " ".join(words[1:])
         if line.startswith(WORDS_ONLY):
-            known = windtunnel([words[1], "--help"], folder)
+            known = windtunnel(words[1], "--help", folder=folder)
             assert known.returncode == 0, line
             for option in (w for w in words if w.startswith("--")):
                 assert option in known.stdout, f"{line}: no option {option}"
             continue
-        done = windtunnel(words[1:], folder)
+        done = windtunnel(*words[1:], folder=folder)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         tried += 1
     assert tried >= 5
@@ -151,7 +147,7 @@ def test_the_recipe_of_the_readme_is_one(folder: Path) -> None:
         assert found in text
         text = text.replace(found, there)
     (folder / "r.yaml").write_text(text, encoding="utf-8")
-    done = windtunnel(["plan", "r.yaml", "--json"], folder)
+    done = windtunnel("plan", "r.yaml", "--json", folder=folder)
     assert done.returncode == 0, done.stderr
     steps = {row["step"] for row in json.loads(done.stdout)}
     assert {"tokens:old", "mix:both", "train:both:4", "compare", "report"} <= steps
@@ -161,7 +157,7 @@ def test_the_recipe_of_rows_of_the_readme_is_one(folder: Path) -> None:
     _, text = blocks("yaml")
     assert len(text.strip().splitlines()) <= 12
     (folder / "rows.yaml").write_text(text.replace("parquet: data/theirs.parquet", "jsonl: my_chats.jsonl"))
-    done = windtunnel(["plan", "rows.yaml", "--json"], folder)
+    done = windtunnel("plan", "rows.yaml", "--json", folder=folder)
     assert done.returncode == 0, done.stderr
     steps = {row["step"] for row in json.loads(done.stdout)}
     assert {

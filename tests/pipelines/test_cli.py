@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from tests.command_line import windtunnel
 from windtunnel.pipelines.cli import app, main
 from windtunnel.pipelines.datasets.tokenizer import TrainTokenizer
 from windtunnel.pipelines.plan.builder import plan, planned
@@ -56,8 +56,7 @@ def made(tmp_path_factory) -> SimpleNamespace:
 
 def command(*words: str) -> int:
     """Run a command as the shell does; return its exit code."""
-    code = "from windtunnel.pipelines.cli import main; main()"
-    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True).returncode
+    return windtunnel(*words).returncode
 
 
 def told(what, *given) -> str:

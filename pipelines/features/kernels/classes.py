@@ -114,8 +114,8 @@ def table() -> tuple[np.ndarray, np.ndarray]:
     The first page is page 0, so `classes[c]` serves ASCII directly.
     """
     flat = np.zeros(sys.maxunicode + 1, dtype=np.uint64)
-    for code in (c for part in _ASSIGNED for c in part):
-        flat[code] = _properties(code)
+    for part in _ASSIGNED:
+        flat[part.start : part.stop] = _properties(part)
     for bits, text in (
         (SYMBOL, _SYMBOLS),
         (SYMBOL | TERMINAL | SENTENCE_END, _SENTENCE_END),
@@ -146,29 +146,24 @@ def table() -> tuple[np.ndarray, np.ndarray]:
     return _two_stages(flat)
 
 
-def _properties(code: int) -> np.uint64:
-    char = chr(code)
-    category = unicodedata.category(char)
-    bits = np.uint64(0)
-    if char.isspace():
-        bits |= SPACE
-    if char.isalpha():
-        bits |= ALPHA
-    if char.isupper():
-        bits |= UPPER
-    if char.isnumeric():
-        bits |= NUMERIC
-    if char.isdecimal():
-        bits |= DECIMAL
-    if category[0] == "P":
-        bits |= PUNCTUATION
-    if category[0] in "PS":
-        bits |= SYMBOLIC
-    if category[0] == "M":
-        bits |= MARK
-    if category == "So":
-        bits |= PREFIX | SUFFIX | ICON
-    return bits
+def _properties(codes: range) -> np.ndarray:
+    chars = list(map(chr, codes))
+    category = np.array(list(map(unicodedata.category, chars)))
+    kind = category.astype("U1")
+    found = np.zeros(len(chars), dtype=np.uint64)
+    for bits, holds in (
+        (SPACE, list(map(str.isspace, chars))),
+        (ALPHA, list(map(str.isalpha, chars))),
+        (UPPER, list(map(str.isupper, chars))),
+        (NUMERIC, list(map(str.isnumeric, chars))),
+        (DECIMAL, list(map(str.isdecimal, chars))),
+        (PUNCTUATION, kind == "P"),
+        (SYMBOLIC, (kind == "P") | (kind == "S")),
+        (MARK, kind == "M"),
+        (PREFIX | SUFFIX | ICON, category == "So"),
+    ):
+        found[holds] |= bits
+    return found
 
 
 def _add_case(flat: np.ndarray) -> None:
