@@ -131,6 +131,11 @@ def resume(marks: Path) -> None:
     assert done.returncode == 0, error
 
 
+def also(*values: object) -> object:
+    """Return a case that differs little from another one, for the runs that take their time."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize("victim", ["idle", "forkserver"])
 def test_a_worker_between_tasks_or_the_fork_server_is_killed(marks: Path, victim: str) -> None:
     (marks / victim).touch()
@@ -148,7 +153,7 @@ def test_a_worker_between_tasks_or_the_fork_server_is_killed(marks: Path, victim
     assert times_run(marks) == [1, 2]
 
 
-@pytest.mark.parametrize("victim", [0, 1])  # of the one that was started last the pool itself would not know
+@pytest.mark.parametrize("victim", [also(0), 1])  # of the one that was started last the pool itself would not know
 def test_a_worker_is_killed_while_the_other_one_goes_on(marks: Path, victim: int) -> None:
     (marks / "both").touch()
     ended = command(marks, "pair", "2")
@@ -178,7 +183,9 @@ def test_a_worker_that_is_killed_while_it_imports(marks: Path) -> None:
     assert times_run(marks) == [1, 1]
 
 
-@pytest.mark.parametrize(("end", "code", "last"), [("crash", -6, "a C library gives up"), ("exit", 0, "prints this")])
+@pytest.mark.parametrize(
+    ("end", "code", "last"), [("crash", -6, "a C library gives up"), also("exit", 0, "prints this")]
+)
 def test_a_worker_that_ends_by_itself_is_told_with_the_end_of_its_log(
     marks: Path, end: str, code: int, last: str
 ) -> None:
@@ -205,13 +212,18 @@ def interrupted(marks: Path, command_: str, workers: int, group: bool, number: s
     return run_.returncode, out, error
 
 
-TWO, ONE = (2, True), (1, False)  # a terminal sends the signal to all processes of the run
-
-
 @pytest.mark.parametrize(
     ("number", "workers", "group"),
-    [(signal.SIGINT, workers, group) for workers in (1, 2) for group in (True, False)]
-    + [(number, *case) for number in (signal.SIGTERM, signal.SIGHUP) for case in (TWO, ONE)],
+    [  # a terminal sends the signal to all processes of the run
+        (signal.SIGINT, 2, True),
+        (signal.SIGINT, 1, False),
+        (signal.SIGTERM, 2, True),
+        (signal.SIGHUP, 1, False),
+        also(signal.SIGINT, 2, False),
+        also(signal.SIGINT, 1, True),
+        also(signal.SIGTERM, 1, False),
+        also(signal.SIGHUP, 2, True),
+    ],
 )
 def test_the_first_signal_ends_the_run(marks: Path, number: signal.Signals, workers: int, group: bool) -> None:
     code, out, error = interrupted(marks, "pair", workers, group, number)
@@ -246,7 +258,7 @@ def test_a_worker_that_is_stopped_is_not_dead_and_the_resource_tracker_is_not_ne
     assert run_.returncode == 0, error
 
 
-@pytest.mark.parametrize("seconds", [0, 0.1, 0.3, 0.6])
+@pytest.mark.parametrize("seconds", [0, also(0.1), 0.3, also(0.6)])
 def test_an_interrupt_while_the_workers_start_is_quiet_too(marks: Path, seconds: float) -> None:
     run_ = command(marks, "pair", "2")
     wait_for(lambda: len(psutil.Process(run_.pid).children()) == 2)  # resource tracker and fork server
