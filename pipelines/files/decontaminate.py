@@ -15,7 +15,7 @@ from windtunnel.pipelines.files.output import write_output
 from windtunnel.pipelines.files.row_texts import refuse_edits
 from windtunnel.pipelines.files.sort_rows import SortRows
 from windtunnel.pipelines.files.user_files import text_of, user_rows, view_in
-from windtunnel.pipelines.sources._read import read_work
+from windtunnel.pipelines.rows.evaluations import evaluation_step
 from windtunnel.schemas.role import StepName
 from windtunnel.schemas.work import Counts, Work
 
@@ -33,9 +33,9 @@ def decontaminate_files(
 ) -> Counts:
     """Sort a file or directory into `out/kept` and `out/dropped` by overlap with evaluation sets; return the counts.
 
-    `against` maps the name of an evaluation set to its source, as in recipes. `out/overlap.parquet` has one row for
-    each set: its items, n-grams and documents that the files share with it. Raises RecipeError for a wrong source or
-    when `out` holds something else, InputError for files that cannot be read.
+    `against` maps the name of an evaluation set to its source, as in recipes; sets of rows are seen by their questions.
+    `out/overlap.parquet` has one row for each set: its items, n-grams and documents that the files share with it.
+    Raises RecipeError for a wrong source or when `out` holds something else, InputError for files that cannot be read.
     """
 
     def add(name: str, work: Work, inputs: Mapping[str, Any]) -> Step:
@@ -43,7 +43,7 @@ def decontaminate_files(
 
     rows = user_rows(source, text, on="conversation")
     refuse_edits(view_in(rows), how.edits)
-    evaluations = {name: add(f"read:{name}", read_work(spec), {}) for name, spec in against.items()}
+    evaluations = {name: evaluation_step(add, spec, name) for name, spec in against.items()}
     decided = how.steps(add, "files", rows, None, evaluations)
     edited = {"edited": decided} if how.edits else {}
     last = add(

@@ -1,4 +1,4 @@
-"""Evaluation sets as files that a command names: their sources, and the column that holds the questions."""
+"""Evaluation sets as files that a command names: their sources, and the column of questions, or the layout of rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.pipelines.files.formats import files_of, reader_of
-from windtunnel.pipelines.rows.peek import peek
+from windtunnel.pipelines.rows.peek import layout_of, peek
 from windtunnel.pipelines.sources._source import RecordSource
 from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.schemas.plugin import full_spec
@@ -39,12 +39,14 @@ def _source(path: str) -> dict[str, Any]:
     reader = reader_of(str(first), "text")
     if not isinstance(reader, RecordSource):
         return full_spec(reader)
+    ((name, _),) = full_spec(reader).items()
+    if layout_of(reader) is not None:
+        return {name: {"path": path}}
     votes, _ = peek(reader)
     column = next((name for name in COLUMNS if name in votes.columns), None)
     if column is None:
         raise InputError(
-            f"{path} has no column of questions ({', '.join(COLUMNS)}); say which it is: --against "
-            "'{NAME: {jsonl: {path: FILE, text: COLUMN}}}'"
+            f"{path} has no column of questions ({', '.join(COLUMNS)}) and no known layout of rows; say which it "
+            "is: --against '{NAME: {jsonl: {path: FILE, text: COLUMN}}}'"
         )
-    ((name, _),) = full_spec(reader).items()
     return {name: {"path": path, "text": column}}

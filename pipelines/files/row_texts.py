@@ -17,11 +17,11 @@ from windtunnel.pipelines.readers.batches import Remark, Row, Unreadable, meta_j
 from windtunnel.pipelines.readers.columns import Slice, records
 from windtunnel.pipelines.readers.fields import Fields
 from windtunnel.pipelines.remote.files import File
-from windtunnel.pipelines.rows.peek import peek
+from windtunnel.pipelines.rows.peek import layout_of
 from windtunnel.pipelines.rows.reader import RowReader
 from windtunnel.pipelines.rows.texts import TEXT_OF, On
 from windtunnel.pipelines.sources._source import RecordSource
-from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.plugin import full_spec, make
 
 COLUMN = "windtunnel: text of the row"  # a name that no file has
@@ -50,11 +50,7 @@ def view_of(path: File, text: str, on: On) -> RowView | None:
     reader = reader_of(str(path), text)
     if not isinstance(reader, RecordSource):
         return None
-    try:
-        votes, _ = peek(reader)
-        layout = votes.layout(str(path)) if text not in votes.columns else None
-    except (InputError, OSError, pa.ArrowException):  # a broken file, or one of no layout: it is read by its text
-        return None
+    layout = layout_of(reader)
     return None if layout is None else RowView(full_spec(layout), text if text in VIEWS else on)  # type: ignore[arg-type]
 
 

@@ -142,10 +142,11 @@ class Texts:
         if corpus.decontaminate is False:
             return view
         from windtunnel.pipelines.datasets.decontaminate import Decontamination
+        from windtunnel.pipelines.rows.evaluations import evaluation_step
 
         settings, sets = corpus.decontamination
         # a `read:` step is enough: a corpus step would write the texts again, under a name that no corpus has
-        evaluations = {key: self._read(source, name, key) for key, source in sets.items()}
+        evaluations = {key: evaluation_step(self.plan.add, source, name, key) for key, source in sets.items()}
         if self.recipe.held_out is not None:
             self._refuse_own_source(name)
             held_out = self.held_out()

@@ -144,9 +144,9 @@ def _decided(plan: Plan, name: str, settings: Rows, rows: Step) -> Step:
 
 def _decontaminated(plan: Plan, name: str, settings: Rows, view: View) -> View:
     from windtunnel.pipelines.datasets.decontaminate import Decontamination
-    from windtunnel.pipelines.sources._read import read_work
+    from windtunnel.pipelines.rows.evaluations import evaluation_step
 
     parameters, sets = settings.decontamination
-    evaluations = {key: plan.add(StepName("read", name, key), read_work(source)) for key, source in sets.items()}
+    evaluations = {key: evaluation_step(plan.add, source, name, key) for key, source in sets.items()}
     decided = Decontamination(**parameters).steps(plan.add, name, view.documents, view.decisions, evaluations)
     return View(view.documents, decided, view.measures)

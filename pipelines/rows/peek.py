@@ -5,8 +5,12 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+
+from windtunnel.pipelines.layouts._layout import Layout
 from windtunnel.pipelines.layouts._recognise import Votes
 from windtunnel.pipelines.sources._source import RecordSource
+from windtunnel.schemas.errors import InputError
 
 PEEKED = 100  # records
 
@@ -27,3 +31,12 @@ def peek(source: RecordSource) -> Peek:
         for _ in islice(voting.records(part), PEEKED):
             pass
     return Peek(votes, parts)
+
+
+def layout_of(source: RecordSource) -> Layout | None:
+    """Return the layout of records that lack the source's text column; None where they have it, or no known layout."""
+    try:
+        votes, _ = peek(source)
+        return None if source.text in votes.columns else votes.layout("")
+    except (InputError, OSError, pa.ArrowException):  # broken files too: whoever reads the texts says what is wrong
+        return None

@@ -18,6 +18,8 @@ import pytest
 from windtunnel.pipelines.datasets.decontaminate import Decontamination
 from windtunnel.pipelines.dedup.matching.cutting import cut
 from windtunnel.pipelines.engine.run import run as run_steps
+from windtunnel.pipelines.files.decontaminate import decontaminate_files
+from windtunnel.pipelines.files.evaluation_files import evaluation_sources
 from windtunnel.pipelines.plan.builder import plan
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.shipped import load
@@ -251,6 +253,26 @@ def test_a_recipe_compares_with_the_evaluations_it_names(tmp_path: Path, with_he
     assert str(tmp_path) not in cards[1].read_text()
     page = render(collect(made.recipe.model_dump(mode="json", by_alias=True), artifacts_of(made, tmp_path / "store")))
     assert "What a held of each evaluation set" in page and ("the held-out set" in page) == with_held_out
+
+
+@pytest.mark.parametrize("layout", ["messages", "alpaca", "preference"])
+def test_sets_of_rows_are_seen_by_their_questions(tmp_path: Path, layout: str) -> None:
+    item, other = prose(10), prose(20)
+    rows = {
+        "messages": {"messages": [{"role": "user", "content": item}, {"role": "assistant", "content": other}]},
+        "alpaca": {"instruction": "Say it shorter.", "input": item, "output": other},
+        "preference": {"prompt": item, "chosen": other, "rejected": "No."},
+    }
+    recipe = recipe_of(tmp_path, against(tmp_path))
+    (tmp_path / "exam.jsonl").write_text(json.dumps(rows[layout]) + "\n{broken\n")
+    made = plan(load(str(recipe)))
+    run_steps([made.find("corpus:a")], tmp_path / "store")
+    assert dropped(made.find("decontaminate:a").artifact(tmp_path / "store")) == [0]
+    recipe_given = made.recipe.model_dump(mode="json", by_alias=True)
+    assert "What a held of each evaluation set" in render(collect(recipe_given, artifacts_of(made, tmp_path / "store")))
+    sets = evaluation_sources([str(tmp_path / "exam.jsonl")])
+    counts = decontaminate_files(tmp_path / "corpus.jsonl", tmp_path / "out", sets, Decontamination())
+    assert (counts.kept, counts.dropped) == (2, {"contaminated": 1})
 
 
 def artifacts_of(made: Plan, store: Path) -> dict[str, Artifact]:
