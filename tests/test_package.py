@@ -96,6 +96,7 @@ def test_the_wheel_holds_every_tracked_file_of_the_folders_and_nothing_else_at_i
     assert {"windtunnel/__init__.py", "windtunnel/__main__.py", "windtunnel/py.typed"} <= set(names)
 
 
+@pytest.mark.slow
 def test_a_type_checker_sees_the_package_from_elsewhere(tmp_path: Path) -> None:
     """Imports by the one name resolve to files with types, as an editor's go-to-definition does."""
     user = tmp_path / "user.py"

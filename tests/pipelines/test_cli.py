@@ -147,7 +147,7 @@ def test_show_reads_json_lines_packed_and_of_several_types(tmp_path, packed, mon
 
 def test_show_prints_the_documents_of_a_held_out_set(made, tmp_path):
     more = [f"store={tmp_path}", "held_out={from: raw, share: 0.5}", "corpora.clean.decontaminate=true"]
-    assert command("run", made.recipe, *(word for one in more for word in ("--set", one))) == 0
+    assert command("run", made.recipe, "--workers", "1", *(word for one in more for word in ("--set", one))) == 0
     (held_out,) = tmp_path.glob("held_out-*")
     assert "--- 1\nid: " in told(show, held_out, 3, None, None)
 

@@ -171,6 +171,7 @@ def test_why_a_document_went(tmp_path: Path) -> None:
     assert told.filter(pl.col("drops"))["reason"][0] == "gopher_enough_stop_words"
 
 
+@pytest.mark.slow
 def test_a_document_of_50_mb_on_one_line_stays_within_its_memory() -> None:
     script = """
         from pathlib import Path

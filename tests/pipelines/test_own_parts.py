@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests import command_line
 from tests.generators.conftest import ScriptedServer, says, words
 from windtunnel.pipelines.engine.changed_parts import changed_parts
 from windtunnel.pipelines.engine.executors import Where
@@ -97,6 +98,13 @@ def windtunnel(where: Path, *arguments: str, code: int = 0) -> str:
     env = {**os.environ, "PYTHONPATH": str(ROOT / ".src"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "windtunnel", *arguments]
     done = subprocess.run(command, cwd=where, env=env, capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stderr if code else done.stdout
+
+
+def here(where: Path, *arguments: str, code: int = 0) -> str:
+    """Run a command that starts no processes in this one."""
+    done = command_line.windtunnel(*arguments, folder=where)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stderr if code else done.stdout
 
@@ -315,14 +323,14 @@ def test_filter_and_dedup_take_parts_beside_the_working_directory(tmp_path: Path
         write_skeleton(kind, f"my_{kind}", tmp_path)
     texts = ["Same\none", "Same\ntwo", "Stop!!!!!!!!!", "Other"]
     pl.DataFrame({"text": texts}).write_ndjson(tmp_path / "in.jsonl")
-    said = windtunnel(tmp_path, "filter", "in.jsonl", "kept", "--rules", "length,./my_rule.py:MyRule")
+    said = here(tmp_path, "filter", "in.jsonl", "kept", "--rules", "length,./my_rule.py:MyRule")
     assert "4 in, 0 kept" in said and "length.too_few_words" in said
-    windtunnel(tmp_path, "filter", "in.jsonl", "marks", "--rules", "./my_rule.py:MyRule")
+    here(tmp_path, "filter", "in.jsonl", "marks", "--rules", "./my_rule.py:MyRule")
     dropped = pl.read_parquet(tmp_path / "marks" / "dropped" / "*.parquet")
     assert dropped["reason"].to_list() == ["my_rule.too_many_marks"]
-    windtunnel(tmp_path, "dedup", "in.jsonl", "out", "--kind", "{./my_dedup.py:MyDedup: {keep: longest}}")
+    here(tmp_path, "dedup", "in.jsonl", "out", "--kind", "{./my_dedup.py:MyDedup: {keep: longest}}")
     assert pl.read_parquet(tmp_path / "out" / "kept" / "*.parquet")["text"].to_list() == [texts[0], *texts[2:]]
-    refused = windtunnel(tmp_path, "filter", "in.jsonl", "no", "--rules", "../my_rule.py:MyRule", code=2)
+    refused = here(tmp_path, "filter", "in.jsonl", "no", "--rules", "../my_rule.py:MyRule", code=2)
     assert "must lie in the working directory" in refused
 
 
@@ -331,7 +339,7 @@ def test_a_law_and_a_judge_are_taken_by_the_commands_that_use_them(tmp_path: Pat
         write_skeleton(kind, f"my_{kind}", tmp_path)
     runs = pl.DataFrame({"w_a": [k / 11 for k in range(12)]}).with_columns(w_b=1 - pl.col("w_a"))
     runs.with_columns(loss=2 * pl.col("w_a") + 3 * pl.col("w_b")).write_csv(tmp_path / "runs.csv")
-    law = windtunnel(
+    law = here(
         tmp_path, "law", "runs.csv", "--weights", "w_*", "--target", "loss", "--form", "./my_law.py:MyLaw", "--json"
     )
     assert json.loads(law)["loo_rmse"] < 0.01
@@ -342,5 +350,5 @@ def test_a_law_and_a_judge_are_taken_by_the_commands_that_use_them(tmp_path: Pat
         "labels": ["a"],
     }
     pl.DataFrame([{**pair, "id": str(k)} for k in range(6)]).write_ndjson(tmp_path / "pairs.jsonl")
-    found = windtunnel(tmp_path, "judge", "calibrate", "pairs.jsonl", "--judge", "./my_judge.py:MyJudge", "--json")
+    found = here(tmp_path, "judge", "calibrate", "pairs.jsonl", "--judge", "./my_judge.py:MyJudge", "--json")
     assert json.loads(found)["agreement"] == 1

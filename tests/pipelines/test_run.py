@@ -190,7 +190,7 @@ cli.main()
 """
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_disk_without_a_free_page_is_said_too(tmp_path: Path, workers: int) -> None:
     small, marks = tmp_path / "small", tmp_path / "marks"
     small.mkdir()

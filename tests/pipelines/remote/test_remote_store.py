@@ -234,7 +234,9 @@ def test_a_file_that_is_damaged_before_its_upload_is_made_anew(recipe: str, buck
     assert file.read_bytes() == whole == fsspec.filesystem("s3").cat_file(f"{bucket}/{key}")
 
 
-@pytest.mark.parametrize("damage", ["manifest is gone", "manifest is cut", "file is gone"])
+@pytest.mark.parametrize(
+    "damage", ["manifest is gone", "manifest is cut", pytest.param("file is gone", marks=pytest.mark.slow)]
+)
 def test_an_artifact_without_a_whole_manifest_is_not_finished(
     damage: str, recipe: str, bucket: str, machine: Callable[[str], None]
 ) -> None:
