@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.pipelines.files.formats import files_of, reader_of
-from windtunnel.pipelines.rows.peek import layout_of, peek
+from windtunnel.pipelines.layouts._turns import PROMPTS
+from windtunnel.pipelines.rows.evaluations import FURTHER, TEXT, questions_in
+from windtunnel.pipelines.rows.peek import peek
 from windtunnel.pipelines.sources._source import RecordSource
 from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.schemas.plugin import full_spec
-
-COLUMNS = ("text", "question", "prompt", "problem", "query", "instruction", "goal", "input")  # the first that is there
 
 
 def evaluation_sources(named: Sequence[Any]) -> dict[str, Any]:
@@ -40,13 +40,9 @@ def _source(path: str) -> dict[str, Any]:
     if not isinstance(reader, RecordSource):
         return full_spec(reader)
     ((name, _),) = full_spec(reader).items()
-    if layout_of(reader) is not None:
-        return {name: {"path": path}}
-    votes, _ = peek(reader)
-    column = next((name for name in COLUMNS if name in votes.columns), None)
-    if column is None:
+    if questions_in(reader) is None and TEXT not in peek(reader).votes.columns:
         raise InputError(
-            f"{path} has no column of questions ({', '.join(COLUMNS)}) and no known layout of rows; say which it "
-            "is: --against '{NAME: {jsonl: {path: FILE, text: COLUMN}}}'"
+            f"{path} has no column of questions ({', '.join((TEXT, *PROMPTS, *FURTHER))}) and no known layout of rows; "
+            "say which it is: --against '{NAME: {jsonl: {path: FILE, text: COLUMN}}}'"
         )
-    return {name: {"path": path, "text": column}}
+    return {name: {"path": path}}

@@ -28,6 +28,7 @@ _TEXTS = ("text", "input_text", "output_text")  # kinds of parts of a content th
 
 # names of columns, the usual ones first
 SYSTEMS = ("system", "system_prompt", "system_message")
+INPUTS = ("input", "context")  # of an instruction
 PROMPTS = ("prompt", "question", "query", "problem", "instruction")
 
 
@@ -79,6 +80,16 @@ def prompt_turns(value: Any, name: str) -> list[Turn]:
     if isinstance(value, list):
         return turns(value, name)
     return [{"role": "user", "content": text(value, name)}]
+
+
+def asked_with(asked: str, record: Mapping[str, Any], column: str) -> str:
+    """Return an instruction, and after a blank line the input of its record; raises Refused."""
+    given = record.get(column)
+    if given is not None and not isinstance(given, str):
+        raise Refused("text_not_string", f"field {column!r} holds {type(given).__name__}")
+    if not given or not given.strip():
+        return asked
+    return f"{asked}\n\n{given}" if asked.strip() else given
 
 
 def answer_turns(value: Any, name: str) -> list[Turn]:

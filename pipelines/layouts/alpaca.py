@@ -6,9 +6,9 @@ from collections.abc import Collection
 from typing import ClassVar
 
 from windtunnel.pipelines.layouts._layout import Chat, Example, Layout, Record
-from windtunnel.pipelines.layouts._turns import Refused, history_turns, named, text, with_system
+from windtunnel.pipelines.layouts._turns import INPUTS, asked_with, history_turns, named, text, with_system
 
-INPUTS, OUTPUTS = ("input", "context"), ("output", "response")
+OUTPUTS = ("output", "response")
 
 
 class Alpaca(Layout):
@@ -42,11 +42,7 @@ class Alpaca(Layout):
     def row(self, record: Record) -> Chat:
         asked = text(record.get(self.instruction), self.instruction)
         column = named(record, self.input, INPUTS)
-        given = record.get(column)
-        if given is not None and not isinstance(given, str):
-            raise Refused("text_not_string", f"field {column!r} holds {type(given).__name__}")
-        if given and given.strip():
-            asked = f"{asked}\n\n{given}" if asked.strip() else given
+        asked = asked_with(asked, record, column)
         answer = self._answer(record)
         messages = [
             *history_turns(record.get(self.history), self.history),

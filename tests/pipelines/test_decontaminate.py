@@ -255,13 +255,16 @@ def test_a_recipe_compares_with_the_evaluations_it_names(tmp_path: Path, with_he
     assert "What a held of each evaluation set" in page and ("the held-out set" in page) == with_held_out
 
 
-@pytest.mark.parametrize("layout", ["messages", "alpaca", "preference"])
+@pytest.mark.parametrize("layout", ["messages", "alpaca", "preference", "number", "choices", "instruction"])
 def test_sets_of_rows_are_seen_by_their_questions(tmp_path: Path, layout: str) -> None:
     item, other = prose(10), prose(20)
     rows = {
         "messages": {"messages": [{"role": "user", "content": item}, {"role": "assistant", "content": other}]},
         "alpaca": {"instruction": "Say it shorter.", "input": item, "output": other},
         "preference": {"prompt": item, "chosen": other, "rejected": "No."},
+        "number": {"problem": item, "answer": 42},
+        "choices": {"question": item, "choices": [other, "No."], "answer": 1},
+        "instruction": {"instruction": "Say it shorter.", "input": item},
     }
     recipe = recipe_of(tmp_path, against(tmp_path))
     (tmp_path / "exam.jsonl").write_text(json.dumps(rows[layout]) + "\n{broken\n")
