@@ -30,6 +30,7 @@ from windtunnel.trainer.models._model import context_of, counted_parameters, flo
 from windtunnel.trainer.modules.dropout import no_dropout
 from windtunnel.trainer.modules.export import export, open_tokenizer
 from windtunnel.trainer.objectives._objective import Data, Evaluation, Setting
+from windtunnel.trainer.runtime.compiled import compiled_functions
 from windtunnel.trainer.runtime.numerics import seed_step
 
 if TYPE_CHECKING:
@@ -69,8 +70,9 @@ class Loop:
         trained = (self.delta or Full()).trainable(model)
         self.optimiser = Optimiser(trained, objective, hidden_matrices(model, trained))
         if compute.activation_checkpointing:
-            model.gradient_checkpointing_enable()
-        if compute.compiles(self._flops_per_token() * self.data.steps * objective.batch_tokens):
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.compiled = compute.compiles(self._flops_per_token() * self.data.steps * objective.batch_tokens)
+        if self.compiled:
             compile_blocks(model)
         self.called = InPrecision(model, torch.bfloat16) if compute.precision == "bf16" else Bound(model)
         self.settle_every = SETTLE if compute.device == "cuda" else 1
@@ -100,7 +102,8 @@ class Loop:
 
     def go(self, report: Report | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
         """Take the remaining steps."""
-        with nullcontext() if self.stage.objective.dropout else no_dropout(self.model):
+        silent = nullcontext() if self.stage.objective.dropout else no_dropout(self.model)
+        with silent, compiled_functions(self.compiled):
             self._steps(report, checkpoint_seconds, checkpoint_steps)
 
     def _steps(self, report: Report | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
@@ -193,7 +196,7 @@ class Loop:
         self.model.eval()
         # on the CPU scores are float32 also of bf16 runs: they are few, and products are not the bulk of their time
         score = self.called if self.stage.compute.device == "cuda" else Bound(self.model)
-        with torch.no_grad():
+        with torch.no_grad(), compiled_functions(self.compiled):
             evaluation = score(self.stage.objective.evaluate, self.setting, self.out)
         result = self._result(evaluation, sum(row.get("bytes", 0) for row in realised))
         plain = self.model

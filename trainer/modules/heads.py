@@ -9,16 +9,26 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def hidden_states(model: PreTrainedModel, ids: torch.Tensor, **more: torch.Tensor) -> torch.Tensor:
+def hidden_states(
+    model: PreTrainedModel,
+    ids: torch.Tensor,
+    position_ids: torch.Tensor | None = None,
+    attention_mask: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Return the last hidden states [rows, positions, width] of token ids [rows, positions].
 
-    Attention is causal over the whole row; for packed rows pass `attention_mask` and `position_ids` in `more`.
+    Attention is causal over the whole row; packed rows have `position_ids` and an additive `attention_mask`.
     """
-    from windtunnel.trainer.modules import fused_llama
+    from windtunnel.trainer.modules import fused_llama, llama
 
-    if not more and fused_llama.fits(model, ids.shape[1]):
+    if position_ids is None and attention_mask is None and fused_llama.fits(model, ids.shape[1]):
         return fused_llama.hidden_states(model, ids)
-    return body(model)(input_ids=ids, use_cache=False, **more).last_hidden_state
+    trunk: Any = body(model)
+    if llama.fits(trunk):
+        return llama.hidden_states(trunk, ids, position_ids, attention_mask)
+    more = {"position_ids": position_ids, "attention_mask": attention_mask}
+    given = {name: tensor for name, tensor in more.items() if tensor is not None}
+    return trunk(input_ids=ids, use_cache=False, **given).last_hidden_state
 
 
 def output_weight(model: PreTrainedModel) -> torch.Tensor:
