@@ -189,7 +189,7 @@ def _runs(plan: Plan, inputs: Mapping[str, Mapping[str, Step]], rows: Generation
         common = {"start": rows.models[settings.start]}
     else:
         common = {"tokenizer": step} if (step := plan.find("tokenizer")) else {}
-    runs, device, template = {}, plan.device(), train_template(plan)
+    runs, template = {}, train_template(plan)
     for seed in settings.seeds:
         for mix in inputs:
             work = TrainRun(
@@ -198,9 +198,8 @@ def _runs(plan: Plan, inputs: Mapping[str, Mapping[str, Step]], rows: Generation
                 model=settings.model or {"pretrained": {"context": settings.context}},
                 schedule=settings.schedule,
                 stages=tuple(settings.stages),
-                threads=settings.threads,
-                device=device,
                 template=template,
+                **plan.compute(),
             )
             runs[mix, seed] = plan.add(StepName("train", mix, seed), work, {**inputs[mix], **common})
     return runs

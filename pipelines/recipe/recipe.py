@@ -214,6 +214,10 @@ class Train(Part):
     threads: int = Field(1, ge=1)
     # where models are trained and asked; auto: on a GPU if the machine that plans the run has one
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bf16"] = "auto"  # of products; auto: bf16 on a GPU that has it
+    compile: bool | Literal["auto"] = "auto"  # by torch.compile; auto: stages on a GPU that take a minute or more
+    deterministic: bool = True  # False, on a GPU: faster kernels, whose results differ between runs in their last bits
+    activation_checkpointing: bool = False  # recompute blocks in the backward pass, which saves memory
     preferences: Name | None = None  # the pairs that preference stages of all mixes train on; else those in the mix
     template: str | None = None  # the chat template: one of ours by name, or a file; else the tokenizer's own
 

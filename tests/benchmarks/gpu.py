@@ -163,7 +163,9 @@ class Ours:
         names = ("width", "layers", "heads", "context")
         steps = {"lr": 6e-4, "batch_tokens": size.batch_tokens, "micro_tokens": size.micro_tokens}
         shape = {"llama": {name: getattr(size, name) for name in names}}
-        stage = Stage.from_specs("web", 0, shape, {"constant": {"warmup": 0}}, {"causal_lm": steps}, compute=Compute(**settings))
+        stage = Stage.from_specs(
+            "web", 0, shape, {"constant": {"warmup": 0}}, {"causal_lm": steps}, compute=Compute(**settings)
+        )
         inputs = {role: Artifact(root / role.partition(":")[0]) for role in ("tokens:web", "mix", "tokenizer")}
         self.loop = Loop(stage, inputs, root / f"out{random.random()}", "benchmark", None)
         self.batches = Batches(self.loop.data, device)

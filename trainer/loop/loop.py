@@ -25,7 +25,7 @@ from windtunnel.trainer.loop import checkpoint
 from windtunnel.trainer.loop.log import Log
 from windtunnel.trainer.loop.optim import Optimiser
 from windtunnel.trainer.loop.stage import Stage
-from windtunnel.trainer.loop.step import Batches, Bound, InPrecision, compile_blocks, hidden_matrices
+from windtunnel.trainer.loop.step import Batches, Bound, InPrecision, compile_blocks, hidden_matrices, recompute_blocks
 from windtunnel.trainer.models._model import context_of, counted_parameters, flops_per_token, load
 from windtunnel.trainer.modules.dropout import no_dropout
 from windtunnel.trainer.modules.export import export, open_tokenizer
@@ -70,7 +70,7 @@ class Loop:
         trained = (self.delta or Full()).trainable(model)
         self.optimiser = Optimiser(trained, objective, hidden_matrices(model, trained))
         if compute.activation_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            recompute_blocks(model)
         self.compiled = compute.compiles(self._flops_per_token() * self.data.steps * objective.batch_tokens)
         if self.compiled:
             compile_blocks(model)
@@ -117,9 +117,7 @@ class Loop:
                 last = self.step == self.data.steps
                 now = time.perf_counter()
                 due = (
-                    now - saved >= checkpoint_seconds
-                    if checkpoint_steps is None
-                    else self.step % checkpoint_steps == 0
+                    now - saved >= checkpoint_seconds if checkpoint_steps is None else self.step % checkpoint_steps == 0
                 ) and not last
                 if due or last or self.log.waiting >= self.settle_every:
                     self.settle()

@@ -19,10 +19,8 @@ def hidden_states(
 
     Attention is causal over the whole row; packed rows have `position_ids` and an additive `attention_mask`.
     """
-    from windtunnel.trainer.modules import fused_llama, llama
+    from windtunnel.trainer.modules import llama
 
-    if position_ids is None and attention_mask is None and fused_llama.fits(model, ids.shape[1]):
-        return fused_llama.hidden_states(model, ids)
     trunk: Any = body(model)
     if llama.fits(trunk):
         return llama.hidden_states(trunk, ids, position_ids, attention_mask)

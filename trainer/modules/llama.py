@@ -80,11 +80,8 @@ def _layer(
     rows, positions, width = x.shape
     head = cos.shape[-1]
     qkv = F.linear(F.rms_norm(x, (width,), norm1, eps), torch.cat([wq, wk, wv]))
-    q, k, v = (
-        part.view(rows, positions, -1, head).transpose(1, 2)
-        for part in qkv.split([len(wq), len(wk), len(wv)], dim=-1)
-    )
-    q, k = _rotated(q, cos, sin), _rotated(k, cos, sin)
+    qk, v = qkv.view(rows, positions, -1, head).transpose(1, 2).split([(len(wq) + len(wk)) // head, len(wv) // head], 1)
+    q, k = _rotated(qk, cos, sin).split([len(wq) // head, len(wk) // head], 1)
     mixed = F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=q.shape[1] != k.shape[1]
     )
