@@ -77,9 +77,9 @@ def train(
         A directory that keeps tokens and models by the content of what they are made from, so that none is made twice.
         Without one, files are in a temporary directory, which is removed when the process ends.
 
-    model, schedule, threads, device and precision are those of a recipe's `train:`. The same call gives the same weights, bit by
-    bit. Calls from several threads wait for one another. Raises RecipeError for a wrong parameter, InputError for texts
-    that cannot be read, TrainingError when the loss diverges.
+    model, schedule, threads, device and precision are those of a recipe's `train:`. The same call gives the same
+    weights, bit by bit. Calls from several threads wait for one another. Raises RecipeError for a wrong parameter,
+    InputError for texts that cannot be read, TrainingError when the loss diverges.
     """
     parts: dict[str, Any] = dict(texts) if isinstance(texts, Mapping) else {name: texts}
     for key in (name, *parts):

@@ -31,7 +31,10 @@ def exp32(x):
 
 @numba.njit(fastmath=FAST, error_model="numpy", cache=True)
 def softmax_nats(logits, targets, nats):
-    """Turn logits [n, v], C-contiguous float32, into probabilities in place; fill nats [n] with -log of the targets' probabilities."""
+    """Turn logits [n, v] into probabilities in place; fill nats [n] with -log of the targets' probabilities.
+
+    All arrays are C-contiguous, numbers float32.
+    """
     n, v = logits.shape
     for i in range(n):
         row = logits[i]
