@@ -12,8 +12,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
+import torch
 
 from windtunnel.schemas.artifact import Artifact, write_parquet
 from windtunnel.schemas.errors import InputError, WindtunnelError
@@ -22,8 +22,10 @@ from windtunnel.schemas.results import RunResult, Totals
 from windtunnel.trainer.data.chat_choice import set_template
 from windtunnel.trainer.deltas.full import Full
 from windtunnel.trainer.loop import checkpoint
+from windtunnel.trainer.loop.log import Log
 from windtunnel.trainer.loop.optim import Optimiser
 from windtunnel.trainer.loop.stage import Stage
+from windtunnel.trainer.loop.step import Batches, Bound, InPrecision, compile_blocks, hidden_matrices
 from windtunnel.trainer.models._model import context_of, counted_parameters, flops_per_token, load
 from windtunnel.trainer.modules.dropout import no_dropout
 from windtunnel.trainer.modules.export import export, open_tokenizer
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 CACHE = "cache"  # directory of results that are costly to recompute, kept until the stage is finished
+SETTLE = 16  # steps on a GPU between looks at losses and norms, for which the processor waits
 Report = Callable[[int, int, float, float], None]  # step, steps, loss, tokens per second
 
 
@@ -56,15 +59,23 @@ class Loop:
         model: Any = self._starting_model(start, tokenizer)
         self.setting = Setting(inputs, tokenizer, context_of(model, stage.model), stage.seed, out / CACHE)
         model = objective.adopt(model)
-        model = model.to(stage.device).eval()
+        compute = stage.compute
+        model = model.to(compute.device).eval()
         self.data: Data = objective.open(self.setting, model)
-        self.delta = next(iter(objective.nested()), None)
+        self.delta = next(iter(objective.deltas()), None)
         if self.delta is not None:
             model = self.delta.apply(model)
         self.model: PreTrainedModel = model.train()
-        self.optimiser = Optimiser((self.delta or Full()).trainable(model), objective)
-        self.log: dict[str, list[float]] = {}
-        self.step, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
+        trained = (self.delta or Full()).trainable(model)
+        self.optimiser = Optimiser(trained, objective, hidden_matrices(model, trained))
+        if compute.activation_checkpointing:
+            model.gradient_checkpointing_enable()
+        if compute.compiles(self._flops_per_token() * self.data.steps * objective.batch_tokens):
+            compile_blocks(model)
+        self.called = InPrecision(model, torch.bfloat16) if compute.precision == "bf16" else Bound(model)
+        self.settle_every = SETTLE if compute.device == "cuda" else 1
+        self.log = Log()
+        self.step, self.tokens, self.seconds, self.cpu_seconds = 0, 0, 0.0, 0.0
 
     def _starting_model(self, start: Path | None, tokenizer: Any) -> PreTrainedModel:
         if start is not None:
@@ -76,8 +87,6 @@ class Loop:
 
     def resume(self) -> None:
         """Load the checkpoint in `out`, if there is one."""
-        import torch
-
         saved = checkpoint.load(self.out, self.digest)
         if saved is None:
             return
@@ -85,7 +94,8 @@ class Loop:
             for name, parameter in self.optimiser.parameters.items():
                 parameter.copy_(saved.weights[name])
         self.optimiser.load(dict(saved.optimiser))
-        self.log = {name: values.tolist() for name, values in saved.log.items()}
+        self.log.load(saved.log)
+        self.tokens = int(self.log.columns["tokens"][-1]) if self.log.columns else 0
         self.step, self.seconds, self.cpu_seconds = saved.step, saved.seconds, saved.cpu_seconds
 
     def go(self, report: Report | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
@@ -96,43 +106,58 @@ class Loop:
     def _steps(self, report: Report | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
         started, cpu_started = time.perf_counter() - self.seconds, time.process_time() - self.cpu_seconds
         saved = time.perf_counter()
-        while self.step < self.data.steps:
-            self.take(self.step)
-            self.step += 1
-            now = time.perf_counter()
-            self.seconds, self.cpu_seconds = now - started, time.process_time() - cpu_started
-            if report is not None:
-                report(self.step, self.data.steps, self.log["loss"][-1], self.log["tokens"][-1] / self.seconds)
-            due = now - saved >= checkpoint_seconds if checkpoint_steps is None else self.step % checkpoint_steps == 0
-            if due and self.step < self.data.steps:
-                self._save()
-                saved = time.perf_counter()
+        batches = Batches(self.data, self.stage.compute.device)
+        try:
+            while self.step < self.data.steps:
+                self.take(self.step, batches)
+                self.step += 1
+                last = self.step == self.data.steps
+                now = time.perf_counter()
+                due = (
+                    now - saved >= checkpoint_seconds
+                    if checkpoint_steps is None
+                    else self.step % checkpoint_steps == 0
+                ) and not last
+                if due or last or self.log.waiting >= self.settle_every:
+                    self.settle()
+                    now = time.perf_counter()
+                    self.seconds, self.cpu_seconds = now - started, time.process_time() - cpu_started
+                    if report is not None:
+                        report(self.step, self.data.steps, self.log.columns["loss"][-1], self.tokens / self.seconds)
+                if due:
+                    self._save()
+                    saved = time.perf_counter()
+        finally:
+            batches.close()
 
-    def take(self, step: int) -> None:
+    def take(self, step: int, batches: Batches) -> None:
         """Take one optimiser step: accumulate gradients over its micro-batches, normalise, clip, update."""
-        stage, batches = self.stage, self.data.batch(step)
-        seed_step(stage.seed, step)
-        total, normaliser, tokens = 0.0, 0.0, 0
-        metrics: dict[str, float] = {}
-        for batch in batches:
-            moved = batch._replace(tensors={k: v.to(stage.device) for k, v in batch.tensors.items()})
-            loss = stage.objective.loss(self.model, moved)
+        objective, seed = self.stage.objective, self.stage.seed
+        ready = batches.of(step)
+        seed_step(seed, step)
+        total: Any = 0.0
+        normaliser = 0.0
+        metrics: dict[str, Any] = {}
+        for batch in ready:
+            loss = self.called(objective.loss, batch)
             loss.total.backward()
-            total += loss.total.item()
+            total = total + loss.total.detach().double()
             normaliser += loss.normaliser
-            tokens += batch.tokens
+            self.tokens += batch.tokens
             for name, value in loss.metrics.items():
-                metrics[name] = metrics.get(name, 0.0) + float(value)
-        lr = stage.objective.lr * stage.schedule.scale(step, self.data.steps)
-        norm = self.optimiser.step(lr, normaliser) if math.isfinite(total) else math.nan
-        if not (math.isfinite(total) and math.isfinite(norm)):
-            raise self._diverged(step, lr, total / normaliser, norm)
+                metrics[name] = metrics.get(name, 0.0) + value
+        lr = objective.lr * self.stage.schedule.scale(step, self.data.steps)
+        norm = self.optimiser.step(lr, normaliser)
         if self.delta is not None:
             self.delta.after_step(self.model, step)
-        tokens_before = self.log["tokens"][-1] if self.log else 0.0
-        row = {"step": step, "tokens": tokens_before + tokens, "loss": total / normaliser, "lr": lr, "grad_norm": norm}
-        for name, value in {**row, **{name: value / normaliser for name, value in metrics.items()}}.items():
-            self.log.setdefault(name, []).append(float(value))
+        row = {"step": step, "tokens": self.tokens, "loss": total / normaliser, "lr": lr, "grad_norm": norm}
+        self.log.add({**row, **{name: value / normaliser for name, value in metrics.items()}})
+
+    def settle(self) -> None:
+        """Fetch the numbers of the steps since the last call. Raises TrainingError for one that is not finite."""
+        for row in self.log.settle():
+            if not (math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])):
+                raise self._diverged(int(row["step"]), row["lr"], row["loss"], row["grad_norm"])
 
     def _diverged(self, step: int, lr: float, loss: float, norm: float) -> TrainingError:
         values = f"the loss is {loss:.4g}, its gradient's norm {norm}" if math.isfinite(loss) else f"the loss is {loss}"
@@ -143,27 +168,33 @@ class Loop:
             f"learning rate {lr:.3g}. Lower `lr` or lengthen the warm-up; the step's documents are {listed}"
         )
 
+    def _flops_per_token(self) -> float:
+        return flops_per_token(self.model, self.data.window or self.setting.context)
+
     def _save(self) -> None:
-        log = {name: np.array(values) for name, values in self.log.items()}
         weights = dict(self.optimiser.parameters)
         state = checkpoint.Checkpoint(
-            self.step, self.digest, weights, self.optimiser.state(), log, self.seconds, self.cpu_seconds
+            self.step,
+            self.digest,
+            weights,
+            self.optimiser.state(),
+            self.log.arrays(),
+            self.seconds,
+            self.cpu_seconds,
         )
         checkpoint.save(state, self.out)
-        self._write_log()
-
-    def _write_log(self) -> None:
-        integers = [pl.col("step", "tokens").cast(pl.Int64)] if self.log else []
-        log = pl.DataFrame(self.log).select(sorted(self.log, key=_log_order)).with_columns(integers)
-        write_parquet(self.out / "log.parquet", log)
+        self.log.write(self.out)
 
     def finish(self) -> RunResult:
         """Evaluate and export the model; return the result of the stage."""
-        self._write_log()
+        self.log.write(self.out)
         realised = self.data.realised()
         write_parquet(self.out / "realised.parquet", pl.DataFrame(realised))
         self.model.eval()
-        evaluation = self.stage.objective.evaluate(self.model, self.setting, self.out)
+        # on the CPU scores are float32 also of bf16 runs: they are few, and products are not the bulk of their time
+        score = self.called if self.stage.compute.device == "cuda" else Bound(self.model)
+        with torch.no_grad():
+            evaluation = score(self.stage.objective.evaluate, self.setting, self.out)
         result = self._result(evaluation, sum(row.get("bytes", 0) for row in realised))
         plain = self.model
         if self.delta:
@@ -173,12 +204,12 @@ class Loop:
         return result
 
     def _result(self, evaluation: Evaluation, bytes_trained: int) -> RunResult:
-        tokens = int(self.log["tokens"][-1])
+        tokens, losses = self.tokens, self.log.columns["loss"]
         domains = {
             name: Totals(nats=sums["nats"], bytes=int(sums["bytes"]), documents=int(sums["documents"]))
             for name, sums in evaluation.totals.items()
         }
-        tail = self.log["loss"][-max(1, len(self.log["loss"]) // 10) :]
+        tail = losses[-max(1, len(losses) // 10) :]
         return RunResult(
             mix=self.stage.mix,
             seed=self.stage.seed,
@@ -188,7 +219,7 @@ class Loop:
             tokens=tokens,
             steps=self.data.steps,
             bytes_trained=bytes_trained,
-            flops=flops_per_token(self.model, self.data.window or self.setting.context) * tokens,
+            flops=self._flops_per_token() * tokens,
             seconds=round(self.seconds, 3),
             cpu_seconds=round(self.cpu_seconds, 3),
             tokens_per_second=round(tokens / max(self.seconds, 1e-9), 1),
@@ -205,9 +236,3 @@ def _documents_per_batch(data: Data) -> float:
     steps = sorted({round(k * (data.steps - 1) / 8) for k in range(9)})
     counts = [sum(len(batch.documents) for batch in data.batch(step)) for step in steps]
     return round(sum(counts) / len(counts), 2)
-
-
-def _log_order(column: str) -> tuple[int, str]:
-    """Return a sort key that puts the columns of the loop before those of an objective, in any resumed run."""
-    own = ("step", "tokens", "loss", "lr", "grad_norm")
-    return (own.index(column) if column in own else len(own), column)

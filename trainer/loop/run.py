@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +12,7 @@ from pydantic import Field
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.plugin import Plugin, make
 from windtunnel.schemas.work import Counts, Work
+from windtunnel.trainer.loop.compute import Compute
 from windtunnel.trainer.models._model import Model
 from windtunnel.trainer.objectives._objective import Objective
 from windtunnel.trainer.schedules._schedule import Schedule
@@ -25,7 +27,7 @@ class TrainRun(Work):
     model/, log.parquet, scores.parquet, realised.parquet and result.json; earlier stages write theirs to stage<n>/.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     run_last: ClassVar[bool] = True  # the runs of all mixes and seeds execute in parallel
     mix: str
     seed: int
@@ -33,13 +35,21 @@ class TrainRun(Work):
     schedule: Any = Field(default_factory=lambda: {"wsd": {"warmup": 0.05, "decay": 0.2}})
     stages: tuple[Any, ...] = Field(min_length=1)
     threads: int = Field(1, ge=1)  # part of the configuration: results depend on it bit by bit
-    device: Literal["cpu", "cuda"] = "cpu"  # part of the configuration, like `threads`
+    device: Literal["cpu", "cuda"] = "cpu"  # part of the configuration, like `threads` and what follows
+    precision: Literal["float32", "bf16"] = "float32"
+    compile: bool | Literal["auto"] = "auto"
+    deterministic: bool = True
+    activation_checkpointing: bool = False
     template: str | None = None  # for chat data: a name of ours, or the text of a template
 
     def identity(self) -> dict[str, Any]:
         """Return the content of the key; a template that is not chosen is no part of it."""
         whole = super().identity()
         return whole if self.template is not None else {k: v for k, v in whole.items() if k != "template"}
+
+    def compute(self) -> Compute:
+        """Return how the stages are computed."""
+        return Compute(**{field.name: getattr(self, field.name) for field in fields(Compute)})
 
     def plugins(self) -> list[Plugin]:
         """Return the model, the schedule and the objectives."""
@@ -55,8 +65,7 @@ class TrainRun(Work):
         for number, spec in enumerate(self.stages):
             last = number == len(self.stages) - 1
             stage = Stage.from_specs(
-                self.mix, self.seed, self.model, self.schedule, spec,
-                threads=self.threads, device=self.device, template=self.template,
+                self.mix, self.seed, self.model, self.schedule, spec, compute=self.compute(), template=self.template
             )  # fmt: skip
             where = out if last else out / f"stage{number}"
             result = train(stage, inputs, where, start=start)

@@ -23,11 +23,16 @@ class Block(NamedTuple):
 
 def blocks(model: Any) -> list[Block]:
     """Return the model's blocks in order. Raises InputError for an architecture with other names."""
-    trunk = body(model)
-    stack = next((m for name in STACKS if isinstance(m := getattr(trunk, name, None), nn.ModuleList)), None)
-    if stack is None:
+    found = stack(model)
+    if found is None:
         raise InputError(f"no stack of blocks was found in {type(model).__name__}; this delta does not support it")
-    return [Block(_part(block, ATTENTION), _part(block, FEED_FORWARD)) for block in stack]
+    return [Block(_part(block, ATTENTION), _part(block, FEED_FORWARD)) for block in found]
+
+
+def stack(model: Any) -> nn.ModuleList | None:
+    """Return the list of the model's blocks, or None for an architecture with another name for it."""
+    trunk = body(model)
+    return next((m for name in STACKS if isinstance(m := getattr(trunk, name, None), nn.ModuleList)), None)
 
 
 def _part(block: nn.Module, names: tuple[str, ...]) -> nn.Module:

@@ -17,7 +17,7 @@ class Routed(NamedTuple):
 
     hidden: torch.Tensor
     balance: torch.Tensor | None  # added to the loss per token
-    metrics: dict[str, float]
+    metrics: dict[str, torch.Tensor]
 
 
 def routed_hidden_states(model: PreTrainedModel, ids: torch.Tensor, **more: torch.Tensor) -> Routed:
@@ -38,5 +38,5 @@ def routed_hidden_states(model: PreTrainedModel, ids: torch.Tensor, **more: torc
     with torch.no_grad():
         counts = sum(torch.bincount(g.topk(chosen, -1).indices.flatten(), minlength=experts) for g in out.router_logits)
         shares = counts / counts.sum()  # type: ignore[union-attr]
-        evenness = float(torch.special.entr(shares).sum()) / math.log(experts)
+        evenness = torch.special.entr(shares).sum() / math.log(experts)
     return Routed(out.last_hidden_state, balance * model.config.router_aux_loss_coef, {"expert_load": evenness})

@@ -82,7 +82,7 @@ class ChatObjective(Objective, ABC):
 
     def shares(self, model: PreTrainedModel, setting: Setting) -> bool:
         """Return whether rows may be packed: the model supports the block mask, and the delta allows packing."""
-        return takes_block_mask(model, setting.context) and all(delta.shares_bins for delta in self.nested())
+        return takes_block_mask(model, setting.context) and all(delta.shares_bins for delta in self.deltas())
 
     def extra(self, setting: Setting, model: PreTrainedModel, rows: Rows) -> dict[str, np.ndarray]:
         """Return further inputs of the loss by name, with one entry per row of `rows`."""

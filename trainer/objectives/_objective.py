@@ -29,6 +29,7 @@ from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.plugin import Plugin, make
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.deltas._delta import Delta
+from windtunnel.trainer.optimizers._optimizer import Optimizer
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +52,8 @@ class Loss(NamedTuple):
 
     total: torch.Tensor  # scalar in nats, not normalised; backward() is called on it
     normaliser: float  # number of units summed: target tokens, pairs, ...
-    metrics: dict[str, float]  # sums over the same units; the log contains them divided by the normaliser
+    # sums over the same units, numbers or scalars on the device; the log contains them divided by the normaliser
+    metrics: Mapping[str, float | torch.Tensor]
 
 
 class Data(ABC):
@@ -100,11 +102,20 @@ class Objective(Plugin, ABC):
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.1, ge=0)  # applied to matrices only
     clip: float = Field(1.0, gt=0)  # maximum gradient norm, after normalisation
+    optimizer: Any = "adamw"  # spec of an optimizer, e.g. muon
     delta: Any = None  # spec of a delta, e.g. {lora: {rank: 8}}; None trains the full model
 
-    def nested(self) -> list[Delta]:
-        """Return the delta, if there is one."""
+    def nested(self) -> list[Plugin]:
+        """Return the optimizer and the delta, if there is one."""
+        return [self.update_rule(), *self.deltas()]
+
+    def deltas(self) -> list[Delta]:
+        """Return the delta in a list, which is empty where the full model is trained."""
         return [make(Delta, self.delta)] if self.delta is not None else []
+
+    def update_rule(self) -> Optimizer:
+        """Return the optimizer."""
+        return make(Optimizer, self.optimizer)
 
     def adopt(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model in the class that this objective trains.
