@@ -159,11 +159,12 @@ def block_mask(rows: torch.Tensor, branches: torch.Tensor) -> torch.Tensor:
     return torch.zeros(seen.shape, device=rows.device).masked_fill_(~seen, lowest)[:, None]
 
 
-def separated(parts: torch.Tensor) -> dict[str, torch.Tensor]:
+def separated(parts: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Return what keeps the parts of packed rows from seeing one another, as arguments of a model's body.
 
-    `parts`: int [rows, width], the number of each position's part, consecutive within a row. Positions restart with
-    every part. Every way of attention that knows of parts (a mask, flex attention, sequence lengths) is chosen here.
+    `parts`: int [rows, width], the number of each position's part, consecutive within a row; `dtype`: the model's.
+    Positions restart with every part. Every way of attention that knows of parts (a mask, flex attention, sequence
+    lengths) is chosen here.
     """
     import torch
 
@@ -171,7 +172,7 @@ def separated(parts: torch.Tensor) -> dict[str, torch.Tensor]:
     begins = torch.ones_like(parts, dtype=torch.bool)
     begins[:, 1:] = parts[:, 1:] != parts[:, :-1]
     positions = places - torch.where(begins, places, 0).cummax(dim=1).values
-    return {"position_ids": positions, "attention_mask": block_mask(parts, torch.zeros_like(parts))}
+    return {"position_ids": positions, "attention_mask": block_mask(parts, torch.zeros_like(parts)).to(dtype)}
 
 
 def _answers(row: Row) -> int:

@@ -8,6 +8,7 @@ before it where the part is not the beginning of its document. The predicted tok
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -38,6 +39,7 @@ class CausalLM(Objective):
     """Cross-entropy of each next token, in nats per token; inputs are a mix, its tokens, and the held-out set."""
 
     version: ClassVar[int] = 3
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"documents": "separate"})
     lr: float = Field(3e-3, gt=0)
     piece: float | None = Field(None, gt=0)  # contexts per piece of a document; None: see `piece_tokens`
     documents: Literal["together", "separate"] = "together"  # whether a document sees others in its window
@@ -75,7 +77,7 @@ class CausalLM(Objective):
 
         ids, more = batch.tensors["ids"], dict[str, Any]()
         if "parts" in batch.tensors:
-            targets, more = batch.tensors["targets"].flatten(), separated(batch.tensors["parts"])
+            targets, more = batch.tensors["targets"].flatten(), separated(batch.tensors["parts"], model.dtype)
         else:
             ids, targets = ids[:, :-1], ids[:, 1:].flatten()
         routed = routed_hidden_states(model, ids, **more)
