@@ -30,6 +30,7 @@ from windtunnel.schemas.role import Role
 from windtunnel.schemas.work import Counts, Work
 from windtunnel.trainer.data.sampler import order_file
 
+ENDS = ("first", "last")
 OF_TOKENS = ("tokens", "bytes")  # values of documents that their tokens are kept with
 
 
@@ -135,9 +136,7 @@ def _words(course: list[dict[str, Any]]) -> str:
     """Return the shares in words: `web 100 % until 80 % of the tokens, then web 50 %, hq 50 %`."""
     words = []
     for phase in course:
-        told = [
-            ", ".join(f"{n} {s:.1%}".replace("%", " %") for n, s in phase[end].items()) for end in ("first", "last")
-        ]
-        whole = told[1] if phase["first"] == phase["last"] else f"from {told[0]} to {told[1]}"
-        words.append(whole if phase["until"] == 1.0 else f"{whole} (to {phase['until']:.0%} of the tokens)")
+        first, last = (", ".join(f"{n} {100 * share:.3g} %" for n, share in phase[end].items()) for end in ENDS)
+        whole = last if first == last else f"from {first} to {last}"
+        words.append(whole if phase["until"] == 1.0 else f"{whole} until {100 * phase['until']:g} % of the tokens")
     return ", then ".join(words)

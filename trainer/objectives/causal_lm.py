@@ -63,7 +63,7 @@ class CausalLM(Objective):
         windows = Windows(shares, domains, setting.context, steps * rows)
         separate = None
         if self.documents == "separate":
-            if not (takes_block_mask(model, setting.context) and all(delta.shares_bins for delta in self.nested())):
+            if not (takes_block_mask(model, setting.context) and all(delta.shares_bins for delta in self.deltas())):
                 raise RecipeError(
                     "`documents: separate` needs a model whose layers all see the whole context, and no delta that "
                     "adds positions, such as prefix or prompt: leave it out, or choose others"
