@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationSettings
+from windtunnel.pipelines.recipe.mixes import MixPlan, Weights
 from windtunnel.pipelines.recipe.recipe import Corpus, Name, Recipe, Spec, Tasks, Train
 from windtunnel.pipelines.recipe.rows import Rows
 from windtunnel.pipelines.recipe.weights import BY_SIZE, positive
@@ -165,28 +166,58 @@ def _sets_acyclic(recipe: Recipe) -> None:
 def _mixes(recipe: Recipe) -> None:
     if len(recipe.mixes) > MOST_MIXES:  # every one is several steps and a model to train
         raise at(("mixes",), f"{len(recipe.mixes):,} mixes are more than the {MOST_MIXES:,} that one recipe may have")
-    for name, weights in recipe.mixes.items():
+    for name, mix in recipe.mixes.items():
         here: Keys = ("mixes", name)
-        for part in weights:
-            kind = "corpus or set of rows" if recipe.sets else "corpus"
-            _known(part, {*recipe.corpora, *recipe.sets}, kind, (*here, part))
-        used = list(positive(weights))
-        if not used:
-            raise at(here, f"mix {name!r} needs at least one weight above zero")
-        if len({part in recipe.sets for part in used}) > 1:
-            raise at(here, f"mix {name!r} takes documents and rows together: train on them in two stages")
-        by_size = [part for part in used if weights[part] == BY_SIZE]
-        if by_size and len(by_size) < len(used):
-            raise at(here, f"mix {name!r} has {BY_SIZE!r} beside numbers: give all numbers, or all {BY_SIZE!r}")
-        if by_size and used[0] in recipe.sets:
-            raise at(here, f"mix {name!r} takes rows, whose weights are numbers, not {BY_SIZE!r}")
-        if used[0] in recipe.corpora and recipe.tokens is None:
+        if isinstance(mix, MixPlan):
+            _mix_plan(recipe, name, mix)
+        else:
+            _weights(recipe, name, mix, here)
+        of_corpora = recipe.parts(name)[0] in recipe.corpora
+        if of_corpora and recipe.tokens is None:
             raise at(here, "a mix of corpora needs a `tokens:` part: a tokenizer and a budget")
-        if used[0] in recipe.corpora and recipe.tokens is not None and recipe.tokens.budget is None:
+        if of_corpora and recipe.tokens is not None and recipe.tokens.budget is None:
             raise at(("tokens",), "a mix of corpora needs `budget:`, the tokens that every mix trains on")
     if recipe.tokens is not None and (name := recipe.tokens.tokenizer.trained_on) is not None:
         known = {*recipe.corpora, *(recipe.sets if recipe.of_rows else ())}
         _known(name, known, "corpus or set of rows", ("tokens", "tokenizer", "trained_on"))
+
+
+def _weights(recipe: Recipe, name: str, weights: Weights, here: Keys) -> None:
+    for part in weights:
+        kind = "corpus or set of rows" if recipe.sets else "corpus"
+        _known(part, {*recipe.corpora, *recipe.sets}, kind, (*here, part))
+    used = list(positive(weights))
+    if not used:
+        raise at(here, f"mix {name!r} needs at least one weight above zero")
+    if len({part in recipe.sets for part in used}) > 1:
+        raise at(here, f"mix {name!r} takes documents and rows together: train on them in two stages")
+    by_size = [part for part in used if weights[part] == BY_SIZE]
+    if by_size and len(by_size) < len(used):
+        raise at(here, f"mix {name!r} has {BY_SIZE!r} beside numbers: give all numbers, or all {BY_SIZE!r}")
+    if by_size and used[0] in recipe.sets:
+        raise at(here, f"mix {name!r} takes rows, whose weights are numbers, not {BY_SIZE!r}")
+
+
+def _mix_plan(recipe: Recipe, name: str, mix: MixPlan) -> None:
+    here: Keys = ("mixes", name)
+    for i, phase in enumerate(mix.phases or ()):
+        place = (*here, "phases", i, "mix")
+        if isinstance(phase.mix, str):
+            _known(phase.mix, recipe.mixes, "mix", place)
+            named = recipe.mixes[phase.mix]
+            if isinstance(named, MixPlan) and (named.phases or named.order):
+                what = "phases" if named.phases else "an order"
+                raise at(place, f"mix {phase.mix!r} has {what} itself, and phases take shares alone: give it weights")
+            if not isinstance(named, MixPlan):
+                _weights(recipe, phase.mix, named, ("mixes", phase.mix))
+        else:
+            _weights(recipe, name, phase.mix, place)
+    if mix.weights is not None:
+        _weights(recipe, name, mix.weights, (*here, "weights"))
+    for part in mix.over or ():
+        _known(part, {*recipe.corpora, *recipe.sets}, "corpus", (*here, "over"))
+    if any(part in recipe.sets for part in recipe.parts(name)):
+        raise at(here, f"mix {name!r} takes rows: phases, an order and `alpha:` are for mixes of corpora")
 
 
 def _training(recipe: Recipe) -> None:
@@ -219,6 +250,8 @@ def _training(recipe: Recipe) -> None:
         _known(recipe.compare.baseline, recipe.mixes, "mix", ("compare", "baseline"))
         if recipe.compare.pin is not None and recipe.of_rows:
             raise at(("compare", "pin"), "`pin: source` is for mixes of corpora, not of rows")
+        if recipe.compare.pin is not None and (planned := recipe.mixes.keys() - recipe.weights.keys()):
+            raise at(("compare", "pin"), f"`pin: source` is for mixes that are weights alone: {min(planned)!r} is not")
         looks, seeds = recipe.compare.looks, len(train.seeds)
         if looks and seeds > looks[-1]:  # all of the error is spent at the last look, and training takes hours
             raise at(
@@ -254,7 +287,7 @@ def _stages(recipe: Recipe, train: Train) -> None:
 
 def _may_hold_pairs(recipe: Recipe) -> bool:
     """Return whether a mix takes a set of preferences, as far as that is known before files are looked at."""
-    parts = {part for weights in recipe.mixes.values() for part in positive(weights)}
+    parts = {part for name in recipe.mixes for part in recipe.parts(name)}
     made: list[Any] = [_make("generator", g.with_, ("generate", n)) for n, g in recipe.generate.items() if n in parts]
     return bool(parts & set(recipe.rows)) or any("chosen" in generator.output.names for generator in made)
 
