@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -34,6 +35,7 @@ def check(recipe: Recipe) -> None:
     _acyclic(recipe)
     _sets(recipe)
     _mixes(recipe)
+    _tokenizer(recipe)
     _training(recipe)
     _held_out(recipe)
     _evaluation(recipe)
@@ -184,9 +186,38 @@ def _mixes(recipe: Recipe) -> None:
             raise at(here, "a mix of corpora needs a `tokens:` part: a tokenizer and a budget")
         if used[0] in recipe.corpora and recipe.tokens is not None and recipe.tokens.budget is None:
             raise at(("tokens",), "a mix of corpora needs `budget:`, the tokens that every mix trains on")
-    if recipe.tokens is not None and (name := recipe.tokens.tokenizer.trained_on) is not None:
+    tokenizer = recipe.tokens.tokenizer if recipe.tokens is not None else None
+    if tokenizer is not None and (name := tokenizer.trained_on) is not None:
         known = {*recipe.corpora, *(recipe.sets if recipe.of_rows else ())}
         _known(name, known, "corpus or set of rows", ("tokens", "tokenizer", "trained_on"))
+
+
+def _tokenizer(recipe: Recipe) -> None:
+    """Check that there is one tokenizer: that of the model to start from, or one of the recipe."""
+    start = recipe.train.start if recipe.train is not None else None
+    if recipe.tokens is None:
+        return
+    tokenizer, here = recipe.tokens.tokenizer, ("tokens", "tokenizer")
+    if tokenizer is None and start is None:
+        raise at(("tokens",), "name a tokenizer: `tokenizer: {bpe: SIZE, trained_on: CORPUS}` or `{path: DIRECTORY}`")
+    if tokenizer is None or start is None or recipe.of_rows or start not in recipe.models:
+        return
+    own = recipe.models[start].path
+    if tokenizer.path is None or own is None or not _same_file("tokenizer.json", tokenizer.path, own):
+        raise at(
+            here,
+            f"training starts from the model {start!r}, whose weights know its own tokens only: leave `tokenizer:` "
+            "out, and its tokenizer is used",
+        )
+
+
+def _same_file(name: str, *directories: str) -> bool:
+    """Return whether files of a name in two directories have the same bytes."""
+    try:
+        first, second = (Path(directory, name).read_bytes() for directory in directories)
+    except OSError:
+        return False
+    return first == second
 
 
 def _training(recipe: Recipe) -> None:

@@ -67,11 +67,17 @@ class Loop:
         self.step, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
 
     def _starting_model(self, start: Path | None, tokenizer: Any) -> PreTrainedModel:
+        vocabulary = max(tokenizer.get_vocab().values()) + 1
         if start is not None:
-            return load(start)
+            model: Any = load(start)
+            if vocabulary > (rows := model.get_input_embeddings().num_embeddings):
+                raise InputError(
+                    f"{start}: the tokenizer has {vocabulary:,} token ids and the model embeds {rows:,}: it is not the "
+                    "tokenizer that the model was trained with"
+                )
+            return model
         if self.stage.model is None:
             raise InputError("a stage needs a `model` to build or a directory to start from")
-        vocabulary = max(tokenizer.get_vocab().values()) + 1
         return self.stage.model.build(vocabulary, int(tokenizer.eos_token_id))  # type: ignore[arg-type]
 
     def resume(self) -> None:

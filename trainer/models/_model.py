@@ -66,8 +66,11 @@ def small_init(width: int) -> float:
 
 
 def context_of(model: PreTrainedModel, spec: Model | None) -> int:
-    """Return the context length of a stage: that of the recipe's model, or the maximum of a loaded model."""
-    return spec.context if spec is not None else int(model.config.get_text_config().max_position_embeddings)
+    """Return the context length of a stage: that of the recipe's model, but no more positions than a loaded one has."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if spec is None or (spec.from_files and positions is not None):
+        return min(spec.context if spec is not None else positions, positions)  # type: ignore[type-var]
+    return spec.context
 
 
 def counted_parameters(model: PreTrainedModel) -> tuple[int, int]:
