@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationSettings
+from windtunnel.pipelines.recipe.place import at as at
+from windtunnel.pipelines.recipe.place import placing as placing
 from windtunnel.pipelines.recipe.recipe import Corpus, Name, Recipe, Spec, Tasks, Train
 from windtunnel.pipelines.recipe.rows import Rows
 from windtunnel.pipelines.recipe.weights import BY_SIZE, positive
@@ -274,6 +275,7 @@ def _stages(recipe: Recipe, train: Train) -> None:
                 "what this stage leaves gives no probabilities, and `compare:` needs bits per byte: leave `compare:` "
                 "out (the pairs are still scored in every run), or end with another stage",
             )
+    _deltas_in_order(objectives)
     alike = train.preferences is not None and all(stage.kind == PAIRS for stage in objectives)
     if recipe.compare is not None and len(recipe.mixes) > 1 and alike:
         raise at(
@@ -281,6 +283,19 @@ def _stages(recipe: Recipe, train: Train) -> None:
             "no stage learns from the mixes, so all of them would come out alike: put one that does, such as `sft`, "
             "before those that learn from pairs",
         )
+
+
+def _deltas_in_order(objectives: list[Any]) -> None:
+    """Raise RecipeError for a stage that cannot train a model with the delta that an earlier one leaves on it."""
+    earlier: Any = None
+    for i, stage in enumerate(objectives):
+        here = ("train", "stages", i)
+        if earlier is not None and (reason := stage.refuses(earlier)):
+            raise at(here, reason)
+        for delta in stage.nested():
+            if earlier is not None and (reason := delta.refusal(earlier)):
+                raise at(here, reason)
+            earlier = delta if not delta.mergeable else earlier
 
 
 def _may_hold_pairs(recipe: Recipe) -> bool:
@@ -366,21 +381,3 @@ def _make(kind: str, spec: Spec, path: Keys) -> plugin.Plugin:
 def _known(name: str, known: Iterable[str], kind: str, path: Keys) -> None:
     if name not in known:
         raise at(path, f"no {kind} is called {name!r}: {nearest(name, known)}")
-
-
-@contextmanager
-def placing(*path: str | int) -> Iterator[None]:
-    """Give a RecipeError raised in the block the keys of its place, unless it has some."""
-    try:
-        yield
-    except RecipeError as error:
-        if error.path:
-            raise
-        raise at(path, str(error)) from error
-
-
-def at(path: Keys, message: str) -> RecipeError:
-    """Return a RecipeError with the keys that lead to its place in the recipe."""
-    error = RecipeError(message)
-    error.path = path
-    return error

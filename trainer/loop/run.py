@@ -25,7 +25,7 @@ class TrainRun(Work):
     model/, log.parquet, scores.parquet, realised.parquet and result.json; earlier stages write theirs to stage<n>/.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     run_last: ClassVar[bool] = True  # the runs of all mixes and seeds execute in parallel
     mix: str
     seed: int

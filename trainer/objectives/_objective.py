@@ -106,6 +106,10 @@ class Objective(Plugin, ABC):
         """Return the delta, if there is one."""
         return [make(Delta, self.delta)] if self.delta is not None else []
 
+    def refuses(self, delta: Delta) -> str | None:
+        """Return why this objective cannot train a model with a delta, its own or that of an earlier stage, or None."""
+        return None
+
     def adopt(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model in the class that this objective trains.
 
