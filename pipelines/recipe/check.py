@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationSettings
 from windtunnel.pipelines.recipe.mixes import MixPlan, Weights
+from windtunnel.pipelines.recipe.place import at as at
+from windtunnel.pipelines.recipe.place import placing as placing
 from windtunnel.pipelines.recipe.recipe import Corpus, Name, Recipe, Spec, Tasks, Train
 from windtunnel.pipelines.recipe.rows import Rows
 from windtunnel.pipelines.recipe.weights import BY_SIZE, positive
@@ -35,6 +37,7 @@ def check(recipe: Recipe) -> None:
     _acyclic(recipe)
     _sets(recipe)
     _mixes(recipe)
+    _tokenizer(recipe)
     _training(recipe)
     _held_out(recipe)
     _evaluation(recipe)
@@ -177,7 +180,8 @@ def _mixes(recipe: Recipe) -> None:
             raise at(here, "a mix of corpora needs a `tokens:` part: a tokenizer and a budget")
         if of_corpora and recipe.tokens is not None and recipe.tokens.budget is None:
             raise at(("tokens",), "a mix of corpora needs `budget:`, the tokens that every mix trains on")
-    if recipe.tokens is not None and (name := recipe.tokens.tokenizer.trained_on) is not None:
+    tokenizer = recipe.tokens.tokenizer if recipe.tokens is not None else None
+    if tokenizer is not None and (name := tokenizer.trained_on) is not None:
         known = {*recipe.corpora, *(recipe.sets if recipe.of_rows else ())}
         _known(name, known, "corpus or set of rows", ("tokens", "tokenizer", "trained_on"))
 
@@ -218,6 +222,34 @@ def _mix_plan(recipe: Recipe, name: str, mix: MixPlan) -> None:
         _known(part, {*recipe.corpora, *recipe.sets}, "corpus", (*here, "over"))
     if any(part in recipe.sets for part in recipe.parts(name)):
         raise at(here, f"mix {name!r} takes rows: phases, an order and `alpha:` are for mixes of corpora")
+
+
+def _tokenizer(recipe: Recipe) -> None:
+    """Check that there is one tokenizer: that of the model to start from, or one of the recipe."""
+    start = recipe.train.start if recipe.train is not None else None
+    if recipe.tokens is None:
+        return
+    tokenizer, here = recipe.tokens.tokenizer, ("tokens", "tokenizer")
+    if tokenizer is None and start is None:
+        raise at(("tokens",), "name a tokenizer: `tokenizer: {bpe: SIZE, trained_on: CORPUS}` or `{path: DIRECTORY}`")
+    if tokenizer is None or start is None or recipe.of_rows or start not in recipe.models:
+        return
+    own = recipe.models[start].path
+    if tokenizer.path is None or own is None or not _same_file("tokenizer.json", tokenizer.path, own):
+        raise at(
+            here,
+            f"training starts from the model {start!r}, whose weights know its own tokens only: leave `tokenizer:` "
+            "out, and its tokenizer is used",
+        )
+
+
+def _same_file(name: str, *directories: str) -> bool:
+    """Return whether files of a name in two directories have the same bytes."""
+    try:
+        first, second = (Path(directory, name).read_bytes() for directory in directories)
+    except OSError:
+        return False
+    return first == second
 
 
 def _training(recipe: Recipe) -> None:
@@ -276,6 +308,7 @@ def _stages(recipe: Recipe, train: Train) -> None:
                 "what this stage leaves gives no probabilities, and `compare:` needs bits per byte: leave `compare:` "
                 "out (the pairs are still scored in every run), or end with another stage",
             )
+    _deltas_in_order(objectives)
     alike = train.preferences is not None and all(stage.kind == PAIRS for stage in objectives)
     if recipe.compare is not None and len(recipe.mixes) > 1 and alike:
         raise at(
@@ -283,6 +316,19 @@ def _stages(recipe: Recipe, train: Train) -> None:
             "no stage learns from the mixes, so all of them would come out alike: put one that does, such as `sft`, "
             "before those that learn from pairs",
         )
+
+
+def _deltas_in_order(objectives: list[Any]) -> None:
+    """Raise RecipeError for a stage that cannot train a model with the delta that an earlier one leaves on it."""
+    earlier: Any = None
+    for i, stage in enumerate(objectives):
+        here = ("train", "stages", i)
+        if earlier is not None and (reason := stage.refuses(earlier)):
+            raise at(here, reason)
+        for delta in stage.deltas():
+            if earlier is not None and (reason := delta.refusal(earlier)):
+                raise at(here, reason)
+            earlier = delta if not delta.mergeable else earlier
 
 
 def _may_hold_pairs(recipe: Recipe) -> bool:
@@ -368,21 +414,3 @@ def _make(kind: str, spec: Spec, path: Keys) -> plugin.Plugin:
 def _known(name: str, known: Iterable[str], kind: str, path: Keys) -> None:
     if name not in known:
         raise at(path, f"no {kind} is called {name!r}: {nearest(name, known)}")
-
-
-@contextmanager
-def placing(*path: str | int) -> Iterator[None]:
-    """Give a RecipeError raised in the block the keys of its place, unless it has some."""
-    try:
-        yield
-    except RecipeError as error:
-        if error.path:
-            raise
-        raise at(path, str(error)) from error
-
-
-def at(path: Keys, message: str) -> RecipeError:
-    """Return a RecipeError with the keys that lead to its place in the recipe."""
-    error = RecipeError(message)
-    error.path = path
-    return error

@@ -196,9 +196,12 @@ class Tokenizer(Part):
 
 
 class Tokens(Part):
-    """The tokenizer, and the number of tokens that every mix trains on (for mixes of rows, a stage says that)."""
+    """The tokenizer, and the number of tokens that every mix trains on (for mixes of rows, a stage says that).
 
-    tokenizer: Tokenizer
+    Training that starts from one of `models:` goes on with that model's tokenizer, and `tokenizer:` is left out.
+    """
+
+    tokenizer: Tokenizer | None = None
     budget: int | None = Field(None, gt=0)
     max_epochs: float = Field(4.0, gt=0)
 

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import torch
 
-from windtunnel.schemas.artifact import Artifact, write_parquet
+from windtunnel.schemas.artifact import Artifact, canonical_json, write_parquet, write_text
 from windtunnel.schemas.errors import InputError, WindtunnelError
-from windtunnel.schemas.plugin import label
+from windtunnel.schemas.model_delta import SPEC, carried
+from windtunnel.schemas.plugin import full_spec, label
 from windtunnel.schemas.results import RunResult, Totals
 from windtunnel.trainer.data.chat_choice import set_template
+from windtunnel.trainer.deltas._delta import HEAD
 from windtunnel.trainer.deltas.full import Full
 from windtunnel.trainer.loop import checkpoint
 from windtunnel.trainer.loop.log import Log
@@ -58,14 +60,16 @@ class Loop:
         if objective.kind != "tokens":
             set_template(tokenizer, stage.template)
         model: Any = self._starting_model(start, tokenizer)
-        self.setting = Setting(inputs, tokenizer, context_of(model, stage.model), stage.seed, out / CACHE)
+        self.delta = next(iter(objective.deltas()), None)
+        self.carried = carried(model)
+        added = self.delta.added_positions if self.delta is not None and self.carried is None else 0
+        context = context_of(model, stage.model, added)
+        self.setting = Setting(inputs, tokenizer, context, stage.seed, out / CACHE)
         model = objective.adopt(model)
         compute = stage.compute
         model = model.to(compute.device).eval()
         self.data: Data = objective.open(self.setting, model)
-        self.delta = next(iter(objective.deltas()), None)
-        if self.delta is not None:
-            model = self.delta.apply(model)
+        model = self._with_delta(model)
         self.model: PreTrainedModel = model.train()
         trained = (self.delta or Full()).trainable(model)
         self.optimiser = Optimiser(trained, objective, hidden_matrices(model, trained))
@@ -79,12 +83,31 @@ class Loop:
         self.log = Log()
         self.step, self.tokens, self.seconds, self.cpu_seconds = 0, 0, 0.0, 0.0
 
+    def _with_delta(self, model: Any) -> Any:
+        """Return the model as it trains: with the stage's delta, or with that of an earlier stage that goes on."""
+        if self.carried is None:
+            return model if self.delta is None else self.delta.put_on(model)
+        earlier, own = self.carried
+        if reason := self.stage.objective.refuses(earlier) or (self.delta and self.delta.refusal(earlier)):
+            raise InputError(reason)
+        if self.delta is None or self.delta.trains == "all":
+            return model.requires_grad_(True)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in own or name.startswith(HEAD))
+        return model
+
     def _starting_model(self, start: Path | None, tokenizer: Any) -> PreTrainedModel:
+        vocabulary = max(tokenizer.get_vocab().values()) + 1
         if start is not None:
-            return load(start)
+            model: Any = load(start)
+            if vocabulary > (rows := model.get_input_embeddings().num_embeddings):
+                raise InputError(
+                    f"{start}: the tokenizer has {vocabulary:,} token ids and the model embeds {rows:,}: it is not the "
+                    "tokenizer that the model was trained with"
+                )
+            return model
         if self.stage.model is None:
             raise InputError("a stage needs a `model` to build or a directory to start from")
-        vocabulary = max(tokenizer.get_vocab().values()) + 1
         return self.stage.model.build(vocabulary, int(tokenizer.eos_token_id))  # type: ignore[arg-type]
 
     def resume(self) -> None:
@@ -197,12 +220,21 @@ class Loop:
         with torch.no_grad(), compiled_functions(self.compiled):
             evaluation = score(self.stage.objective.evaluate, self.setting, self.out)
         result = self._result(evaluation, sum(row.get("bytes", 0) for row in realised))
-        plain = self.model
-        if self.delta:
-            self.delta.save(self.model, self.out / "delta")  # before merging, which removes the delta's layers
-            plain = self.delta.merge(self.model) if self.delta.mergeable else self.delta.base(self.model)
-        export(plain, self.setting.tokenizer, self.out / "model")
+        self._export()
         return result
+
+    def _export(self) -> None:
+        """Write model/, and delta/ where there is a delta; one that is not merged is part of model/ too."""
+        delta, folder, plain = self.delta, self.out / "delta", self.model
+        if self.carried is not None:
+            delta, plain = self.carried.delta, self.carried.take_off(self.model, folder)
+        elif delta is not None:
+            delta.save(self.model, folder)  # before merging, which removes the delta's layers
+            plain = delta.merge(self.model) if delta.mergeable else delta.base(self.model)
+        if delta is not None:
+            write_text(folder / SPEC, canonical_json(full_spec(delta)))
+        beside = folder if delta is not None and not delta.mergeable else None
+        export(plain, self.setting.tokenizer, self.out / "model", beside)
 
     def _result(self, evaluation: Evaluation, bytes_trained: int) -> RunResult:
         tokens, losses = self.tokens, self.log.columns["loss"]

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from windtunnel.trainer.losses.cross_entropy import summed_nats, token_nats
-from windtunnel.trainer.modules.heads import hidden_states, output_weight
+from windtunnel.trainer.modules.heads import hidden_states, learns_positions, output_weight
 
 MODEL_INPUTS = ("input_ids", "position_ids", "attention_mask")
 
@@ -50,7 +50,7 @@ def sum_by_owner(values: torch.Tensor, owners: torch.Tensor, count: int) -> torc
 
 def has_plain_head(model: Any) -> bool:
     """Return whether the logits are the body's hidden states times one matrix."""
-    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+    if learns_positions(model):
         return False  # the wrapper's forward method inserts the trained positions
     head = model.get_output_embeddings()
     return model.config.model_type in PLAIN_HEADS and type(head) is torch.nn.Linear and head.bias is None

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.model_delta import carried, with_delta
 from windtunnel.schemas.plugin import Plugin
 from windtunnel.schemas.weight_files import check_weights
 from windtunnel.trainer.runtime.quiet import quiet
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from transformers import PreTrainedModel
+
+LONGEST = 2048  # context in tokens of a loaded model without a number of positions
 
 
 class Model(Plugin, ABC):
@@ -41,13 +45,14 @@ class Model(Plugin, ABC):
 def load(path: Path) -> PreTrainedModel:
     """Return the causal language model of a directory in float32; reads safetensors only and runs no code from it.
 
-    Raises InputError, with the file's name, for weights that are cut, missing or not numbers.
+    A delta that could not be merged is in the directory's `delta/`, and the model is returned with it. Raises
+    InputError, with the file's name, for weights that are cut, missing or not numbers.
     """
     from transformers import AutoModelForCausalLM
 
     check_weights(path)
     with quiet():
-        return AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             str(path),
             dtype="float32",
             use_safetensors=True,
@@ -55,6 +60,7 @@ def load(path: Path) -> PreTrainedModel:
             trust_remote_code=False,
             attn_implementation="sdpa",
         )
+    return with_delta(model, path)
 
 
 def small_init(width: int) -> float:
@@ -65,9 +71,25 @@ def small_init(width: int) -> float:
     return math.sqrt(2 / (5 * width))
 
 
-def context_of(model: PreTrainedModel, spec: Model | None) -> int:
-    """Return the context length of a stage: that of the recipe's model, or the maximum of a loaded model."""
-    return spec.context if spec is not None else int(model.config.get_text_config().max_position_embeddings)
+def positions_of(model: Any) -> int | None:
+    """Return the longest text in tokens, without the positions that a carried delta has before it; None: unlimited."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    found = carried(model)
+    return positions if positions is None or found is None else positions - found.delta.added_positions
+
+
+def context_of(model: PreTrainedModel, spec: Model | None, added: int = 0) -> int:
+    """Return the context length of a stage: that of the recipe's model, but no more than there are positions for text.
+
+    `added` positions stand before the text, beside those of a carried delta. Raises InputError if they leave no place
+    for it.
+    """
+    positions = positions_of(model)
+    if positions is None:
+        return spec.context if spec is not None else LONGEST
+    if positions - added < 2:
+        raise InputError(f"{positions} positions leave no place for text beside the {added} that a delta trains")
+    return min(spec.context if spec is not None else positions, positions - added)
 
 
 def counted_parameters(model: PreTrainedModel) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.role import Role
 from windtunnel.trainer.data.batch import Batch
@@ -91,7 +92,7 @@ class CausalLM(Objective):
 
         if "held_out" not in setting.inputs:
             return Evaluation(totals={})
-        encoder = open_encoder(setting.inputs["tokenizer"].path / "tokenizer")
+        encoder = open_encoder(tokenizer_folder(setting.inputs))
         held_out = read_held_out(setting.inputs["held_out"], encoder)
         nats = document_nats(model, held_out.tokens, encoder.end_of_text, setting.context)
         metrics: dict[str, float] = {}
@@ -101,6 +102,11 @@ class CausalLM(Objective):
             choices = setting.inputs["choices"]
             metrics = score_choices(model, choices, encoder, setting.context, out / "choices.parquet")
         return Evaluation(totals(write_scores(held_out, nats, out / "scores.parquet")), metrics)
+
+
+def tokenizer_folder(inputs: Mapping[str, Artifact]) -> Path:
+    """Return the directory of the tokenizer of a run: its own input, or that of the model to start from."""
+    return inputs["tokenizer"].path / "tokenizer" if "tokenizer" in inputs else inputs["start"].path / "model"
 
 
 def piece_tokens(piece: float | None, context: int, rows: int) -> int:
