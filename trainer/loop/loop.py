@@ -26,7 +26,7 @@ from windtunnel.trainer.loop.log import Log
 from windtunnel.trainer.loop.optim import Optimiser
 from windtunnel.trainer.loop.stage import Stage
 from windtunnel.trainer.loop.step import Batches, Bound, InPrecision, compile_blocks, hidden_matrices
-from windtunnel.trainer.models._model import context_of, counted_parameters, flops_per_token, load
+from windtunnel.trainer.models._model import context_of, counted_parameters, flops_per_token, kind_of, load
 from windtunnel.trainer.modules.dropout import no_dropout
 from windtunnel.trainer.modules.export import export, open_tokenizer
 from windtunnel.trainer.objectives._objective import Data, Evaluation, Setting
@@ -57,6 +57,7 @@ class Loop:
         if objective.kind != "tokens":
             set_template(tokenizer, stage.template)
         model: Any = self._starting_model(start, tokenizer)
+        objective.check_model(kind_of(model), str(start) if start else label(stage.model))  # type: ignore[arg-type]
         self.setting = Setting(inputs, tokenizer, context_of(model, stage.model), stage.seed, out / CACHE)
         model = objective.adopt(model)
         compute = stage.compute
@@ -82,8 +83,7 @@ class Loop:
             return load(start)
         if self.stage.model is None:
             raise InputError("a stage needs a `model` to build or a directory to start from")
-        vocabulary = max(tokenizer.get_vocab().values()) + 1
-        return self.stage.model.build(vocabulary, int(tokenizer.eos_token_id))  # type: ignore[arg-type]
+        return self.stage.model.build_for(tokenizer)
 
     def resume(self) -> None:
         """Load the checkpoint in `out`, if there is one."""
@@ -114,9 +114,7 @@ class Loop:
                 last = self.step == self.data.steps
                 now = time.perf_counter()
                 due = (
-                    now - saved >= checkpoint_seconds
-                    if checkpoint_steps is None
-                    else self.step % checkpoint_steps == 0
+                    now - saved >= checkpoint_seconds if checkpoint_steps is None else self.step % checkpoint_steps == 0
                 ) and not last
                 if due or last or self.log.waiting >= self.settle_every:
                     self.settle()
@@ -200,7 +198,7 @@ class Loop:
         if self.delta:
             self.delta.save(self.model, self.out / "delta")  # before merging, which removes the delta's layers
             plain = self.delta.merge(self.model) if self.delta.mergeable else self.delta.base(self.model)
-        export(plain, self.setting.tokenizer, self.out / "model")
+        export(self.stage.objective.release(plain), self.setting.tokenizer, self.out / "model")
         return result
 
     def _result(self, evaluation: Evaluation, bytes_trained: int) -> RunResult:
@@ -215,6 +213,7 @@ class Loop:
             seed=self.stage.seed,
             config=self.digest,
             objective=label(self.stage.objective),
+            measure=self.stage.objective.measure if self.stage.objective.scores else None,
             parameters=counted_parameters(self.model)[0],
             tokens=tokens,
             steps=self.data.steps,

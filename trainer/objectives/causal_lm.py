@@ -3,53 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 from pydantic import Field
 
-from windtunnel.schemas.errors import RecipeError
-from windtunnel.schemas.role import Role
 from windtunnel.trainer.data.batch import Batch
-from windtunnel.trainer.data.domain import Domain
-from windtunnel.trainer.data.encoder import open_encoder
-from windtunnel.trainer.data.sampler import DocumentIds, Windows, read_mix
+from windtunnel.trainer.data.encoder import Encoder
 from windtunnel.trainer.modules.heads import output_weight
 from windtunnel.trainer.modules.routing import routed_hidden_states
-from windtunnel.trainer.objectives._objective import Data, Evaluation, Loss, Objective, Setting
+from windtunnel.trainer.objectives._mix_objective import MixObjective
+from windtunnel.trainer.objectives._objective import Loss, Setting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-DOCUMENTS_PER_BATCH = 16
-SHORTEST_PIECE = 32  # tokens
 
-
-class CausalLM(Objective):
+class CausalLM(MixObjective):
     """Cross-entropy of each next token, in nats per token; inputs are a mix, its tokens, and the held-out set."""
 
     version: ClassVar[int] = 3
     lr: float = Field(3e-3, gt=0)
-    piece: float | None = Field(None, gt=0)  # contexts per piece of a document; None: see `piece_tokens`
-
-    def open(self, setting: Setting, model: PreTrainedModel) -> Data:
-        shares, budget = read_mix(setting.inputs["mix"])
-        rows = max(1, self.batch_tokens // setting.context)
-        steps = budget // (rows * setting.context)
-        if steps == 0:
-            raise RecipeError(
-                f"a budget of {budget:,} tokens is less than one step of {rows * setting.context:,}: "
-                f"lower batch_tokens or raise the budget"
-            )
-        size = piece_tokens(self.piece, setting.context, rows)
-        domains = {
-            share.name: Domain(
-                share.name, setting.inputs[Role("tokens", share.name)], setting.seed, setting.context, size
-            )
-            for share in shares
-        }
-        windows = Windows(shares, domains, setting.context, steps * rows)
-        micro_rows = rows if self.micro_tokens is None else max(1, self.micro_tokens // setting.context)
-        return _Packed(windows, rows, micro_rows)
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
         from windtunnel.trainer.losses.cross_entropy import summed_nats
@@ -62,54 +36,24 @@ class CausalLM(Objective):
             total = total + routed.balance * len(targets)
         return Loss(total, len(targets), {name: value * len(targets) for name, value in routed.metrics.items()})
 
-    def evaluate(self, model: PreTrainedModel, setting: Setting, out: Path) -> Evaluation:
-        from windtunnel.trainer.eval.evaluate import document_nats, read_held_out, totals, write_scores
+    def nats(
+        self, model: PreTrainedModel, documents: list[np.ndarray], encoder: Encoder, setting: Setting
+    ) -> np.ndarray:
+        from windtunnel.trainer.eval.evaluate import document_nats
 
-        if "held_out" not in setting.inputs:
-            return Evaluation(totals={})
-        encoder = open_encoder(setting.inputs["tokenizer"].path / "tokenizer")
-        held_out = read_held_out(setting.inputs["held_out"], encoder)
-        nats = document_nats(model, held_out.tokens, encoder.end_of_text, setting.context)
-        metrics: dict[str, float] = {}
-        if "choices" in setting.inputs:
-            from windtunnel.trainer.eval.choices import score_choices
+        return document_nats(model, documents, encoder.end_of_text, setting.context)
 
-            choices = setting.inputs["choices"]
-            metrics = score_choices(model, choices, encoder, setting.context, out / "choices.parquet")
-        return Evaluation(totals(write_scores(held_out, nats, out / "scores.parquet")), metrics)
+    def metrics(
+        self,
+        model: PreTrainedModel,
+        documents: list[np.ndarray],
+        sizes: np.ndarray,
+        encoder: Encoder,
+        setting: Setting,
+        out: Path,
+    ) -> dict[str, float]:
+        if "choices" not in setting.inputs:
+            return {}
+        from windtunnel.trainer.eval.choices import score_choices
 
-
-def piece_tokens(piece: float | None, context: int, rows: int) -> int:
-    """Return the tokens of a piece of a document, the unit whose order is random.
-
-    By default it is a context, or less where a batch of `rows` windows would otherwise hold fewer than
-    DOCUMENTS_PER_BATCH pieces, but at least SHORTEST_PIECE: a batch of one long document makes a noisy step.
-    """
-    if piece is not None:
-        return max(1, round(piece * context))
-    return max(min(SHORTEST_PIECE, context), min(context, context * rows // DOCUMENTS_PER_BATCH))
-
-
-class _Packed(Data):
-    """Windows of context + 1 tokens, `rows` per step."""
-
-    def __init__(self, windows: Windows, rows: int, micro_rows: int) -> None:
-        self.windows, self.rows, self.micro_rows = windows, rows, micro_rows
-        self.steps = windows.number // rows
-
-    def batch(self, step: int) -> list[Batch]:
-        import torch
-
-        first = step * self.rows
-        ids = torch.from_numpy(self.windows.tokens(first, first + self.rows))
-        return [
-            Batch(
-                tensors={"ids": part},
-                tokens=len(part) * self.windows.context,
-                documents=DocumentIds(self.windows, first + start, first + start + len(part)),
-            )
-            for start, part in zip(range(0, self.rows, self.micro_rows), ids.split(self.micro_rows), strict=True)
-        ]
-
-    def realised(self) -> list[dict[str, Any]]:
-        return self.windows.realised()
+        return score_choices(model, setting.inputs["choices"], encoder, setting.context, out / "choices.parquet")
