@@ -52,8 +52,12 @@ class Model(Plugin, ABC):
 
     def build_for(self, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
         """Return a new model for a tokenizer, to which the special tokens that it lacks are added above its ids."""
-        wanted = self.special_tokens()
-        missing = {name: token for name, token in wanted.items() if getattr(tokenizer, name, None) in (None, [])}
+        present, missing = tokenizer.get_vocab(), {}
+        for name, token in self.special_tokens().items():
+            if isinstance(token, list):
+                missing |= {name: new} if (new := [each for each in token if each not in present]) else {}
+            elif getattr(tokenizer, name, None) is None:
+                missing[name] = token
         if missing:
             tokenizer.add_special_tokens(missing, replace_extra_special_tokens=False)
         end: Any = tokenizer.eos_token_id

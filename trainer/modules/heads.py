@@ -47,7 +47,7 @@ def masked_head(model: PreTrainedModel, hidden: torch.Tensor) -> tuple[torch.Ten
 
 
 def body(model: PreTrainedModel) -> torch.nn.Module:
-    """Return the module below the head, of a plain model or of one with a delta."""
+    """Return the module below the head, of a plain model or of one with a delta; of T5, which has none, the model."""
     unwrap: Any = getattr(model, "get_base_model", None)  # peft wraps the model
     plain = model if unwrap is None else unwrap()
-    return getattr(plain, plain.base_model_prefix)
+    return getattr(plain, plain.base_model_prefix, plain)

@@ -65,7 +65,7 @@ class MixObjective(Objective):
         }
         windows = Windows(shares, domains, width, steps * rows)
         micro_rows = rows if self.micro_tokens is None else max(1, self.micro_tokens // width)
-        return _Rows(windows, rows, micro_rows, self.corruption(setting, model), setting.seed)
+        return Rows(windows, rows, micro_rows, self.corruption(setting, model), setting.seed)
 
     @abstractmethod
     def nats(
@@ -108,7 +108,7 @@ def piece_tokens(piece: float | None, context: int, rows: int) -> int:
     return max(min(SHORTEST_PIECE, context), min(context, context * rows // DOCUMENTS_PER_BATCH))
 
 
-class _Rows(Data):
+class Rows(Data):
     """The rows of a step: windows of the mix, changed by a corruption, in micro-batches."""
 
     def __init__(self, windows: Windows, rows: int, micro_rows: int, corruption: Corruption, seed: int) -> None:

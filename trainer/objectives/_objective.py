@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
-# what `evaluate` sums: nats of the document's tokens each given those before it, which compare by bits per byte; of each
-# token given those around it; or of what was cut out of the document given the rest
+# what `evaluate` sums: nats of a document's tokens given those before them, which compare by bits per byte; given those
+# around them; or nats of what was cut out of the document given the rest
 Measure = Literal["likelihood", "pseudo_likelihood", "target"]
 
 
@@ -111,9 +111,8 @@ class Objective(Plugin, ABC):
         """Raise RecipeError for a model of a kind that this objective does not train."""
         if kind in cls.trains:
             return
-        objectives = [
-            o for o in built_in("objective") if kind in (it := find(Objective, o)).trains and it.kind == cls.kind
-        ]
+        known = [(name, find(Objective, name)) for name in built_in("objective")]
+        objectives = [name for name, it in known if kind in it.trains and it.kind == cls.kind]
         models = [m for m in built_in("model") if (it := find(Model, m)).kind in cls.trains and not it.from_files]
         raise RecipeError(
             f"{label(cls)!r} trains {' or '.join(cls.trains)} models, and {name!r} is {kind}: take the model "

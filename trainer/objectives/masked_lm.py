@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class MaskedLM(MixObjective):
-    """Cross-entropy of the hidden tokens in nats per hidden token (Devlin et al. 2019); 80 % mask, 10 % random, 10 % as
-    they are.
+    """Cross-entropy of the hidden tokens in nats per hidden token (Devlin et al. 2019).
 
-    A row is `[CLS]`, text, `[SEP]`. With `next_sentence` it is `[CLS]`, text, `[SEP]`, text, `[SEP]`, and in half of the
-    rows the second text is that of another row of the step; the loss of the question which it is is added per row.
-    Held-out documents get a pseudo-likelihood, which does not compare with a likelihood.
+    Of these, 80 % show the mask token, 10 % a random token, 10 % themselves. A row is `[CLS]`, text, `[SEP]`. With
+    `next_sentence` it is `[CLS]`, text, `[SEP]`, text, `[SEP]`; in half of the rows the second text is that of another
+    row of the step, and the loss of telling which is added per row. Held-out documents get a pseudo-likelihood, which
+    does not compare with a likelihood.
     """
 
     trains: ClassVar[tuple[ModelKind, ...]] = ("masked",)
@@ -93,9 +93,7 @@ class MaskedLM(MixObjective):
             return Loss(total, number, {})
         from windtunnel.trainer.objectives._next_sentence import next_sentence_loss
 
-        a_row = tensors["labels"].shape[
-            1
-        ]  # hidden tokens, equal in all rows: sums per row become sums per hidden token
+        a_row = tensors["labels"].shape[1]  # equal in all rows, so that sums per row become sums per hidden token
         nats, right = next_sentence_loss(model, out.pooler_output, tensors["follows"])
         metrics = {
             "masked_loss": total.detach(),
