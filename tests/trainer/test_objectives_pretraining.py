@@ -31,6 +31,8 @@ RUNS = {  # model, objective, measure
         {"masked_lm": {"lr": 1e-2, "batch_tokens": 256, "next_sentence": True}},
         "pseudo_likelihood",
     ),
+    "prefix": ({"llama": SIZE}, {"prefix_lm": {"lr": 1e-2, "batch_tokens": 256}}, "likelihood"),
+    "further": ({"llama": SIZE}, {"causal_lm": {"lr": 1e-2, "batch_tokens": 256, "predict": 2}}, "likelihood"),
     "spans": ({"t5": SIZE}, {"span_corruption": {"lr": 1e-2, "batch_tokens": 256}}, "target"),
 }
 
@@ -290,3 +292,63 @@ def test_a_model_of_another_kind_does_not_load_where_one_is_needed(world, tmp_pa
     model.save_pretrained(tmp_path / "model")
     with pytest.raises(InputError, match="the model is masked, and a causal model is needed here"):
         load(tmp_path / "model", "causal")
+
+
+@pytest.mark.parametrize("shape", ["llama", "gpt2"])
+def test_a_prefix_is_read_in_both_directions_and_the_rest_is_predicted(world, tmp_path, shape, monkeypatch):
+    monkeypatch.setitem(RUNS, "prefix", ({shape: SIZE}, *RUNS["prefix"][1:]))
+    objective, model, _, data = opened(world, "prefix", tmp_path)
+    (batch,) = data.batch(0)
+    ids, prefix = batch.tensors["ids"], batch.tensors["prefix"]
+    assert prefix.min() >= 1 and prefix.max() <= 31
+    loss = objective.loss(model, batch)
+    expected = 0.0
+    for row, split in zip(ids, prefix.tolist(), strict=True):
+        mask = torch.ones(32, 32).tril()
+        mask[:split, :split] = 1
+        bias = torch.zeros(32, 32).masked_fill(mask == 0, torch.finfo(torch.float32).min)
+        logits = model(input_ids=row[None, :-1], attention_mask=bias[None, None]).logits[0]
+        expected += torch.nn.functional.cross_entropy(logits[split - 1 :], row[split:], reduction="sum").item()
+    assert loss.normaliser == (32 - prefix + 1).sum()
+    assert loss.total.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_prefixes_are_of_every_length_and_differ_between_steps(world, tmp_path):
+    _, _, _, data = opened(world, "prefix", tmp_path)
+    lengths = torch.cat([data.batch(step)[0].tensors["prefix"] for step in range(data.steps)])
+    assert len(lengths.unique()) == 31 and lengths.double().mean().item() == pytest.approx(16, abs=2)
+
+
+def test_further_heads_predict_further_tokens_and_stay_out_of_the_export(world, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    objective, model, _, data = opened(world, "further", tmp_path)
+    (batch,) = data.batch(0)
+    ids = batch.tensors["ids"]
+    with torch.no_grad():
+        for head in model.further_heads:
+            head.weight.normal_(std=0.3)
+        states = model.model(input_ids=ids[:, :-1]).last_hidden_state
+        expected = 0.0
+        for k, head in enumerate([None, *model.further_heads]):
+            cut = states[:, : 32 - k]
+            mapped = cut if head is None else cut + torch.nn.functional.silu(head(cut))
+            logits = model.lm_head(mapped).flatten(0, 1)
+            expected += torch.nn.functional.cross_entropy(logits, ids[:, 1 + k :].flatten(), reduction="sum").item()
+    loss = objective.loss(model, batch)
+    assert loss.total.item() == pytest.approx(expected, rel=1e-5)
+    assert float(loss.metrics["next_token_loss"]) < loss.total.item()
+    train(stage("further"), world.inputs(), tmp_path / "out")
+    _, info = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+
+
+def test_without_further_heads_nothing_changes_at_the_start(world, tmp_path):
+    further, plain = (opened(world, name, tmp_path)[1].state_dict() for name in ("further", "prefix"))
+    assert all(torch.equal(value, further[name]) for name, value in plain.items())
+    assert set(further) - set(plain) == {"further_heads.0.weight", "further_heads.1.weight"}
+
+
+def test_further_heads_beside_a_delta_are_refused():
+    with pytest.raises(RecipeError, match="trained with the whole model"):
+        make(Objective, {"causal_lm": {"predict": 1, "delta": "lora"}})

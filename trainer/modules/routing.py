@@ -20,19 +20,20 @@ class Routed(NamedTuple):
     metrics: dict[str, torch.Tensor]
 
 
-def routed_hidden_states(model: PreTrainedModel, ids: torch.Tensor) -> Routed:
+def routed_hidden_states(model: PreTrainedModel, ids: torch.Tensor, **more: torch.Tensor) -> Routed:
     """Return the last hidden states of ids [rows, positions], the balancing loss and the load of the experts.
 
-    `expert_load` is the entropy of the experts' shares of tokens divided by its maximum; 1 is a uniform load.
+    `more` is as for `hidden_states`. `expert_load` is the entropy of the experts' shares of tokens divided by its
+    maximum; 1 is a uniform load.
     """
     experts = getattr(model.config, "num_local_experts", None)
     if not experts:
-        return Routed(hidden_states(model, ids), None, {})
+        return Routed(hidden_states(model, ids, **more), None, {})
     import torch
     from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
     chosen = model.config.num_experts_per_tok
-    out = body(model)(input_ids=ids, use_cache=False, output_router_logits=True)
+    out = body(model)(input_ids=ids, use_cache=False, output_router_logits=True, **more)
     balance = load_balancing_loss_func(out.router_logits, experts, chosen)
     with torch.no_grad():
         counts = sum(torch.bincount(g.topk(chosen, -1).indices.flatten(), minlength=experts) for g in out.router_logits)

@@ -97,6 +97,32 @@ class MixObjective(Objective):
         return {}
 
 
+class LikelihoodObjective(MixObjective):
+    """An objective whose model predicts the next token: held-out documents get their likelihood, choices theirs."""
+
+    def nats(
+        self, model: PreTrainedModel, documents: list[np.ndarray], encoder: Encoder, setting: Setting
+    ) -> np.ndarray:
+        from windtunnel.trainer.eval.evaluate import document_nats
+
+        return document_nats(model, documents, encoder.end_of_text, setting.context)
+
+    def metrics(
+        self,
+        model: PreTrainedModel,
+        documents: list[np.ndarray],
+        sizes: np.ndarray,
+        encoder: Encoder,
+        setting: Setting,
+        out: Path,
+    ) -> dict[str, float]:
+        if "choices" not in setting.inputs:
+            return {}
+        from windtunnel.trainer.eval.choices import score_choices
+
+        return score_choices(model, setting.inputs["choices"], encoder, setting.context, out / "choices.parquet")
+
+
 def piece_tokens(piece: float | None, context: int, rows: int) -> int:
     """Return the tokens of a piece of a document, the unit whose order is random.
 
