@@ -33,6 +33,11 @@ RUNS = {  # model, objective, measure
     ),
     "prefix": ({"llama": SIZE}, {"prefix_lm": {"lr": 1e-2, "batch_tokens": 256}}, "likelihood"),
     "further": ({"llama": SIZE}, {"causal_lm": {"lr": 1e-2, "batch_tokens": 256, "predict": 2}}, "likelihood"),
+    "both": (
+        {"elmo": {"width": 32, "cell": 48, "context": 32}},
+        {"bidirectional_lm": {"lr": 1e-2, "batch_tokens": 256}},
+        "likelihood",
+    ),
     "spans": ({"t5": SIZE}, {"span_corruption": {"lr": 1e-2, "batch_tokens": 256}}, "target"),
 }
 
@@ -352,3 +357,51 @@ def test_without_further_heads_nothing_changes_at_the_start(world, tmp_path):
 def test_further_heads_beside_a_delta_are_refused():
     with pytest.raises(RecipeError, match="trained with the whole model"):
         make(Objective, {"causal_lm": {"predict": 1, "delta": "lora"}})
+
+
+def test_both_directions_are_those_of_two_plain_lstms(world, tmp_path):
+    objective, model, _, data = opened(world, "both", tmp_path)
+    (batch,) = data.batch(0)
+    ids = batch.tensors["ids"]
+    expected = 0.0
+    for layers, row in ((model.elmo.forward_layers, ids), (model.elmo.backward_layers, ids.flip(1))):
+        vectors = model.elmo.embeddings.weight[row[:, :-1]]
+        first = layers[0](vectors)[0]
+        top = layers[1](first)[0] + first
+        logits = (top @ model.elmo.embeddings.weight.T).flatten(0, 1)
+        expected += torch.nn.functional.cross_entropy(logits, row[:, 1:].flatten(), reduction="sum").item()
+    assert objective.loss(model, batch).total.item() == pytest.approx(expected, rel=1e-5)
+    assert model.lm_head.weight is model.elmo.embeddings.weight
+
+
+def test_layer_vectors_of_elmo_do_not_see_the_padding_and_see_both_sides(world, tmp_path):
+    from windtunnel.trainer.modules.elmo import LayerSum
+
+    model = opened(world, "both", tmp_path)[1]
+    ids, lengths = torch.randint(5, 300, (2, 12)), torch.tensor([12, 7])
+    with torch.no_grad():
+        vectors = model.layer_vectors(ids, lengths)
+        alone = model.layer_vectors(ids[1:, :7], lengths[1:])
+        changed = ids.clone()
+        changed[1, 6] = 4
+        other = model.layer_vectors(changed, lengths)
+        mixed = LayerSum(3)(vectors)
+    assert vectors.shape == (3, 2, 12, 64)
+    assert torch.allclose(vectors[:, 1, :7], alone[:, 0], atol=1e-6)
+    moved = (other - vectors).abs().amax((0, 3))[1, :6]
+    assert (moved > 0).all() and torch.equal(other[:, 1, :6, :32], vectors[:, 1, :6, :32])  # backward alone saw it
+    assert torch.allclose(mixed, vectors.mean(0), atol=1e-6)
+
+
+def test_the_forward_direction_of_elmo_is_scored_as_any_causal_model(world, tmp_path):
+    from windtunnel.trainer.eval.evaluate import document_nats
+
+    model = opened(world, "both", tmp_path)[1]
+    ids = np.random.default_rng(0).integers(5, 300, 20)
+    with torch.no_grad():
+        logps = model(input_ids=torch.tensor([[0, *ids[:-1]]])).logits[0].double().log_softmax(-1)
+    expected = -logps[torch.arange(20), torch.from_numpy(ids)].sum().item()
+    assert document_nats(model, [ids], 0, 32)[0] == pytest.approx(expected, rel=1e-5)
+    model.save_pretrained(tmp_path / "model")
+    assert kind_in(tmp_path / "model") == "bidirectional"
+    assert document_nats(load(tmp_path / "model"), [ids], 0, 32)[0] == pytest.approx(expected, rel=1e-5)
