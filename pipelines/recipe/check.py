@@ -298,8 +298,12 @@ def _training(recipe: Recipe) -> None:
 def _stages(recipe: Recipe, train: Train) -> None:
     """Raise RecipeError for stages that could only fail, or show nothing, after all rows are generated."""
     objectives: list[Any] = [_make("objective", spec, ("train", "stages", i)) for i, spec in enumerate(train.stages)]
+    model: Any = _make("model", train.model, ("train", "model")) if train.model is not None else None
     for i, stage in enumerate(objectives):
         here = ("train", "stages", i)
+        if model is not None and not model.from_files:
+            with placing(*here):
+                stage.check_model(model.kind, plugin.label(model))
         if stage.kind == PAIRS and train.preferences is None and not _may_hold_pairs(recipe):
             raise at(here, "this stage learns from pairs: name a set of them in `train.preferences:` or in the mixes")
         if recipe.compare is not None and i + 1 == len(train.stages) and not stage.scores:

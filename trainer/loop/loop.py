@@ -28,7 +28,7 @@ from windtunnel.trainer.loop.log import Log
 from windtunnel.trainer.loop.optim import Optimiser
 from windtunnel.trainer.loop.stage import Stage
 from windtunnel.trainer.loop.step import Batches, Bound, InPrecision, compile_blocks, hidden_matrices, recompute_blocks
-from windtunnel.trainer.models._model import context_of, counted_parameters, flops_per_token, load
+from windtunnel.trainer.models._model import context_of, counted_parameters, flops_per_token, kind_of, load
 from windtunnel.trainer.modules.dropout import no_dropout
 from windtunnel.trainer.modules.export import export, open_tokenizer
 from windtunnel.trainer.objectives._objective import Data, Evaluation, Setting
@@ -60,6 +60,7 @@ class Loop:
         if objective.kind != "tokens":
             set_template(tokenizer, stage.template)
         model: Any = self._starting_model(start, tokenizer)
+        objective.check_model(kind_of(model), str(start) if start else label(stage.model))  # type: ignore[arg-type]
         self.delta = next(iter(objective.deltas()), None)
         self.carried = carried(model)
         added = self.delta.added_positions if self.delta is not None and self.carried is None else 0
@@ -97,9 +98,9 @@ class Loop:
         return model
 
     def _starting_model(self, start: Path | None, tokenizer: Any) -> PreTrainedModel:
-        vocabulary = max(tokenizer.get_vocab().values()) + 1
         if start is not None:
             model: Any = load(start)
+            vocabulary = max(tokenizer.get_vocab().values()) + 1
             if vocabulary > (rows := model.get_input_embeddings().num_embeddings):
                 raise InputError(
                     f"{start}: the tokenizer has {vocabulary:,} token ids and the model embeds {rows:,}: it is not the "
@@ -108,7 +109,7 @@ class Loop:
             return model
         if self.stage.model is None:
             raise InputError("a stage needs a `model` to build or a directory to start from")
-        return self.stage.model.build(vocabulary, int(tokenizer.eos_token_id))  # type: ignore[arg-type]
+        return self.stage.model.build_for(tokenizer)
 
     def resume(self) -> None:
         """Load the checkpoint in `out`, if there is one."""
@@ -234,7 +235,7 @@ class Loop:
         if delta is not None:
             write_text(folder / SPEC, canonical_json(full_spec(delta)))
         beside = folder if delta is not None and not delta.mergeable else None
-        export(plain, self.setting.tokenizer, self.out / "model", beside)
+        export(self.stage.objective.release(plain), self.setting.tokenizer, self.out / "model", beside)
 
     def _result(self, evaluation: Evaluation, bytes_trained: int) -> RunResult:
         tokens, losses = self.tokens, self.log.columns["loss"]
@@ -248,6 +249,7 @@ class Loop:
             seed=self.stage.seed,
             config=self.digest,
             objective=label(self.stage.objective),
+            measure=self.stage.objective.measure if self.stage.objective.scores else None,
             parameters=counted_parameters(self.model)[0],
             tokens=tokens,
             steps=self.data.steps,

@@ -63,8 +63,25 @@ def output_weight(model: PreTrainedModel) -> torch.Tensor:
     return head.weight  # type: ignore[return-value]
 
 
+def masked_head(model: PreTrainedModel, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what the output matrix of a masked language model is applied to [n, width + 1], and that matrix.
+
+    hidden [n, width] are last hidden states of the body. The head's bias is the last column of the matrix, which meets
+    a one. Raises TypeError for a head that is not BERT's.
+    """
+    import torch
+
+    predictions = getattr(getattr(model, "cls", None), "predictions", None)
+    if predictions is None:
+        raise TypeError(f"the head of {type(model).__name__} is not that of BERT")
+    states = predictions.transform(hidden)
+    decoder = predictions.decoder
+    states = torch.cat([states, states.new_ones(len(states), 1)], 1)
+    return states, torch.cat([decoder.weight, decoder.bias[:, None]], 1)
+
+
 def body(model: PreTrainedModel) -> torch.nn.Module:
-    """Return the module below the head, of a plain model or of one with a delta."""
+    """Return the module below the head, of a plain model or of one with a delta; of T5, which has none, the model."""
     unwrap: Any = getattr(model, "get_base_model", None)  # peft wraps the model
     plain = model if unwrap is None else unwrap()
-    return getattr(plain, plain.base_model_prefix)
+    return getattr(plain, plain.base_model_prefix, plain)
