@@ -19,10 +19,11 @@ from windtunnel.trainer.runtime.compiled import fused
 
 def fits(body: Any) -> bool:
     """Return whether this module computes what `body` does: an unmodified Llama without biases and dropout."""
+    if type(body).__name__ != "LlamaModel":
+        return False
     config = body.config
     return (
-        type(body).__name__ == "LlamaModel"
-        and config.hidden_act == "silu"
+        config.hidden_act == "silu"
         and not (config.attention_bias or config.mlp_bias or config.attention_dropout)
         and config.rope_parameters.get("rope_type") == "default"
         and all(_plain(module) for module in body.modules())
