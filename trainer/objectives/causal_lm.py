@@ -117,7 +117,7 @@ def piece_tokens(piece: float | None, context: int, rows: int) -> int:
 class _Packed(Data):
     """Windows of context + 1 tokens, `rows` per step; `separate`: the end-of-text token, if documents are separate."""
 
-    def __init__(self, windows: Windows, rows: int, micro_rows: int, separate: int | None) -> None:
+    def __init__(self, windows: Windows, rows: int, micro_rows: int, separate: int | None = None) -> None:
         self.windows, self.rows, self.micro_rows, self.separate = windows, rows, micro_rows, separate
         self.steps = windows.number // rows
         if separate is not None:
