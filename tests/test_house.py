@@ -44,7 +44,7 @@ FLOORS = {
     "trainer.constraints": "schemas",
     "trainer.tasks": "schemas trainer.constraints",
     "trainer.data": "schemas",
-    "trainer.models": "schemas trainer.runtime",
+    "trainer.models": "schemas trainer.modules trainer.runtime",
     "trainer.modules": "schemas trainer.kernels trainer.runtime",
     "trainer.losses": "trainer.kernels trainer.modules trainer.runtime",
     "trainer.deltas": "schemas trainer.models trainer.modules trainer.runtime",

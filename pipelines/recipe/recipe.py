@@ -196,9 +196,12 @@ class Tokenizer(Part):
 
 
 class Tokens(Part):
-    """The tokenizer, and the number of tokens that every mix trains on (for mixes of rows, a stage says that)."""
+    """The tokenizer, and the number of tokens that every mix trains on (for mixes of rows, a stage says that).
 
-    tokenizer: Tokenizer
+    Training that starts from one of `models:` goes on with that model's tokenizer, and `tokenizer:` is left out.
+    """
+
+    tokenizer: Tokenizer | None = None
     budget: int | None = Field(None, gt=0)
     max_epochs: float = Field(4.0, gt=0)
 
@@ -215,6 +218,10 @@ class Train(Part):
     threads: int = Field(1, ge=1)
     # where models are trained and asked; auto: on a GPU if the machine that plans the run has one
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bf16"] = "auto"  # of products; auto: bf16 on a GPU that has it
+    compile: bool | Literal["auto"] = "auto"  # by torch.compile; auto: stages on a GPU that take a minute or more
+    deterministic: bool = True  # False, on a GPU: faster kernels, whose results differ between runs in their last bits
+    activation_checkpointing: bool = False  # recompute blocks in the backward pass, which saves memory
     preferences: Name | None = None  # the pairs that preference stages of all mixes train on; else those in the mix
     template: str | None = None  # the chat template: one of ours by name, or a file; else the tokenizer's own
 

@@ -16,7 +16,6 @@ from windtunnel.schemas.results import RunResult
 from windtunnel.trainer.loop import checkpoint
 from windtunnel.trainer.loop.loop import CACHE, Loop, Report, TrainingError
 from windtunnel.trainer.loop.stage import Stage
-from windtunnel.trainer.runtime.compiled import compiled_functions
 from windtunnel.trainer.runtime.numerics import numerics
 from windtunnel.trainer.runtime.precision import check
 
@@ -47,10 +46,7 @@ def train(
             _tidy(out)  # an earlier run may have been killed before its clean-up
             return result
     compute = stage.compute
-    with (
-        numerics(compute.threads, stage.seed, compute.device, compute.deterministic),
-        compiled_functions(compute.device == "cuda" and compute.compile is not False),
-    ):
+    with numerics(compute.threads, stage.seed, compute.device, compute.deterministic):
         check(compute.precision, compute.device)
         loop = Loop(stage, inputs, out, digest, start)
         loop.resume()

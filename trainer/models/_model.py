@@ -1,17 +1,21 @@
 """The base class of model architectures, one per file, which build model classes of transformers.
 
 Exported models can therefore be loaded by anything that reads Hugging Face directories, such as vLLM, TRL and lm-eval.
+What transformers has no class for, ELMo and static vectors, is in trainer/modules and loads through `load` alone.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.model_delta import carried, with_delta
 from windtunnel.schemas.plugin import Plugin
 from windtunnel.schemas.weight_files import check_weights
 from windtunnel.trainer.runtime.quiet import quiet
@@ -19,12 +23,20 @@ from windtunnel.trainer.runtime.quiet import quiet
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+# what a model predicts: the next token, a masked one, a target text from a source text, the next token in both reading
+# directions, or nothing (vectors of words)
+ModelKind = Literal["causal", "masked", "seq2seq", "bidirectional", "static"]
+LOADERS = {"causal": "AutoModelForCausalLM", "masked": "AutoModelForMaskedLM", "seq2seq": "AutoModelForSeq2SeqLM"}
+
+LONGEST = 2048  # context in tokens of a loaded model without a number of positions
 
 
 class Model(Plugin, ABC):
     """An architecture and its sizes: one file in trainer/models."""
 
+    kind: ClassVar[ModelKind] = "causal"
     from_files: ClassVar[bool] = False  # True: the weights come from the `start` input, and `build` raises
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()  # small sizes that `windtunnel check model NAME` builds
 
@@ -32,22 +44,64 @@ class Model(Plugin, ABC):
 
     @abstractmethod
     def build(self, vocabulary: int, end_of_text: int) -> PreTrainedModel:
-        """Return a causal language model in float32 on the CPU, its weights drawn from torch's global generator.
+        """Return a model of the class's kind in float32 on the CPU, its weights drawn from torch's global generator.
 
         `vocabulary` is the number of token ids, `end_of_text` the id of the end-of-text token.
         """
 
+    def special_tokens(self) -> dict[str, Any]:
+        """Return the special tokens that a tokenizer needs for this model, as `add_special_tokens` takes them."""
+        return {}
 
-def load(path: Path) -> PreTrainedModel:
-    """Return the causal language model of a directory in float32; reads safetensors only and runs no code from it.
+    def build_for(self, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+        """Return a new model for a tokenizer, to which the special tokens that it lacks are added above its ids."""
+        present, missing = tokenizer.get_vocab(), {}
+        for name, token in self.special_tokens().items():
+            if isinstance(token, list):
+                missing |= {name: new} if (new := [each for each in token if each not in present]) else {}
+            elif getattr(tokenizer, name, None) is None:
+                missing[name] = token
+        if missing:
+            tokenizer.add_special_tokens(missing, replace_extra_special_tokens=False)
+        end: Any = tokenizer.eos_token_id
+        return self.build(max(tokenizer.get_vocab().values()) + 1, int(end))
 
-    Raises InputError, with the file's name, for weights that are cut, missing or not numbers.
+
+def kind_of(model: PreTrainedModel) -> ModelKind:
+    """Return the kind of a model by its class, or by the class that a delta wraps."""
+    unwrap: Any = getattr(model, "get_base_model", None)  # peft wraps the model
+    plain = model if unwrap is None else unwrap()
+    return _kind(type(plain).__name__, bool(getattr(plain.config, "is_encoder_decoder", False)))
+
+
+def kind_in(path: Path) -> ModelKind:
+    """Return the kind of the model of a directory by its configuration."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    return _kind((config.get("architectures") or [""])[0], bool(config.get("is_encoder_decoder")))
+
+
+def _kind(name: str, encoder_decoder: bool) -> ModelKind:
+    if name in ("Elmo", "StaticVectors"):
+        return "bidirectional" if name == "Elmo" else "static"
+    if name.endswith(("ForMaskedLM", "ForPreTraining")):
+        return "masked"
+    return "seq2seq" if encoder_decoder else "causal"
+
+
+def load(path: Path, *kinds: ModelKind) -> PreTrainedModel:
+    """Return the model of a directory in float32; reads safetensors only and runs no code from it.
+
+    A delta that could not be merged is in the directory's `delta/`, and the model is returned with it. Raises
+    InputError, with the file's name, for weights that are cut, missing or not numbers, and for a model of another kind
+    than `kinds`, if there are any.
     """
-    from transformers import AutoModelForCausalLM
-
+    kind = kind_in(path) if (path / "config.json").is_file() else "causal"
+    if kind == "static" or (kinds and kind not in kinds):
+        wanted = " or ".join(kinds) or "language"
+        raise InputError(f"{path}: the model is {kind}, and a {wanted} model is needed here")
     check_weights(path)
     with quiet():
-        return AutoModelForCausalLM.from_pretrained(
+        model = _class(kind).from_pretrained(
             str(path),
             dtype="float32",
             use_safetensors=True,
@@ -55,6 +109,18 @@ def load(path: Path) -> PreTrainedModel:
             trust_remote_code=False,
             attn_implementation="sdpa",
         )
+    return with_delta(model, path)
+
+
+def _class(kind: ModelKind) -> Any:
+    """Return the class that loads models of a kind."""
+    if kind == "bidirectional":
+        from windtunnel.trainer.modules.elmo import Elmo
+
+        return Elmo
+    import transformers
+
+    return getattr(transformers, LOADERS[kind])
 
 
 def small_init(width: int) -> float:
@@ -65,9 +131,25 @@ def small_init(width: int) -> float:
     return math.sqrt(2 / (5 * width))
 
 
-def context_of(model: PreTrainedModel, spec: Model | None) -> int:
-    """Return the context length of a stage: that of the recipe's model, or the maximum of a loaded model."""
-    return spec.context if spec is not None else int(model.config.get_text_config().max_position_embeddings)
+def positions_of(model: Any) -> int | None:
+    """Return the longest text in tokens, without the positions that a carried delta has before it; None: unlimited."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    found = carried(model)
+    return positions if positions is None or found is None else positions - found.delta.added_positions
+
+
+def context_of(model: PreTrainedModel, spec: Model | None, added: int = 0) -> int:
+    """Return the context length of a stage: that of the recipe's model, but no more than there are positions for text.
+
+    `added` positions stand before the text, beside those of a carried delta. Raises InputError if they leave no place
+    for it.
+    """
+    positions = positions_of(model)
+    if positions is None:
+        return spec.context if spec is not None else LONGEST
+    if positions - added < 2:
+        raise InputError(f"{positions} positions leave no place for text beside the {added} that a delta trains")
+    return min(spec.context if spec is not None else positions, positions - added)
 
 
 def counted_parameters(model: PreTrainedModel) -> tuple[int, int]:
@@ -93,4 +175,6 @@ def flops_per_token(model: PreTrainedModel, context: float) -> float:
     """
     config = model.config
     width, layers = config.hidden_size, config.num_hidden_layers
+    if not getattr(config, "num_attention_heads", None):
+        layers = 0  # a recurrent network: no attention
     return 6.0 * counted_parameters(model)[1] + 12.0 * layers * width * context

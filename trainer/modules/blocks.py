@@ -10,6 +10,7 @@ from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.modules.heads import body
 
 STACKS = ("layers", "h", "layer", "block")
+HALVES = ("encoder", "decoder")  # of the body, that hold the blocks of BERT and T5
 ATTENTION = ("self_attn", "attn", "attention")
 FEED_FORWARD = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
 
@@ -32,7 +33,11 @@ def blocks(model: Any) -> list[Block]:
 def stack(model: Any) -> nn.ModuleList | None:
     """Return the list of the model's blocks, or None for an architecture with another name for it."""
     trunk = body(model)
-    return next((m for name in STACKS if isinstance(m := getattr(trunk, name, None), nn.ModuleList)), None)
+    halves = [half for name in HALVES if isinstance(half := getattr(trunk, name, None), nn.Module)]
+    found = [
+        m for part in halves or [trunk] for name in STACKS if isinstance(m := getattr(part, name, None), nn.ModuleList)
+    ]
+    return nn.ModuleList([block for each in found for block in each]) if len(found) > 1 else next(iter(found), None)
 
 
 def _part(block: nn.Module, names: tuple[str, ...]) -> nn.Module:

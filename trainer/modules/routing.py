@@ -23,8 +23,8 @@ class Routed(NamedTuple):
 def routed_hidden_states(model: PreTrainedModel, ids: torch.Tensor, **more: torch.Tensor) -> Routed:
     """Return the last hidden states of ids [rows, positions], the balancing loss and the load of the experts.
 
-    `more`: what packed rows need, as in `hidden_states`.
-    `expert_load` is the entropy of the experts' shares of tokens divided by its maximum; 1 is a uniform load.
+    `more` is as for `hidden_states`. `expert_load` is the entropy of the experts' shares of tokens divided by its
+    maximum; 1 is a uniform load.
     """
     experts = getattr(model.config, "num_local_experts", None)
     if not experts:
