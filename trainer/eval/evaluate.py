@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from windtunnel.trainer.data.encoder import Encoder
+    from windtunnel.trainer.modules.routing import ExpertLoads
 
 BATCH_TOKENS = 8192  # padded tokens per forward pass
 
@@ -54,9 +55,14 @@ def read_held_out(artifact: Artifact, encoder: Encoder) -> HeldOut:
 
 
 def document_nats(
-    model: PreTrainedModel, documents: Sequence[np.ndarray], end_of_text: int, context: int, stride: int | None = None
+    model: PreTrainedModel,
+    documents: Sequence[np.ndarray],
+    end_of_text: int,
+    context: int,
+    stride: int | None = None,
+    loads: ExpertLoads | None = None,
 ) -> np.ndarray:
-    """Return each document's negative log-likelihood in nats, float64 [documents].
+    """Return each document's negative log-likelihood in nats, float64 [documents]; `loads` counts every scored token.
 
     Windows begin `stride` predictions apart, by default `context`. With a smaller stride, the first `context - stride`
     tokens of a window are context only, which gives more context at a higher cost.
@@ -65,7 +71,7 @@ def document_nats(
         window for number, tokens in enumerate(documents) for window in _rolling(number, len(tokens), context, stride)
     ]
     streams = [np.concatenate([[end_of_text], tokens]) for tokens in documents]
-    return _summed(model, streams, windows)
+    return _summed(model, streams, windows, loads)
 
 
 def continuation_nats(
@@ -122,13 +128,17 @@ def _rolling(stream: int, predictions: int, context: int, stride: int | None) ->
     return windows
 
 
-def _summed(model: PreTrainedModel, streams: Sequence[np.ndarray], windows: list[Window]) -> np.ndarray:
+def _summed(
+    model: PreTrainedModel, streams: Sequence[np.ndarray], windows: list[Window], loads: ExpertLoads | None = None
+) -> np.ndarray:
     """Return the nats of all scored predictions by stream, float64 [streams]."""
     windows = sorted(windows, key=lambda w: (w.stop - w.start, w))  # batches of similar length need little padding
     nats = np.zeros(len(streams))
     with torch.inference_mode():
         for batch in _batches(windows):
             ids, targets, owners = _pad(batch, streams)
+            if loads is not None:
+                loads.seen = targets.to(model.device) >= 0
             np.add.at(nats, owners, _scores(model, ids, targets))
     return nats
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import polars as pl
 from pydantic import Field
 
-from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.artifact import Artifact, write_parquet
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.role import Role
 from windtunnel.trainer.data.batch import Batch
@@ -16,7 +17,7 @@ from windtunnel.trainer.data.domain import Domain
 from windtunnel.trainer.data.encoder import open_encoder
 from windtunnel.trainer.data.sampler import DocumentIds, Windows, read_mix
 from windtunnel.trainer.modules.heads import output_weight
-from windtunnel.trainer.modules.routing import routed_hidden_states
+from windtunnel.trainer.modules.routing import EXPERTS, ExpertLoads, routed_hidden_states
 from windtunnel.trainer.objectives._objective import Data, Evaluation, Loss, Objective, Setting
 
 if TYPE_CHECKING:
@@ -71,7 +72,10 @@ class CausalLM(Objective):
             return Evaluation(totals={})
         encoder = open_encoder(tokenizer_folder(setting.inputs))
         held_out = read_held_out(setting.inputs["held_out"], encoder)
-        nats = document_nats(model, held_out.tokens, encoder.end_of_text, setting.context)
+        with ExpertLoads(model) as loads:
+            nats = document_nats(model, held_out.tokens, encoder.end_of_text, setting.context, loads=loads)
+        if rows := loads.rows():
+            write_parquet(out / EXPERTS, pl.DataFrame(rows))
         metrics: dict[str, float] = {}
         if "choices" in setting.inputs:
             from windtunnel.trainer.eval.choices import score_choices
