@@ -204,6 +204,10 @@ class Loop:
         beside = folder if delta is not None and not delta.mergeable else None
         export(plain, self.setting.tokenizer, self.out / "model", beside)
 
+    def _flops_per_token(self, causal: bool) -> float:
+        per_token = self.stage.model.training_flops if self.stage.model is not None else flops_per_token
+        return per_token(self.model, self.data.window or self.setting.context, causal)
+
     def _result(self, evaluation: Evaluation, bytes_trained: int) -> RunResult:
         tokens = int(self.log["tokens"][-1])
         domains = {
@@ -220,7 +224,8 @@ class Loop:
             tokens=tokens,
             steps=self.data.steps,
             bytes_trained=bytes_trained,
-            flops=flops_per_token(self.model, self.data.window or self.setting.context) * tokens,
+            flops=self._flops_per_token(causal=True) * tokens,
+            flops_whole_attention=self._flops_per_token(causal=False) * tokens,
             seconds=round(self.seconds, 3),
             cpu_seconds=round(self.cpu_seconds, 3),
             tokens_per_second=round(tokens / max(self.seconds, 1e-9), 1),
