@@ -77,7 +77,8 @@ def taken(self, step, batches):
 
 loop.Loop.take = taken
 stage = Stage.from_specs("both", 0, job["model"], {"constant": {}}, job["objective"])
-train(stage, {k: Artifact(Path(v)) for k, v in job["inputs"].items()}, Path(job["out"]), checkpoint_steps=4, ranks=ranks)
+inputs = {role: Artifact(Path(path)) for role, path in job["inputs"].items()}
+train(stage, inputs, Path(job["out"]), checkpoint_steps=4, ranks=ranks)
 """
 
 

@@ -81,7 +81,7 @@ class Loop:
         self.model: PreTrainedModel = model.train()
         if compute.activation_checkpointing:
             recompute_blocks(model)
-        self.compiled = compute.compiles(self._flops_per_token() * self.data.steps * objective.batch_tokens)
+        self.compiled = compute.compiles(self._flops_per_token(causal=True) * self.data.steps * objective.batch_tokens)
         if self.compiled:
             compile_blocks(model)
         self.called = self._called(model)
@@ -211,9 +211,6 @@ class Loop:
             f"learning rate {lr:.3g}. Lower `lr` or lengthen the warm-up; the step's documents are {listed}"
         )
 
-    def _flops_per_token(self) -> float:
-        return flops_per_token(self.model, self.data.window or self.setting.context)
-
     def _save(self) -> None:
         weights = {name: full(p) for name, p in self.optimiser.parameters.items()}
         moments = {name: full(value) for name, value in self.optimiser.state().items()}
@@ -266,6 +263,10 @@ class Loop:
         beside = folder if delta is not None and not delta.mergeable else None
         export(self.objective.release(plain), self.setting.tokenizer, self.out / "model", beside)
 
+    def _flops_per_token(self, causal: bool) -> float:
+        per_token = self.stage.model.training_flops if self.stage.model is not None else flops_per_token
+        return per_token(self.model, self.data.window or self.setting.context, causal)
+
     def _result(self, evaluation: Evaluation, bytes_trained: int) -> RunResult:
         tokens, losses = self.tokens, self.log.columns["loss"]
         domains = {
@@ -283,7 +284,8 @@ class Loop:
             tokens=tokens,
             steps=self.data.steps,
             bytes_trained=bytes_trained,
-            flops=self._flops_per_token() * tokens,
+            flops=self._flops_per_token(causal=True) * tokens,
+            flops_whole_attention=self._flops_per_token(causal=False) * tokens,
             seconds=round(self.seconds, 3),
             cpu_seconds=round(self.cpu_seconds, 3),
             tokens_per_second=round(tokens / max(self.seconds, 1e-9), 1),

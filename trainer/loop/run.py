@@ -28,7 +28,8 @@ class TrainRun(Work):
     """Train one model. The stages' objectives determine its inputs: `mix`, `tokens:<corpus>`, `held_out`, ...
 
     The model and tokenizer to start from are in the input `start`; without it, the tokenizer is in `tokenizer`. Writes
-    model/, log.parquet, scores.parquet, realised.parquet and result.json; earlier stages write theirs to stage<n>/.
+    model/, log.parquet, scores.parquet, realised.parquet and result.json, and experts.parquet for a mixture of experts
+    (the note `dead_experts` names those without tokens); earlier stages write theirs to stage<n>/.
     """
 
     version: ClassVar[int] = 3
@@ -74,9 +75,12 @@ class TrainRun(Work):
 
     def train(self, inputs: Mapping[str, Artifact], out: Path, ranks: Ranks | None = None) -> Counts:
         """Train all stages, in this process or as one of several; return the counts."""
+        import polars as pl
+
         from windtunnel.schemas.encoded_rows import encoded_of, refused_words
         from windtunnel.trainer.loop.ranks import ALONE
         from windtunnel.trainer.loop.train import Stage, train
+        from windtunnel.trainer.modules.routing import EXPERTS, dead_experts
 
         counts = Counts()
         start: Path | None = inputs["start"].path / "model" if "start" in inputs else None
@@ -96,6 +100,8 @@ class TrainRun(Work):
             if documents < FEWEST_DOCUMENTS:
                 counts.notes["warning"] = _few(documents, stage.objective.kind)
             start = where / "model"
+            if (file := where / EXPERTS).is_file() and (dead := dead_experts(pl.read_parquet(file).to_dicts())):
+                counts.notes["dead_experts"] = dead
         if refused := refused_words(encoded_of(out)):
             counts.notes["refused"] = refused
         if self.device == "cuda":
