@@ -13,6 +13,7 @@ from windtunnel.generators.judges._judge import Example, Judge, Pair, Verdict
 from windtunnel.generators.text.quoted import defused
 from windtunnel.schemas import chat_template
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.model_delta import with_delta
 from windtunnel.schemas.special_tokens import special_tokens
 from windtunnel.schemas.weight_files import check_weights
 
@@ -83,7 +84,7 @@ class Reward(Judge):
             raise InputError(f"{path} has {model.config.num_labels} labels; a reward model has one")
         if tokenizer.pad_token_id is None or model.config.pad_token_id is None:
             raise InputError(f"{path} has no padding token, which batches need")
-        return model.eval(), tokenizer
+        return with_delta(model, path).eval(), tokenizer
 
 
 def _ids(tokenizer: Any, tokens: Sequence[str], read_at: str, prompt: str, answer: str) -> list[int]:

@@ -9,6 +9,7 @@ from blake3 import blake3
 
 from windtunnel.schemas.artifact import canonical_json, write_text
 from windtunnel.schemas.errors import InputError, WindtunnelError
+from windtunnel.schemas.model_delta import refuse_delta
 
 REVISION_HEX_DIGITS = 16
 IGNORED = {".md", ".txt~", ".lock", ".log"}  # files that do not affect answers
@@ -17,7 +18,7 @@ IGNORED = {".md", ".txt~", ".lock", ".log"}  # files that do not affect answers
 def directory(model: str | Path) -> Path:
     """Return the directory of a model: a path as it is, `owner/name` from the hub.
 
-    Raises InputError when the directory does not exist or is not a transformers model.
+    Raises InputError when the directory does not exist, is not a transformers model or has a delta beside its weights.
     """
     path = Path(model)
     if not path.is_dir() and str(model).count("/") == 1 and not str(model).startswith((".", "/", "~")):
@@ -27,6 +28,7 @@ def directory(model: str | Path) -> Path:
             f"{model} is no model directory: it holds no config.json. Give a directory as transformers' "
             "save_pretrained writes it, or the name of a model on the hub as OWNER/NAME"
         )
+    refuse_delta(path, "vLLM")
     return path.resolve()
 
 

@@ -22,6 +22,13 @@ from windtunnel.schemas.work import Counts, Work
 END_OF_TEXT = "<|endoftext|>"
 CHAT = ("<|im_start|>", "<|im_end|>")  # so that a model trained here can be tuned for chat in ChatML
 FOLDER = "tokenizer"
+FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
 SMALLEST = 256 + 1 + len(CHAT)
 PIECE = 1 << 16  # characters; a document of 50 MB taken whole needs gigabytes, and may be many times `max_bytes`
 BATCH_DOCUMENTS = 256
@@ -104,21 +111,27 @@ class TokenizerFromDirectory(Work):
     digest: str = ""  # of tokenizer.json, so that a changed file is another step; filled in by `from_directory`
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
-        source = Path(self.path)
-        config = read_config(source)
-        if not config.get("eos_token"):
-            raise InputError(f"{source}: tokenizer_config.json names no eos_token, which must end each document")
-        for name in (
-            "tokenizer.json",
-            "tokenizer_config.json",
-            "special_tokens_map.json",
-            "added_tokens.json",
-            "chat_template.jinja",
-        ):
-            if (source / name).is_file():
-                with writing(out / FOLDER / name) as partial:
-                    shutil.copyfile(source / name, partial)
+        _copy(Path(self.path), out / FOLDER)
         return Counts()
+
+
+class TokenizerOfModel(Work):
+    """Take the tokenizer of a model (input role `model`, with `model/`), whose training goes on with it."""
+
+    def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        _copy(inputs["model"].path / "model", out / FOLDER)
+        return Counts()
+
+
+def _copy(source: Path, out: Path) -> None:
+    """Copy the files of a tokenizer. Raises InputError if it names no end of a text."""
+    config = read_config(source)
+    if not config.get("eos_token"):
+        raise InputError(f"{source}: tokenizer_config.json names no eos_token, which must end each document")
+    for name in FILES:
+        if (source / name).is_file():
+            with writing(out / name) as partial:
+                shutil.copyfile(source / name, partial)
 
 
 def from_directory(path: str) -> TokenizerFromDirectory:

@@ -6,8 +6,11 @@ says `device: auto`; both are part of the steps' keys.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.corpora import Texts
@@ -17,8 +20,9 @@ from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.plan.row_mixes import chat_inputs, check_stages, held_out_rows, row_mixes, wanted_shares
 from windtunnel.pipelines.plan.row_sets import row_sets
 from windtunnel.pipelines.plan.template_check import train_template
-from windtunnel.pipelines.recipe.check import placing
+from windtunnel.pipelines.recipe.check import at, placing
 from windtunnel.pipelines.recipe.file import placed
+from windtunnel.pipelines.recipe.mixes import MixPlan, resolved
 from windtunnel.pipelines.recipe.recipe import Recipe
 from windtunnel.pipelines.recipe.shipped import load, locate
 from windtunnel.pipelines.recipe.weights import positive
@@ -27,6 +31,10 @@ from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.plugin import make
 from windtunnel.schemas.role import Role, StepName
 from windtunnel.trainer.models._model import Model
+
+if TYPE_CHECKING:
+    from windtunnel.pipelines.datasets.planned_mix import PlannedMix
+POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx")  # in config.json, by architecture
 
 
 def planned(recipe_name: str, sets: list[str]) -> Plan:
@@ -60,7 +68,7 @@ def plan(recipe: Recipe) -> Plan:
             check_stages(result, inputs)
     else:
         held_out = texts.held_out()
-        mixes = _mixes(result, corpora, held_out)
+        mixes = _mixes(result, corpora, held_out, rows)
         inputs = {name: {"mix": mix, **_tokens(mix), "held_out": held_out} for name, mix in mixes.items() if held_out}
     runs = _runs(result, inputs, rows)
     ends: list[Step] = []
@@ -75,16 +83,22 @@ def plan(recipe: Recipe) -> Plan:
     return result
 
 
-def _mixes(plan: Plan, corpora: Mapping[str, Step], held_out: Step | None) -> dict[str, Step]:
+def _mixes(plan: Plan, corpora: Mapping[str, Step], held_out: Step | None, rows: Generation) -> dict[str, Step]:
     recipe = plan.recipe
     if not recipe.mixes or recipe.tokens is None:
         return {}
     from windtunnel.pipelines.datasets.mix import Mix
     from windtunnel.pipelines.datasets.pinned_mix import PinnedMix
+    from windtunnel.pipelines.datasets.planned_mix import OF_TOKENS
+    from windtunnel.pipelines.datasets.tokenizer import TokenizerOfModel
     from windtunnel.pipelines.datasets.tokens import Tokens
 
-    used = {name for weights in recipe.mixes.values() for name in positive(weights)}
-    tokenizer = _tokenizer(plan, corpora, held_out)
+    used = {part for name in recipe.mixes for part in recipe.parts(name)}
+    if recipe.train is not None and recipe.train.start is not None:
+        model = {"model": rows.models[recipe.train.start]}
+        tokenizer = plan.add(StepName("tokenizer"), TokenizerOfModel(), model)
+    else:
+        tokenizer = _tokenizer(plan, corpora, held_out)
     tokens: dict[str, Step] = {}
 
     def tokens_of(name: str) -> Step:
@@ -102,18 +116,41 @@ def _mixes(plan: Plan, corpora: Mapping[str, Step], held_out: Step | None) -> di
     }
 
     def inputs_of(name: str, role: str = "tokens") -> dict[str, Step]:
-        return {Role(role, part): tokens_of(part) for part in positive(recipe.mixes[name])}
+        return {Role(role, part): tokens_of(part) for part in recipe.parts(name)}
 
     mixes = {}
-    for name, weights in recipe.mixes.items():
-        mixes[name] = plan.add(StepName("mix", name), Mix(weights=positive(weights), **sizes), inputs_of(name))
+    for name, mix in recipe.mixes.items():
+        inputs = inputs_of(name)
+        if isinstance(mix, MixPlan):
+            work = _planned_mix(recipe, mix, sizes)
+            if work.order is not None and work.order.by not in OF_TOKENS:
+                inputs |= {Role("corpus", part): corpora[part] for part in recipe.parts(name)}
+        else:
+            work = Mix(weights=positive(mix), **sizes)
+        mixes[name] = plan.add(StepName("mix", name), work, inputs)
     if recipe.compare is not None and recipe.compare.pin is not None:
-        own = positive(recipe.mixes[recipe.compare.baseline])
+        own = positive(recipe.weights[recipe.compare.baseline])
         for name, extra in recipe.compare.pinned(recipe.mixes).items():
-            work = PinnedMix(weights=own, like=positive(recipe.mixes[name]), **sizes)
+            work = PinnedMix(weights=own, like=positive(recipe.weights[name]), **sizes)
             inputs = {**inputs_of(recipe.compare.baseline), **inputs_of(name, "like")}
             mixes[extra] = plan.add(StepName("mix", extra), work, inputs)
     return mixes
+
+
+def _planned_mix(recipe: Recipe, mix: MixPlan, sizes: Mapping[str, Any]) -> PlannedMix:
+    from windtunnel.pipelines.datasets.planned_mix import OrderOfMix, PhaseOfMix, PlannedMix
+
+    if mix.phases is None:
+        (weights, alpha) = resolved(mix, recipe.mixes)
+        phases = (PhaseOfMix(weights=weights, alpha=alpha),)
+    else:
+        found = [(phase, *resolved(phase.mix, recipe.mixes)) for phase in mix.phases]
+        phases = tuple(
+            PhaseOfMix(weights=weights, alpha=alpha, until=phase.until or 1.0, ramp=phase.ramp)
+            for phase, weights, alpha in found
+        )
+    order = OrderOfMix(**mix.order.model_dump()) if mix.order is not None else None
+    return PlannedMix(phases=phases, order=order, **sizes)
 
 
 def _tokens(mix: Step) -> dict[str, Step]:
@@ -145,7 +182,7 @@ def _train_split(plan: Plan, name: str, corpora: Mapping[str, Step], held_out: S
 def _tokenizer(plan: Plan, corpora: Mapping[str, Step], held_out: Step | None) -> Step:
     from windtunnel.pipelines.datasets.tokenizer import TrainTokenizer, from_directory
 
-    assert plan.recipe.tokens is not None
+    assert plan.recipe.tokens is not None and plan.recipe.tokens.tokenizer is not None
     settings, name = plan.recipe.tokens.tokenizer, StepName("tokenizer")
     if settings.path is not None:
         with placing("tokens", "tokenizer", "path"):
@@ -159,7 +196,7 @@ def _tokenizer_of_rows(plan: Plan, corpora: Mapping[str, Step], rows: Generation
     train, tokens = plan.recipe.train, plan.recipe.tokens
     if train is not None and train.start is not None:
         return rows.models[train.start]
-    if train is None or tokens is None:
+    if train is None or tokens is None or tokens.tokenizer is None:
         return None
     name = tokens.tokenizer.trained_on
     if name not in rows.train_rows:
@@ -173,8 +210,10 @@ def _tokenizer_of_rows(plan: Plan, corpora: Mapping[str, Step], rows: Generation
 
 
 def _context(recipe: Recipe) -> int:
-    if recipe.train is None or recipe.train.model is None:
+    if recipe.train is None:
         return 256
+    if recipe.train.model is None:
+        return recipe.train.context
     return make(Model, recipe.train.model).context
 
 
@@ -185,11 +224,11 @@ def _runs(plan: Plan, inputs: Mapping[str, Mapping[str, Step]], rows: Generation
         return {}
     from windtunnel.trainer.loop.run import TrainRun
 
+    common = {"tokenizer": step} if (step := plan.find("tokenizer")) else {}
     if settings.start is not None:
-        common = {"start": rows.models[settings.start]}
-    else:
-        common = {"tokenizer": step} if (step := plan.find("tokenizer")) else {}
-    runs, device, template = {}, plan.device(), train_template(plan)
+        common["start"] = rows.models[settings.start]
+        _check_context(plan)
+    runs, template = {}, train_template(plan)
     for seed in settings.seeds:
         for mix in inputs:
             work = TrainRun(
@@ -198,12 +237,28 @@ def _runs(plan: Plan, inputs: Mapping[str, Mapping[str, Step]], rows: Generation
                 model=settings.model or {"pretrained": {"context": settings.context}},
                 schedule=settings.schedule,
                 stages=tuple(settings.stages),
-                threads=settings.threads,
-                device=device,
                 template=template,
+                **plan.compute(),
             )
             runs[mix, seed] = plan.add(StepName("train", mix, seed), work, {**inputs[mix], **common})
     return runs
+
+
+def _check_context(plan: Plan) -> None:
+    """Raise RecipeError if the recipe asks for more positions than the model to start from has, where that is known."""
+    settings = plan.recipe.train
+    assert settings is not None and settings.start is not None
+    directory = plan.recipe.models[settings.start].path
+    if directory is None or "context" not in settings.model_fields_set:
+        return
+    config = json.loads(Path(directory, "config.json").read_text(encoding="utf-8"))
+    positions = next((config[name] for name in POSITIONS if isinstance(config.get(name), int)), None)
+    if positions is not None and settings.context > positions:
+        raise at(
+            ("train", "context"),
+            f"the model {settings.start!r} has {positions:,} positions, and `context` is {settings.context:,}: lower "
+            "it, or leave it out",
+        )
 
 
 def _report(plan: Plan) -> Step:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from windtunnel.generators.client.store import COMPLETIONS
@@ -11,7 +12,10 @@ from windtunnel.generators.core.generator import Generator
 from windtunnel.pipelines.engine.mirrors.opening import store_folder
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.plan import Plan
+from windtunnel.pipelines.recipe.check import at
 from windtunnel.pipelines.recipe.recipe import Model
+from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.model_delta import refuse_delta
 from windtunnel.schemas.role import Role, StepName
 from windtunnel.schemas.work import Work
 
@@ -93,6 +97,11 @@ def served(plan: Plan, name: str, rows: Generation) -> tuple[Served, dict[str, S
     model = plan.recipe.models[name]
     if model.url is not None:
         return address(model), {}
+    if model.path is not None:
+        try:
+            refuse_delta(Path(model.path), "vLLM")
+        except InputError as error:
+            raise at(("models", name, "path"), str(error)) from error
     options = model.serve.model_dump() if model.serve else {}
     keys = sorted({other.key for other in plan.recipe.models.values() if other.key})
     licence = sample_model(model.sample).licence if model.sample is not None else ""

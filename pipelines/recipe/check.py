@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from windtunnel.pipelines.recipe.check_mixes import check_mixes, check_tokenizer
 from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationSettings
+from windtunnel.pipelines.recipe.place import at as at
+from windtunnel.pipelines.recipe.place import known
+from windtunnel.pipelines.recipe.place import placing as placing
 from windtunnel.pipelines.recipe.recipe import Corpus, Name, Recipe, Spec, Tasks, Train
 from windtunnel.pipelines.recipe.rows import Rows
-from windtunnel.pipelines.recipe.weights import BY_SIZE, positive
 from windtunnel.pipelines.recipe.where import parse
 from windtunnel.pipelines.recipe.yaml_loader import Keys
 from windtunnel.schemas import plugin
 from windtunnel.schemas.errors import InputError, RecipeError, nearest
 
-MOST_MIXES = 10_000
 PAIRS = "preferences"  # the kind of an objective that learns from pairs
 
 
@@ -29,11 +29,12 @@ def check(recipe: Recipe) -> None:
     for name, corpus in recipe.corpora.items():
         here = ("corpora", name)
         for parent in corpus.parents:
-            _known(parent, recipe.corpora, "corpus", (*here, "from"))
+            known(parent, recipe.corpora, "corpus", (*here, "from"))
         _specs(corpus, here)
     _acyclic(recipe)
     _sets(recipe)
-    _mixes(recipe)
+    check_mixes(recipe)
+    check_tokenizer(recipe)
     _training(recipe)
     _held_out(recipe)
     _evaluation(recipe)
@@ -99,10 +100,10 @@ def _sets(recipe: Recipe) -> None:
         here: Keys = ("generate", name)
         generator: Any = _make("generator", generated.with_, (*here, "with"))
         for model in generator.models():
-            _known(model, recipe.models, "model", (*here, "with"))
+            known(model, recipe.models, "model", (*here, "with"))
         for role, sources in generated.from_.items():
             for source in [sources] if isinstance(sources, str) else sources:
-                _known(source, {*recipe.corpora, *recipe.sets}, "corpus, nor set of rows,", (*here, "from", role))
+                known(source, {*recipe.corpora, *recipe.sets}, "corpus, nor set of rows,", (*here, "from", role))
     _sets_acyclic(recipe)
 
 
@@ -111,7 +112,7 @@ def _rows(recipe: Recipe, name: str, rows: Rows) -> None:
     for parent in rows.parents:
         if parent in recipe.corpora:
             raise at((*here, "from"), f"{parent!r} is a corpus of documents: rows are made from it by `generate:`")
-        _known(parent, recipe.sets, "set of rows", (*here, "from"))
+        known(parent, recipe.sets, "set of rows", (*here, "from"))
     if rows.source is not None:
         _make("source", rows.source, (*here, "source"))
     if rows.layout is not None:
@@ -162,33 +163,6 @@ def _sets_acyclic(recipe: Recipe) -> None:
         visit(name, ())
 
 
-def _mixes(recipe: Recipe) -> None:
-    if len(recipe.mixes) > MOST_MIXES:  # every one is several steps and a model to train
-        raise at(("mixes",), f"{len(recipe.mixes):,} mixes are more than the {MOST_MIXES:,} that one recipe may have")
-    for name, weights in recipe.mixes.items():
-        here: Keys = ("mixes", name)
-        for part in weights:
-            kind = "corpus or set of rows" if recipe.sets else "corpus"
-            _known(part, {*recipe.corpora, *recipe.sets}, kind, (*here, part))
-        used = list(positive(weights))
-        if not used:
-            raise at(here, f"mix {name!r} needs at least one weight above zero")
-        if len({part in recipe.sets for part in used}) > 1:
-            raise at(here, f"mix {name!r} takes documents and rows together: train on them in two stages")
-        by_size = [part for part in used if weights[part] == BY_SIZE]
-        if by_size and len(by_size) < len(used):
-            raise at(here, f"mix {name!r} has {BY_SIZE!r} beside numbers: give all numbers, or all {BY_SIZE!r}")
-        if by_size and used[0] in recipe.sets:
-            raise at(here, f"mix {name!r} takes rows, whose weights are numbers, not {BY_SIZE!r}")
-        if used[0] in recipe.corpora and recipe.tokens is None:
-            raise at(here, "a mix of corpora needs a `tokens:` part: a tokenizer and a budget")
-        if used[0] in recipe.corpora and recipe.tokens is not None and recipe.tokens.budget is None:
-            raise at(("tokens",), "a mix of corpora needs `budget:`, the tokens that every mix trains on")
-    if recipe.tokens is not None and (name := recipe.tokens.tokenizer.trained_on) is not None:
-        known = {*recipe.corpora, *(recipe.sets if recipe.of_rows else ())}
-        _known(name, known, "corpus or set of rows", ("tokens", "tokenizer", "trained_on"))
-
-
 def _training(recipe: Recipe) -> None:
     train = recipe.train
     if train is not None:
@@ -199,14 +173,14 @@ def _training(recipe: Recipe) -> None:
                     ("train", "model"), "a new model needs `tokens: {tokenizer: ...}`, or start from one of `models:`"
                 )
         if train.start is not None:
-            _known(train.start, recipe.models, "model", ("train", "start"))
+            known(train.start, recipe.models, "model", ("train", "start"))
             if recipe.models[train.start].url is not None:
                 raise at(
                     ("train", "start"),
                     f"model {train.start!r} is at a URL: training starts from files, `sample:` or `path:`",
                 )
         if train.preferences is not None:
-            _known(train.preferences, recipe.sets, "set of rows", ("train", "preferences"))
+            known(train.preferences, recipe.sets, "set of rows", ("train", "preferences"))
         _make("schedule", train.schedule, ("train", "schedule"))
         _stages(recipe, train)
         if not recipe.mixes:
@@ -216,9 +190,11 @@ def _training(recipe: Recipe) -> None:
     if recipe.compare is not None:
         if train is None:
             raise at(("compare",), "`compare:` needs `train:`")
-        _known(recipe.compare.baseline, recipe.mixes, "mix", ("compare", "baseline"))
+        known(recipe.compare.baseline, recipe.mixes, "mix", ("compare", "baseline"))
         if recipe.compare.pin is not None and recipe.of_rows:
             raise at(("compare", "pin"), "`pin: source` is for mixes of corpora, not of rows")
+        if recipe.compare.pin is not None and (planned := recipe.mixes.keys() - recipe.weights.keys()):
+            raise at(("compare", "pin"), f"`pin: source` is for mixes that are weights alone: {min(planned)!r} is not")
         looks, seeds = recipe.compare.looks, len(train.seeds)
         if looks and seeds > looks[-1]:  # all of the error is spent at the last look, and training takes hours
             raise at(
@@ -247,6 +223,7 @@ def _stages(recipe: Recipe, train: Train) -> None:
                 "what this stage leaves gives no probabilities, and `compare:` needs bits per byte: leave `compare:` "
                 "out (the pairs are still scored in every run), or end with another stage",
             )
+    _deltas_in_order(objectives)
     alike = train.preferences is not None and all(stage.kind == PAIRS for stage in objectives)
     if recipe.compare is not None and len(recipe.mixes) > 1 and alike:
         raise at(
@@ -256,9 +233,22 @@ def _stages(recipe: Recipe, train: Train) -> None:
         )
 
 
+def _deltas_in_order(objectives: list[Any]) -> None:
+    """Raise RecipeError for a stage that cannot train a model with the delta that an earlier one leaves on it."""
+    earlier: Any = None
+    for i, stage in enumerate(objectives):
+        here = ("train", "stages", i)
+        if earlier is not None and (reason := stage.refuses(earlier)):
+            raise at(here, reason)
+        for delta in stage.deltas():
+            if earlier is not None and (reason := delta.refusal(earlier)):
+                raise at(here, reason)
+            earlier = delta if not delta.mergeable else earlier
+
+
 def _may_hold_pairs(recipe: Recipe) -> bool:
     """Return whether a mix takes a set of preferences, as far as that is known before files are looked at."""
-    parts = {part for weights in recipe.mixes.values() for part in positive(weights)}
+    parts = {part for name in recipe.mixes for part in recipe.parts(name)}
     made: list[Any] = [_make("generator", g.with_, ("generate", n)) for n, g in recipe.generate.items() if n in parts]
     return bool(parts & set(recipe.rows)) or any("chosen" in generator.output.names for generator in made)
 
@@ -284,7 +274,7 @@ def _held_out(recipe: Recipe) -> None:
         except ValueError as error:
             raise at(("held_out", "where"), str(error)) from None
     for name in held_out.sets:
-        _known(name, {*recipe.corpora, *recipe.sets}, "corpus or set of rows", ("held_out", "from"))
+        known(name, {*recipe.corpora, *recipe.sets}, "corpus or set of rows", ("held_out", "from"))
     kinds = {name in recipe.sets for name in held_out.sets}
     if len(kinds) > 1 or (kinds == {False} and len(held_out.sets) > 1):
         raise at(("held_out", "from"), "the held-out set comes from one corpus, or from sets of rows")
@@ -304,17 +294,17 @@ def _evaluation(recipe: Recipe) -> None:
     if evaluate.tasks is not None:
         _tasks(evaluate.tasks, recipe)
     if evaluate.win_rate is not None:
-        _known(evaluate.win_rate.judge, recipe.models, "model", ("evaluate", "win_rate", "judge"))
+        known(evaluate.win_rate.judge, recipe.models, "model", ("evaluate", "win_rate", "judge"))
         if evaluate.win_rate.files is not None:
             _make("source", evaluate.win_rate.files, ("evaluate", "win_rate", "files"))
     if evaluate.calibrate is not None:
-        _known(evaluate.calibrate.judge, recipe.models, "model", ("evaluate", "calibrate", "judge"))
+        known(evaluate.calibrate.judge, recipe.models, "model", ("evaluate", "calibrate", "judge"))
 
 
 def _tasks(settings: Tasks, recipe: Recipe) -> None:
     here: Keys = ("evaluate", "tasks")
     if settings.from_ is not None:
-        _known(settings.from_, recipe.corpora, "corpus", (*here, "from"))
+        known(settings.from_, recipe.corpora, "corpus", (*here, "from"))
     titles: set[str] = set()
     for i, spec in enumerate(settings.tasks):
         task: Any = _make("task", spec, (*here, "tasks", i))
@@ -334,26 +324,3 @@ def _make(kind: str, spec: Spec, path: Keys) -> plugin.Plugin:
         return plugin.make(plugin.base(kind), spec)
     except RecipeError as error:
         raise at(path, str(error)) from error
-
-
-def _known(name: str, known: Iterable[str], kind: str, path: Keys) -> None:
-    if name not in known:
-        raise at(path, f"no {kind} is called {name!r}: {nearest(name, known)}")
-
-
-@contextmanager
-def placing(*path: str | int) -> Iterator[None]:
-    """Give a RecipeError raised in the block the keys of its place, unless it has some."""
-    try:
-        yield
-    except RecipeError as error:
-        if error.path:
-            raise
-        raise at(path, str(error)) from error
-
-
-def at(path: Keys, message: str) -> RecipeError:
-    """Return a RecipeError with the keys that lead to its place in the recipe."""
-    error = RecipeError(message)
-    error.path = path
-    return error

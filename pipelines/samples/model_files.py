@@ -13,6 +13,7 @@ from pydantic import Field
 from windtunnel.pipelines.samples.models import fetch
 from windtunnel.schemas.artifact import Artifact, writing
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.model_delta import FOLDER
 from windtunnel.schemas.weight_files import check_weights
 from windtunnel.schemas.work import Counts, Work
 
@@ -39,8 +40,9 @@ class ModelDirectory(Work):
     def of(cls, path: str) -> ModelDirectory:
         """Return the work for a directory. Raises InputError if it has no model in a safe format."""
         weights_of(Path(path))
-        files = sorted(file for file in Path(path).iterdir() if _is_model_file(file))
-        return cls(path=path, files=tuple((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files))
+        root = Path(path)
+        files = [(f.relative_to(root).as_posix(), f.stat()) for f in _model_files(root)]
+        return cls(path=path, files=tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in files))
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         return _link_files(Path(self.path), out / "model")
@@ -64,10 +66,15 @@ def _is_model_file(file: Path) -> bool:
     return file.is_file() and file.suffix in (".json", ".safetensors", ".jinja", ".model", ".txt")
 
 
+def _model_files(directory: Path) -> list[Path]:
+    """Return the files of a model, those of its delta included."""
+    return sorted(filter(_is_model_file, [*directory.iterdir(), *(directory / FOLDER).rglob("*")]))
+
+
 def _link_files(source: Path, target: Path) -> Counts:
     counts = Counts()
-    for file in sorted(filter(_is_model_file, source.iterdir())):
-        with writing(target / file.name) as partial:
+    for file in _model_files(source):
+        with writing(target / file.relative_to(source)) as partial:
             try:
                 os.link(file, partial)
             except OSError:  # across file systems, or without support for hard links

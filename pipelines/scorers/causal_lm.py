@@ -11,8 +11,9 @@ import numpy as np
 
 from windtunnel.pipelines.samples.model_files import NEEDED, weights_of
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.model_delta import FOLDER
 from windtunnel.trainer.data.encoder import open_encoder
-from windtunnel.trainer.models._model import load
+from windtunnel.trainer.models._model import load, positions_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,7 +29,8 @@ def files_of(directory: Path) -> list[Path]:
         raise InputError(f"no model directory at {directory}: that of a training run is its `model/`")
     weights = weights_of(directory)
     others = (directory / name for name in (*NEEDED, "tokenizer_config.json", "model.safetensors.index.json"))
-    return [*(path for path in others if path.is_file()), *weights]
+    delta = sorted(path for path in (directory / FOLDER).rglob("*") if path.is_file())
+    return [*(path for path in others if path.is_file()), *weights, *delta]
 
 
 class CausalScorer(NamedTuple):
@@ -83,4 +85,4 @@ def open_scorer(directory: Path, device: str = "cpu") -> CausalScorer:
         raise InputError(f"{directory}: the tokenizer has {encoder.vocabulary:,} ids, the model {config.vocab_size:,}")
     prefix = encoder.backend.encode("", add_special_tokens=True).ids
     start = prefix[0] if prefix else encoder.end_of_text
-    return CausalScorer(model, encoder, start, getattr(config, "max_position_embeddings", None))
+    return CausalScorer(model, encoder, start, positions_of(model))

@@ -50,7 +50,7 @@ class Size:
 
 SIZES = {
     "tiny": Size(512, 64, 2, 2, 64, 512, 256),
-    "30M": Size(32_768, 384, 10, 6, 1024, 131_072, 131_072),
+    "30M": Size(16_384, 512, 7, 4, 1024, 131_072, 131_072),
     "124M": Size(50_304, 768, 12, 12, 1024, 131_072, 65_536),
     "400M": Size(50_304, 1024, 28, 16, 1024, 131_072, 32_768),
 }
@@ -160,14 +160,16 @@ class Ours:
         settings: Any = {"device": device, "precision": "bf16" if gpu else "float32", "compile": gpu, **compute}
         self.size, self.blocks = size, ExitStack()
         self.blocks.enter_context(numerics(1, 0, device, settings.get("deterministic", True)))
-        self.blocks.enter_context(compiled_functions(bool(settings["compile"])))
         names = ("width", "layers", "heads", "context")
         steps = {"lr": 6e-4, "batch_tokens": size.batch_tokens, "micro_tokens": size.micro_tokens}
         shape = {"llama": {name: getattr(size, name) for name in names}}
-        stage = Stage.from_specs("web", 0, shape, {"constant": {"warmup": 0}}, {"causal_lm": steps}, compute=Compute(**settings))
+        stage = Stage.from_specs(
+            "web", 0, shape, {"constant": {"warmup": 0}}, {"causal_lm": steps}, compute=Compute(**settings)
+        )
         inputs = {role: Artifact(root / role.partition(":")[0]) for role in ("tokens:web", "mix", "tokenizer")}
         self.loop = Loop(stage, inputs, root / f"out{random.random()}", "benchmark", None)
         self.batches = Batches(self.loop.data, device)
+        self.blocks.enter_context(compiled_functions(self.loop.compiled))
         self.parameters = sum(p.numel() for p in self.loop.model.parameters())
         self.step = 0
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.schemas.artifact import canonical_json, write_text
 from windtunnel.schemas.finding import Finding, finding
+from windtunnel.schemas.model_delta import FOLDER, SPEC
+from windtunnel.schemas.plugin import full_spec
 from windtunnel.trainer.deltas._delta import Delta
 from windtunnel.trainer.models._model import load
 from windtunnel.trainer.models.llama import Llama
@@ -36,7 +40,7 @@ def _checked(delta: Delta, what: str) -> Iterator[Finding]:
     if delta.trains != "all":
         yield finding(f"trains few weights, those {delta.trains}{what}", lambda: _trains(delta))
     yield finding(f"comes back from its files{what}", lambda: _comes_back(delta))
-    result = "merges into a plain model" if delta.mergeable else "leaves the base model"
+    result = "merges into a plain model" if delta.mergeable else "travels with its base"
     yield finding(f"{result}{what}", lambda: _exports(delta))
 
 
@@ -117,10 +121,17 @@ def _comes_back(delta: Delta) -> str | None:
 
 def _exports(delta: Delta) -> str | None:
     model = _moved(delta)
-    expected = _logits(model) if delta.mergeable else _logits(_base())
-    plain: Any = delta.merge(model) if delta.mergeable else delta.base(model)
+    expected, base = _logits(model), _logits(_base())
     with tempfile.TemporaryDirectory(prefix="windtunnel-") as folder, quiet():
+        path = Path(folder)
+        if not delta.mergeable:
+            delta.save(model, path / FOLDER)
+            write_text(path / FOLDER / SPEC, canonical_json(full_spec(delta)))
+        plain: Any = delta.merge(model) if delta.mergeable else delta.base(model)
         plain.save_pretrained(folder)
-        same = _same(_logits(load(Path(folder)).eval()), expected)
-    what = "the model with the delta" if delta.mergeable else "the base"
-    return None if same else f"the plain model that transformers loads predicts something else than {what}"
+        same = _same(_logits(load(path).eval()), expected)
+        if delta.mergeable or not same:
+            return None if same else "the model that is loaded predicts something else than the model with the delta"
+        shutil.rmtree(path / FOLDER)
+        same = _same(_logits(load(path).eval()), base)
+    return None if same else "without the delta, the plain model predicts something else than the base"

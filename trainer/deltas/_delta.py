@@ -1,8 +1,15 @@
 """The base class of deltas: parameter-efficient fine-tuning methods such as LoRA, adapters and prefixes.
 
 A delta freezes the base weights, adds trainable parameters, and merges both into a plain model where the method allows
-it. Checkpoints contain the delta's weights only. Modules of this directory import torch and peft inside functions, so
-that recipes can be checked and planned without them.
+it. Checkpoints contain the delta's weights only.
+
+A delta that cannot be merged travels with its base: the exported directory holds the base in transformers' format and
+the delta in `delta/`, and `windtunnel.trainer.models._model.load` returns the model with the delta. In the
+next stage, the same delta trains on; without a delta, or with `full`, the base's weights and the delta's train
+together; any other delta is refused, since there is no plain model that it could be put on.
+
+Modules of this directory import torch and peft inside functions, so that recipes can be checked and planned without
+them.
 """
 
 from __future__ import annotations
@@ -14,20 +21,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from windtunnel.schemas.artifact import canonical_json, write_text, writing
 from windtunnel.schemas.errors import InputError
-from windtunnel.schemas.plugin import Plugin, full_spec
+from windtunnel.schemas.model_delta import SPEC, Carried, set_carried
+from windtunnel.schemas.plugin import Plugin, full_spec, label
 from windtunnel.schemas.weight_files import check_file
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-WEIGHTS, CONFIG = "delta.safetensors", "delta.json"
+WEIGHTS = "delta.safetensors"
+HEAD = "score."  # a reward head trains with every delta: it is new, and belongs to the base's weights
 
 
 class Delta(Plugin, ABC):
     """A parameter-efficient fine-tuning method: one file in trainer/deltas."""
 
-    mergeable: ClassVar[bool] = True  # False: what `base` returns is exported, not what `merge` does
+    mergeable: ClassVar[bool] = True  # False: what `base` returns is exported, with the delta beside it
     shares_bins: ClassVar[bool] = True  # False: learnt positions stand before the text, so rows cannot be packed
     trains: ClassVar[Literal["added", "chosen", "all"]] = "added"  # weights of its own, some of the base's, or all
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)  # parameters that `windtunnel check delta NAME` tries
@@ -40,7 +49,7 @@ class Delta(Plugin, ABC):
             raise TypeError(f"{cls.__name__} must define `merge`, or set `mergeable = False` and define `base`")
         if not cls.mergeable and cls.base is Delta.base:
             raise TypeError(
-                f"{cls.__name__} is not mergeable, so the model without it is exported: define `base(model)`, which "
+                f"{cls.__name__} is not mergeable, so it is exported beside its base: define `base(model)`, which "
                 "takes the delta off and returns the plain model"
             )
 
@@ -49,12 +58,35 @@ class Delta(Plugin, ABC):
         """Return which weights train, whether it merges into the base's, and whether rows can be packed."""
         return {"trains": cls.trains, "mergeable": cls.mergeable, "shares_bins": cls.shares_bins}
 
+    @property
+    def added_positions(self) -> int:
+        """Positions that stand before the text, which the text cannot have."""
+        return 0
+
+    def refusal(self, earlier: Delta) -> str | None:
+        """Return why this delta cannot train on a model that carries another, in words with the mend, or None."""
+        if self.trains == "all" or full_spec(self) == full_spec(earlier):
+            return None
+        return (
+            f"the model carries the delta {label(earlier)!r} of an earlier stage, which is not merged, and "
+            f"{label(self)!r} cannot train on top of it: go on with the same delta and parameters, or with none (the "
+            "base's weights and the delta's train together), or begin with a delta that is merged, such as `lora`"
+        )
+
     @abstractmethod
     def apply(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with frozen base weights and the delta's trainable parameters.
 
         New weights are drawn from torch's global generator, which the loop seeds from the run's seed.
         """
+
+    def put_on(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Return what `apply` does, in which a reward head trains too."""
+        model = self.apply(model)
+        head: Any = getattr(model, HEAD.rstrip("."), None)
+        if head is not None and not any(p.requires_grad for p in head.parameters()):
+            head.requires_grad_(True)
+        return model
 
     def merge(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return an equivalent plain transformers model; `model` is not usable afterwards."""
@@ -78,10 +110,10 @@ class Delta(Plugin, ABC):
         tensors = {name: p.detach().cpu().contiguous() for name, p in self.trainable(model).items()}
         with writing(out / WEIGHTS) as partial:
             save_file(tensors, partial)
-        write_text(out / CONFIG, canonical_json(full_spec(self)))
+        write_text(out / SPEC, canonical_json(full_spec(self)))
 
     def attach(self, model: PreTrainedModel, path: Path) -> PreTrainedModel:
-        """Return the base model with the delta that `save` wrote into `path`, for inference.
+        """Return the base model with the delta that `save` wrote into `path`, whose weights train.
 
         Raises InputError if the weights belong to another delta.
         """
@@ -89,11 +121,19 @@ class Delta(Plugin, ABC):
         from safetensors.torch import load_file
 
         check_file(path / WEIGHTS)
-        model = self.apply(model)
-        parameters, saved = self.trainable(model), load_file(path / WEIGHTS)
+        model, saved = self.put_on(model), load_file(path / WEIGHTS)
+        parameters = {n: p for n, p in self.trainable(model).items() if n in saved or not n.startswith(HEAD)}
         if {n: p.shape for n, p in parameters.items()} != {n: t.shape for n, t in saved.items()}:
             raise InputError(f"{path / WEIGHTS} does not fit: it was made with other parameters or another base model")
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(saved[name])
+        return model
+
+    def carry(self, model: PreTrainedModel, path: Path) -> PreTrainedModel:
+        """Return what `attach` does, marked as a model that carries this delta."""
+        model = self.attach(model, path)
+        if not (own := frozenset(name for name in self.trainable(model) if not name.startswith(HEAD))):
+            raise InputError(f"{type(self).__name__} is carried on, but nothing of it trains after `attach`")
+        set_carried(model, Carried(self, own))
         return model

@@ -57,11 +57,17 @@ class PeftDelta(Delta):
         (out / "README.md").unlink(missing_ok=True)  # peft's model card contains the path of the base
 
     def attach(self, model: PreTrainedModel, path: Path) -> PreTrainedModel:
-        """Return the base model with the adapter of a directory, for inference."""
+        """Return the base model with the adapter of a directory.
+
+        Trained positions that a network has produced (`projection`) come back without the network.
+        """
         from peft import PeftModel
 
         if not (path / "adapter_model.safetensors").is_file():
             raise InputError(f"{path} has no adapter_model.safetensors; other formats can run code and are not read")
         check_file(path / "adapter_model.safetensors")
-        wrapped: Any = PeftModel.from_pretrained(model, str(path), local_files_only=True)
+        with quiet():
+            wrapped: Any = PeftModel.from_pretrained(model, str(path), local_files_only=True)
+        if wrapped.active_peft_config.is_prompt_learning:
+            wrapped.prompt_encoder.requires_grad_(True)
         return wrapped

@@ -19,10 +19,14 @@ class Prefix(PeftDelta):
     mergeable: ClassVar = False
     shares_bins: ClassVar = False
 
-    examples: ClassVar = ({"length": 3},)
+    examples: ClassVar = ({"length": 3}, {"length": 3, "projection": True})
 
     length: int = Field(16, ge=1)
     projection: bool = False  # reparametrise by a two-layer network, as the paper does for stability
+
+    @property
+    def added_positions(self) -> int:
+        return self.length
 
     def config(self, model: PreTrainedModel) -> PeftConfig:
         """Return peft's configuration."""

@@ -23,6 +23,10 @@ class Prompt(PeftDelta):
 
     length: int = Field(16, ge=1)
 
+    @property
+    def added_positions(self) -> int:
+        return self.length
+
     def config(self, model: PreTrainedModel) -> PeftConfig:
         """Return peft's configuration."""
         from peft import PromptTuningConfig, TaskType

@@ -44,8 +44,6 @@ class Sora(Delta):
         for linear in self._chosen(model).values():
             added = GatedLowRank(linear.in_features, linear.out_features, self.rank, self.scale)
             insert(linear, added.to(linear.weight.device, linear.weight.dtype), beside)
-        if hasattr(model, "score"):
-            model.score.requires_grad_(True)  # type: ignore[union-attr]
         return model
 
     def after_step(self, model: PreTrainedModel, step: int) -> None:

@@ -17,6 +17,7 @@ from lm_eval import utils  # pyright: ignore[reportMissingImports]
 from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingImports]
 
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.model_delta import carried
 from windtunnel.trainer.eval.greedy import greedy
 from windtunnel.trainer.modules.export import open_tokenizer
 
@@ -129,6 +130,7 @@ class Scorer:
         for row, stream in enumerate(streams):  # padding on the right needs no mask
             ids[row, : len(stream) - 1] = torch.tensor(stream[:-1])
         logits = self.model(input_ids=ids.to(self.model.device), use_cache=False).logits
+        logits = logits[:, -ids.shape[1] :]  # without positions that a delta has before the text
         found = []
         for row, (stream, (_, continuation)) in enumerate(zip(streams, pairs, strict=True)):
             size, end = len(continuation), len(stream) - 1
@@ -141,10 +143,10 @@ class Scorer:
 
 def length_of(model: Any, tokenizer: Any) -> int:
     """Return the longest sequence in tokens, as lm-eval finds it: the model's positions, else the tokenizer's limit."""
-    config = model.config.get_text_config()
+    config, found = model.config.get_text_config(), carried(model)
     for name in ("n_positions", "max_position_embeddings", "n_ctx"):
         if getattr(config, name, None):
-            return int(getattr(config, name))
+            return int(getattr(config, name)) - (found.delta.added_positions if found else 0)
     most = getattr(tokenizer, "model_max_length", None)
     return int(most) if most and most < 10**9 else LONGEST
 

@@ -18,7 +18,7 @@ from windtunnel.trainer.data.encoder import open_encoder
 from windtunnel.trainer.data.packing import micro_batches
 from windtunnel.trainer.eval.evaluate import continuation_nats
 from windtunnel.trainer.eval.greedy import greedy
-from windtunnel.trainer.models._model import load
+from windtunnel.trainer.models._model import load, positions_of
 from windtunnel.trainer.tasks._task import first_line
 
 LONGEST = 2048  # tokens of context where the model names no number of positions
@@ -37,7 +37,7 @@ class PlainReplier:
         self.batch_tokens = batch_tokens
         prefix = self.encoder.backend.encode("", add_special_tokens=True).ids
         self.start = prefix[0] if prefix else self.encoder.end_of_text
-        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        positions = positions_of(self.model)
         self.context = min(positions or LONGEST, LONGEST)
 
     def refusal(self, prompt: str, tokens: int, answer: str = "") -> str | None:

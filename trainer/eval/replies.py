@@ -19,7 +19,7 @@ from windtunnel.trainer.data.packing import micro_batches
 from windtunnel.trainer.eval.greedy import greedy
 from windtunnel.trainer.eval.plain_replies import SPARE_TOKENS, PlainReplier
 from windtunnel.trainer.losses.target_logps import sum_by_owner, target_log_probs
-from windtunnel.trainer.models._model import load
+from windtunnel.trainer.models._model import load, positions_of
 from windtunnel.trainer.modules.export import open_tokenizer
 
 
@@ -46,7 +46,7 @@ class Replier:
             size = len(self.encoder.prompt_ids(_user_turn(prompt)))
         except ChatError:
             return "special_token"
-        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        positions = positions_of(self.model)
         return "too_long" if positions is not None and size + tokens > positions else None
 
     def room(self, answers: Sequence[str]) -> int:

@@ -34,3 +34,6 @@ class Compute:
         if self.compile == "auto":
             return self.device == "cuda" and flops >= COMPILED_FLOPS
         return self.compile
+
+
+ON_THE_CPU = Compute()

@@ -15,21 +15,24 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import torch
 
-from windtunnel.schemas.artifact import Artifact, write_parquet
+from windtunnel.schemas.artifact import Artifact, canonical_json, write_parquet, write_text
 from windtunnel.schemas.errors import InputError, WindtunnelError
-from windtunnel.schemas.plugin import label
+from windtunnel.schemas.model_delta import SPEC, carried
+from windtunnel.schemas.plugin import full_spec, label
 from windtunnel.schemas.results import RunResult, Totals
 from windtunnel.trainer.data.chat_choice import set_template
+from windtunnel.trainer.deltas._delta import HEAD
 from windtunnel.trainer.deltas.full import Full
 from windtunnel.trainer.loop import checkpoint
 from windtunnel.trainer.loop.log import Log
 from windtunnel.trainer.loop.optim import Optimiser
 from windtunnel.trainer.loop.stage import Stage
-from windtunnel.trainer.loop.step import Batches, Bound, InPrecision, compile_blocks, hidden_matrices
+from windtunnel.trainer.loop.step import Batches, Bound, InPrecision, compile_blocks, hidden_matrices, recompute_blocks
 from windtunnel.trainer.models._model import context_of, counted_parameters, flops_per_token, kind_of, load
 from windtunnel.trainer.modules.dropout import no_dropout
 from windtunnel.trainer.modules.export import export, open_tokenizer
 from windtunnel.trainer.objectives._objective import Data, Evaluation, Setting
+from windtunnel.trainer.runtime.compiled import compiled_functions
 from windtunnel.trainer.runtime.numerics import seed_step
 
 if TYPE_CHECKING:
@@ -58,29 +61,52 @@ class Loop:
             set_template(tokenizer, stage.template)
         model: Any = self._starting_model(start, tokenizer)
         objective.check_model(kind_of(model), str(start) if start else label(stage.model))  # type: ignore[arg-type]
-        self.setting = Setting(inputs, tokenizer, context_of(model, stage.model), stage.seed, out / CACHE)
+        self.delta = next(iter(objective.deltas()), None)
+        self.carried = carried(model)
+        added = self.delta.added_positions if self.delta is not None and self.carried is None else 0
+        context = context_of(model, stage.model, added)
+        self.setting = Setting(inputs, tokenizer, context, stage.seed, out / CACHE)
         model = objective.adopt(model)
         compute = stage.compute
         model = model.to(compute.device).eval()
         self.data: Data = objective.open(self.setting, model)
-        self.delta = next(iter(objective.deltas()), None)
-        if self.delta is not None:
-            model = self.delta.apply(model)
+        model = self._with_delta(model)
         self.model: PreTrainedModel = model.train()
         trained = (self.delta or Full()).trainable(model)
         self.optimiser = Optimiser(trained, objective, hidden_matrices(model, trained))
         if compute.activation_checkpointing:
-            model.gradient_checkpointing_enable()
-        if compute.compiles(self._flops_per_token() * self.data.steps * objective.batch_tokens):
+            recompute_blocks(model)
+        self.compiled = compute.compiles(self._flops_per_token() * self.data.steps * objective.batch_tokens)
+        if self.compiled:
             compile_blocks(model)
         self.called = InPrecision(model, torch.bfloat16) if compute.precision == "bf16" else Bound(model)
         self.settle_every = SETTLE if compute.device == "cuda" else 1
         self.log = Log()
         self.step, self.tokens, self.seconds, self.cpu_seconds = 0, 0, 0.0, 0.0
 
+    def _with_delta(self, model: Any) -> Any:
+        """Return the model as it trains: with the stage's delta, or with that of an earlier stage that goes on."""
+        if self.carried is None:
+            return model if self.delta is None else self.delta.put_on(model)
+        earlier, own = self.carried
+        if reason := self.stage.objective.refuses(earlier) or (self.delta and self.delta.refusal(earlier)):
+            raise InputError(reason)
+        if self.delta is None or self.delta.trains == "all":
+            return model.requires_grad_(True)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in own or name.startswith(HEAD))
+        return model
+
     def _starting_model(self, start: Path | None, tokenizer: Any) -> PreTrainedModel:
         if start is not None:
-            return load(start)
+            model: Any = load(start)
+            vocabulary = max(tokenizer.get_vocab().values()) + 1
+            if vocabulary > (rows := model.get_input_embeddings().num_embeddings):
+                raise InputError(
+                    f"{start}: the tokenizer has {vocabulary:,} token ids and the model embeds {rows:,}: it is not the "
+                    "tokenizer that the model was trained with"
+                )
+            return model
         if self.stage.model is None:
             raise InputError("a stage needs a `model` to build or a directory to start from")
         return self.stage.model.build_for(tokenizer)
@@ -100,7 +126,8 @@ class Loop:
 
     def go(self, report: Report | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
         """Take the remaining steps."""
-        with nullcontext() if self.stage.objective.dropout else no_dropout(self.model):
+        silent = nullcontext() if self.stage.objective.dropout else no_dropout(self.model)
+        with silent, compiled_functions(self.compiled):
             self._steps(report, checkpoint_seconds, checkpoint_steps)
 
     def _steps(self, report: Report | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
@@ -191,15 +218,24 @@ class Loop:
         self.model.eval()
         # on the CPU scores are float32 also of bf16 runs: they are few, and products are not the bulk of their time
         score = self.called if self.stage.compute.device == "cuda" else Bound(self.model)
-        with torch.no_grad():
+        with torch.no_grad(), compiled_functions(self.compiled):
             evaluation = score(self.stage.objective.evaluate, self.setting, self.out)
         result = self._result(evaluation, sum(row.get("bytes", 0) for row in realised))
-        plain = self.model
-        if self.delta:
-            self.delta.save(self.model, self.out / "delta")  # before merging, which removes the delta's layers
-            plain = self.delta.merge(self.model) if self.delta.mergeable else self.delta.base(self.model)
-        export(self.stage.objective.release(plain), self.setting.tokenizer, self.out / "model")
+        self._export()
         return result
+
+    def _export(self) -> None:
+        """Write model/, and delta/ where there is a delta; one that is not merged is part of model/ too."""
+        delta, folder, plain = self.delta, self.out / "delta", self.model
+        if self.carried is not None:
+            delta, plain = self.carried.delta, self.carried.take_off(self.model, folder)
+        elif delta is not None:
+            delta.save(self.model, folder)  # before merging, which removes the delta's layers
+            plain = delta.merge(self.model) if delta.mergeable else delta.base(self.model)
+        if delta is not None:
+            write_text(folder / SPEC, canonical_json(full_spec(delta)))
+        beside = folder if delta is not None and not delta.mergeable else None
+        export(self.stage.objective.release(plain), self.setting.tokenizer, self.out / "model", beside)
 
     def _result(self, evaluation: Evaluation, bytes_trained: int) -> RunResult:
         tokens, losses = self.tokens, self.log.columns["loss"]

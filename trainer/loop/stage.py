@@ -11,7 +11,7 @@ from blake3 import blake3
 from windtunnel.schemas.artifact import Artifact, canonical_json
 from windtunnel.schemas.plugin import full_spec, make
 from windtunnel.schemas.work import versions_of
-from windtunnel.trainer.loop.compute import Compute
+from windtunnel.trainer.loop.compute import ON_THE_CPU, Compute
 from windtunnel.trainer.models._model import Model
 from windtunnel.trainer.objectives._objective import Objective
 from windtunnel.trainer.schedules._schedule import Schedule
@@ -26,7 +26,7 @@ class Stage:
     model: Model | None  # None: the stage starts from a model directory
     schedule: Schedule
     objective: Objective
-    compute: Compute = Compute()
+    compute: Compute = ON_THE_CPU
     template: str | None = None  # for chat data: a name of ours or the text of a template; None: the tokenizer's own
 
     @classmethod
@@ -37,7 +37,7 @@ class Stage:
         model: Any,
         schedule: Any,
         objective: Any,
-        compute: Compute = Compute(),
+        compute: Compute = ON_THE_CPU,
         template: str | None = None,
     ) -> Stage:
         """Build a stage from the specs of a recipe. Raises RecipeError for an invalid spec."""

@@ -46,6 +46,12 @@ def compile_blocks(model: Any) -> None:
         block.compile()
 
 
+def recompute_blocks(model: Any) -> None:
+    """Let every block recompute its activations in the backward pass."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable()
+
+
 def hidden_matrices(model: Any, parameters: dict[str, nn.Parameter]) -> set[str]:
     """Return the names of the matrices inside the model's blocks; of none where the blocks are not found."""
     blocks = stack(model)

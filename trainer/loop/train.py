@@ -18,7 +18,6 @@ from windtunnel.trainer.loop.fit import fit
 from windtunnel.trainer.loop.loop import CACHE, Loop, Report, TrainingError
 from windtunnel.trainer.loop.stage import Stage
 from windtunnel.trainer.objectives._fitted_objective import FittedObjective
-from windtunnel.trainer.runtime.compiled import compiled_functions
 from windtunnel.trainer.runtime.numerics import numerics
 from windtunnel.trainer.runtime.precision import check
 
@@ -53,10 +52,7 @@ def train(
         write_text(done, result.model_dump_json(indent=1))
         return result
     compute = stage.compute
-    with (
-        numerics(compute.threads, stage.seed, compute.device, compute.deterministic),
-        compiled_functions(compute.device == "cuda" and compute.compile is not False),
-    ):
+    with numerics(compute.threads, stage.seed, compute.device, compute.deterministic):
         check(compute.precision, compute.device)
         loop = Loop(stage, inputs, out, digest, start)
         loop.resume()

@@ -125,7 +125,7 @@ def _errors_nats(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Ten
     """
     if logits.device.type != "cpu" or logits.dtype == torch.float64:
         return _errors_nats_at_once(logits, targets)
-    from windtunnel.trainer.kernels.llama import softmax_nats
+    from windtunnel.trainer.kernels.softmax import softmax_nats
 
     values = logits.detach().float()
     nats = values.new_empty(len(values))

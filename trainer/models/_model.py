@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.model_delta import carried, with_delta
 from windtunnel.schemas.plugin import Plugin
 from windtunnel.schemas.weight_files import check_weights
 from windtunnel.trainer.runtime.quiet import quiet
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 # directions, or nothing (vectors of words)
 ModelKind = Literal["causal", "masked", "seq2seq", "bidirectional", "static"]
 LOADERS = {"causal": "AutoModelForCausalLM", "masked": "AutoModelForMaskedLM", "seq2seq": "AutoModelForSeq2SeqLM"}
+
+LONGEST = 2048  # context in tokens of a loaded model without a number of positions
 
 
 class Model(Plugin, ABC):
@@ -88,8 +91,9 @@ def _kind(name: str, encoder_decoder: bool) -> ModelKind:
 def load(path: Path, *kinds: ModelKind) -> PreTrainedModel:
     """Return the model of a directory in float32; reads safetensors only and runs no code from it.
 
-    Raises InputError, with the file's name, for weights that are cut, missing or not numbers, and for a model of
-    another kind than `kinds`, if there are any.
+    A delta that could not be merged is in the directory's `delta/`, and the model is returned with it. Raises
+    InputError, with the file's name, for weights that are cut, missing or not numbers, and for a model of another kind
+    than `kinds`, if there are any.
     """
     kind = kind_in(path) if (path / "config.json").is_file() else "causal"
     if kind == "static" or (kinds and kind not in kinds):
@@ -97,7 +101,7 @@ def load(path: Path, *kinds: ModelKind) -> PreTrainedModel:
         raise InputError(f"{path}: the model is {kind}, and a {wanted} model is needed here")
     check_weights(path)
     with quiet():
-        return _class(kind).from_pretrained(
+        model = _class(kind).from_pretrained(
             str(path),
             dtype="float32",
             use_safetensors=True,
@@ -105,6 +109,7 @@ def load(path: Path, *kinds: ModelKind) -> PreTrainedModel:
             trust_remote_code=False,
             attn_implementation="sdpa",
         )
+    return with_delta(model, path)
 
 
 def _class(kind: ModelKind) -> Any:
@@ -126,9 +131,25 @@ def small_init(width: int) -> float:
     return math.sqrt(2 / (5 * width))
 
 
-def context_of(model: PreTrainedModel, spec: Model | None) -> int:
-    """Return the context length of a stage: that of the recipe's model, or the maximum of a loaded model."""
-    return spec.context if spec is not None else int(model.config.get_text_config().max_position_embeddings)
+def positions_of(model: Any) -> int | None:
+    """Return the longest text in tokens, without the positions that a carried delta has before it; None: unlimited."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    found = carried(model)
+    return positions if positions is None or found is None else positions - found.delta.added_positions
+
+
+def context_of(model: PreTrainedModel, spec: Model | None, added: int = 0) -> int:
+    """Return the context length of a stage: that of the recipe's model, but no more than there are positions for text.
+
+    `added` positions stand before the text, beside those of a carried delta. Raises InputError if they leave no place
+    for it.
+    """
+    positions = positions_of(model)
+    if positions is None:
+        return spec.context if spec is not None else LONGEST
+    if positions - added < 2:
+        raise InputError(f"{positions} positions leave no place for text beside the {added} that a delta trains")
+    return min(spec.context if spec is not None else positions, positions - added)
 
 
 def counted_parameters(model: PreTrainedModel) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.schemas.model_delta import FOLDER
 from windtunnel.trainer.runtime.quiet import quiet
 
 if TYPE_CHECKING:
@@ -30,13 +31,15 @@ def open_tokenizer_alone(directory: Path) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast.from_pretrained(str(directory), local_files_only=True)
 
 
-def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-    """Write model and tokenizer to a temporary directory, then rename it to `out`."""
+def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path, delta: Path | None = None) -> None:
+    """Write model, tokenizer and, in `delta/`, the files of a delta to a temporary directory; rename it to `out`."""
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     plain: Any = model
     with quiet():
         plain.save_pretrained(str(partial), safe_serialization=True)
         tokenizer.save_pretrained(str(partial))
+    if delta is not None:
+        shutil.copytree(delta, partial / FOLDER)
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)

@@ -9,16 +9,50 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def hidden_states(model: PreTrainedModel, ids: torch.Tensor, **more: torch.Tensor) -> torch.Tensor:
+def hidden_states(
+    model: PreTrainedModel,
+    ids: torch.Tensor,
+    position_ids: torch.Tensor | None = None,
+    attention_mask: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Return the last hidden states [rows, positions, width] of token ids [rows, positions].
 
-    Attention is causal over the whole row; for packed rows pass `attention_mask` and `position_ids` in `more`.
+    Attention is causal over the whole row; packed rows have `position_ids` and an additive `attention_mask`.
     """
-    from windtunnel.trainer.modules import fused_llama
+    from windtunnel.trainer.modules import llama
 
-    if not more and fused_llama.fits(model, ids.shape[1]):
-        return fused_llama.hidden_states(model, ids)
-    return body(model)(input_ids=ids, use_cache=False, **more).last_hidden_state
+    trunk: Any = body(model)
+    if llama.fits(trunk) and not learns_positions(model):
+        return llama.hidden_states(trunk, ids, position_ids, attention_mask)
+    more = {"position_ids": position_ids, "attention_mask": attention_mask}
+    return body_output(model, ids, **{k: t for k, t in more.items() if t is not None}).last_hidden_state
+
+
+def body_output(model: Any, ids: torch.Tensor, **more: Any) -> Any:
+    """Return what the body gives for token ids [rows, positions].
+
+    Trained positions that a delta inserts before the text are part of the input; `last_hidden_state` is without them.
+    """
+    if not learns_positions(model):
+        return body(model)(input_ids=ids, use_cache=False, **more)
+    found: list[Any] = []
+    hooks = [
+        body(model).register_forward_hook(lambda _module, _args, output: found.append(output)),
+        model.get_output_embeddings().register_forward_pre_hook(lambda _module, args: (args[0][:, :1],)),  # not used
+    ]
+    try:
+        model(input_ids=ids, use_cache=False, **more)  # the wrapper's forward method inserts the positions
+    finally:
+        for hook in hooks:
+            hook.remove()
+    (output,) = found
+    output.last_hidden_state = output.last_hidden_state[:, -ids.shape[1] :]
+    return output
+
+
+def learns_positions(model: Any) -> bool:
+    """Return whether the model's wrapper inserts trained positions before the text (prefix and prompt tuning)."""
+    return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
 
 
 def output_weight(model: PreTrainedModel) -> torch.Tensor:

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from windtunnel.schemas.artifact import canonical_json, write_text
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.model_delta import carried
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.chat import ChatEncoder, prepare
 from windtunnel.trainer.data.chat_batches import batches
@@ -81,8 +82,10 @@ class ChatObjective(Objective, ABC):
         return encoded_rows(kind, files, encoder, limits, setting.cache, artifact.manifest.key)
 
     def shares(self, model: PreTrainedModel, setting: Setting) -> bool:
-        """Return whether rows may be packed: the model supports the block mask, and the delta allows packing."""
-        return takes_block_mask(model, setting.context) and all(delta.shares_bins for delta in self.deltas())
+        """Return whether rows may be packed: the model supports the block mask, and its deltas allow packing."""
+        earlier = carried(model)
+        deltas = [*self.deltas(), *([earlier.delta] if earlier else [])]
+        return takes_block_mask(model, setting.context) and all(delta.shares_bins for delta in deltas)
 
     def extra(self, setting: Setting, model: PreTrainedModel, rows: Rows) -> dict[str, np.ndarray]:
         """Return further inputs of the loss by name, with one entry per row of `rows`."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
+from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.role import Role
 from windtunnel.trainer.data.batch import Batch
@@ -49,6 +50,10 @@ class MixObjective(Objective):
         return lambda ids, generator: {"ids": ids}
 
     def open(self, setting: Setting, model: PreTrainedModel) -> Data:
+        return Rows(*self.windows(setting), self.corruption(setting, model), setting.seed)
+
+    def windows(self, setting: Setting) -> tuple[Windows, int, int]:
+        """Return the windows of the stage, and how many make a step and a micro-batch."""
         shares, budget = read_mix(setting.inputs["mix"])
         width = self.row_tokens(setting.context)
         rows = max(1, self.batch_tokens // width)
@@ -65,7 +70,7 @@ class MixObjective(Objective):
         }
         windows = Windows(shares, domains, width, steps * rows)
         micro_rows = rows if self.micro_tokens is None else max(1, self.micro_tokens // width)
-        return Rows(windows, rows, micro_rows, self.corruption(setting, model), setting.seed)
+        return windows, rows, micro_rows
 
     @abstractmethod
     def nats(
@@ -78,7 +83,7 @@ class MixObjective(Objective):
 
         if "held_out" not in setting.inputs:
             return Evaluation(totals={})
-        encoder = open_encoder(setting.inputs["tokenizer"].path / "tokenizer")
+        encoder = open_encoder(tokenizer_folder(setting.inputs))
         held_out = read_held_out(setting.inputs["held_out"], encoder)
         nats = self.nats(model, held_out.tokens, encoder, setting)
         sums = totals(write_scores(held_out, nats, out / "scores.parquet"))
@@ -121,6 +126,11 @@ class LikelihoodObjective(MixObjective):
         from windtunnel.trainer.eval.choices import score_choices
 
         return score_choices(model, setting.inputs["choices"], encoder, setting.context, out / "choices.parquet")
+
+
+def tokenizer_folder(inputs: Mapping[str, Artifact]) -> Path:
+    """Return the directory of the tokenizer of a run: its own input, or that of the model to start from."""
+    return inputs["tokenizer"].path / "tokenizer" if "tokenizer" in inputs else inputs["start"].path / "model"
 
 
 def piece_tokens(piece: float | None, context: int, rows: int) -> int:

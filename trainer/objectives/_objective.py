@@ -141,6 +141,10 @@ class Objective(Plugin, ABC):
         """Return the optimizer."""
         return make(Optimizer, self.optimizer)
 
+    def refuses(self, delta: Delta) -> str | None:
+        """Return why this objective cannot train a model with a delta, its own or that of an earlier stage, or None."""
+        return None
+
     def adopt(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model in the class that this objective trains.
 

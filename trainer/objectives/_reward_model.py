@@ -15,12 +15,13 @@ import torch
 from torch import nn
 
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.model_delta import carried, set_carried, with_delta
 from windtunnel.schemas.weight_files import check_weights
 from windtunnel.trainer.data.chat import ChatEncoder
 from windtunnel.trainer.data.chat_batches import in_micro_batches, last_turns
 from windtunnel.trainer.data.chat_rows import Rows
 from windtunnel.trainer.losses.target_logps import model_inputs
-from windtunnel.trainer.modules.heads import body
+from windtunnel.trainer.modules.heads import hidden_states, learns_positions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -36,6 +37,8 @@ def with_reward_head(model: PreTrainedModel) -> PreTrainedModel:
 
     if isinstance(getattr(model, "score", None), nn.Module):
         return model
+    if learns_positions(model):
+        raise InputError("a reward head reads the body's states, and the model carries positions before its text")
     config = type(model.config).from_dict(model.config.to_dict())
     config.num_labels = 1
     try:
@@ -48,6 +51,7 @@ def with_reward_head(model: PreTrainedModel) -> PreTrainedModel:
     setattr(out, out.base_model_prefix, getattr(model, model.base_model_prefix))
     out.score = nn.Linear(out.score.in_features, 1, bias=False, dtype=model.dtype, device=model.device)
     nn.init.normal_(out.score.weight, std=(out.score.in_features + 1) ** -0.5)
+    set_carried(out, carried(model))  # it is in the body
     return out.train(model.training)
 
 
@@ -73,7 +77,8 @@ def rewards(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     plain = (
         model.get_base_model() if hasattr(model, "get_base_model") else model
     )  # the body contains the layers of a delta
-    hidden = body(model)(**model_inputs(model, batch), use_cache=False).last_hidden_state
+    inputs = model_inputs(model, batch)
+    hidden = hidden_states(model, inputs.pop("input_ids"), **inputs)
     ends = batch["ends"].to(model.device)
     padding = batch["input_ids"].to(model.device).view(-1)[ends] == plain.config.pad_token_id
     last = hidden.reshape(-1, hidden.shape[-1]).index_select(0, ends - padding.long())
@@ -98,9 +103,10 @@ class RewardScorer:
 
         check_weights(path)
         options: Any = {"local_files_only": True, "trust_remote_code": False}
-        self.model = AutoModelForSequenceClassification.from_pretrained(
+        base = AutoModelForSequenceClassification.from_pretrained(
             str(path), dtype=torch.float32, use_safetensors=True, **options
-        ).eval()
+        )
+        self.model = with_delta(base, path).eval()
         self.encoder = ChatEncoder(AutoTokenizer.from_pretrained(str(path), **options))
         self.micro_tokens = micro_tokens
 

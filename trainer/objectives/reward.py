@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from windtunnel.schemas.plugin import label
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.chat_rows import Rows
+from windtunnel.trainer.deltas._delta import Delta
 from windtunnel.trainer.eval.chat_evaluate import write_preferences
 from windtunnel.trainer.objectives._chat_objective import ChatObjective
 from windtunnel.trainer.objectives._objective import Data, Evaluation, Loss, Setting
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class Reward(ChatObjective):
     """Bradley-Terry on a sequence-classification head with one output (Ouyang et al. 2022), normalised by pairs."""
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     kind: ClassVar = "preferences"
     scores: ClassVar[bool] = False
     dropout: ClassVar[bool] = False  # dropout would add noise to the difference of rewards
@@ -36,11 +37,14 @@ class Reward(ChatObjective):
     @model_validator(mode="after")
     def _check_delta(self) -> Reward:
         for delta in self.deltas():
-            if not delta.shares_bins:
-                raise ValueError(
-                    f"a reward head reads the body's states, and {label(delta)!r} works outside the body; use lora"
-                )
+            if reason := self.refuses(delta):
+                raise ValueError(reason)
         return self
+
+    def refuses(self, delta: Delta) -> str | None:
+        if delta.shares_bins:
+            return None
+        return f"a reward head reads the body's states, and {label(delta)!r} works outside the body; use lora"
 
     def adopt(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with a reward head in place of its language-model head."""
