@@ -51,7 +51,8 @@ def layer_vectors(
     if kind == "static":
         return _static(StaticVectors.load(model), texts, spans)[None]
     encoder = open_encoder(model)
-    loaded: Any = load(model).to(device).eval()
+    loaded: Any = load(model)
+    loaded = loaded.to(device).eval()
     parts = _parts(texts, spans, encoder, _frame(model, kind, encoder), context_of(loaded, None))
     return _means(loaded, kind, parts, len(texts))
 
@@ -132,7 +133,7 @@ def _means(model: Any, kind: ModelKind, parts: list[_Part], texts: int) -> np.nd
             if sums is None:
                 sums = np.zeros((len(added), texts, added.shape[-1]))
             owners = [part.text for part in batch]
-            np.add.at(sums, (slice(None), owners), added)
+            np.add.at(sums.swapaxes(0, 1), owners, added.swapaxes(0, 1))
             np.add.at(counts, owners, counted.sum(1))
             first = last
     if sums is None:
