@@ -75,7 +75,7 @@ def open_scorer(directory: Path, device: str = "cpu") -> CausalScorer:
     """Return a directory's scorer; raises InputError when there is no model that can be read safely."""
     files_of(directory)
     try:
-        model: Any = load(directory)
+        model: Any = load(directory, "causal", "bidirectional")
         model, encoder = model.to(device).eval().requires_grad_(False), open_encoder(directory)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).strip().splitlines()[:1])

@@ -32,7 +32,7 @@ class PlainReplier:
 
     def __init__(self, path: Path, batch_tokens: int, device: str = "cpu"):
         self.path = path
-        self.model: Any = load(path).to(device).eval()  # pyright: ignore[reportArgumentType]
+        self.model: Any = load(path, "causal").to(device).eval()  # pyright: ignore[reportArgumentType]
         self.encoder = open_encoder(path)
         self.batch_tokens = batch_tokens
         prefix = self.encoder.backend.encode("", add_special_tokens=True).ids

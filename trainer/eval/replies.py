@@ -31,7 +31,7 @@ class Replier:
     def __init__(self, path: Path, batch_tokens: int, device: str = "cpu"):
         self.path = path
         self.tokenizer = open_tokenizer(path)
-        self.model: Any = load(path).to(device).eval()  # pyright: ignore[reportArgumentType]
+        self.model: Any = load(path, "causal").to(device).eval()  # pyright: ignore[reportArgumentType]
         prepare(self.tokenizer, self.model)
         self.encoder = ChatEncoder(self.tokenizer)
         self.batch_tokens = batch_tokens

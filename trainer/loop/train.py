@@ -14,9 +14,11 @@ from pathlib import Path
 from windtunnel.schemas.artifact import Artifact, remove, write_text
 from windtunnel.schemas.results import RunResult
 from windtunnel.trainer.loop import checkpoint
+from windtunnel.trainer.loop.fit import fit
 from windtunnel.trainer.loop.loop import CACHE, Loop, Report, TrainingError
 from windtunnel.trainer.loop.ranks import ALONE, Ranks
 from windtunnel.trainer.loop.stage import Stage
+from windtunnel.trainer.objectives._fitted_objective import FittedObjective
 from windtunnel.trainer.runtime.numerics import numerics
 from windtunnel.trainer.runtime.precision import check
 
@@ -48,6 +50,10 @@ def train(
         if result.config == digest:
             _tidy(out)  # an earlier run may have been killed before its clean-up
             return result
+    if isinstance(stage.objective, FittedObjective):
+        result = fit(stage, stage.objective, inputs, out, digest)
+        write_text(done, result.model_dump_json(indent=1))
+        return result
     compute = stage.compute
     with numerics(compute.threads, stage.seed, compute.device, compute.deterministic):
         check(compute.precision, compute.device)

@@ -9,6 +9,7 @@ transformers has no such class: the files are read by `windtunnel.trainer.models
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -63,7 +64,9 @@ class ElmoBody(nn.Module):
         states: list[torch.Tensor] = []
         below = self.dropout(vectors)
         for number, layer in enumerate(layers):
-            above = self.dropout(layer(below)[0])
+            with warnings.catch_warnings():  # of a faster implementation, which knows no projections
+                warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
+                above = self.dropout(layer(below)[0])
             below = above + below if number else above
             states.append(below)
         return states

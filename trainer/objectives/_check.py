@@ -13,6 +13,7 @@ from windtunnel.schemas.finding import Finding, finding
 from windtunnel.schemas.plugin import make
 from windtunnel.trainer.models._model import Model
 from windtunnel.trainer.objectives._check_inputs import inputs, tokenizer
+from windtunnel.trainer.objectives._fitted_objective import FittedObjective
 from windtunnel.trainer.objectives._objective import Loss, Objective, Setting
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ MODELS = {  # by the first kind of model that an objective trains
     "causal": {"llama": {**SIZE, "heads": 2, "ff": 64}},
     "masked": {"bert": {**SIZE, "heads": 2, "ff": 64}},
     "seq2seq": {"t5": {"width": 32, "layers": 2, "heads": 2, "ff": 64, "context": CONTEXT}},
+    "static": {"static": {"width": 16, "buckets": 100, "fewest": 2, "context": CONTEXT}},
     "bidirectional": {"elmo": {"width": 32, "layers": 2, "cell": 48, "context": CONTEXT}},
 }
 PRECISION = 1e-5  # of sums in float32, relative
@@ -41,12 +43,29 @@ def check(cls: type[Objective]) -> Iterator[Finding]:
         setting = Setting(inputs(Path(folder) / "inputs"), words, CONTEXT, 0, Path(folder) / "cache")
         for number, params in enumerate(cls.examples):
             what = f" with {dict(params)}" if params else ""
+            if issubclass(cls, FittedObjective):
+                objective = cls(**params)
+                yield finding(f"fits the same files again{what}", lambda o=objective: _fits(o, setting, Path(folder)))
+                continue
             whole = cls(**params).model_copy(update={"batch_tokens": BATCH_TOKENS, "micro_tokens": None})
             yield finding(f"batches are a function of the step{what}", lambda o=whole: _batches(o, setting))
             yield finding(f"micro-batches add up to the batch{what}", lambda o=whole: _sums(o, setting))
             yield finding(f"its gradient lowers the loss{what}", lambda o=whole: _descends(o, setting))
             out = Path(folder) / f"scores-{number}"
             yield finding(f"scores what is held out{what}", lambda o=whole, out=out: _scores(o, setting, out))
+
+
+def _fits(objective: FittedObjective, setting: Setting, folder: Path) -> str | None:
+    """Fit twice and compare what is written."""
+    spec = make(Model, MODELS[objective.trains[0]])
+    written = []
+    for _ in range(2):
+        with tempfile.TemporaryDirectory(dir=folder) as out:
+            done = objective.fit(spec, setting, Path(out))
+            written.append({file.name: file.read_bytes() for file in Path(out).iterdir()})
+    if written[0] != written[1]:
+        return f"{next(n for n in written[0] if written[0][n] != written[1].get(n))} differs when it is fitted again"
+    return None if done.tokens > 0 and math.isfinite(done.loss) else f"{done.tokens} tokens, a loss of {done.loss}"
 
 
 class _Step(NamedTuple):

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def with_next_sentence_head(model: PreTrainedModel) -> PreTrainedModel:
+def with_next_sentence_head(model: Any) -> PreTrainedModel:
     """Return the model as BertForPreTraining; pooler and head are drawn from torch's global generator."""
     from transformers.models.bert.modeling_bert import BertForPreTraining
 
@@ -21,7 +21,7 @@ def with_next_sentence_head(model: PreTrainedModel) -> PreTrainedModel:
     return whole
 
 
-def without_next_sentence_head(model: PreTrainedModel) -> PreTrainedModel:
+def without_next_sentence_head(model: Any) -> PreTrainedModel:
     """Return the model as BertForMaskedLM, without pooler and next-sentence head."""
     from transformers.models.bert.modeling_bert import BertForMaskedLM
 

@@ -87,8 +87,8 @@ class MaskedLM(MixObjective):
         out = body(model)(input_ids=tensors["ids"], token_type_ids=tensors.get("segments"))
         states = out.last_hidden_state
         places = tensors["positions"][:, :, None].expand(-1, -1, states.shape[-1])
-        head: Any = masked_head(model, states.gather(1, places).flatten(0, 1))
-        total = summed_nats(*head, tensors["labels"].flatten())
+        hidden, weight = masked_head(model, states.gather(1, places).flatten(0, 1))
+        total = summed_nats(hidden, weight, tensors["labels"].flatten())
         number = tensors["labels"].numel()
         if not self.next_sentence:
             return Loss(total, number, {})
@@ -118,7 +118,7 @@ def _frame(tokenizer: Any) -> Any:
     ids = [tokenizer.mask_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id]
     if None in ids:
         raise InputError("`masked_lm` needs a tokenizer with mask_token, cls_token and sep_token, as `bert` adds them")
-    return Frame(*ids)
+    return Frame(mask=ids[0], first=ids[1], last=ids[2])
 
 
 def _other_rows(second: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
