@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 import torch
@@ -42,6 +42,14 @@ if TYPE_CHECKING:
 CACHE = "cache"  # directory of results that are costly to recompute, kept until the stage is finished
 SETTLE = 16  # steps on a GPU between looks at losses and norms, for which the processor waits
 Report = Callable[[int, int, float, float], None]  # step, steps, loss, tokens per second
+
+
+class Watcher(Protocol):
+    """Looks on while a stage trains: validates, logs, keeps checkpoints. What it does must not change the weights."""
+
+    def settled(self, loop: Loop, rows: list[dict[str, float]]) -> None:
+        """See the rows of the log since the last call, up to step `loop.step`; on the first rank alone."""
+        ...
 
 
 class TrainingError(WindtunnelError):
@@ -89,6 +97,7 @@ class Loop:
         self.optimiser = Optimiser(trained, objective, hidden_matrices(model, trained), ranks)
         self.settle_every = SETTLE if compute.device == "cuda" else 1
         self.log = Log()
+        self.watchers: list[Watcher] = []
         self.step, self.tokens, self.seconds, self.cpu_seconds = 0, 0, 0.0, 0.0
 
     def _called(self, model: Any) -> torch.nn.Module:
@@ -160,11 +169,13 @@ class Loop:
                 due = counted and self.step % (checkpoint_steps or 1) == 0
                 if not (last or due or self.log.waiting >= self.settle_every):
                     continue
-                self.settle()
+                rows = self.settle()
                 now = time.perf_counter()
                 self.seconds, self.cpu_seconds = now - started, time.process_time() - cpu_started
                 if report is not None and self.ranks.rank == 0:
                     report(self.step, self.data.steps, self.log.columns["loss"][-1], self.tokens / self.seconds)
+                for watcher in self.watchers if self.ranks.rank == 0 else ():
+                    watcher.settled(self, rows)
                 due = due if counted else self.ranks.any(now - saved >= checkpoint_seconds, device)
                 if due and not last:
                     self._save()
@@ -196,11 +207,13 @@ class Loop:
         row = {"step": step, "tokens": self.tokens, "loss": total / normaliser, "lr": lr, "grad_norm": norm}
         self.log.add({**row, **{name: value / normaliser for name, value in zip(metrics, values, strict=True)}})
 
-    def settle(self) -> None:
+    def settle(self) -> list[dict[str, float]]:
         """Fetch the numbers of the steps since the last call. Raises TrainingError for one that is not finite."""
-        for row in self.log.settle():
+        rows = self.log.settle()
+        for row in rows:
             if not (math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])):
                 raise self._diverged(int(row["step"]), row["lr"], row["loss"], row["grad_norm"])
+        return rows
 
     def _diverged(self, step: int, lr: float, loss: float, norm: float) -> TrainingError:
         values = f"the loss is {loss:.4g}, its gradient's norm {norm}" if math.isfinite(loss) else f"the loss is {loss}"
