@@ -94,7 +94,8 @@ class Loop:
             compile_blocks(model)
         self.called = self._called(model)
         trained = (self.delta or Full()).trainable(model)
-        self.optimiser = Optimiser(trained, objective, hidden_matrices(model, trained), ranks)
+        rates = stage.model.rates(model) if stage.model is not None else {}
+        self.optimiser = Optimiser(trained, objective, hidden_matrices(model, trained), rates, ranks)
         self.settle_every = SETTLE if compute.device == "cuda" else 1
         self.log = Log()
         self.watchers: list[Watcher] = []

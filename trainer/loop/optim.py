@@ -14,7 +14,7 @@ from windtunnel.trainer.objectives._objective import Objective
 from windtunnel.trainer.optimizers._optimizer import Trained
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 
 class Optimiser:
@@ -25,13 +25,17 @@ class Optimiser:
         parameters: dict[str, torch.nn.Parameter],
         objective: Objective,
         hidden: Collection[str] = (),
+        rates: Mapping[str, float] | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
-        """`hidden`: names of the matrices inside the model's blocks, which some optimizers treat by themselves."""
+        """`hidden`: names of the matrices inside the model's blocks, which some optimizers treat by themselves.
+
+        `rates`: factors of the learning rate by name, for those whose is not 1.
+        """
         self.parameters, self.ranks = parameters, ranks
         self.clip = objective.clip
         settings = (objective.lr, objective.betas, objective.eps, objective.weight_decay)
-        self.parts = objective.update_rule().build(Trained(parameters, frozenset(hidden), *settings))
+        self.parts = objective.update_rule().build(Trained(parameters, frozenset(hidden), *settings, rates or {}))
 
     def step(self, lr: float, normaliser: float | torch.Tensor) -> torch.Tensor:
         """Update the weights with the gradients divided by `normaliser`; return the norm of the divided gradients.
@@ -48,7 +52,7 @@ class Optimiser:
         torch._foreach_mul_(grads, factor)
         for part in self.parts:
             for group in part.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group.get("rate", 1.0)
             part.step()
             part.zero_grad(set_to_none=True)
         return norm

@@ -51,6 +51,10 @@ class Model(Plugin, ABC):
         `vocabulary` is the number of token ids, `end_of_text` the id of the end-of-text token.
         """
 
+    def rates(self, model: PreTrainedModel) -> dict[str, float]:
+        """Return by what the learning rate of a parameter is multiplied, by name, where it is not 1."""
+        return {}
+
     def training_flops(self, model: PreTrainedModel, context: float, causal: bool = True) -> float:
         """Return training FLOPs per token of a model as it trains (trainer.models._flops, by default).
 

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from windtunnel.trainer.models._model import Model, small_init
+from windtunnel.trainer.models._mup import Base, multipliers, scale
+from windtunnel.trainer.models._shapes import feed_forward, parsed, shape_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 class Llama(Model):
-    """Llama sizes; `ff` defaults to 8/3 of the width, rounded up to a multiple of 32."""
+    """Llama sizes; `ff` defaults to 8/3 of the width, rounded up to a multiple of 32.
 
-    examples: ClassVar = ({"width": 16, "layers": 2, "heads": 2, "kv_heads": 1, "tied": False},)
+    `parameters: 30M` chooses width, layers and heads for the tokenizer's vocabulary. `mup: {width: 256, layers: 4}` are
+    the sizes at which the learning rate was tuned: it then suits this model too.
+    """
 
+    examples: ClassVar = (
+        {"width": 16, "layers": 2, "heads": 2, "kv_heads": 1, "tied": False},
+        {"parameters": "40k"},
+        {"width": 64, "layers": 2, "heads": 2, "mup": {"width": 32, "layers": 1}},
+    )
+
+    parameters: Annotated[int | None, BeforeValidator(parsed)] = Field(None, gt=0)  # of the whole model, or `30M`
+    mup: Base | None = None
     width: int = Field(96, ge=8)
     layers: int = Field(3, ge=1)
     heads: int = Field(3, ge=1)
@@ -33,26 +45,38 @@ class Llama(Model):
             raise ValueError(f"width {self.width} over {self.heads} heads must give an even whole number")
         if self.heads % (self.kv_heads or self.heads):
             raise ValueError(f"{self.heads} heads cannot share {self.kv_heads} kv_heads evenly")
+        chosen = self.model_fields_set & {"width", "layers", "heads", "kv_heads", "ff"}
+        if self.parameters is not None and chosen:
+            raise ValueError(f"`parameters` chooses the shape: leave out {', '.join(sorted(chosen))}")
         return self
 
     def build(self, vocabulary: int, end_of_text: int) -> PreTrainedModel:
         from transformers.models.llama.configuration_llama import LlamaConfig
         from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
-        return LlamaForCausalLM(LlamaConfig(**self._options(vocabulary, end_of_text)))
+        model = LlamaForCausalLM(LlamaConfig(**self._options(vocabulary, end_of_text)))
+        if self.mup is not None:
+            scale(model, self.mup, self.init_std or small_init(self.mup.width))
+        return model
+
+    def rates(self, model: PreTrainedModel) -> dict[str, float]:
+        return multipliers(model, self.mup) if self.mup is not None else {}
 
     def _options(self, vocabulary: int, end_of_text: int) -> dict[str, Any]:
         """Return the arguments of the configuration classes of Llama and Mixtral."""
+        width, layers, heads = self.width, self.layers, self.heads
+        if self.parameters is not None:
+            width, layers, heads = shape_of(self.parameters, vocabulary, self.tied)
         return {
             "vocab_size": vocabulary,
-            "hidden_size": self.width,
-            "intermediate_size": self.ff or -(-self.width * 8 // 3 // 32) * 32,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": self.kv_heads or self.heads,
+            "hidden_size": width,
+            "intermediate_size": self.ff or feed_forward(width),
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": self.kv_heads or heads,
             "max_position_embeddings": self.context,
             "rms_norm_eps": self.norm_eps,
-            "initializer_range": self.init_std or small_init(self.width),
+            "initializer_range": self.init_std or small_init(width),
             "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta},
             "tie_word_embeddings": self.tied,
             "bos_token_id": end_of_text,

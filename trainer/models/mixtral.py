@@ -25,6 +25,8 @@ class Mixtral(Llama):
 
     @model_validator(mode="after")
     def _check_experts(self) -> Self:
+        if self.mup is not None or self.parameters is not None:
+            raise ValueError("`mup` and `parameters` are for `llama`: give the sizes of a mixture by themselves")
         if self.experts_per_token > self.experts:
             raise ValueError(f"a token cannot go to {self.experts_per_token} of {self.experts} experts")
         return self

@@ -29,9 +29,8 @@ class Muon(Optimizer):
 
         theirs = [name for name in trained.parameters if name not in trained.hidden]
         muon = torch.optim.Muon(
-            [trained.parameters[name] for name in sorted(trained.hidden)],
+            trained.groups(sorted(trained.hidden)),
             lr=trained.lr,
-            weight_decay=trained.weight_decay,
             momentum=self.momentum,
             nesterov=self.nesterov,
             ns_steps=self.iterations,
