@@ -42,6 +42,7 @@ KINDS = {
     "objective": Kind("trainer.objectives", "trainer.objectives._objective:Objective", "objectives"),
     "delta": Kind("trainer.deltas", "trainer.deltas._delta:Delta", "deltas"),
     "model": Kind("trainer.models", "trainer.models._model:Model", "models"),
+    "optimizer": Kind("trainer.optimizers", "trainer.optimizers._optimizer:Optimizer", "optimizers"),
     "schedule": Kind("trainer.schedules", "trainer.schedules._schedule:Schedule", "schedules"),
     "task": Kind("trainer.tasks", "trainer.tasks._evaluation:Evaluation", "tasks"),
     "constraint": Kind("trainer.constraints", "trainer.constraints._constraint:Constraint", "constraints"),

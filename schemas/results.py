@@ -43,6 +43,7 @@ class RunResult(Record):
     seed: int
     config: str  # digest of the configuration and the input keys
     objective: str
+    measure: str | None = None  # of the held-out scores: likelihood, pseudo_likelihood, target; None: no or unknown
     parameters: int
     tokens: int  # tokens trained on, repetitions included
     steps: int

@@ -30,6 +30,7 @@ from windtunnel.trainer.loop.run import TrainRun
 from windtunnel.trainer.models._model import Model
 from windtunnel.trainer.objectives._objective import Objective
 from windtunnel.trainer.runtime.device import resolve
+from windtunnel.trainer.runtime.precision import resolve as resolve_precision
 
 LLAMA = {"llama": {"width": 96, "layers": 3, "heads": 3, "context": 256}}
 WSD = {"wsd": {"warmup": 0.05, "decay": 0.2}}
@@ -53,6 +54,7 @@ def train(
     max_epochs: float = 4.0,
     threads: int = 1,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    precision: Literal["auto", "float32", "bf16"] = "auto",
     text: str = "text",
     store: str | Path | None = None,
 ) -> TrainedModel:
@@ -75,9 +77,9 @@ def train(
         A directory that keeps tokens and models by the content of what they are made from, so that none is made twice.
         Without one, files are in a temporary directory, which is removed when the process ends.
 
-    model, schedule, threads and device are those of a recipe's `train:`. The same call gives the same weights, bit by
-    bit. Calls from several threads wait for one another. Raises RecipeError for a wrong parameter, InputError for texts
-    that cannot be read, TrainingError when the loss diverges.
+    model, schedule, threads, device and precision are those of a recipe's `train:`. The same call gives the same
+    weights, bit by bit. Calls from several threads wait for one another. Raises RecipeError for a wrong parameter,
+    InputError for texts that cannot be read, TrainingError when the loss diverges.
     """
     parts: dict[str, Any] = dict(texts) if isinstance(texts, Mapping) else {name: texts}
     for key in (name, *parts):
@@ -92,7 +94,8 @@ def train(
         schedule=schedule,
         stages=recipe_stages,
         threads=threads,
-        device=resolve(device),
+        device=(where := resolve(device)),
+        precision=resolve_precision(precision, where),
     )
     place = open_store(str(store)) if store is not None else temporary_store()
     with torch_lock:

@@ -48,42 +48,45 @@ class Mix(Work):
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         by_source = {name: sources_of(inputs[Role("tokens", name)], name) for name in self.weights}
         weights = shares(self.weights, by_source)
-        domains = [self._domain(name, weight, by_source[name]) for name, weight in weights.items()]
-        self._check_epochs(domains)
+        domains = [domain_of(name, weight, by_source[name], self.token_budget) for name, weight in weights.items()]
+        check_epochs(domains, self.token_budget, self.max_epochs)
         rows = [spread(domain["name"], by_source[domain["name"]], domain["epochs"]) for domain in domains]
         return lay_down(out, self, domains, rows)
 
-    def _domain(self, name: str, share: float, by_source: pl.DataFrame) -> dict[str, Any]:
-        available, tokens = int(by_source["tokens"].sum()), self.token_budget * share
-        documents = int(by_source["documents"].sum())
-        return {
-            "name": name,
-            "weight": share,
-            "tokens": round(tokens),
-            "available_tokens": available,
-            "available_documents": documents,
-            "documents": round(documents * min(1.0, tokens / available)),
-            "epochs": tokens / available,
-        }
 
-    def _check_epochs(self, domains: list[dict[str, Any]]) -> None:
-        """Raise RecipeError when a domain would be repeated beyond the cap: what there is, and what would do."""
-        over = [d for d in domains if d["epochs"] > self.max_epochs * (1 + 1e-9)]
-        if not over:
-            return
-        cap = math.ceil(max(d["epochs"] for d in domains) * 100) / 100
-        budget = min(int(d["available_tokens"] * self.max_epochs / d["weight"]) for d in domains)
-        lines = [
-            f"{d['name']}: {d['available_tokens']:,} tokens there are, {d['tokens']:,} asked for "
-            f"({d['epochs']:.2f} epochs, the cap is {self.max_epochs:g})"
-            for d in over
-        ]
-        raise RecipeError(
-            f"the token budget of {self.token_budget:,} needs more repeats than max_epochs allows\n  "
-            + "\n  ".join(lines)
-            + f"\n  either `max_epochs` of {cap:g} or a budget of {budget} tokens would do "
-            "(`budget` in a recipe, `token_budget` in Python)"
-        )
+def domain_of(name: str, share: float, by_source: pl.DataFrame, token_budget: int) -> dict[str, Any]:
+    """Return a domain of a mix: what it gives, and what there is."""
+    available, tokens = int(by_source["tokens"].sum()), token_budget * share
+    documents = int(by_source["documents"].sum())
+    return {
+        "name": name,
+        "weight": share,
+        "tokens": round(tokens),
+        "available_tokens": available,
+        "available_documents": documents,
+        "documents": round(documents * min(1.0, tokens / available)),
+        "epochs": tokens / available,
+    }
+
+
+def check_epochs(domains: list[dict[str, Any]], token_budget: int, max_epochs: float) -> None:
+    """Raise RecipeError when a domain would be repeated beyond the cap: what there is, and what would do."""
+    over = [d for d in domains if d["epochs"] > max_epochs * (1 + 1e-9)]
+    if not over:
+        return
+    cap = math.ceil(max(d["epochs"] for d in domains) * 100) / 100
+    budget = min(int(d["available_tokens"] * max_epochs / d["weight"]) for d in domains)
+    lines = [
+        f"{d['name']}: {d['available_tokens']:,} tokens there are, {d['tokens']:,} asked for "
+        f"({d['epochs']:.2f} epochs, the cap is {max_epochs:g})"
+        for d in over
+    ]
+    raise RecipeError(
+        f"the token budget of {token_budget:,} needs more repeats than max_epochs allows\n  "
+        + "\n  ".join(lines)
+        + f"\n  either `max_epochs` of {cap:g} or a budget of {budget} tokens would do "
+        "(`budget` in a recipe, `token_budget` in Python)"
+    )
 
 
 def sources_of(tokens: Artifact, corpus: str) -> pl.DataFrame:
@@ -103,9 +106,11 @@ def sources_of(tokens: Artifact, corpus: str) -> pl.DataFrame:
     return table
 
 
-def shares(weights: Mapping[str, Weight], by_source: Mapping[str, pl.DataFrame]) -> dict[str, float]:
-    """Return the share of each corpus, which sum to one."""
-    sizes = {name: float(by_source[name]["tokens"].sum()) for name in weights}
+def shares(
+    weights: Mapping[str, Weight], by_source: Mapping[str, pl.DataFrame], alpha: float = 1.0
+) -> dict[str, float]:
+    """Return the share of each corpus, which sum to one; corpora that count by size have that of tokens**alpha."""
+    sizes = {name: float(by_source[name]["tokens"].sum()) ** alpha for name in weights}
     numbers = {name: sizes[name] if weight == BY_SIZE else float(weight) for name, weight in weights.items()}
     total = math.fsum(numbers.values())
     return {name: number / total for name, number in numbers.items()}
@@ -124,10 +129,14 @@ def spread(domain: str, by_source: pl.DataFrame, epochs: float | pl.Series) -> p
     )
 
 
-def lay_down(out: Path, mix: Any, domains: list[dict[str, Any]], rows: list[pl.DataFrame]) -> Counts:
-    """Write mix.json and realised.parquet of a work with `token_budget`, `max_epochs` and `context`; return counts."""
+def lay_down(out: Path, mix: Any, domains: list[dict[str, Any]], rows: list[pl.DataFrame], **more: Any) -> Counts:
+    """Write mix.json and realised.parquet of a work with `token_budget`, `max_epochs` and `context`; return counts.
+
+    `more`: what else mix.json holds.
+    """
     plan = {
         "domains": domains,
+        **more,
         "token_budget": mix.token_budget,
         "max_epochs": mix.max_epochs,
         "context": mix.context,

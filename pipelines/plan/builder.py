@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.corpora import Texts
@@ -21,6 +22,7 @@ from windtunnel.pipelines.plan.row_sets import row_sets
 from windtunnel.pipelines.plan.template_check import train_template
 from windtunnel.pipelines.recipe.check import at, placing
 from windtunnel.pipelines.recipe.file import placed
+from windtunnel.pipelines.recipe.mixes import MixPlan, resolved
 from windtunnel.pipelines.recipe.recipe import Recipe
 from windtunnel.pipelines.recipe.shipped import load, locate
 from windtunnel.pipelines.recipe.weights import positive
@@ -30,6 +32,8 @@ from windtunnel.schemas.plugin import make
 from windtunnel.schemas.role import Role, StepName
 from windtunnel.trainer.models._model import Model
 
+if TYPE_CHECKING:
+    from windtunnel.pipelines.datasets.planned_mix import PlannedMix
 POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx")  # in config.json, by architecture
 
 
@@ -85,10 +89,11 @@ def _mixes(plan: Plan, corpora: Mapping[str, Step], held_out: Step | None, rows:
         return {}
     from windtunnel.pipelines.datasets.mix import Mix
     from windtunnel.pipelines.datasets.pinned_mix import PinnedMix
+    from windtunnel.pipelines.datasets.planned_mix import OF_TOKENS
     from windtunnel.pipelines.datasets.tokenizer import TokenizerOfModel
     from windtunnel.pipelines.datasets.tokens import Tokens
 
-    used = {name for weights in recipe.mixes.values() for name in positive(weights)}
+    used = {part for name in recipe.mixes for part in recipe.parts(name)}
     if recipe.train is not None and recipe.train.start is not None:
         model = {"model": rows.models[recipe.train.start]}
         tokenizer = plan.add(StepName("tokenizer"), TokenizerOfModel(), model)
@@ -111,18 +116,41 @@ def _mixes(plan: Plan, corpora: Mapping[str, Step], held_out: Step | None, rows:
     }
 
     def inputs_of(name: str, role: str = "tokens") -> dict[str, Step]:
-        return {Role(role, part): tokens_of(part) for part in positive(recipe.mixes[name])}
+        return {Role(role, part): tokens_of(part) for part in recipe.parts(name)}
 
     mixes = {}
-    for name, weights in recipe.mixes.items():
-        mixes[name] = plan.add(StepName("mix", name), Mix(weights=positive(weights), **sizes), inputs_of(name))
+    for name, mix in recipe.mixes.items():
+        inputs = inputs_of(name)
+        if isinstance(mix, MixPlan):
+            work = _planned_mix(recipe, mix, sizes)
+            if work.order is not None and work.order.by not in OF_TOKENS:
+                inputs |= {Role("corpus", part): corpora[part] for part in recipe.parts(name)}
+        else:
+            work = Mix(weights=positive(mix), **sizes)
+        mixes[name] = plan.add(StepName("mix", name), work, inputs)
     if recipe.compare is not None and recipe.compare.pin is not None:
-        own = positive(recipe.mixes[recipe.compare.baseline])
+        own = positive(recipe.weights[recipe.compare.baseline])
         for name, extra in recipe.compare.pinned(recipe.mixes).items():
-            work = PinnedMix(weights=own, like=positive(recipe.mixes[name]), **sizes)
+            work = PinnedMix(weights=own, like=positive(recipe.weights[name]), **sizes)
             inputs = {**inputs_of(recipe.compare.baseline), **inputs_of(name, "like")}
             mixes[extra] = plan.add(StepName("mix", extra), work, inputs)
     return mixes
+
+
+def _planned_mix(recipe: Recipe, mix: MixPlan, sizes: Mapping[str, Any]) -> PlannedMix:
+    from windtunnel.pipelines.datasets.planned_mix import OrderOfMix, PhaseOfMix, PlannedMix
+
+    if mix.phases is None:
+        (weights, alpha) = resolved(mix, recipe.mixes)
+        phases = (PhaseOfMix(weights=weights, alpha=alpha),)
+    else:
+        found = [(phase, *resolved(phase.mix, recipe.mixes)) for phase in mix.phases]
+        phases = tuple(
+            PhaseOfMix(weights=weights, alpha=alpha, until=phase.until or 1.0, ramp=phase.ramp)
+            for phase, weights, alpha in found
+        )
+    order = OrderOfMix(**mix.order.model_dump()) if mix.order is not None else None
+    return PlannedMix(phases=phases, order=order, **sizes)
 
 
 def _tokens(mix: Step) -> dict[str, Step]:
@@ -200,7 +228,7 @@ def _runs(plan: Plan, inputs: Mapping[str, Mapping[str, Step]], rows: Generation
     if settings.start is not None:
         common["start"] = rows.models[settings.start]
         _check_context(plan)
-    runs, device, template = {}, plan.device(), train_template(plan)
+    runs, template = {}, train_template(plan)
     for seed in settings.seeds:
         for mix in inputs:
             work = TrainRun(
@@ -209,9 +237,8 @@ def _runs(plan: Plan, inputs: Mapping[str, Mapping[str, Step]], rows: Generation
                 model=settings.model or {"pretrained": {"context": settings.context}},
                 schedule=settings.schedule,
                 stages=tuple(settings.stages),
-                threads=settings.threads,
-                device=device,
                 template=template,
+                **plan.compute(),
             )
             runs[mix, seed] = plan.add(StepName("train", mix, seed), work, {**inputs[mix], **common})
     return runs

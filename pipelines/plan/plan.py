@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.recipe.recipe import Recipe
@@ -48,3 +48,14 @@ class Plan:
         from windtunnel.trainer.runtime.device import resolve
 
         return resolve(self.recipe.train.device) if self.recipe.train is not None else "cpu"
+
+    def compute(self) -> dict[str, Any]:
+        """Return the fields of a training run that say where and how it is computed."""
+        from windtunnel.trainer.runtime.precision import resolve
+
+        train, device = self.recipe.train, self.device()
+        assert train is not None
+        same = {name: getattr(train, name) for name in ("threads", "compile", "deterministic", "launch")}
+        precision = resolve(train.precision, device)
+        saving = train.activation_checkpointing
+        return {**same, "device": device, "precision": precision, "activation_checkpointing": saving}

@@ -77,7 +77,7 @@ def _to_hold_out(plan: Plan, rows: Generation) -> tuple[list[str], list[str]]:
     """Return the sets of conversations and those of pairs of which a share is held out."""
     settings, train = plan.recipe.held_out, plan.recipe.train
     assert settings is not None
-    mixed = [part for weights in plan.recipe.mixes.values() for part in positive(weights)]
+    mixed = [part for name in plan.recipe.mixes for part in plan.recipe.parts(name)]
     used = [*mixed, *([train.preferences] if train is not None and train.preferences else [])]
     pairs = [name for name in used if rows.holds[name] == PREFERENCES]
     named = [name for name in settings.sets if rows.holds[name] == PREFERENCES]
@@ -120,7 +120,7 @@ def row_mixes(plan: Plan, rows: Generation, tokenizer: Step | None) -> dict[str,
     if options.by == "tokens" and tokenizer is None:
         raise at(("row_mixes", "by"), "tokens are those of a model: give `train:` with one, or mix by bytes or rows")
     mixes: dict[str, dict[str, Step]] = {}
-    for name, weights in plan.recipe.mixes.items():
+    for name, weights in plan.recipe.weights.items():
         for holds, kind in ((CONVERSATIONS, "mix"), (PREFERENCES, "pairs")):
             shares = {part: float(w) for part, w in positive(weights).items() if rows.holds[part] == holds}
             if not shares:
@@ -136,7 +136,7 @@ def row_mixes(plan: Plan, rows: Generation, tokenizer: Step | None) -> dict[str,
 def wanted_shares(recipe: Recipe, rows: Generation) -> dict[str, Any]:
     """Return the fields of a comparison about the shares that sets have in the mixes."""
     shares: dict[str, dict[str, dict[str, float]]] = {}
-    for mix, weights in recipe.mixes.items():
+    for mix, weights in recipe.weights.items():
         for holds in (CONVERSATIONS, PREFERENCES):
             own = {part: float(w) for part, w in positive(weights).items() if rows.holds[part] == holds}
             if len(own) > 1:  # a set alone has the whole

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import at
-from windtunnel.pipelines.recipe.weights import positive
 from windtunnel.pipelines.rows.read_rows import ReadRows
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.printable import escaped, printable
@@ -35,7 +34,7 @@ def template_notes(plan: Plan) -> list[str]:
         set_template(tokenizer, train_template(plan))
     except InputError as error:
         raise at(("train", "template"), str(error)) from error
-    mixed = {part for weights in recipe.mixes.values() for part in positive(weights)}
+    mixed = {part for name in recipe.mixes for part in recipe.parts(name)}
     alone = check_template(tokenizer, [], "conversations", Limits(recipe.train.context, truncate=True))
     if alone.problem:
         raise at(("train", "start"), alone.problem)

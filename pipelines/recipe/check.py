@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from windtunnel.pipelines.recipe.check_mixes import check_mixes, check_tokenizer
 from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationSettings
 from windtunnel.pipelines.recipe.place import at as at
+from windtunnel.pipelines.recipe.place import known
 from windtunnel.pipelines.recipe.place import placing as placing
 from windtunnel.pipelines.recipe.recipe import Corpus, Name, Recipe, Spec, Tasks, Train
 from windtunnel.pipelines.recipe.rows import Rows
-from windtunnel.pipelines.recipe.weights import BY_SIZE, positive
 from windtunnel.pipelines.recipe.where import parse
 from windtunnel.pipelines.recipe.yaml_loader import Keys
 from windtunnel.schemas import plugin
 from windtunnel.schemas.errors import InputError, RecipeError, nearest
 
-MOST_MIXES = 10_000
 PAIRS = "preferences"  # the kind of an objective that learns from pairs
 
 
@@ -31,12 +29,12 @@ def check(recipe: Recipe) -> None:
     for name, corpus in recipe.corpora.items():
         here = ("corpora", name)
         for parent in corpus.parents:
-            _known(parent, recipe.corpora, "corpus", (*here, "from"))
+            known(parent, recipe.corpora, "corpus", (*here, "from"))
         _specs(corpus, here)
     _acyclic(recipe)
     _sets(recipe)
-    _mixes(recipe)
-    _tokenizer(recipe)
+    check_mixes(recipe)
+    check_tokenizer(recipe)
     _training(recipe)
     _held_out(recipe)
     _evaluation(recipe)
@@ -102,10 +100,10 @@ def _sets(recipe: Recipe) -> None:
         here: Keys = ("generate", name)
         generator: Any = _make("generator", generated.with_, (*here, "with"))
         for model in generator.models():
-            _known(model, recipe.models, "model", (*here, "with"))
+            known(model, recipe.models, "model", (*here, "with"))
         for role, sources in generated.from_.items():
             for source in [sources] if isinstance(sources, str) else sources:
-                _known(source, {*recipe.corpora, *recipe.sets}, "corpus, nor set of rows,", (*here, "from", role))
+                known(source, {*recipe.corpora, *recipe.sets}, "corpus, nor set of rows,", (*here, "from", role))
     _sets_acyclic(recipe)
 
 
@@ -114,7 +112,7 @@ def _rows(recipe: Recipe, name: str, rows: Rows) -> None:
     for parent in rows.parents:
         if parent in recipe.corpora:
             raise at((*here, "from"), f"{parent!r} is a corpus of documents: rows are made from it by `generate:`")
-        _known(parent, recipe.sets, "set of rows", (*here, "from"))
+        known(parent, recipe.sets, "set of rows", (*here, "from"))
     if rows.source is not None:
         _make("source", rows.source, (*here, "source"))
     if rows.layout is not None:
@@ -165,62 +163,6 @@ def _sets_acyclic(recipe: Recipe) -> None:
         visit(name, ())
 
 
-def _mixes(recipe: Recipe) -> None:
-    if len(recipe.mixes) > MOST_MIXES:  # every one is several steps and a model to train
-        raise at(("mixes",), f"{len(recipe.mixes):,} mixes are more than the {MOST_MIXES:,} that one recipe may have")
-    for name, weights in recipe.mixes.items():
-        here: Keys = ("mixes", name)
-        for part in weights:
-            kind = "corpus or set of rows" if recipe.sets else "corpus"
-            _known(part, {*recipe.corpora, *recipe.sets}, kind, (*here, part))
-        used = list(positive(weights))
-        if not used:
-            raise at(here, f"mix {name!r} needs at least one weight above zero")
-        if len({part in recipe.sets for part in used}) > 1:
-            raise at(here, f"mix {name!r} takes documents and rows together: train on them in two stages")
-        by_size = [part for part in used if weights[part] == BY_SIZE]
-        if by_size and len(by_size) < len(used):
-            raise at(here, f"mix {name!r} has {BY_SIZE!r} beside numbers: give all numbers, or all {BY_SIZE!r}")
-        if by_size and used[0] in recipe.sets:
-            raise at(here, f"mix {name!r} takes rows, whose weights are numbers, not {BY_SIZE!r}")
-        if used[0] in recipe.corpora and recipe.tokens is None:
-            raise at(here, "a mix of corpora needs a `tokens:` part: a tokenizer and a budget")
-        if used[0] in recipe.corpora and recipe.tokens is not None and recipe.tokens.budget is None:
-            raise at(("tokens",), "a mix of corpora needs `budget:`, the tokens that every mix trains on")
-    tokenizer = recipe.tokens.tokenizer if recipe.tokens is not None else None
-    if tokenizer is not None and (name := tokenizer.trained_on) is not None:
-        known = {*recipe.corpora, *(recipe.sets if recipe.of_rows else ())}
-        _known(name, known, "corpus or set of rows", ("tokens", "tokenizer", "trained_on"))
-
-
-def _tokenizer(recipe: Recipe) -> None:
-    """Check that there is one tokenizer: that of the model to start from, or one of the recipe."""
-    start = recipe.train.start if recipe.train is not None else None
-    if recipe.tokens is None:
-        return
-    tokenizer, here = recipe.tokens.tokenizer, ("tokens", "tokenizer")
-    if tokenizer is None and start is None:
-        raise at(("tokens",), "name a tokenizer: `tokenizer: {bpe: SIZE, trained_on: CORPUS}` or `{path: DIRECTORY}`")
-    if tokenizer is None or start is None or recipe.of_rows or start not in recipe.models:
-        return
-    own = recipe.models[start].path
-    if tokenizer.path is None or own is None or not _same_file("tokenizer.json", tokenizer.path, own):
-        raise at(
-            here,
-            f"training starts from the model {start!r}, whose weights know its own tokens only: leave `tokenizer:` "
-            "out, and its tokenizer is used",
-        )
-
-
-def _same_file(name: str, *directories: str) -> bool:
-    """Return whether files of a name in two directories have the same bytes."""
-    try:
-        first, second = (Path(directory, name).read_bytes() for directory in directories)
-    except OSError:
-        return False
-    return first == second
-
-
 def _training(recipe: Recipe) -> None:
     train = recipe.train
     if train is not None:
@@ -231,14 +173,14 @@ def _training(recipe: Recipe) -> None:
                     ("train", "model"), "a new model needs `tokens: {tokenizer: ...}`, or start from one of `models:`"
                 )
         if train.start is not None:
-            _known(train.start, recipe.models, "model", ("train", "start"))
+            known(train.start, recipe.models, "model", ("train", "start"))
             if recipe.models[train.start].url is not None:
                 raise at(
                     ("train", "start"),
                     f"model {train.start!r} is at a URL: training starts from files, `sample:` or `path:`",
                 )
         if train.preferences is not None:
-            _known(train.preferences, recipe.sets, "set of rows", ("train", "preferences"))
+            known(train.preferences, recipe.sets, "set of rows", ("train", "preferences"))
         _make("schedule", train.schedule, ("train", "schedule"))
         _stages(recipe, train)
         if not recipe.mixes:
@@ -248,9 +190,11 @@ def _training(recipe: Recipe) -> None:
     if recipe.compare is not None:
         if train is None:
             raise at(("compare",), "`compare:` needs `train:`")
-        _known(recipe.compare.baseline, recipe.mixes, "mix", ("compare", "baseline"))
+        known(recipe.compare.baseline, recipe.mixes, "mix", ("compare", "baseline"))
         if recipe.compare.pin is not None and recipe.of_rows:
             raise at(("compare", "pin"), "`pin: source` is for mixes of corpora, not of rows")
+        if recipe.compare.pin is not None and (planned := recipe.mixes.keys() - recipe.weights.keys()):
+            raise at(("compare", "pin"), f"`pin: source` is for mixes that are weights alone: {min(planned)!r} is not")
         looks, seeds = recipe.compare.looks, len(train.seeds)
         if looks and seeds > looks[-1]:  # all of the error is spent at the last look, and training takes hours
             raise at(
@@ -265,8 +209,12 @@ def _training(recipe: Recipe) -> None:
 def _stages(recipe: Recipe, train: Train) -> None:
     """Raise RecipeError for stages that could only fail, or show nothing, after all rows are generated."""
     objectives: list[Any] = [_make("objective", spec, ("train", "stages", i)) for i, spec in enumerate(train.stages)]
+    model: Any = _make("model", train.model, ("train", "model")) if train.model is not None else None
     for i, stage in enumerate(objectives):
         here = ("train", "stages", i)
+        if model is not None and not model.from_files:
+            with placing(*here):
+                stage.check_model(model.kind, plugin.label(model))
         if stage.kind == PAIRS and train.preferences is None and not _may_hold_pairs(recipe):
             raise at(here, "this stage learns from pairs: name a set of them in `train.preferences:` or in the mixes")
         if recipe.compare is not None and i + 1 == len(train.stages) and not stage.scores:
@@ -292,7 +240,7 @@ def _deltas_in_order(objectives: list[Any]) -> None:
         here = ("train", "stages", i)
         if earlier is not None and (reason := stage.refuses(earlier)):
             raise at(here, reason)
-        for delta in stage.nested():
+        for delta in stage.deltas():
             if earlier is not None and (reason := delta.refusal(earlier)):
                 raise at(here, reason)
             earlier = delta if not delta.mergeable else earlier
@@ -300,7 +248,7 @@ def _deltas_in_order(objectives: list[Any]) -> None:
 
 def _may_hold_pairs(recipe: Recipe) -> bool:
     """Return whether a mix takes a set of preferences, as far as that is known before files are looked at."""
-    parts = {part for weights in recipe.mixes.values() for part in positive(weights)}
+    parts = {part for name in recipe.mixes for part in recipe.parts(name)}
     made: list[Any] = [_make("generator", g.with_, ("generate", n)) for n, g in recipe.generate.items() if n in parts]
     return bool(parts & set(recipe.rows)) or any("chosen" in generator.output.names for generator in made)
 
@@ -326,7 +274,7 @@ def _held_out(recipe: Recipe) -> None:
         except ValueError as error:
             raise at(("held_out", "where"), str(error)) from None
     for name in held_out.sets:
-        _known(name, {*recipe.corpora, *recipe.sets}, "corpus or set of rows", ("held_out", "from"))
+        known(name, {*recipe.corpora, *recipe.sets}, "corpus or set of rows", ("held_out", "from"))
     kinds = {name in recipe.sets for name in held_out.sets}
     if len(kinds) > 1 or (kinds == {False} and len(held_out.sets) > 1):
         raise at(("held_out", "from"), "the held-out set comes from one corpus, or from sets of rows")
@@ -346,17 +294,17 @@ def _evaluation(recipe: Recipe) -> None:
     if evaluate.tasks is not None:
         _tasks(evaluate.tasks, recipe)
     if evaluate.win_rate is not None:
-        _known(evaluate.win_rate.judge, recipe.models, "model", ("evaluate", "win_rate", "judge"))
+        known(evaluate.win_rate.judge, recipe.models, "model", ("evaluate", "win_rate", "judge"))
         if evaluate.win_rate.files is not None:
             _make("source", evaluate.win_rate.files, ("evaluate", "win_rate", "files"))
     if evaluate.calibrate is not None:
-        _known(evaluate.calibrate.judge, recipe.models, "model", ("evaluate", "calibrate", "judge"))
+        known(evaluate.calibrate.judge, recipe.models, "model", ("evaluate", "calibrate", "judge"))
 
 
 def _tasks(settings: Tasks, recipe: Recipe) -> None:
     here: Keys = ("evaluate", "tasks")
     if settings.from_ is not None:
-        _known(settings.from_, recipe.corpora, "corpus", (*here, "from"))
+        known(settings.from_, recipe.corpora, "corpus", (*here, "from"))
     titles: set[str] = set()
     for i, spec in enumerate(settings.tasks):
         task: Any = _make("task", spec, (*here, "tasks", i))
@@ -376,8 +324,3 @@ def _make(kind: str, spec: Spec, path: Keys) -> plugin.Plugin:
         return plugin.make(plugin.base(kind), spec)
     except RecipeError as error:
         raise at(path, str(error)) from error
-
-
-def _known(name: str, known: Iterable[str], kind: str, path: Keys) -> None:
-    if name not in known:
-        raise at(path, f"no {kind} is called {name!r}: {nearest(name, known)}")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from windtunnel.pipelines.recipe import recipe as shape
 from windtunnel.pipelines.recipe.check import check
+from windtunnel.pipelines.recipe.mixes import TAGS
 from windtunnel.pipelines.recipe.yaml_loader import Keys, load
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.errors import RecipeError, nearest
@@ -44,7 +45,7 @@ def parse(text: str, sets: list[str], origin: str = "recipe", stem: str = "recip
         check(recipe)
     except ValidationError as error:
         first = error.errors()[0]
-        keys = tuple(first["loc"])
+        keys = tuple(key for key in first["loc"] if key not in TAGS)
         raise RecipeError(f"{origin}{document.place(keys)}: {_explain(first, keys)}") from None
     except RecipeError as error:
         raise RecipeError(f"{origin}{document.place(error.path)}: {error}") from error

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from windtunnel.pipelines.recipe.yaml_loader import Keys
-from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.errors import RecipeError, nearest
 
 
 @contextmanager
@@ -25,3 +25,9 @@ def at(path: Keys, message: str) -> RecipeError:
     error = RecipeError(message)
     error.path = path
     return error
+
+
+def known(name: str, names: Iterable[str], kind: str, path: Keys) -> None:
+    """Raise RecipeError, with the nearest right name, for a name that is none of `names`."""
+    if name not in names:
+        raise at(path, f"no {kind} is called {name!r}: {nearest(name, names)}")

@@ -10,12 +10,14 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_v
 
 from windtunnel.generators.client.address import without_secrets
 from windtunnel.generators.client.parameters import checked_parameters
+from windtunnel.pipelines.recipe.mixes import Mix, MixPlan, Weights
 from windtunnel.pipelines.recipe.part import Name as Name
 from windtunnel.pipelines.recipe.part import Part
 from windtunnel.pipelines.recipe.part import Spec as Spec
 from windtunnel.pipelines.recipe.rows import RowMixes, Rows
-from windtunnel.pipelines.recipe.weights import Weight
+from windtunnel.pipelines.recipe.weights import positive
 from windtunnel.pipelines.remote.address import checked
+from windtunnel.schemas.launch import Launch
 
 
 class Corpus(Part):
@@ -217,6 +219,11 @@ class Train(Part):
     threads: int = Field(1, ge=1)
     # where models are trained and asked; auto: on a GPU if the machine that plans the run has one
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bf16"] = "auto"  # of products; auto: bf16 on a GPU that has it
+    compile: bool | Literal["auto"] = "auto"  # by torch.compile; auto: stages on a GPU that take a minute or more
+    deterministic: bool = True  # False, on a GPU: faster kernels, whose results differ between runs in their last bits
+    activation_checkpointing: bool = False  # recompute blocks in the backward pass, which saves memory
+    launch: Launch | None = None  # several processes a run: {nodes: 1, gpus: 8, shard: ddp}
     preferences: Name | None = None  # the pairs that preference stages of all mixes train on; else those in the mix
     template: str | None = None  # the chat template: one of ours by name, or a file; else the tokenizer's own
 
@@ -318,7 +325,7 @@ class Recipe(Part):
     models: dict[Name, Model] = Field(default_factory=dict)
     generate: dict[Name, Generated] = Field(default_factory=dict)
     held_out: HeldOut | None = None
-    mixes: dict[Name, dict[Name, Weight]] = Field(default_factory=dict)
+    mixes: dict[Name, Mix] = Field(default_factory=dict)
     row_mixes: RowMixes = Field(default_factory=RowMixes)
     tokens: Tokens | None = None
     train: Train | None = None
@@ -340,7 +347,17 @@ class Recipe(Part):
     @property
     def of_rows(self) -> bool:
         """Whether the mixes are of rows, not of documents."""
-        return any(part in self.sets for weights in self.mixes.values() for part in weights)
+        return any(part in self.sets for weights in self.weights.values() for part in weights)
+
+    @property
+    def weights(self) -> dict[str, Weights]:
+        """The mixes that are weights alone."""
+        return {name: mix for name, mix in self.mixes.items() if not isinstance(mix, MixPlan)}
+
+    def parts(self, mix: str) -> list[str]:
+        """Return the corpora or sets of rows that a mix takes, each once."""
+        found = self.mixes[mix]
+        return found.corpora(self.mixes) if isinstance(found, MixPlan) else list(positive(found))
 
     def ancestors(self, corpus: str) -> set[str]:
         """Return the corpora that a corpus is made from, directly or not; in a circle also itself."""

@@ -87,6 +87,8 @@ class TerminalProgress(Progress):
             self.say(f"  {step.name} does not read: {not_read}")
         if columns := counts["notes"].get("columns_not_read"):
             self.say(f"  {step.name} leaves columns unread: {one_line(str(columns), 300)}")
+        if shares := counts["notes"].get("shares"):
+            self.say(f"  {step.name} draws {one_line(str(shares), 300)}")
         warning = counts["notes"].get("warning")
         if warning and step.kind not in self._warned:  # all runs of a recipe give about the same one
             self._warned.add(step.kind)

@@ -29,8 +29,9 @@ from scipy import stats
 
 from windtunnel.trainer.data.domain import Domain
 from windtunnel.trainer.data.sampler import read_mix
+from windtunnel.trainer.objectives._mix_objective import Rows
 from windtunnel.trainer.objectives._objective import Data, Setting
-from windtunnel.trainer.objectives.causal_lm import CausalLM, _Packed
+from windtunnel.trainer.objectives.causal_lm import CausalLM
 
 TABLE = Path(__file__).parent / "tables" / "runs.parquet"
 USUAL_FEWEST = 5  # runs a side
@@ -70,7 +71,7 @@ class UsualCausalLM(CausalLM):
         domain = Domain(shares[0].name, setting.inputs[f"tokens:{shares[0].name}"], 0, setting.context, 256)
         steps = budget // (rows * setting.context)
         windows: Any = RandomWindows(domain, setting.seed, setting.context, steps * rows)
-        return _Packed(windows, rows, rows)
+        return Rows(windows, rows, rows, lambda ids, generator: {"ids": ids}, setting.seed)
 
 
 def power(runs: int, effect: float, sd: float, paired: bool) -> float:

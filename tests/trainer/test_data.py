@@ -178,7 +178,7 @@ def test_realised_counts_are_those_of_the_tokens_drawn(world):
     expected = sidecar["bytes"].sum() * 720 * CONTEXT / domain(world, "narrow").tokens
     assert sum(r["bytes"] for r in rows) == pytest.approx(expected, rel=0.02)
     narrow = domain(world, "narrow")
-    last = narrow.realised({k: stream.tokens for k, stream in enumerate(narrow.streams)})
+    last = narrow.realised({k: (0, stream.tokens) for k, stream in enumerate(narrow.streams)})
     sums = sidecar.group_by("source").agg(pl.col("bytes").sum())
     assert {r["source"]: r["bytes"] for r in last} == dict(sums.iter_rows())
     assert [r["epochs"] for r in last] == [1.0, 1.0]

@@ -104,6 +104,7 @@ def test_the_model_that_replies_moves_to_the_device(tiny_llama, chat_tokenizer, 
 def test_a_run_that_goes_on_takes_its_moments_to_the_device():
     weight = torch.nn.Parameter(torch.zeros(2, device="meta"))
     optimiser = Optimiser.__new__(Optimiser)
-    optimiser.parameters, optimiser.adamw = {"w": weight}, SimpleNamespace(state={})  # pyright: ignore
+    part = SimpleNamespace(state={}, param_groups=[{"params": [weight]}])
+    optimiser.parameters, optimiser.parts = {"w": weight}, [part]  # pyright: ignore
     optimiser.load({"w/exp_avg": torch.zeros(2), "w/step": torch.zeros(())})
-    assert {v.device.type for v in optimiser.adamw.state[weight].values()} == {"meta"}
+    assert {v.device.type for v in part.state[weight].values()} == {"meta"}

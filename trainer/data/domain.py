@@ -14,10 +14,11 @@ Memory: 52 bytes per piece, and 20 per piece of the epoch that is read; tokens a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -30,6 +31,13 @@ from windtunnel.trainer.data.stratified import Strata, digest, stratified_order
 OWN_SHARE = 1 / 256  # of a corpus's tokens: smaller sources share one stream
 OWN_WINDOWS = 8  # contexts of tokens: so do sources that would be repeated within a few windows
 _COPY = np.uint64(0xD1342543DE82EF95)  # odd, so that the copies of a document have distinct keys
+
+
+class Order(NamedTuple):
+    """A value of each document of a corpus, a Parquet file with the column `value`, and which end comes first."""
+
+    file: Path
+    descending: bool = False
 
 
 class Domain:
@@ -75,6 +83,18 @@ class Domain:
             streams.append(Stream(self, names, at, starts[at], lengths[at], keys[at], source[at], piece_tokens))
         return streams
 
+    def arranged(self, order: Order, drawn: Sequence[int]) -> Domain:
+        """Return the corpus with one stream: the first `drawn` tokens of each of its streams, in the order of a value.
+
+        Raises InputError for values that are not those of the corpus.
+        """
+        values = pl.read_parquet(order.file, columns=["value"])["value"].to_numpy().astype(np.float64)
+        if len(values) != sum(pl.scan_parquet(f).select(pl.len()).collect().item() for f in self._sidecars()):
+            raise InputError(f"{order.file}: {len(values)} values are not those of the corpus {self.name!r}")
+        ordered = copy.copy(self)
+        ordered.streams = [Arranged(ordered, self.streams, drawn, -values if order.descending else values)]
+        return ordered
+
     def slice(self, start: int, stop: int) -> np.ndarray:
         """Return tokens [start, stop) of the concatenated shards; they lie in one document."""
         shard = int(np.searchsorted(self._shard_starts, start, side="right")) - 1
@@ -85,15 +105,15 @@ class Domain:
         """Return the ids of documents by number, read from the sidecar."""
         return self._sidecar("id")["id"].gather(documents).to_list()
 
-    def realised(self, drawn: Mapping[int, int]) -> list[dict[str, Any]]:
-        """Return tokens, bytes, documents and epochs by source, of `drawn` tokens by number of the stream.
+    def realised(self, drawn: Mapping[int, tuple[int, int]]) -> list[dict[str, Any]]:
+        """Return tokens, bytes, documents and epochs by source, of tokens [start, stop) by number of the stream.
 
         The bytes of a partially read document are counted in proportion to its tokens.
         """
         table = self._sidecar("source", "bytes", "tokens")
         counts = np.zeros(table.height, np.int64)
-        for number, stop in drawn.items():
-            self.streams[number].count(stop, counts)
+        for number, (start, stop) in drawn.items():
+            self.streams[number].count(start, stop, counts)
         sums = (
             table.with_columns(pl.Series("drawn", counts))
             .with_columns((pl.col("bytes") * pl.col("drawn") / pl.col("tokens")).alias("drawn_bytes"))
@@ -113,7 +133,10 @@ class Domain:
         ]
 
     def _sidecar(self, *columns: str) -> pl.DataFrame:
-        return pl.concat([pl.read_parquet(f, columns=list(columns)) for f in self._artifact.files("documents")])
+        return pl.concat([pl.read_parquet(f, columns=list(columns)) for f in self._sidecars()])
+
+    def _sidecars(self) -> list[Path]:
+        return self._artifact.files("documents")
 
 
 class Stream:
@@ -140,6 +163,7 @@ class Stream:
         self._document = documents[which]
         self._lengths = np.minimum(piece_tokens, lengths[which] - within * piece_tokens)
         self._starts = starts[which] + within * piece_tokens
+        self._opens = within == 0  # whether a piece is the beginning of its document
         self._keys = keys[which] + within.astype(np.uint64) * GOLDEN
         strata = Strata.by_source_and_length(source, domain.sources, lengths)
         self._strata, self._strata_keys = strata.of[which], strata.keys
@@ -162,6 +186,16 @@ class Stream:
             filled += high - low
         return out
 
+    def parts(self, start: int, stop: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Yield (tokens, the token before them in their document) of the parts of documents in [start, stop).
+
+        None stands before the first token of a document.
+        """
+        for piece, low, high in self._pieces(start, stop):
+            at = int(self._starts[piece]) + low
+            opens = low == 0 and bool(self._opens[piece])
+            yield self.domain.slice(at, at + high - low), None if opens else self.domain.slice(at - 1, at)
+
     def documents(self, start: int, stop: int) -> list[int]:
         """Return the numbers of the documents of tokens [start, stop)."""
         return [int(self._document[piece]) for piece, _, _ in self._pieces(start, stop)]
@@ -180,13 +214,58 @@ class Stream:
                 yield piece, low, high
                 start, offset, place = start + high - low, offset + high - low, place + 1
 
-    def count(self, stop: int, counts: np.ndarray) -> None:
-        """Add the tokens of each document within tokens [0, stop) of the stream to `counts` [documents]."""
+    def count(self, start: int, stop: int, counts: np.ndarray) -> None:
+        """Add the tokens of each document within tokens [start, stop) of the stream to `counts` [documents]."""
+        tokens = self._drawn(stop)
+        np.add.at(counts, self._document, tokens - self._drawn(start) if start else tokens)
+
+    def _drawn(self, stop: int) -> np.ndarray:
+        """Return the tokens of each piece within tokens [0, stop) of the stream, int64 [pieces]."""
         whole, rest = divmod(stop, self.tokens)
         order, ends = self.epoch(whole)
-        partial = np.full(len(order), whole, np.int64) * self._lengths
-        partial[order] += np.clip(rest - (ends - self._lengths[order]), 0, self._lengths[order])
-        np.add.at(counts, self._document, partial)
+        drawn = np.full(len(order), whole, np.int64) * self._lengths
+        drawn[order] += np.clip(rest - (ends - self._lengths[order]), 0, self._lengths[order])
+        return drawn
+
+    def taken(self, stop: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield (piece, tokens, hash) arrays of tokens [0, stop) of the stream, one epoch after the other.
+
+        The last piece is cut where `stop` cuts it.
+        """
+        for number in range(-(-stop // self.tokens)):
+            order, ends = self.epoch(number)
+            rest = min(self.tokens, stop - number * self.tokens)
+            pieces = order[: int(np.searchsorted(ends, rest)) + 1]
+            lengths = self._lengths[pieces].copy()
+            lengths[-1] -= int(ends[len(pieces) - 1]) - rest
+            yield pieces, lengths, finalise((self._keys[pieces] ^ np.uint64(digest(f"{number}/tie"))) + GOLDEN)
+
+
+class Arranged(Stream):
+    """What a run draws of a corpus, in the order of its documents' values within each epoch.
+
+    It draws the same tokens as the run without the order, so that a difference between them is the order's. Pieces of
+    equal values are in the order of hashes; documents without a value come last.
+    """
+
+    def __init__(self, domain: Domain, streams: Sequence[Stream], drawn: Sequence[int], values: np.ndarray) -> None:
+        self.domain, self.sources = domain, tuple(domain.sources)
+        self.name = streams[0].name if len(streams) == 1 else ""
+        found = [
+            (epoch, stream._starts[pieces], stream._opens[pieces], stream._document[pieces], lengths, ties)
+            for stream, tokens in zip(streams, drawn, strict=True)
+            for epoch, (pieces, lengths, ties) in enumerate(stream.taken(tokens))
+        ]
+        epochs = np.repeat([f[0] for f in found], [len(f[1]) for f in found])
+        starts, opens, documents, lengths, ties = (
+            np.concatenate(column) for column in list(zip(*found, strict=True))[1:]
+        )
+        order = np.lexsort((ties, values[documents], epochs))
+        self._starts, self._opens, self._document = starts[order], opens[order], documents[order]
+        self._lengths = lengths[order]
+        self.tokens = int(self._lengths.sum())
+        whole = np.arange(len(order)), np.cumsum(self._lengths)
+        self.epoch = lru_cache(maxsize=1)(lambda number: whole)
 
 
 def _dtype(files: Sequence[Path], ends: Sequence[np.ndarray]) -> np.dtype:

@@ -153,10 +153,26 @@ def block_mask(rows: torch.Tensor, branches: torch.Tensor) -> torch.Tensor:
     width = rows.shape[1]
     same_row = (rows[:, :, None] == rows[:, None, :]) & (rows != PAD_ROW)[:, :, None]
     same_branch = (branches[:, None, :] == 0) | (branches[:, :, None] == branches[:, None, :])
-    seen = same_row & same_branch & torch.ones(width, width, dtype=torch.bool).tril()
-    seen |= torch.eye(width, dtype=torch.bool)
+    seen = same_row & same_branch & torch.ones(width, width, dtype=torch.bool, device=rows.device).tril()
+    seen |= torch.eye(width, dtype=torch.bool, device=rows.device)
     lowest = torch.finfo(torch.float32).min
-    return torch.zeros(seen.shape).masked_fill_(~seen, lowest)[:, None]
+    return torch.zeros(seen.shape, device=rows.device).masked_fill_(~seen, lowest)[:, None]
+
+
+def separated(parts: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Return what keeps the parts of packed rows from seeing one another, as arguments of a model's body.
+
+    `parts`: int [rows, width], the number of each position's part, consecutive within a row; `dtype`: the model's.
+    Positions restart with every part. Every way of attention that knows of parts (a mask, flex attention, sequence
+    lengths) is chosen here.
+    """
+    import torch
+
+    places = torch.arange(parts.shape[1], device=parts.device)
+    begins = torch.ones_like(parts, dtype=torch.bool)
+    begins[:, 1:] = parts[:, 1:] != parts[:, :-1]
+    positions = places - torch.where(begins, places, 0).cummax(dim=1).values
+    return {"position_ids": positions, "attention_mask": block_mask(parts, torch.zeros_like(parts)).to(dtype)}
 
 
 def _answers(row: Row) -> int:

@@ -10,9 +10,9 @@ bits per byte = nats / ln 2 / bytes, which is comparable across tokenizers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -22,14 +22,15 @@ from windtunnel.schemas.artifact import Artifact, write_parquet
 from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.losses.cross_entropy import token_nats
 from windtunnel.trainer.modules.heads import hidden_states, output_weight
+from windtunnel.trainer.modules.routing import counting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from windtunnel.trainer.data.encoder import Encoder
-    from windtunnel.trainer.modules.routing import ExpertLoads
 
 BATCH_TOKENS = 8192  # padded tokens per forward pass
+States = Callable[[Any, torch.Tensor], torch.Tensor]
 
 
 class HeldOut(NamedTuple):
@@ -60,18 +61,19 @@ def document_nats(
     end_of_text: int,
     context: int,
     stride: int | None = None,
-    loads: ExpertLoads | None = None,
+    states: States = hidden_states,
 ) -> np.ndarray:
-    """Return each document's negative log-likelihood in nats, float64 [documents]; `loads` counts every scored token.
+    """Return each document's negative log-likelihood in nats, float64 [documents].
 
     Windows begin `stride` predictions apart, by default `context`. With a smaller stride, the first `context - stride`
-    tokens of a window are context only, which gives more context at a higher cost.
+    tokens of a window are context only, which gives more context at a higher cost. `states` gives the last states of
+    ids [rows, positions], each of which predicts the token that follows.
     """
     windows = [
         window for number, tokens in enumerate(documents) for window in _rolling(number, len(tokens), context, stride)
     ]
     streams = [np.concatenate([[end_of_text], tokens]) for tokens in documents]
-    return _summed(model, streams, windows, loads)
+    return _summed(model, streams, windows, states)
 
 
 def continuation_nats(
@@ -129,7 +131,7 @@ def _rolling(stream: int, predictions: int, context: int, stride: int | None) ->
 
 
 def _summed(
-    model: PreTrainedModel, streams: Sequence[np.ndarray], windows: list[Window], loads: ExpertLoads | None = None
+    model: PreTrainedModel, streams: Sequence[np.ndarray], windows: list[Window], states: States = hidden_states
 ) -> np.ndarray:
     """Return the nats of all scored predictions by stream, float64 [streams]."""
     windows = sorted(windows, key=lambda w: (w.stop - w.start, w))  # batches of similar length need little padding
@@ -137,9 +139,9 @@ def _summed(
     with torch.inference_mode():
         for batch in _batches(windows):
             ids, targets, owners = _pad(batch, streams)
-            if loads is not None:
+            if (loads := counting(model)) is not None:
                 loads.seen = targets.to(model.device) >= 0
-            np.add.at(nats, owners, _scores(model, ids, targets))
+            np.add.at(nats, owners, _scores(model, ids, targets, states))
     return nats
 
 
@@ -166,9 +168,9 @@ def _pad(batch: Sequence[Window], streams: Sequence[np.ndarray]) -> tuple[torch.
     return torch.from_numpy(ids), torch.from_numpy(targets), owners
 
 
-def _scores(model: PreTrainedModel, ids: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
+def _scores(model: PreTrainedModel, ids: torch.Tensor, targets: torch.Tensor, states: States) -> np.ndarray:
     """Return the nats of the scored targets, float64, in row order. Padding on the right needs no mask."""
-    hidden = hidden_states(model, ids.to(model.device))
+    hidden = states(model, ids.to(model.device))
     counts = targets.to(model.device) >= 0
     nats = token_nats(hidden[counts], output_weight(model), targets.to(model.device)[counts])
     return nats.double().cpu().numpy()

@@ -12,8 +12,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
+import torch
 
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_parquet, write_text
 from windtunnel.schemas.errors import InputError, WindtunnelError
@@ -24,18 +24,23 @@ from windtunnel.trainer.data.chat_choice import set_template
 from windtunnel.trainer.deltas._delta import HEAD
 from windtunnel.trainer.deltas.full import Full
 from windtunnel.trainer.loop import checkpoint
+from windtunnel.trainer.loop.log import Log
 from windtunnel.trainer.loop.optim import Optimiser
+from windtunnel.trainer.loop.ranks import ALONE, Ranks, full, like, shard_model
 from windtunnel.trainer.loop.stage import Stage
-from windtunnel.trainer.models._model import context_of, counted_parameters, flops_per_token, load
+from windtunnel.trainer.loop.step import Batches, Bound, InPrecision, compile_blocks, hidden_matrices, recompute_blocks
+from windtunnel.trainer.models._model import context_of, counted_parameters, flops_per_token, kind_of, load
 from windtunnel.trainer.modules.dropout import no_dropout
 from windtunnel.trainer.modules.export import export, open_tokenizer
-from windtunnel.trainer.objectives._objective import Data, Evaluation, Setting
+from windtunnel.trainer.objectives._objective import Data, Evaluation, Objective, Setting
+from windtunnel.trainer.runtime.compiled import compiled_functions
 from windtunnel.trainer.runtime.numerics import seed_step
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 CACHE = "cache"  # directory of results that are costly to recompute, kept until the stage is finished
+SETTLE = 16  # steps on a GPU between looks at losses and norms, for which the processor waits
 Report = Callable[[int, int, float, float], None]  # step, steps, loss, tokens per second
 
 
@@ -47,35 +52,62 @@ class Loop:
     """The state of a stage in training: model, data, optimiser and log."""
 
     def __init__(
-        self, stage: Stage, inputs: Mapping[str, Artifact], out: Path, digest: str, start: Path | None
+        self,
+        stage: Stage,
+        inputs: Mapping[str, Artifact],
+        out: Path,
+        digest: str,
+        start: Path | None,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.stage, self.out, self.digest = stage, out, digest
+        self.stage, self.out, self.digest, self.start, self.ranks = stage, out, digest, start, ranks
         directory = start or inputs["tokenizer"].path / "tokenizer"
         tokenizer = open_tokenizer(directory)
-        objective = stage.objective
+        objective = self.objective = _dealt_out(stage.objective, ranks.size)
         if objective.kind != "tokens":
             set_template(tokenizer, stage.template)
         model: Any = self._starting_model(start, tokenizer)
-        self.delta = next(iter(objective.nested()), None)
+        objective.check_model(kind_of(model), str(start) if start else label(stage.model))  # type: ignore[arg-type]
+        self.delta = next(iter(objective.deltas()), None)
         self.carried = carried(model)
         added = self.delta.added_positions if self.delta is not None and self.carried is None else 0
         context = context_of(model, stage.model, added)
         self.setting = Setting(inputs, tokenizer, context, stage.seed, out / CACHE)
         model = objective.adopt(model)
-        model = model.to(stage.device).eval()
+        compute = stage.compute
+        model = model.to(compute.device).eval()
         self.data: Data = objective.open(self.setting, model)
         model = self._with_delta(model)
         self.model: PreTrainedModel = model.train()
-        self.optimiser = Optimiser((self.delta or Full()).trainable(model), objective)
-        self.log: dict[str, list[float]] = {}
-        self.step, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
+        if compute.activation_checkpointing:
+            recompute_blocks(model)
+        self.compiled = compute.compiles(self._flops_per_token() * self.data.steps * objective.batch_tokens)
+        if self.compiled:
+            compile_blocks(model)
+        self.called = self._called(model)
+        trained = (self.delta or Full()).trainable(model)
+        self.optimiser = Optimiser(trained, objective, hidden_matrices(model, trained), ranks)
+        self.settle_every = SETTLE if compute.device == "cuda" else 1
+        self.log = Log()
+        self.step, self.tokens, self.seconds, self.cpu_seconds = 0, 0, 0.0, 0.0
+
+    def _called(self, model: Any) -> torch.nn.Module:
+        """Return what calls functions of the model, in the stage's precision and over all ranks."""
+        compute = self.stage.compute
+        if not self.ranks.sharded:
+            return InPrecision(model, torch.bfloat16) if compute.precision == "bf16" else Bound(model)
+        if self.delta is not None or self.carried is not None or self.objective.optimizer != "adamw":
+            raise InputError("`shard: fsdp` trains the full model by `adamw`: use `shard: ddp`, or leave out the rest")
+        called = Bound(model)
+        shard_model(model, called, compute.device, compute.precision)
+        return called
 
     def _with_delta(self, model: Any) -> Any:
         """Return the model as it trains: with the stage's delta, or with that of an earlier stage that goes on."""
         if self.carried is None:
             return model if self.delta is None else self.delta.put_on(model)
         earlier, own = self.carried
-        if reason := self.stage.objective.refuses(earlier) or (self.delta and self.delta.refusal(earlier)):
+        if reason := self.objective.refuses(earlier) or (self.delta and self.delta.refusal(earlier)):
             raise InputError(reason)
         if self.delta is None or self.delta.trains == "all":
             return model.requires_grad_(True)
@@ -84,9 +116,9 @@ class Loop:
         return model
 
     def _starting_model(self, start: Path | None, tokenizer: Any) -> PreTrainedModel:
-        vocabulary = max(tokenizer.get_vocab().values()) + 1
         if start is not None:
             model: Any = load(start)
+            vocabulary = max(tokenizer.get_vocab().values()) + 1
             if vocabulary > (rows := model.get_input_embeddings().num_embeddings):
                 raise InputError(
                     f"{start}: the tokenizer has {vocabulary:,} token ids and the model embeds {rows:,}: it is not the "
@@ -95,67 +127,80 @@ class Loop:
             return model
         if self.stage.model is None:
             raise InputError("a stage needs a `model` to build or a directory to start from")
-        return self.stage.model.build(vocabulary, int(tokenizer.eos_token_id))  # type: ignore[arg-type]
+        return self.stage.model.build_for(tokenizer)
 
     def resume(self) -> None:
         """Load the checkpoint in `out`, if there is one."""
-        import torch
-
         saved = checkpoint.load(self.out, self.digest)
         if saved is None:
             return
         with torch.no_grad():
             for name, parameter in self.optimiser.parameters.items():
-                parameter.copy_(saved.weights[name])
+                parameter.copy_(like(saved.weights[name], parameter))
         self.optimiser.load(dict(saved.optimiser))
-        self.log = {name: values.tolist() for name, values in saved.log.items()}
+        self.log.load(saved.log)
+        self.tokens = int(self.log.columns["tokens"][-1]) if self.log.columns else 0
         self.step, self.seconds, self.cpu_seconds = saved.step, saved.seconds, saved.cpu_seconds
 
     def go(self, report: Report | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
         """Take the remaining steps."""
-        with nullcontext() if self.stage.objective.dropout else no_dropout(self.model):
+        silent = nullcontext() if self.objective.dropout else no_dropout(self.model)
+        with silent, compiled_functions(self.compiled):
             self._steps(report, checkpoint_seconds, checkpoint_steps)
 
     def _steps(self, report: Report | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
         started, cpu_started = time.perf_counter() - self.seconds, time.process_time() - self.cpu_seconds
-        saved = time.perf_counter()
-        while self.step < self.data.steps:
-            self.take(self.step)
-            self.step += 1
-            now = time.perf_counter()
-            self.seconds, self.cpu_seconds = now - started, time.process_time() - cpu_started
-            if report is not None:
-                report(self.step, self.data.steps, self.log["loss"][-1], self.log["tokens"][-1] / self.seconds)
-            due = now - saved >= checkpoint_seconds if checkpoint_steps is None else self.step % checkpoint_steps == 0
-            if due and self.step < self.data.steps:
-                self._save()
-                saved = time.perf_counter()
+        saved, device = time.perf_counter(), self.stage.compute.device
+        batches = Batches(self.data, device, self.ranks)
+        try:
+            while self.step < self.data.steps:
+                self.take(self.step, batches)
+                self.step += 1
+                last, counted = self.step == self.data.steps, bool(checkpoint_steps)
+                due = counted and self.step % (checkpoint_steps or 1) == 0
+                if not (last or due or self.log.waiting >= self.settle_every):
+                    continue
+                self.settle()
+                now = time.perf_counter()
+                self.seconds, self.cpu_seconds = now - started, time.process_time() - cpu_started
+                if report is not None and self.ranks.rank == 0:
+                    report(self.step, self.data.steps, self.log.columns["loss"][-1], self.tokens / self.seconds)
+                due = due if counted else self.ranks.any(now - saved >= checkpoint_seconds, device)
+                if due and not last:
+                    self._save()
+                    saved = time.perf_counter()
+        finally:
+            batches.close()
 
-    def take(self, step: int) -> None:
+    def take(self, step: int, batches: Batches) -> None:
         """Take one optimiser step: accumulate gradients over its micro-batches, normalise, clip, update."""
-        stage, batches = self.stage, self.data.batch(step)
-        seed_step(stage.seed, step)
-        total, normaliser, tokens = 0.0, 0.0, 0
-        metrics: dict[str, float] = {}
-        for batch in batches:
-            moved = batch._replace(tensors={k: v.to(stage.device) for k, v in batch.tensors.items()})
-            loss = stage.objective.loss(self.model, moved)
-            loss.total.backward()
-            total += loss.total.item()
-            normaliser += loss.normaliser
-            tokens += batch.tokens
+        ready = batches.of(step)
+        seed_step(self.stage.seed, step)
+        total: Any = 0.0
+        normaliser: Any = 0.0
+        metrics: dict[str, Any] = {}
+        for batch, factor in ready.batches:
+            loss = self.called(self.objective.loss, batch)
+            (loss.total if factor == 1.0 else loss.total * factor).backward()
+            total = total + loss.total.detach().double() * factor
+            normaliser += loss.normaliser * factor
             for name, value in loss.metrics.items():
-                metrics[name] = metrics.get(name, 0.0) + float(value)
-        lr = stage.objective.lr * stage.schedule.scale(step, self.data.steps)
-        norm = self.optimiser.step(lr, normaliser) if math.isfinite(total) else math.nan
-        if not (math.isfinite(total) and math.isfinite(norm)):
-            raise self._diverged(step, lr, total / normaliser, norm)
+                metrics[name] = metrics.get(name, 0.0) + value * factor
+        sums = self.ranks.summed([total, normaliser, *metrics.values()], self.stage.compute.device)
+        total, normaliser, values = sums[0], sums[1], sums[2:]
+        lr = self.objective.lr * self.stage.schedule.scale(step, self.data.steps)
+        norm = self.optimiser.step(lr, normaliser)
         if self.delta is not None:
             self.delta.after_step(self.model, step)
-        tokens_before = self.log["tokens"][-1] if self.log else 0.0
-        row = {"step": step, "tokens": tokens_before + tokens, "loss": total / normaliser, "lr": lr, "grad_norm": norm}
-        for name, value in {**row, **{name: value / normaliser for name, value in metrics.items()}}.items():
-            self.log.setdefault(name, []).append(float(value))
+        self.tokens += ready.tokens
+        row = {"step": step, "tokens": self.tokens, "loss": total / normaliser, "lr": lr, "grad_norm": norm}
+        self.log.add({**row, **{name: value / normaliser for name, value in zip(metrics, values, strict=True)}})
+
+    def settle(self) -> None:
+        """Fetch the numbers of the steps since the last call. Raises TrainingError for one that is not finite."""
+        for row in self.log.settle():
+            if not (math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])):
+                raise self._diverged(int(row["step"]), row["lr"], row["loss"], row["grad_norm"])
 
     def _diverged(self, step: int, lr: float, loss: float, norm: float) -> TrainingError:
         values = f"the loss is {loss:.4g}, its gradient's norm {norm}" if math.isfinite(loss) else f"the loss is {loss}"
@@ -166,30 +211,49 @@ class Loop:
             f"learning rate {lr:.3g}. Lower `lr` or lengthen the warm-up; the step's documents are {listed}"
         )
 
+    def _flops_per_token(self, causal: bool = True) -> float:
+        per_token = self.stage.model.training_flops if self.stage.model is not None else flops_per_token
+        half = causal and kind_of(self.model) == "causal"  # the attention of other kinds is whole
+        return per_token(self.model, self.data.window or self.setting.context, half)
+
     def _save(self) -> None:
-        log = {name: np.array(values) for name, values in self.log.items()}
-        weights = dict(self.optimiser.parameters)
+        weights = {name: full(p) for name, p in self.optimiser.parameters.items()}
+        moments = {name: full(value) for name, value in self.optimiser.state().items()}
         state = checkpoint.Checkpoint(
-            self.step, self.digest, weights, self.optimiser.state(), log, self.seconds, self.cpu_seconds
+            self.step, self.digest, weights, moments, self.log.arrays(), self.seconds, self.cpu_seconds
         )
-        checkpoint.save(state, self.out)
-        self._write_log()
+        if self.ranks.rank == 0:
+            checkpoint.save(state, self.out)
+            self.log.write(self.out)
 
-    def _write_log(self) -> None:
-        integers = [pl.col("step", "tokens").cast(pl.Int64)] if self.log else []
-        log = pl.DataFrame(self.log).select(sorted(self.log, key=_log_order)).with_columns(integers)
-        write_parquet(self.out / "log.parquet", log)
-
-    def finish(self) -> RunResult:
-        """Evaluate and export the model; return the result of the stage."""
-        self._write_log()
+    def finish(self) -> RunResult | None:
+        """Evaluate and export the model; return the result of the stage, on the first rank."""
+        self._gather()
+        if self.ranks.rank > 0:
+            return None
+        self.log.write(self.out)
         realised = self.data.realised()
         write_parquet(self.out / "realised.parquet", pl.DataFrame(realised))
         self.model.eval()
-        evaluation = self.stage.objective.evaluate(self.model, self.setting, self.out)
+        # on the CPU scores are float32 also of bf16 runs: they are few, and products are not the bulk of their time
+        score = self.called if self.stage.compute.device == "cuda" else Bound(self.model)
+        with torch.no_grad(), compiled_functions(self.compiled):
+            evaluation = score(self.objective.evaluate, self.setting, self.out)
         result = self._result(evaluation, sum(row.get("bytes", 0) for row in realised))
         self._export()
         return result
+
+    def _gather(self) -> None:
+        """Put the whole model on the first rank, where each has a part of its weights."""
+        if not self.ranks.sharded:
+            return
+        weights = {name: full(value) for name, value in self.model.state_dict().items()}
+        if self.ranks.rank == 0:
+            model: Any = self.objective.adopt(self._starting_model(self.start, self.setting.tokenizer))
+            model.load_state_dict(weights)
+            self.model = model.to(self.stage.compute.device)
+            low = self.stage.compute.precision == "bf16"
+            self.called = InPrecision(model, torch.bfloat16) if low else Bound(model)
 
     def _export(self) -> None:
         """Write model/, and delta/ where there is a delta; one that is not merged is part of model/ too."""
@@ -202,29 +266,26 @@ class Loop:
         if delta is not None:
             write_text(folder / SPEC, canonical_json(full_spec(delta)))
         beside = folder if delta is not None and not delta.mergeable else None
-        export(plain, self.setting.tokenizer, self.out / "model", beside)
-
-    def _flops_per_token(self, causal: bool) -> float:
-        per_token = self.stage.model.training_flops if self.stage.model is not None else flops_per_token
-        return per_token(self.model, self.data.window or self.setting.context, causal)
+        export(self.objective.release(plain), self.setting.tokenizer, self.out / "model", beside)
 
     def _result(self, evaluation: Evaluation, bytes_trained: int) -> RunResult:
-        tokens = int(self.log["tokens"][-1])
+        tokens, losses = self.tokens, self.log.columns["loss"]
         domains = {
             name: Totals(nats=sums["nats"], bytes=int(sums["bytes"]), documents=int(sums["documents"]))
             for name, sums in evaluation.totals.items()
         }
-        tail = self.log["loss"][-max(1, len(self.log["loss"]) // 10) :]
+        tail = losses[-max(1, len(losses) // 10) :]
         return RunResult(
             mix=self.stage.mix,
             seed=self.stage.seed,
             config=self.digest,
-            objective=label(self.stage.objective),
+            objective=label(self.objective),
+            measure=self.objective.measure if self.objective.scores else None,
             parameters=counted_parameters(self.model)[0],
             tokens=tokens,
             steps=self.data.steps,
             bytes_trained=bytes_trained,
-            flops=self._flops_per_token(causal=True) * tokens,
+            flops=self._flops_per_token() * tokens,
             flops_whole_attention=self._flops_per_token(causal=False) * tokens,
             seconds=round(self.seconds, 3),
             cpu_seconds=round(self.cpu_seconds, 3),
@@ -244,7 +305,9 @@ def _documents_per_batch(data: Data) -> float:
     return round(sum(counts) / len(counts), 2)
 
 
-def _log_order(column: str) -> tuple[int, str]:
-    """Return a sort key that puts the columns of the loop before those of an objective, in any resumed run."""
-    own = ("step", "tokens", "loss", "lr", "grad_norm")
-    return (own.index(column) if column in own else len(own), column)
+def _dealt_out(objective: Objective, ranks: int) -> Objective:
+    """Return the objective with micro-batches small enough that every rank gets one."""
+    if ranks == 1:
+        return objective
+    most = max(1, objective.batch_tokens // ranks)
+    return objective.model_copy(update={"micro_tokens": min(objective.micro_tokens or most, most)})

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.launch import Launch
 from windtunnel.schemas.plugin import Plugin, make
 from windtunnel.schemas.work import Counts, Work
+from windtunnel.trainer.loop.compute import Compute
 from windtunnel.trainer.models._model import Model
 from windtunnel.trainer.objectives._objective import Objective
 from windtunnel.trainer.schedules._schedule import Schedule
+
+if TYPE_CHECKING:
+    from windtunnel.trainer.loop.ranks import Ranks
 
 FEWEST_DOCUMENTS = 16  # in a batch
 
@@ -34,13 +40,24 @@ class TrainRun(Work):
     schedule: Any = Field(default_factory=lambda: {"wsd": {"warmup": 0.05, "decay": 0.2}})
     stages: tuple[Any, ...] = Field(min_length=1)
     threads: int = Field(1, ge=1)  # part of the configuration: results depend on it bit by bit
-    device: Literal["cpu", "cuda"] = "cpu"  # part of the configuration, like `threads`
+    device: Literal["cpu", "cuda"] = "cpu"  # part of the configuration, like `threads` and what follows
+    precision: Literal["float32", "bf16"] = "float32"
+    compile: bool | Literal["auto"] = "auto"
+    deterministic: bool = True
+    activation_checkpointing: bool = False
     template: str | None = None  # for chat data: a name of ours, or the text of a template
+
+    launch: Launch | None = None  # no part of the key: results are those of one process up to rounding
 
     def identity(self) -> dict[str, Any]:
         """Return the content of the key; a template that is not chosen is no part of it."""
         whole = super().identity()
-        return whole if self.template is not None else {k: v for k, v in whole.items() if k != "template"}
+        left_out = {"launch"} if self.template is not None else {"launch", "template"}
+        return {k: v for k, v in whole.items() if k not in left_out}
+
+    def compute(self) -> Compute:
+        """Return how the stages are computed."""
+        return Compute(**{field.name: getattr(self, field.name) for field in fields(Compute)})
 
     def plugins(self) -> list[Plugin]:
         """Return the model, the schedule and the objectives."""
@@ -48,9 +65,20 @@ class TrainRun(Work):
         return [*model, make(Schedule, self.schedule), *(make(Objective, stage) for stage in self.stages)]
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        if self.launch is None or self.launch.nodes * self.launch.gpus == 1:
+            return self.train(inputs, out)
+        from windtunnel.trainer.loop.launch import run_launched
+
+        counts = Counts.model_validate(run_launched(self, self.launch, inputs, out))
+        counts.notes["processes"] = f"{self.launch.nodes} x {self.launch.gpus}, {self.launch.shard}"
+        return counts
+
+    def train(self, inputs: Mapping[str, Artifact], out: Path, ranks: Ranks | None = None) -> Counts:
+        """Train all stages, in this process or as one of several; return the counts."""
         import polars as pl
 
         from windtunnel.schemas.encoded_rows import encoded_of, refused_words
+        from windtunnel.trainer.loop.ranks import ALONE
         from windtunnel.trainer.loop.train import Stage, train
         from windtunnel.trainer.modules.routing import EXPERTS, dead_experts
 
@@ -59,11 +87,10 @@ class TrainRun(Work):
         for number, spec in enumerate(self.stages):
             last = number == len(self.stages) - 1
             stage = Stage.from_specs(
-                self.mix, self.seed, self.model, self.schedule, spec,
-                threads=self.threads, device=self.device, template=self.template,
+                self.mix, self.seed, self.model, self.schedule, spec, compute=self.compute(), template=self.template
             )  # fmt: skip
             where = out if last else out / f"stage{number}"
-            result = train(stage, inputs, where, start=start)
+            result = train(stage, inputs, where, start=start, ranks=ranks or ALONE)
             counts.tokens += result.tokens
             counts.bytes += result.bytes_trained
             counts.flops += result.flops

@@ -1,4 +1,4 @@
-"""The configuration of a training stage: mix, seed, model, schedule, objective, threads and device."""
+"""The configuration of a training stage: mix, seed, model, schedule, objective, and how it is computed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from blake3 import blake3
 from windtunnel.schemas.artifact import Artifact, canonical_json
 from windtunnel.schemas.plugin import full_spec, make
 from windtunnel.schemas.work import versions_of
+from windtunnel.trainer.loop.compute import ON_THE_CPU, Compute
 from windtunnel.trainer.models._model import Model
 from windtunnel.trainer.objectives._objective import Objective
 from windtunnel.trainer.schedules._schedule import Schedule
@@ -25,8 +26,7 @@ class Stage:
     model: Model | None  # None: the stage starts from a model directory
     schedule: Schedule
     objective: Objective
-    threads: int = 1
-    device: str = "cpu"
+    compute: Compute = ON_THE_CPU
     template: str | None = None  # for chat data: a name of ours or the text of a template; None: the tokenizer's own
 
     @classmethod
@@ -37,8 +37,7 @@ class Stage:
         model: Any,
         schedule: Any,
         objective: Any,
-        threads: int = 1,
-        device: str = "cpu",
+        compute: Compute = ON_THE_CPU,
         template: str | None = None,
     ) -> Stage:
         """Build a stage from the specs of a recipe. Raises RecipeError for an invalid spec."""
@@ -48,8 +47,7 @@ class Stage:
             make(Model, model) if model is not None else None,
             make(Schedule, schedule),
             make(Objective, objective),
-            threads=threads,
-            device=device,
+            compute=compute,
             template=template,
         )
 
@@ -59,7 +57,8 @@ class Stage:
         content = {
             "plugins": [full_spec(part) for part in parts],
             "versions": versions_of(parts),
-            "run": [self.mix, self.seed, self.threads, self.device, *([self.template] if self.template else [])],
+            "run": [self.mix, self.seed, *([self.template] if self.template else [])],
+            "compute": self.compute.identity(),
             "inputs": {role: artifact.path.name for role, artifact in inputs.items()},
         }
         return blake3(canonical_json(content).encode()).hexdigest()[:32]

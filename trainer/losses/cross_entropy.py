@@ -3,7 +3,8 @@
 With a vocabulary of 4,096, the logits of a batch and their gradient are the largest arrays of a small model's step.
 Here the logits of a chunk stay in the CPU cache, are turned into probabilities in place, and are used for the gradients
 of hidden states and weight immediately (Liger, Hsu et al. 2024, arXiv 2410.10989; Cut cross-entropy, Wijmans et al.
-2024, arXiv 2411.09009).
+2024, arXiv 2411.09009). On a GPU, chunks are as large as fills it, and softmax, loss and gradient are one kernel where
+the stage is compiled. Products have the precision of the hidden states; softmax, loss and sums are float32 or better.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-CHUNK = 256  # rows of logits per chunk: 4 MB with a vocabulary of 4,096
+from windtunnel.trainer.runtime.compiled import fused
+
+CHUNK = 256  # rows of logits per chunk on the CPU: 4 MB with a vocabulary of 4,096
+GPU_BYTES = 1 << 29  # of the logits of a chunk on a GPU
 
 
 def summed_nats(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the summed negative log-likelihood in nats, a scalar.
+    """Return the summed negative log-likelihood in nats, a float32 scalar.
 
     hidden [n, width], weight [vocabulary, width], targets int64 [n]. Gradients are computed in the forward pass, while
     the logits of the chunk exist.
@@ -29,7 +33,7 @@ def summed_nats(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tenso
 
 
 def token_nats(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return each target's negative log-likelihood in nats [n], differentiable.
+    """Return each target's negative log-likelihood in nats, float32 [n], differentiable.
 
     For losses that are not a plain sum, such as preference losses; the backward pass recomputes the logits.
     """
@@ -40,17 +44,16 @@ class _SummedNats(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         hidden_grad = torch.empty_like(hidden)
-        weight_grad = _transposed_zeros(weight, ctx.needs_input_grad[1])
+        weight_grad = _WeightGradient(weight) if ctx.needs_input_grad[1] else None
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
         for rows, logits in _chunks(hidden, weight):
-            probabilities, nats = _softmax_nats(logits, targets[rows])
+            errors, nats = _errors_nats(logits, targets[rows])
             total += nats.sum(dtype=torch.float64)
-            _subtract_one(probabilities, targets[rows])
-            torch.mm(probabilities, weight, out=hidden_grad[rows])
+            torch.mm(errors, weight, out=hidden_grad[rows])
             if weight_grad is not None:
-                weight_grad.addmm_(hidden[rows].t(), probabilities)
-        ctx.save_for_backward(hidden_grad, *([] if weight_grad is None else [weight_grad]))
-        return total.to(hidden.dtype)
+                weight_grad.add(hidden[rows], errors)
+        ctx.save_for_backward(hidden_grad, *([] if weight_grad is None else [weight_grad.sum]))
+        return total.to(_sums(hidden))
 
     @staticmethod
     @once_differentiable
@@ -66,9 +69,9 @@ class _SummedNats(torch.autograd.Function):
 class _TokenNats(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        nats = torch.empty(len(hidden), dtype=hidden.dtype, device=hidden.device)
+        nats = torch.empty(len(hidden), dtype=_sums(hidden), device=hidden.device)
         for rows, logits in _chunks(hidden, weight):
-            nats[rows] = _softmax_nats(logits, targets[rows])[1]
+            nats[rows] = _errors_nats(logits, targets[rows])[1]
         ctx.save_for_backward(hidden, weight, targets)
         return nats
 
@@ -78,42 +81,69 @@ class _TokenNats(torch.autograd.Function):
         (grad,) = grads
         hidden, weight, targets = ctx.saved_tensors
         hidden_grad = torch.empty_like(hidden)
-        weight_grad = _transposed_zeros(weight, ctx.needs_input_grad[1])
+        weight_grad = _WeightGradient(weight) if ctx.needs_input_grad[1] else None
         for rows, logits in _chunks(hidden, weight):
-            probabilities, _ = _softmax_nats(logits, targets[rows])
-            _subtract_one(probabilities, targets[rows])
-            probabilities.mul_(grad[rows, None])
-            torch.mm(probabilities, weight, out=hidden_grad[rows])
+            errors, _ = _errors_nats(logits, targets[rows])
+            errors.mul_(grad[rows, None])
+            torch.mm(errors, weight, out=hidden_grad[rows])
             if weight_grad is not None:
-                weight_grad.addmm_(hidden[rows].t(), probabilities)
-        return hidden_grad, None if weight_grad is None else weight_grad.t(), None
+                weight_grad.add(hidden[rows], errors)
+        return hidden_grad, None if weight_grad is None else weight_grad.sum.t(), None
 
 
-def _transposed_zeros(weight: torch.Tensor, needed: bool) -> torch.Tensor | None:
-    """Return the accumulator of the weight's gradient, transposed for row-wise access, or None for a frozen head."""
-    return torch.zeros_like(weight.t()) if needed else None
+class _WeightGradient:
+    """The float32 sum of a head's gradient over chunks, transposed for row-wise access, [width, vocabulary]."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        self.sum = torch.zeros_like(weight.t(), dtype=_sums(weight))
+
+    def add(self, hidden: torch.Tensor, errors: torch.Tensor) -> None:
+        """Add hidden^T errors, the gradient of a chunk [rows, width], [rows, vocabulary]."""
+        if hidden.dtype == self.sum.dtype:
+            self.sum.addmm_(hidden.t(), errors)
+        elif hidden.device.type == "cuda":
+            self.sum += torch.mm(hidden.t(), errors, out_dtype=torch.float32)
+        else:
+            self.sum += torch.mm(hidden.t(), errors)
 
 
 def _chunks(hidden: torch.Tensor, weight: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
     """Yield (rows, logits) of every chunk; the array of logits is reused by the next chunk."""
-    buffer = torch.empty(min(CHUNK, len(hidden)), len(weight), dtype=hidden.dtype, device=hidden.device)
-    for start in range(0, len(hidden), CHUNK):
-        rows = slice(start, min(start + CHUNK, len(hidden)))
+    size = CHUNK
+    if hidden.device.type != "cpu":
+        size = max(CHUNK, GPU_BYTES // (hidden.element_size() * len(weight)) // CHUNK * CHUNK)
+    buffer = torch.empty(min(size, len(hidden)), len(weight), dtype=hidden.dtype, device=hidden.device)
+    for start in range(0, len(hidden), size):
+        rows = slice(start, min(start + size, len(hidden)))
         yield rows, torch.mm(hidden[rows], weight.t(), out=buffer[: rows.stop - start])
 
 
-def _softmax_nats(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (probabilities, nats of the targets [n]); on the CPU the probabilities overwrite the logits."""
-    if logits.device.type == "cpu" and logits.dtype == torch.float32:
-        from windtunnel.trainer.kernels.llama import softmax_nats
+def _errors_nats(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (probabilities minus one at the targets, in the logits' precision; nats of the targets, float32 [n]).
 
-        nats = logits.new_empty(len(logits))
-        softmax_nats(logits.detach().numpy(), targets.numpy(), nats.numpy())
-        return logits, nats
-    log_probabilities = logits.log_softmax(-1)
-    return log_probabilities.exp(), -log_probabilities.gather(1, targets[:, None]).squeeze(1)
+    On the CPU, float32 logits are overwritten.
+    """
+    if logits.device.type != "cpu" or logits.dtype == torch.float64:
+        return _errors_nats_at_once(logits, targets)
+    from windtunnel.trainer.kernels.softmax import softmax_nats
+
+    values = logits.detach().float()
+    nats = values.new_empty(len(values))
+    softmax_nats(values.numpy(), targets.numpy(), nats.numpy())
+    minus = torch.full((len(targets), 1), -1.0)
+    values.scatter_add_(1, targets[:, None], minus)
+    return values.to(logits.dtype), nats
 
 
-def _subtract_one(probabilities: torch.Tensor, targets: torch.Tensor) -> None:
-    minus = torch.full((len(targets), 1), -1.0, dtype=probabilities.dtype, device=probabilities.device)
-    probabilities.scatter_add_(1, targets[:, None], minus)
+@fused
+def _errors_nats_at_once(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    values = logits.to(_sums(logits))
+    normaliser = values.logsumexp(-1, keepdim=True)
+    nats = (normaliser - values.gather(1, targets[:, None])).squeeze(1)
+    here = torch.arange(values.shape[1], device=values.device) == targets[:, None]
+    return ((values - normaliser).exp() - here.to(values.dtype)).to(logits.dtype), nats
+
+
+def _sums(values: torch.Tensor) -> torch.dtype:
+    """Return the precision of sums over `values`: float32, or float64 if they have it."""
+    return torch.float64 if values.dtype == torch.float64 else torch.float32

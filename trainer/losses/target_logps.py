@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from windtunnel.trainer.losses.cross_entropy import summed_nats, token_nats
-from windtunnel.trainer.modules.heads import body, learns_positions, output_weight
+from windtunnel.trainer.modules.heads import hidden_states, learns_positions, output_weight
 
 MODEL_INPUTS = ("input_ids", "position_ids", "attention_mask")
 
@@ -66,7 +66,8 @@ def model_inputs(model: Any, batch: Tensors) -> dict[str, torch.Tensor]:
 
 def _source_states(model: Any, batch: Tensors) -> torch.Tensor:
     """Return the hidden states that predict the labels, [targets, width]."""
-    hidden = body(model)(**model_inputs(model, batch), use_cache=False).last_hidden_state
+    inputs = model_inputs(model, batch)
+    hidden = hidden_states(model, inputs.pop("input_ids"), **inputs)
     return hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch["sources"].to(model.device))
 
 

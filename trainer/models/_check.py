@@ -9,7 +9,7 @@ from typing import Any
 
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.finding import Finding, finding
-from windtunnel.trainer.models._model import Model, flops_per_token, load
+from windtunnel.trainer.models._model import Model, flops_per_token, kind_in, kind_of, load
 from windtunnel.trainer.runtime.quiet import quiet
 
 VOCABULARY, END = 300, 7
@@ -17,7 +17,7 @@ VOCABULARY, END = 300, 7
 
 def check(cls: type[Model]) -> Iterator[Finding]:
     """Yield the outcome of every property, for each set of parameters."""
-    if cls.from_files:
+    if cls.from_files or cls.kind == "static":
         yield finding("weights come from files alone", lambda: _refuses(cls))
         return
     if not cls.examples:
@@ -36,7 +36,7 @@ def _refuses(cls: type[Model]) -> str | None:
         cls().build(VOCABULARY, END)  # type: ignore[call-arg]
     except RecipeError:
         return None
-    return "`build` gives a model, and `from_files` says that there is none"
+    return "`build` gives a model, and its class says that there is none"
 
 
 def _built(model: Model) -> Any:
@@ -50,8 +50,9 @@ def _logits(model: Any) -> Any:
     import torch
 
     ids = torch.arange(min(12, model.config.max_position_embeddings))[None]
+    more = {"decoder_input_ids": ids.flip(1)} if model.config.is_encoder_decoder else {}
     with torch.no_grad():
-        return model.eval()(input_ids=ids).logits
+        return model.eval()(input_ids=ids, **more).logits
 
 
 def _builds(cls: type[Model], params: Mapping[str, Any]) -> str | None:
@@ -59,6 +60,8 @@ def _builds(cls: type[Model], params: Mapping[str, Any]) -> str | None:
 
     wanted = cls(**params)
     model, again = _built(wanted), _built(wanted)
+    if kind_of(model) != cls.kind:
+        return f"it builds a {kind_of(model)} model, and `kind` is {cls.kind}"
     if {p.dtype for p in model.parameters()} != {torch.float32}:
         return "the weights are not float32"
     if any(not torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True)):
@@ -78,6 +81,8 @@ def _comes_back(cls: type[Model], params: Mapping[str, Any]) -> str | None:
     model = _built(cls(**params))
     with tempfile.TemporaryDirectory(prefix="windtunnel-") as folder, quiet():
         model.save_pretrained(folder)
-        back = load(Path(folder))
+        back = load(Path(folder), cls.kind)
+        if kind_in(Path(folder)) != cls.kind:
+            return f"its files are those of a {kind_in(Path(folder))} model, and `kind` is {cls.kind}"
     same = torch.allclose(_logits(back), _logits(model), atol=1e-5)
-    return None if same else "the model that transformers loads from its files predicts something else"
+    return None if same else "the model that is loaded from its files predicts something else"

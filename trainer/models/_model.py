@@ -1,14 +1,16 @@
 """The base class of model architectures, one per file, which build model classes of transformers.
 
 Exported models can therefore be loaded by anything that reads Hugging Face directories, such as vLLM, TRL and lm-eval.
+What transformers has no class for, ELMo and static vectors, is in trainer/modules and loads through `load` alone.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,7 +25,12 @@ from windtunnel.trainer.runtime.quiet import quiet
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+# what a model predicts: the next token, a masked one, a target text from a source text, the next token in both reading
+# directions, or nothing (vectors of words)
+ModelKind = Literal["causal", "masked", "seq2seq", "bidirectional", "static"]
+LOADERS = {"causal": "AutoModelForCausalLM", "masked": "AutoModelForMaskedLM", "seq2seq": "AutoModelForSeq2SeqLM"}
 
 LONGEST = 2048  # context in tokens of a loaded model without a number of positions
 
@@ -31,6 +38,7 @@ LONGEST = 2048  # context in tokens of a loaded model without a number of positi
 class Model(Plugin, ABC):
     """An architecture and its sizes: one file in trainer/models."""
 
+    kind: ClassVar[ModelKind] = "causal"
     from_files: ClassVar[bool] = False  # True: the weights come from the `start` input, and `build` raises
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()  # small sizes that `windtunnel check model NAME` builds
 
@@ -38,7 +46,7 @@ class Model(Plugin, ABC):
 
     @abstractmethod
     def build(self, vocabulary: int, end_of_text: int) -> PreTrainedModel:
-        """Return a causal language model in float32 on the CPU, its weights drawn from torch's global generator.
+        """Return a model of the class's kind in float32 on the CPU, its weights drawn from torch's global generator.
 
         `vocabulary` is the number of token ids, `end_of_text` the id of the end-of-text token.
         """
@@ -50,18 +58,59 @@ class Model(Plugin, ABC):
         """
         return flops_per_token(model, context, causal)
 
+    def special_tokens(self) -> dict[str, Any]:
+        """Return the special tokens that a tokenizer needs for this model, as `add_special_tokens` takes them."""
+        return {}
 
-def load(path: Path) -> PreTrainedModel:
-    """Return the causal language model of a directory in float32; reads safetensors only and runs no code from it.
+    def build_for(self, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+        """Return a new model for a tokenizer, to which the special tokens that it lacks are added above its ids."""
+        present, missing = tokenizer.get_vocab(), {}
+        for name, token in self.special_tokens().items():
+            if isinstance(token, list):
+                missing |= {name: new} if (new := [each for each in token if each not in present]) else {}
+            elif getattr(tokenizer, name, None) is None:
+                missing[name] = token
+        if missing:
+            tokenizer.add_special_tokens(missing, replace_extra_special_tokens=False)
+        end: Any = tokenizer.eos_token_id
+        return self.build(max(tokenizer.get_vocab().values()) + 1, int(end))
+
+
+def kind_of(model: PreTrainedModel) -> ModelKind:
+    """Return the kind of a model by its class, or by the class that a delta wraps."""
+    unwrap: Any = getattr(model, "get_base_model", None)  # peft wraps the model
+    plain = model if unwrap is None else unwrap()
+    return _kind(type(plain).__name__, bool(getattr(plain.config, "is_encoder_decoder", False)))
+
+
+def kind_in(path: Path) -> ModelKind:
+    """Return the kind of the model of a directory by its configuration."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    return _kind((config.get("architectures") or [""])[0], bool(config.get("is_encoder_decoder")))
+
+
+def _kind(name: str, encoder_decoder: bool) -> ModelKind:
+    if name in ("Elmo", "StaticVectors"):
+        return "bidirectional" if name == "Elmo" else "static"
+    if name.endswith(("ForMaskedLM", "ForPreTraining")):
+        return "masked"
+    return "seq2seq" if encoder_decoder else "causal"
+
+
+def load(path: Path, *kinds: ModelKind) -> PreTrainedModel:
+    """Return the model of a directory in float32; reads safetensors only and runs no code from it.
 
     A delta that could not be merged is in the directory's `delta/`, and the model is returned with it. Raises
-    InputError, with the file's name, for weights that are cut, missing or not numbers.
+    InputError, with the file's name, for weights that are cut, missing or not numbers, and for a model of another kind
+    than `kinds`, if there are any.
     """
-    from transformers import AutoModelForCausalLM
-
+    kind = kind_in(path) if (path / "config.json").is_file() else "causal"
+    if kind == "static" or (kinds and kind not in kinds):
+        wanted = " or ".join(kinds) or "language"
+        raise InputError(f"{path}: the model is {kind}, and a {wanted} model is needed here")
     check_weights(path)
     with quiet():
-        model = AutoModelForCausalLM.from_pretrained(
+        model = _class(kind).from_pretrained(
             str(path),
             dtype="float32",
             use_safetensors=True,
@@ -70,6 +119,17 @@ def load(path: Path) -> PreTrainedModel:
             attn_implementation="sdpa",
         )
     return with_delta(model, path)
+
+
+def _class(kind: ModelKind) -> Any:
+    """Return the class that loads models of a kind."""
+    if kind == "bidirectional":
+        from windtunnel.trainer.modules.elmo import Elmo
+
+        return Elmo
+    import transformers
+
+    return getattr(transformers, LOADERS[kind])
 
 
 def small_init(width: int) -> float:

@@ -10,6 +10,7 @@ from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.modules.heads import body
 
 STACKS = ("layers", "h", "layer", "block")
+HALVES = ("encoder", "decoder")  # of the body, that hold the blocks of BERT and T5
 ATTENTION = ("self_attn", "attn", "attention")
 FEED_FORWARD = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
 
@@ -23,11 +24,20 @@ class Block(NamedTuple):
 
 def blocks(model: Any) -> list[Block]:
     """Return the model's blocks in order. Raises InputError for an architecture with other names."""
-    trunk = body(model)
-    stack = next((m for name in STACKS if isinstance(m := getattr(trunk, name, None), nn.ModuleList)), None)
-    if stack is None:
+    found = stack(model)
+    if found is None:
         raise InputError(f"no stack of blocks was found in {type(model).__name__}; this delta does not support it")
-    return [Block(_part(block, ATTENTION), _part(block, FEED_FORWARD)) for block in stack]
+    return [Block(_part(block, ATTENTION), _part(block, FEED_FORWARD)) for block in found]
+
+
+def stack(model: Any) -> nn.ModuleList | None:
+    """Return the list of the model's blocks, or None for an architecture with another name for it."""
+    trunk = body(model)
+    halves = [half for name in HALVES if isinstance(half := getattr(trunk, name, None), nn.Module)]
+    found = [
+        m for part in halves or [trunk] for name in STACKS if isinstance(m := getattr(part, name, None), nn.ModuleList)
+    ]
+    return nn.ModuleList([block for each in found for block in each]) if len(found) > 1 else next(iter(found), None)
 
 
 def _part(block: nn.Module, names: tuple[str, ...]) -> nn.Module:

@@ -9,16 +9,23 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def hidden_states(model: PreTrainedModel, ids: torch.Tensor, **more: torch.Tensor) -> torch.Tensor:
+def hidden_states(
+    model: PreTrainedModel,
+    ids: torch.Tensor,
+    position_ids: torch.Tensor | None = None,
+    attention_mask: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Return the last hidden states [rows, positions, width] of token ids [rows, positions].
 
-    Attention is causal over the whole row; for packed rows pass `attention_mask` and `position_ids` in `more`.
+    Attention is causal over the whole row; packed rows have `position_ids` and an additive `attention_mask`.
     """
-    from windtunnel.trainer.modules import fused_llama
+    from windtunnel.trainer.modules import llama
 
-    if not more and fused_llama.fits(model, ids.shape[1]):
-        return fused_llama.hidden_states(model, ids)
-    return body_output(model, ids, **more).last_hidden_state
+    trunk: Any = body(model)
+    if llama.fits(trunk) and not learns_positions(model):
+        return llama.hidden_states(trunk, ids, position_ids, attention_mask)
+    more = {"position_ids": position_ids, "attention_mask": attention_mask}
+    return body_output(model, ids, **{k: t for k, t in more.items() if t is not None}).last_hidden_state
 
 
 def body_output(model: Any, ids: torch.Tensor, **more: Any) -> Any:
@@ -56,8 +63,25 @@ def output_weight(model: PreTrainedModel) -> torch.Tensor:
     return head.weight  # type: ignore[return-value]
 
 
+def masked_head(model: PreTrainedModel, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what the output matrix of a masked language model is applied to [n, width + 1], and that matrix.
+
+    hidden [n, width] are last hidden states of the body. The head's bias is the last column of the matrix, which meets
+    a one. Raises TypeError for a head that is not BERT's.
+    """
+    import torch
+
+    predictions = getattr(getattr(model, "cls", None), "predictions", None)
+    if predictions is None:
+        raise TypeError(f"the head of {type(model).__name__} is not that of BERT")
+    states = predictions.transform(hidden)
+    decoder = predictions.decoder
+    states = torch.cat([states, states.new_ones(len(states), 1)], 1)
+    return states, torch.cat([decoder.weight, decoder.bias[:, None]], 1)
+
+
 def body(model: PreTrainedModel) -> torch.nn.Module:
-    """Return the module below the head, of a plain model or of one with a delta."""
+    """Return the module below the head, of a plain model or of one with a delta; of T5, which has none, the model."""
     unwrap: Any = getattr(model, "get_base_model", None)  # peft wraps the model
     plain = model if unwrap is None else unwrap()
-    return getattr(plain, plain.base_model_prefix)
+    return getattr(plain, plain.base_model_prefix, plain)

@@ -84,7 +84,7 @@ class ChatObjective(Objective, ABC):
     def shares(self, model: PreTrainedModel, setting: Setting) -> bool:
         """Return whether rows may be packed: the model supports the block mask, and its deltas allow packing."""
         earlier = carried(model)
-        deltas = [*self.nested(), *([earlier.delta] if earlier else [])]
+        deltas = [*self.deltas(), *([earlier.delta] if earlier else [])]
         return takes_block_mask(model, setting.context) and all(delta.shares_bins for delta in deltas)
 
     def extra(self, setting: Setting, model: PreTrainedModel, rows: Rows) -> dict[str, np.ndarray]:

@@ -1,7 +1,8 @@
-"""Checks an objective on a tiny Llama: batches by step, sums over micro-batches, a gradient that helps, its scores."""
+"""Checks an objective on a tiny model: batches by step, sums over micro-batches, a gradient that helps, its scores."""
 
 from __future__ import annotations
 
+import copy
 import math
 import tempfile
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from windtunnel.schemas.finding import Finding, finding
-from windtunnel.trainer.models.llama import Llama
-from windtunnel.trainer.objectives._check_inputs import END_OF_TEXT, inputs, tokenizer
+from windtunnel.schemas.plugin import make
+from windtunnel.trainer.models._model import Model
+from windtunnel.trainer.objectives._check_inputs import inputs, tokenizer
 from windtunnel.trainer.objectives._objective import Loss, Objective, Setting
 
 if TYPE_CHECKING:
@@ -20,6 +22,13 @@ CONTEXT = 128
 BATCH_TOKENS = 1024  # of a step, so that one step holds all conversations
 MICRO_TOKENS = 128
 STEP = 1e-3  # length of a step down the gradient, in lengths of the weights
+SIZE = {"width": 32, "layers": 2, "context": CONTEXT, "init_std": 0.2}
+MODELS = {  # by the first kind of model that an objective trains
+    "causal": {"llama": {**SIZE, "heads": 2, "ff": 64}},
+    "masked": {"bert": {**SIZE, "heads": 2, "ff": 64}},
+    "seq2seq": {"t5": {"width": 32, "layers": 2, "heads": 2, "ff": 64, "context": CONTEXT}},
+    "bidirectional": {"elmo": {"width": 32, "layers": 2, "cell": 48, "context": CONTEXT}},
+}
 PRECISION = 1e-5  # of sums in float32, relative
 
 
@@ -28,7 +37,8 @@ def check(cls: type[Objective]) -> Iterator[Finding]:
     from windtunnel.trainer.runtime.numerics import numerics
 
     with numerics(threads=1, seed=0), tempfile.TemporaryDirectory(prefix="windtunnel-") as folder:
-        setting = Setting(inputs(Path(folder) / "inputs"), tokenizer(), CONTEXT, 0, Path(folder) / "cache")
+        words = copy.deepcopy(tokenizer())  # a model's special tokens are added to it
+        setting = Setting(inputs(Path(folder) / "inputs"), words, CONTEXT, 0, Path(folder) / "cache")
         for number, params in enumerate(cls.examples):
             what = f" with {dict(params)}" if params else ""
             whole = cls(**params).model_copy(update={"batch_tokens": BATCH_TOKENS, "micro_tokens": None})
@@ -49,19 +59,17 @@ class _Step(NamedTuple):
     batches: int
 
 
-def _model(objective: Objective) -> Any:
+def _model(objective: Objective, setting: Setting) -> Any:
     import torch
 
     torch.manual_seed(0)
-    size = {"width": 32, "layers": 2, "heads": 2, "ff": 64, "context": CONTEXT, "init_std": 0.2}
-    words = tokenizer()
-    end: Any = words.convert_tokens_to_ids(END_OF_TEXT)
-    return objective.adopt(Llama(**size).build(max(words.get_vocab().values()) + 1, end)).eval()
+    spec = make(Model, MODELS[objective.trains[0]])
+    return objective.adopt(spec.build_for(setting.tokenizer)).eval()
 
 
 def _step(objective: Objective, setting: Setting) -> tuple[Any, _Step]:
     """Return the model and what the first step computes, before it moves anything."""
-    model = _model(objective)
+    model = _model(objective, setting)
     batches = objective.open(setting, model).batch(0)
     model.train()
     losses: list[Loss] = []
@@ -80,7 +88,7 @@ def _step(objective: Objective, setting: Setting) -> tuple[Any, _Step]:
 def _batches(objective: Objective, setting: Setting) -> str | None:
     import torch
 
-    model = _model(objective)
+    model = _model(objective, setting)
     data, again = objective.open(setting, model), objective.open(setting, model)
     if data.steps < 1:
         return f"a stage of {data.steps} steps"
@@ -119,7 +127,7 @@ def _descends(objective: Objective, setting: Setting) -> str | None:
     slope = math.sqrt(sum(g.square().sum().item() for g in before.gradients.values()))
     if not 0 < slope < math.inf:
         return f"the gradient's norm is {slope}"
-    batches = objective.open(setting, _model(objective)).batch(0)
+    batches = objective.open(setting, _model(objective, setting)).batch(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name in before.gradients:
@@ -130,7 +138,7 @@ def _descends(objective: Objective, setting: Setting) -> str | None:
 
 
 def _scores(objective: Objective, setting: Setting, out: Path) -> str | None:
-    model = _model(objective)
+    model = _model(objective, setting)
     objective.open(setting, model)
     out.mkdir()
     evaluated = objective.evaluate(model.eval(), setting, out)

@@ -11,6 +11,7 @@ A stage is an objective with its optimiser settings. The loop (trainer/loop) is 
             loss.total.backward()
         divide the gradients by the sum of the normalisers, clip, step
     objective.evaluate(model, setting, out)             # per-row scores on the held-out set
+    export(objective.release(model))                    # without what only training needs
 
 Modules of this directory import torch inside functions, so that recipes can be checked and planned without it.
 """
@@ -26,13 +27,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from windtunnel.schemas.artifact import Artifact
-from windtunnel.schemas.plugin import Plugin, make
+from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.plugin import Plugin, built_in, find, label, make
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.deltas._delta import Delta
+from windtunnel.trainer.models._model import Model, ModelKind
+from windtunnel.trainer.optimizers._optimizer import Optimizer
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+# what `evaluate` sums: nats of a document's tokens given those before them, which compare by bits per byte; given those
+# around them; or nats of what was cut out of the document given the rest
+Measure = Literal["likelihood", "pseudo_likelihood", "target"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,8 @@ class Loss(NamedTuple):
 
     total: torch.Tensor  # scalar in nats, not normalised; backward() is called on it
     normaliser: float  # number of units summed: target tokens, pairs, ...
-    metrics: dict[str, float]  # sums over the same units; the log contains them divided by the normaliser
+    # sums over the same units, numbers or scalars on the device; the log contains them divided by the normaliser
+    metrics: Mapping[str, float | torch.Tensor]
 
 
 class Data(ABC):
@@ -84,14 +94,30 @@ class Objective(Plugin, ABC):
     """A loss with its data, optimiser settings and evaluation: one file in trainer/objectives."""
 
     kind: ClassVar[Literal["tokens", "conversations", "preferences"]] = "tokens"  # what it learns from
+    trains: ClassVar[tuple[ModelKind, ...]] = ("causal",)  # the kinds of model that it trains
+    measure: ClassVar[Measure | None] = "likelihood"  # of what `evaluate` gives; only equal measures compare
     scores: ClassVar[bool] = True  # False: its model says nothing of how likely the held-out rows are
     dropout: ClassVar[bool] = True  # False: a loaded model's dropout is off while it trains on this
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)  # parameters that `windtunnel check objective NAME` tries
 
     @classmethod
     def facts(cls) -> dict[str, Any]:
-        """Return what it learns from, and whether its model gives held-out rows a probability."""
-        return {"learns_from": cls.kind, "scores": cls.scores}
+        """Return what it learns from, which models it trains, and what its scores of held-out rows measure."""
+        measure = cls.measure if cls.scores else None
+        return {"learns_from": cls.kind, "trains": list(cls.trains), "scores": cls.scores, "measure": measure}
+
+    @classmethod
+    def check_model(cls, kind: ModelKind, name: str) -> None:
+        """Raise RecipeError for a model of a kind that this objective does not train."""
+        if kind in cls.trains:
+            return
+        known = [(name, find(Objective, name)) for name in built_in("objective")]
+        objectives = [name for name, it in known if kind in it.trains and it.kind == cls.kind]
+        models = [m for m in built_in("model") if (it := find(Model, m)).kind in cls.trains and not it.from_files]
+        raise RecipeError(
+            f"{label(cls)!r} trains {' or '.join(cls.trains)} models, and {name!r} is {kind}: take the model "
+            f"{' or '.join(models)}" + (f", or the objective {' or '.join(objectives)}" if objectives else "")
+        )
 
     lr: float = Field(1e-3, gt=0)  # peak learning rate; the schedule scales it
     batch_tokens: int = Field(4096, gt=0)  # tokens per optimiser step
@@ -100,11 +126,20 @@ class Objective(Plugin, ABC):
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.1, ge=0)  # applied to matrices only
     clip: float = Field(1.0, gt=0)  # maximum gradient norm, after normalisation
+    optimizer: Any = "adamw"  # spec of an optimizer, e.g. muon
     delta: Any = None  # spec of a delta, e.g. {lora: {rank: 8}}; None trains the full model
 
-    def nested(self) -> list[Delta]:
-        """Return the delta, if there is one."""
+    def nested(self) -> list[Plugin]:
+        """Return the optimizer and the delta, if there is one."""
+        return [self.update_rule(), *self.deltas()]
+
+    def deltas(self) -> list[Delta]:
+        """Return the delta in a list, which is empty where the full model is trained."""
         return [make(Delta, self.delta)] if self.delta is not None else []
+
+    def update_rule(self) -> Optimizer:
+        """Return the optimizer."""
+        return make(Optimizer, self.optimizer)
 
     def refuses(self, delta: Delta) -> str | None:
         """Return why this objective cannot train a model with a delta, its own or that of an earlier stage, or None."""
@@ -116,6 +151,10 @@ class Objective(Plugin, ABC):
         New weights are drawn from torch's global generator, which is seeded from the run's seed, so that paired runs
         share them.
         """
+        return model
+
+    def release(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Return the trained model as it is exported, without layers that only training needs."""
         return model
 
     @abstractmethod

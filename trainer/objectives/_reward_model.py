@@ -21,7 +21,7 @@ from windtunnel.trainer.data.chat import ChatEncoder
 from windtunnel.trainer.data.chat_batches import in_micro_batches, last_turns
 from windtunnel.trainer.data.chat_rows import Rows
 from windtunnel.trainer.losses.target_logps import model_inputs
-from windtunnel.trainer.modules.heads import body, learns_positions
+from windtunnel.trainer.modules.heads import hidden_states, learns_positions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -77,7 +77,8 @@ def rewards(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     plain = (
         model.get_base_model() if hasattr(model, "get_base_model") else model
     )  # the body contains the layers of a delta
-    hidden = body(model)(**model_inputs(model, batch), use_cache=False).last_hidden_state
+    inputs = model_inputs(model, batch)
+    hidden = hidden_states(model, inputs.pop("input_ids"), **inputs)
     ends = batch["ends"].to(model.device)
     padding = batch["input_ids"].to(model.device).view(-1)[ends] == plain.config.pad_token_id
     last = hidden.reshape(-1, hidden.shape[-1]).index_select(0, ends - padding.long())

@@ -1,126 +1,133 @@
-"""Next-token prediction over a mix of corpora: pretraining."""
+"""Next-token prediction over a mix of corpora: pretraining.
+
+A batch is made of windows, each of parts of several documents. By default a window is one text, in which a document
+sees the ends of those before it. With `documents: separate` each part of a document is by itself: it sees no other,
+positions begin with it, and its first token is predicted from one token, as in evaluation: end-of-text, or the token
+before it where the part is not the beginning of its document. The predicted tokens are the same in both cases.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import polars as pl
-from pydantic import Field
+import numpy as np
+from pydantic import Field, model_validator
 
-from windtunnel.schemas.artifact import Artifact, write_parquet
 from windtunnel.schemas.errors import RecipeError
-from windtunnel.schemas.role import Role
 from windtunnel.trainer.data.batch import Batch
-from windtunnel.trainer.data.domain import Domain
-from windtunnel.trainer.data.encoder import open_encoder
-from windtunnel.trainer.data.sampler import DocumentIds, Windows, read_mix
+from windtunnel.trainer.data.packing import separated
+from windtunnel.trainer.data.sampler import DocumentIds, Windows
 from windtunnel.trainer.modules.heads import output_weight
-from windtunnel.trainer.modules.routing import EXPERTS, ExpertLoads, routed_hidden_states
-from windtunnel.trainer.objectives._objective import Data, Evaluation, Loss, Objective, Setting
+from windtunnel.trainer.modules.routing import routed_hidden_states
+from windtunnel.trainer.objectives._chat_objective import takes_block_mask
+from windtunnel.trainer.objectives._mix_objective import LikelihoodObjective
+from windtunnel.trainer.objectives._objective import Data, Loss, Setting
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
-DOCUMENTS_PER_BATCH = 16
-SHORTEST_PIECE = 32  # tokens
 
+class CausalLM(LikelihoodObjective):
+    """Cross-entropy of each next token, in nats per token; inputs are a mix, its tokens, and the held-out set.
 
-class CausalLM(Objective):
-    """Cross-entropy of each next token, in nats per token; inputs are a mix, its tokens, and the held-out set."""
+    With `predict`, as many further tokens are predicted from the same state, each by a head of its own that is left out
+    of the export: multi-token prediction (Gloeckle et al. 2024, arXiv 2404.19737), whose losses are summed with equal
+    weights. A head is a residual layer below the common output matrix (Medusa, Cai et al. 2024). Held-out documents are
+    scored by the next token alone.
+    """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
+    examples: ClassVar = ({}, {"predict": 2}, {"documents": "separate"})
+
     lr: float = Field(3e-3, gt=0)
-    piece: float | None = Field(None, gt=0)  # contexts per piece of a document; None: see `piece_tokens`
+    documents: Literal["together", "separate"] = "together"  # whether a document sees others in its window
+    predict: int = Field(0, ge=0, le=16)  # tokens beyond the next one
+
+    @model_validator(mode="after")
+    def _check_predict(self) -> CausalLM:
+        if self.predict and self.delta is not None:
+            raise ValueError(f"further heads are trained with the whole model, not beside a delta ({self.delta!r})")
+        if self.predict and self.documents == "separate":
+            raise ValueError("`predict` reads on into the next document: it goes with `documents: together`")
+        return self
+
+    def adopt(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Return the model, with heads for further tokens where they are asked for."""
+        if self.predict:
+            from windtunnel.trainer.modules.further_heads import add_further_heads
+
+            add_further_heads(model, self.predict)
+        return model
+
+    def release(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Return the model without the heads for further tokens."""
+        if self.predict:
+            from windtunnel.trainer.modules.further_heads import remove_further_heads
+
+            remove_further_heads(model)
+        return model
 
     def open(self, setting: Setting, model: PreTrainedModel) -> Data:
-        shares, budget = read_mix(setting.inputs["mix"])
-        rows = max(1, self.batch_tokens // setting.context)
-        steps = budget // (rows * setting.context)
-        if steps == 0:
+        if self.documents == "together":
+            return super().open(setting, model)
+        if not (takes_block_mask(model, setting.context) and all(delta.shares_bins for delta in self.deltas())):
             raise RecipeError(
-                f"a budget of {budget:,} tokens is less than one step of {rows * setting.context:,}: "
-                f"lower batch_tokens or raise the budget"
+                "`documents: separate` needs a model whose layers all see the whole context, and no delta that "
+                "adds positions, such as prefix or prompt: leave it out, or choose others"
             )
-        size = piece_tokens(self.piece, setting.context, rows)
-        domains = {
-            share.name: Domain(
-                share.name, setting.inputs[Role("tokens", share.name)], setting.seed, setting.context, size
-            )
-            for share in shares
-        }
-        windows = Windows(shares, domains, setting.context, steps * rows)
-        micro_rows = rows if self.micro_tokens is None else max(1, self.micro_tokens // setting.context)
-        return _Packed(windows, rows, micro_rows)
+        return _Separate(*self.windows(setting), int(setting.tokenizer.eos_token_id))  # type: ignore[arg-type]
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
         from windtunnel.trainer.losses.cross_entropy import summed_nats
 
-        ids = batch.tensors["ids"]
-        targets = ids[:, 1:].flatten()
-        routed = routed_hidden_states(model, ids[:, :-1])
+        ids, more = batch.tensors["ids"], dict[str, Any]()
+        if "parts" in batch.tensors:
+            inputs, targets = ids, batch.tensors["targets"].flatten()
+            more = separated(batch.tensors["parts"], model.dtype)
+        else:
+            inputs, targets = ids[:, :-1], ids[:, 1:].flatten()
+        routed = routed_hidden_states(model, inputs, **more)
         total = summed_nats(routed.hidden.flatten(0, 1), output_weight(model), targets)
         if routed.balance is not None:
             total = total + routed.balance * len(targets)
-        return Loss(total, len(targets), {name: value * len(targets) for name, value in routed.metrics.items()})
+        metrics = {name: value * len(targets) for name, value in routed.metrics.items()}
+        if self.predict:
+            from windtunnel.trainer.modules.further_heads import further_states
 
-    def evaluate(self, model: PreTrainedModel, setting: Setting, out: Path) -> Evaluation:
-        from windtunnel.trainer.eval.evaluate import document_nats, read_held_out, totals, write_scores
-
-        if "held_out" not in setting.inputs:
-            return Evaluation(totals={})
-        encoder = open_encoder(tokenizer_folder(setting.inputs))
-        held_out = read_held_out(setting.inputs["held_out"], encoder)
-        with ExpertLoads(model) as loads:
-            nats = document_nats(model, held_out.tokens, encoder.end_of_text, setting.context, loads=loads)
-        if rows := loads.rows():
-            write_parquet(out / EXPERTS, pl.DataFrame(rows))
-        metrics: dict[str, float] = {}
-        if "choices" in setting.inputs:
-            from windtunnel.trainer.eval.choices import score_choices
-
-            choices = setting.inputs["choices"]
-            metrics = score_choices(model, choices, encoder, setting.context, out / "choices.parquet")
-        return Evaluation(totals(write_scores(held_out, nats, out / "scores.parquet")), metrics)
+            metrics["next_token_loss"] = total.detach()
+            for beyond, states in enumerate(further_states(model, routed.hidden), start=1):
+                total = total + summed_nats(states, output_weight(model), ids[:, 1 + beyond :].flatten())
+        return Loss(total, len(targets), metrics)
 
 
-def tokenizer_folder(inputs: Mapping[str, Artifact]) -> Path:
-    """Return the directory of the tokenizer of a run: its own input, or that of the model to start from."""
-    return inputs["tokenizer"].path / "tokenizer" if "tokenizer" in inputs else inputs["start"].path / "model"
+class _Separate(Data):
+    """Windows of the mix whose documents do not see one another, `rows` per step."""
 
-
-def piece_tokens(piece: float | None, context: int, rows: int) -> int:
-    """Return the tokens of a piece of a document, the unit whose order is random.
-
-    By default it is a context, or less where a batch of `rows` windows would otherwise hold fewer than
-    DOCUMENTS_PER_BATCH pieces, but at least SHORTEST_PIECE: a batch of one long document makes a noisy step.
-    """
-    if piece is not None:
-        return max(1, round(piece * context))
-    return max(min(SHORTEST_PIECE, context), min(context, context * rows // DOCUMENTS_PER_BATCH))
-
-
-class _Packed(Data):
-    """Windows of context + 1 tokens, `rows` per step."""
-
-    def __init__(self, windows: Windows, rows: int, micro_rows: int) -> None:
-        self.windows, self.rows, self.micro_rows = windows, rows, micro_rows
+    def __init__(self, windows: Windows, rows: int, micro_rows: int, end_of_text: int) -> None:
+        self.windows, self.rows, self.micro_rows, self.end_of_text = windows, rows, micro_rows, end_of_text
         self.steps = windows.number // rows
+        some = sorted({round(k * (windows.number - 1) / 63) for k in range(64)})
+        lengths = np.concatenate([np.bincount(windows.separate(w, w + 1, end_of_text).parts[0]) for w in some])
+        self.window = float(np.average(lengths, weights=lengths))  # mean over tokens, not over parts
 
     def batch(self, step: int) -> list[Batch]:
-        import torch
-
         first = step * self.rows
-        ids = torch.from_numpy(self.windows.tokens(first, first + self.rows))
         return [
             Batch(
-                tensors={"ids": part},
-                tokens=len(part) * self.windows.context,
-                documents=DocumentIds(self.windows, first + start, first + start + len(part)),
+                tensors=self._tensors(start, stop),
+                tokens=(stop - start) * self.windows.context,
+                documents=DocumentIds(self.windows, start, stop),
             )
-            for start, part in zip(range(0, self.rows, self.micro_rows), ids.split(self.micro_rows), strict=True)
+            for start in range(first, first + self.rows, self.micro_rows)
+            for stop in [min(start + self.micro_rows, first + self.rows)]
         ]
+
+    def _tensors(self, first: int, last: int) -> dict[str, torch.Tensor]:
+        import torch
+
+        found = self.windows.separate(first, last, self.end_of_text)
+        return {name: torch.from_numpy(values) for name, values in found._asdict().items()}
 
     def realised(self) -> list[dict[str, Any]]:
         return self.windows.realised()

@@ -59,10 +59,10 @@ class Dpo(ChatObjective):
         )
         margins = (self.beta * (ratios[:, 0] - ratios[:, 1])).detach()
         metrics = {
-            "accuracy": float((margins > 0).sum()),
-            "margin": float(margins.sum()),
-            "reward_chosen": float(self.beta * ratios[:, 0].detach().sum()),
-            "reward_rejected": float(self.beta * ratios[:, 1].detach().sum()),
+            "accuracy": (margins > 0).sum(),
+            "margin": margins.sum(),
+            "reward_chosen": self.beta * ratios[:, 0].detach().sum(),
+            "reward_rejected": self.beta * ratios[:, 1].detach().sum(),
         }
         return Loss(losses.sum(), float(len(losses)), metrics)
 

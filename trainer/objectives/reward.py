@@ -36,7 +36,7 @@ class Reward(ChatObjective):
 
     @model_validator(mode="after")
     def _check_delta(self) -> Reward:
-        for delta in self.nested():
+        for delta in self.deltas():
             if reason := self.refuses(delta):
                 raise ValueError(reason)
         return self
@@ -73,10 +73,10 @@ class Reward(ChatObjective):
         losses = reward_loss(chosen, rejected, batch.tensors["asked"].to(chosen.device), self.centering)
         margins = (chosen - rejected).detach()
         metrics = {
-            "accuracy": float((margins > 0).sum()),
-            "margin": float(margins.sum()),
-            "reward_chosen": float(chosen.detach().sum()),
-            "reward_rejected": float(rejected.detach().sum()),
+            "accuracy": (margins > 0).sum(),
+            "margin": margins.sum(),
+            "reward_chosen": chosen.detach().sum(),
+            "reward_rejected": rejected.detach().sum(),
         }
         return Loss(losses.sum(), float(len(losses)), metrics)
 

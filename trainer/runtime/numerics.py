@@ -14,17 +14,18 @@ from windtunnel.trainer.runtime.device import check
 
 
 @contextlib.contextmanager
-def numerics(threads: int, seed: int, device: str = "cpu") -> Iterator[None]:
+def numerics(threads: int, seed: int, device: str = "cpu", deterministic: bool = True) -> Iterator[None]:
     """Set threads, flush-to-zero, deterministic algorithms and the seed of torch's generator within the block.
 
-    Results depend bit by bit on the number of threads. Raises InputError if `device` is not available.
+    Results depend bit by bit on the number of threads; on a GPU that is not `deterministic`, they differ between runs.
+    Raises InputError if `device` is not available.
     """
     check(device)
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.get_rng_state()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # arithmetic on denormals is about a hundred times slower
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(deterministic or device == "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(seed)
     keep_freed_memory()

@@ -51,6 +51,7 @@ class Mixes(Section):
     of_rows: bool
     legend: list[tuple[str, str]]
     repeated: bool
+    phases: bool
 
     @classmethod
     def of(cls, results: Results) -> Mixes | None:
@@ -68,7 +69,7 @@ class Mixes(Section):
         colour = {source: series(1 + number) for number, source in enumerate(sources)}
         names = [f"{name}{kind}" for name in results.mixes() for kind in ("", PAIRS)]
         order = [name for name in names if name in tables]
-        bars = [_bar(name, tables[name][1], colour) for name in order]
+        bars = [_bar(f"{name}{words}", table, colour) for name in order for words, table in _phases(*tables[name])]
         measured = {plan.get("by", "") for plan, _ in tables.values()}
         return cls(
             mixes=bars,
@@ -76,6 +77,7 @@ class Mixes(Section):
             of_rows=any("by" in plan for plan, _ in tables.values()),
             legend=[(one_line(source, 40), colour[source]) for source in sources],
             repeated=any(part.often for bar in bars for part in bar.parts),
+            phases=any("phases" in plan for plan, _ in tables.values()),
         )
 
 
@@ -90,6 +92,23 @@ def _rows(domains: list[dict[str, Any]]) -> pl.DataFrame:
             "epochs": [d["copies"] / d["of"] if d["of"] else 0.0 for d in domains],
         }
     )
+
+
+def _phases(plan: dict[str, Any], table: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
+    """Return a mix as a whole, and after it each phase of a mix with phases, with words that tell them apart."""
+    if "phase" not in table.columns:
+        return [("", table)]
+    # of a source with n documents, a phase of e epochs draws n * min(1, e), and the next one goes on where it ended
+    there = (pl.col("documents") / pl.col("epochs").clip(upper_bound=1.0)).max()
+    whole = table.group_by("domain", "source").agg(
+        pl.col("tokens", "bytes", "epochs").sum(),
+        (there * pl.col("epochs").sum().clip(upper_bound=1.0)).round().cast(pl.Int64).alias("documents"),
+    )
+    parts = [
+        (f", {100 * phase['from']:g} to {100 * phase['until']:g} %", table.filter(pl.col("phase") == number))
+        for number, phase in enumerate(plan["phases"], start=1)
+    ]
+    return [("", whole), *parts]
 
 
 def _bar(name: str, table: pl.DataFrame, colour: dict[str, str]) -> MixBar:

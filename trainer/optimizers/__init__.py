@@ -1,0 +1,1 @@
+"""Optimizers, one a file: recipe word -> optimizers of torch."""
