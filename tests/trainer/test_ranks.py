@@ -40,7 +40,10 @@ def alone(world, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
+BOTH = ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)]  # processes take seconds to start
+
+
+@pytest.mark.parametrize("shard", BOTH)
 def test_two_processes_learn_what_one_does(world, alone, tmp_path, shard):
     counts = work(Launch(gpus=2, shard=shard)).run(world.inputs(), tmp_path, 0)
     assert counts.notes["processes"] == f"1 x 2, {shard}"
@@ -90,6 +93,7 @@ def torchrun(world, out, number, shard="ddp", killed_at=-1):
     return done.returncode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard", ["ddp", "fsdp"])
 def test_a_killed_rank_ends_the_run_which_goes_on_to_the_same_bits(world, tmp_path, shard):
     (tmp_path / "whole").mkdir()
@@ -103,6 +107,7 @@ def test_a_killed_rank_ends_the_run_which_goes_on_to_the_same_bits(world, tmp_pa
     assert all((cut / name).read_bytes() == (whole / name).read_bytes() for name in names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard", ["ddp", "fsdp"])
 def test_another_number_of_ranks_goes_on(world, alone, tmp_path, shard):
     assert torchrun(world, tmp_path / "run", 2, shard, killed_at=20) != 0
@@ -142,6 +147,7 @@ def test_what_is_started(tmp_path, monkeypatch):
     assert "--nnodes=2" in several and "--rdzv-endpoint=a1:29500" in several
 
 
+@pytest.mark.slow
 def test_errors_of_the_processes_are_those_of_the_run(world, tmp_path):
     with pytest.raises(WindtunnelError, match="a budget of 8,192 tokens is less than one step of 16,384"):
         work(Launch(gpus=2), batch_tokens=16_384).run(world.inputs(), tmp_path, 0)

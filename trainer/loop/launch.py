@@ -10,8 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,13 +20,14 @@ from windtunnel.schemas.errors import WindtunnelError
 from windtunnel.schemas.launch import Launch
 
 TAIL = 2_000  # characters of what the processes printed that an error shows
+SAID = ".said.json"  # what came of a run
 PORT = 29_500  # of the meeting point of several nodes
 
 
 def run_launched(work: Any, launch: Launch, inputs: Mapping[str, Artifact], out: Path) -> dict[str, Any]:
     """Run `work` (a TrainRun) in the processes of `launch`; return its counts. Raises WindtunnelError if one ends."""
     out.mkdir(parents=True, exist_ok=True)
-    said, job = out / ".said.json", out / ".job.json"
+    said, job = out / SAID, out / ".job.json"
     said.unlink(missing_ok=True)
     content = {
         "work": work.model_dump(mode="json"),
@@ -50,7 +49,7 @@ def run_launched(work: Any, launch: Launch, inputs: Mapping[str, Artifact], out:
 
 def _command(launch: Launch, job: Path) -> list[str]:
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={launch.gpus}"]
-    module = ["-m", "windtunnel.trainer.loop.launch", str(job)]
+    module = ["-m", "windtunnel.trainer.loop.rank", str(job)]
     if launch.nodes == 1:
         return [*torchrun, "--standalone", *module]
     nodes = os.environ.get("SLURM_JOB_NODELIST")
@@ -79,40 +78,3 @@ def _run(command: list[str], log: Path) -> str:
             process.wait()
             raise
     return log.read_text(encoding="utf-8", errors="replace")
-
-
-def main(job_file: str) -> int:
-    """Be one of the processes: train, and on the first rank say what came of it."""
-    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
-    if job["parent"] is not None:
-        threading.Thread(target=_end_with, args=(job["parent"],), daemon=True).start()
-    from windtunnel.trainer.loop.ranks import joined
-    from windtunnel.trainer.loop.run import TrainRun
-
-    out, found = Path(job["out"]), {}
-    work = TrainRun.model_validate(job["work"])
-    try:
-        ranks = joined(work.device, job["shard"])
-        inputs = {role: Artifact(Path(path)) for role, path in job["inputs"].items()}
-        with plugin_files.relative_to(Path(job["parts"])):
-            counts = work.train(inputs, out, ranks)
-        found = {"counts": counts.model_dump(mode="json")} if ranks.rank == 0 else {}
-    except WindtunnelError as error:
-        found = {"error": str(error)}
-    if found:
-        write_text(out / ".said.json", json.dumps(found))
-    return int("error" in found)
-
-
-def _end_with(parent: int) -> None:
-    """End this process at once when another one is gone: what it trains for would be trained twice."""
-    while True:
-        try:
-            os.kill(parent, 0)
-        except ProcessLookupError:
-            os._exit(1)
-        time.sleep(0.5)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
