@@ -126,11 +126,13 @@ def test_another_delta_is_refused(chat_inputs, tmp_path):
 def test_a_stage_on_it_resumes_to_the_same_bits(then, chat_inputs, tmp_path):
     path = trained("adapter", chat_inputs, tmp_path / "one")
     train(stage(sft(then)), chat_inputs, tmp_path / "whole", start=path)
-    loop = Loop(stage(sft(then)), chat_inputs, tmp_path / "cut", stage(sft(then)).digest(chat_inputs), path)
-    for step in range(3):
-        loop.take(step)
-        loop.step += 1
-    loop._save()
+
+    def stop(step: int, *_: object) -> None:
+        if step == 5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(stage(sft(then)), chat_inputs, tmp_path / "cut", start=path, report=stop, checkpoint_steps=2)
     train(stage(sft(then)), chat_inputs, tmp_path / "cut", start=path)
     names = [f.relative_to(tmp_path / "whole") for f in (tmp_path / "whole").rglob("*.safetensors")]
     assert len(names) == 3  # model, delta, delta beside the model

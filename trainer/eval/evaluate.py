@@ -22,12 +22,12 @@ from windtunnel.schemas.artifact import Artifact, write_parquet
 from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.losses.cross_entropy import token_nats
 from windtunnel.trainer.modules.heads import hidden_states, output_weight
+from windtunnel.trainer.modules.routing import counting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from windtunnel.trainer.data.encoder import Encoder
-    from windtunnel.trainer.modules.routing import ExpertLoads
 
 BATCH_TOKENS = 8192  # padded tokens per forward pass
 States = Callable[[Any, torch.Tensor], torch.Tensor]
@@ -62,9 +62,8 @@ def document_nats(
     context: int,
     stride: int | None = None,
     states: States = hidden_states,
-    loads: ExpertLoads | None = None,
 ) -> np.ndarray:
-    """Return each document's negative log-likelihood in nats, float64 [documents]; `loads` counts every scored token.
+    """Return each document's negative log-likelihood in nats, float64 [documents].
 
     Windows begin `stride` predictions apart, by default `context`. With a smaller stride, the first `context - stride`
     tokens of a window are context only, which gives more context at a higher cost. `states` gives the last states of
@@ -74,7 +73,7 @@ def document_nats(
         window for number, tokens in enumerate(documents) for window in _rolling(number, len(tokens), context, stride)
     ]
     streams = [np.concatenate([[end_of_text], tokens]) for tokens in documents]
-    return _summed(model, streams, windows, states, loads)
+    return _summed(model, streams, windows, states)
 
 
 def continuation_nats(
@@ -132,11 +131,7 @@ def _rolling(stream: int, predictions: int, context: int, stride: int | None) ->
 
 
 def _summed(
-    model: PreTrainedModel,
-    streams: Sequence[np.ndarray],
-    windows: list[Window],
-    states: States = hidden_states,
-    loads: ExpertLoads | None = None,
+    model: PreTrainedModel, streams: Sequence[np.ndarray], windows: list[Window], states: States = hidden_states
 ) -> np.ndarray:
     """Return the nats of all scored predictions by stream, float64 [streams]."""
     windows = sorted(windows, key=lambda w: (w.stop - w.start, w))  # batches of similar length need little padding
@@ -144,7 +139,7 @@ def _summed(
     with torch.inference_mode():
         for batch in _batches(windows):
             ids, targets, owners = _pad(batch, streams)
-            if loads is not None:
+            if (loads := counting(model)) is not None:
                 loads.seen = targets.to(model.device) >= 0
             np.add.at(nats, owners, _scores(model, ids, targets, states))
     return nats

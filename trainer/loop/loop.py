@@ -225,6 +225,11 @@ class Loop:
             f"learning rate {lr:.3g}. Lower `lr` or lengthen the warm-up; the step's documents are {listed}"
         )
 
+    def _flops_per_token(self, causal: bool = True) -> float:
+        per_token = self.stage.model.training_flops if self.stage.model is not None else flops_per_token
+        half = causal and kind_of(self.model) == "causal"  # the attention of other kinds is whole
+        return per_token(self.model, self.data.window or self.setting.context, half)
+
     def _save(self) -> None:
         weights = {name: full(p) for name, p in self.optimiser.parameters.items()}
         moments = {name: full(value) for name, value in self.optimiser.state().items()}
@@ -277,10 +282,6 @@ class Loop:
         beside = folder if delta is not None and not delta.mergeable else None
         export(self.objective.release(plain), self.setting.tokenizer, self.out / "model", beside)
 
-    def _flops_per_token(self, causal: bool) -> float:
-        per_token = self.stage.model.training_flops if self.stage.model is not None else flops_per_token
-        return per_token(self.model, self.data.window or self.setting.context, causal)
-
     def _result(self, evaluation: Evaluation, bytes_trained: int) -> RunResult:
         tokens, losses = self.tokens, self.log.columns["loss"]
         domains = {
@@ -298,7 +299,7 @@ class Loop:
             tokens=tokens,
             steps=self.data.steps,
             bytes_trained=bytes_trained,
-            flops=self._flops_per_token(causal=True) * tokens,
+            flops=self._flops_per_token() * tokens,
             flops_whole_attention=self._flops_per_token(causal=False) * tokens,
             seconds=round(self.seconds, 3),
             cpu_seconds=round(self.cpu_seconds, 3),

@@ -77,6 +77,8 @@ def _embeddings(model: Any) -> list[Any]:
 
 
 def _attention_width(config: Any) -> int:
-    """Return the width of all heads together, which is not the model's in some architectures."""
+    """Return the width of all heads together, which is not the model's in some architectures; 0 without attention."""
     heads, size = getattr(config, "num_attention_heads", None), getattr(config, "head_dim", None)
-    return heads * size if heads and size else config.hidden_size
+    if not heads:
+        return 0  # a recurrent network
+    return heads * size if size else config.hidden_size

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from windtunnel.trainer.modules.heads import body, body_output, hidden_states
+from windtunnel.trainer.modules.heads import body_output, hidden_states
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ROUTER = "TopKRouter"  # how transformers' classes of routers end; they return (logits, weights, chosen experts)
 EXPERTS = "experts.parquet"  # of a stage: layer, expert, and its share of the held-out tokens
+_COUNTING = "expert_loads"
 DEAD = 0.01  # of an even share: an expert that gets less is dead
 
 
@@ -59,10 +60,11 @@ def routed_hidden_states(model: PreTrainedModel, ids: torch.Tensor, **more: torc
 
 
 class ExpertLoads:
-    """Counts the tokens that each expert of each layer gets, within a `with` block; see `seen`."""
+    """Counts the tokens that each expert of each layer gets, within a `with` block; evaluation sets `seen`."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        self.routers = [m for m in body(model).modules() if type(m).__name__.endswith(ROUTER)]
+        self.model = model
+        self.routers = [m for m in model.modules() if type(m).__name__.endswith(ROUTER)]
         self.seen: torch.Tensor | None = None  # mask [rows, positions] of the next batch's tokens that count; None: all
         self._counts: Any = [0] * len(self.routers)
         self._experts = experts_of(model) or 0
@@ -71,9 +73,13 @@ class ExpertLoads:
     def __enter__(self) -> Self:
         for layer, router in enumerate(self.routers):
             self._hooks.append(router.register_forward_hook(lambda *given, k=layer: self._count(k, given[-1])))
+        if self.routers:
+            setattr(self.model, _COUNTING, self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.routers:
+            delattr(self.model, _COUNTING)
         for hook in self._hooks:
             hook.remove()
 
@@ -92,6 +98,11 @@ class ExpertLoads:
             for layer, counts in enumerate(each.tolist() for each in self._counts if not isinstance(each, int))
             for expert, count in enumerate(counts)
         ]
+
+
+def counting(model: Any) -> ExpertLoads | None:
+    """Return what counts the loads of a model now, or None."""
+    return getattr(model, _COUNTING, None)
 
 
 def dead_experts(rows: list[dict[str, Any]]) -> str | None:

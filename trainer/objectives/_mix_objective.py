@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from pydantic import Field
 
 from windtunnel.schemas.artifact import Artifact, write_parquet
@@ -23,7 +22,6 @@ from windtunnel.trainer.data.domain import Domain
 from windtunnel.trainer.data.encoder import Encoder, open_encoder
 from windtunnel.trainer.data.sampler import DocumentIds, Windows, read_mix
 from windtunnel.trainer.data.stratified import digest
-from windtunnel.trainer.modules.routing import EXPERTS, ExpertLoads
 from windtunnel.trainer.objectives._objective import Data, Evaluation, Objective, Setting
 
 if TYPE_CHECKING:
@@ -76,18 +74,24 @@ class MixObjective(Objective):
 
     @abstractmethod
     def nats(
-        self, model: PreTrainedModel, documents: list[np.ndarray], encoder: Encoder, setting: Setting, out: Path
+        self, model: PreTrainedModel, documents: list[np.ndarray], encoder: Encoder, setting: Setting
     ) -> np.ndarray:
-        """Return what `measure` says of each held-out document in nats, float64 [documents]; files go into `out`."""
+        """Return what `measure` says of each held-out document in nats, float64 [documents]."""
 
     def evaluate(self, model: PreTrainedModel, setting: Setting, out: Path) -> Evaluation:
+        import polars as pl
+
         from windtunnel.trainer.eval.evaluate import read_held_out, totals, write_scores
+        from windtunnel.trainer.modules.routing import EXPERTS, ExpertLoads
 
         if "held_out" not in setting.inputs:
             return Evaluation(totals={})
         encoder = open_encoder(tokenizer_folder(setting.inputs))
         held_out = read_held_out(setting.inputs["held_out"], encoder)
-        nats = self.nats(model, held_out.tokens, encoder, setting, out)
+        with ExpertLoads(model) as loads:
+            nats = self.nats(model, held_out.tokens, encoder, setting)
+        if loads.routers:
+            write_parquet(out / EXPERTS, pl.DataFrame(loads.rows()))
         sums = totals(write_scores(held_out, nats, out / "scores.parquet"))
         return Evaluation(sums, self.metrics(model, held_out.tokens, held_out.bytes, encoder, setting, out))
 
@@ -108,15 +112,11 @@ class LikelihoodObjective(MixObjective):
     """An objective whose model predicts the next token: held-out documents get their likelihood, choices theirs."""
 
     def nats(
-        self, model: PreTrainedModel, documents: list[np.ndarray], encoder: Encoder, setting: Setting, out: Path
+        self, model: PreTrainedModel, documents: list[np.ndarray], encoder: Encoder, setting: Setting
     ) -> np.ndarray:
         from windtunnel.trainer.eval.evaluate import document_nats
 
-        with ExpertLoads(model) as loads:
-            nats = document_nats(model, documents, encoder.end_of_text, setting.context, loads=loads)
-        if rows := loads.rows():
-            write_parquet(out / EXPERTS, pl.DataFrame(rows))
-        return nats
+        return document_nats(model, documents, encoder.end_of_text, setting.context)
 
     def metrics(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -104,7 +103,7 @@ class MaskedLM(MixObjective):
         return Loss(total + nats * a_row, number, metrics)
 
     def nats(
-        self, model: PreTrainedModel, documents: list[np.ndarray], encoder: Encoder, setting: Setting, out: Path
+        self, model: PreTrainedModel, documents: list[np.ndarray], encoder: Encoder, setting: Setting
     ) -> np.ndarray:
         from windtunnel.trainer.eval.pseudo_likelihood import pseudo_nats
 
