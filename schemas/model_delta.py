@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.schemas.plugin import base, make
 
@@ -57,9 +56,6 @@ def with_delta(model: Any, directory: Path) -> Any:
     spec = _spec(directory)
     if spec is None:
         return model
-    artifact = Artifact(directory.absolute().parent)
-    if artifact.sound:
-        artifact.intact(directory.name)
     try:
         delta: Any = make(base("delta"), spec)
     except RecipeError as error:

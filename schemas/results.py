@@ -48,7 +48,8 @@ class RunResult(Record):
     tokens: int  # tokens trained on, repetitions included
     steps: int
     bytes_trained: int  # UTF-8 bytes of those tokens
-    flops: float  # 6 x (body + head parameters) x tokens, plus attention
+    flops: float  # done: 6 x (body + head parameters) x tokens, less for frozen weights, plus causal attention
+    flops_whole_attention: float | None = None  # the same without the causal mask, as utilisation (MFU) is given
     seconds: float  # training only, without evaluation
     cpu_seconds: float
     tokens_per_second: float

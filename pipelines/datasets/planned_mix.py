@@ -73,7 +73,7 @@ class PlannedMix(Work):
         for number, phase in enumerate(given, start=1):
             epochs = {d["name"]: d["epochs"] * phase[d["name"]] / d["weight"] for d in domains}
             tokens = [spread(name, tables[name], epochs[name]) for name in names if epochs[name] > 0]
-            rows += [table.select(pl.lit(number).alias("phase"), pl.all()) for table in tokens]
+            rows += [table.select(pl.lit(number, pl.Int64).alias("phase"), pl.all()) for table in tokens]
         more: dict[str, Any] = {"phases": course} if len(course) > 1 else {}
         if len(course) == 1:
             rows = [table.drop("phase") for table in rows]

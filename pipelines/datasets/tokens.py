@@ -41,7 +41,7 @@ SIDECAR = pa.schema(
     ]
 )
 BATCH_DOCUMENTS = 512
-LARGEST_U16 = 1 << 16
+LARGEST_U16, LARGEST_U32 = 1 << 16, 1 << 32
 
 
 class Tokens(ShardWork):
@@ -97,7 +97,12 @@ class Tokens(ShardWork):
 
 
 def token_dtype(vocabulary: int) -> np.dtype:
-    """Return the little-endian type of a token on disk: u16 while every id fits, else u32."""
+    """Return the little-endian type of a token on disk: u16 while every id fits, else u32.
+
+    Raises InputError for ids beyond that.
+    """
+    if vocabulary > LARGEST_U32:
+        raise InputError(f"the tokenizer's largest id is {vocabulary - 1:,}, and a token on disk has 4 bytes at most")
     return np.dtype("<u2" if vocabulary <= LARGEST_U16 else "<u4")
 
 

@@ -55,7 +55,7 @@ class Plan:
 
         train, device = self.recipe.train, self.device()
         assert train is not None
-        same = {name: getattr(train, name) for name in ("threads", "compile", "deterministic")}
+        same = {name: getattr(train, name) for name in ("threads", "compile", "deterministic", "launch")}
         precision = resolve(train.precision, device)
         saving = train.activation_checkpointing
         return {**same, "device": device, "precision": precision, "activation_checkpointing": saving}

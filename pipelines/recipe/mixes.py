@@ -78,12 +78,12 @@ class MixPlan(Part):
 
     def corpora(self, mixes: Mapping[str, Mix]) -> list[str]:
         """Return the corpora of the mix, each once; `mixes` are those of the recipe."""
-        phases = [share for phase in self.phases or [self.mix_of()] for share in resolved(phase.mix, mixes)[0]]
-        return list(dict.fromkeys(phases))
+        given = [phase.mix for phase in self.phases or ()] or [self.alone()]
+        return list(dict.fromkeys(corpus for mix in given for corpus in resolved(mix, mixes)[0]))
 
-    def mix_of(self) -> Phase:
-        """Return the mix without phases as one phase."""
-        return Phase(mix=self.weights if self.weights is not None else dict.fromkeys(self.over or (), BY_SIZE))
+    def alone(self) -> Weights:
+        """Return the weights of a mix without phases."""
+        return self.weights if self.weights is not None else dict.fromkeys(self.over or (), BY_SIZE)
 
 
 def _of_recipe(value: Any) -> str:
@@ -100,6 +100,5 @@ def resolved(mix: str | Weights | MixPlan, mixes: Mapping[str, Mix]) -> tuple[We
     """Return the weights above zero of a mix without phases, given or named, and the power of sizes in them."""
     found = mixes[mix] if isinstance(mix, str) else mix
     if isinstance(found, MixPlan):
-        weights, _ = resolved(found.mix_of().mix, mixes)
-        return weights, 1.0 if found.alpha is None else found.alpha
+        return positive(found.alone()), 1.0 if found.alpha is None else found.alpha
     return positive(found), 1.0

@@ -17,6 +17,7 @@ from windtunnel.pipelines.recipe.part import Spec as Spec
 from windtunnel.pipelines.recipe.rows import RowMixes, Rows
 from windtunnel.pipelines.recipe.weights import positive
 from windtunnel.pipelines.remote.address import checked
+from windtunnel.schemas.launch import Launch
 
 
 class Corpus(Part):
@@ -222,6 +223,7 @@ class Train(Part):
     compile: bool | Literal["auto"] = "auto"  # by torch.compile; auto: stages on a GPU that take a minute or more
     deterministic: bool = True  # False, on a GPU: faster kernels, whose results differ between runs in their last bits
     activation_checkpointing: bool = False  # recompute blocks in the backward pass, which saves memory
+    launch: Launch | None = None  # several processes a run: {nodes: 1, gpus: 8, shard: ddp}
     preferences: Name | None = None  # the pairs that preference stages of all mixes train on; else those in the mix
     template: str | None = None  # the chat template: one of ours by name, or a file; else the tokenizer's own
 

@@ -200,7 +200,7 @@ def _training_flops(step: Step) -> float | None:
     if budget is None or vocabulary is None or width is None or layers is None:
         return None
     parameters = vocabulary * width + layers * 12 * width * width
-    return budget * (6.0 * parameters + 12.0 * layers * width * model.context)
+    return budget * (6.0 * parameters + 6.0 * layers * width * model.context)  # causal attention
 
 
 def _history(steps: list[Step], store: Path, texts: dict[str, int | None]) -> dict[str, float]:

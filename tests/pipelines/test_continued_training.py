@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +12,10 @@ import pytest
 from tests import command_line
 from tests.conftest import invented_text, write_chat_model
 from windtunnel.pipelines.plan.builder import planned
-from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas import plugin_files
+from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.schemas.model_delta import delta_of
+from windtunnel.trainer.eval.replies import open_asker
 
 RECIPE = """\
 question: Do notes help a model that knows other text?
@@ -83,3 +87,33 @@ def test_a_tokenizer_or_a_context_that_the_model_has_not_is_refused(old, new, sa
 def test_the_models_own_tokenizer_may_be_named(place: Path) -> None:
     (place / "recipe.yaml").write_text(RECIPE.replace("tokens: {", "tokens: {tokenizer: {path: base}, "))
     assert "tokenizer" in planned("recipe.yaml", []).find("tokens:all").inputs
+
+
+MINE = '''\
+from windtunnel.trainer.deltas.adapter import Adapter
+
+
+class Mine(Adapter):
+    """An adapter in a file of one's own."""
+'''
+
+
+def test_an_own_delta_that_is_not_merged_is_asked_in_later_steps(place: Path) -> None:
+    (place / "mine.py").write_text(MINE)
+    text = RECIPE.replace("1e-3, batch_tokens: 512}", "3e-2, batch_tokens: 512, delta: ./mine.py:Mine}")
+    text = text.replace("seeds: [0, 1]", "seeds: [0]").replace("  notes: {all: 1, notes: 1}\n", "")
+    text = text.replace("compare:", "evaluate: {tasks: {from: all, tasks: [{sorting: {items: 4}}]}}\ncompare:")
+    (place / "recipe.yaml").write_text(text)
+    done = command_line.windtunnel("run", "recipe.yaml", folder=place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    plan = planned("recipe.yaml", [])
+    model = plan.find("train:all:0").artifact(place / "runs").path / "model"
+    assert delta_of(model) == "./mine.py:Mine"
+    (items,) = (place / "runs").glob("tasks*/items.parquet")
+    item = pl.read_parquet(items).row(0, named=True)
+    with plugin_files.relative_to(place):
+        found = open_asker(model, 512).answer_nats([item["prompt"]], [item["answer"]])[0]
+    assert item["nats"] == pytest.approx(found, rel=1e-4)
+    shutil.rmtree(model / "delta")
+    with pytest.raises(InputError, match=r"delta\.json is missing"):  # nor is the base taken for the model
+        open_asker(model, 512)

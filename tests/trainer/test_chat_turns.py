@@ -176,7 +176,7 @@ def test_a_template_that_looks_at_texts_is_learnt_by_its_generation_marks(with_t
     answer = "{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}"
     marked = counted + answer + "{% endif %}<|im_end|>{{ '\n' }}{% endfor %}" + ASK
     encoder = with_template(marked)
-    assert learnt(encoder, said("Q?", "A.", "R?", "Bee.")) == ["A.<|im_end|>", "4 Bee.<|im_end|>"]
+    assert learnt(encoder, said("Q?", "A.", "R?", "Bee.")) == ["2 A.<|im_end|>", "4 Bee.<|im_end|>"]
     assert learnt(encoder, said("Q?", "A.", "R?", "Bee."), learn_from=3) == ["4 Bee.<|im_end|>"]
 
 

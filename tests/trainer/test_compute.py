@@ -172,6 +172,6 @@ def test_the_next_batch_is_made_ready_meanwhile(monkeypatch):
 
     data = SimpleNamespace(steps=3, batch=batch)
     batches = Batches(data, "cuda")  # pyright: ignore
-    assert [batch.tokens for step in (0, 1, 2) for batch in batches.of(step)] == [0, 1, 2]
+    assert [batch.tokens for step in (0, 1, 2) for batch, _ in batches.of(step).batches] == [0, 1, 2]
     batches.close()
     assert sorted(asked) == [0, 1, 2]

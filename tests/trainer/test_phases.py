@@ -9,10 +9,12 @@ import polars as pl
 import pytest
 from blake3 import blake3
 
+from windtunnel.pipelines.datasets.planned_mix import OrderOfMix, PhaseOfMix, PlannedMix
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.data.domain import Domain, Order
 from windtunnel.trainer.data.sampler import Share, Stretch, Windows, read_mix
+from windtunnel.trainer.loop.train import Stage, train
 
 CONTEXT = 32
 PHASED = {"wide": [(0.8, 1.0, 1.0), (1.0, 0.5, 0.5)], "narrow": [(0.8, 0.0, 0.0), (1.0, 0.5, 0.5)]}
@@ -155,3 +157,31 @@ def test_phases_and_order_are_read_from_the_mix(tmp_path):
     assert budget == 7
     assert second.course == (Stretch(0.8, 0.0, 0.0), Stretch(1.0, 0.0, 0.5))
     assert second.order == Order(tmp_path / "order" / "b.parquet", descending=True)
+
+
+@pytest.mark.parametrize("objective", [{}, {"documents": "separate"}])
+def test_a_run_resumes_within_a_phased_and_ordered_mix_and_tells_its_phases(world, tmp_path, objective):
+    phases = (
+        PhaseOfMix(weights={"wide": 1.0}, until=0.5),
+        PhaseOfMix(weights={"wide": 1.0, "narrow": 1.0}, ramp=True),
+    )
+    mix = PlannedMix(phases=phases, order=OrderOfMix(by="tokens"), token_budget=4096, context=CONTEXT)
+    inputs = world.inputs("both")
+    mix.run({role: found for role, found in inputs.items() if role.startswith("tokens:")}, tmp_path / "mix", 0)
+    inputs["mix"] = Artifact(tmp_path / "mix")
+    model = {"llama": {"width": 32, "layers": 1, "heads": 2, "context": CONTEXT}}
+    stage = Stage.from_specs("m", 0, model, "constant", {"causal_lm": {"batch_tokens": 256, **objective}})
+
+    def stop(step, *_):
+        if step == 11:  # in the second phase
+            raise InterruptedError
+
+    train(stage, inputs, tmp_path / "whole")
+    with pytest.raises(InterruptedError):
+        train(stage, inputs, tmp_path / "resumed", report=stop, checkpoint_steps=10)
+    train(stage, inputs, tmp_path / "resumed")
+    for name in ("model/model.safetensors", "realised.parquet", "scores.parquet"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "resumed" / name).read_bytes()
+    rows = pl.read_parquet(tmp_path / "whole" / "realised.parquet")
+    sums = rows.group_by("phase", "domain").agg(pl.col("tokens").sum()).sort("phase", "domain")
+    assert sums.rows() == [(1, "wide", 2048), (2, "narrow", 512), (2, "wide", 1536)]

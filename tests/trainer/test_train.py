@@ -80,7 +80,9 @@ def test_flops_and_parameters_by_hand(whole):
     width, ff, vocabulary, layers, context = 32, 96, 400, 2, 32
     body = layers * (4 * width * width + 3 * width * ff + 2 * width) + width
     assert result.parameters == body + vocabulary * width
-    assert result.flops == pytest.approx(8192 * (6 * (body + vocabulary * width) + 12 * layers * width * context))
+    weights = 6 * (body + vocabulary * width)
+    assert result.flops == pytest.approx(8192 * (weights + 6 * layers * width * context))
+    assert result.flops_whole_attention == pytest.approx(8192 * (weights + 12 * layers * width * context))
 
 
 @pytest.mark.parametrize("step", [1, 13, 31])

@@ -7,7 +7,10 @@ by place, so templates that rewrite earlier turns are understood too: what they 
   prompt and the model has to write the header of its turn.
 - An earlier turn starts behind the same generation prompt. Where a template drops the reasoning of earlier turns it may
   drop the opening of the reasoning too (Qwen3.5); the turn then starts behind the rest of the prompt.
-- A turn ends with the token that stops the model (chat_frame); what a template writes behind it is not learnt.
+- A turn ends with the token that stops the model (chat_frame); what a template writes behind it, such as the line break
+  after `<|im_end|>`, is not learnt: nobody lets the model write it, since a server stops at the token, and the template
+  writes it at the beginning of the next prompt. trl's mask of assistant turns holds it in templates that close
+  `{% endgeneration %}` behind it; such a model spends a part of its loss on it and answers alike.
 
 `{% generation %}` marks of a template narrow a turn to what they hold, if they hold its answer; they do not move its
 start before the prompt's end, and the ending token is learnt whether or not they hold it. Where places cannot be found
@@ -87,7 +90,7 @@ def _by_generation_marks(
         return None
     turns = []
     for k, (a, b) in zip(answers, spans, strict=True):
-        start = len(prompt.text) if k == last else a
+        start = len(prompt.text) if k == last else _prompt_end(render, forms, k, tools, text, a)
         end = start + len(text[start:b].rstrip())
         stop = (frame.end.last if k == last else frame.end.earlier).strip()
         if not text.endswith(stop, start, end) and text.startswith(stop, end):
@@ -97,6 +100,14 @@ def _by_generation_marks(
         turns.append(Turn(k, [(start, end)]))
     learnt = [turn for turn in turns if turn.message in targets]
     return Located(text[: learnt[-1].spans[-1][1]], learnt)
+
+
+def _prompt_end(
+    render: Render, forms: list[dict[str, Any]], k: int, tools: Sequence[Any] | None, text: str, mark: int
+) -> int:
+    """Return where the prompt of an earlier turn ends, or its mark if the template writes that prompt otherwise."""
+    (prompt,) = render([forms], [Wanted(0, k, True)], tools)
+    return len(prompt.text) if len(prompt.text) <= mark and text.startswith(prompt.text) else mark
 
 
 class _Rendered:

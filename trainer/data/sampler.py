@@ -87,7 +87,7 @@ class Windows:
             for phase in phases
         ]
         for k, share in enumerate(shares):
-            total = sum(by_corpus[k] for by_corpus in counts)
+            total = np.sum([by_corpus[k] for by_corpus in counts], axis=0)
             if share.order is not None and total.any():
                 drawn = total * context
                 drawn[np.argmax(total)] += 1  # windows overlap by one token, and the last one ends with it

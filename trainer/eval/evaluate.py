@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from windtunnel.trainer.data.encoder import Encoder
+    from windtunnel.trainer.modules.routing import ExpertLoads
 
 BATCH_TOKENS = 8192  # padded tokens per forward pass
 States = Callable[[Any, torch.Tensor], torch.Tensor]
@@ -61,8 +62,9 @@ def document_nats(
     context: int,
     stride: int | None = None,
     states: States = hidden_states,
+    loads: ExpertLoads | None = None,
 ) -> np.ndarray:
-    """Return each document's negative log-likelihood in nats, float64 [documents].
+    """Return each document's negative log-likelihood in nats, float64 [documents]; `loads` counts every scored token.
 
     Windows begin `stride` predictions apart, by default `context`. With a smaller stride, the first `context - stride`
     tokens of a window are context only, which gives more context at a higher cost. `states` gives the last states of
@@ -72,7 +74,7 @@ def document_nats(
         window for number, tokens in enumerate(documents) for window in _rolling(number, len(tokens), context, stride)
     ]
     streams = [np.concatenate([[end_of_text], tokens]) for tokens in documents]
-    return _summed(model, streams, windows, states)
+    return _summed(model, streams, windows, states, loads)
 
 
 def continuation_nats(
@@ -130,7 +132,11 @@ def _rolling(stream: int, predictions: int, context: int, stride: int | None) ->
 
 
 def _summed(
-    model: PreTrainedModel, streams: Sequence[np.ndarray], windows: list[Window], states: States = hidden_states
+    model: PreTrainedModel,
+    streams: Sequence[np.ndarray],
+    windows: list[Window],
+    states: States = hidden_states,
+    loads: ExpertLoads | None = None,
 ) -> np.ndarray:
     """Return the nats of all scored predictions by stream, float64 [streams]."""
     windows = sorted(windows, key=lambda w: (w.stop - w.start, w))  # batches of similar length need little padding
@@ -138,6 +144,8 @@ def _summed(
     with torch.inference_mode():
         for batch in _batches(windows):
             ids, targets, owners = _pad(batch, streams)
+            if loads is not None:
+                loads.seen = targets.to(model.device) >= 0
             np.add.at(nats, owners, _scores(model, ids, targets, states))
     return nats
 

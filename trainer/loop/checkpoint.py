@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,6 +68,14 @@ def load(out: Path, config: str) -> Checkpoint | None:
         raise InputError(f"{path} belongs to another configuration or other inputs; delete {out} to retrain")
     log = {name: value.numpy() for name, value in parts["log"].items()}
     return Checkpoint(weights=parts["weights"], optimiser=parts["optimiser"], log=log, **{k: head[k] for k in HEAD})
+
+
+def head(out: Path) -> dict[str, Any]:
+    """Return the step, digest and seconds of the checkpoint in `out`."""
+    from safetensors import safe_open
+
+    with safe_open(out / NAME, "pt") as file:
+        return json.loads(file.metadata()["run"])
 
 
 def remove(out: Path) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 import torch
@@ -26,12 +26,13 @@ from windtunnel.trainer.deltas.full import Full
 from windtunnel.trainer.loop import checkpoint
 from windtunnel.trainer.loop.log import Log
 from windtunnel.trainer.loop.optim import Optimiser
+from windtunnel.trainer.loop.ranks import ALONE, Ranks, full, like, shard_model
 from windtunnel.trainer.loop.stage import Stage
 from windtunnel.trainer.loop.step import Batches, Bound, InPrecision, compile_blocks, hidden_matrices, recompute_blocks
 from windtunnel.trainer.models._model import context_of, counted_parameters, flops_per_token, kind_of, load
 from windtunnel.trainer.modules.dropout import no_dropout
 from windtunnel.trainer.modules.export import export, open_tokenizer
-from windtunnel.trainer.objectives._objective import Data, Evaluation, Setting
+from windtunnel.trainer.objectives._objective import Data, Evaluation, Objective, Setting
 from windtunnel.trainer.runtime.compiled import compiled_functions
 from windtunnel.trainer.runtime.numerics import seed_step
 
@@ -43,6 +44,14 @@ SETTLE = 16  # steps on a GPU between looks at losses and norms, for which the p
 Report = Callable[[int, int, float, float], None]  # step, steps, loss, tokens per second
 
 
+class Watcher(Protocol):
+    """Looks on while a stage trains: validates, logs, keeps checkpoints. What it does must not change the weights."""
+
+    def settled(self, loop: Loop, rows: list[dict[str, float]]) -> None:
+        """See the rows of the log since the last call, up to step `loop.step`; on the first rank alone."""
+        ...
+
+
 class TrainingError(WindtunnelError):
     """Training diverged; the message names the step, the learning rate and the documents."""
 
@@ -51,12 +60,18 @@ class Loop:
     """The state of a stage in training: model, data, optimiser and log."""
 
     def __init__(
-        self, stage: Stage, inputs: Mapping[str, Artifact], out: Path, digest: str, start: Path | None
+        self,
+        stage: Stage,
+        inputs: Mapping[str, Artifact],
+        out: Path,
+        digest: str,
+        start: Path | None,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.stage, self.out, self.digest = stage, out, digest
+        self.stage, self.out, self.digest, self.start, self.ranks = stage, out, digest, start, ranks
         directory = start or inputs["tokenizer"].path / "tokenizer"
         tokenizer = open_tokenizer(directory)
-        objective = stage.objective
+        objective = self.objective = _dealt_out(stage.objective, ranks.size)
         if objective.kind != "tokens":
             set_template(tokenizer, stage.template)
         model: Any = self._starting_model(start, tokenizer)
@@ -72,24 +87,36 @@ class Loop:
         self.data: Data = objective.open(self.setting, model)
         model = self._with_delta(model)
         self.model: PreTrainedModel = model.train()
-        trained = (self.delta or Full()).trainable(model)
-        self.optimiser = Optimiser(trained, objective, hidden_matrices(model, trained))
         if compute.activation_checkpointing:
             recompute_blocks(model)
-        self.compiled = compute.compiles(self._flops_per_token() * self.data.steps * objective.batch_tokens)
+        self.compiled = compute.compiles(self._flops_per_token(causal=True) * self.data.steps * objective.batch_tokens)
         if self.compiled:
             compile_blocks(model)
-        self.called = InPrecision(model, torch.bfloat16) if compute.precision == "bf16" else Bound(model)
+        self.called = self._called(model)
+        trained = (self.delta or Full()).trainable(model)
+        self.optimiser = Optimiser(trained, objective, hidden_matrices(model, trained), ranks)
         self.settle_every = SETTLE if compute.device == "cuda" else 1
         self.log = Log()
+        self.watchers: list[Watcher] = []
         self.step, self.tokens, self.seconds, self.cpu_seconds = 0, 0, 0.0, 0.0
+
+    def _called(self, model: Any) -> torch.nn.Module:
+        """Return what calls functions of the model, in the stage's precision and over all ranks."""
+        compute = self.stage.compute
+        if not self.ranks.sharded:
+            return InPrecision(model, torch.bfloat16) if compute.precision == "bf16" else Bound(model)
+        if self.delta is not None or self.carried is not None or self.objective.optimizer != "adamw":
+            raise InputError("`shard: fsdp` trains the full model by `adamw`: use `shard: ddp`, or leave out the rest")
+        called = Bound(model)
+        shard_model(model, called, compute.device, compute.precision)
+        return called
 
     def _with_delta(self, model: Any) -> Any:
         """Return the model as it trains: with the stage's delta, or with that of an earlier stage that goes on."""
         if self.carried is None:
             return model if self.delta is None else self.delta.put_on(model)
         earlier, own = self.carried
-        if reason := self.stage.objective.refuses(earlier) or (self.delta and self.delta.refusal(earlier)):
+        if reason := self.objective.refuses(earlier) or (self.delta and self.delta.refusal(earlier)):
             raise InputError(reason)
         if self.delta is None or self.delta.trains == "all":
             return model.requires_grad_(True)
@@ -118,7 +145,7 @@ class Loop:
             return
         with torch.no_grad():
             for name, parameter in self.optimiser.parameters.items():
-                parameter.copy_(saved.weights[name])
+                parameter.copy_(like(saved.weights[name], parameter))
         self.optimiser.load(dict(saved.optimiser))
         self.log.load(saved.log)
         self.tokens = int(self.log.columns["tokens"][-1]) if self.log.columns else 0
@@ -126,30 +153,31 @@ class Loop:
 
     def go(self, report: Report | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
         """Take the remaining steps."""
-        silent = nullcontext() if self.stage.objective.dropout else no_dropout(self.model)
+        silent = nullcontext() if self.objective.dropout else no_dropout(self.model)
         with silent, compiled_functions(self.compiled):
             self._steps(report, checkpoint_seconds, checkpoint_steps)
 
     def _steps(self, report: Report | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
         started, cpu_started = time.perf_counter() - self.seconds, time.process_time() - self.cpu_seconds
-        saved = time.perf_counter()
-        batches = Batches(self.data, self.stage.compute.device)
+        saved, device = time.perf_counter(), self.stage.compute.device
+        batches = Batches(self.data, device, self.ranks)
         try:
             while self.step < self.data.steps:
                 self.take(self.step, batches)
                 self.step += 1
-                last = self.step == self.data.steps
+                last, counted = self.step == self.data.steps, bool(checkpoint_steps)
+                due = counted and self.step % (checkpoint_steps or 1) == 0
+                if not (last or due or self.log.waiting >= self.settle_every):
+                    continue
+                rows = self.settle()
                 now = time.perf_counter()
-                due = (
-                    now - saved >= checkpoint_seconds if checkpoint_steps is None else self.step % checkpoint_steps == 0
-                ) and not last
-                if due or last or self.log.waiting >= self.settle_every:
-                    self.settle()
-                    now = time.perf_counter()
-                    self.seconds, self.cpu_seconds = now - started, time.process_time() - cpu_started
-                    if report is not None:
-                        report(self.step, self.data.steps, self.log.columns["loss"][-1], self.tokens / self.seconds)
-                if due:
+                self.seconds, self.cpu_seconds = now - started, time.process_time() - cpu_started
+                if report is not None and self.ranks.rank == 0:
+                    report(self.step, self.data.steps, self.log.columns["loss"][-1], self.tokens / self.seconds)
+                for watcher in self.watchers if self.ranks.rank == 0 else ():
+                    watcher.settled(self, rows)
+                due = due if counted else self.ranks.any(now - saved >= checkpoint_seconds, device)
+                if due and not last:
                     self._save()
                     saved = time.perf_counter()
         finally:
@@ -157,32 +185,35 @@ class Loop:
 
     def take(self, step: int, batches: Batches) -> None:
         """Take one optimiser step: accumulate gradients over its micro-batches, normalise, clip, update."""
-        objective, seed = self.stage.objective, self.stage.seed
         ready = batches.of(step)
-        seed_step(seed, step)
+        seed_step(self.stage.seed, step)
         total: Any = 0.0
-        normaliser = 0.0
+        normaliser: Any = 0.0
         metrics: dict[str, Any] = {}
-        for batch in ready:
-            loss = self.called(objective.loss, batch)
-            loss.total.backward()
-            total = total + loss.total.detach().double()
-            normaliser += loss.normaliser
-            self.tokens += batch.tokens
+        for batch, factor in ready.batches:
+            loss = self.called(self.objective.loss, batch)
+            (loss.total if factor == 1.0 else loss.total * factor).backward()
+            total = total + loss.total.detach().double() * factor
+            normaliser += loss.normaliser * factor
             for name, value in loss.metrics.items():
-                metrics[name] = metrics.get(name, 0.0) + value
-        lr = objective.lr * self.stage.schedule.scale(step, self.data.steps)
+                metrics[name] = metrics.get(name, 0.0) + value * factor
+        sums = self.ranks.summed([total, normaliser, *metrics.values()], self.stage.compute.device)
+        total, normaliser, values = sums[0], sums[1], sums[2:]
+        lr = self.objective.lr * self.stage.schedule.scale(step, self.data.steps)
         norm = self.optimiser.step(lr, normaliser)
         if self.delta is not None:
             self.delta.after_step(self.model, step)
+        self.tokens += ready.tokens
         row = {"step": step, "tokens": self.tokens, "loss": total / normaliser, "lr": lr, "grad_norm": norm}
-        self.log.add({**row, **{name: value / normaliser for name, value in metrics.items()}})
+        self.log.add({**row, **{name: value / normaliser for name, value in zip(metrics, values, strict=True)}})
 
-    def settle(self) -> None:
+    def settle(self) -> list[dict[str, float]]:
         """Fetch the numbers of the steps since the last call. Raises TrainingError for one that is not finite."""
-        for row in self.log.settle():
+        rows = self.log.settle()
+        for row in rows:
             if not (math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])):
                 raise self._diverged(int(row["step"]), row["lr"], row["loss"], row["grad_norm"])
+        return rows
 
     def _diverged(self, step: int, lr: float, loss: float, norm: float) -> TrainingError:
         values = f"the loss is {loss:.4g}, its gradient's norm {norm}" if math.isfinite(loss) else f"the loss is {loss}"
@@ -193,25 +224,21 @@ class Loop:
             f"learning rate {lr:.3g}. Lower `lr` or lengthen the warm-up; the step's documents are {listed}"
         )
 
-    def _flops_per_token(self) -> float:
-        return flops_per_token(self.model, self.data.window or self.setting.context)
-
     def _save(self) -> None:
-        weights = dict(self.optimiser.parameters)
+        weights = {name: full(p) for name, p in self.optimiser.parameters.items()}
+        moments = {name: full(value) for name, value in self.optimiser.state().items()}
         state = checkpoint.Checkpoint(
-            self.step,
-            self.digest,
-            weights,
-            self.optimiser.state(),
-            self.log.arrays(),
-            self.seconds,
-            self.cpu_seconds,
+            self.step, self.digest, weights, moments, self.log.arrays(), self.seconds, self.cpu_seconds
         )
-        checkpoint.save(state, self.out)
-        self.log.write(self.out)
+        if self.ranks.rank == 0:
+            checkpoint.save(state, self.out)
+            self.log.write(self.out)
 
-    def finish(self) -> RunResult:
-        """Evaluate and export the model; return the result of the stage."""
+    def finish(self) -> RunResult | None:
+        """Evaluate and export the model; return the result of the stage, on the first rank."""
+        self._gather()
+        if self.ranks.rank > 0:
+            return None
         self.log.write(self.out)
         realised = self.data.realised()
         write_parquet(self.out / "realised.parquet", pl.DataFrame(realised))
@@ -219,10 +246,22 @@ class Loop:
         # on the CPU scores are float32 also of bf16 runs: they are few, and products are not the bulk of their time
         score = self.called if self.stage.compute.device == "cuda" else Bound(self.model)
         with torch.no_grad(), compiled_functions(self.compiled):
-            evaluation = score(self.stage.objective.evaluate, self.setting, self.out)
+            evaluation = score(self.objective.evaluate, self.setting, self.out)
         result = self._result(evaluation, sum(row.get("bytes", 0) for row in realised))
         self._export()
         return result
+
+    def _gather(self) -> None:
+        """Put the whole model on the first rank, where each has a part of its weights."""
+        if not self.ranks.sharded:
+            return
+        weights = {name: full(value) for name, value in self.model.state_dict().items()}
+        if self.ranks.rank == 0:
+            model: Any = self.objective.adopt(self._starting_model(self.start, self.setting.tokenizer))
+            model.load_state_dict(weights)
+            self.model = model.to(self.stage.compute.device)
+            low = self.stage.compute.precision == "bf16"
+            self.called = InPrecision(model, torch.bfloat16) if low else Bound(model)
 
     def _export(self) -> None:
         """Write model/, and delta/ where there is a delta; one that is not merged is part of model/ too."""
@@ -235,7 +274,11 @@ class Loop:
         if delta is not None:
             write_text(folder / SPEC, canonical_json(full_spec(delta)))
         beside = folder if delta is not None and not delta.mergeable else None
-        export(self.stage.objective.release(plain), self.setting.tokenizer, self.out / "model", beside)
+        export(self.objective.release(plain), self.setting.tokenizer, self.out / "model", beside)
+
+    def _flops_per_token(self, causal: bool) -> float:
+        per_token = self.stage.model.training_flops if self.stage.model is not None else flops_per_token
+        return per_token(self.model, self.data.window or self.setting.context, causal)
 
     def _result(self, evaluation: Evaluation, bytes_trained: int) -> RunResult:
         tokens, losses = self.tokens, self.log.columns["loss"]
@@ -248,13 +291,14 @@ class Loop:
             mix=self.stage.mix,
             seed=self.stage.seed,
             config=self.digest,
-            objective=label(self.stage.objective),
-            measure=self.stage.objective.measure if self.stage.objective.scores else None,
+            objective=label(self.objective),
+            measure=self.objective.measure if self.objective.scores else None,
             parameters=counted_parameters(self.model)[0],
             tokens=tokens,
             steps=self.data.steps,
             bytes_trained=bytes_trained,
-            flops=self._flops_per_token() * tokens,
+            flops=self._flops_per_token(causal=True) * tokens,
+            flops_whole_attention=self._flops_per_token(causal=False) * tokens,
             seconds=round(self.seconds, 3),
             cpu_seconds=round(self.cpu_seconds, 3),
             tokens_per_second=round(tokens / max(self.seconds, 1e-9), 1),
@@ -271,3 +315,11 @@ def _documents_per_batch(data: Data) -> float:
     steps = sorted({round(k * (data.steps - 1) / 8) for k in range(9)})
     counts = [sum(len(batch.documents) for batch in data.batch(step)) for step in steps]
     return round(sum(counts) / len(counts), 2)
+
+
+def _dealt_out(objective: Objective, ranks: int) -> Objective:
+    """Return the objective with micro-batches small enough that every rank gets one."""
+    if ranks == 1:
+        return objective
+    most = max(1, objective.batch_tokens // ranks)
+    return objective.model_copy(update={"micro_tokens": min(objective.micro_tokens or most, most)})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from windtunnel.trainer.loop.ranks import ALONE, Ranks, like, local
 from windtunnel.trainer.objectives._objective import Objective
 from windtunnel.trainer.optimizers._optimizer import Trained
 
@@ -20,10 +21,14 @@ class Optimiser:
     """The optimizers over named parameters, with their state accessible by name for checkpoints."""
 
     def __init__(
-        self, parameters: dict[str, torch.nn.Parameter], objective: Objective, hidden: Collection[str] = ()
+        self,
+        parameters: dict[str, torch.nn.Parameter],
+        objective: Objective,
+        hidden: Collection[str] = (),
+        ranks: Ranks = ALONE,
     ) -> None:
         """`hidden`: names of the matrices inside the model's blocks, which some optimizers treat by themselves."""
-        self.parameters = parameters
+        self.parameters, self.ranks = parameters, ranks
         self.clip = objective.clip
         settings = (objective.lr, objective.betas, objective.eps, objective.weight_decay)
         self.parts = objective.update_rule().build(Trained(parameters, frozenset(hidden), *settings))
@@ -34,8 +39,9 @@ class Optimiser:
         The norm is a float64 scalar on the parameters' device. On the CPU, weights are left unchanged if it is not
         finite; on a GPU, where looking at it would wait for all kernels, the caller looks before it saves anything.
         """
-        grads = [p.grad for p in self.parameters.values() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(grads).double() / normaliser
+        grads = [local(p.grad) for p in self.parameters.values() if p.grad is not None]
+        self.ranks.sum_gradients(grads)
+        norm = self.ranks.norm(grads) / normaliser
         if norm.device.type == "cpu" and not torch.isfinite(norm):
             return norm
         factor = torch.clamp(self.clip / (norm + 1e-6), max=1.0) / normaliser
@@ -63,5 +69,5 @@ class Optimiser:
             prefix = f"{name}/"
             values = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
             if values:
-                moved = {key: value.to(parameter.device) for key, value in values.items()}
+                moved = {key: like(value, parameter) for key, value in values.items()}
                 owner[id(parameter)].state[parameter] = moved

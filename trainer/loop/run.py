@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.launch import Launch
 from windtunnel.schemas.plugin import Plugin, make
 from windtunnel.schemas.work import Counts, Work
 from windtunnel.trainer.loop.compute import Compute
 from windtunnel.trainer.models._model import Model
 from windtunnel.trainer.objectives._objective import Objective
 from windtunnel.trainer.schedules._schedule import Schedule
+
+if TYPE_CHECKING:
+    from windtunnel.trainer.loop.ranks import Ranks
 
 FEWEST_DOCUMENTS = 16  # in a batch
 
@@ -24,7 +28,8 @@ class TrainRun(Work):
     """Train one model. The stages' objectives determine its inputs: `mix`, `tokens:<corpus>`, `held_out`, ...
 
     The model and tokenizer to start from are in the input `start`; without it, the tokenizer is in `tokenizer`. Writes
-    model/, log.parquet, scores.parquet, realised.parquet and result.json; earlier stages write theirs to stage<n>/.
+    model/, log.parquet, scores.parquet, realised.parquet and result.json, and experts.parquet for a mixture of experts
+    (the note `dead_experts` names those without tokens); earlier stages write theirs to stage<n>/.
     """
 
     version: ClassVar[int] = 3
@@ -42,10 +47,13 @@ class TrainRun(Work):
     activation_checkpointing: bool = False
     template: str | None = None  # for chat data: a name of ours, or the text of a template
 
+    launch: Launch | None = None  # no part of the key: results are those of one process up to rounding
+
     def identity(self) -> dict[str, Any]:
         """Return the content of the key; a template that is not chosen is no part of it."""
         whole = super().identity()
-        return whole if self.template is not None else {k: v for k, v in whole.items() if k != "template"}
+        left_out = {"launch"} if self.template is not None else {"launch", "template"}
+        return {k: v for k, v in whole.items() if k not in left_out}
 
     def compute(self) -> Compute:
         """Return how the stages are computed."""
@@ -57,8 +65,22 @@ class TrainRun(Work):
         return [*model, make(Schedule, self.schedule), *(make(Objective, stage) for stage in self.stages)]
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        if self.launch is None or self.launch.nodes * self.launch.gpus == 1:
+            return self.train(inputs, out)
+        from windtunnel.trainer.loop.launch import run_launched
+
+        counts = Counts.model_validate(run_launched(self, self.launch, inputs, out))
+        counts.notes["processes"] = f"{self.launch.nodes} x {self.launch.gpus}, {self.launch.shard}"
+        return counts
+
+    def train(self, inputs: Mapping[str, Artifact], out: Path, ranks: Ranks | None = None) -> Counts:
+        """Train all stages, in this process or as one of several; return the counts."""
+        import polars as pl
+
         from windtunnel.schemas.encoded_rows import encoded_of, refused_words
+        from windtunnel.trainer.loop.ranks import ALONE
         from windtunnel.trainer.loop.train import Stage, train
+        from windtunnel.trainer.modules.routing import EXPERTS, dead_experts
 
         counts = Counts()
         start: Path | None = inputs["start"].path / "model" if "start" in inputs else None
@@ -68,7 +90,7 @@ class TrainRun(Work):
                 self.mix, self.seed, self.model, self.schedule, spec, compute=self.compute(), template=self.template
             )  # fmt: skip
             where = out if last else out / f"stage{number}"
-            result = train(stage, inputs, where, start=start)
+            result = train(stage, inputs, where, start=start, ranks=ranks or ALONE)
             counts.tokens += result.tokens
             counts.bytes += result.bytes_trained
             counts.flops += result.flops
@@ -78,6 +100,8 @@ class TrainRun(Work):
             if documents < FEWEST_DOCUMENTS:
                 counts.notes["warning"] = _few(documents, stage.objective.kind)
             start = where / "model"
+            if (file := where / EXPERTS).is_file() and (dead := dead_experts(pl.read_parquet(file).to_dicts())):
+                counts.notes["dead_experts"] = dead
         if refused := refused_words(encoded_of(out)):
             counts.notes["refused"] = refused
         if self.device == "cuda":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
 
 from windtunnel.trainer.data.batch import Batch
+from windtunnel.trainer.loop.ranks import ALONE, Ranks
 from windtunnel.trainer.modules.blocks import stack
 from windtunnel.trainer.objectives._objective import Data
 
@@ -59,31 +60,46 @@ def hidden_matrices(model: Any, parameters: dict[str, nn.Parameter]) -> set[str]
     return {name for name, p in parameters.items() if id(p) in inside}
 
 
+class Ready(NamedTuple):
+    """The micro-batches of a step that are a rank's, with their factors, and the tokens of all of them."""
+
+    batches: list[tuple[Batch, float]]
+    tokens: int
+
+
 class Batches:
     """The micro-batches of a step on the device; on a GPU, those of the next step are made ready meanwhile."""
 
-    def __init__(self, data: Data, device: str) -> None:
-        self._data, self._device = data, device
+    def __init__(self, data: Data, device: str, ranks: Ranks = ALONE) -> None:
+        self._data, self._device, self._ranks = data, device, ranks
         self._thread = ThreadPoolExecutor(1) if device == "cuda" else None
-        self._ahead: tuple[int, Future[list[Batch]]] | None = None
+        self._ahead: tuple[int, Future[Ready]] | None = None
 
-    def of(self, step: int) -> list[Batch]:
+    def of(self, step: int) -> Ready:
         """Return the micro-batches of a step."""
         if self._thread is None:
-            return self._data.batch(step)
+            return self._read(step)
         ready = self._ahead[1].result() if self._ahead and self._ahead[0] == step else self._pinned(step)
         if step + 1 < self._data.steps:
             self._ahead = (step + 1, self._thread.submit(self._pinned, step + 1))
-        return [_with(batch, lambda t: t.to(self._device, non_blocking=True)) for batch in ready]
+        return _with(ready, lambda t: t.to(self._device, non_blocking=True))
 
     def close(self) -> None:
         """End the thread."""
         if self._thread is not None:
             self._thread.shutdown(cancel_futures=True)
 
-    def _pinned(self, step: int) -> list[Batch]:
-        return [_with(batch, lambda t: t.pin_memory()) for batch in self._data.batch(step)]
+    def _read(self, step: int) -> Ready:
+        batches = self._data.batch(step)
+        return Ready(self._ranks.mine(batches), sum(batch.tokens for batch in batches))
+
+    def _pinned(self, step: int) -> Ready:
+        return _with(self._read(step), lambda t: t.pin_memory())
 
 
-def _with(batch: Batch, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
-    return batch._replace(tensors={name: change(t) for name, t in batch.tensors.items()})
+def _with(ready: Ready, change: Callable[[torch.Tensor], torch.Tensor]) -> Ready:
+    changed = [
+        (batch._replace(tensors={name: change(t) for name, t in batch.tensors.items()}), factor)
+        for batch, factor in ready.batches
+    ]
+    return ready._replace(batches=changed)

@@ -16,6 +16,7 @@ from windtunnel.schemas.results import RunResult
 from windtunnel.trainer.loop import checkpoint
 from windtunnel.trainer.loop.fit import fit
 from windtunnel.trainer.loop.loop import CACHE, Loop, Report, TrainingError
+from windtunnel.trainer.loop.ranks import ALONE, Ranks
 from windtunnel.trainer.loop.stage import Stage
 from windtunnel.trainer.objectives._fitted_objective import FittedObjective
 from windtunnel.trainer.runtime.numerics import numerics
@@ -33,11 +34,13 @@ def train(
     report: Report | None = None,
     checkpoint_seconds: float = 60.0,
     checkpoint_steps: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> RunResult:
     """Train one stage and write its model, log, scores and result into `out`, unless it is already finished.
 
     `start` is a model directory to start from; without it the weights are drawn from the seed. A checkpoint is written
-    every `checkpoint_seconds`, or every `checkpoint_steps` steps if given; results do not depend on either. Raises
+    every `checkpoint_seconds`, or every `checkpoint_steps` steps if given; results do not depend on either. `ranks` are
+    the processes of the run, each of which calls this; a checkpoint can be resumed by another number of them. Raises
     TrainingError if the loss or the gradient is not finite.
     """
     digest = stage.digest(inputs)
@@ -54,13 +57,14 @@ def train(
     compute = stage.compute
     with numerics(compute.threads, stage.seed, compute.device, compute.deterministic):
         check(compute.precision, compute.device)
-        loop = Loop(stage, inputs, out, digest, start)
+        loop = Loop(stage, inputs, out, digest, start, ranks)
         loop.resume()
         loop.go(report, checkpoint_seconds, checkpoint_steps)
-        result = loop.finish()
-    write_text(done, result.model_dump_json(indent=1))
-    _tidy(out)
-    return result
+        if result := loop.finish():
+            write_text(done, result.model_dump_json(indent=1))
+            _tidy(out)
+    ranks.wait()
+    return result or RunResult.model_validate_json(done.read_bytes())
 
 
 def _tidy(out: Path) -> None:

@@ -18,6 +18,8 @@ from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.model_delta import carried, with_delta
 from windtunnel.schemas.plugin import Plugin
 from windtunnel.schemas.weight_files import check_weights
+from windtunnel.trainer.models._flops import counted_parameters as counted_parameters
+from windtunnel.trainer.models._flops import flops_per_token as flops_per_token
 from windtunnel.trainer.runtime.quiet import quiet
 
 if TYPE_CHECKING:
@@ -48,6 +50,13 @@ class Model(Plugin, ABC):
 
         `vocabulary` is the number of token ids, `end_of_text` the id of the end-of-text token.
         """
+
+    def training_flops(self, model: PreTrainedModel, context: float, causal: bool = True) -> float:
+        """Return training FLOPs per token of a model as it trains (trainer.models._flops, by default).
+
+        An architecture that a token meets otherwise, such as an encoder with a decoder, defines its own.
+        """
+        return flops_per_token(model, context, causal)
 
     def special_tokens(self) -> dict[str, Any]:
         """Return the special tokens that a tokenizer needs for this model, as `add_special_tokens` takes them."""
@@ -150,31 +159,3 @@ def context_of(model: PreTrainedModel, spec: Model | None, added: int = 0) -> in
     if positions - added < 2:
         raise InputError(f"{positions} positions leave no place for text beside the {added} that a delta trains")
     return min(spec.context if spec is not None else positions, positions - added)
-
-
-def counted_parameters(model: PreTrainedModel) -> tuple[int, int]:
-    """Return (all parameters, active parameters: body and head, without an untied input embedding).
-
-    In a mixture of experts, only the experts to which a token is routed are active.
-    """
-    total = sum(p.numel() for p in model.parameters())
-    inputs: Any = model.get_input_embeddings()
-    head: Any = model.get_output_embeddings()
-    active = total if head is None or inputs.weight is head.weight else total - inputs.weight.numel()
-    experts = getattr(model.config, "num_local_experts", None)
-    if experts:
-        in_experts = sum(p.numel() for name, p in model.named_parameters() if ".experts." in name)
-        active -= in_experts - in_experts * model.config.num_experts_per_tok // experts
-    return total, active
-
-
-def flops_per_token(model: PreTrainedModel, context: float) -> float:
-    """Return training FLOPs per token: 6 x active parameters + 12 x layers x width x context for attention.
-
-    Covers forward and backward pass; attention is counted without the causal mask, as in PaLM (appendix B) and nanoGPT.
-    """
-    config = model.config
-    width, layers = config.hidden_size, config.num_hidden_layers
-    if not getattr(config, "num_attention_heads", None):
-        layers = 0  # a recurrent network: no attention
-    return 6.0 * counted_parameters(model)[1] + 12.0 * layers * width * context

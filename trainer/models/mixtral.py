@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 class Mixtral(Llama):
     """Mixtral sizes; `ff` is the width of one expert and defaults as in Llama."""
 
+    version: ClassVar[int] = 2
+
     examples: ClassVar = ({"width": 16, "layers": 2, "heads": 2, "experts": 4},)
 
     experts: int = Field(8, ge=2)
     experts_per_token: int = Field(2, ge=1)
-    balance: float = Field(0.02, ge=0)  # weight of the load-balancing loss (Fedus et al. 2021, Switch Transformer)
+    balance: float = Field(0.02, ge=0)  # weight of the load-balancing loss (trainer.modules.routing)
 
     @model_validator(mode="after")
     def _check_experts(self) -> Self:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 from pydantic import Field
 
-from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.artifact import Artifact, write_parquet
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.role import Role
 from windtunnel.trainer.data.batch import Batch
@@ -22,6 +23,7 @@ from windtunnel.trainer.data.domain import Domain
 from windtunnel.trainer.data.encoder import Encoder, open_encoder
 from windtunnel.trainer.data.sampler import DocumentIds, Windows, read_mix
 from windtunnel.trainer.data.stratified import digest
+from windtunnel.trainer.modules.routing import EXPERTS, ExpertLoads
 from windtunnel.trainer.objectives._objective import Data, Evaluation, Objective, Setting
 
 if TYPE_CHECKING:
@@ -74,9 +76,9 @@ class MixObjective(Objective):
 
     @abstractmethod
     def nats(
-        self, model: PreTrainedModel, documents: list[np.ndarray], encoder: Encoder, setting: Setting
+        self, model: PreTrainedModel, documents: list[np.ndarray], encoder: Encoder, setting: Setting, out: Path
     ) -> np.ndarray:
-        """Return what `measure` says of each held-out document in nats, float64 [documents]."""
+        """Return what `measure` says of each held-out document in nats, float64 [documents]; files go into `out`."""
 
     def evaluate(self, model: PreTrainedModel, setting: Setting, out: Path) -> Evaluation:
         from windtunnel.trainer.eval.evaluate import read_held_out, totals, write_scores
@@ -85,7 +87,7 @@ class MixObjective(Objective):
             return Evaluation(totals={})
         encoder = open_encoder(tokenizer_folder(setting.inputs))
         held_out = read_held_out(setting.inputs["held_out"], encoder)
-        nats = self.nats(model, held_out.tokens, encoder, setting)
+        nats = self.nats(model, held_out.tokens, encoder, setting, out)
         sums = totals(write_scores(held_out, nats, out / "scores.parquet"))
         return Evaluation(sums, self.metrics(model, held_out.tokens, held_out.bytes, encoder, setting, out))
 
@@ -106,11 +108,15 @@ class LikelihoodObjective(MixObjective):
     """An objective whose model predicts the next token: held-out documents get their likelihood, choices theirs."""
 
     def nats(
-        self, model: PreTrainedModel, documents: list[np.ndarray], encoder: Encoder, setting: Setting
+        self, model: PreTrainedModel, documents: list[np.ndarray], encoder: Encoder, setting: Setting, out: Path
     ) -> np.ndarray:
         from windtunnel.trainer.eval.evaluate import document_nats
 
-        return document_nats(model, documents, encoder.end_of_text, setting.context)
+        with ExpertLoads(model) as loads:
+            nats = document_nats(model, documents, encoder.end_of_text, setting.context, loads=loads)
+        if rows := loads.rows():
+            write_parquet(out / EXPERTS, pl.DataFrame(rows))
+        return nats
 
     def metrics(
         self,

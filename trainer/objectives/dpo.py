@@ -26,7 +26,7 @@ class Dpo(ChatObjective):
     neither the reference model nor a second forward pass.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     kind: ClassVar = "preferences"
     dropout: ClassVar[bool] = False  # the log-ratio compares the policy with a reference without dropout
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -103,7 +104,7 @@ class MaskedLM(MixObjective):
         return Loss(total + nats * a_row, number, metrics)
 
     def nats(
-        self, model: PreTrainedModel, documents: list[np.ndarray], encoder: Encoder, setting: Setting
+        self, model: PreTrainedModel, documents: list[np.ndarray], encoder: Encoder, setting: Setting, out: Path
     ) -> np.ndarray:
         from windtunnel.trainer.eval.pseudo_likelihood import pseudo_nats
 

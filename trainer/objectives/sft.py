@@ -23,7 +23,7 @@ class Sft(ChatObjective):
     Every token has the same weight in short and long answers, and the step does not depend on its micro-batches.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     lr: float = Field(2e-5, gt=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -63,7 +64,7 @@ class SpanCorruption(MixObjective):
         return Loss(summed_nats(states.flatten(0, 1), output_weight(model), targets.flatten()), targets.numel(), {})
 
     def nats(
-        self, model: PreTrainedModel, documents: list[np.ndarray], encoder: Encoder, setting: Setting
+        self, model: PreTrainedModel, documents: list[np.ndarray], encoder: Encoder, setting: Setting, out: Path
     ) -> np.ndarray:
         from windtunnel.trainer.eval.target_nats import target_nats
 

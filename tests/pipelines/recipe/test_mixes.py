@@ -40,7 +40,7 @@ def test_phases_are_weights_or_other_mixes_of_the_recipe() -> None:
 
 
 def test_an_order_goes_with_any_form_and_reads_what_was_measured() -> None:
-    ordered = "{weights: {good: 1.0}, order: {by: language_score, direction: descending}}"
+    ordered = "{weights: {good: 1.0}, order: {by: lang_score, direction: descending}}"
     steps = {s.name: s for s in plan(parse(f"{HEAD}  own: {ordered}\n", [])).steps}
     assert {role: s.name for role, s in steps["mix:own"].inputs.items()} == {
         "tokens:good": "tokens:good", "corpus:good": "corpus:good",

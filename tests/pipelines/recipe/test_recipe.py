@@ -220,6 +220,6 @@ def test_remarks_name_the_rows_they_are_about(remarks, message) -> None:
 
 
 def test_a_recipe_has_a_bounded_number_of_mixes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("windtunnel.pipelines.recipe.check.MOST_MIXES", 1)
+    monkeypatch.setattr("windtunnel.pipelines.recipe.check_mixes.MOST_MIXES", 1)
     with pytest.raises(RecipeError, match=r"line 7: \d mixes are more than the 1 that one recipe may have"):
         parse(GOOD, [], origin="r.yaml")

@@ -1,0 +1,51 @@
+"""One of the processes of a training run, as torchrun starts it; see `windtunnel.trainer.loop.launch`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+from windtunnel.schemas import plugin_files
+from windtunnel.schemas.artifact import Artifact, write_text
+from windtunnel.schemas.errors import WindtunnelError
+from windtunnel.trainer.loop.launch import SAID
+from windtunnel.trainer.loop.ranks import joined
+from windtunnel.trainer.loop.run import TrainRun
+
+
+def main(job_file: str) -> int:
+    """Be one of the processes: train, and on the first rank say what came of it."""
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    if job["parent"] is not None:
+        threading.Thread(target=_end_with, args=(job["parent"],), daemon=True).start()
+    out, found = Path(job["out"]), {}
+    work = TrainRun.model_validate(job["work"])
+    try:
+        ranks = joined(work.device, job["shard"])
+        inputs = {role: Artifact(Path(path)) for role, path in job["inputs"].items()}
+        with plugin_files.relative_to(Path(job["parts"])):
+            counts = work.train(inputs, out, ranks)
+        found = {"counts": counts.model_dump(mode="json")} if ranks.rank == 0 else {}
+    except WindtunnelError as error:
+        found = {"error": str(error)}
+    if found:
+        write_text(out / SAID, json.dumps(found))
+    return int("error" in found)
+
+
+def _end_with(parent: int) -> None:
+    """End this process at once when another one is gone: what it trains for would be trained twice."""
+    while True:
+        try:
+            os.kill(parent, 0)
+        except ProcessLookupError:
+            os._exit(1)
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
