@@ -98,7 +98,9 @@ def _predict(train: np.ndarray, targets: np.ndarray, test: np.ndarray, classes: 
     bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
     truth = torch.from_numpy(targets)
     free = [weight, bias, *([mixed.weights] if len(known) > 1 else [])]  # gamma is the scale of the weights already
-    optimiser = torch.optim.LBFGS(free, max_iter=200, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        free, max_iter=100, history_size=10, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
+    )
 
     def scores(layers: torch.Tensor) -> torch.Tensor:
         features = mixed(layers) if len(layers) > 1 else layers[0]
