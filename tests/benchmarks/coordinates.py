@@ -89,7 +89,9 @@ def svg(curves: list[tuple[str, tuple[int, ...], list[float]]]) -> str:
     parts = []
     for k, (label, sizes, row) in enumerate(curves):
         steps = np.linspace(40, 420, len(sizes))
-        points = " ".join(f"{x:.0f},{280 - 250 * (np.log(v) - low) / (high - low):.0f}" for x, v in zip(steps, row))
+        points = " ".join(
+            f"{x:.0f},{280 - 250 * (np.log(v) - low) / (high - low):.0f}" for x, v in zip(steps, row, strict=True)
+        )
         colour = f"hsl({k * 360 // len(curves)},60%,45%)"
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts.append(f'<text x="430" y="{30 + 16 * k}" fill="{colour}">{label}</text>')

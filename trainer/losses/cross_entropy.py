@@ -21,9 +21,7 @@ CHUNK = 256  # rows of logits per chunk on the CPU: 4 MB with a vocabulary of 4,
 GPU_BYTES = 1 << 29  # of the logits of a chunk on a GPU
 
 
-def summed_nats(
-    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, z_loss: float = 0.0
-) -> torch.Tensor:
+def summed_nats(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, z_loss: float = 0.0) -> torch.Tensor:
     """Return the summed negative log-likelihood in nats, a float32 scalar.
 
     hidden [n, width], weight [vocabulary, width], targets int64 [n]. Gradients are computed in the forward pass, while
