@@ -24,7 +24,9 @@ from windtunnel.trainer.data.chat_choice import set_template
 from windtunnel.trainer.deltas._delta import HEAD
 from windtunnel.trainer.deltas.full import Full
 from windtunnel.trainer.loop import checkpoint
+from windtunnel.trainer.loop.kept import kept_steps
 from windtunnel.trainer.loop.log import Log
+from windtunnel.trainer.loop.noise import NORM, SHARE, first_norm, gradient_noise
 from windtunnel.trainer.loop.optim import Optimiser
 from windtunnel.trainer.loop.ranks import ALONE, Ranks, full, like, shard_model
 from windtunnel.trainer.loop.stage import Stage
@@ -46,6 +48,10 @@ Report = Callable[[int, int, float, float], None]  # step, steps, loss, tokens p
 
 class Watcher(Protocol):
     """Looks on while a stage trains: validates, logs, keeps checkpoints. What it does must not change the weights."""
+
+    def begin(self, loop: Loop) -> None:
+        """Make ready for a stage that begins, or goes on after `loop.step` steps."""
+        ...
 
     def settled(self, loop: Loop, rows: list[dict[str, float]]) -> None:
         """See the rows of the log since the last call, up to step `loop.step`; on the first rank alone."""
@@ -99,6 +105,9 @@ class Loop:
         self.settle_every = SETTLE if compute.device == "cuda" else 1
         self.log = Log()
         self.watchers: list[Watcher] = []
+        self.looks: frozenset[int] = frozenset()  # steps after which watchers see the model as it is then
+        self.looked = 0.0  # seconds that watchers took, which are not the training's
+        self.noise = False  # whether the first micro-batch's gradient is measured
         self.step, self.tokens, self.seconds, self.cpu_seconds = 0, 0, 0.0, 0.0
 
     def _called(self, model: Any) -> torch.nn.Module:
@@ -168,21 +177,30 @@ class Loop:
                 self.step += 1
                 last, counted = self.step == self.data.steps, bool(checkpoint_steps)
                 due = counted and self.step % (checkpoint_steps or 1) == 0
-                if not (last or due or self.log.waiting >= self.settle_every):
+                looked = self.step in self.looks
+                if not (last or due or looked or self.log.waiting >= self.settle_every):
                     continue
                 rows = self.settle()
                 now = time.perf_counter()
                 self.seconds, self.cpu_seconds = now - started, time.process_time() - cpu_started
                 if report is not None and self.ranks.rank == 0:
                     report(self.step, self.data.steps, self.log.columns["loss"][-1], self.tokens / self.seconds)
-                for watcher in self.watchers if self.ranks.rank == 0 else ():
-                    watcher.settled(self, rows)
+                started, cpu_started = started + self._shown(rows), time.process_time() - self.cpu_seconds
                 due = due if counted else self.ranks.any(now - saved >= checkpoint_seconds, device)
                 if due and not last:
                     self._save()
                     saved = time.perf_counter()
         finally:
             batches.close()
+
+    def _shown(self, rows: list[dict[str, float]]) -> float:
+        """Let the watchers see the rows; return the seconds that took."""
+        before = time.perf_counter()
+        for watcher in self.watchers:
+            watcher.settled(self, rows)
+        spent = time.perf_counter() - before
+        self.looked += spent
+        return spent
 
     def take(self, step: int, batches: Batches) -> None:
         """Take one optimiser step: accumulate gradients over its micro-batches, normalise, clip, update."""
@@ -191,11 +209,14 @@ class Loop:
         total: Any = 0.0
         normaliser: Any = 0.0
         metrics: dict[str, Any] = {}
+        first: tuple[Any, Any] | None = None  # norm of the first micro-batch's gradient, and its normaliser
         for batch, factor in ready.batches:
             loss = self.called(self.objective.loss, batch)
             (loss.total if factor == 1.0 else loss.total * factor).backward()
             total = total + loss.total.detach().double() * factor
             normaliser += loss.normaliser * factor
+            if self.noise and first is None:
+                first = first_norm(self.optimiser.parameters.values()), loss.normaliser
             for name, value in loss.metrics.items():
                 metrics[name] = metrics.get(name, 0.0) + value * factor
         sums = self.ranks.summed([total, normaliser, *metrics.values()], self.stage.compute.device)
@@ -206,6 +227,8 @@ class Loop:
             self.delta.after_step(self.model, step)
         self.tokens += ready.tokens
         row = {"step": step, "tokens": self.tokens, "loss": total / normaliser, "lr": lr, "grad_norm": norm}
+        if first is not None:
+            row |= {NORM: first[0] / first[1], SHARE: first[1] / normaliser}
         self.log.add({**row, **{name: value / normaliser for name, value in zip(metrics, values, strict=True)}})
 
     def settle(self) -> list[dict[str, float]]:
@@ -254,7 +277,7 @@ class Loop:
         with torch.no_grad(), compiled_functions(self.compiled):
             evaluation = score(self.objective.evaluate, self.setting, self.out)
         result = self._result(evaluation, sum(row.get("bytes", 0) for row in realised))
-        self._export()
+        self.export(self.model, self.out / "model", self.out / "delta")
         return result
 
     def _gather(self) -> None:
@@ -269,18 +292,21 @@ class Loop:
             low = self.stage.compute.precision == "bf16"
             self.called = InPrecision(model, torch.bfloat16) if low else Bound(model)
 
-    def _export(self) -> None:
-        """Write model/, and delta/ where there is a delta; one that is not merged is part of model/ too."""
-        delta, folder, plain = self.delta, self.out / "delta", self.model
+    def export(self, model: Any, out: Path, folder: Path) -> None:
+        """Write the model's directory `out`, and `folder` where there is a delta; one not merged is part of `out` too.
+
+        The model is not usable afterwards.
+        """
+        delta, plain = self.delta, model
         if self.carried is not None:
-            delta, plain = self.carried.delta, self.carried.take_off(self.model, folder)
+            delta, plain = self.carried.delta, self.carried.take_off(model, folder)
         elif delta is not None:
-            delta.save(self.model, folder)  # before merging, which removes the delta's layers
-            plain = delta.merge(self.model) if delta.mergeable else delta.base(self.model)
+            delta.save(model, folder)  # before merging, which removes the delta's layers
+            plain = delta.merge(model) if delta.mergeable else delta.base(model)
         if delta is not None:
             write_text(folder / SPEC, canonical_json(full_spec(delta)))
         beside = folder if delta is not None and not delta.mergeable else None
-        export(self.objective.release(plain), self.setting.tokenizer, self.out / "model", beside)
+        export(self.objective.release(plain), self.setting.tokenizer, out, beside)
 
     def _result(self, evaluation: Evaluation, bytes_trained: int) -> RunResult:
         tokens, losses = self.tokens, self.log.columns["loss"]
@@ -309,6 +335,8 @@ class Loop:
             held_out=Totals.of(domains.values()) if domains else None,
             domains=domains,
             metrics=evaluation.metrics,
+            checkpoints=kept_steps(self.out),
+            gradient_noise=gradient_noise(self.log.columns),
         )
 
 
