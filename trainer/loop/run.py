@@ -32,7 +32,7 @@ class TrainRun(Work):
     (the note `dead_experts` names those without tokens); earlier stages write theirs to stage<n>/.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4  # 4: generation settings and framing tokenizers in model/
     run_last: ClassVar[bool] = True  # the runs of all mixes and seeds execute in parallel
     mix: str
     seed: int

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from windtunnel.trainer.models._model import Model, ModelKind, small_init
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
 class Bert(Model):
@@ -36,6 +36,9 @@ class Bert(Model):
 
     def special_tokens(self) -> dict[str, Any]:
         return {"mask_token": "[MASK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+
+    def frame(self, tokenizer: PreTrainedTokenizerFast) -> tuple[list[str], list[str]]:
+        return [str(tokenizer.cls_token)], [str(tokenizer.sep_token)]
 
     def build(self, vocabulary: int, end_of_text: int) -> PreTrainedModel:
         from transformers.models.bert.configuration_bert import BertConfig

@@ -9,7 +9,7 @@ from pydantic import Field
 from windtunnel.trainer.models._model import Model, ModelKind
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 SENTINELS = 100  # as in T5: `<extra_id_0>` and on
 
@@ -33,6 +33,9 @@ class T5(Model):
 
     def special_tokens(self) -> dict[str, Any]:
         return {"extra_special_tokens": [f"<extra_id_{number}>" for number in range(SENTINELS)]}
+
+    def frame(self, tokenizer: PreTrainedTokenizerFast) -> tuple[list[str], list[str]]:
+        return [], [str(tokenizer.eos_token)]
 
     def build(self, vocabulary: int, end_of_text: int) -> PreTrainedModel:
         from transformers.models.t5.configuration_t5 import T5Config
