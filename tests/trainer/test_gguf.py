@@ -186,4 +186,5 @@ def test_llama_cpp_gives_the_probabilities_of_transformers_and_its_tokens(made):
         assert answer["tokens_evaluated"] == len(ids)
         found = {one["id"]: one["logprob"] for one in first["top_logprobs"]}
         assert len(found) == 320
-        assert max(abs(found[id] - float(wanted[id])) for id in found) < 2e-3, name
+        rounded = 1e-2 if name == "gpt2" else 2e-3  # it takes GELU from a table of 16 bits
+        assert max(abs(found[id] - float(wanted[id])) for id in found) < rounded, name
