@@ -32,7 +32,7 @@ class Pushed:
 
 
 class PushError(WindtunnelError):
-    """The Hub refused or did not answer; nothing was committed."""
+    """The Hub refused or did not answer."""
 
 
 def push_model(
@@ -63,9 +63,8 @@ def upload(
     repo: str, files: dict[str, Path], texts: dict[str, bytes], message: str, public: bool, branch: str | None = None
 ) -> tuple[str, bool]:
     """Commit files and texts by their path in a model repository; return its address, and whether anything changed."""
-    import httpx
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError
+    from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
     api, token = HfApi(), get_token()
@@ -90,7 +89,7 @@ def upload(
         )
     except HFValidationError as error:
         raise RecipeError(f"no repository can be called {repo!r}: {error}") from None
-    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # of the connection too, whose errors have no class that the client names
         raise PushError(_explained(repo, error, token)) from None  # a traceback would show the request with its token
     finally:
         enable_progress_bars()
@@ -99,14 +98,18 @@ def upload(
 
 def _explained(repo: str, error: Exception, token: str | None) -> str:
     """Return what went wrong and what to do; the token is never part of it."""
-    code = getattr(getattr(error, "response", None), "status_code", None)
+    causes = [error, error.__cause__, error.__context__]
+    codes = [getattr(getattr(cause, "response", None), "status_code", None) for cause in causes]
+    code = next((code for code in codes if code), 0)
     mend = {
         401: "log in with `hf auth login`, or set HF_TOKEN to a token that may write",
         403: "the token may not write there: take another, or a repository of your own (`NAME/REPO`)",
         404: "there is no such repository or branch, or the token may not see it",
         412: "somebody else committed to it meanwhile: push again",
-    }.get(code or 0, "push again; what was uploaded before is not sent twice")
+    }.get(code, "push again; what was uploaded before is not sent twice")
     said = one_line(error, 300)
     if token:
         said = said.replace(token, "***")
-    return f"{repo}: the upload failed, nothing was committed ({type(error).__name__}: {said}). {mend.capitalize()}"
+    return (
+        f"{repo}: the upload failed ({type(error).__name__}: {said}): {mend}. The repository has all of it or nothing"
+    )

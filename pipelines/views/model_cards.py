@@ -130,7 +130,7 @@ def _tokenizer(plan: Plan, store: Path, folder: Path) -> str:
     if "vocabulary" in config and tokens is not None and tokens.tokenizer is not None:
         said = f"byte-level BPE trained on {tokens.tokenizer.trained_on}"
     elif "path" in config:
-        said = f"that of {Path(str(config['path'])).name}"
+        said = f"that of the directory {Path(str(config['path'])).name}"
     return f"{said}, {size:,} tokens; special ones: {' '.join(special_tokens(folder)[:8])}"
 
 
