@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from windtunnel.pipelines import cli_evaluate, cli_files, cli_parts, cli_statistics
+from windtunnel.pipelines import cli_evaluate, cli_files, cli_out, cli_parts, cli_statistics
 from windtunnel.pipelines.engine.tasks.memory_limit import START_BYTES, check_memory_limit
 from windtunnel.pipelines.views.console import terminal
 from windtunnel.schemas.errors import RecipeError, WindtunnelError, advice_for, value_message
@@ -31,6 +31,7 @@ for _name, _command in {
     **cli_files.COMMANDS,
     **cli_statistics.COMMANDS,
     **cli_evaluate.COMMANDS,
+    **cli_out.COMMANDS,
 }.items():
     app.command(_name)(_command)
 
@@ -289,7 +290,7 @@ def card(
     set_: Sets = None,
     out: Annotated[Path | None, typer.Option(help="Write them here too, as NAME.md.")] = None,
 ) -> None:
-    """Write a data card in the hub's format for every corpus and generated set of a recipe, beside its data."""
+    """Write a card in the hub's format for every corpus, set of rows and model of a recipe, beside its files."""
     from windtunnel.pipelines.views.cards import write_cards
 
     for path in write_cards(recipe, set_ or [], out):

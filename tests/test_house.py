@@ -47,6 +47,7 @@ FLOORS = {
     "trainer.data": "schemas",
     "trainer.models": "schemas trainer.modules trainer.runtime",
     "trainer.modules": "schemas trainer.kernels trainer.runtime",
+    "trainer.gguf": "schemas",
     "trainer.losses": "trainer.kernels trainer.modules trainer.runtime",
     "trainer.deltas": "schemas trainer.models trainer.modules trainer.runtime",
     "trainer.stats": "schemas trainer.laws",
@@ -90,7 +91,8 @@ FLOORS = {
     "trainer",
     "pipelines.views": "schemas data_cards pipelines.shards pipelines.parts pipelines.engine pipelines.plan "
     "pipelines.datasets pipelines.readers pipelines.recipe pipelines.rows pipelines.report pipelines.samples "
-    "pipelines.sources generators.client generators.judging generators.text trainer.stats",
+    "pipelines.sources generators.client generators.judging generators.text trainer.models trainer.stats",
+    "pipelines.hub": "schemas data_cards pipelines.engine pipelines.plan pipelines.views trainer.gguf",
     "pipelines.parts": "schemas pipelines.filters pipelines.report pipelines.recipe generators trainer",
     "pipelines.parts.skeletons": "schemas generators trainer pipelines",
     "pipelines.api": "schemas generators trainer pipelines",

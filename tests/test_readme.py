@@ -18,7 +18,7 @@ from tests.pipelines.conftest import write_byte_tokenizer
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # commands that need a server, a cluster or the whole quickstart: their words are checked against the command line's
-WORDS_ONLY = ("run ", "why ", "show runs/", "report", "serve")
+WORDS_ONLY = ("run ", "why ", "show runs/", "report", "serve", "card", "export", "push")
 
 
 def blocks(language: str) -> list[str]:

@@ -9,23 +9,26 @@ from typing import Any
 import polars as pl
 
 from windtunnel.data_cards.card import Card, Origin, render
+from windtunnel.data_cards.model_card import render_model
 from windtunnel.pipelines.engine.mirrors.opening import add_file, fetched, open_store
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.builder import planned
 from windtunnel.pipelines.plan.plan import Plan
-from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationSettings
+from windtunnel.pipelines.recipe.decontamination import HELD_OUT
+from windtunnel.pipelines.views.card_parts import lineage, made_by, model_words, origins_of
+from windtunnel.pipelines.views.model_cards import model_card
 from windtunnel.pipelines.views.row_cards import not_learnt, own_rows_card, own_steps
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.artifact import Artifact, write_text
 from windtunnel.schemas.errors import InputError
-from windtunnel.schemas.plugin import base, label, make, split
+from windtunnel.schemas.plugin import split
 from windtunnel.schemas.role import StepName
 
 CARD = "README.md"
 
 
 def write_cards(recipe_name: str, sets: list[str], out: Path | None = None) -> list[Path]:
-    """Write a card into the directory of every finished corpus and set of rows, and as NAME.md into `out`.
+    """Write a card into the directory of every finished corpus, set of rows and model, and as NAME.md into `out`.
 
     Return the paths beside the data. Files of the held-out set have a `corpus:` step too, but are no corpus of the
     recipe and get no card. Raises InputError when nothing is finished yet.
@@ -46,7 +49,7 @@ def write_cards(recipe_name: str, sets: list[str], out: Path | None = None) -> l
             if out is not None:
                 write_text(out / f"{card.name}.md", render(card))
             written.append(artifact.path / CARD)
-    written += _own_rows(plan, store, out)
+    written += [*_own_rows(plan, store, out), *_models(plan, store, out)]
     if not written:
         raise InputError(f"nothing is finished in {store}: `windtunnel run {recipe_name}` comes first")
     return written
@@ -61,8 +64,8 @@ def _own_rows(plan: Plan, store: Path, out: Path | None) -> list[Path]:
             continue
         artifact = fetched(steps[-1].artifact(store), "rows")
         artifact.intact("rows")
-        origins = [origin for read in steps[-1].reads() for origin in _origins(read.artifact(store))]
-        common = {"sources": _tally(artifact, "rows", "source"), **_made_by(artifact)}
+        origins = [origin for read in steps[-1].reads() for origin in origins_of(read.artifact(store))]
+        common = {"sources": _tally(artifact, "rows", "source"), **made_by(artifact)}
         with plugin_files.relative_to(plan.directory):
             card = own_rows_card(plan, name, store, list(dict.fromkeys(origins)), **common)
         write_text(artifact.path / CARD, render(card))
@@ -73,10 +76,28 @@ def _own_rows(plan: Plan, store: Path, out: Path | None) -> list[Path]:
     return written
 
 
+def _models(plan: Plan, store: Path, out: Path | None) -> list[Path]:
+    """Write the cards of the models that are finished, beside `model/`; return their paths."""
+    written = []
+    for step in plan.of_kind("train"):
+        artifact = step.artifact(store)
+        if not artifact.done:
+            continue
+        with plugin_files.relative_to(plan.directory):
+            card = model_card(plan, step, store)
+        text = render_model(card)
+        write_text(artifact.path / CARD, text)
+        add_file(artifact, CARD)
+        if out is not None:
+            write_text(out / f"{card.mix}-seed{card.seed}.md", text)
+        written.append(artifact.path / CARD)
+    return written
+
+
 def corpus_card(plan: Plan, step: Step, store: Path) -> Card:
     """Return the card of a corpus."""
     name = step.name.what
-    settings, ancestors = _lineage(plan, name)
+    settings, ancestors = lineage(plan, name)
     reads = [s.artifact(store) for s in plan.steps if s.kind == "read" and s.name.what in ancestors]
     done = [read for read in reads if read.done]
     artifact = step.artifact(store)
@@ -95,10 +116,10 @@ def corpus_card(plan: Plan, step: Step, store: Path) -> Card:
         sources=_tally(artifact, "kept", "source"),
         dropped=counts["dropped"],
         unreadable=unreadable,
-        origins=[origin for read in done for origin in _origins(read)],
+        origins=[origin for read in done for origin in origins_of(read)],
         settings=settings,
         limits=_corpus_limits(settings),
-        **_made_by(artifact),
+        **made_by(artifact),
     )
 
 
@@ -107,7 +128,7 @@ def rows_card(plan: Plan, step: Step, store: Path) -> Card:
     name = step.name.what
     artifact = step.artifact(store)
     config, counts = artifact.manifest.config, artifact.manifest.counts
-    models = {model: _model(plan, model) for model in config.get("models") or {}}
+    models = {model: model_words(plan, model) for model in config.get("models") or {}}
     prompts = (config.get("fingerprint") or {}).get("prompts") or {}
     remarks = _remarks(plan, name, artifact)
     return Card(
@@ -133,7 +154,7 @@ def rows_card(plan: Plan, step: Step, store: Path) -> Card:
             + ("." if remarks else "; read some rows before you rely on them."),
             *not_learnt(plan, name, store),
         ],
-        **_made_by(artifact),
+        **made_by(artifact),
     )
 
 
@@ -141,42 +162,6 @@ def _remarks(plan: Plan, name: str, artifact: Artifact) -> str:
     """Return what a reader said of these very rows; remarks on others, of another model say, are none on these."""
     remarks = plan.recipe.generate[name].remarks
     return remarks.text if remarks is not None and artifact.manifest.key.startswith(remarks.rows) else ""
-
-
-def _lineage(plan: Plan, name: str) -> tuple[list[dict[str, Any]], set[str]]:
-    """Return the settings of a corpus and all it is made from, oldest first, and the names of those."""
-    corpus = plan.recipe.corpora[name]
-    settings: list[dict[str, Any]] = []
-    names = {name}
-    for parent in corpus.parents:
-        inherited, more = _lineage(plan, parent)
-        settings += [s for s in inherited if s not in settings]
-        names |= more
-    settings += [_full("rule", spec, corpus.words) for spec in corpus.rules]
-    settings += [_full("dedup", spec, corpus.words) for spec in corpus.methods]
-    if corpus.decontaminate:
-        parameters, against = corpus.decontamination
-        sets = [*against, *([HELD_OUT] if plan.recipe.held_out is not None else [])]
-        how = DecontaminationSettings(**parameters).model_dump(mode="json")
-        settings.append({"decontaminate": {**how, "against": sets}})
-    return settings, names
-
-
-def _full(kind: str, spec: Any, words: str) -> dict[str, Any]:
-    """Return a rule or method with every parameter written out, as used: defaults are thresholds too."""
-    plugin: Any = make(base(kind), spec)
-    if kind == "rule":
-        plugin = plugin.for_words(words)
-    return {label(plugin): _without_places(plugin.model_dump(mode="json"))}
-
-
-def _without_places(value: Any) -> Any:
-    """Return parameters with the names of files in place of where they lie on this machine."""
-    if isinstance(value, dict):
-        return {key: _without_places(held) for key, held in value.items()}
-    if isinstance(value, list):
-        return [_without_places(held) for held in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _corpus_limits(settings: list[dict[str, Any]]) -> list[str]:
@@ -217,18 +202,8 @@ def _row_origins(plan: Plan, step: Step, models: list[str], store: Path) -> list
     ]
     for read in step.reads():
         if read.artifact(store).done:
-            found += [origin for origin in _origins(read.artifact(store)) if origin not in found]
+            found += [origin for origin in origins_of(read.artifact(store)) if origin not in found]
     return found
-
-
-def _origins(read: Artifact) -> list[Origin]:
-    file = fetched(read, "origins.json").path / "origins.json"
-    known = json.loads(file.read_bytes()) if file.exists() else []
-    fields = ("name", "about", "licence", "origin")
-    if known:
-        return [Origin(**{key: str(origin.get(key, "")) for key in fields}) for origin in known]
-    config = read.manifest.config
-    return [Origin(name=str(config.get("source", "files")), about="files of the user's own", licence="not stated")]
 
 
 def _calibration(plan: Plan, kind: dict[str, Any], store: Path) -> str:
@@ -253,14 +228,6 @@ def _calibration(plan: Plan, kind: dict[str, Any], store: Path) -> str:
     return " ".join(said)
 
 
-def _model(plan: Plan, name: str) -> str:
-    """Return what a model is: its sample, directory name or served name; addresses and keys stay out."""
-    model = plan.recipe.models[name]
-    if model.sample is not None:
-        return f"sample model {model.sample}"
-    return Path(model.path).name if model.path is not None else model.model or "a served model"
-
-
 def _language(artifact: Artifact) -> pl.Expr:
     """Return the language that the source told, or the one that was measured where it told none."""
     files = artifact.files("kept")
@@ -278,8 +245,3 @@ def _tally(artifact: Artifact, folder: str, column: str | pl.Expr) -> dict[str, 
     frame = pl.scan_parquet(files).group_by(value).len().collect().drop_nulls()
     rows = frame.sort("len", "value", descending=[True, False]).head(20).iter_rows()
     return {str(value): count for value, count in rows}
-
-
-def _made_by(artifact: Artifact) -> dict[str, Any]:
-    manifest = artifact.manifest
-    return {"key": manifest.key, "versions": manifest.versions, "git": manifest.git}

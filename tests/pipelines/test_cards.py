@@ -12,7 +12,8 @@ import pytest
 from windtunnel.pipelines.engine.run import run
 from windtunnel.pipelines.plan.builder import plan
 from windtunnel.pipelines.recipe.shipped import load
-from windtunnel.pipelines.views.cards import _without_places, corpus_card, write_cards
+from windtunnel.pipelines.views.card_parts import without_places
+from windtunnel.pipelines.views.cards import corpus_card, write_cards
 from windtunnel.schemas.artifact import MANIFEST, Manifest, write_text
 from windtunnel.schemas.errors import InputError
 
@@ -85,7 +86,7 @@ def test_a_card_of_a_corpus_says_what_was_done_with_which_thresholds(tmp_path) -
     assert gopher["gopher_quality"]["min_words"] == 50 and exact["exact"]["by"] == "text"
     assert decontaminate["decontaminate"]["against"] == ["held_out"] and decontaminate["decontaminate"]["ngram"] == 13
     assert any("compared with the held-out set of its recipe, not with public" in limit for limit in text.limits)
-    assert _without_places({"a": ["/x/y.txt", "b/c", 1]}) == {"a": ["y.txt", "b/c", 1]}
+    assert without_places({"a": ["/x/y.txt", "b/c", 1]}) == {"a": ["y.txt", "b/c", 1]}
 
 
 @pytest.mark.parametrize(

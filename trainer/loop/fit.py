@@ -16,7 +16,7 @@ from windtunnel.schemas.plugin import label
 from windtunnel.schemas.results import RunResult
 from windtunnel.trainer.loop.log import Log
 from windtunnel.trainer.loop.stage import Stage
-from windtunnel.trainer.modules.export import open_tokenizer
+from windtunnel.trainer.modules.export import open_tokenizer, save_tokenizer
 from windtunnel.trainer.objectives._fitted_objective import FittedObjective
 from windtunnel.trainer.objectives._objective import Setting
 
@@ -33,7 +33,7 @@ def fit(stage: Stage, objective: FittedObjective, inputs: Mapping[str, Artifact]
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     done = objective.fit(stage.model, setting, partial)
-    tokenizer.save_pretrained(str(partial))
+    save_tokenizer(tokenizer, partial)
     shutil.rmtree(out / "model", ignore_errors=True)
     partial.rename(out / "model")
     seconds = time.perf_counter() - started

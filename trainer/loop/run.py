@@ -37,7 +37,7 @@ class TrainRun(Work):
     validation.parquet and samples.parquet, `keep` the models in checkpoints/.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4  # 4: generation settings and framing tokenizers in model/
     run_last: ClassVar[bool] = True  # the runs of all mixes and seeds execute in parallel
     mix: str
     seed: int

@@ -66,8 +66,15 @@ class Model(Plugin, ABC):
         """Return the special tokens that a tokenizer needs for this model, as `add_special_tokens` takes them."""
         return {}
 
+    def frame(self, tokenizer: PreTrainedTokenizerFast) -> tuple[list[str], list[str]]:
+        """Return the tokens before and behind a text that this model reads, which the exported tokenizer adds."""
+        return [], []
+
     def build_for(self, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
-        """Return a new model for a tokenizer, to which the special tokens that it lacks are added above its ids."""
+        """Return a new model for a tokenizer, to which the special tokens that it lacks are added above its ids.
+
+        The tokenizer also gets the model's frame of a text, where it has one.
+        """
         present, missing = tokenizer.get_vocab(), {}
         for name, token in self.special_tokens().items():
             if isinstance(token, list):
@@ -76,6 +83,10 @@ class Model(Plugin, ABC):
                 missing[name] = token
         if missing:
             tokenizer.add_special_tokens(missing, replace_extra_special_tokens=False)
+        if any(frame := self.frame(tokenizer)):
+            from windtunnel.trainer.modules.export import frame_texts
+
+            frame_texts(tokenizer, *frame)
         end: Any = tokenizer.eos_token_id
         return self.build(max(tokenizer.get_vocab().values()) + 1, int(end))
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from windtunnel.trainer.models._model import Model, ModelKind, flops_per_token, small_init
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 HIDDEN = 0.15  # share of the tokens that are predicted
 
@@ -43,6 +43,9 @@ class Bert(Model):
         """Return FLOPs per token: attention is whole, and the head is applied to what is hidden, 15 % of the tokens."""
         head: Any = model.get_output_embeddings()
         return flops_per_token(model, context, causal=False) - 6.0 * head.weight.numel() * (1 - HIDDEN)
+
+    def frame(self, tokenizer: PreTrainedTokenizerFast) -> tuple[list[str], list[str]]:
+        return [str(tokenizer.cls_token)], [str(tokenizer.sep_token)]
 
     def build(self, vocabulary: int, end_of_text: int) -> PreTrainedModel:
         from transformers.models.bert.configuration_bert import BertConfig

@@ -9,7 +9,7 @@ from pydantic import Field
 from windtunnel.trainer.models._model import Model, ModelKind
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 INPUT, TARGET = 0.9, 0.2  # tokens of input and target for each token of text
 SENTINELS = 100  # as in T5: `<extra_id_0>` and on
@@ -48,6 +48,9 @@ class T5(Model):
         read = INPUT * (6.0 * encoder + attention * context)
         target = context * TARGET / INPUT * (0.5 if causal else 1.0)
         return read + TARGET * (6.0 * (decoder + head) + attention * (context + target))
+
+    def frame(self, tokenizer: PreTrainedTokenizerFast) -> tuple[list[str], list[str]]:
+        return [], [str(tokenizer.eos_token)]
 
     def build(self, vocabulary: int, end_of_text: int) -> PreTrainedModel:
         from transformers.models.t5.configuration_t5 import T5Config

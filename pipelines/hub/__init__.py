@@ -1,0 +1,1 @@
+"""What leaves a store: models in other formats, and uploads to the Hugging Face Hub."""
