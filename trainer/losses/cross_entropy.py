@@ -41,6 +41,22 @@ def token_nats(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
     return _TokenNats.apply(hidden, weight, targets)  # type: ignore[no-any-return]
 
 
+@torch.no_grad()
+def scored_tokens(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (negative log-likelihood in nats, whether no other token is likelier), float32 and bool [n].
+
+    hidden [n, width], weight [vocabulary, width], targets int64 [n].
+    """
+    nats = torch.empty(len(hidden), dtype=_sums(hidden), device=hidden.device)
+    hits = torch.empty(len(hidden), dtype=torch.bool, device=hidden.device)
+    for rows, logits in _chunks(hidden, weight):
+        hits[rows] = logits.gather(1, targets[rows, None])[:, 0] >= logits.amax(-1)
+        nats[rows] = _errors_nats(logits, targets[rows])[1]  # overwrites the logits
+    return nats, hits
+
+
 class _SummedNats(torch.autograd.Function):
     @staticmethod
     def forward(
