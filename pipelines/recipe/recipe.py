@@ -15,7 +15,9 @@ from windtunnel.pipelines.recipe.part import Name as Name
 from windtunnel.pipelines.recipe.part import Part
 from windtunnel.pipelines.recipe.part import Spec as Spec
 from windtunnel.pipelines.recipe.rows import RowMixes, Rows
+from windtunnel.pipelines.recipe.variants import completed, run_names
 from windtunnel.pipelines.recipe.weights import positive
+from windtunnel.pipelines.recipe.yaml_loader import Keys
 from windtunnel.pipelines.remote.address import checked
 from windtunnel.schemas.launch import Launch
 
@@ -208,14 +210,17 @@ class Tokens(Part):
 
 
 class Train(Part):
-    """The model (a new small one, or one to start from), its schedule, the seeds and the stages of training."""
+    """The model (a new small one, or one to start from), its schedule, the seeds and the stages of training.
+
+    `variants:` names several trainings of every mix; each has these words where it does not give them itself.
+    """
 
     model: Spec | None = None
     start: Name | None = None  # one of `models:`
     context: int = Field(1024, ge=8)  # longest sequence in tokens, for `start:`; a new model has its own
     schedule: Spec = Field(default_factory=lambda: {"wsd": {"warmup": 0.05, "decay": 0.2}})
     seeds: list[int] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
-    stages: list[Spec] = Field(min_length=1)
+    stages: list[Spec] = Field(default_factory=list)
     threads: int = Field(1, ge=1)
     # where models are trained and asked; auto: on a GPU if the machine that plans the run has one
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -226,14 +231,30 @@ class Train(Part):
     launch: Launch | None = None  # several processes a run: {nodes: 1, gpus: 8, shard: ddp}
     preferences: Name | None = None  # the pairs that preference stages of all mixes train on; else those in the mix
     template: str | None = None  # the chat template: one of ours by name, or a file; else the tokenizer's own
+    variants: dict[Name, Train] = Field(default_factory=dict)
+
+    _completed = model_validator(mode="before")(completed)
 
     @model_validator(mode="after")
     def _distinct(self) -> Train:
-        if (self.model is None) == (self.start is None):
+        if not self.variants and not self.stages:
+            raise ValueError("train needs `stages:`, such as [{causal_lm: {lr: 3e-3}}]")
+        if not self.variants and (self.model is None) == (self.start is None):
             raise ValueError("train has either `model:` (a new model) or `start:` (one of `models:`)")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds must differ")
         return self
+
+    @property
+    def each(self) -> dict[str, Train]:
+        """The variants by name, or the one training there is under the name ''."""
+        return self.variants or {"": self}
+
+    def place(self, variant: str, word: str) -> Keys:
+        """Return where a word of a variant is written: there, or under `train:` where all share it."""
+        own = self.each[variant]
+        shared = own is self or (word in self.model_fields_set and getattr(own, word) == getattr(self, word))
+        return ("train", word) if shared else ("train", "variants", variant, word)
 
 
 class Tasks(Part):
@@ -266,15 +287,29 @@ class Calibrate(Part):
     min_agreement: float | None = Field(None, gt=0, le=1)  # below it the judge labels nothing: no pairs, no win rates
 
 
+class Probe(Part):
+    """Linear classifiers on frozen vectors: of where a paragraph is from, and of word senses in context."""
+
+    sources: Name | None = None  # a corpus of several sources, which are the labels
+    senses: Name | None = None  # a corpus whose words are written together by two
+
+    @model_validator(mode="after")
+    def _some(self) -> Probe:
+        if self.sources is None and self.senses is None:
+            raise ValueError("a probe needs a corpus: `sources: CORPUS` or `senses: CORPUS`, or both")
+        return self
+
+
 def _as_tasks(given: Any) -> Any:
     return {"tasks": given} if isinstance(given, list) else given
 
 
 class Evaluate(Part):
-    """Further measurements of chat models, beside the loss of held-out answers, and of the judge."""
+    """Further measurements of models, beside their loss on what is held out, and of the judge."""
 
     tasks: Annotated[Tasks | None, BeforeValidator(_as_tasks, json_schema_input_type=Tasks | list[Spec] | None)] = None
     win_rate: WinRate | None = None
+    probe: Probe | None = None
     calibrate: Calibrate | None = None
 
 
@@ -358,6 +393,12 @@ class Recipe(Part):
         """Return the corpora or sets of rows that a mix takes, each once."""
         found = self.mixes[mix]
         return found.corpora(self.mixes) if isinstance(found, MixPlan) else list(positive(found))
+
+    @property
+    def trainings(self) -> dict[str, tuple[str, Train]]:
+        """The mix and the settings of every training by the name of its runs: the mix, the variant, or both."""
+        each = self.train.each if self.train is not None else {}
+        return {name: (mix, each[variant]) for name, (mix, variant) in run_names(self.mixes, each).items()}
 
     def ancestors(self, corpus: str) -> set[str]:
         """Return the corpora that a corpus is made from, directly or not; in a circle also itself."""

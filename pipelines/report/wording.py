@@ -32,6 +32,7 @@ class Wording(NamedTuple):
 FURTHER = {
     "preferences": Wording("held-out preferences", "share right", "pairs"),
     "tasks": Wording("checkable tasks", "share right", "items"),
+    "probe": Wording("linear probes of frozen vectors", "share right", "items"),
     "win_rate": Wording("win rate by a judge", "wins, a tie as half", "questions"),
 }
 
@@ -232,7 +233,9 @@ def headline(comparison: Comparison) -> str:
     """Return the answer in one sentence: the best mix that is better than the baseline, or that none is."""
     effects = comparison.effects
     if not effects:
-        return "There is only the baseline; nothing was compared."
+        others = _and(list(comparison.incomparable)) if comparison.incomparable else ""
+        what = f"{others} cannot be compared with it" if others else "nothing was compared"
+        return f"There is only the baseline; {what}."
     better = [e for e in effects if e.verdict == "better"]
     if better or len(effects) == 1:
         return sentence((better or effects)[0], comparison.unit, digits_for(comparison))
