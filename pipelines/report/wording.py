@@ -18,6 +18,7 @@ LABEL = {
 MINUS = "\u2212"
 RECIPE, COMMAND = "after: [{}]", "--after {}"  # how a recipe and `windtunnel effects` name looks taken
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+APART = "not comparable"  # in place of a verdict on a mix whose scores measure something else
 WIDE = 0.05  # half width from which the interval of a share has a note
 
 
@@ -144,6 +145,11 @@ def sentence(effect: Effect, unit: str, digits: int = 4, option: str = RECIPE) -
         least = plain(effect.smallest_visible, digits)
         seen = f"; a difference of {least} or more would probably have shown in these runs (80% power)"
     return f"{mix} is not distinguishable from {effect.baseline}{on}: {size} ({sure}){seen}; {more}."
+
+
+def incomparable_sentence(comparison: Comparison, mix: str) -> str:
+    """Return why a mix has no effect, in a sentence."""
+    return f"{mix} does not compare with {comparison.baseline}: {comparison.incomparable[mix]}."
 
 
 def parts_sentence(parts: Parts, unit: str, digits: int = 4) -> str:
