@@ -242,7 +242,7 @@ def _stages(recipe: Recipe, train: Train, place: Keys, of_model: Keys) -> None:
     objectives: list[Any] = [_make("objective", spec, (*place, i)) for i, spec in enumerate(train.stages)]
     model: Any = _make("model", train.model, of_model) if train.model is not None else None
     compare = recipe.compare
-    of_baseline = compare is not None and train is recipe.trainings.get(compare.baseline, ("", train))[1]
+    of_baseline = compare is not None and recipe.trainings.get(compare.baseline, ("", None))[1] is train
     for i, stage in enumerate(objectives):
         here = (*place, i)
         if model is not None and not model.from_files:

@@ -14,7 +14,7 @@ from windtunnel.pipelines.recipe.part import Name as Name
 from windtunnel.pipelines.recipe.part import Part
 from windtunnel.pipelines.recipe.part import Spec as Spec
 from windtunnel.pipelines.recipe.rows import RowMixes, Rows
-from windtunnel.pipelines.recipe.variants import completed, run_names
+from windtunnel.pipelines.recipe.variants import RunName, completed, run_names
 from windtunnel.pipelines.recipe.weights import positive
 from windtunnel.pipelines.recipe.yaml_loader import Keys
 from windtunnel.pipelines.remote.address import checked
@@ -268,7 +268,7 @@ class Evaluate(Part):
 class Compare(Part):
     """The comparison of all mixes with the baseline; differences below `margin` do not matter."""
 
-    baseline: Name
+    baseline: RunName
     metric: str = Field("bits_per_byte", pattern="^bits_per_byte$")
     on: str = Field("held_out", pattern="^held_out$")
     interval: float = Field(0.95, gt=0.5, lt=1)

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+from windtunnel.pipelines.recipe.part import safe_name
 
 BOTH = "+"  # between mix and variant in the name of a run; no name has it
 INSTEAD = {"model": "start", "start": "model"}  # a variant that gives one has no other
 SHARED = ("seeds", "device", "preferences")  # of all variants: effects are paired by seed
+
+
+def _run_name(name: str) -> str:
+    for part in name.split(BOTH, 1):
+        safe_name(part)
+    return name
+
+
+RunName = Annotated[str, AfterValidator(_run_name)]
 
 
 def completed(train: Any) -> Any:
