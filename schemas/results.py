@@ -204,6 +204,7 @@ class Comparison(Record):
     effects: list[Effect]
     parts: dict[str, Parts] = Field(default_factory=dict)  # by mix, where the sources were pinned
     encoded: dict[str, list[EncodedSet]] = Field(default_factory=dict)  # by mix, where runs learn from rows
+    incomparable: dict[str, str] = Field(default_factory=dict)  # mix -> why its scores measure something else
 
     @classmethod
     def read(cls, directory: Path) -> Comparison:
