@@ -29,6 +29,7 @@ from windtunnel.trainer.loop.log import Log
 from windtunnel.trainer.loop.noise import NORM, SHARE, first_norm, gradient_noise
 from windtunnel.trainer.loop.optim import Optimiser
 from windtunnel.trainer.loop.ranks import ALONE, Ranks, full, like, shard_model
+from windtunnel.trainer.loop.spikes import SKIPPED, limit, too_many, write_spike
 from windtunnel.trainer.loop.stage import Stage
 from windtunnel.trainer.loop.step import Batches, Bound, InPrecision, compile_blocks, hidden_matrices, recompute_blocks
 from windtunnel.trainer.models._model import context_of, counted_parameters, flops_per_token, kind_of, load
@@ -102,7 +103,7 @@ class Loop:
         trained = (self.delta or Full()).trainable(model)
         rates = stage.model.rates(model) if stage.model is not None else {}
         self.optimiser = Optimiser(trained, objective, hidden_matrices(model, trained), rates, ranks)
-        self.settle_every = SETTLE if compute.device == "cuda" else 1
+        self.settle_every = SETTLE if compute.device == "cuda" and objective.skip_spikes is None else 1
         self.log = Log()
         self.watchers: list[Watcher] = []
         self.looks: frozenset[int] = frozenset()  # steps after which watchers see the model as it is then
@@ -222,11 +223,16 @@ class Loop:
         sums = self.ranks.summed([total, normaliser, *metrics.values()], self.stage.compute.device)
         total, normaliser, values = sums[0], sums[1], sums[2:]
         lr = self.objective.lr * self.stage.schedule.scale(step, self.data.steps)
-        norm = self.optimiser.step(lr, normaliser)
+        factor = self.objective.skip_spikes
+        most = limit(self.log.columns, factor) if factor is not None else None
+        norm = self.optimiser.step(lr, normaliser, most)
         if self.delta is not None:
             self.delta.after_step(self.model, step)
+        self.optimiser.follow(step, self.data.steps)
         self.tokens += ready.tokens
         row = {"step": step, "tokens": self.tokens, "loss": total / normaliser, "lr": lr, "grad_norm": norm}
+        if most is not None:
+            row[SKIPPED] = float(not norm <= most)
         if first is not None:
             row |= {NORM: first[0] / first[1], SHARE: first[1] / normaliser}
         self.log.add({**row, **{name: value / normaliser for name, value in zip(metrics, values, strict=True)}})
@@ -235,8 +241,11 @@ class Loop:
         """Fetch the numbers of the steps since the last call. Raises TrainingError for one that is not finite."""
         rows = self.log.settle()
         for row in rows:
-            if not (math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])):
-                raise self._diverged(int(row["step"]), row["lr"], row["loss"], row["grad_norm"])
+            step, finite = int(row["step"]), math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])
+            if (row.get(SKIPPED) or not finite) and self.ranks.rank == 0:
+                write_spike(self.out, step, row, [key for batch in self.data.batch(step) for key in batch.documents])
+            if too_many(self.log.columns) if row.get(SKIPPED) else not finite:
+                raise self._diverged(step, row["lr"], row["loss"], row["grad_norm"])
         return rows
 
     def _diverged(self, step: int, lr: float, loss: float, norm: float) -> TrainingError:
@@ -265,6 +274,7 @@ class Loop:
 
     def finish(self) -> RunResult | None:
         """Evaluate and export the model; return the result of the stage, on the first rank."""
+        self.optimiser.take_average()
         self._gather()
         if self.ranks.rank > 0:
             return None
@@ -314,7 +324,7 @@ class Loop:
             name: Totals(nats=sums["nats"], bytes=int(sums["bytes"]), documents=int(sums["documents"]))
             for name, sums in evaluation.totals.items()
         }
-        tail = losses[-max(1, len(losses) // 10) :]
+        tail = [loss for loss in losses[-max(1, len(losses) // 10) :] if math.isfinite(loss)] or losses[-1:]
         return RunResult(
             mix=self.stage.mix,
             seed=self.stage.seed,

@@ -36,7 +36,6 @@ class Row(NamedTuple):
     nats: float | None = None  # of the right answer, given the prompt
     metrics: Mapping[str, float] = {}  # further scores by name
 
-
     chance: float | None = None  # the expected `correct` of a guess
     chances: Mapping[str, float] = {}  # those of further scores
     tokens: int | None = None  # of the right answer
