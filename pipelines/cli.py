@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from windtunnel.pipelines import cli_evaluate, cli_files, cli_out, cli_parts, cli_statistics
+from windtunnel.pipelines import cli_evaluate, cli_files, cli_out, cli_parts, cli_statistics, cli_tune
 from windtunnel.pipelines.engine.tasks.memory_limit import START_BYTES, check_memory_limit
 from windtunnel.pipelines.views.console import terminal
 from windtunnel.schemas.errors import RecipeError, WindtunnelError, advice_for, value_message
@@ -32,6 +32,7 @@ for _name, _command in {
     **cli_statistics.COMMANDS,
     **cli_evaluate.COMMANDS,
     **cli_out.COMMANDS,
+    **cli_tune.COMMANDS,
 }.items():
     app.command(_name)(_command)
 
