@@ -90,6 +90,11 @@ class Work(BaseModel):
         versions = versions_of(self.plugins())
         return self.model_dump(mode="json") | ({"plugin_versions": versions} if versions else {})
 
+    @property
+    def cores(self) -> int:
+        """The cores that a task keeps busy; on one machine no more tasks run at once than have theirs."""
+        return 1
+
     def shards(self, inputs: Mapping[str, Artifact]) -> int:
         """Return the number of tasks."""
         return 1

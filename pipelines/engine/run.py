@@ -184,7 +184,7 @@ def _pending(step: Step, store: Path, progress: Progress) -> list[Task]:
         progress.say(f"{step.name}: {told_aside(moved)}")
     plugins = (str(step.plugin_directory), step.pins)
     return [
-        Task(step.name, path, config, paths, str(folder), rank, *plugins)
+        Task(step.name, path, config, paths, str(folder), rank, *plugins, cores=step.work.cores)
         for rank in range(shards)
         if rank not in finished
     ]

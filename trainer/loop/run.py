@@ -73,6 +73,12 @@ class TrainRun(Work):
         config = {"mix": self.mix, "seed": self.seed, "model": self.model, "stages": list(self.stages)}
         return Watching(out, len(self.stages), self.watch, self.keep, logger, self.gradient_noise, config)
 
+    @property
+    def cores(self) -> int:
+        """Threads of all processes; those of a GPU mostly wait for it."""
+        processes = self.launch.gpus if self.launch is not None else 1
+        return 1 if self.device == "cuda" else self.threads * processes
+
     def compute(self) -> Compute:
         """Return how the stages are computed."""
         return Compute(**{field.name: getattr(self, field.name) for field in fields(Compute)})

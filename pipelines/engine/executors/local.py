@@ -31,6 +31,7 @@ WATCH_SECONDS = 1.0  # between two looks at the workers
 TERMINATE_SECONDS = 2.0  # how long the workers of a broken pool have before they are killed
 NAMED = 3  # tasks in an error message
 POLARS_THREADS = "POLARS_MAX_THREADS"
+WAITING = "OMP_WAIT_POLICY"  # torch's threads that wait would keep a core busy: a third of the speed beside other work
 
 _worker: list[_Stage] = []  # in a worker process: its stage, set once by `_begin`
 
@@ -67,18 +68,22 @@ def bounded_pools(threads: int) -> Iterator[None]:
 
 
 def run(tasks: list[Task], workers: int, options: Options, logs: Path) -> None:
-    """Run all tasks in at most `workers` processes; one process is this one, and has all cores.
+    """Run all tasks in at most `workers` processes, and in as many as have the cores that tasks ask for.
 
-    Raises WindtunnelError when a worker is killed, and whatever a task raises: it could not write its error file then.
+    One process is this one, and has all cores. Raises WindtunnelError when a worker is killed, and whatever a task
+    raises: it could not write its error file then.
     No worker is left when this function ends, by an exception or an interrupt too.
     """
-    processes = max(1, min(workers, len(tasks)))
+    cores = os.cpu_count() or 1
+    needed = max((task.cores for task in tasks), default=1)
+    processes = max(1, min(workers, len(tasks), cores // needed if needed > 1 else workers))
+    os.environ.setdefault(WAITING, "passive")
     if processes == 1:
         for task in tasks:
             do(task)
         return
     _check_main()
-    threads = max(2, (os.cpu_count() or 1) // workers)  # two: one computes while the other waits for the disk
+    threads = max(2, cores // workers)  # two: one computes while the other waits for the disk
     logs = logs.absolute()
     with bounded_pools(threads):
         _start_fork_server(logs / WORKERS_LOG)

@@ -34,6 +34,7 @@ class Task:
     rank: int
     plugin_directory: str = "."  # what plug-in files named in the configuration are relative to
     pins: dict[str, str] = field(default_factory=dict)  # plug-in file -> digest
+    cores: int = 1  # that the task keeps busy
 
     @property
     def counts_file(self) -> Path:
