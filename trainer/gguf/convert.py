@@ -34,7 +34,7 @@ def write_gguf(directory: Path, out: Path, tokenizer: Literal["own", "none"] = "
     try:
         import gguf
     except ImportError as error:
-        raise InputError("GGUF files need the package `gguf`: pip install 'windtunnel[align]'") from error
+        raise InputError("GGUF files need the package `gguf`: pip install 'windtunnel[gguf]'") from error
 
     refuse_delta(directory, "llama.cpp")
     check_weights(directory)

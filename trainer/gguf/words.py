@@ -79,8 +79,8 @@ def _name(directory: Path, whole: dict[str, Any]) -> str:
         raise _refused(directory, "it is no byte-level BPE")
     if whole.get("normalizer") is not None or model.get("end_of_word_suffix") or model.get("continuing_subword_prefix"):
         raise _refused(directory, "it changes texts before it splits them, or marks parts of words")
-    pre = whole.get("pre_tokenizer") or {"type": "nothing"}
-    parts = pre["pretokenizers"] if pre["type"] == "Sequence" else [pre]
+    pre: dict[str, Any] = whole.get("pre_tokenizer") or {"type": "nothing"}
+    parts: list[dict[str, Any]] = pre["pretokenizers"] if pre["type"] == "Sequence" else [pre]
     found = tuple(map(_part, parts)), bool(model.get("ignore_merges"))
     if found not in NAMES:
         raise _refused(
