@@ -42,6 +42,7 @@ def model_card(plan: Plan, step: Step, store: Path) -> ModelCard:
         kind=_kind(folder),
         delta=delta_of(folder),
         start=model_words(plan, train.start) if train is not None and train.start is not None else None,
+        of_rows=plan.recipe.of_rows,
         drawn=_drawn(_files(artifact, "realised.parquet")),
         mixed=_mix(plan, mix),
         corpora={name: settings for name, (settings, _) in corpora.items()},

@@ -46,6 +46,11 @@ def test_a_card_says_what_loads_the_model(change, library, loads) -> None:
                 exec(line, {})
 
 
+def test_tokens_of_rows_are_those_of_answers() -> None:
+    assert "| tokens trained on |" in render_model(card())
+    assert "| tokens of answers |" in render_model(card(of_rows=True))
+
+
 def test_measures_that_do_not_compare_say_so() -> None:
     assert "does not compare" not in render_model(card())
     for measure in ("pseudo_likelihood", "target"):

@@ -146,7 +146,7 @@ def test_a_tokenizer_that_llama_cpp_lacks_is_refused_and_the_weights_go_alone(tm
 
 def test_another_model_is_refused_with_the_reason(tmp_path):
     write_model(tmp_path / "bert", {"bert": SIZE})
-    with pytest.raises(InputError, match="'bert' model is not converted"):
+    with pytest.raises(InputError, match="BertForMaskedLM is not converted"):
         write_gguf(tmp_path / "bert", tmp_path / "m.gguf")
     write_model(tmp_path / "model", MODELS["llama"])
     file = tmp_path / "model" / "config.json"

@@ -67,7 +67,8 @@ def _architecture(directory: Path, config: dict[str, Any]) -> str:
     kind, of_class = config.get("model_type"), str((config.get("architectures") or [""])[0])
     if kind not in ARCHITECTURES or not of_class.endswith(("ForCausalLM", "LMHeadModel")):
         raise InputError(
-            f"{directory}: a {kind!r} model is not converted to GGUF; causal models of {', '.join(ARCHITECTURES)} are"
+            f"{directory}: a {of_class or kind} is not converted to GGUF; it takes causal models of "
+            f"{', '.join(ARCHITECTURES)}"
         )
     rope = config.get("rope_parameters") or {}
     odd = {
