@@ -106,7 +106,7 @@ def test_a_model_is_exported_to_gguf(recipe, tmp_path) -> None:
     with pytest.raises(InputError, match="exists"):
         export_model(str(recipe), [], "both", None, "gguf", out, "own")
     for to, tokenizer in (("onnx", "own"), ("gguf", "some")):
-        with pytest.raises(RecipeError, match=r"gguf|own or none"):
+        with pytest.raises(RecipeError, match=r"gguf|own or ids"):
             export_model(str(recipe), [], "both", None, to, tmp_path / "x", tokenizer)
 
 
