@@ -220,12 +220,19 @@ def train(
 
 @app.command()
 def compare(
-    recipe: RecipeArg, set_: Sets = None, workers: Workers = None, no_wait: NoWait = False, json_: Json = False
+    recipe: RecipeArg,
+    set_: Sets = None,
+    workers: Workers = None,
+    no_wait: NoWait = False,
+    json_: Json = False,
+    models: Annotated[
+        bool, typer.Option("--models", help="Only the trainings side by side, with `variants:`.")
+    ] = False,
 ) -> None:
     """Print the effects of a recipe's mixes with their intervals, and what they were measured on."""
     from windtunnel.pipelines.run_recipe import compared
 
-    compared(recipe, set_ or [], workers, not no_wait, json_, terminal())
+    compared(recipe, set_ or [], workers, not no_wait, json_, terminal(), models)
 
 
 @app.command()

@@ -23,6 +23,8 @@ from windtunnel.schemas import plugin_files
 from windtunnel.schemas.errors import RecipeError, nearest
 from windtunnel.schemas.role import StepName
 
+ANSWERS = ("compare", "side_by_side")  # kinds of steps whose results are printed
+
 
 def run_recipe(
     recipe_name: str,
@@ -45,7 +47,7 @@ def run_recipe(
     check_executor(recipe_plan.recipe.store, executor)
     store = open_store(recipe_plan.recipe.store)
     answers = {step.kind for step in targets} & {"compare", "report"}
-    shown = [step for step in recipe_plan.steps if answers and step.kind == "compare"]
+    shown = [step for step in recipe_plan.steps if answers and step.kind in ANSWERS]
     if any(step.kind == "train" and not step.artifact(store).sound for step in recipe_plan.steps):
         for note in checked_template(recipe_name, recipe_plan):
             console.print(f"warning: {note}", soft_wrap=True, markup=False)
@@ -73,16 +75,31 @@ def checked_template(recipe_name: str, recipe_plan: Plan) -> list[str]:
 
 
 def compared(
-    recipe_name: str, sets: list[str], workers: int | None, wait: bool, as_json: bool, console: Console
+    recipe_name: str,
+    sets: list[str],
+    workers: int | None,
+    wait: bool,
+    as_json: bool,
+    console: Console,
+    models: bool = False,
 ) -> None:
-    """Run what the comparison needs, then print its table, or its JSON."""
+    """Run what the comparison needs, then print its table, or its JSON; `models`: the trainings side by side alone."""
     recipe_plan = planned(recipe_name, sets)
     store = open_store(recipe_plan.recipe.store)
     target = named(recipe_plan, "compare")  # the main comparison alone is what scripts read
-    if not as_json:
-        target = [step for step in recipe_plan.steps if step.kind == "compare"]
+    if models:
+        target = named(recipe_plan, "side_by_side") if recipe_plan.find("side_by_side") else []
+        if not target:
+            raise RecipeError("the recipe has one training alone: `train: {variants: ...}` names several")
+    elif not as_json:
+        target = [step for step in recipe_plan.steps if step.kind in ANSWERS]
     quiet = terminal(stderr=True) if as_json else console
     run(target, store, Where(workers=workers or os.cpu_count() or 1), TerminalProgress(quiet), wait)
+    if models:
+        from windtunnel.pipelines.views.tables import print_trainings
+
+        print_trainings(fetched(target[0].artifact(store)).path, as_json, console)
+        return
     _warn_of_looks(recipe_plan, store, terminal(stderr=True))
     if as_json:
         from windtunnel.schemas.results import Comparison
@@ -122,12 +139,14 @@ def _warn_of_looks(recipe_plan: Plan, store: Path, console: Console) -> None:
 
 
 def _answer(recipe_plan: Plan, store: Path, console: Console) -> None:
-    """Print the main comparison, then every further one (`compare:WHAT`) in a line; those that are finished."""
-    from windtunnel.pipelines.views.tables import print_comparison, print_further
+    """Print the main comparison, every further one (`compare:WHAT`) in a line, the trainings; those finished."""
+    from windtunnel.pipelines.views.tables import print_comparison, print_further, print_trainings
 
-    steps = [step for step in recipe_plan.steps if step.kind == "compare" and step.artifact(store).done]
+    steps = [step for step in recipe_plan.steps if step.kind in ANSWERS and step.artifact(store).done]
     for step in sorted(steps, key=lambda step: step.name != "compare"):
-        if step.name == "compare":
+        if step.kind == "side_by_side":
+            print_trainings(fetched(step.artifact(store)).path, False, console)
+        elif step.name == "compare":
             print_comparison(fetched(step.artifact(store)).path, console)
         else:
             print_further(StepName.parse(step.name).what, fetched(step.artifact(store)).path, console)

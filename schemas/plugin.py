@@ -43,6 +43,7 @@ KINDS = {
     "delta": Kind("trainer.deltas", "trainer.deltas._delta:Delta", "deltas"),
     "model": Kind("trainer.models", "trainer.models._model:Model", "models"),
     "optimizer": Kind("trainer.optimizers", "trainer.optimizers._optimizer:Optimizer", "optimizers"),
+    "logger": Kind("trainer.loggers", "trainer.loggers._logger:Logger", "loggers"),
     "schedule": Kind("trainer.schedules", "trainer.schedules._schedule:Schedule", "schedules"),
     "task": Kind("trainer.tasks", "trainer.tasks._evaluation:Evaluation", "tasks"),
     "constraint": Kind("trainer.constraints", "trainer.constraints._constraint:Constraint", "constraints"),

@@ -34,6 +34,15 @@ class Totals(Record):
         return self.nats / math.log(2) / self.bytes if self.bytes else math.nan
 
 
+class GradientNoise(Record):
+    """How much the gradient of one token differs from the mean gradient, at the end of a stage."""
+
+    trace: float  # of the covariance of a token's gradient
+    squared_norm: float  # of the true gradient; an estimate, which noise can make negative
+    critical_batch_tokens: float | None  # trace / squared_norm; None where either is not positive
+    steps: int  # that were averaged
+
+
 class RunResult(Record):
     """Data, cost and scores of one run, that is one mix with one seed."""
 
@@ -58,6 +67,8 @@ class RunResult(Record):
     held_out: Totals | None = None
     domains: dict[str, Totals] = Field(default_factory=dict)  # by held-out source
     metrics: dict[str, float] = Field(default_factory=dict)  # further metrics of the objective, e.g. accuracy
+    checkpoints: list[int] = Field(default_factory=list)  # steps whose models are kept, in checkpoints/step-<n>/
+    gradient_noise: GradientNoise | None = None  # where it was asked for
 
 
 class EncodedSet(Record):
@@ -193,6 +204,7 @@ class Comparison(Record):
     effects: list[Effect]
     parts: dict[str, Parts] = Field(default_factory=dict)  # by mix, where the sources were pinned
     encoded: dict[str, list[EncodedSet]] = Field(default_factory=dict)  # by mix, where runs learn from rows
+    incomparable: dict[str, str] = Field(default_factory=dict)  # mix -> why its scores measure something else
 
     @classmethod
     def read(cls, directory: Path) -> Comparison:

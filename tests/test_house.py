@@ -40,6 +40,7 @@ FLOORS = {
     "trainer.runtime": "schemas",
     "trainer.schedules": "schemas",
     "trainer.optimizers": "schemas",
+    "trainer.loggers": "schemas",
     "trainer.laws": "schemas",
     "trainer.constraints": "schemas",
     "trainer.tasks": "schemas trainer.constraints",
@@ -54,7 +55,7 @@ FLOORS = {
     "trainer.eval": "schemas trainer.data trainer.losses trainer.models trainer.modules trainer.runtime trainer.tasks",
     "trainer.objectives": "schemas trainer.data trainer.deltas trainer.eval trainer.losses trainer.models "
     "trainer.modules trainer.optimizers trainer.runtime",
-    "trainer.loop": "schemas trainer.data trainer.deltas trainer.eval trainer.models trainer.modules "
+    "trainer.loop": "schemas trainer.data trainer.deltas trainer.eval trainer.loggers trainer.models trainer.modules "
     "trainer.objectives trainer.optimizers trainer.runtime trainer.schedules",
     "pipelines.recipe": "schemas generators.client pipelines.remote",
     "pipelines.shards": "schemas",

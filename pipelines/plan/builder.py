@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.corpora import Texts
-from windtunnel.pipelines.plan.evaluation import Runs, comparison, evaluation
+from windtunnel.pipelines.plan.evaluation import Runs, comparison, evaluation, side_by_side
 from windtunnel.pipelines.plan.generation import Generation
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.plan.row_mixes import chat_inputs, check_stages, held_out_rows, row_mixes, wanted_shares
@@ -23,7 +23,7 @@ from windtunnel.pipelines.plan.template_check import train_template
 from windtunnel.pipelines.recipe.check import at, placing
 from windtunnel.pipelines.recipe.file import placed
 from windtunnel.pipelines.recipe.mixes import MixPlan, resolved
-from windtunnel.pipelines.recipe.recipe import Recipe
+from windtunnel.pipelines.recipe.recipe import Recipe, Train
 from windtunnel.pipelines.recipe.shipped import load, locate
 from windtunnel.pipelines.recipe.weights import positive
 from windtunnel.schemas import plugin_files
@@ -64,8 +64,7 @@ def plan(recipe: Recipe) -> Plan:
         of_rows = row_mixes(result, rows, _tokenizer_of_rows(result, corpora, rows))
         mixes = {f"{name}:{holds}": step for name, mix in of_rows.items() for holds, step in mix.items()}
         inputs = {name: chat_inputs(result, rows, held_out, mix) for name, mix in of_rows.items()}
-        if recipe.train is not None:
-            check_stages(result, inputs)
+        check_stages(result, inputs)
     else:
         held_out = texts.held_out()
         mixes = _mixes(result, corpora, held_out, rows)
@@ -78,6 +77,8 @@ def plan(recipe: Recipe) -> Plan:
             fields |= wanted_shares(recipe, rows)
         ends.append(comparison(result, StepName("compare"), runs, {"held_out": held_out}, **fields))
         ends += evaluation(result, corpora, rows, runs, held_out)
+        if recipe.train is not None and recipe.train.variants:
+            ends.append(side_by_side(result, runs))
     unused = [*corpora.values(), *rows.sets.values()]  # made even where no mix takes them
     result.targets = [*unused, *(ends or [*runs.values(), *mixes.values()]), _report(result)]
     return result
@@ -94,8 +95,8 @@ def _mixes(plan: Plan, corpora: Mapping[str, Step], held_out: Step | None, rows:
     from windtunnel.pipelines.datasets.tokens import Tokens
 
     used = {part for name in recipe.mixes for part in recipe.parts(name)}
-    if recipe.train is not None and recipe.train.start is not None:
-        model = {"model": rows.models[recipe.train.start]}
+    if (start := _start(recipe)) is not None:
+        model = {"model": rows.models[start]}
         tokenizer = plan.add(StepName("tokenizer"), TokenizerOfModel(), model)
     else:
         tokenizer = _tokenizer(plan, corpora, held_out)
@@ -193,10 +194,11 @@ def _tokenizer(plan: Plan, corpora: Mapping[str, Step], held_out: Step | None) -
 
 def _tokenizer_of_rows(plan: Plan, corpora: Mapping[str, Step], rows: Generation) -> Step | None:
     """Return the step that holds the tokenizer of models that learn from rows; None where none is trained."""
-    train, tokens = plan.recipe.train, plan.recipe.tokens
-    if train is not None and train.start is not None:
-        return rows.models[train.start]
-    if train is None or tokens is None or tokens.tokenizer is None:
+    tokens, settings = plan.recipe.tokens, [train for _, train in plan.recipe.trainings.values()]
+    starts = {train.start for train in settings}
+    if None not in starts:
+        return rows.models[starts.pop()] if len(starts) == 1 else None
+    if tokens is None or tokens.tokenizer is None:
         return None
     name = tokens.tokenizer.trained_on
     if name not in rows.train_rows:
@@ -209,53 +211,66 @@ def _tokenizer_of_rows(plan: Plan, corpora: Mapping[str, Step], rows: Generation
     return plan.add(StepName("tokenizer"), work, {"corpus": texts})
 
 
+def _start(recipe: Recipe) -> str | None:
+    """Return the model that training on documents starts from, which is that of all variants."""
+    return next((train.start for _, train in recipe.trainings.values()), None)
+
+
 def _context(recipe: Recipe) -> int:
-    if recipe.train is None:
+    """Return the context that mixes are laid down for: that of the first variant, which others may come after."""
+    train = next((train for _, train in recipe.trainings.values()), None)
+    if train is None:
         return 256
-    if recipe.train.model is None:
-        return recipe.train.context
-    return make(Model, recipe.train.model).context
+    if train.model is None:
+        return train.context
+    return make(Model, train.model).context
 
 
 def _runs(plan: Plan, inputs: Mapping[str, Mapping[str, Step]], rows: Generation) -> Runs:
-    """Add a training run for every mix and seed; `inputs` are those of each mix, by role."""
-    settings = plan.recipe.train
-    if settings is None or plan.recipe.held_out is None:
+    """Add a training run for every training and seed; `inputs` are those of each mix, by role."""
+    train = plan.recipe.train
+    if train is None or plan.recipe.held_out is None:
         return {}
     from windtunnel.trainer.loop.run import TrainRun
 
-    common = {"tokenizer": step} if (step := plan.find("tokenizer")) else {}
-    if settings.start is not None:
-        common["start"] = rows.models[settings.start]
-        _check_context(plan)
-    runs, template = {}, train_template(plan)
-    for seed in settings.seeds:
-        for mix in inputs:
+    extra = {name: (name, train) for name in inputs if name not in plan.recipe.mixes}  # of `pin:`, without variants
+    trainings = {name: each for name, each in plan.recipe.trainings.items() if each[0] in inputs} | extra
+    templates = {}
+    for variant, settings in train.each.items():
+        _check_context(plan, variant, settings)
+        templates[id(settings)] = train_template(plan, variant, settings)
+    runs, tokenizer = {}, plan.find("tokenizer")
+    for seed in train.seeds:
+        for name, (mix, settings) in trainings.items():
+            common = {"start": rows.models[settings.start]} if settings.start is not None else {}
+            if tokenizer is not None and (settings.start is None or not plan.recipe.of_rows):
+                common = {"tokenizer": tokenizer} | common
             work = TrainRun(
-                mix=mix,
+                mix=name,
                 seed=seed,
                 model=settings.model or {"pretrained": {"context": settings.context}},
                 schedule=settings.schedule,
                 stages=tuple(settings.stages),
-                template=template,
-                **plan.compute(),
+                template=templates[id(settings)],
+                **plan.compute(settings),
             )
-            runs[mix, seed] = plan.add(StepName("train", mix, seed), work, {**inputs[mix], **common})
+            runs[name, seed] = plan.add(StepName("train", name, seed), work, {**inputs[mix], **common})
     return runs
 
 
-def _check_context(plan: Plan) -> None:
+def _check_context(plan: Plan, variant: str, settings: Train) -> None:
     """Raise RecipeError if the recipe asks for more positions than the model to start from has, where that is known."""
-    settings = plan.recipe.train
-    assert settings is not None and settings.start is not None
+    if settings.start is None:
+        return
     directory = plan.recipe.models[settings.start].path
     if directory is None or "context" not in settings.model_fields_set:
         return
     config = json.loads(Path(directory, "config.json").read_text(encoding="utf-8"))
     positions = next((config[name] for name in POSITIONS if isinstance(config.get(name), int)), None)
     if positions is not None and settings.context > positions:
+        assert plan.recipe.train is not None
         raise at(
-            ("train", "context"),
+            plan.recipe.train.place(variant, "context"),
             f"the model {settings.start!r} has {positions:,} positions, and `context` is {settings.context:,}: lower "
             "it, or leave it out",
         )

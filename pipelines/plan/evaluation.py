@@ -1,4 +1,4 @@
-"""The part of a plan that compares runs, and that measures chat models: pairs, checkable tasks, wins by a judge."""
+"""The part of a plan that compares runs and measures models further: pairs, tasks, wins by a judge, probes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.generation import Generation, budget_of, completions_of, served
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import at
-from windtunnel.pipelines.recipe.recipe import Tasks, WinRate
+from windtunnel.pipelines.recipe.recipe import Probe, Tasks, WinRate
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.plugin import make
 from windtunnel.schemas.role import Role, StepName
 
 if TYPE_CHECKING:
     from windtunnel.trainer.eval.task_scores import TaskScores
+    from windtunnel.trainer.models._model import ModelKind
 
-Runs = Mapping[tuple[str, int], Step]  # one step a mix and seed
+Runs = Mapping[tuple[str, int], Step]  # one step a training and seed
 
 
 def comparison(plan: Plan, name: StepName, runs: Runs, inputs: Mapping[str, Step], **fields: Any) -> Step:
@@ -37,10 +39,57 @@ def evaluation(plan: Plan, corpora: Mapping[str, Step], rows: Generation, runs: 
         text = f"held-out pairs{_of_sets(rows.held_out_pairs)}: which answer the model finds better"
         comparisons.append(_compare(plan, "preferences", runs, "preferences.parquet", "correct", text))
     if settings is not None and settings.tasks is not None:
-        comparisons.append(_tasks(plan, settings.tasks, corpora, runs))
+        comparisons.append(_tasks(plan, settings.tasks, corpora, _asked_runs(plan, runs, "tasks")))
     if settings is not None and settings.win_rate is not None:
-        comparisons.append(_wins(plan, settings.win_rate, rows, runs, held_out))
+        comparisons.append(_wins(plan, settings.win_rate, rows, _asked_runs(plan, runs, "win_rate"), held_out))
+    if settings is not None and settings.probe is not None:
+        comparisons.append(_probe(plan, settings.probe, corpora, runs))
     return comparisons
+
+
+def side_by_side(plan: Plan, runs: Runs) -> Step:
+    """Add the table of what was trained: objectives, sizes, costs, scores and probes, one row a training."""
+    from windtunnel.trainer.stats.side_by_side import SideBySide
+
+    assert plan.recipe.compare is not None
+    inputs = {Role("run", *run): step for run, step in runs.items()}
+    probes = {Role("probe", *step.name.names): step for step in plan.of_kind("probe")}
+    return plan.add(StepName("side_by_side"), SideBySide(baseline=plan.recipe.compare.baseline), {**inputs, **probes})
+
+
+def _asked_runs(plan: Plan, runs: Runs, word: str) -> Runs:
+    """Return the runs whose models continue a text. Raises RecipeError if those of the baseline do not."""
+    asked = {run: step for run, step in runs.items() if _kind(step) == "causal"}
+    baseline = plan.recipe.compare.baseline if plan.recipe.compare is not None else ""
+    if not any(name == baseline for name, _ in asked):
+        raise at(
+            ("evaluate", word),
+            f"only models that continue a text can be asked, and the baseline {baseline!r} trains none: name another "
+            "`compare: {baseline: ...}`, or leave this out",
+        )
+    return asked
+
+
+def _kind(run: Step) -> ModelKind:
+    from windtunnel.trainer.models._model import Model
+
+    return make(Model, run.work.model).kind  # type: ignore[attr-defined]
+
+
+def _probe(plan: Plan, settings: Probe, corpora: Mapping[str, Step], runs: Runs) -> Step:
+    from windtunnel.trainer.eval.probe_items import ProbeItems
+    from windtunnel.trainer.eval.probe_scores import ProbeScores
+
+    chosen = {word: name for word in ("sources", "senses") if (name := getattr(settings, word)) is not None}
+    documents = {word: corpora[name] for word, name in chosen.items()}
+    items, work = plan.add(StepName("probe_items"), ProbeItems(), documents), ProbeScores(device=plan.device())
+    steps = {run: plan.add(StepName("probe", *run), work, {"run": step, "items": items}) for run, step in runs.items()}
+    text = {
+        "sources": "which source a paragraph of {} is from",
+        "senses": "whether two places in {} mean the same of two words that are written as one",
+    }
+    asked = " and ".join(text[word].format(name) for word, name in chosen.items())
+    return _compare(plan, "probe", steps, "items.parquet", "correct", f"linear probes of frozen vectors: {asked}")
 
 
 def _judge_pairs(plan: Plan) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from windtunnel.pipelines.engine.step import Step
-from windtunnel.pipelines.recipe.recipe import Recipe
+from windtunnel.pipelines.recipe.recipe import Recipe, Train
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.role import Role, StepName
@@ -49,12 +49,11 @@ class Plan:
 
         return resolve(self.recipe.train.device) if self.recipe.train is not None else "cpu"
 
-    def compute(self) -> dict[str, Any]:
+    def compute(self, train: Train) -> dict[str, Any]:
         """Return the fields of a training run that say where and how it is computed."""
         from windtunnel.trainer.runtime.precision import resolve
 
-        train, device = self.recipe.train, self.device()
-        assert train is not None
+        device = self.device()
         same = {name: getattr(train, name) for name in ("threads", "compile", "deterministic", "launch")}
         precision = resolve(train.precision, device)
         saving = train.activation_checkpointing

@@ -136,12 +136,12 @@ def row_mixes(plan: Plan, rows: Generation, tokenizer: Step | None) -> dict[str,
 def wanted_shares(recipe: Recipe, rows: Generation) -> dict[str, Any]:
     """Return the fields of a comparison about the shares that sets have in the mixes."""
     shares: dict[str, dict[str, dict[str, float]]] = {}
-    for mix, weights in recipe.weights.items():
+    for name, (mix, _) in recipe.trainings.items():
         for holds in (CONVERSATIONS, PREFERENCES):
-            own = {part: float(w) for part, w in positive(weights).items() if rows.holds[part] == holds}
+            own = {part: float(w) for part, w in positive(recipe.weights[mix]).items() if rows.holds[part] == holds}
             if len(own) > 1:  # a set alone has the whole
                 total = sum(own.values())
-                shares.setdefault(mix, {})[holds] = {part: weight / total for part, weight in own.items()}
+                shares.setdefault(name, {})[holds] = {part: weight / total for part, weight in own.items()}
     return {"shares": shares, "shares_by": recipe.row_mixes.by, "tolerance": recipe.row_mixes.tolerance}
 
 
@@ -160,12 +160,13 @@ def check_stages(plan: Plan, inputs: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise RecipeError for a stage that learns from what a mix does not hold."""
     from windtunnel.trainer.objectives._objective import Objective
 
-    assert plan.recipe.train is not None
-    for number, spec in enumerate(plan.recipe.train.stages):
-        needs = make(Objective, spec).kind
-        for mix, reads in inputs.items():
-            if needs not in reads:
-                raise at(
-                    ("train", "stages", number),
-                    f"this stage learns from {needs}, and the mix {mix!r} holds none of them",
-                )
+    train = plan.recipe.train
+    for variant, settings in train.each.items() if train is not None else ():
+        for number, spec in enumerate(settings.stages):
+            needs = make(Objective, spec).kind
+            for mix, reads in inputs.items():
+                if train is not None and needs not in reads:
+                    raise at(
+                        (*train.place(variant, "stages"), number),
+                        f"this stage learns from {needs}, and the mix {mix!r} holds none of them",
+                    )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import at
+from windtunnel.pipelines.recipe.recipe import Train
 from windtunnel.pipelines.rows.read_rows import ReadRows
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.printable import escaped, printable
@@ -20,9 +21,16 @@ def template_notes(plan: Plan) -> list[str]:
     Nothing is said where all goes well, or where the student is not on this machine yet. Raises RecipeError where
     nothing of a set that a mix takes can be learnt.
     """
-    recipe = plan.recipe
-    folder = _student(plan)
-    if folder is None or recipe.train is None or not recipe.of_rows:
+    train = plan.recipe.train
+    if train is None or not plan.recipe.of_rows:
+        return []
+    notes = [note for variant, settings in train.each.items() for note in _notes(plan, variant, settings)]
+    return list(dict.fromkeys(notes))
+
+
+def _notes(plan: Plan, variant: str, train: Train) -> list[str]:
+    recipe, folder = plan.recipe, _student(plan, train)
+    if folder is None or recipe.train is None:
         return []
     from windtunnel.trainer.data.chat_choice import set_template
     from windtunnel.trainer.data.chat_rows import Limits
@@ -31,19 +39,17 @@ def template_notes(plan: Plan) -> list[str]:
 
     tokenizer = open_tokenizer_alone(folder)
     try:
-        set_template(tokenizer, train_template(plan))
+        set_template(tokenizer, train_template(plan, variant, train))
     except InputError as error:
-        raise at(("train", "template"), str(error)) from error
+        raise at(recipe.train.place(variant, "template"), str(error)) from error
     mixed = {part for name in recipe.mixes for part in recipe.parts(name)}
-    alone = check_template(tokenizer, [], "conversations", Limits(recipe.train.context, truncate=True))
+    alone = check_template(tokenizer, [], "conversations", Limits(train.context, truncate=True))
     if alone.problem:
-        raise at(("train", "start"), alone.problem)
+        raise at(recipe.train.place(variant, "start"), alone.problem)
     unable = [name for name, able in alone.abilities.items() if not able]
-    notes = [f"the template of {recipe.train.start} cannot be trained on {' and '.join(unable)}"] if unable else []
+    notes = [f"the template of {train.start} cannot be trained on {' and '.join(unable)}"] if unable else []
     for name, work in _read_sets(plan):
-        found = check_template(
-            tokenizer, work.first(SAMPLE)[0], work.gives, Limits(recipe.train.context, truncate=True)
-        )
+        found = check_template(tokenizer, work.first(SAMPLE)[0], work.gives, Limits(train.context, truncate=True))
         told = "; ".join(
             f"{refusal.reason} {refusal.rows:,}, such as row {refusal.first_id}"
             f"{f' ({refusal.detail})' if refusal.detail else ''}{f': {refusal.mend}' if refusal.mend else ''}"
@@ -53,32 +59,31 @@ def template_notes(plan: Plan) -> list[str]:
             f"of the first {found.checked:,} rows of {escaped(name)}, the template refuses {found.refused:,}: {told}"
         )
         if found.checked and found.refused == found.checked and name in mixed:
-            raise at(("rows", name), f"no row can be learnt by the model {recipe.train.start}: {words}")
+            raise at(("rows", name), f"no row can be learnt by the model {train.start}: {words}")
         notes += [printable(words)] if found.refused else []
     return notes
 
 
-def train_template(plan: Plan) -> str | None:
+def train_template(plan: Plan, variant: str, train: Train) -> str | None:
     """Return the template that training takes: a name of ours, or the text of the file that the recipe names."""
     from windtunnel.trainer.data.chat_choice import as_text
 
-    train = plan.recipe.train
-    if train is None or train.template is None:
+    if train.template is None:
         return None
     try:
         return as_text(train.template, plan.directory)
     except InputError as error:
-        raise at(("train", "template"), str(error)) from error
+        assert plan.recipe.train is not None
+        raise at(plan.recipe.train.place(variant, "template"), str(error)) from error
 
 
-def _student(plan: Plan) -> Path | None:
+def _student(plan: Plan, train: Train) -> Path | None:
     """Return the directory of the model that training starts from, if it is here already."""
     from windtunnel.pipelines.samples.models import directory
 
-    start = plan.recipe.train.start if plan.recipe.train is not None else None
-    if start is None:
+    if train.start is None:
         return None
-    model = plan.recipe.models[start]
+    model = plan.recipe.models[train.start]
     folder = directory(model.sample) if model.sample is not None else Path(str(model.path))
     return folder if (folder / "tokenizer.json").is_file() else None
 

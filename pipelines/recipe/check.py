@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,6 +14,7 @@ from windtunnel.pipelines.recipe.place import known
 from windtunnel.pipelines.recipe.place import placing as placing
 from windtunnel.pipelines.recipe.recipe import Corpus, Name, Recipe, Spec, Tasks, Train
 from windtunnel.pipelines.recipe.rows import Rows
+from windtunnel.pipelines.recipe.variants import SHARED
 from windtunnel.pipelines.recipe.where import parse
 from windtunnel.pipelines.recipe.yaml_loader import Keys
 from windtunnel.schemas import plugin
@@ -166,23 +168,11 @@ def _sets_acyclic(recipe: Recipe) -> None:
 def _training(recipe: Recipe) -> None:
     train = recipe.train
     if train is not None:
-        if train.model is not None:
-            _make("model", train.model, ("train", "model"))
-            if recipe.of_rows and recipe.tokens is None:
-                raise at(
-                    ("train", "model"), "a new model needs `tokens: {tokenizer: ...}`, or start from one of `models:`"
-                )
-        if train.start is not None:
-            known(train.start, recipe.models, "model", ("train", "start"))
-            if recipe.models[train.start].url is not None:
-                raise at(
-                    ("train", "start"),
-                    f"model {train.start!r} is at a URL: training starts from files, `sample:` or `path:`",
-                )
+        _variants(recipe, train)
+        for variant, settings in train.each.items():
+            _one_training(recipe, settings, lambda word, variant=variant: train.place(variant, word))
         if train.preferences is not None:
             known(train.preferences, recipe.sets, "set of rows", ("train", "preferences"))
-        _make("schedule", train.schedule, ("train", "schedule"))
-        _stages(recipe, train)
         if not recipe.mixes:
             raise at(("train",), "`train:` needs `mixes:` to train on")
         if recipe.held_out is None:
@@ -190,7 +180,9 @@ def _training(recipe: Recipe) -> None:
     if recipe.compare is not None:
         if train is None:
             raise at(("compare",), "`compare:` needs `train:`")
-        known(recipe.compare.baseline, recipe.mixes, "mix", ("compare", "baseline"))
+        known(recipe.compare.baseline, recipe.trainings, "run" if train.variants else "mix", ("compare", "baseline"))
+        if recipe.compare.pin is not None and train.variants:
+            raise at(("compare", "pin"), "`pin: source` is for one training of every mix, and `train:` has variants")
         if recipe.compare.pin is not None and recipe.of_rows:
             raise at(("compare", "pin"), "`pin: source` is for mixes of corpora, not of rows")
         if recipe.compare.pin is not None and (planned := recipe.mixes.keys() - recipe.weights.keys()):
@@ -206,38 +198,79 @@ def _training(recipe: Recipe) -> None:
             raise at(("compare", "after"), f"names looks with fewer seeds than now, and there are {seeds}")
 
 
-def _stages(recipe: Recipe, train: Train) -> None:
+def _variants(recipe: Recipe, train: Train) -> None:
+    """Raise RecipeError for variants that cannot be told apart by name, or have what all must share."""
+    if "variants" in train.model_fields_set and not train.variants:
+        raise at(
+            ("train", "variants"), "no variant is named: `variants: {gpt: {model: ..., stages: [...]}, bert: {...}}`"
+        )
+    for name, settings in train.variants.items():
+        here: Keys = ("train", "variants", name)
+        if name in recipe.mixes:
+            raise at(here, f"{name!r} is a mix already, and runs are named by both: call the variant otherwise")
+        if settings.variants:
+            raise at((*here, "variants"), "a variant has no variants")
+        for word in SHARED:
+            if getattr(settings, word) != getattr(train, word):
+                raise at((*here, word), f"`{word}:` is that of all variants: give it under `train:`")
+    starts = {settings.start for settings in train.each.values()}
+    if len(starts) > 1 and recipe.mixes and not recipe.of_rows:
+        raise at(
+            ("train", "variants"),
+            "documents are cut into tokens once for all variants: let all start from the same model, or none",
+        )
+
+
+def _one_training(recipe: Recipe, settings: Train, place: Callable[[str], Keys]) -> None:
+    if settings.model is not None:
+        _make("model", settings.model, place("model"))
+        if recipe.of_rows and recipe.tokens is None:
+            raise at(place("model"), "a new model needs `tokens: {tokenizer: ...}`, or start from one of `models:`")
+    if settings.start is not None:
+        known(settings.start, recipe.models, "model", place("start"))
+        if recipe.models[settings.start].url is not None:
+            raise at(
+                place("start"),
+                f"model {settings.start!r} is at a URL: training starts from files, `sample:` or `path:`",
+            )
+    _make("schedule", settings.schedule, place("schedule"))
+    _stages(recipe, settings, place("stages"), place("model"))
+
+
+def _stages(recipe: Recipe, train: Train, place: Keys, of_model: Keys) -> None:
     """Raise RecipeError for stages that could only fail, or show nothing, after all rows are generated."""
-    objectives: list[Any] = [_make("objective", spec, ("train", "stages", i)) for i, spec in enumerate(train.stages)]
-    model: Any = _make("model", train.model, ("train", "model")) if train.model is not None else None
+    objectives: list[Any] = [_make("objective", spec, (*place, i)) for i, spec in enumerate(train.stages)]
+    model: Any = _make("model", train.model, of_model) if train.model is not None else None
+    compare = recipe.compare
+    of_baseline = compare is not None and recipe.trainings.get(compare.baseline, ("", None))[1] is train
     for i, stage in enumerate(objectives):
-        here = ("train", "stages", i)
+        here = (*place, i)
         if model is not None and not model.from_files:
             with placing(*here):
                 stage.check_model(model.kind, plugin.label(model))
         if stage.kind == PAIRS and train.preferences is None and not _may_hold_pairs(recipe):
             raise at(here, "this stage learns from pairs: name a set of them in `train.preferences:` or in the mixes")
-        if recipe.compare is not None and i + 1 == len(train.stages) and not stage.scores:
+        if of_baseline and i + 1 == len(train.stages) and not stage.scores:
             raise at(
                 here,
                 "what this stage leaves gives no probabilities, and `compare:` needs bits per byte: leave `compare:` "
                 "out (the pairs are still scored in every run), or end with another stage",
             )
-    _deltas_in_order(objectives)
+    _deltas_in_order(objectives, place)
     alike = train.preferences is not None and all(stage.kind == PAIRS for stage in objectives)
-    if recipe.compare is not None and len(recipe.mixes) > 1 and alike:
+    if compare is not None and len(recipe.mixes) > 1 and alike:
         raise at(
-            ("train", "stages"),
+            place,
             "no stage learns from the mixes, so all of them would come out alike: put one that does, such as `sft`, "
             "before those that learn from pairs",
         )
 
 
-def _deltas_in_order(objectives: list[Any]) -> None:
+def _deltas_in_order(objectives: list[Any], place: Keys) -> None:
     """Raise RecipeError for a stage that cannot train a model with the delta that an earlier one leaves on it."""
     earlier: Any = None
     for i, stage in enumerate(objectives):
-        here = ("train", "stages", i)
+        here = (*place, i)
         if earlier is not None and (reason := stage.refuses(earlier)):
             raise at(here, reason)
         for delta in stage.deltas():
@@ -289,7 +322,7 @@ def _evaluation(recipe: Recipe) -> None:
     evaluate = recipe.evaluate
     if evaluate is None:
         return
-    if recipe.compare is None and (evaluate.tasks is not None or evaluate.win_rate is not None):
+    if recipe.compare is None and any(part is not None for part in (evaluate.tasks, evaluate.win_rate, evaluate.probe)):
         raise at(("evaluate",), "`evaluate:` needs `compare:`: its scores are effects too")
     if evaluate.tasks is not None:
         _tasks(evaluate.tasks, recipe)
@@ -297,6 +330,10 @@ def _evaluation(recipe: Recipe) -> None:
         known(evaluate.win_rate.judge, recipe.models, "model", ("evaluate", "win_rate", "judge"))
         if evaluate.win_rate.files is not None:
             _make("source", evaluate.win_rate.files, ("evaluate", "win_rate", "files"))
+    if evaluate.probe is not None:
+        for word in ("sources", "senses"):
+            if (corpus := getattr(evaluate.probe, word)) is not None:
+                known(corpus, recipe.corpora, "corpus", ("evaluate", "probe", word))
     if evaluate.calibrate is not None:
         known(evaluate.calibrate.judge, recipe.models, "model", ("evaluate", "calibrate", "judge"))
 

@@ -74,11 +74,12 @@ def _mix_plan(recipe: Recipe, name: str, mix: MixPlan) -> None:
 
 def check_tokenizer(recipe: Recipe) -> None:
     """Check that there is one tokenizer: that of the model to start from, or one of the recipe."""
-    start = recipe.train.start if recipe.train is not None else None
+    starts = [settings.start for settings in recipe.train.each.values()] if recipe.train is not None else [None]
+    start = next((name for name in starts if name is not None), None)
     if recipe.tokens is None:
         return
     tokenizer, here = recipe.tokens.tokenizer, ("tokens", "tokenizer")
-    if tokenizer is None and start is None:
+    if tokenizer is None and None in starts:
         raise at(("tokens",), "name a tokenizer: `tokenizer: {bpe: SIZE, trained_on: CORPUS}` or `{path: DIRECTORY}`")
     if tokenizer is None or start is None or recipe.of_rows or start not in recipe.models:
         return

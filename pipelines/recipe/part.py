@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 Spec = str | dict[str, Any]  # a plug-in: its name, or {name: parameters}
 
 
-def _safe_name(name: str) -> str:
+def safe_name(name: str) -> str:
+    """Return the name. Raises ValueError for one that cannot be that of a directory."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
         raise ValueError(
             f"{name!r} is no name: letters, digits, '_', '-' and '.', at most 64, starting with one of the first two"
@@ -18,7 +19,7 @@ def _safe_name(name: str) -> str:
     return name
 
 
-Name = Annotated[str, AfterValidator(_safe_name)]  # names become directory names
+Name = Annotated[str, AfterValidator(safe_name)]  # names become directory names
 
 
 class Part(BaseModel):

@@ -6,16 +6,17 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from windtunnel.generators.client.address import without_secrets
-from windtunnel.generators.client.parameters import checked_parameters
 from windtunnel.pipelines.recipe.mixes import Mix, MixPlan, Weights
+from windtunnel.pipelines.recipe.models import Model as Model
 from windtunnel.pipelines.recipe.part import Name as Name
 from windtunnel.pipelines.recipe.part import Part
 from windtunnel.pipelines.recipe.part import Spec as Spec
 from windtunnel.pipelines.recipe.rows import RowMixes, Rows
+from windtunnel.pipelines.recipe.variants import RunName, completed, run_names
 from windtunnel.pipelines.recipe.weights import positive
+from windtunnel.pipelines.recipe.yaml_loader import Keys
 from windtunnel.pipelines.remote.address import checked
 from windtunnel.schemas.launch import Launch
 
@@ -71,53 +72,6 @@ class Corpus(Part):
         """The parameters under `decontaminate:`, and the sources of the evaluation sets under its `against:`."""
         parameters = dict(self.decontaminate) if isinstance(self.decontaminate, dict) else {}
         return parameters, parameters.pop("against", {})
-
-
-class Serve(Part):
-    """How vLLM serves a model from files; options that change answers are part of the key they are cached under."""
-
-    model_config = ConfigDict(coerce_numbers_to_str=True)  # arguments: [--max-num-seqs, 16]
-    context: int | None = Field(None, gt=0)  # longest sequence in tokens; the model's own by default
-    kv_cache_gib: float | None = Field(None, gt=0)  # on a CPU only
-    restarts: int = Field(3, ge=0)  # of a server that ended by itself
-    arguments: list[str] = Field(default_factory=list)  # further arguments of vLLM's command line
-
-    @field_validator("arguments")
-    @classmethod
-    def _no_secrets(cls, arguments: list[str]) -> list[str]:
-        flags = {argument.partition("=")[0].replace("_", "-") for argument in arguments}
-        if secret := flags & {"--api-key", "--hf-token"}:
-            raise ValueError(f"{min(secret)} would write a secret into results; a local server needs none")
-        return arguments
-
-
-class Model(Part):
-    """A model to ask or to train: a sample or a directory (served by vLLM to be asked), or a URL."""
-
-    sample: str | None = None  # see `windtunnel samples`
-    path: str | None = None  # a directory with config.json, safetensors and a tokenizer
-    url: Annotated[str, AfterValidator(without_secrets)] | None = None  # OpenAI-compatible, with `model` and `key`
-    model: str | None = None
-    key: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$")  # name of the variable that holds the key
-    revision: str | None = None  # distinguishes models that answer at one `url` by one name; default: the address
-    dialect: Literal["openai", "vllm"] | None = None  # `vllm`: the `url` is a vLLM server, with its own parameters
-    price: tuple[float, float] = (0.0, 0.0)  # dollars per million prompt and completion tokens
-    # further fields of every request, such as {reasoning_effort: low}
-    parameters: Annotated[dict[str, Any], AfterValidator(checked_parameters)] = Field(default_factory=dict)
-    verdict: Literal["auto", "logprobs", "parsed"] = "auto"  # how it judges two answers; see `judge:openai`
-    serve: Serve | None = None  # for models from files
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Model:
-        if sum(value is not None for value in (self.sample, self.path, self.url)) != 1:
-            raise ValueError("a model has one of `sample:`, `path:` or `url:`")
-        if (self.url is None) != (self.model is None):
-            raise ValueError("a model at a `url:` needs `model:`, its name there, and only such a model has it")
-        if self.url is not None and self.serve is not None:
-            raise ValueError("`serve:` is for models from files: a model at a `url:` is served already")
-        if self.url is None and (self.revision or self.dialect):
-            raise ValueError("`revision:` and `dialect:` go with `url:`: for a model from files both are known")
-        return self
 
 
 class Remarks(Part):
@@ -208,14 +162,17 @@ class Tokens(Part):
 
 
 class Train(Part):
-    """The model (a new small one, or one to start from), its schedule, the seeds and the stages of training."""
+    """The model (a new small one, or one to start from), its schedule, the seeds and the stages of training.
+
+    `variants:` names several trainings of every mix; each has these words where it does not give them itself.
+    """
 
     model: Spec | None = None
     start: Name | None = None  # one of `models:`
     context: int = Field(1024, ge=8)  # longest sequence in tokens, for `start:`; a new model has its own
     schedule: Spec = Field(default_factory=lambda: {"wsd": {"warmup": 0.05, "decay": 0.2}})
     seeds: list[int] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
-    stages: list[Spec] = Field(min_length=1)
+    stages: list[Spec] = Field(default_factory=list)
     threads: int = Field(1, ge=1)
     # where models are trained and asked; auto: on a GPU if the machine that plans the run has one
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -226,14 +183,30 @@ class Train(Part):
     launch: Launch | None = None  # several processes a run: {nodes: 1, gpus: 8, shard: ddp}
     preferences: Name | None = None  # the pairs that preference stages of all mixes train on; else those in the mix
     template: str | None = None  # the chat template: one of ours by name, or a file; else the tokenizer's own
+    variants: dict[Name, Train] = Field(default_factory=dict)
+
+    _completed = model_validator(mode="before")(completed)
 
     @model_validator(mode="after")
     def _distinct(self) -> Train:
-        if (self.model is None) == (self.start is None):
+        if not self.variants and not self.stages:
+            raise ValueError("train needs `stages:`, such as [{causal_lm: {lr: 3e-3}}]")
+        if not self.variants and (self.model is None) == (self.start is None):
             raise ValueError("train has either `model:` (a new model) or `start:` (one of `models:`)")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds must differ")
         return self
+
+    @property
+    def each(self) -> dict[str, Train]:
+        """The variants by name, or the one training there is under the name ''."""
+        return self.variants or {"": self}
+
+    def place(self, variant: str, word: str) -> Keys:
+        """Return where a word of a variant is written: there, or under `train:` where all share it."""
+        own = self.each[variant]
+        shared = own is self or (word in self.model_fields_set and getattr(own, word) == getattr(self, word))
+        return ("train", word) if shared else ("train", "variants", variant, word)
 
 
 class Tasks(Part):
@@ -266,22 +239,36 @@ class Calibrate(Part):
     min_agreement: float | None = Field(None, gt=0, le=1)  # below it the judge labels nothing: no pairs, no win rates
 
 
+class Probe(Part):
+    """Linear classifiers on frozen vectors: of where a paragraph is from, and of word senses in context."""
+
+    sources: Name | None = None  # a corpus of several sources, which are the labels
+    senses: Name | None = None  # a corpus whose words are written together by two
+
+    @model_validator(mode="after")
+    def _some(self) -> Probe:
+        if self.sources is None and self.senses is None:
+            raise ValueError("a probe needs a corpus: `sources: CORPUS` or `senses: CORPUS`, or both")
+        return self
+
+
 def _as_tasks(given: Any) -> Any:
     return {"tasks": given} if isinstance(given, list) else given
 
 
 class Evaluate(Part):
-    """Further measurements of chat models, beside the loss of held-out answers, and of the judge."""
+    """Further measurements of models, beside their loss on what is held out, and of the judge."""
 
     tasks: Annotated[Tasks | None, BeforeValidator(_as_tasks, json_schema_input_type=Tasks | list[Spec] | None)] = None
     win_rate: WinRate | None = None
+    probe: Probe | None = None
     calibrate: Calibrate | None = None
 
 
 class Compare(Part):
     """The comparison of all mixes with the baseline; differences below `margin` do not matter."""
 
-    baseline: Name
+    baseline: RunName
     metric: str = Field("bits_per_byte", pattern="^bits_per_byte$")
     on: str = Field("held_out", pattern="^held_out$")
     interval: float = Field(0.95, gt=0.5, lt=1)
@@ -358,6 +345,12 @@ class Recipe(Part):
         """Return the corpora or sets of rows that a mix takes, each once."""
         found = self.mixes[mix]
         return found.corpora(self.mixes) if isinstance(found, MixPlan) else list(positive(found))
+
+    @property
+    def trainings(self) -> dict[str, tuple[str, Train]]:
+        """The mix and the settings of every training by the name of its runs: the mix, the variant, or both."""
+        each = self.train.each if self.train is not None else {}
+        return {name: (mix, each[variant]) for name, (mix, variant) in run_names(self.mixes, each).items()}
 
     def ancestors(self, corpus: str) -> set[str]:
         """Return the corpora that a corpus is made from, directly or not; in a circle also itself."""

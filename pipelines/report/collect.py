@@ -12,7 +12,16 @@ from pydantic import SerializeAsAny
 
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.results import Results, Section
-from windtunnel.pipelines.report.wording import digits_for, headline, label, parts_sentence, sentence, split_by_source
+from windtunnel.pipelines.report.wording import (
+    APART,
+    digits_for,
+    headline,
+    incomparable_sentence,
+    label,
+    parts_sentence,
+    sentence,
+    split_by_source,
+)
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.printable import printable
 from windtunnel.schemas.records import Record
@@ -87,6 +96,11 @@ def _verdicts(comparison: Comparison, results: Results) -> list[Verdict]:
             by_source=_more(e, comparison, rows),
         )
         for e in comparison.effects
+    ] + [
+        Verdict(
+            mix=mix, verdict="undecided", label=APART, sentence=incomparable_sentence(comparison, mix), by_source=""
+        )
+        for mix in comparison.incomparable
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from windtunnel.pipelines.recipe.variants import run_names
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.records import Record
 from windtunnel.schemas.results import Comparison
@@ -48,7 +49,9 @@ class Results:
             if name.kind == kind:
                 mix, seed = name.names
                 runs.setdefault(mix, {})[seed] = artifact
-        order = {mix: number for number, mix in enumerate(self.mixes())}
+        variants = list((self.recipe.get("train") or {}).get("variants") or {})
+        names = [*run_names(self.mixes(), variants), *self.mixes()]
+        order = {name: number for number, name in enumerate(sorted(names, key=lambda name: name != self.baseline))}
         return dict(sorted(runs.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
 
     @cached_property

@@ -18,6 +18,7 @@ LABEL = {
 MINUS = "\u2212"
 RECIPE, COMMAND = "after: [{}]", "--after {}"  # how a recipe and `windtunnel effects` name looks taken
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+APART = "not comparable"  # in place of a verdict on a mix whose scores measure something else
 WIDE = 0.05  # half width from which the interval of a share has a note
 
 
@@ -32,6 +33,7 @@ class Wording(NamedTuple):
 FURTHER = {
     "preferences": Wording("held-out preferences", "share right", "pairs"),
     "tasks": Wording("checkable tasks", "share right", "items"),
+    "probe": Wording("linear probes of frozen vectors", "share right", "items"),
     "win_rate": Wording("win rate by a judge", "wins, a tie as half", "questions"),
 }
 
@@ -145,6 +147,11 @@ def sentence(effect: Effect, unit: str, digits: int = 4, option: str = RECIPE) -
     return f"{mix} is not distinguishable from {effect.baseline}{on}: {size} ({sure}){seen}; {more}."
 
 
+def incomparable_sentence(comparison: Comparison, mix: str) -> str:
+    """Return why a mix has no effect, in a sentence."""
+    return f"{mix} does not compare with {comparison.baseline}: {comparison.incomparable[mix]}."
+
+
 def parts_sentence(parts: Parts, unit: str, digits: int = 4) -> str:
     """Return how an effect divides into the change of mixture and that of the documents, in a sentence."""
     mixture, documents = parts.mixture, parts.documents
@@ -232,7 +239,9 @@ def headline(comparison: Comparison) -> str:
     """Return the answer in one sentence: the best mix that is better than the baseline, or that none is."""
     effects = comparison.effects
     if not effects:
-        return "There is only the baseline; nothing was compared."
+        others = _and(list(comparison.incomparable)) if comparison.incomparable else ""
+        what = f"{others} cannot be compared with it" if others else "nothing was compared"
+        return f"There is only the baseline; {what}."
     better = [e for e in effects if e.verdict == "better"]
     if better or len(effects) == 1:
         return sentence((better or effects)[0], comparison.unit, digits_for(comparison))

@@ -11,10 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from windtunnel.pipelines.report.wording import (
+    APART,
     EffectCells,
     digits_for,
     further,
     headline,
+    incomparable_sentence,
     parts_sentence,
     percent,
     plain,
@@ -30,8 +32,11 @@ from windtunnel.schemas.results import Comparison, Effect
 STYLE = {"better": "bold blue", "worse": "bold dark_orange", "equivalent": "bold", "undecided": "dim"}
 
 
-def effects_table(effects: Sequence[Effect], digits: int = 4) -> Table:
-    """Return one row per mix: effect, interval, p after Holm, seeds (`3 of 12`: 12 would probably do), verdict."""
+def effects_table(effects: Sequence[Effect], digits: int = 4, apart: Sequence[str] = ()) -> Table:
+    """Return one row per mix: effect, interval, p after Holm, seeds (`3 of 12`: 12 would probably do), verdict.
+
+    The mixes of `apart` measure something else, and have no effect.
+    """
     interval = f"{percent(effects[0].interval)} interval" if effects else "interval"
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("mix", overflow="fold", min_width=5)
@@ -42,6 +47,8 @@ def effects_table(effects: Sequence[Effect], digits: int = 4) -> Table:
         c = EffectCells.of(effect, digits)
         label = Text(c.label, style=STYLE[c.verdict])
         table.add_row(_text(c.mix), c.value, c.effect, c.interval, c.p, c.seeds, label)
+    for mix in apart:
+        table.add_row(_text(mix), *["\u2013"] * 5, Text(APART, style=STYLE["undecided"]))
     return table
 
 
@@ -79,9 +86,10 @@ def comparison_view(comparison: Comparison, matrix: pl.DataFrame) -> Group:
         Text(f"measured on: {one_line(target(comparison), 1000)}"),
         Text(f"effect = mix minus {comparison.baseline}, in {comparison.unit}; {better}" + _margin(comparison)),
         Text(""),
-        effects_table(comparison.effects, digits),
+        effects_table(comparison.effects, digits, list(comparison.incomparable)),
     ]
     sentences = [sentence(e, comparison.unit, digits) for e in comparison.effects]
+    sentences += [incomparable_sentence(comparison, mix) for mix in comparison.incomparable]
     notes = [Text(words, style="dim") for words in sentences if words != told]
     rows = list(matrix.iter_rows(named=True))
     for effect in comparison.effects:

@@ -62,9 +62,30 @@ def print_further(what: str, artifact: Path, console: Console) -> None:
 
     comparison = Comparison.read(artifact)
     console.print(further_line(what, comparison), soft_wrap=True)
-    if what == "tasks" and len(comparison.on.domains) > 1:
+    if what in ("tasks", "probe") and len(comparison.on.domains) > 1:
         matrix = pl.read_parquet(artifact / "loss_matrix.parquet")
         console.print(matrix_table(matrix, comparison, 2, ("task", "items")))
+
+
+def print_trainings(artifact: Path, as_json: bool, console: Console) -> None:
+    """Print the finished table of trainings side by side, with what compares and what does not, or its JSON."""
+    from windtunnel.pipelines.report.trained import columns, lines, notes
+    from windtunnel.trainer.stats.side_by_side import Table as Trainings
+
+    found = Trainings.read(artifact)
+    if as_json:
+        rows = [row.model_dump(mode="json") for row in found.rows]
+        console.print(json.dumps(rows, indent=1), soft_wrap=True, markup=False)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("run")
+    for name, number in columns(found):
+        table.add_column(name, justify="right" if number else "left")
+    for line in lines(found):
+        table.add_row(Text(line.run), *map(Text, line.cells))
+    console.print(table)
+    for note in notes(found):
+        console.print(note, markup=False, soft_wrap=True, style="dim")
 
 
 def print_calibration(pairs: Path, spec: str, as_json: bool, console: Console, card: Path | None = None) -> None:

@@ -17,7 +17,7 @@ from windtunnel.schemas.plugin import make
 from windtunnel.schemas.records import CHOICE
 from windtunnel.trainer.data.encoder import open_encoder
 from windtunnel.trainer.eval.choices import score_choices
-from windtunnel.trainer.eval.evaluate import continuation_nats
+from windtunnel.trainer.eval.likelihood import answer_scores
 from windtunnel.trainer.loop.train import Stage, train
 from windtunnel.trainer.models._model import Model
 
@@ -51,8 +51,24 @@ def plain(model, prompt, text):
 def test_nats_are_those_of_the_plain_logits(model, before, after):
     rng = np.random.default_rng(before)
     prompt, text = rng.integers(1, 400, before), rng.integers(1, 400, after)
-    (nats,) = continuation_nats(model, [prompt], [text], 0, CONTEXT)
-    assert nats == pytest.approx(plain(model, prompt.tolist(), text.tolist()), rel=1e-5)
+    (found,) = answer_scores(model, [prompt], [text], 0, CONTEXT)
+    assert len(found.nats) == after and found.nats.sum() == pytest.approx(
+        plain(model, prompt.tolist(), text.tolist()), rel=1e-5
+    )
+
+
+def test_answers_of_one_prompt_are_scored_as_if_each_stood_alone(model):
+    rng = np.random.default_rng(7)
+    prompts = [rng.integers(1, 400, size) for size in (20, 20, 25, 3)]
+    prompts = [prompts[k] for k in (0, 0, 0, 1, 2, 2, 3, 3)]  # shared; alone; shared, too long for it; too short to pay
+    answers = [rng.integers(1, 400, size) for size in (4, 1, 11, 5, 7, 2, 20, 21)]
+    together = answer_scores(model, prompts, answers, 0, CONTEXT)
+    for prompt, answer, found in zip(prompts, answers, together, strict=True):
+        assert found.nats.sum() == pytest.approx(plain(model, prompt.tolist(), answer.tolist()), rel=1e-5)
+        stream = [0, *prompt, *answer][-(CONTEXT + 1) :]
+        with torch.no_grad():
+            likeliest = model(input_ids=torch.tensor([stream[:-1]])).logits[0].argmax(-1)[-len(answer) :]
+        assert found.hits.tolist() == (likeliest.numpy() == answer).tolist()
 
 
 def test_figures(tmp_path, world, model):

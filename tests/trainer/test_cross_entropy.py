@@ -85,3 +85,16 @@ def test_improbable_targets_stay_finite():
 def test_non_finite_logits_are_not_hidden():
     nats = cross_entropy.token_nats(torch.tensor([[float("nan")]]), torch.ones(3, 1), torch.tensor([0]))
     assert torch.isnan(nats).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_z_loss_is_that_of_its_definition(head, dtype):
+    *wide, targets = head
+    hidden, weight = (one.detach().to(dtype).requires_grad_() for one in wide)
+    logits = (hidden @ weight.t()).double()
+    expected = F.cross_entropy(logits, targets, reduction="sum") + 0.03 * logits.logsumexp(-1).square().sum()
+    right = torch.autograd.grad(expected, [hidden, weight])
+    loss = cross_entropy.summed_nats(hidden, weight, targets, z_loss=0.03)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    for ours, theirs in zip(torch.autograd.grad(loss, [hidden, weight]), right, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * theirs.abs().max().item())

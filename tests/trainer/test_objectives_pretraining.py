@@ -404,3 +404,43 @@ def test_the_forward_direction_of_elmo_is_scored_as_any_causal_model(world, tmp_
     model.save_pretrained(tmp_path / "model")
     assert kind_in(tmp_path / "model") == "bidirectional"
     assert document_nats(load(tmp_path / "model"), [ids], 0, 32)[0] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", list(RUNS))
+def test_in_bf16_the_loss_is_about_the_same_and_every_weight_gets_its_gradient(world, tmp_path, name):
+    from windtunnel.trainer.loop.step import Bound, InPrecision
+
+    objective, model, _, data = opened(world, name, tmp_path)
+    (batch,) = data.batch(0)
+    totals, gradients = [], []
+    for called in (Bound(model), InPrecision(model, torch.bfloat16)):
+        loss = called(objective.loss, batch)
+        loss.total.backward()
+        totals.append(loss.total.item())
+        gradients.append({n: p.grad.norm().item() for n, p in model.named_parameters() if p.grad is not None})
+        model.zero_grad()
+    assert totals[1] == pytest.approx(totals[0], rel=2e-2)
+    assert gradients[0].keys() == gradients[1].keys()
+    large = max(gradients[0].values())
+    assert all(gradients[1][n] == pytest.approx(value, rel=0.2, abs=0.02 * large) for n, value in gradients[0].items())
+
+
+@pytest.mark.parametrize("name", ["masked", "both", "spans"])
+def test_training_flops_are_those_that_torch_counts(world, tmp_path, name):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    words = RUNS[name][0]
+    ((shape, size),) = words.items()
+    words = {shape: {**size, "context": 128, "width": 64} | ({"cell": 96} if shape == "elmo" else {})}
+    objective, tokenizer = make(Objective, RUNS[name][1]), world.artifact("tokenizer").path / "tokenizer"
+    from windtunnel.trainer.modules.export import open_tokenizer
+
+    spec = make(Model, words)
+    setting = Setting(world.inputs(), open_tokenizer(tokenizer), 128, 0, tmp_path)
+    model = spec.build_for(setting.tokenizer).train()
+    model.set_attn_implementation("eager")  # torch does not count the CPU's fused attention
+    (batch,) = objective.open(setting, model).batch(0)
+    with FlopCounterMode(display=False) as counter:
+        objective.loss(model, batch).total.backward()
+    counted = counter.get_total_flops() / batch.tokens
+    assert spec.training_flops(model, 128, causal=False) == pytest.approx(counted, rel=0.15)

@@ -17,7 +17,7 @@ import polars as pl
 
 from windtunnel.schemas.artifact import Artifact, write_parquet
 from windtunnel.schemas.errors import InputError
-from windtunnel.trainer.eval.evaluate import continuation_nats
+from windtunnel.trainer.eval.likelihood import answer_scores
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,7 +37,8 @@ def score_choices(
     items = _items(artifact)
     options = items.explode("options")
     prompts, texts = (list(encoder.encode(options[name].to_list())) for name in ("prompt", "options"))
-    nats = continuation_nats(model, prompts, texts, encoder.end_of_text, context)
+    found = answer_scores(model, prompts, texts, encoder.end_of_text, context)
+    nats = [float(one.nats.sum()) for one in found]
     sizes = options["options"].str.len_bytes().cast(pl.Int64)
     scored = options.select("number").with_columns(pl.Series("nats", nats), sizes.alias("bytes"))
     table = items.drop("prompt", "options").join(

@@ -76,26 +76,6 @@ def document_nats(
     return _summed(model, streams, windows, states)
 
 
-def continuation_nats(
-    model: PreTrainedModel, prompts: Sequence[np.ndarray], texts: Sequence[np.ndarray], end_of_text: int, context: int
-) -> np.ndarray:
-    """Return the nats of each text's tokens after its prompt, float64 [texts].
-
-    Prompt and text follow an end-of-text token. The prompt is truncated from the left to fit the context; a text longer
-    than the context is cut into windows as documents are.
-    """
-    streams, windows = [], []
-    for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
-        room = max(0, context - len(text))
-        before = np.concatenate([[end_of_text], prompt])[-(room + 1) :]
-        streams.append(np.concatenate([before, text]))
-        end = len(before) + len(text) - 1
-        windows += [Window(number, start, min(start + context, end)) for start in range(0, end, context)]
-        if len(before) > 1:  # then prompt and text fit into one window
-            windows[-1] = windows[-1]._replace(unscored=len(before) - 1)
-    return _summed(model, streams, windows)
-
-
 def write_scores(held_out: HeldOut, nats: np.ndarray, path: Path) -> pl.DataFrame:
     """Write and return the scores, one row per held-out document: document, source, bytes int64, nats float64."""
     table = pl.DataFrame(

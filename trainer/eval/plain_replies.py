@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from windtunnel.trainer.data.encoder import open_encoder
 from windtunnel.trainer.data.packing import micro_batches
-from windtunnel.trainer.eval.evaluate import continuation_nats
 from windtunnel.trainer.eval.greedy import greedy
-from windtunnel.trainer.models._model import load, positions_of
+from windtunnel.trainer.eval.likelihood import TextScorer
+from windtunnel.trainer.models._model import load
+from windtunnel.trainer.tasks._evaluation import Pieces
 from windtunnel.trainer.tasks._task import first_line
 
-LONGEST = 2048  # tokens of context where the model names no number of positions
 SPARE_TOKENS = 8  # allowed beyond the length of the correct answer
 
 
@@ -33,12 +32,9 @@ class PlainReplier:
     def __init__(self, path: Path, batch_tokens: int, device: str = "cpu"):
         self.path = path
         self.model: Any = load(path, "causal").to(device).eval()  # pyright: ignore[reportArgumentType]
-        self.encoder = open_encoder(path)
         self.batch_tokens = batch_tokens
-        prefix = self.encoder.backend.encode("", add_special_tokens=True).ids
-        self.start = prefix[0] if prefix else self.encoder.end_of_text
-        positions = positions_of(self.model)
-        self.context = min(positions or LONGEST, LONGEST)
+        self.scorer = TextScorer(path, self.model, batch_tokens)
+        self.encoder, self.context = self.scorer.encoder, self.scorer.context
 
     def refusal(self, prompt: str, tokens: int, answer: str = "") -> str | None:
         """Return `too_long` where prompt and reply exceed the context, or None."""
@@ -60,7 +56,11 @@ class PlainReplier:
     def answer_nats(self, prompts: Sequence[str], answers: Sequence[str], ended: bool = True) -> np.ndarray:
         """Return the nats of every answer after its prompt and a space, float64 [prompts]; no turn is ended."""
         before, after = self._ids(prompts), self._ids([f" {answer}" for answer in answers])
-        return continuation_nats(self.model, before, after, self.start, self.context)
+        return np.array([found.nats.sum() for found in self.scorer.scores(before, after)])
+
+    def pieces(self, contexts: Sequence[Sequence[str]], texts: Sequence[Sequence[str]]) -> list[Pieces]:
+        """Return the scores of the pieces of each text after its context."""
+        return self.scorer.pieces(contexts, texts)
 
     def harness_model(self) -> Any:
         """Return the model behind the interface `LM` of lm-eval."""
@@ -69,11 +69,11 @@ class PlainReplier:
         return LmEvalModel(self.path, self.model, self.batch_tokens)
 
     def _ids(self, texts: Sequence[str]) -> list[np.ndarray]:
-        return list(self.encoder.encode(texts))
+        return self.scorer.ids(texts)
 
     @torch.inference_mode()
     def _replies(self, prompts: Sequence[str], limits: Sequence[int]) -> list[str]:
-        ids = [[self.start, *prompt.tolist()] for prompt in self._ids(prompts)]
+        ids = [[self.scorer.start, *prompt.tolist()] for prompt in self._ids(prompts)]
         out = [""] * len(prompts)
         sizes = [len(prompt) + limit for prompt, limit in zip(ids, limits, strict=True)]
         for group in micro_batches(sizes, self.batch_tokens):

@@ -43,7 +43,7 @@ def probe(features: np.ndarray, labels: Sequence[str], groups: Sequence[str], l2
     names, targets = np.unique(np.asarray(labels), return_inverse=True)
     layers = np.asarray(features, np.float64)
     layers = layers if layers.ndim == 3 else layers[None]
-    folds = np.array([int.from_bytes(blake3(name.encode()).digest(4), "big") % FOLDS for name in groups])
+    folds = np.array([fold_of(name) for name in groups])
     correct = np.zeros(len(targets), bool)
     for fold in range(FOLDS):
         test = folds == fold
@@ -52,6 +52,20 @@ def probe(features: np.ndarray, labels: Sequence[str], groups: Sequence[str], l2
     low, high = wilson(int(correct.sum()), len(correct))
     majority = float(np.bincount(targets).max() / len(targets))
     return Probed(correct, float(correct.mean()), low, high, majority)
+
+
+def fold_of(group: str) -> int:
+    """Return the fold of a group's items, by its name."""
+    return int.from_bytes(blake3(group.encode()).digest(4), "big") % FOLDS
+
+
+def by_layer(model: Path, items: Texts | Pairs, device: str = "cpu") -> dict[str, Probed]:
+    """Return the probes of a model's layers: by number from 0, and of texts also the weighted sum of all."""
+    layers = layer_vectors(model, items.texts, items.spans, device)
+    features: dict[str, np.ndarray] = {str(k): items.features(layer) for k, layer in enumerate(layers)}
+    if isinstance(items, Texts) and len(layers) > 1:
+        features[WEIGHTED] = layers
+    return {layer: probe(found, items.labels, items.groups) for layer, found in features.items()}
 
 
 def compare(models: Mapping[str, Path], tasks: Mapping[str, Texts | Pairs], device: str = "cpu") -> pl.DataFrame:
@@ -63,12 +77,7 @@ def compare(models: Mapping[str, Path], tasks: Mapping[str, Texts | Pairs], devi
     rows = []
     for name, path in models.items():
         for task, items in tasks.items():
-            layers = layer_vectors(path, items.texts, items.spans, device)
-            by_layer: dict[str, np.ndarray] = {str(k): items.features(layer) for k, layer in enumerate(layers)}
-            if isinstance(items, Texts) and len(layers) > 1:
-                by_layer[WEIGHTED] = layers
-            for layer, features in by_layer.items():
-                found = probe(features, items.labels, items.groups)
+            for layer, found in by_layer(path, items, device).items():
                 figures = (found.accuracy, found.low, found.high, found.majority, len(items.labels))
                 rows.append((name, task, layer, *figures))
     columns = ["model", "task", "layer", "accuracy", "low", "high", "majority", "items"]
@@ -98,7 +107,9 @@ def _predict(train: np.ndarray, targets: np.ndarray, test: np.ndarray, classes: 
     bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
     truth = torch.from_numpy(targets)
     free = [weight, bias, *([mixed.weights] if len(known) > 1 else [])]  # gamma is the scale of the weights already
-    optimiser = torch.optim.LBFGS(free, max_iter=200, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        free, max_iter=100, history_size=10, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
+    )
 
     def scores(layers: torch.Tensor) -> torch.Tensor:
         features = mixed(layers) if len(layers) > 1 else layers[0]

@@ -17,10 +17,12 @@ from windtunnel.trainer.data.chat import ChatEncoder, ChatError, prepare
 from windtunnel.trainer.data.chat_batches import last_turns
 from windtunnel.trainer.data.packing import micro_batches
 from windtunnel.trainer.eval.greedy import greedy
+from windtunnel.trainer.eval.likelihood import TextScorer
 from windtunnel.trainer.eval.plain_replies import SPARE_TOKENS, PlainReplier
 from windtunnel.trainer.losses.target_logps import sum_by_owner, target_log_probs
 from windtunnel.trainer.models._model import load, positions_of
 from windtunnel.trainer.modules.export import open_tokenizer
+from windtunnel.trainer.tasks._evaluation import Pieces
 
 
 class Replier:
@@ -73,6 +75,10 @@ class Replier:
                 values *= _before_end(batch["labels"].tolist(), batch["owners"].tolist(), self.encoder.end_id)
             out[group] = -sum_by_owner(values, batch["owners"], len(group)).numpy()
         return out
+
+    def pieces(self, contexts: Sequence[Sequence[str]], texts: Sequence[Sequence[str]]) -> list[Pieces]:
+        """Return the scores of the pieces of each text after its context, both without the chat template."""
+        return TextScorer(self.path, self.model, self.batch_tokens).pieces(contexts, texts)
 
     def harness_model(self) -> Any:
         """Return the model behind the interface `LM` of lm-eval, which is given prompts without the chat template."""

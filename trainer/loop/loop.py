@@ -24,9 +24,12 @@ from windtunnel.trainer.data.chat_choice import set_template
 from windtunnel.trainer.deltas._delta import HEAD
 from windtunnel.trainer.deltas.full import Full
 from windtunnel.trainer.loop import checkpoint
+from windtunnel.trainer.loop.kept import kept_steps
 from windtunnel.trainer.loop.log import Log
+from windtunnel.trainer.loop.noise import NORM, SHARE, first_norm, gradient_noise
 from windtunnel.trainer.loop.optim import Optimiser
 from windtunnel.trainer.loop.ranks import ALONE, Ranks, full, like, shard_model
+from windtunnel.trainer.loop.spikes import SKIPPED, limit, too_many, write_spike
 from windtunnel.trainer.loop.stage import Stage
 from windtunnel.trainer.loop.step import Batches, Bound, InPrecision, compile_blocks, hidden_matrices, recompute_blocks
 from windtunnel.trainer.models._model import context_of, counted_parameters, flops_per_token, kind_of, load
@@ -46,6 +49,10 @@ Report = Callable[[int, int, float, float], None]  # step, steps, loss, tokens p
 
 class Watcher(Protocol):
     """Looks on while a stage trains: validates, logs, keeps checkpoints. What it does must not change the weights."""
+
+    def begin(self, loop: Loop) -> None:
+        """Make ready for a stage that begins, or goes on after `loop.step` steps."""
+        ...
 
     def settled(self, loop: Loop, rows: list[dict[str, float]]) -> None:
         """See the rows of the log since the last call, up to step `loop.step`; on the first rank alone."""
@@ -96,9 +103,12 @@ class Loop:
         trained = (self.delta or Full()).trainable(model)
         rates = stage.model.rates(model) if stage.model is not None else {}
         self.optimiser = Optimiser(trained, objective, hidden_matrices(model, trained), rates, ranks)
-        self.settle_every = SETTLE if compute.device == "cuda" else 1
+        self.settle_every = SETTLE if compute.device == "cuda" and objective.skip_spikes is None else 1
         self.log = Log()
         self.watchers: list[Watcher] = []
+        self.looks: frozenset[int] = frozenset()  # steps after which watchers see the model as it is then
+        self.looked = 0.0  # seconds that watchers took, which are not the training's
+        self.noise = False  # whether the first micro-batch's gradient is measured
         self.step, self.tokens, self.seconds, self.cpu_seconds = 0, 0, 0.0, 0.0
 
     def _called(self, model: Any) -> torch.nn.Module:
@@ -168,21 +178,30 @@ class Loop:
                 self.step += 1
                 last, counted = self.step == self.data.steps, bool(checkpoint_steps)
                 due = counted and self.step % (checkpoint_steps or 1) == 0
-                if not (last or due or self.log.waiting >= self.settle_every):
+                looked = self.step in self.looks
+                if not (last or due or looked or self.log.waiting >= self.settle_every):
                     continue
                 rows = self.settle()
                 now = time.perf_counter()
                 self.seconds, self.cpu_seconds = now - started, time.process_time() - cpu_started
                 if report is not None and self.ranks.rank == 0:
                     report(self.step, self.data.steps, self.log.columns["loss"][-1], self.tokens / self.seconds)
-                for watcher in self.watchers if self.ranks.rank == 0 else ():
-                    watcher.settled(self, rows)
+                started, cpu_started = started + self._shown(rows), time.process_time() - self.cpu_seconds
                 due = due if counted else self.ranks.any(now - saved >= checkpoint_seconds, device)
                 if due and not last:
                     self._save()
                     saved = time.perf_counter()
         finally:
             batches.close()
+
+    def _shown(self, rows: list[dict[str, float]]) -> float:
+        """Let the watchers see the rows; return the seconds that took."""
+        before = time.perf_counter()
+        for watcher in self.watchers:
+            watcher.settled(self, rows)
+        spent = time.perf_counter() - before
+        self.looked += spent
+        return spent
 
     def take(self, step: int, batches: Batches) -> None:
         """Take one optimiser step: accumulate gradients over its micro-batches, normalise, clip, update."""
@@ -191,29 +210,42 @@ class Loop:
         total: Any = 0.0
         normaliser: Any = 0.0
         metrics: dict[str, Any] = {}
+        first: tuple[Any, Any] | None = None  # norm of the first micro-batch's gradient, and its normaliser
         for batch, factor in ready.batches:
             loss = self.called(self.objective.loss, batch)
             (loss.total if factor == 1.0 else loss.total * factor).backward()
             total = total + loss.total.detach().double() * factor
             normaliser += loss.normaliser * factor
+            if self.noise and first is None:
+                first = first_norm(self.optimiser.parameters.values()), loss.normaliser
             for name, value in loss.metrics.items():
                 metrics[name] = metrics.get(name, 0.0) + value * factor
         sums = self.ranks.summed([total, normaliser, *metrics.values()], self.stage.compute.device)
         total, normaliser, values = sums[0], sums[1], sums[2:]
         lr = self.objective.lr * self.stage.schedule.scale(step, self.data.steps)
-        norm = self.optimiser.step(lr, normaliser)
+        factor = self.objective.skip_spikes
+        most = limit(self.log.columns, factor) if factor is not None else None
+        norm = self.optimiser.step(lr, normaliser, most)
         if self.delta is not None:
             self.delta.after_step(self.model, step)
+        self.optimiser.follow(step, self.data.steps)
         self.tokens += ready.tokens
         row = {"step": step, "tokens": self.tokens, "loss": total / normaliser, "lr": lr, "grad_norm": norm}
+        if most is not None:
+            row[SKIPPED] = float(not norm <= most)
+        if first is not None:
+            row |= {NORM: first[0] / first[1], SHARE: first[1] / normaliser}
         self.log.add({**row, **{name: value / normaliser for name, value in zip(metrics, values, strict=True)}})
 
     def settle(self) -> list[dict[str, float]]:
         """Fetch the numbers of the steps since the last call. Raises TrainingError for one that is not finite."""
         rows = self.log.settle()
         for row in rows:
-            if not (math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])):
-                raise self._diverged(int(row["step"]), row["lr"], row["loss"], row["grad_norm"])
+            step, finite = int(row["step"]), math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])
+            if (row.get(SKIPPED) or not finite) and self.ranks.rank == 0:
+                write_spike(self.out, step, row, [key for batch in self.data.batch(step) for key in batch.documents])
+            if too_many(self.log.columns) if row.get(SKIPPED) else not finite:
+                raise self._diverged(step, row["lr"], row["loss"], row["grad_norm"])
         return rows
 
     def _diverged(self, step: int, lr: float, loss: float, norm: float) -> TrainingError:
@@ -242,6 +274,7 @@ class Loop:
 
     def finish(self) -> RunResult | None:
         """Evaluate and export the model; return the result of the stage, on the first rank."""
+        self.optimiser.take_average()
         self._gather()
         if self.ranks.rank > 0:
             return None
@@ -254,7 +287,7 @@ class Loop:
         with torch.no_grad(), compiled_functions(self.compiled):
             evaluation = score(self.objective.evaluate, self.setting, self.out)
         result = self._result(evaluation, sum(row.get("bytes", 0) for row in realised))
-        self._export()
+        self.export(self.model, self.out / "model", self.out / "delta")
         return result
 
     def _gather(self) -> None:
@@ -269,18 +302,21 @@ class Loop:
             low = self.stage.compute.precision == "bf16"
             self.called = InPrecision(model, torch.bfloat16) if low else Bound(model)
 
-    def _export(self) -> None:
-        """Write model/, and delta/ where there is a delta; one that is not merged is part of model/ too."""
-        delta, folder, plain = self.delta, self.out / "delta", self.model
+    def export(self, model: Any, out: Path, folder: Path) -> None:
+        """Write the model's directory `out`, and `folder` where there is a delta; one not merged is part of `out` too.
+
+        The model is not usable afterwards.
+        """
+        delta, plain = self.delta, model
         if self.carried is not None:
-            delta, plain = self.carried.delta, self.carried.take_off(self.model, folder)
+            delta, plain = self.carried.delta, self.carried.take_off(model, folder)
         elif delta is not None:
-            delta.save(self.model, folder)  # before merging, which removes the delta's layers
-            plain = delta.merge(self.model) if delta.mergeable else delta.base(self.model)
+            delta.save(model, folder)  # before merging, which removes the delta's layers
+            plain = delta.merge(model) if delta.mergeable else delta.base(model)
         if delta is not None:
             write_text(folder / SPEC, canonical_json(full_spec(delta)))
         beside = folder if delta is not None and not delta.mergeable else None
-        export(self.objective.release(plain), self.setting.tokenizer, self.out / "model", beside)
+        export(self.objective.release(plain), self.setting.tokenizer, out, beside)
 
     def _result(self, evaluation: Evaluation, bytes_trained: int) -> RunResult:
         tokens, losses = self.tokens, self.log.columns["loss"]
@@ -288,7 +324,7 @@ class Loop:
             name: Totals(nats=sums["nats"], bytes=int(sums["bytes"]), documents=int(sums["documents"]))
             for name, sums in evaluation.totals.items()
         }
-        tail = losses[-max(1, len(losses) // 10) :]
+        tail = [loss for loss in losses[-max(1, len(losses) // 10) :] if math.isfinite(loss)] or losses[-1:]
         return RunResult(
             mix=self.stage.mix,
             seed=self.stage.seed,
@@ -309,6 +345,8 @@ class Loop:
             held_out=Totals.of(domains.values()) if domains else None,
             domains=domains,
             metrics=evaluation.metrics,
+            checkpoints=kept_steps(self.out),
+            gradient_noise=gradient_noise(self.log.columns),
         )
 
 

@@ -5,16 +5,20 @@ Nothing here waits for a GPU: norms and factors stay tensors on the device.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 
 from windtunnel.trainer.loop.ranks import ALONE, Ranks, like, local
 from windtunnel.trainer.objectives._objective import Objective
+from windtunnel.trainer.optimizers._average import RunningAverage
 from windtunnel.trainer.optimizers._optimizer import Trained
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+
+AVERAGE = "average"  # name of an averaged weight in the state
 
 
 class Optimiser:
@@ -34,19 +38,23 @@ class Optimiser:
         """
         self.parameters, self.ranks = parameters, ranks
         self.clip = objective.clip
+        self.average = RunningAverage(objective.average) if objective.average is not None else None
         settings = (objective.lr, objective.betas, objective.eps, objective.weight_decay)
         self.parts = objective.update_rule().build(Trained(parameters, frozenset(hidden), *settings, rates or {}))
 
-    def step(self, lr: float, normaliser: float | torch.Tensor) -> torch.Tensor:
+    def step(self, lr: float, normaliser: float | torch.Tensor, limit: float | None = None) -> torch.Tensor:
         """Update the weights with the gradients divided by `normaliser`; return the norm of the divided gradients.
 
-        The norm is a float64 scalar on the parameters' device. On the CPU, weights are left unchanged if it is not
-        finite; on a GPU, where looking at it would wait for all kernels, the caller looks before it saves anything.
+        The norm is a float64 scalar on the parameters' device. With a `limit`, gradients of a larger norm, or of one
+        that is not finite, change nothing. Without one, on a GPU, where looking at the norm would wait for all kernels,
+        the caller looks before it saves anything.
         """
         grads = [local(p.grad) for p in self.parameters.values() if p.grad is not None]
         self.ranks.sum_gradients(grads)
         norm = self.ranks.norm(grads) / normaliser
-        if norm.device.type == "cpu" and not torch.isfinite(norm):
+        if (norm.device.type == "cpu" or limit is not None) and not norm <= (math.inf if limit is None else limit):
+            for part in self.parts:
+                part.zero_grad(set_to_none=True)
             return norm
         factor = torch.clamp(self.clip / (norm + 1e-6), max=1.0) / normaliser
         torch._foreach_mul_(grads, factor)
@@ -57,9 +65,20 @@ class Optimiser:
             part.zero_grad(set_to_none=True)
         return norm
 
+    def follow(self, step: int, steps: int) -> None:
+        """Take the weights after a step into their average, if there is one."""
+        if self.average is not None:
+            self.average.follow(step, steps, self.parameters)
+
+    def take_average(self) -> None:
+        """Replace the weights by their average, if there is one."""
+        if self.average is not None:
+            self.average.put_into(self.parameters)
+
     def state(self) -> dict[str, torch.Tensor]:
-        """Return moments and step counts by name, e.g. `<parameter>/exp_avg`."""
-        return {
+        """Return moments, step counts and averages by name, e.g. `<parameter>/exp_avg`."""
+        averages = self.average.values if self.average is not None else {}
+        return {f"{name}/{AVERAGE}": value for name, value in averages.items()} | {
             f"{name}/{key}": value
             for name, parameter in self.parameters.items()
             for part in self.parts
@@ -72,6 +91,8 @@ class Optimiser:
         for name, parameter in self.parameters.items():
             prefix = f"{name}/"
             values = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+            if (average := values.pop(AVERAGE, None)) is not None and self.average is not None:
+                self.average.values[name] = like(average, parameter)
             if values:
                 moved = {key: like(value, parameter) for key, value in values.items()}
                 owner[id(parameter)].state[parameter] = moved

@@ -12,7 +12,10 @@ from pydantic import Field
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.launch import Launch
 from windtunnel.schemas.plugin import Plugin, make
+from windtunnel.schemas.progress import end_progress
+from windtunnel.schemas.watch import Keep, Watch
 from windtunnel.schemas.work import Counts, Work
+from windtunnel.trainer.loggers._logger import Logger
 from windtunnel.trainer.loop.compute import Compute
 from windtunnel.trainer.models._model import Model
 from windtunnel.trainer.objectives._objective import Objective
@@ -20,6 +23,7 @@ from windtunnel.trainer.schedules._schedule import Schedule
 
 if TYPE_CHECKING:
     from windtunnel.trainer.loop.ranks import Ranks
+    from windtunnel.trainer.loop.watching import Watching
 
 FEWEST_DOCUMENTS = 16  # in a batch
 
@@ -29,7 +33,8 @@ class TrainRun(Work):
 
     The model and tokenizer to start from are in the input `start`; without it, the tokenizer is in `tokenizer`. Writes
     model/, log.parquet, scores.parquet, realised.parquet and result.json, and experts.parquet for a mixture of experts
-    (the note `dead_experts` names those without tokens); earlier stages write theirs to stage<n>/.
+    (the note `dead_experts` names those without tokens); earlier stages write theirs to stage<n>/. `watch` adds
+    validation.parquet and samples.parquet, `keep` the models in checkpoints/.
     """
 
     version: ClassVar[int] = 4  # 4: generation settings and framing tokenizers in model/
@@ -46,14 +51,27 @@ class TrainRun(Work):
     deterministic: bool = True
     activation_checkpointing: bool = False
     template: str | None = None  # for chat data: a name of ours, or the text of a template
-
     launch: Launch | None = None  # no part of the key: results are those of one process up to rounding
+    log: Any = None  # spec of a logger; no part of the key either
+    watch: Watch | None = None
+    keep: Keep | None = None
+    gradient_noise: bool = False
 
     def identity(self) -> dict[str, Any]:
-        """Return the content of the key; a template that is not chosen is no part of it."""
-        whole = super().identity()
-        left_out = {"launch"} if self.template is not None else {"launch", "template"}
-        return {k: v for k, v in whole.items() if k not in left_out}
+        """Return the content of the key; what is not chosen of template, watch, keep and noise is no part of it."""
+        chosen = {name for name in ("template", "watch", "keep", "gradient_noise") if getattr(self, name)}
+        left_out = {"launch", "log", "template", "watch", "keep", "gradient_noise"} - chosen
+        return {k: v for k, v in super().identity().items() if k not in left_out}
+
+    def watching(self, out: Path) -> Watching:
+        """Return what looks on at the run."""
+        from windtunnel.trainer.loop.watching import Watching
+
+        logger = make(Logger, self.log) if self.log is not None else None
+        if logger is not None:
+            logger.check_installed()
+        config = {"mix": self.mix, "seed": self.seed, "model": self.model, "stages": list(self.stages)}
+        return Watching(out, len(self.stages), self.watch, self.keep, logger, self.gradient_noise, config)
 
     def compute(self) -> Compute:
         """Return how the stages are computed."""
@@ -82,7 +100,7 @@ class TrainRun(Work):
         from windtunnel.trainer.loop.train import Stage, train
         from windtunnel.trainer.modules.routing import EXPERTS, dead_experts
 
-        counts = Counts()
+        counts, watching = Counts(), self.watching(out)
         start: Path | None = inputs["start"].path / "model" if "start" in inputs else None
         for number, spec in enumerate(self.stages):
             last = number == len(self.stages) - 1
@@ -90,7 +108,8 @@ class TrainRun(Work):
                 self.mix, self.seed, self.model, self.schedule, spec, compute=self.compute(), template=self.template
             )  # fmt: skip
             where = out if last else out / f"stage{number}"
-            result = train(stage, inputs, where, start=start, ranks=ranks or ALONE)
+            watching.stage = number
+            result = train(stage, inputs, where, start=start, ranks=ranks or ALONE, watching=watching)
             counts.tokens += result.tokens
             counts.bytes += result.bytes_trained
             counts.flops += result.flops
@@ -102,6 +121,11 @@ class TrainRun(Work):
             start = where / "model"
             if (file := where / EXPERTS).is_file() and (dead := dead_experts(pl.read_parquet(file).to_dicts())):
                 counts.notes["dead_experts"] = dead
+            if noise := result.gradient_noise:
+                counts.notes["critical_batch_tokens"] = round(noise.critical_batch_tokens or 0)
+        counts.notes |= watching.notes
+        if ranks is None or ranks.rank == 0:
+            end_progress(out)
         if refused := refused_words(encoded_of(out)):
             counts.notes["refused"] = refused
         if self.device == "cuda":

@@ -9,6 +9,7 @@ function of the step, randomness is seeded by the step, and a checkpoint contain
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 from windtunnel.schemas.artifact import Artifact, remove, write_text
@@ -18,6 +19,7 @@ from windtunnel.trainer.loop.fit import fit
 from windtunnel.trainer.loop.loop import CACHE, Loop, Report, TrainingError
 from windtunnel.trainer.loop.ranks import ALONE, Ranks
 from windtunnel.trainer.loop.stage import Stage
+from windtunnel.trainer.loop.watching import Watching
 from windtunnel.trainer.objectives._fitted_objective import FittedObjective
 from windtunnel.trainer.runtime.numerics import numerics
 from windtunnel.trainer.runtime.precision import check
@@ -35,13 +37,14 @@ def train(
     checkpoint_seconds: float = 60.0,
     checkpoint_steps: int | None = None,
     ranks: Ranks = ALONE,
+    watching: Watching | None = None,
 ) -> RunResult:
     """Train one stage and write its model, log, scores and result into `out`, unless it is already finished.
 
     `start` is a model directory to start from; without it the weights are drawn from the seed. A checkpoint is written
     every `checkpoint_seconds`, or every `checkpoint_steps` steps if given; results do not depend on either. `ranks` are
-    the processes of the run, each of which calls this; a checkpoint can be resumed by another number of them. Raises
-    TrainingError if the loss or the gradient is not finite.
+    the processes of the run, each of which calls this; a checkpoint can be resumed by another number of them. `watching`
+    looks on and changes nothing. Raises TrainingError if the loss or the gradient is not finite.
     """
     digest = stage.digest(inputs)
     done = out / "result.json"
@@ -59,7 +62,8 @@ def train(
         check(compute.precision, compute.device)
         loop = Loop(stage, inputs, out, digest, start, ranks)
         loop.resume()
-        loop.go(report, checkpoint_seconds, checkpoint_steps)
+        with watching.on(loop) if watching is not None else nullcontext():
+            loop.go(report, checkpoint_seconds, checkpoint_steps)
         if result := loop.finish():
             write_text(done, result.model_dump_json(indent=1))
             _tidy(out)

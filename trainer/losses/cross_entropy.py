@@ -21,15 +21,16 @@ CHUNK = 256  # rows of logits per chunk on the CPU: 4 MB with a vocabulary of 4,
 GPU_BYTES = 1 << 29  # of the logits of a chunk on a GPU
 
 
-def summed_nats(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def summed_nats(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, z_loss: float = 0.0) -> torch.Tensor:
     """Return the summed negative log-likelihood in nats, a float32 scalar.
 
     hidden [n, width], weight [vocabulary, width], targets int64 [n]. Gradients are computed in the forward pass, while
-    the logits of the chunk exist.
+    the logits of the chunk exist. `z_loss` times the squared logarithm of each softmax's normaliser is added, which
+    keeps logits from drifting (PaLM, arXiv 2204.02311, with 1e-4).
     """
     if not torch.is_grad_enabled():
         return token_nats(hidden, weight, targets).sum()
-    return _SummedNats.apply(hidden, weight, targets)  # type: ignore[no-any-return]
+    return _SummedNats.apply(hidden, weight, targets, z_loss)  # type: ignore[no-any-return]
 
 
 def token_nats(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -40,15 +41,38 @@ def token_nats(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
     return _TokenNats.apply(hidden, weight, targets)  # type: ignore[no-any-return]
 
 
+@torch.no_grad()
+def scored_tokens(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (negative log-likelihood in nats, whether no other token is likelier), float32 and bool [n].
+
+    hidden [n, width], weight [vocabulary, width], targets int64 [n].
+    """
+    nats = torch.empty(len(hidden), dtype=_sums(hidden), device=hidden.device)
+    hits = torch.empty(len(hidden), dtype=torch.bool, device=hidden.device)
+    for rows, logits in _chunks(hidden, weight):
+        hits[rows] = logits.gather(1, targets[rows, None])[:, 0] >= logits.amax(-1)
+        nats[rows] = _errors_nats(logits, targets[rows])[1]  # overwrites the logits
+    return nats, hits
+
+
 class _SummedNats(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, z_loss: float
+    ) -> torch.Tensor:
         hidden_grad = torch.empty_like(hidden)
         weight_grad = _WeightGradient(weight) if ctx.needs_input_grad[1] else None
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
         for rows, logits in _chunks(hidden, weight):
+            chosen = logits.gather(1, targets[rows, None]).squeeze(1).to(_sums(logits)) if z_loss else None
             errors, nats = _errors_nats(logits, targets[rows])
             total += nats.sum(dtype=torch.float64)
+            if chosen is not None:
+                normaliser = nats + chosen  # the logarithm of the softmax's sum
+                total += z_loss * normaliser.square().sum(dtype=torch.float64)
+                _add_z_errors(errors, targets[rows], 2 * z_loss * normaliser)
             torch.mm(errors, weight, out=hidden_grad[rows])
             if weight_grad is not None:
                 weight_grad.add(hidden[rows], errors)
@@ -62,8 +86,8 @@ class _SummedNats(torch.autograd.Function):
         hidden_grad, *rest = ctx.saved_tensors
         weight_grad = rest[0].t() if rest else None
         if grad.device.type == "cpu" and grad.item() == 1.0:  # the gradient of the loss itself needs no scaling
-            return hidden_grad, weight_grad, None
-        return hidden_grad * grad, None if weight_grad is None else weight_grad * grad, None
+            return hidden_grad, weight_grad, None, None
+        return hidden_grad * grad, None if weight_grad is None else weight_grad * grad, None, None
 
 
 class _TokenNats(torch.autograd.Function):
@@ -133,6 +157,13 @@ def _errors_nats(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Ten
     minus = torch.full((len(targets), 1), -1.0)
     values.scatter_add_(1, targets[:, None], minus)
     return values.to(logits.dtype), nats
+
+
+def _add_z_errors(errors: torch.Tensor, targets: torch.Tensor, factors: torch.Tensor) -> None:
+    """Add factors [n] times the probabilities to the errors [n, vocabulary], which are probabilities minus one-hots."""
+    factors = factors.to(errors.dtype)
+    errors.mul_(1 + factors[:, None])
+    errors.scatter_add_(1, targets[:, None], factors[:, None])
 
 
 @fused

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from windtunnel.trainer.losses.cross_entropy import summed_nats, token_nats
+from windtunnel.trainer.losses.cross_entropy import scored_tokens, summed_nats, token_nats
 from windtunnel.trainer.modules.heads import hidden_states, learns_positions, output_weight
 
 MODEL_INPUTS = ("input_ids", "position_ids", "attention_mask")
@@ -41,6 +41,18 @@ def target_log_probs(model: Any, batch: Tensors) -> torch.Tensor:
     if not has_plain_head(model):
         return _by_logits(model, batch)
     return -token_nats(_source_states(model, batch), output_weight(model), batch["labels"].to(model.device))
+
+
+def target_scores(model: Any, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (nats of every label, whether no other token is likelier), float32 and bool [targets], without gradients.
+
+    `batch` is that of `target_log_probs`.
+    """
+    if not has_plain_head(model):
+        logits = _target_logits(model, batch).float()
+        chosen = logits.gather(1, batch["labels"].to(model.device)[:, None])[:, 0]
+        return logits.logsumexp(-1) - chosen, chosen >= logits.amax(-1)
+    return scored_tokens(_source_states(model, batch), output_weight(model), batch["labels"].to(model.device))
 
 
 def sum_by_owner(values: torch.Tensor, owners: torch.Tensor, count: int) -> torch.Tensor:
@@ -72,10 +84,15 @@ def _source_states(model: Any, batch: Tensors) -> torch.Tensor:
 
 
 def _by_logits(model: Any, batch: Tensors) -> torch.Tensor:
+    logits = _target_logits(model, batch)
+    return -F.cross_entropy(logits.float(), batch["labels"].to(model.device), reduction="none")
+
+
+def _target_logits(model: Any, batch: Tensors) -> torch.Tensor:
+    """Return the logits of the positions that predict labels, [targets, vocabulary]."""
     width = batch["input_ids"].shape[1]
     with _only_at(model.get_output_embeddings(), batch["sources"].to(model.device), width):
-        logits = model(**model_inputs(model, batch), use_cache=False).logits[0]
-    return -F.cross_entropy(logits.float(), batch["labels"].to(model.device), reduction="none")
+        return model(**model_inputs(model, batch), use_cache=False).logits[0]
 
 
 @contextlib.contextmanager

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from windtunnel.trainer.models._model import Model, ModelKind, small_init
+from windtunnel.trainer.models._model import Model, ModelKind, flops_per_token, small_init
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+HIDDEN = 0.15  # share of the tokens that are predicted
 
 
 class Bert(Model):
@@ -36,6 +38,11 @@ class Bert(Model):
 
     def special_tokens(self) -> dict[str, Any]:
         return {"mask_token": "[MASK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+
+    def training_flops(self, model: PreTrainedModel, context: float, causal: bool = True) -> float:
+        """Return FLOPs per token: attention is whole, and the head is applied to what is hidden, 15 % of the tokens."""
+        head: Any = model.get_output_embeddings()
+        return flops_per_token(model, context, causal=False) - 6.0 * head.weight.numel() * (1 - HIDDEN)
 
     def frame(self, tokenizer: PreTrainedTokenizerFast) -> tuple[list[str], list[str]]:
         return [str(tokenizer.cls_token)], [str(tokenizer.sep_token)]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from windtunnel.trainer.models._model import Model, ModelKind, small_init
+from windtunnel.trainer.models._model import Model, ModelKind, flops_per_token, small_init
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,6 +33,11 @@ class Elmo(Model):
         if self.cell is not None and self.cell <= self.width:
             raise ValueError(f"a cell of {self.cell} units is projected to a smaller width, and {self.width} is not")
         return self
+
+    def training_flops(self, model: PreTrainedModel, context: float, causal: bool = True) -> float:
+        """Return FLOPs per token: there is no attention, and both directions apply the head."""
+        head: Any = model.get_output_embeddings()
+        return flops_per_token(model, 0) + 6.0 * head.weight.numel()
 
     def build(self, vocabulary: int, end_of_text: int) -> PreTrainedModel:
         from windtunnel.trainer.modules.elmo import Elmo as ElmoModel

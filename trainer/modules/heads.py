@@ -55,6 +55,18 @@ def learns_positions(model: Any) -> bool:
     return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
 
 
+def takes_block_mask(model: PreTrainedModel, context: int) -> bool:
+    """Return whether one mask serves all layers: full attention, or sliding windows of at least `context`."""
+    config = model.config.get_text_config()
+    if config.is_encoder_decoder or not getattr(model, "_supports_sdpa", False):
+        return False
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    window = getattr(config, "sliding_window", None)
+    if window is not None and window < context and not getattr(config, "layer_types", None):
+        return False  # the architecture does not declare which layers use the window
+    return kinds <= {"full_attention"} | ({"sliding_attention"} if window is not None and window >= context else set())
+
+
 def output_weight(model: PreTrainedModel) -> torch.Tensor:
     """Return the output matrix [vocabulary, width]. Raises TypeError if the head is more than a matrix."""
     head = model.get_output_embeddings()

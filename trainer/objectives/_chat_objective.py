@@ -24,6 +24,7 @@ from windtunnel.trainer.data.chat_rows import Limits, Rows, encoded_rows
 from windtunnel.trainer.data.packing import Row
 from windtunnel.trainer.data.row_schedule import RowSchedule
 from windtunnel.trainer.eval.chat_evaluate import score_conversations
+from windtunnel.trainer.modules.heads import takes_block_mask
 from windtunnel.trainer.objectives._objective import Data, Evaluation, Objective, Setting
 
 if TYPE_CHECKING:
@@ -157,18 +158,6 @@ class ChatData(Data):
                 }
             )
         return out
-
-
-def takes_block_mask(model: PreTrainedModel, context: int) -> bool:
-    """Return whether one mask serves all layers: full attention, or sliding windows of at least `context`."""
-    config = model.config.get_text_config()
-    if config.is_encoder_decoder or not getattr(model, "_supports_sdpa", False):
-        return False
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    window = getattr(config, "sliding_window", None)
-    if window is not None and window < context and not getattr(config, "layer_types", None):
-        return False  # the architecture does not declare which layers use the window
-    return kinds <= {"full_attention"} | ({"sliding_attention"} if window is not None and window >= context else set())
 
 
 def _first_targets(row: Row, targets: int) -> Row:

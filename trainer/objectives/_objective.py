@@ -32,6 +32,7 @@ from windtunnel.schemas.plugin import Plugin, built_in, find, label, make
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.deltas._delta import Delta
 from windtunnel.trainer.models._model import Model, ModelKind
+from windtunnel.trainer.optimizers._average import Average
 from windtunnel.trainer.optimizers._optimizer import Optimizer
 
 if TYPE_CHECKING:
@@ -127,6 +128,9 @@ class Objective(Plugin, ABC):
     weight_decay: float = Field(0.1, ge=0)  # applied to matrices only
     clip: float = Field(1.0, gt=0)  # maximum gradient norm, after normalisation
     optimizer: Any = "adamw"  # spec of an optimizer, e.g. muon
+    average: Average | None = None  # of the weights, evaluated and exported: {ema: 0.999} or {last: 0.2}
+    # leave out a step whose gradient has so many times the norm that is usual, or none; None: such a run stops
+    skip_spikes: float | None = Field(None, gt=1)
     delta: Any = None  # spec of a delta, e.g. {lora: {rank: 8}}; None trains the full model
 
     def nested(self) -> list[Plugin]:

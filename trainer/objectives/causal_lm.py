@@ -17,9 +17,8 @@ from windtunnel.schemas.errors import RecipeError
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.packing import separated
 from windtunnel.trainer.data.sampler import DocumentIds, Windows
-from windtunnel.trainer.modules.heads import output_weight
+from windtunnel.trainer.modules.heads import output_weight, takes_block_mask
 from windtunnel.trainer.modules.routing import routed_hidden_states
-from windtunnel.trainer.objectives._chat_objective import takes_block_mask
 from windtunnel.trainer.objectives._mix_objective import LikelihoodObjective
 from windtunnel.trainer.objectives._objective import Data, Loss, Setting
 
@@ -38,11 +37,12 @@ class CausalLM(LikelihoodObjective):
     """
 
     version: ClassVar[int] = 4
-    examples: ClassVar = ({}, {"predict": 2}, {"documents": "separate"})
+    examples: ClassVar = ({}, {"predict": 2}, {"documents": "separate"}, {"z_loss": 0.01})
 
     lr: float = Field(3e-3, gt=0)
     documents: Literal["together", "separate"] = "together"  # whether a document sees others in its window
     predict: int = Field(0, ge=0, le=16)  # tokens beyond the next one
+    z_loss: float = Field(0.0, ge=0)  # weight of the squared logarithm of the softmax's sum; 1e-4 is usual
 
     @model_validator(mode="after")
     def _check_predict(self) -> CausalLM:
@@ -88,7 +88,7 @@ class CausalLM(LikelihoodObjective):
         else:
             inputs, targets = ids[:, :-1], ids[:, 1:].flatten()
         routed = routed_hidden_states(model, inputs, **more)
-        total = summed_nats(routed.hidden.flatten(0, 1), output_weight(model), targets)
+        total = summed_nats(routed.hidden.flatten(0, 1), output_weight(model), targets, self.z_loss)
         if routed.balance is not None:
             total = total + routed.balance * len(targets)
         metrics = {name: value * len(targets) for name, value in routed.metrics.items()}

@@ -5,7 +5,7 @@ It is the last step of a plan before the report; trainer.stats.effects does the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from windtunnel.schemas.role import by_name, name_in_directory, runs
 from windtunnel.schemas.work import Counts, Work
 from windtunnel.trainer.stats.effects import Options, effects_by_source, panel_effects
 from windtunnel.trainer.stats.interim_analyses import Spending
+from windtunnel.trainer.stats.measures import incomparable
 from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Metric, Panel, mean_of, panel
 from windtunnel.trainer.stats.pinned import only, parts_of
 
@@ -31,6 +32,7 @@ class Compare(Work):
     """Reads `scores.parquet` of every run and writes comparison.json, effects.parquet and loss_matrix.parquet.
 
     `metric` is `bits_per_byte` or a column to average over documents, with `direction` saying which values are better.
+    Runs whose held-out scores measure something else than the baseline's (trainer.stats.measures) get no effect.
     `looks` declares interim analyses as numbers of seeds, empty for a single analysis; `after` names the numbers of
     seeds at which the result was looked at without a declaration.
     """
@@ -54,7 +56,8 @@ class Compare(Work):
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         """Compare; the counts are those of the scored documents."""
-        table = _scores(inputs, self.scores)
+        apart = incomparable(inputs, self.baseline) if self.scores == SCORES else {}
+        table = _scores(inputs, self.scores, apart)
         whole = panel(table, self.baseline, self._metric())
         between = set(self.pinned.values())
         scores = only(whole, [mix for mix in whole.mixes if mix not in between])
@@ -69,6 +72,8 @@ class Compare(Work):
         comparison = self._comparison(scores, effects, self.on or describe(inputs.get(HELD_OUT)))
         if encoded := {mix: parts for mix, parts in _encoded(inputs).items() if parts}:
             comparison = self._with_rows(comparison, encoded)
+        if apart:
+            comparison = comparison.model_copy(update={"incomparable": apart})
         if self.pinned:
             comparison = comparison.model_copy(update={"parts": parts_of(whole, self.pinned, **options)})
         rows = pl.DataFrame([effect.model_dump() for effect in comparison.effects], schema=_types())
@@ -170,10 +175,12 @@ def _encoded(inputs: Mapping[str, Artifact]) -> dict[str, list[EncodedSet]]:
     return found
 
 
-def _scores(inputs: Mapping[str, Artifact], file: str) -> pl.DataFrame:
-    """Return the scores of all runs, with columns for mix and seed, in the order of the roles."""
+def _scores(inputs: Mapping[str, Artifact], file: str, apart: Collection[str] = ()) -> pl.DataFrame:
+    """Return the scores of the runs of all mixes but `apart`, with columns for mix and seed, in the roles' order."""
     tables = []
     for (mix, seed), run in runs(inputs).items():
+        if mix in apart:
+            continue
         path = run.path / file
         if not path.exists():
             raise InputError(

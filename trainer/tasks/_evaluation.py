@@ -36,6 +36,19 @@ class Row(NamedTuple):
     nats: float | None = None  # of the right answer, given the prompt
     metrics: Mapping[str, float] = {}  # further scores by name
 
+    chance: float | None = None  # the expected `correct` of a guess
+    chances: Mapping[str, float] = {}  # those of further scores
+    tokens: int | None = None  # of the right answer
+    part: str = ""  # of the task, such as a number of examples, by which its scores are shown
+
+
+class Pieces(NamedTuple):
+    """How likely a model finds the pieces of a text, each after those before it."""
+
+    nats: np.ndarray  # float64 [pieces]
+    tokens: np.ndarray  # int64 [pieces]
+    hits: np.ndarray  # int64 [pieces], tokens than which the model finds no other likelier
+
 
 class Measured(NamedTuple):
     """The outcomes of the questions of a task, and why others have none."""
@@ -73,6 +86,13 @@ class Asker(Protocol):
         """
         ...
 
+    def pieces(self, contexts: Sequence[Sequence[str]], texts: Sequence[Sequence[str]]) -> list[Pieces]:
+        """Return the scores of the pieces of each text after its context, both as they stand, without a template.
+
+        Each piece is encoded by itself. Contexts that do not fit are cut on the left.
+        """
+        ...
+
     def harness_model(self) -> Any:
         """Return the model behind the interface `LM` of lm-eval."""
         ...
@@ -82,6 +102,7 @@ class Evaluation(Plugin, ABC):
     """A set of questions with a score each: one file in trainer/tasks."""
 
     needs_documents: ClassVar[bool] = False
+    likelihoods: ClassVar[bool] = True  # every row has bytes and nats of a right answer
 
     @property
     def title(self) -> str:

@@ -37,7 +37,8 @@ class Curves(Section):
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     seeds: int
-    parameters: int | None
+    parameters: int | None  # None: not the same in all runs
+    objectives: int  # how many different ones
     tokens: str
 
     @classmethod
@@ -67,13 +68,14 @@ class Curves(Section):
                 )
             )
         reports = [read_json(artifact.path / "result.json") for artifact in results.of_kind("train").values()]
-        parameters = next((report.get("parameters") for report in reports if report), None)
+        sizes = {report.get("parameters") for report in reports if report}
         return cls(
             curves=curves,
             x_ticks=[Tick(t.at, units.short(float(t.label.replace(",", "")))) for t in ticks(x, 5) if t.at <= 97],
             y_ticks=ticks(y, 5),
             seeds=max(curve.seeds for curve in curves),
-            parameters=parameters,
+            parameters=sizes.pop() if len(sizes) == 1 else None,
+            objectives=len({report.get("objective") for report in reports if report}),
             tokens=units.short(most),
         )
 

@@ -22,6 +22,7 @@ from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 from windtunnel.schemas.results import Comparison
 
+BY_TASK = ("tasks", "probe")  # comparisons whose items are in tasks
 Bits = dict[tuple[str, str], float]  # bits per byte of the right answer by mix and task
 
 
@@ -84,8 +85,8 @@ def _measure(what: str, comparison: Comparison, matrix: pl.DataFrame | None, bit
         interval=percent(comparison.effects[0].interval if comparison.effects else comparison.interval),
         mixes=mixes,
         lines=[_baseline(comparison, digits), *(EffectCells.of(e, digits) for e in comparison.effects)],
-        parts=parts if what == "tasks" or len(parts) > 1 else [],
-        by="task" if what == "tasks" else "source",
+        parts=parts if what in BY_TASK or len(parts) > 1 else [],
+        by="task" if what in BY_TASK else "source",
         notes=_notes(what, comparison, wording.items),
     )
 

@@ -1,0 +1,1 @@
+"""Services that show the numbers of a run while it trains."""

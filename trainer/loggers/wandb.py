@@ -1,0 +1,43 @@
+"""Weights & Biases. Its key and address are those of its own settings, such as the variable WANDB_API_KEY."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from windtunnel.trainer.loggers._logger import Logged, Logger, Session
+
+
+class Wandb(Logger):
+    """One run a stage, in a project; an interrupted one goes on under the same id."""
+
+    primary: ClassVar = "project"
+    package: ClassVar = "wandb"
+    install: ClassVar = "wandb"
+    examples: ClassVar = ({}, {"project": "mixes", "mode": "offline"})
+
+    project: str = "windtunnel"
+    entity: str | None = None
+    mode: Literal["online", "offline"] | None = None  # None: as wandb's own settings say
+
+    def start(self, run: Logged) -> Session:
+        import wandb
+
+        name = f"{run.name}.stage{run.stage}"
+        settings = wandb.Settings(silent=True, console="off", x_disable_stats=True)  # type: ignore[call-arg]
+        started = wandb.init(
+            project=self.project, entity=self.entity, mode=self.mode, name=name, id=name, resume="allow",
+            config=dict(run.config), dir=str(run.store), reinit="create_new", settings=settings,
+        )  # fmt: skip
+        return _Run(started)
+
+
+class _Run:
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        self.run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        self.run.finish()
