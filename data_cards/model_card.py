@@ -47,7 +47,7 @@ class Score(Record):
 class ModelCard(Record):
     """Contents of the card of one trained model."""
 
-    mix: str
+    run: str  # the name of its mix, or of its variant
     seed: int
     question: str
     kind: str  # causal, masked, seq2seq, bidirectional, static or reward
