@@ -47,13 +47,14 @@ class Score(Record):
 class ModelCard(Record):
     """Contents of the card of one trained model."""
 
-    mix: str
+    run: str  # the name of its mix, or of its variant
     seed: int
     question: str
     kind: str  # causal, masked, seq2seq, bidirectional, static or reward
     delta: str | None = None  # beside the base, where it is not merged
     start: str | None = None  # the model that training started from
     drawn: list[Drawn] = Field(default_factory=list)
+    of_rows: bool = False  # the tokens of `drawn` are those of answers, which were learnt; prompts were read only
     mixed: Any = None  # the mix as the recipe has it
     corpora: dict[str, list[dict[str, Any]]] = Field(default_factory=dict)  # rules and methods by corpus
     origins: list[Origin] = Field(default_factory=list)

@@ -25,7 +25,7 @@ def export(
     to: Annotated[str, typer.Option(help="The format: gguf (llama.cpp and what builds on it).")],
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="A new file; NAME-seedSEED.gguf by default.")] = None,
     seed: Seed = None,
-    tokenizer: Annotated[str, typer.Option(help="own, or none for the weights alone.")] = "own",
+    tokenizer: Annotated[str, typer.Option(help="own; or ids, for programs that bring token ids.")] = "own",
     set_: Sets = None,
 ) -> None:
     """Write a trained model in another program's format."""

@@ -19,9 +19,9 @@ def export_model(
 
     if to not in FORMATS:
         raise RecipeError(f"--to {to!r}: models are exported to {', '.join(FORMATS)}")
-    words: Literal["own", "none"] = "own" if tokenizer == "own" else "none"
-    if tokenizer not in ("own", "none"):
-        raise RecipeError(f"--tokenizer {tokenizer!r}: own or none")
+    words: Literal["own", "ids"] = "own" if tokenizer == "own" else "ids"
+    if tokenizer not in ("own", "ids"):
+        raise RecipeError(f"--tokenizer {tokenizer!r}: own or ids")
     _, step, store = chosen_model(recipe_name, sets, name, seed)
     mix, number = step.name.names
     target = out or Path(f"{mix}-seed{number}.{to}")

@@ -107,9 +107,7 @@ def _explained(repo: str, error: Exception, token: str | None) -> str:
         404: "there is no such repository or branch, or the token may not see it",
         412: "somebody else committed to it meanwhile: push again",
     }.get(code, "push again; what was uploaded before is not sent twice")
-    said = one_line(error, 300)
-    if token:
-        said = said.replace(token, "***")
+    said = one_line(str(error).replace(token, "***") if token else error, 300)
     return (
         f"{repo}: the upload failed ({type(error).__name__}: {said}): {mend}. The repository has all of it or nothing"
     )

@@ -89,7 +89,7 @@ def _models(plan: Plan, store: Path, out: Path | None) -> list[Path]:
         write_text(artifact.path / CARD, text)
         add_file(artifact, CARD)
         if out is not None:
-            write_text(out / f"{card.mix}-seed{card.seed}.md", text)
+            write_text(out / f"{card.run}-seed{card.seed}.md", text)
         written.append(artifact.path / CARD)
     return written
 

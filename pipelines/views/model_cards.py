@@ -28,20 +28,21 @@ def model_card(plan: Plan, step: Step, store: Path) -> ModelCard:
     """Return the card of a finished training run, `train:MIX:SEED`."""
     artifact = fetched(step.artifact(store), "model", "result.json", "realised.parquet", *_stages(step.artifact(store)))
     manifest, folder = artifact.manifest, artifact.path / "model"
-    mix = str(manifest.config["mix"])
+    run = str(manifest.config["mix"])
+    mix, train = plan.recipe.trainings.get(run, (run, plan.recipe.train))
     results = [RunResult.model_validate_json(file.read_bytes()) for file in _files(artifact, "result.json")]
     own = not plan.recipe.of_rows and mix in plan.recipe.mixes
     corpora = {name: lineage(plan, name) for name in plan.recipe.parts(mix)} if own else {}
     names = {ancestor for _, ancestors in corpora.values() for ancestor in ancestors}
     reads = [read for read in step.reads() if not own or read.name.names[0] in names]
-    train = plan.recipe.train
     return ModelCard(
-        mix=mix,
+        run=run,
         seed=int(manifest.config["seed"]),
         question=plan.recipe.question,
         kind=_kind(folder),
         delta=delta_of(folder),
         start=model_words(plan, train.start) if train is not None and train.start is not None else None,
+        of_rows=plan.recipe.of_rows,
         drawn=_drawn(_files(artifact, "realised.parquet")),
         mixed=_mix(plan, mix),
         corpora={name: settings for name, (settings, _) in corpora.items()},
@@ -57,7 +58,7 @@ def model_card(plan: Plan, step: Step, store: Path) -> ModelCard:
         device=str(manifest.counts.get("notes", {}).get("gpu") or manifest.config.get("device", "cpu")),
         measure=results[-1].measure,
         scores=_scores(results[-1]),
-        effects=_effects(plan, mix, store),
+        effects=_effects(plan, run, store),
         **made_by(artifact),
     )
 
@@ -144,20 +145,20 @@ def _scores(result: RunResult) -> list[Score]:
     return scores + [Score(name=name, value=value) for name, value in sorted(result.metrics.items())]
 
 
-def _effects(plan: Plan, mix: str, store: Path) -> list[str]:
-    """Return what the recipe's comparison says of a mix, if it is finished."""
+def _effects(plan: Plan, run: str, store: Path) -> list[str]:
+    """Return what the recipe's comparison says of the runs of a name, if it is finished."""
     step = plan.find(StepName("compare"))
     if step is None or not step.artifact(store).done:
         return []
     comparison = Comparison.read(fetched(step.artifact(store)).path)
     said = []
     for effect in comparison.effects:
-        if effect.mix != mix:
+        if effect.mix != run:
             continue
         known = effect.low is not None and effect.high is not None
         within = f", {effect.interval:.0%} interval [{effect.low:.4g}, {effect.high:.4g}]" if known else ""
         said.append(
-            f"{mix} minus {effect.baseline} over {effect.seeds} seeds: {effect.effect:+.4g} {comparison.unit}{within}; "
+            f"{run} minus {effect.baseline} over {effect.seeds} seeds: {effect.effect:+.4g} {comparison.unit}{within}; "
             f"verdict: {effect.verdict}."
         )
     return said

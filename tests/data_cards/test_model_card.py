@@ -11,7 +11,7 @@ from windtunnel.data_cards.model_card import Drawn, ModelCard, Score, front_matt
 
 def card(**change) -> ModelCard:
     fields = {
-        "mix": "clean", "seed": 3, "question": "Does cleaning help?", "kind": "causal", "tokenizer": "a BPE",
+        "run": "clean", "seed": 3, "question": "Does cleaning help?", "kind": "causal", "tokenizer": "a BPE",
         "drawn": [Drawn(corpus="web", source="docs", tokens=1_000_000, share=1.0, epochs=1.5)],
         "mixed": {"web": 1.0}, "corpora": {"web": [{"length": {"min_words": 50}}]},
         "origins": [Origin(name="docs", about="manuals", licence="MIT", origin="a package")],
@@ -46,6 +46,11 @@ def test_a_card_says_what_loads_the_model(change, library, loads) -> None:
                 exec(line, {})
 
 
+def test_tokens_of_rows_are_those_of_answers() -> None:
+    assert "| tokens trained on |" in render_model(card())
+    assert "| tokens of answers |" in render_model(card(of_rows=True))
+
+
 def test_measures_that_do_not_compare_say_so() -> None:
     assert "does not compare" not in render_model(card())
     for measure in ("pseudo_likelihood", "target"):
@@ -57,7 +62,7 @@ def test_foreign_text_stays_text() -> None:
     plain = render_model(card())
     text = render_model(
         card(
-            mix=HOSTILE,
+            run=HOSTILE,
             question=HOSTILE,
             start=HOSTILE,
             tokenizer=HOSTILE,

@@ -88,6 +88,29 @@ def test_the_card_of_a_model_tells_its_lineage_and_nothing_of_this_machine(recip
     assert "over 2 seeds" in text and "verdict" in text and "torch" in text
 
 
+VARIANTS = [
+    "mixes={both: {all: 1, clean: 3}}",
+    "compare={baseline: elmo}",
+    "train.seeds=[3]",
+    "train.variants={elmo: {model: {elmo: {width: 16, cell: 24, context: 32}}, stages: [bidirectional_lm]}, "
+    "words: {model: {static: {width: 8, fewest: 2, buckets: 100}}, stages: [skipgram]}}",
+]
+
+
+def test_cards_of_variants_say_what_loads_them(recipe, tmp_path) -> None:
+    made = planned(str(recipe), VARIANTS)
+    run(made.of_kind("train"), recipe.parent / "store", Where("inline"))
+    write_cards(str(recipe), VARIANTS, tmp_path)
+    elmo, words = ((tmp_path / f"{name}-seed3.md").read_text() for name in ("elmo", "words"))
+    for text in (elmo, words):
+        assert yaml.safe_load(text.split("---\n")[1])["library_name"] == "windtunnel"
+        assert "transformers has no class" in text and "mix: {all: 1.0, clean: 3.0}" in text
+    assert "load(PATH)" in elmo and "Bits per byte" in elmo
+    assert "StaticVectors.load(PATH)" in words and "says nothing of how likely" in words
+    with pytest.raises(InputError, match="Elmo is not converted"):
+        export_model(str(recipe), VARIANTS, "elmo", None, "gguf", tmp_path / "x.gguf", "own")
+
+
 def test_the_command_line_exports_a_model(recipe, tmp_path) -> None:
     done = windtunnel("export", str(recipe), "all", "--seed", "4", "--to", "gguf", folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -106,7 +129,7 @@ def test_a_model_is_exported_to_gguf(recipe, tmp_path) -> None:
     with pytest.raises(InputError, match="exists"):
         export_model(str(recipe), [], "both", None, "gguf", out, "own")
     for to, tokenizer in (("onnx", "own"), ("gguf", "some")):
-        with pytest.raises(RecipeError, match=r"gguf|own or none"):
+        with pytest.raises(RecipeError, match=r"gguf|own or ids"):
             export_model(str(recipe), [], "both", None, to, tmp_path / "x", tokenizer)
 
 

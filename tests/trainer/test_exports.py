@@ -55,16 +55,16 @@ def inputs_of(auto: str) -> dict[str, torch.Tensor]:
 def run(request, world, tmp_path_factory) -> Exported:
     auto, model, objective = RUNS[request.param]
     out, seen = tmp_path_factory.mktemp(request.param), {}
-    finish = Loop._export
+    written = Loop.export
 
-    def remembered(loop: Loop) -> None:
+    def remembered(loop: Loop, model: Any, *places: Path) -> None:
         with torch.no_grad():
-            out = loop.model(**inputs_of(auto))
+            out = model(**inputs_of(auto))
         seen["logits"] = out.prediction_logits if "prediction_logits" in out else out.logits
-        finish(loop)
+        written(loop, model, *places)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "_export", remembered)
+        patch.setattr(Loop, "export", remembered)
         result = train(Stage.from_specs("both", 0, model, WSD, objective), world.inputs(), out)
     return Exported(request.param, out / "model", auto, seen["logits"], result)
 

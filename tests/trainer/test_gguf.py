@@ -132,21 +132,25 @@ def test_what_splits_as_llama_3_is_called_so(tmp_path, ignore, name):
     assert read_words(tmp_path / "model", 320).pre == name
 
 
-def test_a_tokenizer_that_llama_cpp_lacks_is_refused_and_the_weights_go_alone(tmp_path):
+def test_a_tokenizer_that_llama_cpp_lacks_is_refused_and_goes_for_ids_alone(tmp_path):
     import gguf
 
     write_model(tmp_path / "model", MODELS["llama"], split_by(LLAMA_3.replace("{1,3}", "{1,2}")))
-    with pytest.raises(InputError, match=r"splits text as this tokenizer does.*--tokenizer none"):
+    with pytest.raises(InputError, match=r"splits text as this tokenizer does.*--tokenizer ids"):
         write_gguf(tmp_path / "model", tmp_path / "m.gguf")
     assert not list(tmp_path.glob("*.gguf*"))
-    write_gguf(tmp_path / "model", tmp_path / "m.gguf", tokenizer="none")
+    write_gguf(tmp_path / "model", tmp_path / "m.gguf", tokenizer="ids")
     fields = gguf.GGUFReader(tmp_path / "m.gguf").fields
-    assert fields["tokenizer.ggml.model"].contents() == "no_vocab" and "tokenizer.ggml.tokens" not in fields
+    assert "tokenizer.ggml.pre" not in fields and len(fields["tokenizer.ggml.tokens"].contents()) == 320
+    file = tmp_path / "model" / "tokenizer.json"
+    file.write_text(file.read_text().replace('"ByteLevel"', '"Fuse"'))
+    with pytest.raises(InputError, match="no byte-level BPE"):
+        write_gguf(tmp_path / "model", tmp_path / "m.gguf", tokenizer="ids")
 
 
 def test_another_model_is_refused_with_the_reason(tmp_path):
     write_model(tmp_path / "bert", {"bert": SIZE})
-    with pytest.raises(InputError, match="'bert' model is not converted"):
+    with pytest.raises(InputError, match="BertForMaskedLM is not converted"):
         write_gguf(tmp_path / "bert", tmp_path / "m.gguf")
     write_model(tmp_path / "model", MODELS["llama"])
     file = tmp_path / "model" / "config.json"
@@ -156,34 +160,44 @@ def test_another_model_is_refused_with_the_reason(tmp_path):
         write_gguf(tmp_path / "model", tmp_path / "m.gguf")
 
 
-@pytest.mark.slow
-def test_llama_cpp_gives_the_probabilities_of_transformers_and_its_tokens(made):
+def llama_cpp(file: Path) -> Any:
+    """Return a function that asks llama.cpp for the next token of a prompt, text or ids, with all probabilities."""
     xllamacpp = pytest.importorskip("xllamacpp")  # a build of llama.cpp; no dependency of ours
-    name, folder, model = made
-    write_gguf(folder / "model", folder / "m.gguf")
     settings = xllamacpp.CommonParams()
-    settings.model.path = str(folder / "m.gguf")
+    settings.model.path = str(file)
     # by default it rounds keys, values and queries to 16 bits
     settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     settings.n_ctx, settings.warmup, settings.n_parallel = 64, False, 1
     server = xllamacpp.Server(settings)
-    text = "The quick brown fox jumps 3 1 2"
-    tokenizer = new_chat_tokenizer()
+    asked = {"n_predict": 1, "n_probs": 320, "temperature": 0.0, "cache_prompt": False, "post_sampling_probs": False}
+
+    def ask(prompt: str | list[int]) -> dict[str, Any]:
+        body = json.dumps({"prompt": prompt, **asked}).encode()
+        with urllib.request.urlopen(f"{server.listening_address}/completion", body) as reply:
+            return json.loads(reply.read())
+
+    return ask
+
+
+@pytest.mark.slow
+def test_llama_cpp_gives_the_probabilities_of_transformers_and_its_tokens(made):
+    name, folder, model = made
+    write_gguf(folder / "model", folder / "m.gguf")
+    write_gguf(folder / "model", folder / "ids.gguf", tokenizer="ids")
+    text, tokenizer = "The quick brown fox jumps 3 1 2", new_chat_tokenizer()
     while True:  # until the likeliest token is a letter: of ends and parts of letters it tells no probabilities
         ids = tokenizer(text).input_ids
         with torch.no_grad():
             wanted = model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
-        if tokenizer.decode([int(wanted.argmax())], skip_special_tokens=True).strip().isalpha():
+        likeliest = tokenizer.decode([int(wanted.argmax())], skip_special_tokens=True)
+        if likeliest.strip().isalpha():
             break
         text += " 2"
-    asked = {"n_predict": 1, "n_probs": 320, "temperature": 0.0, "cache_prompt": False, "post_sampling_probs": False}
-    for prompt in (text, ids):
-        body = json.dumps({"prompt": prompt, **asked}).encode()
-        with urllib.request.urlopen(f"{server.listening_address}/completion", body) as reply:
-            answer = json.loads(reply.read())
+    whole, by_ids = llama_cpp(folder / "m.gguf"), llama_cpp(folder / "ids.gguf")
+    for answer in (whole(text), whole(ids), by_ids(ids)):
         (first,) = answer["completion_probabilities"]
-        assert answer["tokens_evaluated"] == len(ids)
+        assert answer["tokens_evaluated"] == len(ids) and answer["content"] == likeliest
         found = {one["id"]: one["logprob"] for one in first["top_logprobs"]}
         assert len(found) == 320
         rounded = 1e-2 if name == "gpt2" else 2e-3  # it takes GELU from a table of 16 bits

@@ -18,23 +18,24 @@ from windtunnel.schemas.artifact import writing
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.model_delta import refuse_delta
 from windtunnel.schemas.weight_files import check_weights
-from windtunnel.trainer.gguf.words import read_words
+from windtunnel.trainer.gguf.words import Words, read_words
 
 Tensor = tuple[str, np.ndarray]
 ARCHITECTURES = {"llama": "llama", "mixtral": "llama", "gpt2": "gpt2"}  # model type -> GGUF architecture
 EXPERT = re.compile(r"(.+\.experts)\.(\d+)\.(w[123])\.weight")
 
 
-def write_gguf(directory: Path, out: Path, tokenizer: Literal["own", "none"] = "own", name: str = "") -> None:
+def write_gguf(directory: Path, out: Path, tokenizer: Literal["own", "ids"] = "own", name: str = "") -> None:
     """Write the model of a directory as a GGUF file; equal models give equal bytes.
 
-    With `tokenizer="none"` the file has no vocabulary, and programs bring token ids. Raises InputError for a model or a
-    tokenizer that GGUF or llama.cpp has no form for, and where the package `gguf` is missing.
+    With `tokenizer="ids"` the file says nothing of how text is split: programs bring token ids, and get text back.
+    Raises InputError for a model or a tokenizer that GGUF or llama.cpp has no form for, and where the package `gguf` is
+    missing.
     """
     try:
         import gguf
     except ImportError as error:
-        raise InputError("GGUF files need the package `gguf`: pip install 'windtunnel[align]'") from error
+        raise InputError("GGUF files need the package `gguf`: pip install 'windtunnel[gguf]'") from error
 
     refuse_delta(directory, "llama.cpp")
     check_weights(directory)
@@ -47,10 +48,7 @@ def write_gguf(directory: Path, out: Path, tokenizer: Literal["own", "none"] = "
         writer.add_name(name or directory.name)
         writer.add_file_type(0)  # all float32
         (_sizes_of_gpt2 if architecture == "gpt2" else _sizes_of_llama)(writer, config, layers)
-        if tokenizer == "own":
-            _add_words(writer, directory, config["vocab_size"])
-        else:
-            writer.add_tokenizer_model("no_vocab")
+        _add_words(writer, read_words(directory, config["vocab_size"], split=tokenizer == "own"))
         for key, tensor in _tensors(directory, config):
             known = names.get_name(key, (".weight", ".bias"))
             if known is None:
@@ -67,7 +65,8 @@ def _architecture(directory: Path, config: dict[str, Any]) -> str:
     kind, of_class = config.get("model_type"), str((config.get("architectures") or [""])[0])
     if kind not in ARCHITECTURES or not of_class.endswith(("ForCausalLM", "LMHeadModel")):
         raise InputError(
-            f"{directory}: a {kind!r} model is not converted to GGUF; causal models of {', '.join(ARCHITECTURES)} are"
+            f"{directory}: a {of_class or kind} is not converted to GGUF; it takes causal models of "
+            f"{', '.join(ARCHITECTURES)}"
         )
     rope = config.get("rope_parameters") or {}
     odd = {
@@ -156,10 +155,10 @@ def _in_pairs(rows: np.ndarray, heads: int) -> np.ndarray:
     return rows.reshape(heads, 2, -1, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
-def _add_words(writer: Any, directory: Path, vocabulary: int) -> None:
-    words = read_words(directory, vocabulary)
+def _add_words(writer: Any, words: Words) -> None:
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(words.pre)
+    if words.pre is not None:  # without it llama.cpp warns wherever it is given text
+        writer.add_tokenizer_pre(words.pre)
     writer.add_token_list(words.tokens)
     writer.add_token_types(words.types)
     writer.add_token_merges(words.merges)

@@ -32,7 +32,7 @@ NAMES = {
 class Words:
     """What a GGUF file says of a tokenizer; ids are None where the tokenizer has no such token."""
 
-    pre: str
+    pre: str | None  # llama.cpp's name of how text is split; None: text is encoded elsewhere
     tokens: list[str]
     types: list[int]
     merges: list[str]
@@ -42,17 +42,19 @@ class Words:
     chat_template: str | None
 
 
-def read_words(directory: Path, vocabulary: int) -> Words:
+def read_words(directory: Path, vocabulary: int, split: bool = True) -> Words:
     """Return the tokenizer of a model directory, its tokens filled up to the model's `vocabulary`.
 
-    Raises InputError with the reason where llama.cpp would split texts into other tokens.
+    Raises InputError with the reason where llama.cpp would split texts into other tokens, or read ids as other texts;
+    without `split` the latter alone.
     """
     from tokenizers import Tokenizer
 
     whole = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))
     config = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
     model = whole["model"]
-    pre = _name(directory, whole)
+    _check(directory, whole)
+    pre = _name(directory, whole) if split else None
     backend = Tokenizer.from_file(str(directory / "tokenizer.json"))
     tokens = [f"[PAD{id}]" for id in range(vocabulary)]
     types = [UNUSED] * vocabulary
@@ -65,23 +67,28 @@ def read_words(directory: Path, vocabulary: int) -> Words:
     ids = {name: _id(backend, config.get(f"{name}_token")) for name in ("bos", "eos", "pad")}
     frame = backend.encode("").ids
     shapes = {(): (False, False), (ids["bos"],): (True, False), (ids["bos"], ids["eos"]): (True, True)}
-    if tuple(frame) not in shapes:
+    if split and tuple(frame) not in shapes:
         raise _refused(directory, f"it frames a text by the tokens {frame}, and only bos and eos are known there")
-    begins, ends = shapes[tuple(frame)]
+    begins, ends = shapes.get(tuple(frame), (False, False))
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     return Words(pre, tokens, types, merges, ids, begins, ends, _template(directory, config))
 
 
+def _check(directory: Path, whole: dict[str, Any]) -> None:
+    """Raise InputError for a tokenizer that is no byte-level BPE."""
+    model, decoder = whole["model"], whole.get("decoder") or {}
+    marks = model.get("byte_fallback") or model.get("end_of_word_suffix") or model.get("continuing_subword_prefix")
+    if model["type"] != "BPE" or decoder.get("type") != "ByteLevel" or marks:
+        raise InputError(f"{directory}: the tokenizer is no byte-level BPE, and others are not written to GGUF files")
+
+
 def _name(directory: Path, whole: dict[str, Any]) -> str:
     """Return llama.cpp's name of how a tokenizer splits text. Raises InputError where it has none."""
-    model = whole["model"]
-    if model["type"] != "BPE" or model.get("byte_fallback") or model.get("dropout"):
-        raise _refused(directory, "it is no byte-level BPE")
-    if whole.get("normalizer") is not None or model.get("end_of_word_suffix") or model.get("continuing_subword_prefix"):
-        raise _refused(directory, "it changes texts before it splits them, or marks parts of words")
-    pre = whole.get("pre_tokenizer") or {"type": "nothing"}
-    parts = pre["pretokenizers"] if pre["type"] == "Sequence" else [pre]
-    found = tuple(map(_part, parts)), bool(model.get("ignore_merges"))
+    if whole.get("normalizer") is not None or whole["model"].get("dropout"):
+        raise _refused(directory, "it changes texts before it splits them, or merges at random")
+    pre: dict[str, Any] = whole.get("pre_tokenizer") or {"type": "nothing"}
+    parts: list[dict[str, Any]] = pre["pretokenizers"] if pre["type"] == "Sequence" else [pre]
+    found = tuple(map(_part, parts)), bool(whole["model"].get("ignore_merges"))
     if found not in NAMES:
         raise _refused(
             directory,
@@ -104,8 +111,8 @@ def _part(part: dict[str, Any]) -> str:
 
 def _refused(directory: Path, reason: str) -> InputError:
     return InputError(
-        f"{directory}: llama.cpp would not give this tokenizer's tokens: {reason}. Write the weights alone, for "
-        "programs that bring their token ids (`--tokenizer none`), or train with a tokenizer of GPT-2's or Llama 3's "
+        f"{directory}: llama.cpp would not give this tokenizer's tokens: {reason}. Write it for "
+        "programs that bring token ids (`--tokenizer ids`), or train with a tokenizer of GPT-2's or Llama 3's "
         "form, `tokens: {tokenizer: {path: DIRECTORY}}`"
     )
 
