@@ -17,9 +17,8 @@ from windtunnel.schemas.errors import RecipeError
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.packing import separated
 from windtunnel.trainer.data.sampler import DocumentIds, Windows
-from windtunnel.trainer.modules.heads import output_weight
+from windtunnel.trainer.modules.heads import output_weight, takes_block_mask
 from windtunnel.trainer.modules.routing import routed_hidden_states
-from windtunnel.trainer.modules.heads import takes_block_mask
 from windtunnel.trainer.objectives._mix_objective import LikelihoodObjective
 from windtunnel.trainer.objectives._objective import Data, Loss, Setting
 

@@ -36,7 +36,6 @@ class Row(NamedTuple):
     nats: float | None = None  # of the right answer, given the prompt
     metrics: Mapping[str, float] = {}  # further scores by name
 
-
     chance: float | None = None  # the expected `correct` of a guess
     chances: Mapping[str, float] = {}  # those of further scores
     tokens: int | None = None  # of the right answer
@@ -49,6 +48,7 @@ class Pieces(NamedTuple):
     nats: np.ndarray  # float64 [pieces]
     tokens: np.ndarray  # int64 [pieces]
     hits: np.ndarray  # int64 [pieces], tokens than which the model finds no other likelier
+    cut: bool = False  # the model has no room for the whole context
 
 
 class Measured(NamedTuple):
