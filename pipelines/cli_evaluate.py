@@ -20,8 +20,8 @@ def evaluate(
         typer.Option(
             metavar="FILE|SPEC",
             help="Questions: a JSONL file (question, choices, answer; question, answer; prompt, constraints; good, "
-            "bad; text), a YAML file of lm-eval, a task's name, NAME:FILE as perplexity:texts/, or as recipes write it, "
-            "'{exact: {file: FILE, max_tokens: 32}}'. May be repeated.",
+            "bad; text), a YAML file of lm-eval, a task's name, NAME:FILE as perplexity:texts/, or as recipes write "
+            "it, '{exact: {file: FILE, max_tokens: 32}}'. May be repeated.",
         ),
     ],
     texts: Annotated[

@@ -20,7 +20,8 @@ PEOPLE = (
 )  # fmt: skip
 THINGS = (
     ("house", "houses"), ("river", "rivers"), ("town", "towns"), ("book", "books"), ("tree", "trees"),
-    ("road", "roads"), ("church", "churches"), ("ship", "ships"), ("song", "songs"), ("car", "cars"), ("school", "schools"),
+    ("road", "roads"), ("church", "churches"), ("ship", "ships"), ("song", "songs"), ("car", "cars"),
+    ("school", "schools"),
     ("bridge", "bridges"), ("train", "trains"), ("garden", "gardens"),
 )  # fmt: skip
 STATES = (("is", "are"), ("was", "were"), ("has been", "have been"))

@@ -10,66 +10,16 @@ from pydantic import Field
 from windtunnel.trainer.tasks._made_task import MadeTask
 from windtunnel.trainer.tasks._pieces import Made
 
-ANIMALS = [
-    "dog",
-    "cat",
-    "horse",
-    "cow",
-    "sheep",
-    "goat",
-    "pig",
-    "duck",
-    "goose",
-    "hen",
-    "bird",
-    "fish",
-    "frog",
-    "mouse",
-    "rat",
-    "bear",
-    "wolf",
-    "fox",
-    "lion",
-    "tiger",
-    "deer",
-    "rabbit",
-    "bee",
-    "ant",
-    "snake",
-    "monkey",
-    "whale",
+ANIMALS = (
+    "dog", "cat", "horse", "cow", "sheep", "goat", "pig", "duck", "goose", "hen", "bird", "fish", "frog", "mouse",
+    "rat", "bear", "wolf", "fox", "lion", "tiger", "deer", "rabbit", "bee", "ant", "snake", "monkey", "whale",
     "eagle",
-]
-PLACES = [
-    "house",
-    "church",
-    "school",
-    "bridge",
-    "tower",
-    "road",
-    "street",
-    "castle",
-    "village",
-    "town",
-    "city",
-    "garden",
-    "market",
-    "station",
-    "factory",
-    "farm",
-    "hospital",
-    "library",
-    "museum",
-    "palace",
-    "temple",
-    "theatre",
-    "harbour",
-    "airport",
-    "prison",
-    "hotel",
-    "shop",
-    "park",
-]
+)  # fmt: skip
+PLACES = (
+    "house", "church", "school", "bridge", "tower", "road", "street", "castle", "village", "town", "city", "garden",
+    "market", "station", "factory", "farm", "hospital", "library", "museum", "palace", "temple", "theatre", "harbour",
+    "airport", "prison", "hotel", "shop", "park",
+)  # fmt: skip
 LARGEST = 24  # number of examples
 
 Pattern = Literal["first", "last", "lookup", "kind"]
@@ -78,9 +28,9 @@ Pattern = Literal["first", "last", "lookup", "kind"]
 class InContext(MadeTask):
     """Lines that follow a rule, and a last one to be completed: what the likelihood of its answers learns from them.
 
-    Rules: the `first` or the `last` of three made-up words; `lookup`, where the line asked is one of those shown; `kind`,
-    where animals and places have two made-up labels. Words, labels and examples are drawn for every item, so that
-    without examples no model can know better than chance, and more examples are those of fewer and others. Parts: the
+    Rules: the `first` or the `last` of three made-up words; `lookup`, where the line asked is one of those shown;
+    `kind`, where animals and places have two made-up labels. Words, labels and examples are drawn for every item,
+    and more examples are those of fewer and others. Without examples no model can know better than chance. Parts: the
     rule and the number of examples.
     """
 
