@@ -22,7 +22,7 @@ from windtunnel.trainer.models._model import positions_of
 from windtunnel.trainer.modules.heads import takes_block_mask
 from windtunnel.trainer.tasks._evaluation import Pieces
 
-BATCH_TOKENS = 8192  # of a pass
+BATCH_TOKENS = 2048  # of a pass: more leave the cache
 LONGEST = 2048  # tokens of context where the model names no number of positions
 WORTH = 0.6  # share of the tokens up to which a shared prompt pays for attention with a mask
 MOST_ANSWERS = 255  # of one row
