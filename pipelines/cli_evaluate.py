@@ -19,9 +19,9 @@ def evaluate(
         list[str],
         typer.Option(
             metavar="FILE|SPEC",
-            help="Questions: a JSONL file (question, choices, answer; question, answer; prompt, constraints), a YAML "
-            "file of lm-eval, a task's name, or as recipes write it, '{exact: {file: FILE, max_tokens: 32}}'. May be "
-            "repeated.",
+            help="Questions: a JSONL file (question, choices, answer; question, answer; prompt, constraints; good, "
+            "bad; text), a YAML file of lm-eval, a task's name, NAME:FILE as perplexity:texts/, or as recipes write "
+            "it, '{exact: {file: FILE, max_tokens: 32}}'. May be repeated.",
         ),
     ],
     texts: Annotated[

@@ -22,7 +22,7 @@ from windtunnel.schemas.errors import InputError, RecipeError, nearest
 from windtunnel.schemas.plugin import make, names
 from windtunnel.trainer.eval.task_scores import lines_of, table_of
 from windtunnel.trainer.runtime.device import resolve
-from windtunnel.trainer.stats.item_scores import COLUMNS
+from windtunnel.trainer.stats.item_scores import COLUMNS, NATS_PER_TOKEN
 from windtunnel.trainer.tasks._evaluation import Evaluation, Text
 from windtunnel.trainer.tasks._own_files import own_task
 
@@ -34,8 +34,8 @@ class TaskResult:
     """What a model answered.
 
     items: a row a question, with task, document, prompt, answer, reply, correct, bytes and nats of the right answer.
-    scores: a row a question and metric, with task, document, group, metric, value, weight (mix and seed of a trained
-        model), of which `compare_items` takes those of several models.
+    scores: a row a question and metric, with task, document, group, metric, value, weight, chance (mix and seed of a
+        trained model), of which `compare_items` takes those of several models.
     not_asked: the number of questions that the model could not be asked, by task and reason.
     """
 
@@ -61,7 +61,8 @@ def evaluate_tasks(
     tasks
         Files of questions: JSON Lines with `question, choices, answer`, `question, answer` or `prompt, constraints`, or
         a YAML file of lm-eval; tasks as in recipes, such as `{"exact": {"file": "quiz.jsonl", "max_tokens": 32}}`; or
-        names of tasks that are made from texts, such as `"copying"`.
+        names of tasks that are made up or made from texts, such as `"agreement"` or `"copying"`; a name with a file,
+        such as `"perplexity:texts/"`.
     texts
         The texts that such tasks are made from: a frame, a list, or a source as `read` takes it.
 
@@ -98,6 +99,9 @@ def task_of(spec: Spec | Path) -> Evaluation:
         return make(Evaluation, dict(spec))  # type: ignore[type-abstract]
     if Path(spec).is_file():
         return own_task(spec)
+    kind, _, file = str(spec).partition(":")
+    if file and kind in names("task"):
+        return make(Evaluation, {kind: file})  # type: ignore[type-abstract]
     if isinstance(spec, str) and (spec in names("task") or spec.startswith("./")):
         return make(Evaluation, spec)  # type: ignore[type-abstract]
     raise RecipeError(f"{str(spec)!r} is neither a file nor a task: {nearest(str(spec), names('task'))}")
@@ -106,18 +110,19 @@ def task_of(spec: Spec | Path) -> Evaluation:
 def scores_of(items: pl.DataFrame) -> pl.DataFrame:
     """Return items (trainer.eval.task_scores.ITEMS) as trainer.stats.item_scores has them, a row an item and metric.
 
-    A task without metrics of its own has `accuracy`; where right answers have nats, there is `answer_bits_per_byte`.
+    A task without metrics of its own has `accuracy`; where right answers have nats, there is `answer_bits_per_byte`;
+    where they have tokens, `nats_per_token`.
     """
     keys = ["task", "document", "group"]
     own = items.select(*keys, "metrics").explode("metrics").drop_nulls("metrics").unnest("metrics")
     parts = [own.rename({"name": "metric"}).with_columns(weight=pl.lit(None, pl.Float64))]
     plain = items.filter(pl.col("metrics").list.len() == 0)
-    parts.append(plain.select(*keys, metric=pl.lit("accuracy"), value="correct", weight=pl.lit(None, pl.Float64)))
-    likely = items.filter(pl.col("nats").is_not_null())
-    bits = pl.col("nats") / math.log(2)
-    parts.append(
-        likely.select(*keys, metric=pl.lit("answer_bits_per_byte"), value=bits, weight=pl.col("bytes").cast(pl.Float64))
-    )
+    mean = {"metric": pl.lit("accuracy"), "value": pl.col("correct"), "weight": pl.lit(None, pl.Float64)}
+    parts.append(plain.select(*keys, "chance", **mean))
+    for metric, scale, weight in (("answer_bits_per_byte", math.log(2), "bytes"), (NATS_PER_TOKEN, 1.0, "tokens")):
+        likely = items.filter(pl.col("nats").is_not_null() & pl.col(weight).is_not_null())
+        ratio = {"value": pl.col("nats") / scale, "weight": pl.col(weight).cast(pl.Float64)}
+        parts.append(likely.select(*keys, metric=pl.lit(metric), chance=pl.lit(None, pl.Float64), **ratio))
     order = items.select("task").unique(maintain_order=True).with_row_index("place")
     table = pl.concat([part.select(list(COLUMNS)) for part in parts])
     return table.join(order, on="task").sort("place", maintain_order=True).drop("place")

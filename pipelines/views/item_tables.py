@@ -62,11 +62,16 @@ def print_means(found: Sequence[Mean], dropped: dict[str, int], level: float, as
         rows = [mean._asdict() | {"direction": direction_of(mean.metric)} for mean in found]
         console.print(json.dumps({"level": level, "means": rows, "not_asked": dropped}, indent=1), soft_wrap=True)
         return
-    table = plain_table(("task", "metric", "items", "value", f"{level:.0%} interval"), left=2)
+    chances = any(mean.chance is not None for mean in found)
+    head = ("task", "metric", "items", "value", f"{level:.0%} interval", *(["chance"] if chances else []))
+    table = plain_table(head, left=2)
     for mean in found:
         span = "one item shows no spread" if mean.low is None else f"[{mean.low:.4f}, {mean.high:.4f}]"
         items = f"{mean.items:,}" + (f" of {mean.groups:,} origins" if mean.groups < mean.items else "")
-        table.add_row(one_line(mean.task, 60), one_line(mean.metric, 40), items, f"{mean.value:.4f}", span)
+        cells = [one_line(mean.task, 60), one_line(mean.metric, 40), items, f"{mean.value:.4f}", span]
+        if chances:
+            cells.append("" if mean.chance is None else f"{mean.chance:.4f}")
+        table.add_row(*cells)
     console.print(table)
     for reason, number in dropped.items():
         console.print(f"not asked: {one_line(reason, 80)} {number:,}")

@@ -52,9 +52,8 @@ def test_nats_are_those_of_the_plain_logits(model, before, after):
     rng = np.random.default_rng(before)
     prompt, text = rng.integers(1, 400, before), rng.integers(1, 400, after)
     (found,) = answer_scores(model, [prompt], [text], 0, CONTEXT)
-    assert len(found.nats) == after and found.nats.sum() == pytest.approx(
-        plain(model, prompt.tolist(), text.tolist()), rel=1e-5
-    )
+    assert len(found.nats) == after
+    assert found.nats.sum() == pytest.approx(plain(model, prompt.tolist(), text.tolist()), rel=1e-5)
 
 
 def test_answers_of_one_prompt_are_scored_as_if_each_stood_alone(model):

@@ -45,6 +45,9 @@ class Scripted:
         self.prompts += prompts
         return np.array([self.nats.get(answer, 9.0) for answer in answers])
 
+    def pieces(self, contexts: Any, texts: Any) -> list[Any]:
+        raise NotImplementedError
+
     def harness_model(self) -> Any:
         raise NotImplementedError
 

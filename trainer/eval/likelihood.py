@@ -7,6 +7,7 @@ one question share its prompt: it is processed once, with a mask that keeps the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from windtunnel.trainer.models._model import positions_of
 from windtunnel.trainer.modules.heads import takes_block_mask
 from windtunnel.trainer.tasks._evaluation import Pieces
 
-BATCH_TOKENS = 8192  # of a pass
+BATCH_TOKENS = 2048  # of a pass: more leave the cache
 LONGEST = 2048  # tokens of context where the model names no number of positions
 WORTH = 0.6  # share of the tokens up to which a shared prompt pays for attention with a mask
 MOST_ANSWERS = 255  # of one row
@@ -63,8 +64,12 @@ class TextScorer:
         words = list(dict.fromkeys(piece for parts in (*contexts, *texts) for piece in parts))
         ids = dict(zip(words, self.ids(words), strict=True))
         before = [_joined([ids[piece] for piece in parts]) for parts in contexts]
-        found = self.scores(before, [_joined([ids[piece] for piece in parts]) for parts in texts])
-        return [_by_piece(one, [len(ids[p]) for p in parts]) for one, parts in zip(found, texts, strict=True)]
+        after = [_joined([ids[piece] for piece in parts]) for parts in texts]
+        out = []
+        for one, parts, context, text in zip(self.scores(before, after), texts, before, after, strict=True):
+            cut = len(context) > 0 and len(context) + len(text) > self.context
+            out.append(_by_piece(one, [len(ids[piece]) for piece in parts], cut))
+        return out
 
     def scores(self, prompts: Sequence[np.ndarray], answers: Sequence[np.ndarray]) -> list[Tokens]:
         """Return the scores of each answer's tokens after its prompt."""
@@ -98,8 +103,8 @@ def answer_scores(
             rows += windows
             parts.append(len(windows))
     found = score_rows(model, rows, batch_tokens)
-    ends = np.cumsum([0, *parts])
-    return [_concatenated(found[a:b]) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    ends = np.cumsum([0, *parts]).tolist()
+    return [_concatenated(found[a:b]) for a, b in pairwise(ends)]
 
 
 def _shared(start: int, prompt: np.ndarray, answers: Sequence[np.ndarray], context: int) -> Row | None:
@@ -161,11 +166,11 @@ def _runs(prompts: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
             first = k
 
 
-def _by_piece(tokens: Tokens, sizes: Sequence[int]) -> Pieces:
+def _by_piece(tokens: Tokens, sizes: Sequence[int], cut: bool) -> Pieces:
     ends = np.cumsum(sizes)[:-1]
     nats = [float(part.sum()) for part in np.split(tokens.nats, ends)]
     hits = [int(part.sum()) for part in np.split(tokens.hits, ends)]
-    return Pieces(np.array(nats), np.array(sizes), np.array(hits))
+    return Pieces(np.array(nats), np.array(sizes), np.array(hits), cut)
 
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:

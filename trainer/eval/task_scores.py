@@ -23,10 +23,12 @@ from windtunnel.schemas.work import Counts, Work
 from windtunnel.trainer.tasks._evaluation import Asker, Evaluation, Row, Text
 from windtunnel.trainer.tasks._file_task import FileTask
 
-METRICS = pa.list_(pa.struct([pa.field("name", pa.string()), pa.field("value", pa.float64())]))
+METRICS = pa.list_(
+    pa.struct([pa.field("name", pa.string()), pa.field("value", pa.float64()), pa.field("chance", pa.float64())])
+)
 ITEMS = pa.schema(
     [
-        pa.field("task", pa.string(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),  # its title, with the part where it has parts
         pa.field("document", pa.string(), nullable=False),  # task and item, unique
         pa.field("source", pa.string(), nullable=False),  # the task, by which effects are grouped
         pa.field("group", pa.string(), nullable=False),  # shared by items of one origin
@@ -34,9 +36,11 @@ ITEMS = pa.schema(
         pa.field("answer", pa.large_string(), nullable=False),
         pa.field("reply", pa.large_string(), nullable=False),
         pa.field("correct", pa.float64(), nullable=False),  # the score that runs are compared by, from 0 to 1
+        pa.field("chance", pa.float64()),  # the expected `correct` of a guess, where there is one
         pa.field("metrics", METRICS, nullable=False),  # further scores
         pa.field("bytes", pa.int64()),  # of the correct answer; null where no one answer is right
         pa.field("nats", pa.float64()),  # of the correct answer; of tasks made from documents with what ends it
+        pa.field("tokens", pa.int64()),  # of the correct answer, where they are counted
     ]
 )
 
@@ -47,7 +51,7 @@ class TaskScores(Work):
     `digests` are those of the files of the tasks in order, which must not change between the plan and the run.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     tasks: tuple[Any, ...] = ("copying", "counting", "extraction", "question_answering", "sorting")
     digests: tuple[str, ...] = ()
     lang: str | None = "en"  # restrict documents to this language, where it is known
@@ -102,23 +106,15 @@ def _without_file(task: Evaluation, spec: Any) -> Any:
 
 
 def lines_of(name: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return one row of ITEMS per outcome of a task's items."""
-    return [
-        {
-            "task": name,
-            "document": f"{name}:{row.id}",
-            "source": name,
-            "group": f"{name}:{row.group or row.id}",
-            "prompt": row.prompt,
-            "answer": row.answer,
-            "reply": row.reply,
-            "correct": row.correct,
-            "metrics": [{"name": metric, "value": value} for metric, value in row.metrics.items()],
-            "bytes": row.bytes,
-            "nats": row.nats,
-        }
-        for row in rows
-    ]
+    """Return one row of ITEMS per outcome of a task's items; parts of a task are tasks `NAME/PART`."""
+    lines = []
+    for row in rows:
+        task = f"{name}/{row.part}" if row.part else name
+        metrics = [{"name": m, "value": value, "chance": row.chances.get(m)} for m, value in row.metrics.items()]
+        about = {"task": task, "document": f"{task}:{row.id}", "source": task, "group": f"{name}:{row.group or row.id}"}
+        values = ("prompt", "answer", "reply", "correct", "chance", "bytes", "nats", "tokens")
+        lines.append(about | {value: getattr(row, value) for value in values} | {"metrics": metrics})
+    return lines
 
 
 def table_of(lines: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -144,7 +140,10 @@ def digests_of(tasks: Sequence[Evaluation]) -> tuple[str, ...]:
 
 
 def summary(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return number of items, accuracy, the means of further metrics and the answer's bits per byte, by task."""
+    """Return number of items, accuracy, chance, the means of further metrics and the answer's likelihood, by task.
+
+    The likelihood is in bits per byte, and as perplexity by token where the tokens are counted.
+    """
     out = {}
     for task in sorted({line["task"] for line in lines}):
         rows = [line for line in lines if line["task"] == task]
@@ -153,10 +152,14 @@ def summary(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
             for metric in line.get("metrics", ()):
                 values.setdefault(metric["name"], []).append(metric["value"])
         out[task] = {"items": len(rows), "accuracy": float(np.mean([line["correct"] for line in rows]))}
+        if all(line.get("chance") is not None for line in rows):
+            out[task]["chance"] = float(np.mean([line["chance"] for line in rows]))
         out[task] |= {name: float(np.mean(found)) for name, found in values.items()}
         if all(line["bytes"] for line in rows):
-            bits = sum(line["nats"] for line in rows) / np.log(2)
-            out[task]["answer_bits_per_byte"] = float(bits / sum(line["bytes"] for line in rows))
+            nats = sum(line["nats"] for line in rows)
+            out[task]["answer_bits_per_byte"] = float(nats / np.log(2) / sum(line["bytes"] for line in rows))
+            if all(line.get("tokens") for line in rows):
+                out[task]["token_perplexity"] = float(np.exp(nats / sum(line["tokens"] for line in rows)))
     return out
 
 

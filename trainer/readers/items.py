@@ -58,7 +58,7 @@ def _table(file: Path) -> pl.DataFrame:
     if item is None:
         raise InputError(f"{file} has no column of items ({', '.join(ITEM)}): {', '.join(table.columns) or 'none'}")
     long = {"metric", "value"} <= set(table.columns)
-    metrics = [n for n, kind in table.schema.items() if n not in (*ABOUT, "weight") and _is_score(kind)]
+    metrics = [n for n, kind in table.schema.items() if n not in (*ABOUT, "weight", "chance") and _is_score(kind)]
     if not long and not metrics:
         raise InputError(f"{file} has no column of scores, that is of numbers, beside {', '.join(table.columns)}")
     about = [name for name in ("mix", "seed") if name in table.columns]
@@ -67,9 +67,10 @@ def _table(file: Path) -> pl.DataFrame:
         (pl.col("task").cast(pl.String) if "task" in table.columns else pl.lit(file.stem)).alias("task"),
         pl.col("group" if "group" in table.columns else item).cast(pl.String).alias("group"),
         (pl.col("weight").cast(pl.Float64) if "weight" in table.columns else pl.lit(None, pl.Float64)).alias("weight"),
+        (pl.col("chance").cast(pl.Float64) if "chance" in table.columns else pl.lit(None, pl.Float64)).alias("chance"),
         *(pl.col(name).cast(pl.String) for name in about),
     )
-    index = [*about, "document", "task", "group", "weight"]
+    index = [*about, "document", "task", "group", "weight", "chance"]
     if long:
         rows = keys.select(*index, pl.col("metric").cast(pl.String), pl.col("value").cast(pl.Float64, strict=False))
     else:

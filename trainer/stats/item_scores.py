@@ -1,7 +1,8 @@
 """Scores of single items by task and metric, as evaluation tools write them: effects of mixes, and means of one model.
 
 A row is one item scored by one metric: `task, document, metric, value`, `group` (items of one origin; the item itself
-by default) and `weight` (such as bytes, for a ratio of sums; empty for a mean), and with several models `mix, seed`.
+by default), `weight` (such as bytes, for a ratio of sums; empty for a mean) and `chance` (the expected value of a
+guess, where there is one), and with several models `mix, seed`.
 Each task and metric is a comparison of its own, and Holm's correction is over all of them.
 """
 
@@ -23,8 +24,10 @@ from windtunnel.trainer.stats.paired import Metric, panel
 
 COLUMNS: dict[str, Any] = {
     "task": pl.String, "document": pl.String, "group": pl.String, "metric": pl.String, "value": pl.Float64,
-    "weight": pl.Float64,
+    "weight": pl.Float64, "chance": pl.Float64,
 }  # fmt: skip
+NATS_PER_TOKEN = "nats_per_token"
+OPTIONAL = ("group", "weight", "chance")
 RUN: dict[str, Any] = {"mix": pl.String, "seed": pl.String}
 # Names of metrics that are better where they are lower; all others are better where they are higher.
 LOWER = ("*bits_per_byte*", "*bpb*", "*perplexity*", "*ppl*", "*loss*", "*nll*", "*nats*", "*error*", "ter", "*brier*")
@@ -37,7 +40,8 @@ SHARES = (
     "correct",
     "accuracy",
     "f1",
-    "probability",
+    "probability*",
+    "*_accuracy",
     "mcc",
 )
 
@@ -52,6 +56,7 @@ class Mean(NamedTuple):
     value: float
     low: float | None
     high: float | None
+    chance: float | None = None  # the mean value of a guess
 
 
 def direction_of(metric: str) -> Literal["lower", "higher"]:
@@ -62,7 +67,7 @@ def direction_of(metric: str) -> Literal["lower", "higher"]:
 def typed(table: pl.DataFrame) -> pl.DataFrame:
     """Return a table of scores with the columns and types of this module; group and weight may be missing."""
     needed = {**RUN, **COLUMNS}
-    if missing := [name for name in needed if name not in (*table.columns, "group", "weight")]:
+    if missing := [name for name in needed if name not in (*table.columns, *OPTIONAL)]:
         have = ", ".join(table.columns) or "none"
         raise InputError(f"the scores lack the column {', '.join(map(repr, missing))}; available columns: {have}")
     columns = [pl.col(name).cast(kind) if name in table.columns else pl.lit(None, kind).alias(name)
@@ -126,11 +131,18 @@ def pooled(scores: pl.DataFrame, pools: Mapping[str, str]) -> pl.DataFrame:
 def means(scores: pl.DataFrame, level: float = 0.95) -> list[Mean]:
     """Return the mean of each metric of each task of one model, with a t interval over independent items.
 
-    Items of one group count as one. Where all items have the same value between 0 and 1, the interval is Clopper and
-    Pearson's. No interval of a share leaves [0, 1], and none goes below 0 where no value does.
+    Mean nats per token are given as perplexities, too. Items of one group count as one. Where all items have the same
+    value between 0 and 1, the interval is Clopper and Pearson's. No interval of a share leaves [0, 1], and none goes
+    below 0 where no value does.
     """
     parts = scores.group_by("task", "metric", maintain_order=True)
-    return [_mean(str(task), str(metric), part, level) for (task, metric), part in parts]
+    found = [_mean(str(task), str(metric), part, level) for (task, metric), part in parts]
+    return [mean for one in found for mean in ([one, _perplexity(one)] if one.metric == NATS_PER_TOKEN else [one])]
+
+
+def _perplexity(mean: Mean) -> Mean:
+    low, high = (None if end is None else math.exp(end) for end in (mean.low, mean.high))
+    return mean._replace(metric="token_perplexity", value=math.exp(mean.value), low=low, high=high)
 
 
 def _mean(task: str, metric: str, part: pl.DataFrame, level: float) -> Mean:
@@ -140,7 +152,8 @@ def _mean(task: str, metric: str, part: pl.DataFrame, level: float) -> Mean:
     units = Units(weights, groups, np.zeros(len(groups), np.int64))
     value, share = float(values.sum() / weights.sum()), _is_share(metric, part)
     low, high = _interval(units, values, value, level, share) if units.count > 1 else (None, None)
-    return Mean(task, metric, len(values), units.count, value, low, high)
+    chance = None if part["chance"].null_count() else float(part["chance"].mean())  # pyright: ignore[reportArgumentType]
+    return Mean(task, metric, len(values), units.count, value, low, high, chance)
 
 
 def _interval(units: Units, values: np.ndarray, value: float, level: float, share: bool) -> tuple[float, float]:
@@ -159,7 +172,7 @@ def _metric(label: str, name: str, part: pl.DataFrame) -> Metric:
     """Return the metric of a part: a ratio where its rows have weights, a mean otherwise."""
     weight = "weight" if part["weight"].null_count() < part.height else None
     span = 1.0 if weight is None and _is_share(name, part) else None
-    loss = name.startswith("bits_per_")
+    loss = name.startswith(("bits_per_", "nats_per_"))
     return Metric(label, "value", weight, 1.0, direction_of(name), name.replace("_", " "), span, unsigned=loss)
 
 

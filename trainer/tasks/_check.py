@@ -1,6 +1,7 @@
 """Checks a task: `gives` gives an item and `gives_none` none, whatever else there is, and the right answer is right.
 
 Of a task on files, the text `gives` has questions, and every text that it `refuses` is refused in the words it says.
+Of a made-up one, items depend on the seed alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.finding import Finding, finding
 from windtunnel.trainer.tasks._evaluation import Evaluation, Text
 from windtunnel.trainer.tasks._file_task import FileTask
+from windtunnel.trainer.tasks._made_task import MadeTask
 from windtunnel.trainer.tasks._task import Item, Task
 
 OTHERS = [Text(f"o{k}", f"The Thing {k} is a made thing of the kind {k}. It exists.") for k in range(5)]
@@ -23,6 +25,9 @@ DRAWS = 8
 
 def check(cls: type[Evaluation]) -> Iterator[Finding]:
     """Yield the outcome of the examples and of what holds for every task."""
+    if issubclass(cls, MadeTask):
+        yield finding("items depend on the seed alone", lambda: _made(cls))
+        return
     gives = getattr(cls, "gives", None)
     if gives is None or not issubclass(cls, Task | FileTask):
         yield Finding("gives", "no example of a text that gives an item: set `gives` of a Task or a FileTask")
@@ -32,6 +37,21 @@ def check(cls: type[Evaluation]) -> Iterator[Finding]:
             yield finding(f"none from {text!r}", lambda text=text, words=words: _refused(cls, text, words))
     else:
         yield from _of_documents(cls, gives)
+
+
+def _made(cls: type[MadeTask]) -> str | None:
+    items = cls(items=4).make()
+    for part in {item.part for item in items}:
+        if len({item.id for item in items if item.part == part}) != 4:
+            return f"4 items of the part {part!r} were asked for"
+    if cls(items=4).make() != items:
+        return "two makings with one seed differ"
+    if cls(items=4, seed=1).make() == items:
+        return "another seed gives the same items"
+    if [item for item in items if item.id in {one.id for one in cls(items=2).make()}] != cls(items=2).make():
+        return "fewer items are not the first of more"
+    same = next((item for item in items if len(set(item.texts)) < len(item.texts)), None)
+    return f"two of the texts are the same: {same}" if same else None
 
 
 def _read(cls: type[FileTask], text: str) -> str | None:

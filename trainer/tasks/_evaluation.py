@@ -48,6 +48,7 @@ class Pieces(NamedTuple):
     nats: np.ndarray  # float64 [pieces]
     tokens: np.ndarray  # int64 [pieces]
     hits: np.ndarray  # int64 [pieces], tokens than which the model finds no other likelier
+    cut: bool = False  # the model has no room for the whole context
 
 
 class Measured(NamedTuple):

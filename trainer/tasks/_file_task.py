@@ -70,23 +70,29 @@ class FileTask(Evaluation):
     def questions(self) -> list[Question]:
         """Return the questions in the order of the file. Raises InputError with the line that cannot be used."""
         found: dict[str, Question] = {}
-        lines: dict[str, int] = {}
-        for line, row in rows_of(Path(self.file)):
+        places: dict[str, tuple[Path, int]] = {}
+        for path, line, row in self._rows():
             try:
                 text, about = self.parse(row)
                 question = Question(_id(row), text, about, _name(row, "group"))
             except ValueError as error:
-                raise InputError(f"{self.file}, line {line}: {error}") from error
+                raise InputError(f"{path}, line {line}: {error}") from error
             if question.id in found:
                 what = "have the id" if "id" in row else "are the same question; the hash of their content is"
-                raise InputError(
-                    f"{self.file}: lines {lines[question.id]} and {line} {what} {one_line(question.id, 60)!r}: keep "
-                    "each question once"
-                )
-            found[question.id], lines[question.id] = question, line
+                before, first = places[question.id]
+                where = f"{path}: lines {first} and {line}"
+                if before != path:
+                    where = f"{before}, line {first} and {path}, line {line}"
+                raise InputError(f"{where} {what} {one_line(question.id, 60)!r}: keep each question once")
+            found[question.id], places[question.id] = question, (path, line)
         if not found:
             raise InputError(f"{self.file} has no questions")
         return list(found.values())
+
+    def _rows(self) -> Iterator[tuple[Path, int, dict[str, Any]]]:
+        """Yield (file, number of the line, object) of all rows."""
+        path = Path(self.file)
+        yield from ((path, line, row) for line, row in rows_of(path))
 
 
 def rows_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

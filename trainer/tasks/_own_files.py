@@ -12,7 +12,10 @@ from windtunnel.trainer.tasks._file_task import FileTask, rows_of
 
 YAML = (".yaml", ".yml")
 # The columns that tell the kind of a file, in the order in which they decide.
-COLUMNS = {"constraints": "constraints", "choices": "choices", "options": "choices", "answer": "exact"}
+COLUMNS = {
+    "constraints": "constraints", "choices": "choices", "options": "choices", "answer": "exact",
+    "good": "minimal_pairs", "sentence_good": "minimal_pairs", "text": "perplexity",
+}  # fmt: skip
 
 
 def own_task(file: str | Path) -> FileTask:
@@ -20,6 +23,8 @@ def own_task(file: str | Path) -> FileTask:
     path = Path(file)
     if path.suffix.lower() in YAML:
         kind = "lm_eval"
+    elif path.suffix.lower() == ".parquet":
+        kind = "perplexity"
     else:
         _, first = next(rows_of(path), (0, None))
         if first is None:
@@ -27,8 +32,9 @@ def own_task(file: str | Path) -> FileTask:
         kind = next((kind for column, kind in COLUMNS.items() if column in first), None)
         if kind is None:
             raise InputError(
-                f"{path} is no evaluation file: a line has `question, choices, answer`, `question, answer` or `prompt, "
-                f"constraints`, and here {', '.join(one_line(name, 30) for name in first) or 'nothing'}"
+                f"{path} is no evaluation file: a line has `question, choices, answer`, `question, answer`, `prompt, "
+                f"constraints`, `good, bad` or `text`, and here "
+                f"{', '.join(one_line(name, 30) for name in first) or 'nothing'}"
             )
     task = make(Evaluation, {kind: {"file": str(path)}})  # type: ignore[type-abstract]
     assert isinstance(task, FileTask)

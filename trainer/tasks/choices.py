@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+from blake3 import blake3
 from pydantic import Field
 
+from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.printable import one_line
+from windtunnel.trainer.tasks._choice_scores import choice_scores
 from windtunnel.trainer.tasks._evaluation import Asker, Measured, Row, Text
 from windtunnel.trainer.tasks._file_task import FileTask, Question, text_of
 from windtunnel.trainer.tasks._task import accepted
@@ -28,13 +33,23 @@ class Choices(FileTask):
     A line has `question`, `choices` and `answer`: the place of the right choice from 0, its text or its letter. `acc`
     takes the choice with the highest likelihood, `acc_norm` that with the highest likelihood per byte, which does not
     favour short ones; runs are compared by `acc_norm` in the form `cloze` and by `acc` in the form `letters` (as OLMES
-    does, Gu et al. 2024, arXiv 2406.08446). `probability` is that of the right choice among the choices.
+    does, Gu et al. 2024, arXiv 2406.08446), or by `score`. `probability` and `probability_norm` are those of the right
+    choice among the choices, as it is and per byte, which move at sizes where accuracy stays at chance.
+
+    `shots: [0, 1, 4, 16]` asks each question after so many examples, questions with their answers of the same file or
+    of `shots_from`, and never of one group with it. They are drawn by a hash of the seed and both questions' ids, the
+    same for every model, and more examples are those of fewer and others.
     """
 
     # cloze: the likelihood of the choices as answers; letters: the choices are shown, and their letters are answers
     form: Literal["cloze", "letters"] = "cloze"
     prompt: str | None = Field(None, min_length=1)  # with {question}; by default the question, for plain models framed
+    score: Literal["acc", "acc_norm", "probability", "probability_norm"] | None = None  # that runs are compared by
+    shots: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    shots_from: str | None = None
+    seed: int = 0  # of the draws
 
+    asks_by: ClassVar[tuple[str, ...]] = ("file", "name", "shots_from")
     gives: ClassVar[str] = (
         '{"question": "Which is a fruit?", "choices": ["a stone", "a plum"], "answer": 1}\n'
         '{"question": "Which is red?", "choices": ["blood", "milk", "grass"], "answer": "A", "id": 7}\n'
@@ -63,44 +78,75 @@ class Choices(FileTask):
             raise ValueError(f"the choice {one_line(twice, 60)!r} is twice there: no answer would be the right one")
         return question, Options(stripped, _place(row.get("answer"), stripped))
 
+    def files(self) -> list[Path]:
+        return [Path(file) for file in (self.file, self.shots_from) if file]
+
     def measure(self, documents: Callable[[], Iterable[Text]], asker: Asker) -> Measured:
         """Score every choice; see Evaluation."""
-        questions = self.questions()
-        answers = [self._answers(question) for question in questions]
-        prompts = [self._shown(question, asker.chat) for question in questions]
+        shown = self._shown(asker.chat)
+        answers = [self._answers(question) for question, _, _ in shown]
+        prompts = [prompt for _, _, prompt in shown]
         room = asker.room([answer for options in answers for answer in options])
         asked, dropped = accepted(self.title, asker, prompts, ["\n".join(options) for options in answers], room)
         flat = [(prompts[k], answer) for k in asked for answer in answers[k]]
         nats = asker.answer_nats([prompt for prompt, _ in flat], [answer for _, answer in flat], ended=False)
         ends = np.cumsum([len(answers[k]) for k in asked])
         parts = np.split(nats, ends[:-1])
-        rows = [self._row(questions[k], prompts[k], answers[k], part) for k, part in zip(asked, parts, strict=True)]
-        return Measured(rows, dropped)
+        return Measured([self._row(*shown[k], answers[k], part) for k, part in zip(asked, parts, strict=True)], dropped)
 
-    def _row(self, question: Question, prompt: str, answers: list[str], nats: np.ndarray) -> Row:
-        options: Options = question.about
+    def _row(self, question: Question, shots: int, prompt: str, answers: list[str], nats: np.ndarray) -> Row:
+        right = question.about.right
         sizes = np.array([len(answer.encode()) for answer in answers])
-        likeliest = {"acc": int(nats.argmin()), "acc_norm": int((nats / sizes).argmin())}
-        share = np.exp(nats.min() - nats)
-        chosen = likeliest["acc_norm" if self.form == "cloze" else "acc"]
-        metrics = {name: float(place == options.right) for name, place in likeliest.items()}
+        metrics, chance = choice_scores(nats, sizes, right), 1 / len(answers)
+        score = self.score or ("acc_norm" if self.form == "cloze" else "acc")
+        likelihood = nats / sizes if score.endswith("_norm") else nats
         return Row(
             id=question.id,
             prompt=prompt,
-            answer=answers[options.right],
-            reply=answers[chosen],
-            correct=float(chosen == options.right),
+            answer=answers[right],
+            reply=answers[int(likelihood.argmin())],
+            correct=metrics[score],
             group=question.group,
-            bytes=int(sizes[options.right]),
-            nats=float(nats[options.right]),
-            metrics={**metrics, "probability": float(share[options.right] / share.sum())},
+            bytes=int(sizes[right]),
+            nats=float(nats[right]),
+            metrics=metrics,
+            chance=chance,
+            chances=dict.fromkeys(metrics, chance),
+            part="" if self.shots == [0] else f"{shots} shots",
         )
+
+    def _shown(self, chat: bool) -> list[tuple[Question, int, str]]:
+        """Return (question, examples, prompt) of everything that is asked."""
+        questions = self.questions()
+        source = questions if self.shots_from is None else self.model_copy(update={"file": self.shots_from}).questions()
+        out = []
+        for question in questions:
+            examples = self._examples(question, source)
+            for shots in self.shots:
+                if shots > len(examples):
+                    raise InputError(
+                        f"{self.shots_from or self.file}: {shots} examples are asked for, and there are "
+                        f"{len(examples)} questions beside {one_line(question.id, 60)!r}"
+                    )
+                parts = [self._text(one, False) + f" {self._answers(one)[one.about.right]}" for one in examples[:shots]]
+                out.append((question, shots, "\n\n".join([*parts, self._text(question, chat and not shots)])))
+        return out
+
+    def _examples(self, question: Question, source: list[Question]) -> list[Question]:
+        """Return the questions of `source` that can be examples of one, in the order in which they are drawn."""
+        most = max(self.shots)
+        if not most:
+            return []
+        others = [q for q in source if q.id != question.id and q.text != question.text]
+        others = [q for q in others if not (q.group and q.group == question.group)]
+        key = blake3(f"{self.seed}\0{question.id}".encode()).digest()
+        return heapq.nsmallest(most, others, key=lambda q: blake3(q.id.encode(), key=key).digest())
 
     def _answers(self, question: Question) -> list[str]:
         choices = question.about.choices
         return choices if self.form == "cloze" else list(ascii_uppercase[: len(choices)])
 
-    def _shown(self, question: Question, chat: bool) -> str:
+    def _text(self, question: Question, chat: bool) -> str:
         text = question.text
         if self.form == "letters":
             lines = [f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, question.about.choices)]  # noqa: B905

@@ -38,6 +38,7 @@ class Constraints(FileTask):
         default_factory=list
     )  # constraints of one's own files, ./FILE.py:Class, named by their class
 
+    likelihoods: ClassVar[bool] = False
     gives: ClassVar[str] = (
         '{"prompt": "Write about a mill, without commas.", "constraints": ["no_comma", {"words": {"least": 5}}]}\n'
         '{"question": "Name the river.", "constraints": [{"keywords": ["river"]}], "id": "river"}\n'

@@ -32,6 +32,7 @@ class LmEval(FileTask):
     limit: int | None = Field(None, ge=1)  # items, the first of the data; all by default
 
     asks_by: ClassVar[tuple[str, ...]] = ("file", "name", "limit")
+    likelihoods: ClassVar[bool] = False
     gives: ClassVar[str] = (
         "task: mills\ndataset_path: json\ndataset_kwargs: {data_files: {test: mills.jsonl}}\ntest_split: test\n"
         "output_type: multiple_choice\ndoc_to_text: '{{question}}'\ndoc_to_choice: '{{choices}}'\n"

@@ -33,6 +33,7 @@ class Part(Record):
     items: int
     cells: list[tuple[str, str]]
     bits: list[str]  # of the right answer per byte, by mix; empty when not known
+    chance: str = ""  # the expected value of a guess
 
 
 class Measure(Record):
@@ -61,20 +62,23 @@ class Measures(Section):
 
     @classmethod
     def of(cls, results: Results) -> Measures | None:
-        bits = _answer_bits(results)
+        bits, chances = _answer_figures(results, "answer_bits_per_byte"), _chances(results)
         measures = [
-            _measure(what, comparison, matrix, bits if what == "tasks" else {})
+            _measure(what, comparison, matrix, *((bits, chances) if what == "tasks" else ({}, {})))
             for what, (comparison, matrix) in results.comparisons.items()
             if what
         ]
         return cls(measures=measures) if measures else None
 
 
-def _measure(what: str, comparison: Comparison, matrix: pl.DataFrame | None, bits: Bits) -> Measure:
+def _measure(
+    what: str, comparison: Comparison, matrix: pl.DataFrame | None, bits: Bits, chances: dict[str, float]
+) -> Measure:
     digits = min(digits_for(comparison), 4)
     wording = further(what, comparison)
     mixes = [comparison.baseline, *(e.mix for e in comparison.effects)]
     parts = [] if matrix is None else _parts(comparison, mixes, matrix, bits, digits)
+    parts = [p.model_copy(update={"chance": plain(chances.get(p.name), digits)}) for p in parts] if chances else parts
     on = comparison.on
     return Measure(
         name=one_line(wording.name),
@@ -137,12 +141,17 @@ def _cell(row: dict[str, Any] | None, baseline: str, digits: int) -> tuple[str, 
     return plain(row["value"], digits), "" if row["mix"] == baseline else difference
 
 
-def _answer_bits(results: Results) -> Bits:
-    """Return the means over seeds; they change before replies do."""
+def _answer_figures(results: Results, figure: str) -> Bits:
+    """Return the means over seeds of a figure that some tasks have; likelihoods change before replies do."""
     values: dict[tuple[str, str], list[float]] = {}
     for mix, runs in results.by_run("tasks").items():
         for artifact in runs.values():
             for task, figures in (read_json(artifact.path / "tasks.json") or {}).items():
-                if "answer_bits_per_byte" in figures:  # not where no one answer is right
-                    values.setdefault((mix, task), []).append(float(figures["answer_bits_per_byte"]))
+                if figure in figures:  # bits per byte are not there where no one answer is right
+                    values.setdefault((mix, task), []).append(float(figures[figure]))
     return {key: sum(numbers) / len(numbers) for key, numbers in values.items()}
+
+
+def _chances(results: Results) -> dict[str, float]:
+    """Return the expected score of a guess by task, which is that of its items and the same for every mix."""
+    return {one_line(task, 40): value for (_, task), value in _answer_figures(results, "chance").items()}
