@@ -182,6 +182,7 @@ def _training(recipe: Recipe) -> None:
         if train.preferences is not None:
             known(train.preferences, recipe.sets, "set of rows", ("train", "preferences"))
         _make("schedule", train.schedule, ("train", "schedule"))
+        _watching(train)
         _stages(recipe, train)
         if not recipe.mixes:
             raise at(("train",), "`train:` needs `mixes:` to train on")
@@ -204,6 +205,18 @@ def _training(recipe: Recipe) -> None:
             )
         if recipe.compare.after and recipe.compare.after[-1] >= seeds:
             raise at(("compare", "after"), f"names looks with fewer seeds than now, and there are {seeds}")
+
+
+def _watching(train: Train) -> None:
+    """Raise RecipeError for a logger whose package is missing, and for models that no process holds whole."""
+    if train.log is not None:
+        logger: Any = _make("logger", train.log, ("train", "log"))
+        with placing("train", "log"):
+            logger.check_installed()
+    if train.launch is not None and train.launch.shard == "fsdp":
+        for name in ("watch", "keep", "gradient_noise"):
+            if getattr(train, name):
+                raise at(("train", name), f"`{name}` needs all weights in one process: use `launch: {{shard: ddp}}`")
 
 
 def _stages(recipe: Recipe, train: Train) -> None:

@@ -14,7 +14,7 @@ from windtunnel.schemas.work import Counts, Work
 class Report(Work):
     """Write `report.html`. Inputs: every other step of the plan, by name."""
 
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     recipe: dict[str, Any]
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
