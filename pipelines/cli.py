@@ -155,6 +155,14 @@ def plan(recipe: RecipeArg, set_: Sets = None, json_: Json = False) -> None:
     preview(recipe, set_ or [], json_, terminal())
 
 
+@app.command()
+def watch(recipe: RecipeArg, set_: Sets = None, json_: Json = False) -> None:
+    """Follow the training runs of a recipe live, from any terminal, until all are finished; --json prints one look."""
+    from windtunnel.pipelines.views.watch import watch as follow
+
+    raise typer.Exit(follow(recipe, set_ or [], json_, terminal()))
+
+
 @app.command("verify")
 def verify_(recipe: RecipeArg, set_: Sets = None, json_: Json = False) -> None:
     """Hold everything that a recipe has stored against its digests; exit code 1 where a file is damaged."""

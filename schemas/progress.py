@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from pathlib import Path
@@ -36,7 +37,7 @@ class RunProgress(BaseModel):
         return (self.stage - 1 + (self.step / self.steps if self.steps else 0.0)) / self.stages
 
     def write(self, out: Path) -> None:
-        """Replace the file in a run's directory; it is no result, so no journal holds it and nothing waits for disks."""
+        """Replace the file in a run's directory; it is no result, so it is in no journal and waits for no disk."""
         out.mkdir(parents=True, exist_ok=True)
         partial = out / f"{FILE}.{os.getpid()}.partial"
         stamped = self.model_copy(update={"updated": time.time()})
@@ -62,4 +63,4 @@ def thinned(values: list[float], most: int = CURVE) -> list[float]:
     if len(values) <= most:
         return list(values)
     edges = [round(k * len(values) / most) for k in range(most + 1)]
-    return [sum(part) / len(part) for a, b in zip(edges, edges[1:], strict=False) if (part := values[a:b])]
+    return [sum(part) / len(part) for a, b in itertools.pairwise(edges) if (part := values[a:b])]

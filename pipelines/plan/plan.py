@@ -50,11 +50,12 @@ class Plan:
         return resolve(self.recipe.train.device) if self.recipe.train is not None else "cpu"
 
     def compute(self, train: Train) -> dict[str, Any]:
-        """Return the fields of a training run that say where and how it is computed."""
+        """Return the fields of a training run that say where and how it is computed, and who looks on."""
         from windtunnel.trainer.runtime.precision import resolve
 
         device = self.device()
-        same = {name: getattr(train, name) for name in ("threads", "compile", "deterministic", "launch")}
+        names = ("threads", "compile", "deterministic", "launch", "watch", "keep", "log", "gradient_noise")
+        same = {name: getattr(train, name) for name in names}
         precision = resolve(train.precision, device)
         saving = train.activation_checkpointing
         return {**same, "device": device, "precision": precision, "activation_checkpointing": saving}

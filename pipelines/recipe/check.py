@@ -234,7 +234,20 @@ def _one_training(recipe: Recipe, settings: Train, place: Callable[[str], Keys])
                 f"model {settings.start!r} is at a URL: training starts from files, `sample:` or `path:`",
             )
     _make("schedule", settings.schedule, place("schedule"))
+    _watching(settings, place)
     _stages(recipe, settings, place("stages"), place("model"))
+
+
+def _watching(train: Train, place: Callable[[str], Keys]) -> None:
+    """Raise RecipeError for a logger whose package is missing, and for models that no process holds whole."""
+    if train.log is not None:
+        logger: Any = _make("logger", train.log, place("log"))
+        with placing(*place("log")):
+            logger.check_installed()
+    if train.launch is not None and train.launch.shard == "fsdp":
+        for name in ("watch", "keep", "gradient_noise"):
+            if getattr(train, name):
+                raise at(place(name), f"`{name}` needs all weights in one process: use `launch: {{shard: ddp}}`")
 
 
 def _stages(recipe: Recipe, train: Train, place: Keys, of_model: Keys) -> None:

@@ -19,6 +19,7 @@ from windtunnel.pipelines.recipe.weights import positive
 from windtunnel.pipelines.recipe.yaml_loader import Keys
 from windtunnel.pipelines.remote.address import checked
 from windtunnel.schemas.launch import Launch
+from windtunnel.schemas.watch import Keep, Watch
 
 
 class Corpus(Part):
@@ -183,6 +184,10 @@ class Train(Part):
     launch: Launch | None = None  # several processes a run: {nodes: 1, gpus: 8, shard: ddp}
     preferences: Name | None = None  # the pairs that preference stages of all mixes train on; else those in the mix
     template: str | None = None  # the chat template: one of ours by name, or a file; else the tokenizer's own
+    watch: Watch | None = None  # held-out loss and samples in training: {validate: 0.1, samples: 0.25}
+    keep: Keep | None = None  # models of steps in between: {every: 500}
+    log: Spec | None = None  # tensorboard, trackio or wandb, beside log.parquet
+    gradient_noise: bool = False  # measure the noise scale, which takes two or more micro-batches a step
     variants: dict[Name, Train] = Field(default_factory=dict)
 
     _completed = model_validator(mode="before")(completed)

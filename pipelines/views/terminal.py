@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from rich import progress as rich
 from rich.console import Console
@@ -12,12 +14,21 @@ from rich.console import Console
 from windtunnel.pipelines.engine.run import Progress
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.engine.tasks.task import Task
+from windtunnel.pipelines.views.run_progress import told
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.printable import one_line
+from windtunnel.schemas.progress import RunProgress, read_progress
 from windtunnel.schemas.spending import spent_of, total
 
 POLL_SECONDS = 0.3
+LINE_SECONDS = 30.0  # between two lines about a training run, where there is no terminal
 SPENT_SECONDS = 2.0  # between two looks at what answers cost, which read the completion store
+
+
+def _training(tasks: Sequence[Task]) -> list[tuple[Task, RunProgress]]:
+    """Return the training runs that are at work, with how far they are."""
+    runs = [task for task in tasks if task.step.partition(":")[0] == "train" and not task.ended]
+    return [(task, state) for task in runs if (state := read_progress(Path(task.out))) is not None]
 
 
 class TerminalProgress(Progress):
@@ -44,6 +55,7 @@ class TerminalProgress(Progress):
         names = ", ".join(step.name for step in steps)
         if not self.console.is_terminal:
             self.say(f"running {names} ({len(tasks)} shards)")
+            self._begin(self._tell, tasks)
             return
         shown = names if len(names) <= 48 else f"{steps[0].name} and {len(steps) - 1} more"
         self._bar = rich.Progress(
@@ -54,9 +66,18 @@ class TerminalProgress(Progress):
         )  # fmt: skip
         row = self._bar.add_task(shown, total=len(tasks), spent="")
         self._bar.start()
+        self._begin(self._follow, self._bar, row, tasks)
+
+    def _begin(self, follow: Callable[..., None], *arguments: Any) -> None:
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, args=(self._bar, row, tasks), daemon=True)
+        self._thread = threading.Thread(target=follow, args=arguments, daemon=True)
         self._thread.start()
+
+    def _tell(self, tasks: Sequence[Task]) -> None:
+        """Print a line about every training run at work, every LINE_SECONDS."""
+        while not self._stop.wait(LINE_SECONDS):
+            for task, state in _training(tasks):
+                self.say(f"  {task.step}: {told(state)}")
 
     def _follow(self, bar: rich.Progress, row: rich.TaskID, tasks: Sequence[Task]) -> None:
         left, asked, words = tasks, 0.0, ""
@@ -65,7 +86,11 @@ class TerminalProgress(Progress):
             now = time.monotonic()
             if now - asked >= SPENT_SECONDS:
                 asked, words = now, self._spent()
-            bar.update(row, completed=len(tasks) - len(left), spent=words)
+            training = _training(left)
+            done = len(tasks) - len(left) + sum(state.done for _, state in training)
+            first = "".join(f"{task.step} {told(state)}" for task, state in training[:1])
+            more = f" (and {len(training) - 1} more)" if len(training) > 1 else ""
+            bar.update(row, completed=done, spent=f"{words} {first}{more}".strip())
 
     def committed(self, step: Step, artifact: Artifact) -> None:
         """Say that a step is finished, with what went through it."""

@@ -56,7 +56,7 @@ def test_points_are_steps_or_shares_and_hold_the_end():
     assert points(3, 0.1) == {1, 2, 3}
     assert points(32, None) == frozenset()
     for wrong in (0, 1.5, True, -0.1):
-        with pytest.raises(ValueError, match="every|validate"):
+        with pytest.raises(ValueError, match="validate"):
             Watch.model_validate({"validate": wrong})
 
 
@@ -204,7 +204,7 @@ def test_killed_runs_end_with_the_same_rows(world, watched, tmp_path):
         process = subprocess.Popen([sys.executable, "-c", KILLED, job], env=os.environ)
         while process.poll() is None and not ((now := read_progress(out)) and now.step >= until):
             time.sleep(0.005)
-            if (log := out / "validation.parquet").exists() and until < 12:
+            if (out / "validation.parquet").exists() and until < 12:
                 break
         process.send_signal(signal.SIGKILL)
         process.wait()

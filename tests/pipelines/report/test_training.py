@@ -1,0 +1,56 @@
+"""Held-out curves and samples of text in the report: by mix and source, and text stays text."""
+
+from __future__ import annotations
+
+import math
+
+import polars as pl
+import pytest
+
+from tests.pipelines.report.conftest import folder_of, seal
+from tests.pipelines.report.test_page import HOSTILE, Page
+from windtunnel.pipelines.report.collect import collect
+from windtunnel.pipelines.report.page import render
+from windtunnel.schemas.work import Counts
+
+BITS = {"raw": 3.0, "clean": 2.0}
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory) -> str:
+    root, artifacts = tmp_path_factory.mktemp("watched"), {}
+    for mix, bits in BITS.items():
+        for seed in range(2):
+            name = f"train:{mix}:{seed}"
+            folder = folder_of(root, name)
+            rows = [
+                {"step": step, "tokens": 1000 * step, "source": source, "documents": 5, "bytes": 100,
+                 "nats": 100 * math.log(2) * (bits + seed / 10 + 10 / step)}
+                for step in (10, 20, 40) for source in ("plays", HOSTILE[0])
+            ]  # fmt: skip
+            pl.DataFrame(rows).write_parquet(folder / "validation.parquet")
+            samples = [
+                {"step": step, "tokens": 1000 * step, "number": number, "prompt": f"p{number}", "text": text}
+                for step in (10, 40) for number, text in enumerate(HOSTILE)
+            ]  # fmt: skip
+            pl.DataFrame(samples).write_parquet(folder / "samples.parquet")
+            artifacts[name] = seal(root, name, Counts(), {}, {})
+    return render(collect({"question": "Q", "mixes": {"raw": {}, "clean": {}}}, artifacts))
+
+
+def test_a_curve_for_every_mix_and_source_with_a_band_over_seeds(html):
+    text = html.partition('<section id="validation"')[2].partition("</section>")[0]
+    assert text.count('<svg class="plot"') == 3  # all sources, and each
+    assert text.count('class="line ') == 6 and text.count('class="band ') == 6
+    assert "raw ends at 3.300" in text and "clean ends at 2.300" in text  # the mean of seeds, by 10 / 40
+    assert "of 10 held-out documents" in text
+
+
+def test_what_models_write_is_text(html):
+    page = Page(html)
+    assert not [tag for tag, attrs in page.tags if tag in ("script", "img") or any(a.startswith("on") for a in attrs)]
+    words = page.words()
+    for text in HOSTILE[:4]:
+        assert text in words
+    assert "\u202e" not in html and "<U+202E>" in words
+    assert html.count("after 40 k tokens") == 2 * len(HOSTILE)  # one seed of each mix
