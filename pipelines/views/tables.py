@@ -19,6 +19,8 @@ from windtunnel.schemas.printable import one_line
 if TYPE_CHECKING:
     from windtunnel.generators.judging.calibration import Calibration
 
+FEW = 5  # mixes
+
 
 def print_effects(scores: Path, settings: Compare, as_json: bool, console: Console) -> None:
     """Print the effects of a scores file (CSV or Parquet) as a table with sentences, or as the contract's JSON list."""
@@ -62,7 +64,8 @@ def print_further(what: str, artifact: Path, console: Console) -> None:
 
     comparison = Comparison.read(artifact)
     console.print(further_line(what, comparison), soft_wrap=True)
-    if what in ("tasks", "probe") and len(comparison.on.domains) > 1:
+    few = len(comparison.values) <= FEW  # more do not fit beside one another
+    if what in ("tasks", "probe") and few and len(comparison.on.domains) > 1:
         matrix = pl.read_parquet(artifact / "loss_matrix.parquet")
         console.print(matrix_table(matrix, comparison, 2, ("task", "items")))
 
@@ -77,13 +80,16 @@ def print_trainings(artifact: Path, as_json: bool, console: Console) -> None:
         rows = [row.model_dump(mode="json") for row in found.rows]
         console.print(json.dumps(rows, indent=1), soft_wrap=True, markup=False)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("run")
-    for name, number in columns(found):
-        table.add_column(name, justify="right" if number else "left")
-    for line in lines(found):
-        table.add_row(Text(line.run), *map(Text, line.cells))
-    console.print(table)
+    titles, rows = columns(found), lines(found)
+    cost = next(number for number, (name, _) in enumerate(titles) if name == "score")  # two tables fit a terminal
+    for part in (slice(cost), slice(cost, None)):
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        table.add_column("run", overflow="fold")
+        for name, number in titles[part]:
+            table.add_column(name, justify="right" if number else "left", overflow="fold")
+        for line in rows:
+            table.add_row(Text(line.run), *map(Text, line.cells[part]))
+        console.print(table)
     for note in notes(found):
         console.print(note, markup=False, soft_wrap=True, style="dim")
 
