@@ -152,7 +152,8 @@ def _mean(task: str, metric: str, part: pl.DataFrame, level: float) -> Mean:
     units = Units(weights, groups, np.zeros(len(groups), np.int64))
     value, share = float(values.sum() / weights.sum()), _is_share(metric, part)
     low, high = _interval(units, values, value, level, share) if units.count > 1 else (None, None)
-    chance = None if part["chance"].null_count() else float(part["chance"].mean())  # pyright: ignore[reportArgumentType]
+    known = "chance" in part.columns and not part["chance"].null_count()
+    chance = None if not known else float(part["chance"].mean())  # pyright: ignore[reportArgumentType]
     return Mean(task, metric, len(values), units.count, value, low, high, chance)
 
 
