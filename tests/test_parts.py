@@ -168,6 +168,7 @@ BROKEN = {
     "delta": ("parameter.requires_grad_(self.part in name)", "pass", "weights train"),
     "model": ("vocab_size=vocabulary", "vocab_size=vocabulary + 1", "does not predict 300 token ids"),
     "optimizer": ("-group[\"lr\"]", "group[\"lr\"]", "the loss went from"),
+    "logger": ('package: ClassVar = "json"', 'package: ClassVar = ""', "what is imported"),
     "schedule": ("return (step + 1) / up if", "return step / up if", "step 0 has the factor 0"),
     "task": ("return None\n", "return Item(texts[0].id, 'p', 'a')\n", "it gives Item"),
     "constraint": ("<= self.longest", "> self.longest", "expected True, got False"),

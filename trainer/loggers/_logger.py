@@ -49,7 +49,7 @@ class Logger(Plugin, ABC):
 
     def check_installed(self) -> None:
         """Raise RecipeError where the package is missing."""
-        if find_spec(self.package) is None:
+        if not self.package or find_spec(self.package) is None:
             raise RecipeError(f"`log: {label(self)}` needs a package that is not installed: pip install {self.install}")
 
     @abstractmethod

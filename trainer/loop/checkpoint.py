@@ -7,6 +7,7 @@ order and randomness need no state, because both are functions of the step.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from windtunnel.schemas.artifact import remove as remove_file
 from windtunnel.schemas.errors import InputError
 
 NAME = "checkpoint.safetensors"
+KEPT = "checkpoints"  # directory of models that stay, step-<n>/ each
 HEAD = ("step", "config", "seconds", "cpu_seconds")  # fields of the JSON metadata
 
 
@@ -81,3 +83,9 @@ def head(out: Path) -> dict[str, Any]:
 def remove(out: Path) -> None:
     """Remove the checkpoint of a finished stage."""
     remove_file(out / NAME)
+
+
+def kept_steps(out: Path) -> list[int]:
+    """Return after which steps a run's directory holds checkpoints, in order."""
+    found = (re.fullmatch(r"step-(\d+)", folder.name) for folder in (out / KEPT).glob("step-*"))
+    return sorted(int(match[1]) for match in found if match)

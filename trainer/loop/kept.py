@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import re
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from windtunnel.trainer.loop.checkpoint import KEPT, kept_steps
 
 if TYPE_CHECKING:
     from windtunnel.trainer.loop.loop import Loop
-
-FOLDER = "checkpoints"
 
 
 class Kept:
@@ -24,7 +22,7 @@ class Kept:
         """Remove those after the step from which a stage goes on: they are made again."""
         for step in kept_steps(loop.out):
             if step > loop.step:
-                shutil.rmtree(loop.out / FOLDER / f"step-{step}")
+                shutil.rmtree(loop.out / KEPT / f"step-{step}")
 
     def wants(self, step: int) -> bool:
         """Return whether the model is kept after so many steps."""
@@ -33,12 +31,6 @@ class Kept:
     def settled(self, loop: Loop, rows: list[dict[str, float]]) -> None:
         """Export a copy of the model, since merging a delta or leaving out heads changes it."""
         if self.wants(loop.step):
-            (loop.out / FOLDER).mkdir(exist_ok=True, parents=True)
+            (loop.out / KEPT).mkdir(exist_ok=True, parents=True)
             model = copy.deepcopy(loop.model).eval()
-            loop.export(model, loop.out / FOLDER / f"step-{loop.step}", loop.setting.cache / "delta")
-
-
-def kept_steps(out: Path) -> list[int]:
-    """Return after which steps a run's directory holds checkpoints, in order."""
-    found = (re.fullmatch(r"step-(\d+)", folder.name) for folder in (out / FOLDER).glob("step-*"))
-    return sorted(int(match[1]) for match in found if match)
+            loop.export(model, loop.out / KEPT / f"step-{loop.step}", loop.setting.cache / "delta")

@@ -24,7 +24,6 @@ from windtunnel.trainer.data.chat_choice import set_template
 from windtunnel.trainer.deltas._delta import HEAD
 from windtunnel.trainer.deltas.full import Full
 from windtunnel.trainer.loop import checkpoint
-from windtunnel.trainer.loop.kept import kept_steps
 from windtunnel.trainer.loop.log import Log
 from windtunnel.trainer.loop.noise import NORM, SHARE, first_norm, gradient_noise
 from windtunnel.trainer.loop.optim import Optimiser
@@ -345,7 +344,7 @@ class Loop:
             held_out=Totals.of(domains.values()) if domains else None,
             domains=domains,
             metrics=evaluation.metrics,
-            checkpoints=kept_steps(self.out),
+            checkpoints=checkpoint.kept_steps(self.out),
             gradient_noise=gradient_noise(self.log.columns),
         )
 
