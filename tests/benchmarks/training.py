@@ -31,6 +31,7 @@ from torch import nn
 
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.trainer.loop.loop import Loop
+from windtunnel.trainer.loop.step import Batches
 from windtunnel.trainer.loop.train import Stage
 from windtunnel.trainer.runtime.numerics import numerics
 
@@ -155,15 +156,16 @@ def serve(name: str, options: argparse.Namespace, root: str, connection: Connect
     with numerics(options.threads, 0) if name == "ours" else contextlib.nullcontext():
         loop = our_loop(options, Path(root)) if name == "ours" else plain_loop(options, Path(root))
         step = 0
+        more = (Batches(loop.data, "cpu"),) if name == "ours" else ()
         for _ in range(3):
-            loop.take(step)
+            loop.take(step, *more)
             step += 1
         model: nn.Module = loop.model
         connection.send(sum(p.numel() for p in model.parameters()))
         while connection.recv():
             started, done = time.process_time(), 0
             while time.process_time() - started < BLOCK_SECONDS:
-                loop.take(step)
+                loop.take(step, *more)
                 step += 1
                 done += tokens
             connection.send(done / (time.process_time() - started))
