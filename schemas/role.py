@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Self, TypeVar
 
 T = TypeVar("T")
+BOTH = "+"  # between mix and variant in the name of a run; no other name has it
 _KIND = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -105,3 +106,15 @@ def in_number_order(inputs: Mapping[str, T], kind: str) -> list[T]:
     if other := [role for role in roles if not re.fullmatch(rf"{kind}\d*", role)]:
         raise ValueError(f"role {other[0]!r} is neither {kind!r} nor {kind!r} with a number")
     return [inputs[role] for role in sorted(roles, key=lambda role: int(role.removeprefix(kind) or 0))]
+
+
+def run_names(mixes: Collection[str], variants: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Return the mix and the variant of every run by its name; the one variant '' is a training without variants.
+
+    A run is called by its mix where there are no variants, by its variant where there is one mix, else by both.
+    """
+    named = [name for name in variants if name]
+    if not named:
+        return {mix: (mix, "") for mix in mixes if variants}
+    alone = len(mixes) == 1
+    return {name if alone else f"{mix}{BOTH}{name}": (mix, name) for mix in mixes for name in named}

@@ -14,11 +14,12 @@ from windtunnel.pipelines.recipe.part import Name as Name
 from windtunnel.pipelines.recipe.part import Part
 from windtunnel.pipelines.recipe.part import Spec as Spec
 from windtunnel.pipelines.recipe.rows import RowMixes, Rows
-from windtunnel.pipelines.recipe.variants import RunName, completed, run_names
+from windtunnel.pipelines.recipe.variants import RunName, completed
 from windtunnel.pipelines.recipe.weights import positive
 from windtunnel.pipelines.recipe.yaml_loader import Keys
 from windtunnel.pipelines.remote.address import checked
 from windtunnel.schemas.launch import Launch
+from windtunnel.schemas.role import run_names
 from windtunnel.schemas.watch import Keep, Watch
 
 

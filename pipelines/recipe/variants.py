@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
 from windtunnel.pipelines.recipe.part import safe_name
+from windtunnel.schemas.role import BOTH
 
-BOTH = "+"  # between mix and variant in the name of a run; no name has it
 INSTEAD = {"model": "start", "start": "model"}  # a variant that gives one has no other
 SHARED = ("seeds", "device", "preferences")  # of all variants: effects are paired by seed
 
@@ -36,15 +35,3 @@ def _with(shared: dict[str, Any], own: Any) -> Any:
     if not isinstance(own, dict):
         return own
     return {word: value for word, value in shared.items() if INSTEAD.get(word) not in own} | own
-
-
-def run_names(mixes: Collection[str], variants: Collection[str]) -> dict[str, tuple[str, str]]:
-    """Return the mix and the variant of every run by its name; the one variant '' is a training without variants.
-
-    A run is called by its mix where there are no variants, by its variant where there is one mix, else by both.
-    """
-    named = [name for name in variants if name]
-    if not named:
-        return {mix: (mix, "") for mix in mixes if variants}
-    alone = len(mixes) == 1
-    return {name if alone else f"{mix}{BOTH}{name}": (mix, name) for mix in mixes for name in named}

@@ -11,11 +11,10 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from windtunnel.pipelines.recipe.variants import run_names
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.records import Record
 from windtunnel.schemas.results import Comparison
-from windtunnel.schemas.role import StepName
+from windtunnel.schemas.role import StepName, run_names
 
 
 @dataclass(frozen=True)

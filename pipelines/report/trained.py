@@ -6,7 +6,7 @@ from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.wording import plain
 from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
-from windtunnel.trainer.stats.side_by_side import ProbeFigure, Row, Table
+from windtunnel.schemas.side_by_side import ProbeFigure, Row, Table
 
 MEASURES = {
     "likelihood": "bits per byte",

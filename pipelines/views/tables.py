@@ -73,7 +73,7 @@ def print_further(what: str, artifact: Path, console: Console) -> None:
 def print_trainings(artifact: Path, as_json: bool, console: Console) -> None:
     """Print the finished table of trainings side by side, with what compares and what does not, or its JSON."""
     from windtunnel.pipelines.report.trained import columns, lines, notes
-    from windtunnel.trainer.stats.side_by_side import Table as Trainings
+    from windtunnel.schemas.side_by_side import Table as Trainings
 
     found = Trainings.read(artifact)
     if as_json:

@@ -14,7 +14,7 @@ from windtunnel.pipelines.plan.builder import planned
 from windtunnel.pipelines.recipe.file import parse
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.results import Comparison
-from windtunnel.trainer.stats.side_by_side import Table
+from windtunnel.schemas.side_by_side import Table
 
 RECIPE = """\
 question: What do objectives make of one text?
@@ -43,7 +43,9 @@ compare: {baseline: gpt, margin: 0.5}
 
 def write(folder: Path) -> None:
     for kind, first in (("notes", 0), ("songs", 100)):
-        lines = [json.dumps({"kind": kind, "text": f"{kind} {invented_text(first + k, 90)}"}) for k in range(40)]
+        lines = [
+            json.dumps({"kind": kind, "text": f"{f'{kind} ' * 20}{invented_text(first + k, 90)}"}) for k in range(40)
+        ]
         (folder / f"{kind}.jsonl").write_text("\n".join(lines))
     (folder / "recipe.yaml").write_text(RECIPE)
 

@@ -15,11 +15,10 @@ import polars as pl
 from pydantic import Field
 
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_parquet, write_text
+from windtunnel.schemas.side_by_side import PROBES
 from windtunnel.schemas.work import Counts, Work
 from windtunnel.trainer.eval.probe_items import read_items
 from windtunnel.trainer.eval.probe_tasks import Pairs, Texts
-
-FILE = "probes.json"
 
 
 class ProbeScores(Work):
@@ -46,7 +45,7 @@ class ProbeScores(Work):
                 rows.append(_rows(name, items, found))
         counts.seen = counts.kept
         write_parquet(out / "items.parquet", pl.concat(rows))
-        write_text(out / FILE, canonical_json(figures))
+        write_text(out / PROBES, canonical_json(figures))
         return counts.check("probes")
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from windtunnel.pipelines.report.results import Results, Section
 from windtunnel.pipelines.report.trained import Line, columns, lines, notes
-from windtunnel.trainer.stats.side_by_side import Table
+from windtunnel.schemas.side_by_side import Table
 
 
 class Trainings(Section):
