@@ -197,7 +197,8 @@ def _tokenizer_of_rows(plan: Plan, corpora: Mapping[str, Step], rows: Generation
     tokens, settings = plan.recipe.tokens, [train for _, train in plan.recipe.trainings.values()]
     starts = {train.start for train in settings}
     if None not in starts:
-        return rows.models[starts.pop()] if len(starts) == 1 else None
+        (start,) = starts if len(starts) == 1 else (None,)
+        return rows.models[start] if start is not None else None
     if tokens is None or tokens.tokenizer is None:
         return None
     name = tokens.tokenizer.trained_on

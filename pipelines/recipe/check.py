@@ -258,6 +258,8 @@ def _stages(recipe: Recipe, train: Train, place: Keys, of_model: Keys) -> None:
     of_baseline = compare is not None and recipe.trainings.get(compare.baseline, ("", None))[1] is train
     for i, stage in enumerate(objectives):
         here = (*place, i)
+        with placing(*here):
+            list(plugin.with_parts([stage]))
         if model is not None and not model.from_files:
             with placing(*here):
                 stage.check_model(model.kind, plugin.label(model))

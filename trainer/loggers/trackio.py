@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, ClassVar
 
 from windtunnel.trainer.loggers._logger import Logged, Logger, Session
@@ -20,7 +21,7 @@ class Trackio(Logger):
     space: str | None = None  # of the hub; None: on this machine
 
     def start(self, run: Logged) -> Session:
-        import trackio
+        trackio: Any = import_module("trackio")  # this file has the same name
 
         started = trackio.init(
             project=self.project, name=f"{run.name}.stage{run.stage}", space_id=self.space, resume="allow",

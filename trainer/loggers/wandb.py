@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, ClassVar, Literal
 
 from windtunnel.trainer.loggers._logger import Logged, Logger, Session
@@ -21,10 +22,10 @@ class Wandb(Logger):
     mode: Literal["online", "offline"] | None = None  # None: as wandb's own settings say
 
     def start(self, run: Logged) -> Session:
-        import wandb
+        wandb: Any = import_module("wandb")  # this file has the same name
 
         name = f"{run.name}.stage{run.stage}"
-        settings = wandb.Settings(silent=True, console="off", x_disable_stats=True)  # type: ignore[call-arg]
+        settings = wandb.Settings(silent=True, console="off", x_disable_stats=True)
         started = wandb.init(
             project=self.project, entity=self.entity, mode=self.mode, name=name, id=name, resume="allow",
             config=dict(run.config), dir=str(run.store), reinit="create_new", settings=settings,

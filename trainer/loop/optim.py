@@ -57,7 +57,7 @@ class Optimiser:
                 part.zero_grad(set_to_none=True)
             return norm
         factor = torch.clamp(self.clip / (norm + 1e-6), max=1.0) / normaliser
-        torch._foreach_mul_(grads, factor)
+        torch._foreach_mul_(grads, factor)  # pyright: ignore[reportPrivateImportUsage]
         for part in self.parts:
             for group in part.param_groups:
                 group["lr"] = lr * group.get("rate", 1.0)

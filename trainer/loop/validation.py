@@ -88,8 +88,8 @@ class Validation:
             return None
         step = int(self.rows["step"][-1])
         here = self.rows.filter(pl.col("step") == step)
-        sums = Totals(nats=here["nats"].sum(), bytes=here["bytes"].sum(), documents=here["documents"].sum())
-        return step, sums.bits_per_byte
+        sums: Any = here.select("nats", "bytes", "documents").sum().row(0, named=True)
+        return step, Totals(**sums).bits_per_byte
 
 
 def kept_rows(path: Path, schema: Mapping[str, Any], step: int) -> pl.DataFrame:

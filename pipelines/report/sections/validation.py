@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import polars as pl
 
@@ -114,7 +114,7 @@ def _panel(source: str, points: pl.DataFrame, mixes: list[str], x: Scale) -> Pan
                 seeds=seeds,
             )
         )
-    size = points.group_by("mix", "seed", "step").agg(pl.col("bytes").sum())["bytes"].max()
+    size: Any = points.group_by("mix", "seed", "step").agg(pl.col("bytes").sum())["bytes"].max()
     return Panel(
         source=one_line(source, 60),
         bytes=units.size(float(size or 0)),
