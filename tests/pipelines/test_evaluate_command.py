@@ -67,7 +67,7 @@ def test_every_metric_of_every_task_is_printed_with_its_interval(
         [r["task"] for r in told["means"]], key=["even", "next", "rules", "copying"].index
     )
     assert set(means) == {
-        *(("even", name) for name in ("acc", "acc_norm", "probability", "answer_bits_per_byte")),
+        *(("even", name) for name in ("acc", "acc_norm", "probability", "probability_norm", "answer_bits_per_byte")),
         *(("next", name) for name in ("exact_match", "contains", "answer_bits_per_byte")),
         *(("rules", f"{a}_{b}") for a in ("prompt", "instruction") for b in ("strict", "loose")),
         ("copying", "accuracy"), ("copying", "answer_bits_per_byte"),
@@ -87,7 +87,7 @@ def test_what_cannot_be_evaluated_is_refused_in_words(files: Path, eos_tokenizer
     monkeypatch.setattr(sys, "argv", [])
     small_model(files / "model", eos_tokenizer, 0)
     (files / "bad.jsonl").write_text((files / "even.jsonl").read_text() + '{"question": "x", "choices": ["a", "b"]')
-    (files / "odd.jsonl").write_text('{"text": "x\\u001b[31m"}\n')
+    (files / "odd.jsonl").write_text('{"words": "x\\u001b[31m"}\n')
     for tasks, code, message in (
         (["evne.jsonl"], RecipeError.exit_code, "is neither a file nor a task"),
         (["copyng"], RecipeError.exit_code, "did you mean 'copying'"),
@@ -111,7 +111,7 @@ def test_scores_of_several_models_are_effects(files: Path, eos_tokenizer) -> Non
         frames.append(found.scores.with_columns(mix=pl.lit("ab"[seed % 2]), seed=pl.lit(seed // 2)))
     effects = wt.compare_items(pl.concat(frames), "a")
     assert [e.metric for e in effects] == [
-        f"even/{n}" for n in ("acc", "acc_norm", "probability", "answer_bits_per_byte")
+        f"even/{n}" for n in ("acc", "acc_norm", "probability", "probability_norm", "answer_bits_per_byte")
     ]
     assert all(e.mix == "b" and e.seeds == 2 and e.documents == 12 for e in effects)
     assert [e.metric for e in wt.compare_items(pl.concat(frames), "a", metrics=["acc"])] == ["even/acc"]

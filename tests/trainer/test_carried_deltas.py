@@ -211,7 +211,7 @@ def test_the_order_of_stages_is_checked_when_a_recipe_is_read():
     from windtunnel.trainer.objectives._objective import Objective
 
     def check(*specs: dict[str, Any]) -> None:
-        _deltas_in_order([make(Objective, spec) for spec in specs])
+        _deltas_in_order([make(Objective, spec) for spec in specs], ("train", "stages"))
 
     adapter, lora = {"sft": {"delta": UNMERGED["adapter"]}}, {"sft": {"delta": "lora"}}
     check(adapter, adapter, {"dpo": {}}, {"reward": {}})

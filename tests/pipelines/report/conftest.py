@@ -40,6 +40,11 @@ RECIPE: dict[str, Any] = {
     "mixes": {"raw": {"raw": 1.0}, "filtered": {"filtered": 1.0}, "deduped": {"deduped": 0.5, "raw": 0.5}},
     "compare": {"baseline": "raw", "margin": 0.02},
 }
+RESULT = {
+    "mix": "raw", "seed": 0, "config": "0" * 32, "objective": "causal_lm", "parameters": 123_456, "tokens": 60_000,
+    "steps": 10, "bytes_trained": 240_000, "flops": 1.5e12, "seconds": 1.0, "cpu_seconds": 1.0,
+    "tokens_per_second": 60_000.0, "final_loss": 3.0,
+}  # fmt: skip
 
 
 class Store(NamedTuple):
@@ -201,7 +206,7 @@ def write_run(root: Path, mix: str, seed: int, held_out: Artifact, shift: float)
     steps = np.arange(1, 61)
     log = {"step": steps, "tokens": steps * 1000, "loss": 3 + 5 * np.exp(-steps / 9) + rng.normal(0, 0.02, 60)}
     pl.DataFrame(log).write_parquet(folder / "log.parquet")
-    write_text(folder / "result.json", json.dumps({"parameters": 123_456, "tokens": 60_000, "flops": 1.5e12}))
+    write_text(folder / "result.json", json.dumps(RESULT))
     return seal(
         root, f"train:{mix}:{seed}", Counts(seen=60, kept=60, tokens=60_000), {}, {"held_out": held_out}, seconds=70
     )
