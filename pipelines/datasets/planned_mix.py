@@ -77,12 +77,17 @@ class PlannedMix(Work):
         more: dict[str, Any] = {"phases": course} if len(course) > 1 else {}
         if len(course) == 1:
             rows = [table.drop("phase") for table in rows]
+        without: dict[str, int] = {}
         if self.order is not None:
             more["order"] = self.order.model_dump()
             for name in names:
-                write_parquet(out / order_file(name), self._values(name, inputs, self.order.by))
+                values = self._values(name, inputs, self.order.by)
+                write_parquet(out / order_file(name), values)
+                without[name] = values["value"].null_count()
         counts = lay_down(out, self, domains, rows, **more)
         counts.notes["shares"] = _words(course)
+        if number := sum(without.values()):
+            counts.notes["without_value"] = f"{number:,} documents have no number to be ordered by, and come last"
         return counts
 
     def _course(self, tables: Mapping[str, pl.DataFrame]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ import argparse
 import json
 import multiprocessing
 import random
+import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -27,10 +28,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-import torch.nn.functional as F
-from torch import nn
 
 from windtunnel.schemas.artifact import Artifact
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # of a script, this is its own folder
+from tests.benchmarks.training import GPT
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}  # dense bf16, data sheets
 
@@ -57,51 +59,6 @@ SIZES = {
 SMALL_STEP = 16_384  # tokens of a step of each of several models at once
 
 
-class Block(nn.Module):
-    """LayerNorm, attention, LayerNorm, a feed-forward of four widths."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.before_attention = nn.LayerNorm(width, bias=False)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
-        self.before_mlp = nn.LayerNorm(width, bias=False)
-        self.up = nn.Linear(width, 4 * width, bias=False)
-        self.down = nn.Linear(4 * width, width, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        rows, positions, width = x.shape
-        q, k, v = self.qkv(self.before_attention(x)).split(width, dim=2)
-        q, k, v = (t.view(rows, positions, self.heads, -1).transpose(1, 2) for t in (q, k, v))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.out(y.transpose(1, 2).reshape(rows, positions, width))
-        return x + self.down(F.gelu(self.up(self.before_mlp(x))))
-
-
-class GPT(nn.Module):
-    """Embeddings, blocks, a tied head, the loss."""
-
-    def __init__(self, size: Size) -> None:
-        super().__init__()
-        self.tokens = nn.Embedding(size.vocabulary, size.width)
-        self.positions = nn.Embedding(size.context, size.width)
-        self.blocks = nn.ModuleList(Block(size.width, size.heads) for _ in range(size.layers))
-        self.norm = nn.LayerNorm(size.width, bias=False)
-        self.head = nn.Linear(size.width, size.vocabulary, bias=False)
-        self.head.weight = self.tokens.weight
-        for parameter in self.parameters():
-            if parameter.ndim == 2:
-                nn.init.normal_(parameter, std=0.02)
-
-    def forward(self, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1], device=ids.device))
-        for block in self.blocks:
-            x = block(x)
-        logits = self.head(self.norm(x))
-        return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.flatten())
-
-
 class Plain:
     """The step of a hand-written training script."""
 
@@ -110,7 +67,8 @@ class Plain:
         torch.set_float32_matmul_precision("high")
         self.size, self.device = size, device
         self.data = np.memmap(root / "tokens" / "tokens" / "00000.ds", np.uint16, "r")
-        self.plain = GPT(size).to(device)
+        shape = (size.vocabulary, size.context, size.width, size.layers, size.heads)
+        self.plain = GPT(*shape).to(device)
         self.model: Any = torch.compile(self.plain) if device == "cuda" else self.plain
         matrices = [p for p in self.plain.parameters() if p.ndim >= 2]
         vectors = [p for p in self.plain.parameters() if p.ndim < 2]

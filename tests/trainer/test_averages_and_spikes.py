@@ -136,3 +136,9 @@ def test_what_an_interrupted_run_wrote_later_goes(tmp_path):
     for step in (3, 9, 5):
         write_spike(tmp_path, step, {"loss": 1.0, "grad_norm": math.inf}, ["a"])
     assert [json.loads(line)["step"] for line in (tmp_path / FILE).read_text().splitlines()] == [3, 5]
+
+
+def test_an_infinite_gradient_is_left_out_before_there_is_a_median(world, tmp_path, monkeypatch):
+    spoil(monkeypatch, 2, math.inf)
+    train(stage(skip_spikes=5), world.inputs(), tmp_path)
+    assert pl.read_parquet(tmp_path / "log.parquet").filter(pl.col("skipped") > 0)["step"].to_list() == [2]

@@ -40,6 +40,19 @@ class Session(Protocol):
         ...
 
 
+class RunSession:
+    """A session of a client whose run has `log(values, step=...)` and `finish()`."""
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        self.run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        self.run.finish()
+
+
 class Logger(Plugin, ABC):
     """A service for the numbers of runs: one file in trainer/loggers, whose package is imported in `start`."""
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, ClassVar
 
-from windtunnel.trainer.loggers._logger import Logged, Logger, Session
+from windtunnel.trainer.loggers._logger import Logged, Logger, RunSession, Session
 
 
 class Trackio(Logger):
@@ -22,20 +21,8 @@ class Trackio(Logger):
 
     def start(self, run: Logged) -> Session:
         trackio: Any = import_module("trackio")  # this file has the same name
-
         started = trackio.init(
             project=self.project, name=f"{run.name}.stage{run.stage}", space_id=self.space, resume="allow",
             config=dict(run.config), embed=False,
         )  # fmt: skip
-        return _Run(started)
-
-
-class _Run:
-    def __init__(self, run: Any) -> None:
-        self.run = run
-
-    def add(self, step: int, values: Mapping[str, float]) -> None:
-        self.run.log(dict(values), step=step)
-
-    def close(self) -> None:
-        self.run.finish()
+        return RunSession(started)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, ClassVar, Literal
 
-from windtunnel.trainer.loggers._logger import Logged, Logger, Session
+from windtunnel.trainer.loggers._logger import Logged, Logger, RunSession, Session
 
 
 class Wandb(Logger):
@@ -23,22 +22,10 @@ class Wandb(Logger):
 
     def start(self, run: Logged) -> Session:
         wandb: Any = import_module("wandb")  # this file has the same name
-
         name = f"{run.name}.stage{run.stage}"
         settings = wandb.Settings(silent=True, console="off", x_disable_stats=True)
         started = wandb.init(
             project=self.project, entity=self.entity, mode=self.mode, name=name, id=name, resume="allow",
             config=dict(run.config), dir=str(run.store), reinit="create_new", settings=settings,
         )  # fmt: skip
-        return _Run(started)
-
-
-class _Run:
-    def __init__(self, run: Any) -> None:
-        self.run = run
-
-    def add(self, step: int, values: Mapping[str, float]) -> None:
-        self.run.log(dict(values), step=step)
-
-    def close(self) -> None:
-        self.run.finish()
+        return RunSession(started)

@@ -28,7 +28,7 @@ from windtunnel.trainer.loop.log import Log
 from windtunnel.trainer.loop.noise import NORM, SHARE, first_norm, gradient_noise
 from windtunnel.trainer.loop.optim import Optimiser
 from windtunnel.trainer.loop.ranks import ALONE, Ranks, full, like, shard_model
-from windtunnel.trainer.loop.spikes import SKIPPED, limit, too_many, write_spike
+from windtunnel.trainer.loop.spikes import SKIPPED, is_spike, limit, too_many, write_spike
 from windtunnel.trainer.loop.stage import Stage
 from windtunnel.trainer.loop.step import Batches, Bound, InPrecision, compile_blocks, hidden_matrices, recompute_blocks
 from windtunnel.trainer.models._model import context_of, counted_parameters, flops_per_token, kind_of, load
@@ -231,7 +231,7 @@ class Loop:
         self.tokens += ready.tokens
         row = {"step": step, "tokens": self.tokens, "loss": total / normaliser, "lr": lr, "grad_norm": norm}
         if most is not None:
-            row[SKIPPED] = float(not norm <= most)
+            row[SKIPPED] = float(is_spike(float(norm), most))
         if first is not None:
             row |= {NORM: first[0] / first[1], SHARE: first[1] / normaliser}
         self.log.add({**row, **{name: value / normaliser for name, value in zip(metrics, values, strict=True)}})
@@ -249,6 +249,8 @@ class Loop:
 
     def _diverged(self, step: int, lr: float, loss: float, norm: float) -> TrainingError:
         values = f"the loss is {loss:.4g}, its gradient's norm {norm}" if math.isfinite(loss) else f"the loss is {loss}"
+        if skipped := sum(self.log.columns.get(SKIPPED, ())):
+            values += f", after {skipped:.0f} steps that `skip_spikes` left out"
         ids = [key for batch in self.data.batch(step) for key in batch.documents]
         listed = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
         return TrainingError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from windtunnel.trainer.loop.ranks import ALONE, Ranks, like, local
+from windtunnel.trainer.loop.spikes import is_spike
 from windtunnel.trainer.objectives._objective import Objective
 from windtunnel.trainer.optimizers._average import RunningAverage
 from windtunnel.trainer.optimizers._optimizer import Trained
@@ -45,14 +46,15 @@ class Optimiser:
     def step(self, lr: float, normaliser: float | torch.Tensor, limit: float | None = None) -> torch.Tensor:
         """Update the weights with the gradients divided by `normaliser`; return the norm of the divided gradients.
 
-        The norm is a float64 scalar on the parameters' device. With a `limit`, gradients of a larger norm, or of one
-        that is not finite, change nothing. Without one, on a GPU, where looking at the norm would wait for all kernels,
-        the caller looks before it saves anything.
+        The norm is a float64 scalar on the parameters' device. Gradients of a norm above `limit`, or of one that is not
+        finite, change nothing; without a limit, on a GPU, where looking at the norm would wait for all kernels, they
+        do, and the caller looks before it saves anything.
         """
         grads = [local(p.grad) for p in self.parameters.values() if p.grad is not None]
         self.ranks.sum_gradients(grads)
         norm = self.ranks.norm(grads) / normaliser
-        if (norm.device.type == "cpu" or limit is not None) and not norm <= (math.inf if limit is None else limit):
+        looked_at = norm.device.type == "cpu" or limit is not None
+        if looked_at and is_spike(float(norm), math.inf if limit is None else limit):
             for part in self.parts:
                 part.zero_grad(set_to_none=True)
             return norm

@@ -21,7 +21,7 @@ def main(job_file: str) -> int:
     """Be one of the processes: train, and on the first rank say what came of it."""
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     if job["parent"] is not None:
-        threading.Thread(target=_end_with, args=(job["parent"],), daemon=True).start()
+        threading.Thread(target=_end_with, args=(job["parent"], os.getppid()), daemon=True).start()
     out, found = Path(job["out"]), {}
     work = TrainRun.model_validate(job["work"])
     try:
@@ -37,14 +37,18 @@ def main(job_file: str) -> int:
     return int("error" in found)
 
 
-def _end_with(parent: int) -> None:
-    """End this process at once when another one is gone: what it trains for would be trained twice."""
-    while True:
+def _end_with(run: int, agent: int) -> None:
+    """End this process at once when the run's process or torchrun's is gone: the run may be begun again.
+
+    torchrun gives each of its processes a session of its own, which no signal to its own group reaches.
+    """
+    while os.getppid() == agent:
         try:
-            os.kill(parent, 0)
+            os.kill(run, 0)
         except ProcessLookupError:
-            os._exit(1)
-        time.sleep(0.5)
+            break
+        time.sleep(0.2)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -127,8 +127,8 @@ class TrainRun(Work):
             start = where / "model"
             if (file := where / EXPERTS).is_file() and (dead := dead_experts(pl.read_parquet(file).to_dicts())):
                 counts.notes["dead_experts"] = dead
-            if noise := result.gradient_noise:
-                counts.notes["critical_batch_tokens"] = round(noise.critical_batch_tokens or 0)
+            if (noise := result.gradient_noise) and noise.critical_batch_tokens is not None:
+                counts.notes["critical_batch_tokens"] = round(noise.critical_batch_tokens)
         counts.notes |= watching.notes
         if ranks is None or ranks.rank == 0:
             end_progress(out)

@@ -28,6 +28,11 @@ def limit(columns: Mapping[str, Sequence[float]], factor: float) -> float:
     return factor * statistics.median(taken) if len(taken) >= FEWEST else math.inf
 
 
+def is_spike(norm: float, most: float) -> bool:
+    """Return whether a step with a gradient of this norm is left out; one that is not finite always is."""
+    return not (math.isfinite(norm) and norm <= most)
+
+
 def too_many(columns: Mapping[str, Sequence[float]]) -> bool:
     """Return whether so many steps are left out that the run is not the one that was asked for."""
     recent = columns.get(SKIPPED, ())[-WINDOW:]

@@ -54,9 +54,10 @@ def train(
             _tidy(out)  # an earlier run may have been killed before its clean-up
             return result
     if isinstance(stage.objective, FittedObjective):
-        result = fit(stage, stage.objective, inputs, out, digest)
-        write_text(done, result.model_dump_json(indent=1))
-        return result
+        if ranks.rank == 0:  # there is nothing to share
+            write_text(done, fit(stage, stage.objective, inputs, out, digest).model_dump_json(indent=1))
+        ranks.wait()
+        return RunResult.model_validate_json(done.read_bytes())
     compute = stage.compute
     with numerics(compute.threads, stage.seed, compute.device, compute.deterministic):
         check(compute.precision, compute.device)

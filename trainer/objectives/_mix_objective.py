@@ -27,6 +27,8 @@ from windtunnel.trainer.objectives._objective import Data, Evaluation, Objective
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from windtunnel.trainer.eval.evaluate import HeldOut
+
 DOCUMENTS_PER_BATCH = 16
 SHORTEST_PIECE = 32  # tokens
 # (token ids of all rows of a step [rows, tokens + 1], generator of the step) -> arrays whose first axis is the rows
@@ -93,18 +95,12 @@ class MixObjective(Objective):
         if loads.routers:
             write_parquet(out / EXPERTS, pl.DataFrame(loads.rows()))
         sums = totals(write_scores(held_out, nats, out / "scores.parquet"))
-        return Evaluation(sums, self.metrics(model, held_out.tokens, held_out.bytes, encoder, setting, out))
+        return Evaluation(sums, self.metrics(model, held_out, encoder, setting, out))
 
     def metrics(
-        self,
-        model: PreTrainedModel,
-        documents: list[np.ndarray],
-        sizes: np.ndarray,
-        encoder: Encoder,
-        setting: Setting,
-        out: Path,
+        self, model: PreTrainedModel, held_out: HeldOut, encoder: Encoder, setting: Setting, out: Path
     ) -> dict[str, float]:
-        """Return further metrics of the held-out documents, given with their sizes in bytes."""
+        """Return further metrics of the held-out documents."""
         return {}
 
 
@@ -119,13 +115,7 @@ class LikelihoodObjective(MixObjective):
         return document_nats(model, documents, encoder.end_of_text, setting.context)
 
     def metrics(
-        self,
-        model: PreTrainedModel,
-        documents: list[np.ndarray],
-        sizes: np.ndarray,
-        encoder: Encoder,
-        setting: Setting,
-        out: Path,
+        self, model: PreTrainedModel, held_out: HeldOut, encoder: Encoder, setting: Setting, out: Path
     ) -> dict[str, float]:
         if "choices" not in setting.inputs:
             return {}

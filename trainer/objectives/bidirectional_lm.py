@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from windtunnel.trainer.data.batch import Batch
@@ -19,6 +18,8 @@ from windtunnel.trainer.objectives._objective import Loss, Setting
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+    from windtunnel.trainer.eval.evaluate import HeldOut
 
 
 class BidirectionalLM(LikelihoodObjective):
@@ -46,20 +47,14 @@ class BidirectionalLM(LikelihoodObjective):
         return Loss(ahead + behind, ids[:, 1:].numel(), metrics)
 
     def metrics(
-        self,
-        model: PreTrainedModel,
-        documents: list[np.ndarray],
-        sizes: np.ndarray,
-        encoder: Encoder,
-        setting: Setting,
-        out: Path,
+        self, model: PreTrainedModel, held_out: HeldOut, encoder: Encoder, setting: Setting, out: Path
     ) -> dict[str, float]:
         from windtunnel.trainer.eval.evaluate import document_nats
 
         def backward(model: Any, ids: torch.Tensor) -> torch.Tensor:
             return body(model)(input_ids=ids, reverse=True).backward_hidden_state
 
-        mirrored = [tokens[::-1] for tokens in documents]
+        mirrored = [tokens[::-1] for tokens in held_out.tokens]
         nats = document_nats(model, mirrored, encoder.end_of_text, setting.context, states=backward)
-        more = super().metrics(model, documents, sizes, encoder, setting, out)
-        return {**more, "backward_bits_per_byte": math.fsum(nats) / math.log(2) / float(sizes.sum())}
+        more = super().metrics(model, held_out, encoder, setting, out)
+        return {**more, "backward_bits_per_byte": math.fsum(nats) / math.log(2) / float(held_out.bytes.sum())}
