@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
 from windtunnel.pipelines.engine.executors import local
+from windtunnel.pipelines.engine.tasks import task
 from windtunnel.pipelines.engine.tasks.task import Task
 from windtunnel.schemas.launch import Launch
 from windtunnel.trainer.loop.run import TrainRun
@@ -37,3 +40,9 @@ def test_what_a_run_keeps_busy():
 
     assert (cores(), cores(threads=2), cores(threads=2, launch=Launch(gpus=2))) == (1, 2, 4)
     assert cores(threads=4, device="cuda") == 1
+
+
+def test_what_other_processes_took_is_counted_too():
+    before = task._cpu_seconds()
+    subprocess.run([sys.executable, "-c", "sum(i * i for i in range(3_000_000))"], check=True)
+    assert task._cpu_seconds() - before > 0.1
