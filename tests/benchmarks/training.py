@@ -1,12 +1,14 @@
-"""Training speed: our loop beside a plain nanoGPT-style loop of the same shape, block by block in one run.
+"""Training speed: our loop beside three others on the same tokens, block by block in one run.
 
     python tests/benchmarks/training.py [--width 96] [--layers 3] [--heads 3] [--vocabulary 4096] [--context 256]
-                                        [--batch-tokens 1024] [--seconds 20] [--json]
+                                        [--batch-tokens 1024] [--seconds 20] [--peers plain,eager,trainer] [--json]
 
-The peer is what one writes by hand: pre-norm blocks with flash attention through SDPA, the whole logits, cross_entropy,
-clip_grad_norm_, AdamW, batches cut at random out of one memory-mapped file. The same tokens, threads and parameters to
-within a few per cent. Blocks of steps alternate, so that other load on the machine hits both; the ratio is the median
-of the blocks' ratios.
+`plain` is what one writes by hand: pre-norm blocks with flash attention through SDPA, the whole logits, cross_entropy,
+clip_grad_norm_, AdamW, batches cut at random out of one memory-mapped file. `eager` is that loop around transformers'
+Llama in our shape, `trainer` is transformers' Trainer around the same model. The same tokens and threads, parameters to
+within a few per cent; each loop has a process of its own with the same environment, hence the same allocator. Blocks of
+steps alternate, so that other load on the machine hits all of them; a ratio is the median of the blocks' ratios. `data`
+is the share of our processor time that goes into batches.
 """
 
 from __future__ import annotations
@@ -90,11 +92,17 @@ class PlainLoop:
         torch.manual_seed(0)
         self.data = np.memmap(file, np.uint16, "r")
         self.context, self.rows = options.context, options.batch_tokens // options.context
-        self.model = GPT(options.vocabulary, options.context, options.width, options.layers, options.heads)
+        self.model = self.build(options)
         matrices = [p for p in self.model.parameters() if p.ndim >= 2]
         vectors = [p for p in self.model.parameters() if p.ndim < 2]
         groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
         self.adamw = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95))
+
+    def build(self, options: argparse.Namespace) -> nn.Module:
+        return GPT(options.vocabulary, options.context, options.width, options.layers, options.heads)
+
+    def loss(self, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return self.model(ids, targets)
 
     def take(self, step: int) -> None:
         starts = torch.randint(len(self.data) - self.context, (self.rows,))
@@ -102,12 +110,88 @@ class PlainLoop:
         targets = torch.stack(
             [torch.from_numpy(self.data[i + 1 : i + 1 + self.context].astype(np.int64)) for i in starts]
         )
-        loss = self.model(ids, targets)
+        loss = self.loss(ids, targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.adamw.step()
         self.adamw.zero_grad(set_to_none=True)
         loss.item()
+
+
+def transformers_llama(options: argparse.Namespace) -> Any:
+    """Transformers' Llama in the shape that we give to `width`, `layers` and `heads`."""
+    from windtunnel.trainer.models.llama import Llama
+
+    sizes = {"width": options.width, "layers": options.layers, "heads": options.heads, "context": options.context}
+    torch.manual_seed(0)
+    return Llama(**sizes).build(options.vocabulary, 0)  # type: ignore[arg-type]
+
+
+class EagerLoop(PlainLoop):
+    """The plain loop around transformers' Llama."""
+
+    def build(self, options: argparse.Namespace) -> nn.Module:
+        return transformers_llama(options)
+
+    def loss(self, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(self.model(input_ids=ids).logits.flatten(0, 1), targets.flatten())
+
+
+class Slices(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
+    """Cuts of one memory-mapped file, for Trainer."""
+
+    def __init__(self, file: Path, context: int) -> None:
+        self.data, self.context = np.memmap(file, np.uint16, "r"), context
+
+    def __len__(self) -> int:
+        return len(self.data) // self.context
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        start = index * self.context
+        ids = torch.from_numpy(self.data[start : start + self.context].astype(np.int64))
+        return {"input_ids": ids, "labels": ids}
+
+
+def run_trainer(options: argparse.Namespace, file: Path, connection: Connection) -> None:
+    """Serve blocks of steps of transformers' Trainer, from its callback at the end of a step."""
+    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+    class Blocks(TrainerCallback):
+        started, done = 0.0, 0
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step < 3:
+                return
+            if state.global_step > 3:
+                self.done += options.batch_tokens // options.context * options.context
+                if time.process_time() - self.started < BLOCK_SECONDS:
+                    return
+                connection.send(self.done / (time.process_time() - self.started))
+            else:
+                connection.send(sum(p.numel() for p in model.parameters()))
+            control.should_training_stop = not connection.recv()
+            self.started, self.done = time.process_time(), 0
+
+    model = transformers_llama(options)
+    words = TrainingArguments(
+        output_dir=str(file.parent / "trainer"),
+        per_device_train_batch_size=options.batch_tokens // options.context,
+        max_steps=10**9,
+        learning_rate=1e-3,
+        lr_scheduler_type="constant",
+        adam_beta2=0.95,
+        weight_decay=0.1,
+        max_grad_norm=1.0,
+        logging_strategy="no",
+        save_strategy="no",
+        disable_tqdm=True,
+        report_to="none",
+        use_cpu=True,
+    )
+    data = Slices(file, options.context)
+    trainer = Trainer(model=model, args=words, train_dataset=data, callbacks=[Blocks()])
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
 
 
 def invent_tokens(root: Path, options: argparse.Namespace, documents: int = 2000) -> None:
@@ -152,16 +236,21 @@ def plain_loop(options: argparse.Namespace, root: Path) -> Any:
 def serve(name: str, options: argparse.Namespace, root: str, connection: Connection) -> None:
     """Run one loop in this process: for every message received, a block of steps; answer with tokens per CPU second."""
     torch.set_num_threads(options.threads)
+    file = Path(root) / "tokens" / "tokens" / "00000.ds"
+    if name == "trainer":
+        run_trainer(options, file, connection)
+        return
     tokens = options.batch_tokens // options.context * options.context
     with numerics(options.threads, 0) if name == "ours" else contextlib.nullcontext():
-        loop = our_loop(options, Path(root)) if name == "ours" else plain_loop(options, Path(root))
-        step = 0
-        more = (Batches(loop.data, "cpu"),) if name == "ours" else ()
-        for _ in range(3):
+        if name == "ours":
+            loop = our_loop(options, Path(root))
+            more: tuple[Any, ...] = (Batches(loop.data, "cpu"),)
+        else:
+            loop, more = (PlainLoop if name == "plain" else EagerLoop)(options, file), ()
+        for step in range(3):
             loop.take(step, *more)
-            step += 1
-        model: nn.Module = loop.model
-        connection.send(sum(p.numel() for p in model.parameters()))
+        connection.send(sum(p.numel() for p in loop.model.parameters()))
+        step = 3
         while connection.recv():
             started, done = time.process_time(), 0
             while time.process_time() - started < BLOCK_SECONDS:
@@ -171,11 +260,13 @@ def serve(name: str, options: argparse.Namespace, root: str, connection: Connect
             connection.send(done / (time.process_time() - started))
 
 
-def alternate(options: argparse.Namespace, root: str) -> tuple[dict[str, int], dict[str, list[float]]]:
-    """Return parameters and tokens per CPU second of both loops, block by block."""
+def alternate(
+    options: argparse.Namespace, names: list[str], root: str
+) -> tuple[dict[str, int], dict[str, list[float]]]:
+    """Return parameters and tokens per CPU second of the loops, block by block."""
     context = multiprocessing.get_context("spawn")
     ends, children = {}, []
-    for name in ("ours", "plain"):
+    for name in names:
         ends[name], theirs = context.Pipe()
         children.append(context.Process(target=serve, args=(name, options, root, theirs), daemon=True))
         children[-1].start()
@@ -193,6 +284,16 @@ def alternate(options: argparse.Namespace, root: str) -> tuple[dict[str, int], d
     return parameters, rates
 
 
+def data_share(options: argparse.Namespace, root: Path, rate: float, steps: int = 50) -> float:
+    """Return the share of our processor time that reading and laying out batches takes."""
+    data = our_loop(options, root).data
+    data.batch(0)
+    started = time.process_time()
+    for step in range(1, steps + 1):
+        data.batch(step)
+    return (time.process_time() - started) / steps / (options.batch_tokens / rate)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sizes = {
@@ -207,24 +308,33 @@ def main() -> None:
     for name, value in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--peers", default="plain,eager,trainer", help="by comma")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    names = ["ours", *options.peers.split(",")]
     with tempfile.TemporaryDirectory() as folder:
         invent_tokens(Path(folder), options)
-        parameters, rates = alternate(options, folder)
-    ratios = [a / b for a, b in zip(rates["ours"], rates["plain"], strict=True)]
+        parameters, rates = alternate(options, names, folder)
+        with numerics(options.threads, 0):
+            share = data_share(options, Path(folder), statistics.median(rates["ours"]))
     found = {
-        "ours_tokens_per_cpu_second": round(statistics.median(rates["ours"])),
-        "plain_tokens_per_cpu_second": round(statistics.median(rates["plain"])),
-        "ratio": round(statistics.median(ratios), 3),
-        "lowest_ratio": round(min(ratios), 3),
-        "blocks": len(ratios),
-        "ours_parameters": parameters["ours"],
-        "plain_parameters": parameters["plain"],
-        "batch_tokens": options.batch_tokens,
-        "threads": options.threads,
+        name: {
+            "tokens_per_cpu_second": round(statistics.median(rates[name])),
+            "parameters": parameters[name],
+            "ours_over_it": round(statistics.median(a / b for a, b in zip(rates["ours"], rates[name], strict=True)), 3),
+            "lowest": round(min(a / b for a, b in zip(rates["ours"], rates[name], strict=True)), 3),
+        }
+        for name in names
     }
-    print(json.dumps(found) if options.json else "\n".join(f"{key:28} {value}" for key, value in found.items()))
+    if options.json:
+        print(json.dumps({"loops": found, "data": share, "blocks": len(rates["ours"]), "threads": options.threads}))
+        return
+    print(f"{len(rates['ours'])} blocks each, {options.threads} thread(s), {options.batch_tokens} tokens a step")
+    print(f"{'loop':8} {'parameters':>11} {'tokens/CPU s':>13} {'ours is':>8} {'lowest':>7}")
+    for name, row in found.items():
+        rate, ratio, lowest = row["tokens_per_cpu_second"], row["ours_over_it"], row["lowest"]
+        print(f"{name:8} {row['parameters']:>11,} {rate:>13,} {ratio:>7.2f}x {lowest:>6.2f}x")
+    print(f"data: {share:.2%} of our processor time")
 
 
 if __name__ == "__main__":

@@ -195,6 +195,7 @@ work.run({role: Artifact(Path(path)) for role, path in job["inputs"].items()}, P
 """
 
 
+@pytest.mark.slow
 def test_killed_runs_end_with_the_same_rows(world, watched, tmp_path):
     out = tmp_path / "run"
     inputs = {role: str(artifact.path) for role, artifact in world.inputs().items()}
