@@ -1,20 +1,21 @@
 """Training speed: our loop beside three others on the same tokens, block by block in one run.
 
     python tests/benchmarks/training.py [--width 96] [--layers 3] [--heads 3] [--vocabulary 4096] [--context 256]
-                                        [--batch-tokens 1024] [--seconds 20] [--peers plain,eager,trainer] [--json]
+                                        [--batch-tokens 1024] [--seconds 20] [--peers plain,eager,trainer,bf16] [--json]
 
 `plain` is what one writes by hand: pre-norm blocks with flash attention through SDPA, the whole logits, cross_entropy,
 clip_grad_norm_, AdamW, batches cut at random out of one memory-mapped file. `eager` is that loop around transformers'
-Llama in our shape, `trainer` is transformers' Trainer around the same model. The same tokens and threads, parameters to
-within a few per cent; each loop has a process of its own with the same environment, hence the same allocator. Blocks of
-steps alternate, so that other load on the machine hits all of them; a ratio is the median of the blocks' ratios. `data`
-is the share of our processor time that goes into batches.
+Llama in our shape, `trainer` is transformers' Trainer around the same model, and `bf16` is ours in that precision. The
+same tokens and threads, parameters to within a few per cent; each loop has a process of its own with the same
+environment, hence the same allocator. Blocks of steps alternate, so that other load on the machine hits all of them; a
+ratio is the median of the blocks' ratios. `data` is the share of our processor time that goes into batches.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import multiprocessing
 import random
@@ -32,10 +33,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from windtunnel.schemas.artifact import Artifact
+from windtunnel.trainer.loop.compute import Compute
 from windtunnel.trainer.loop.loop import Loop
 from windtunnel.trainer.loop.step import Batches
 from windtunnel.trainer.loop.train import Stage
 from windtunnel.trainer.runtime.numerics import numerics
+from windtunnel.trainer.runtime.precision import Precision, check
 
 BLOCK_SECONDS = 1.0
 
@@ -219,11 +222,12 @@ def invent_tokens(root: Path, options: argparse.Namespace, documents: int = 2000
     write_directory(Tokenizer(models.WordLevel(vocabulary, unk_token="t1")).to_str(), root / "tokenizer" / "tokenizer")
 
 
-def our_loop(options: argparse.Namespace, root: Path) -> Any:
+def our_loop(options: argparse.Namespace, root: Path, precision: Precision = "float32") -> Any:
     """Our loop on invented tokens."""
     sizes = {"width": options.width, "layers": options.layers, "heads": options.heads, "context": options.context}
     words = {"causal_lm": {"lr": 1e-3, "batch_tokens": options.batch_tokens}}
     stage = Stage.from_specs("web", 0, {"llama": sizes}, {"constant": {}}, words)
+    stage = dataclasses.replace(stage, compute=Compute(threads=options.threads, precision=precision))
     names = {"tokens:web": "tokens", "mix": "mix", "tokenizer": "tokenizer"}
     return Loop(stage, {role: Artifact(root / name) for role, name in names.items()}, root / "out", "benchmark", None)
 
@@ -241,9 +245,11 @@ def serve(name: str, options: argparse.Namespace, root: str, connection: Connect
         run_trainer(options, file, connection)
         return
     tokens = options.batch_tokens // options.context * options.context
-    with numerics(options.threads, 0) if name == "ours" else contextlib.nullcontext():
-        if name == "ours":
-            loop = our_loop(options, Path(root))
+    ours: dict[str, Precision] = {"ours": "float32", "bf16": "bf16"}
+    with numerics(options.threads, 0) if name in ours else contextlib.nullcontext():
+        if name in ours:
+            check(ours[name], "cpu")
+            loop = our_loop(options, Path(root), ours[name])
             more: tuple[Any, ...] = (Batches(loop.data, "cpu"),)
         else:
             loop, more = (PlainLoop if name == "plain" else EagerLoop)(options, file), ()
