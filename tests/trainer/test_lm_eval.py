@@ -14,6 +14,7 @@ from windtunnel.schemas.plugin import make
 from windtunnel.trainer.eval.plain_replies import PlainReplier
 from windtunnel.trainer.models._model import Model
 from windtunnel.trainer.modules.export import export
+from windtunnel.trainer.tasks._evaluation import Evaluation
 from windtunnel.trainer.tasks._own_files import own_task, questions
 
 pytest.importorskip("lm_eval", exc_type=ImportError)
@@ -73,6 +74,49 @@ def test_our_model_gives_the_figures_of_the_backend_for_hugging_face_models(fold
                 assert one["filtered_resps"] == pytest.approx(other["filtered_resps"], abs=1e-3)
             else:
                 assert one["filtered_resps"] == other["filtered_resps"] and one["exact_match"] == other["exact_match"]
+
+
+def test_choices_pairs_and_perplexity_are_those_of_lm_eval(folder: Path) -> None:
+    """Its tasks of the same files by its own backend; ours begins every text with end-of-text, as in training."""
+    from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports]
+
+    from windtunnel.trainer.tasks import _harness
+
+    (folder / "pairs.jsonl").write_text(
+        "".join(json.dumps({"good": f"The {k} mills turn.", "bad": f"The {k} mills turns."}) + "\n" for k in range(20))
+    )
+    (folder / "texts.jsonl").write_text(
+        "".join(json.dumps({"text": f"Mill {k} turns. " * (k * 9 + 1), "source": "mills"}) + "\n" for k in range(6))
+    )
+    quiz = [json.loads(line) for line in (folder / "quiz.jsonl").read_text().splitlines()]
+    apart = [row for row in quiz if len({*row["choices"]}) == 3]  # ours refuses a choice that is twice there
+    (folder / "apart.jsonl").write_text("".join(json.dumps(row) + "\n" for row in apart))
+    common = "task: {0}\ndataset_path: json\ndataset_kwargs: {{data_files: {{test: {1}.jsonl}}}}\ntest_split: test\n"
+    tasks = {
+        "choices": ("apart", "output_type: multiple_choice\ndoc_to_text: \"<|endoftext|>Question: {{question}}\\nAnswer:\"\n"
+        "doc_to_choice: '{{choices}}'\ndoc_to_target: answer\nmetric_list: [{metric: acc}, {metric: acc_norm}]\n"),
+        "minimal_pairs": ("pairs", "output_type: multiple_choice\ndoc_to_text: ''\ntarget_delimiter: ''\n"
+        "doc_to_choice: '{{[good, bad]}}'\ndoc_to_target: 0\nmetric_list: [{metric: acc}]\n"),
+        "perplexity": ("texts", "output_type: loglikelihood_rolling\ndoc_to_text: ''\ndoc_to_target: '{{text}}'\n"
+        "metric_list: [{metric: bits_per_byte}]\n"),
+    }  # fmt: skip
+    asker = PlainReplier(folder / "model", 300)
+    theirs = HFLM(pretrained=str(folder / "model"), device="cpu", dtype="float32", batch_size=1)
+    for name, (data, text) in tasks.items():
+        (folder / f"{name}.yaml").write_text(common.format(f"peer_{name}", data) + text)
+        peer: Any = own_task(f"{name}.yaml")
+        expected = _harness.evaluate(theirs, peer._task(), None)
+        found = make(Evaluation, {name: {"file": f"{data}.jsonl"}}).measure(lambda: (), asker).rows
+        assert len(found) == len(expected) > 5
+        for row, other in zip(found, expected, strict=True):
+            if name == "perplexity":
+                same = -row.nats == pytest.approx(other["filtered_resps"][0], rel=1e-5)
+                assert same is (row.tokens <= 96)  # its last window of a longer text overlaps the one before
+            else:
+                assert row.metrics["acc"] == other["acc"]
+            if name == "choices":
+                assert row.metrics["acc_norm"] == other["acc_norm"]
+                assert -row.nats == pytest.approx(other["filtered_resps"][int(other["target"])][0], abs=1e-4)
 
 
 def test_a_task_of_lm_eval_is_a_task_like_others(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,8 @@
 The causal_lm objective calls it after training; its `scores.parquet` is the input of the comparison. A document is
 end-of-text followed by its tokens, cut into consecutive windows of `context` predictions. The first window begins at
 end-of-text, each later one at the last token of the window before, so that every token of the document is predicted
-exactly once (lm-eval's rolling log-likelihood with one token of context). The final end-of-text is not scored.
+exactly once, as in Paloma (Magnusson et al. 2023). lm-eval's rolling log-likelihood has the same windows but the last
+one of a document, which it fills with tokens that are scored already. The final end-of-text is not scored.
 
 bits per byte = nats / ln 2 / bytes, which is comparable across tokenizers.
 """

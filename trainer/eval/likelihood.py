@@ -145,7 +145,7 @@ def _without_last(batch: Packed) -> Packed:
 
 
 def _windows(start: int, prompt: np.ndarray, answer: np.ndarray, context: int) -> Iterator[Row]:
-    """Yield rows in which every token of the answer is a target once (those of lm-eval's rolling likelihood)."""
+    """Yield rows in which every token of the answer is a target once."""
     if not len(answer):
         return
     before = np.concatenate([[start], prompt])[-(max(0, context - len(answer)) + 1) :]

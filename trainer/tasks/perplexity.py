@@ -20,8 +20,9 @@ class Perplexity(FileTask):
 
     A row has `text` and, optionally, `source`, the part by which scores are shown (Paloma's domains, Magnusson et al.
     2023, arXiv 2312.10523). Bits per byte are comparable across tokenizers, the perplexity by token is not. Every token
-    of a text is scored once, the first after end-of-text, long texts in windows (lm-eval's rolling likelihood). Runs
-    are compared by the share of tokens than which the model finds no other likelier.
+    of a text is scored once, the first after end-of-text, long texts in windows that do not overlap (lm-eval fills the
+    last one with tokens that are scored already). Runs are compared by the share of tokens than which the model finds
+    no other likelier.
     """
 
     column: str = "text"
