@@ -93,7 +93,8 @@ def test_choices_pairs_and_perplexity_are_those_of_lm_eval(folder: Path) -> None
     (folder / "apart.jsonl").write_text("".join(json.dumps(row) + "\n" for row in apart))
     common = "task: {0}\ndataset_path: json\ndataset_kwargs: {{data_files: {{test: {1}.jsonl}}}}\ntest_split: test\n"
     tasks = {
-        "choices": ("apart", "output_type: multiple_choice\ndoc_to_text: \"<|endoftext|>Question: {{question}}\\nAnswer:\"\n"
+        "choices": ("apart", "output_type: multiple_choice\n"
+        "doc_to_text: \"<|endoftext|>Question: {{question}}\\nAnswer:\"\n"
         "doc_to_choice: '{{choices}}'\ndoc_to_target: answer\nmetric_list: [{metric: acc}, {metric: acc_norm}]\n"),
         "minimal_pairs": ("pairs", "output_type: multiple_choice\ndoc_to_text: ''\ntarget_delimiter: ''\n"
         "doc_to_choice: '{{[good, bad]}}'\ndoc_to_target: 0\nmetric_list: [{metric: acc}]\n"),
