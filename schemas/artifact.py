@@ -177,14 +177,38 @@ def writing(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def writing_directory(path: Path) -> Iterator[Path]:
+    """Yield a new temporary directory beside `path`, which takes its place on success and is removed on failure."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        for file in _files_below(partial):
+            with open(file, "rb+") as handle:
+                os.fsync(handle.fileno())
+        remove(path)
+        partial.rename(path)
+        journal.record_all(_files_below(path))  # now, since what is recorded and not there counts as lost
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
 def remove(path: Path) -> None:
     """Remove a file or a directory, where there is one, that a task wrote and no longer needs."""
-    for file in [path, *path.rglob("*")] if path.is_dir() else [path]:
-        journal.record(file, None)
+    if not os.path.lexists(path):
+        return
+    journal.record_gone(_files_below(path) if path.is_dir() else [path])
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file())
 
 
 def discard(path: Path) -> None:

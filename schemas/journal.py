@@ -2,8 +2,8 @@
 
 While a task or a step's end is at work, every file that is written through `schemas.artifact.writing` below its
 directory gets a line in a journal there. The line comes before the file is renamed into place: after kill -9 between
-the two, the older file still has its older line. Files in a directory under a temporary name have none: they will be
-elsewhere, or gone. Once the step is finished the digests are in its manifest.
+the two, the older file still has its older line. Files in a directory under a temporary name have none until all of
+them are in their place. Once the step is finished the digests are in its manifest.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +30,9 @@ class FileDigest(NamedTuple):
 
     bytes: int
     blake3: str
+
+
+NONE = FileDigest(0, GONE)
 
 
 def digest_of(path: Path) -> FileDigest:
@@ -55,11 +58,11 @@ class _Journal:
     def holds(self, path: str) -> bool:
         return path.startswith(self.folder) and not any(map(_is_temporary, Path(path[len(self.folder) :]).parts[:-1]))
 
-    def add(self, path: str, digest: FileDigest) -> None:
-        line = json.dumps([path.removeprefix(self.folder), *digest])
+    def add(self, digests: Mapping[str, FileDigest]) -> None:
+        lines = [json.dumps([path.removeprefix(self.folder), *digest]) for path, digest in digests.items()]
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.file, "ab") as lines:
-            lines.write(f"{line}\n".encode())
+        with open(self.file, "ab") as file:  # in one piece, after kill -9 too
+            file.write("".join(f"{line}\n" for line in lines).encode())
 
 
 def _is_temporary(name: str) -> bool:
@@ -77,14 +80,39 @@ def journal(folder: Path, name: str) -> Iterator[None]:
         _at_work.remove(own)
 
 
-def record(path: Path, content: Path | None) -> None:
-    """Record that a file will have the content of another from now on, or be gone (None), where a journal is kept."""
-    place = str(path.absolute())
-    keeping = [own for own in _at_work if own.holds(place)]
+def record(path: Path, content: Path) -> None:
+    """Record that a file will have the content of another from now on, where a journal is kept."""
+    _record([path], lambda: [digest_of(content)])
+
+
+def record_all(files: Sequence[Path]) -> None:
+    """Record that files are as they are now, all of them or none."""
+    _record(files, lambda: digests_of(files))
+
+
+def record_gone(files: Sequence[Path]) -> None:
+    """Record that files will be gone, all of them or none."""
+    _record(files, lambda: [NONE] * len(files))
+
+
+def _record(files: Sequence[Path], digests: Callable[[], list[FileDigest]]) -> None:
+    places = [str(file.absolute()) for file in files]
+    keeping = [own for own in _at_work if places and own.holds(places[0])]
     if keeping:
-        digest = FileDigest(0, GONE) if content is None else digest_of(content)
+        found = dict(zip(places, digests(), strict=True))
         for own in keeping:
-            own.add(place, digest)
+            own.add(found)
+
+
+def forget(folder: Path, name: str, files: Iterable[str]) -> None:
+    """Record in the journal of a task, which is not at work, that files are gone."""
+    own = _Journal(folder, name)
+    own.add({f"{own.folder}{file}": NONE for file in files})
+
+
+def names(folder: Path) -> list[str]:
+    """Return the names of the journals that this process keeps of a directory."""
+    return [own.file.stem for own in _at_work if own.folder == f"{folder.absolute()}{os.sep}"]
 
 
 def recorded(folder: Path) -> dict[str, dict[str, list[FileDigest]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -102,6 +102,10 @@ class Work(BaseModel):
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         """Execute task `rank`, writing into `out`."""
         raise NotImplementedError
+
+    def redone(self, damaged: Set[str], files: Set[str]) -> Set[str]:
+        """Return which files of an interrupted task go, so that it writes the damaged ones again."""
+        return damaged
 
     def finish(self, inputs: Mapping[str, Artifact], out: Path) -> None:
         """Combine the files of all tasks; does nothing by default."""

@@ -19,6 +19,7 @@ from windtunnel.schemas.artifact import FOREIGN, MANIFEST, Manifest, discard
 from windtunnel.schemas.errors import InputError, WindtunnelError
 from windtunnel.schemas.journal import GONE, FileDigest, digests_of
 from windtunnel.schemas.printable import escaped
+from windtunnel.schemas.work import Work
 
 NAMED = 3  # files in a message
 NO_FILE = -1
@@ -160,18 +161,21 @@ def damaged_files(folder: Path) -> list[Damage]:
     return [item for files in journal.recorded(folder).values() for item in _damaged(folder, files)]
 
 
-def drop_damaged_shards(folder: Path) -> list[Damage]:
+def drop_damaged_shards(folder: Path, work: Work) -> list[Damage]:
     """Remove damaged files of a step that was interrupted, so that their tasks write them again; return them.
 
-    A finished task of which a file is damaged or missing is done again.
+    With them goes what the work says must be done again too. A finished task of which a file is damaged or missing is
+    done again.
     """
     wrong: list[Damage] = []
     for name, files in journal.recorded(folder).items():
-        own = list(_damaged(folder, files))
-        for file, _ in own:
+        if not (own := list(_damaged(folder, files))):
+            continue
+        counts = f"{COUNTS}/{name}.json"
+        again = {*work.redone({file for file, _ in own}, files.keys()), counts}
+        for file in again:
             (folder / file).unlink(missing_ok=True)
-        if own:
-            (folder / COUNTS / f"{name}.json").unlink(missing_ok=True)
+        journal.forget(folder, name, sorted(again & files.keys()))
         wrong += own
     return wrong
 

@@ -172,7 +172,7 @@ def _pending(step: Step, store: Path, progress: Progress) -> list[Task]:
     folder = stores.partial(store, step)
     shutil.rmtree(folder / ERRORS, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    if wrong := drop_damaged_shards(folder):
+    if wrong := drop_damaged_shards(folder, step.work):
         progress.say(f"{step.name}: {listed(folder.name, wrong)}; the shard is done again")
     inputs = {role: source.artifact(store) for role, source in step.inputs.items()}
     paths = {role: str(artifact.path) for role, artifact in inputs.items()}

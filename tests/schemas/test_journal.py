@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from windtunnel.schemas.artifact import write_text
-from windtunnel.schemas.journal import journal, record, recorded
+from windtunnel.schemas.journal import journal, record_all, recorded
 
 
 def test_a_directory_under_a_temporary_name_has_no_lines(tmp_path):
@@ -12,8 +12,8 @@ def test_a_directory_under_a_temporary_name_has_no_lines(tmp_path):
     with journal(task, "00000"):
         write_text(task / "log.txt", "a")
         write_text(building / "counts.json", "b")
-        record(folder / "counts.json", building / "counts.json")
         building.rename(folder)
+        record_all([folder / "counts.json"])
     (files,) = recorded(task).values()
     assert sorted(files) == ["cache/rows/counts.json", "log.txt"]
     assert all((task / name).is_file() for name in files)

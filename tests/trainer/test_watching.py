@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from windtunnel.pipelines.engine.integrity import damaged_files, drop_damaged_shards
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.journal import journal
 from windtunnel.schemas.progress import RunProgress, read_progress, thinned
 from windtunnel.schemas.results import RunResult
 from windtunnel.schemas.watch import Keep, Watch, points
@@ -293,3 +296,57 @@ def test_sharded_weights_cannot_be_looked_at(world, tmp_path, monkeypatch):
     loop.ranks = Ranks(0, 2, "fsdp")
     with pytest.raises(InputError, match="shard: ddp"), Watching(tmp_path, keep=Keep(every=2)).on(loop):
         pass
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-9])
+
+
+@pytest.fixture(scope="module")
+def two_stages(world, tmp_path_factory):
+    """A run of two stages: its work, its end, and what was there when it was interrupted in the second one."""
+    run = work((LM, LM), watch={"validate": 0.25, "documents": 50}, keep={"every": 12})
+    whole, begun = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("begun")
+    run.run(world.inputs(), whole, 0)
+    take, go = Loop.take, Loop.go
+
+    def stop(self, step, batches):
+        if self.out == begun and step == 20:
+            raise KeyboardInterrupt
+        take(self, step, batches)
+
+    with pytest.MonkeyPatch.context() as patch, journal(begun, "00000"), pytest.raises(KeyboardInterrupt):
+        patch.setattr(Loop, "take", stop)
+        patch.setattr(Loop, "go", lambda self, report, *_: go(self, report, 60.0, 7))
+        run.run(world.inputs(), begun, 0)
+    assert damaged_files(begun) == []
+    return run, whole, begun
+
+
+@pytest.mark.parametrize(
+    ("file", "harm"),
+    [
+        ("stage0/model/model.safetensors", flip),
+        ("stage0/validation.parquet", Path.unlink),
+        ("stage0/checkpoints/step-12/model.safetensors", flip),
+        ("stage0/result.json", cut),
+        ("checkpoints/step-12/config.json", Path.unlink),
+        ("checkpoint.safetensors", cut),
+    ],
+)
+def test_a_stage_with_a_damaged_file_is_trained_again(world, two_stages, tmp_path, file, harm):
+    run, whole, begun = two_stages
+    out = tmp_path / "run"
+    shutil.copytree(begun, out)
+    harm(out / file)
+    assert [item.file for item in drop_damaged_shards(out, run)] == [file]
+    assert damaged_files(out) == [] and (out / "stage0" / "result.json").exists() is not file.startswith("stage0")
+    run.run(world.inputs(), out, 0)
+    shutil.rmtree(out / ".files")
+    assert everything(out, watched=True) == everything(whole, watched=True)

@@ -231,12 +231,12 @@ def write_rows(kind: str, files: Sequence[Path], encode: Encode, folder: Path) -
         dropped = stack.enter_context(pq.ParquetWriter(building / "dropped.parquet", DROPPED, **PARQUET))
         counts = _write_batches(files, encode, flats, index, dropped)
     write_text(building / "counts.json", counts.check(f"encode {kind}").model_dump_json())
-    for file in building.iterdir():
-        journal.record(folder / file.name, file)
     try:
         building.rename(folder)
     except OSError:  # another run has created the same directory
         shutil.rmtree(building)
+    else:
+        journal.record_all(sorted(folder.iterdir()))
     return counts
 
 

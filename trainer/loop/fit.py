@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 
-from windtunnel.schemas.artifact import Artifact, write_parquet
+from windtunnel.schemas.artifact import Artifact, write_parquet, writing_directory
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.plugin import label
 from windtunnel.schemas.results import RunResult
@@ -29,13 +28,9 @@ def fit(stage: Stage, objective: FittedObjective, inputs: Mapping[str, Artifact]
     tokenizer = open_tokenizer(inputs["tokenizer"].path / "tokenizer")
     setting = Setting(inputs, tokenizer, stage.model.context, stage.seed, out / "cache")
     started, cpu_started = time.perf_counter(), sum(os.times()[:4])
-    partial = out / f".model.{os.getpid()}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    done = objective.fit(stage.model, setting, partial)
-    save_tokenizer(tokenizer, partial)
-    shutil.rmtree(out / "model", ignore_errors=True)
-    partial.rename(out / "model")
+    with writing_directory(out / "model") as partial:
+        done = objective.fit(stage.model, setting, partial)
+        save_tokenizer(tokenizer, partial)
     seconds = time.perf_counter() - started
     log = Log()
     log.add({"step": 0, "tokens": done.tokens, "loss": done.loss, "lr": objective.lr})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from typing import TYPE_CHECKING
 
+from windtunnel.schemas.artifact import remove
 from windtunnel.trainer.loop.checkpoint import KEPT, kept_steps
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Kept:
         """Remove those after the step from which a stage goes on: they are made again."""
         for step in kept_steps(loop.out):
             if step > loop.step:
-                shutil.rmtree(loop.out / KEPT / f"step-{step}")
+                remove(loop.out / KEPT / f"step-{step}")
 
     def wants(self, step: int) -> bool:
         """Return whether the model is kept after so many steps."""

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from windtunnel.schemas import plugin_files
-from windtunnel.schemas.artifact import Artifact, write_text
+from windtunnel.schemas import journal, plugin_files
+from windtunnel.schemas.artifact import Artifact, remove, write_text
 from windtunnel.schemas.errors import WindtunnelError
 from windtunnel.schemas.launch import Launch
 
@@ -28,20 +28,21 @@ def run_launched(work: Any, launch: Launch, inputs: Mapping[str, Artifact], out:
     """Run `work` (a TrainRun) in the processes of `launch`; return its counts. Raises WindtunnelError if one ends."""
     out.mkdir(parents=True, exist_ok=True)
     said, job = out / SAID, out / ".job.json"
-    said.unlink(missing_ok=True)
+    remove(said)
     content = {
         "work": work.model_dump(mode="json"),
         "inputs": {role: str(artifact.path) for role, artifact in inputs.items()},
         "out": str(out),
         "parts": str(plugin_files.directory()),
         "shard": launch.shard,
+        "journals": journal.names(out),
         "parent": os.getpid() if launch.nodes == 1 else None,
     }
     write_text(job, json.dumps(content))
     printed = _run(_command(launch, job), out / ".ranks.log")
     found = json.loads(said.read_text(encoding="utf-8")) if said.exists() else {}
     for file in (said, job, out / ".ranks.log"):
-        file.unlink(missing_ok=True)
+        remove(file)
     if "counts" not in found:
         raise WindtunnelError(found.get("error") or f"a process of the run ended:\n{printed[-TAIL:]}")
     return found["counts"]

@@ -7,14 +7,9 @@ import os
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
-
-from windtunnel.schemas import plugin_files
-from windtunnel.schemas.artifact import Artifact, write_text
-from windtunnel.schemas.errors import WindtunnelError
-from windtunnel.trainer.loop.launch import SAID
-from windtunnel.trainer.loop.ranks import joined
-from windtunnel.trainer.loop.run import TrainRun
+from typing import Any
 
 
 def main(job_file: str) -> int:
@@ -22,12 +17,27 @@ def main(job_file: str) -> int:
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     if job["parent"] is not None:
         threading.Thread(target=_end_with, args=(job["parent"], os.getppid()), daemon=True).start()
+    return _train(job)  # its imports take seconds, in which the run may end
+
+
+def _train(job: dict[str, Any]) -> int:
+    from windtunnel.schemas import plugin_files
+    from windtunnel.schemas.artifact import Artifact, write_text
+    from windtunnel.schemas.errors import WindtunnelError
+    from windtunnel.schemas.journal import journal
+    from windtunnel.trainer.loop.launch import SAID
+    from windtunnel.trainer.loop.ranks import joined
+    from windtunnel.trainer.loop.run import TrainRun
+
     out, found = Path(job["out"]), {}
     work = TrainRun.model_validate(job["work"])
     try:
         ranks = joined(work.device, job["shard"])
         inputs = {role: Artifact(Path(path)) for role, path in job["inputs"].items()}
-        with plugin_files.relative_to(Path(job["parts"])):
+        with ExitStack() as stack:
+            for name in job["journals"]:
+                stack.enter_context(journal(out, name))
+            stack.enter_context(plugin_files.relative_to(Path(job["parts"])))
             counts = work.train(inputs, out, ranks)
         found = {"counts": counts.model_dump(mode="json")} if ranks.rank == 0 else {}
     except WindtunnelError as error:

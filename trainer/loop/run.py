@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Set
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -87,6 +88,15 @@ class TrainRun(Work):
         """Return the model, the schedule and the objectives."""
         model = [make(Model, self.model)] if self.model is not None else []
         return [*model, make(Schedule, self.schedule), *(make(Objective, stage) for stage in self.stages)]
+
+    def redone(self, damaged: Set[str], files: Set[str]) -> Set[str]:
+        """Return all files of the first stage that has a damaged one, and of those behind it."""
+        first = min(self._stage_of(file) for file in damaged)
+        return {file for file in files if self._stage_of(file) >= first}
+
+    def _stage_of(self, file: str) -> int:
+        folder, _, rest = file.partition("/")
+        return int(folder.removeprefix("stage")) if rest and re.fullmatch(r"stage\d+", folder) else len(self.stages) - 1
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         if self.launch is None or self.launch.nodes * self.launch.gpus == 1:

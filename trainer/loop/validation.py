@@ -8,7 +8,6 @@ resumes are dropped and measured again, to the same bits.
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from blake3 import blake3
 
-from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_parquet
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, remove, write_parquet
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.results import Totals
 from windtunnel.trainer.loop.looking import looking_at
@@ -72,7 +71,7 @@ class Validation:
         scratch = loop.setting.cache / "scores"
         with looking_at(loop) as score:
             totals = score(loop.objective.evaluate, self.setting, scratch).totals
-        shutil.rmtree(scratch, ignore_errors=True)
+        remove(scratch)
         if not totals:  # the objective scores nothing
             self.setting = None
             return
@@ -108,7 +107,7 @@ def chosen(artifact: Artifact, folder: str, documents: int, out: Path, among: se
     order = pl.col("id").map_elements(_hash, pl.Binary)
     few = keys.unique("id").sort(order).group_by("source", maintain_order=True).head(documents)["id"]
     table = pl.concat([pl.read_parquet(file) for file in files]).filter(pl.col("id").is_in(few.implode()))
-    shutil.rmtree(out, ignore_errors=True)
+    remove(out)
     write_parquet(out / folder / "00000.parquet", table)
     key = blake3(f"{artifact.path.name}/{documents}".encode()).hexdigest()[:32]
     Manifest(step="validation", version=1, key=key, config={}).write(out / MANIFEST)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.schemas.artifact import writing_directory
 from windtunnel.schemas.model_delta import FOLDER
 from windtunnel.trainer.runtime.quiet import quiet
 
@@ -32,18 +32,15 @@ def open_tokenizer_alone(directory: Path) -> PreTrainedTokenizerFast:
 
 
 def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path, delta: Path | None = None) -> None:
-    """Write model, tokenizer and, in `delta/`, the files of a delta to a temporary directory; rename it to `out`."""
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    """Write model, tokenizer and, in `delta/`, the files of a delta to a directory that takes the place of `out`."""
     plain: Any = model
     _name_ends(plain, tokenizer)
-    with quiet():
-        plain.save_pretrained(str(partial), safe_serialization=True)
-    save_tokenizer(tokenizer, partial)
-    if delta is not None:
-        shutil.copytree(delta, partial / FOLDER)
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
+    with writing_directory(out) as partial:
+        with quiet():
+            plain.save_pretrained(str(partial), safe_serialization=True)
+        save_tokenizer(tokenizer, partial)
+        if delta is not None:
+            shutil.copytree(delta, partial / FOLDER)
 
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
