@@ -196,8 +196,11 @@ def _training_flops(step: Step) -> float | None:
     model: Any = make(base("model"), work.model)
     budget = getattr(step.inputs["mix"].work, "token_budget", None) if "mix" in step.inputs else None
     vocabulary = getattr(step.inputs["tokenizer"].work, "vocabulary", None) if "tokenizer" in step.inputs else None
-    width, layers = getattr(model, "width", None), getattr(model, "layers", None)
-    if budget is None or vocabulary is None or width is None or layers is None:
+    if budget is None or vocabulary is None:
+        return None
+    shape = model.shape(vocabulary) if hasattr(model, "shape") else model
+    width, layers = getattr(shape, "width", None), getattr(shape, "layers", None)
+    if width is None or layers is None:
         return None
     parameters = vocabulary * width + layers * 12 * width * width
     return budget * (6.0 * parameters + 6.0 * layers * width * model.context)  # causal attention

@@ -83,6 +83,15 @@ def test_a_plan_of_nothing_yet_costs_by_the_size_of_its_text(made, tmp_path):
     assert not list(tmp_path.iterdir()), "a preview writes nothing"
 
 
+def test_a_plan_of_a_model_by_its_size_costs_what_that_shape_does(tmp_path):
+    seconds = []
+    for sizes in ("{parameters: 30M}", "{width: 512, layers: 11, heads: 8}"):
+        changes = [f"store={tmp_path}", f"train.model={{llama: {sizes}}}"]
+        rows = rows_of(planned("quickstart", changes).steps, tmp_path)
+        seconds.append({row.step: row.seconds for row in rows if row.step.startswith("train:")})
+    assert seconds[0] and all(value == pytest.approx(seconds[1][step], rel=0.5) for step, value in seconds[0].items())
+
+
 def test_a_plan_counts_a_file_of_several_parts_once_and_adds_up_a_union(tmp_path, monkeypatch):
     monkeypatch.setattr("windtunnel.pipelines.sources.jsonl.SPLIT_BYTES", 600)
     monkeypatch.setattr("windtunnel.pipelines.sources.parquet.SPLIT_BYTES", 600)

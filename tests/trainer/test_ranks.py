@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import polars as pl
 import pytest
 import torch
 
-from windtunnel.schemas.errors import WindtunnelError
+from windtunnel.schemas.errors import InputError, WindtunnelError
 from windtunnel.schemas.launch import Launch
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.loop import checkpoint
@@ -158,3 +159,9 @@ def test_errors_of_the_processes_are_those_of_the_run(world, tmp_path):
 def test_the_number_of_processes_is_no_part_of_the_key():
     assert work(Launch(gpus=2)).identity() == work().identity()
     assert work(batch_tokens=512).identity() != work().identity()
+
+
+def test_more_processes_than_cores_are_refused(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    with pytest.raises(InputError, match="5 processes a node, and this machine has 4 cores"):
+        work(Launch(gpus=5)).run(world.inputs(), tmp_path, 0)

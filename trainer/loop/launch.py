@@ -16,7 +16,7 @@ from typing import Any
 
 from windtunnel.schemas import journal, plugin_files
 from windtunnel.schemas.artifact import Artifact, remove, write_text
-from windtunnel.schemas.errors import WindtunnelError
+from windtunnel.schemas.errors import InputError, WindtunnelError
 from windtunnel.schemas.launch import Launch
 
 TAIL = 2_000  # characters of what the processes printed that an error shows
@@ -26,6 +26,9 @@ PORT = 29_500  # of the meeting point of several nodes
 
 def run_launched(work: Any, launch: Launch, inputs: Mapping[str, Artifact], out: Path) -> dict[str, Any]:
     """Run `work` (a TrainRun) in the processes of `launch`; return its counts. Raises WindtunnelError if one ends."""
+    cores = os.cpu_count() or 1
+    if work.device == "cpu" and launch.gpus > max(2, cores):
+        raise InputError(f"`launch` asks for {launch.gpus} processes a node, and this machine has {cores} cores")
     out.mkdir(parents=True, exist_ok=True)
     said, job = out / SAID, out / ".job.json"
     remove(said)

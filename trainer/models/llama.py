@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from windtunnel.trainer.models._model import Model, small_init
 from windtunnel.trainer.models._mup import Base, multipliers, scale
-from windtunnel.trainer.models._shapes import feed_forward, parsed, shape_of
+from windtunnel.trainer.models._shapes import Shape, feed_forward, parsed, shape_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -62,11 +62,15 @@ class Llama(Model):
     def rates(self, model: PreTrainedModel) -> dict[str, float]:
         return multipliers(model, self.mup) if self.mup is not None else {}
 
+    def shape(self, vocabulary: int) -> Shape:
+        """Return the shape of the model for a vocabulary."""
+        if self.parameters is not None:
+            return shape_of(self.parameters, vocabulary, self.tied)
+        return Shape(self.width, self.layers, self.heads)
+
     def _options(self, vocabulary: int, end_of_text: int) -> dict[str, Any]:
         """Return the arguments of the configuration classes of Llama and Mixtral."""
-        width, layers, heads = self.width, self.layers, self.heads
-        if self.parameters is not None:
-            width, layers, heads = shape_of(self.parameters, vocabulary, self.tied)
+        width, layers, heads = self.shape(vocabulary)
         return {
             "vocab_size": vocabulary,
             "hidden_size": width,
