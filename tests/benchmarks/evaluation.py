@@ -86,6 +86,7 @@ def main() -> None:
     for name, value in {"width": 96, "layers": 3, "heads": 3, "vocabulary": 4096, "context": 256}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--batch-tokens", type=int, default=1024)
+    parser.set_defaults(threads=1)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each kind of work")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

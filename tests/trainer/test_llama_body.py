@@ -8,7 +8,7 @@ import torch
 
 from windtunnel.schemas.plugin import make
 from windtunnel.trainer.data.packing import block_mask
-from windtunnel.trainer.kernels.softmax import softmax_nats
+from windtunnel.trainer.kernels.softmax import softmax_nats, target_nats
 from windtunnel.trainer.models._model import Model
 from windtunnel.trainer.modules import llama
 from windtunnel.trainer.modules.heads import hidden_states
@@ -119,8 +119,10 @@ def test_softmax_nats():
     logits[4, 7] = np.nan
     targets = rng.integers(0, 333, 5)
     expected = torch.from_numpy(logits).double().log_softmax(-1)
-    nats = np.empty(5, np.float32)
-    softmax_nats(logits, targets, nats)
+    nats, alone, largest = np.empty(5, np.float32), np.empty(5, np.float32), torch.from_numpy(logits).amax(1).numpy()
+    target_nats(logits, largest, targets, alone)
+    softmax_nats(logits, largest, targets, nats)
+    np.testing.assert_allclose(alone, nats, rtol=1e-6)
     np.testing.assert_allclose(nats, -expected.numpy()[np.arange(5), targets], rtol=1e-6)
     np.testing.assert_allclose(logits, expected.exp().numpy(), rtol=1e-5, atol=1e-30)
     assert np.isnan(nats[4])

@@ -30,24 +30,34 @@ def exp32(x):
 
 
 @numba.njit(fastmath=FAST, error_model="numpy", cache=True)
-def softmax_nats(logits, targets, nats):
+def softmax_nats(logits, largest, targets, nats):
     """Turn logits [n, v] into probabilities in place; fill nats [n] with -log of the targets' probabilities.
 
-    All arrays are C-contiguous, numbers float32.
+    `largest` [n] are the rows' maxima, which a compiler that respects NaN does not vectorise. All arrays are
+    C-contiguous, numbers float32.
     """
     n, v = logits.shape
     for i in range(n):
-        row = logits[i]
-        largest = row[0]
-        for j in range(v):
-            largest = row[j] if row[j] > largest else largest
+        row, top = logits[i], largest[i]
         chosen = row[targets[i]]
         total = F(0.0)
         for j in range(v):
-            e = exp32(row[j] - largest)
+            e = exp32(row[j] - top)
             row[j] = e
             total += e
         inverse = F(1.0) / total
         for j in range(v):
             row[j] *= inverse
-        nats[i] = np.log(total) + largest - chosen
+        nats[i] = np.log(total) + top - chosen
+
+
+@numba.njit(fastmath=FAST, error_model="numpy", cache=True)
+def target_nats(logits, largest, targets, nats):
+    """Fill nats [n] as `softmax_nats` does and leave the logits as they are."""
+    n, v = logits.shape
+    for i in range(n):
+        row, top = logits[i], largest[i]
+        total = F(0.0)
+        for j in range(v):
+            total += exp32(row[j] - top)
+        nats[i] = np.log(total) + top - row[targets[i]]

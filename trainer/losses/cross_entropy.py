@@ -53,7 +53,7 @@ def scored_tokens(
     hits = torch.empty(len(hidden), dtype=torch.bool, device=hidden.device)
     for rows, logits in _chunks(hidden, weight):
         hits[rows] = logits.gather(1, targets[rows, None])[:, 0] >= logits.amax(-1)
-        nats[rows] = _errors_nats(logits, targets[rows])[1]  # overwrites the logits
+        nats[rows] = _nats(logits, targets[rows])
     return nats, hits
 
 
@@ -95,7 +95,7 @@ class _TokenNats(torch.autograd.Function):
     def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         nats = torch.empty(len(hidden), dtype=_sums(hidden), device=hidden.device)
         for rows, logits in _chunks(hidden, weight):
-            nats[rows] = _errors_nats(logits, targets[rows])[1]
+            nats[rows] = _nats(logits, targets[rows])
         ctx.save_for_backward(hidden, weight, targets)
         return nats
 
@@ -153,10 +153,22 @@ def _errors_nats(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Ten
 
     values = logits.detach().float()
     nats = values.new_empty(len(values))
-    softmax_nats(values.numpy(), targets.numpy(), nats.numpy())
+    softmax_nats(values.numpy(), values.amax(1).numpy(), targets.numpy(), nats.numpy())
     minus = torch.full((len(targets), 1), -1.0)
     values.scatter_add_(1, targets[:, None], minus)
     return values.to(logits.dtype), nats
+
+
+def _nats(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the nats of the targets, float32 [n]."""
+    if logits.device.type != "cpu" or logits.dtype == torch.float64:
+        return _errors_nats_at_once(logits, targets)[1]
+    from windtunnel.trainer.kernels.softmax import target_nats
+
+    values = logits.detach().float()
+    nats = values.new_empty(len(values))
+    target_nats(values.numpy(), values.amax(1).numpy(), targets.numpy(), nats.numpy())
+    return nats
 
 
 def _add_z_errors(errors: torch.Tensor, targets: torch.Tensor, factors: torch.Tensor) -> None:
