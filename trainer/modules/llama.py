@@ -60,6 +60,9 @@ def hidden_states(
     return F.rms_norm(x, x.shape[-1:], body.norm.weight, body.norm.variance_epsilon)
 
 
+WIDE_HEAD = 64  # from which attention in bf16 is the faster one on a CPU
+
+
 def _weights(layer: Any) -> tuple[torch.Tensor, ...]:
     """Return the weights of a layer: norm, queries, keys, values, output, norm, gate, up, down."""
     attention, mlp = layer.self_attn, layer.mlp
@@ -83,9 +86,11 @@ def _layer(
     qkv = F.linear(F.rms_norm(x, (width,), norm1, eps), torch.cat([wq, wk, wv]))
     qk, v = qkv.view(rows, positions, -1, head).transpose(1, 2).split([(len(wq) + len(wk)) // head, len(wv) // head], 1)
     q, k = _rotated(qk, cos, sin).split([len(wq) // head, len(wk) // head], 1)
+    if x.dtype == torch.bfloat16 and x.device.type == "cpu" and head < WIDE_HEAD:
+        q, k, v = q.float(), k.float(), v.float()
     mixed = F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=q.shape[1] != k.shape[1]
-    )
+    ).to(x.dtype)
     x = x + F.linear(mixed.transpose(1, 2).reshape(rows, positions, -1), wo)
     gate, up = F.linear(F.rms_norm(x, (width,), norm2, eps), torch.cat([wg, wu])).chunk(2, dim=-1)
     return x + F.linear(F.silu(gate) * up, wd)
