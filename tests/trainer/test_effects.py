@@ -368,26 +368,6 @@ def test_shares_that_never_differ_are_not_called_certain() -> None:
     assert part.filter(pl.col("mix") == "b")["high"][0] == pytest.approx(high)
 
 
-@pytest.mark.parametrize("right", [([0, 1, 2], [7, 8, 9]), ([0], [9]), ([3], [3])], ids=["apart", "one", "same"])
-def test_seeds_of_one_mean_leave_the_sampling_of_the_items(right: tuple[list[int], ...]) -> None:
-    """Few items often give one share at every seed, whose spread then says nothing about other items."""
-    rows = [
-        {"mix": mix, "seed": seed, "document": f"d{k}", "right": float(mix == "b" and k in right[seed])}
-        for mix in "ab"
-        for seed in range(2)
-        for k in range(20)
-    ]
-    (found,) = effects(pl.DataFrame(rows), "a", metric=mean_of("right", span=1.0))
-    share = np.array([[float(k in one) for k in range(20)] for one in right]).mean(axis=0)
-    assert found.document_error >= 0.999999 * share.std(ddof=1) / np.sqrt(20)
-    assert found.high - found.low == pytest.approx(2 * stats.t.isf(0.025, 19) * found.document_error)
-    swapped = pl.DataFrame(
-        [row | {"right": float(row["document"] == f"d{(row['mix'] == 'b') ^ row['seed']}")} for row in rows]
-    )
-    (even,) = effects(swapped, "a", metric=mean_of("right", span=1.0))
-    assert even.effect == 0 and not even.equal and even.high - even.low > 0.1
-
-
 @pytest.mark.parametrize(("documents", "verdict"), [(3, "undecided"), (16, "better")])
 def test_shares_that_differ_alike_are_certain_only_with_documents_enough(documents: int, verdict: str) -> None:
     (found,) = effects(alike(0.5, documents), "a", metric=mean_of("right", span=0.5))
