@@ -16,6 +16,8 @@ from windtunnel.pipelines.plan.builder import plan
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.recipe import json_schema
 from windtunnel.pipelines.recipe.shipped import load
+from windtunnel.pipelines.report.results import Results
+from windtunnel.pipelines.report.sections.measures import Measures
 from windtunnel.pipelines.report.wording import items_of, not_asked
 from windtunnel.pipelines.views.tables import print_further
 from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_parquet
@@ -131,6 +133,13 @@ def test_questions_that_models_were_not_asked_are_told(files: Path) -> None:
     told = console.export_text()
     assert "checkable tasks (6 items, probability of the right answer): raw" in told
     assert "quiz/far" in told and "0 of 9" in told and "too_long: 9 of quiz/far" in told
+    Manifest(step="compare:tasks:probability", version=1, key="0" * 32, config={}).write(files / "out" / MANIFEST)
+    section = Measures.of(Results({}, {"compare:tasks:probability": Artifact(files / "out")}))
+    assert section is not None and section.measures[0].value == "probability of the right answer"
+    assert [(part.name, part.items) for part in section.measures[0].parts] == [
+        ("quiz/far", "0 of 9"), ("quiz/near", "6 of 9")
+    ]  # fmt: skip
+    assert section.measures[0].notes[-3:] == not_asked(found)
     with pytest.raises(InputError, match="no question of the tasks was asked of every model"):
         Compare(baseline="raw", **fields | {"tasks": {"quizzes": "probability"}}).run(inputs, files / "out", 0)
 

@@ -117,7 +117,7 @@ class Evaluation(Plugin, ABC):
 
     @property
     def compared_by(self) -> str:
-        """The name of the score that runs are compared by; empty: whether an answer is right."""
+        """The name of the score that runs are compared by, of letters, digits and `_`; empty: if an answer is right."""
         return ""
 
     @abstractmethod
