@@ -205,6 +205,9 @@ class Comparison(Record):
     parts: dict[str, Parts] = Field(default_factory=dict)  # by mix, where the sources were pinned
     encoded: dict[str, list[EncodedSet]] = Field(default_factory=dict)  # by mix, where runs learn from rows
     incomparable: dict[str, str] = Field(default_factory=dict)  # mix -> why its scores measure something else
+    not_asked: dict[str, dict[str, int]] = Field(default_factory=dict)  # mix -> TASK:REASON -> questions
+    questions: dict[str, int] = Field(default_factory=dict)  # of tasks that are not compared on all they have
+    left_out: int = 0  # questions that only some of the models were asked
 
     @classmethod
     def read(cls, directory: Path) -> Comparison:

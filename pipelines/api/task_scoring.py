@@ -20,7 +20,7 @@ from windtunnel.pipelines.recipe.recipe import Spec
 from windtunnel.pipelines.scorers.causal_lm import files_of
 from windtunnel.schemas.errors import InputError, RecipeError, nearest
 from windtunnel.schemas.plugin import make, names
-from windtunnel.trainer.eval.task_scores import lines_of, table_of
+from windtunnel.trainer.eval.task_scores import dropped_of, lines_of, table_of
 from windtunnel.trainer.runtime.device import resolve
 from windtunnel.trainer.stats.item_scores import COLUMNS, NATS_PER_TOKEN
 from windtunnel.trainer.tasks._evaluation import Evaluation, Text
@@ -36,7 +36,7 @@ class TaskResult:
     items: a row a question, with task, document, prompt, answer, reply, correct, bytes and nats of the right answer.
     scores: a row a question and metric, with task, document, group, metric, value, weight, chance (mix and seed of a
         trained model), of which `compare_items` takes those of several models.
-    not_asked: the number of questions that the model could not be asked, by task and reason.
+    not_asked: the number of questions that the model could not be asked, by TASK:REASON or TASK/PART:REASON.
     """
 
     items: pl.DataFrame
@@ -85,7 +85,7 @@ def evaluate_tasks(
         for task in made:
             found = task.measure(lambda: sources, asker)
             lines += lines_of(task.title, found.rows)
-            dropped |= {f"{task.title}:{reason}": number for reason, number in found.dropped.items() if number}
+            dropped |= dropped_of(task.title, found.dropped)
     items = pl.DataFrame(table_of(lines))
     scores = scores_of(items)
     if isinstance(model, TrainedModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.pipelines.engine.step import Step
@@ -15,8 +15,8 @@ from windtunnel.schemas.plugin import make
 from windtunnel.schemas.role import Role, StepName
 
 if TYPE_CHECKING:
-    from windtunnel.trainer.eval.task_scores import TaskScores
     from windtunnel.trainer.models._model import ModelKind
+    from windtunnel.trainer.tasks._evaluation import Evaluation
 
 Runs = Mapping[tuple[str, int], Step]  # one step a training and seed
 
@@ -37,9 +37,10 @@ def evaluation(plan: Plan, corpora: Mapping[str, Step], rows: Generation, runs: 
     comparisons = []
     if rows.held_out_pairs is not None and _judge_pairs(plan):
         text = f"held-out pairs{_of_sets(rows.held_out_pairs)}: which answer the model finds better"
-        comparisons.append(_compare(plan, "preferences", runs, "preferences.parquet", "correct", text))
+        name = StepName("compare", "preferences")
+        comparisons.append(_compare(plan, name, runs, "preferences.parquet", "correct", text))
     if settings is not None and settings.tasks is not None:
-        comparisons.append(_tasks(plan, settings.tasks, corpora, _asked_runs(plan, runs, "tasks")))
+        comparisons += _tasks(plan, settings.tasks, corpora, _asked_runs(plan, runs, "tasks"))
     if settings is not None and settings.win_rate is not None:
         comparisons.append(_wins(plan, settings.win_rate, rows, _asked_runs(plan, runs, "win_rate"), held_out))
     if settings is not None and settings.probe is not None:
@@ -89,7 +90,8 @@ def _probe(plan: Plan, settings: Probe, corpora: Mapping[str, Step], runs: Runs)
         "senses": "whether two places in {} mean the same of two words that are written as one",
     }
     asked = " and ".join(text[word].format(name) for word, name in chosen.items())
-    return _compare(plan, "probe", steps, "items.parquet", "correct", f"linear probes of frozen vectors: {asked}")
+    about = f"linear probes of frozen vectors: {asked}"
+    return _compare(plan, StepName("compare", "probe"), steps, "items.parquet", "correct", about)
 
 
 def _judge_pairs(plan: Plan) -> bool:
@@ -102,7 +104,8 @@ def _of_sets(held_out: Step) -> str:
     return "" if names == ["pairs"] else f" of {' and '.join(names)}"
 
 
-def _tasks(plan: Plan, settings: Tasks, corpora: Mapping[str, Step], runs: Runs) -> Step:
+def _tasks(plan: Plan, settings: Tasks, corpora: Mapping[str, Step], runs: Runs) -> list[Step]:
+    """Add the tasks; return a comparison for every kind of score, of which there are no means together."""
     from windtunnel.trainer.eval.task_scores import TaskScores, digests_of
     from windtunnel.trainer.tasks._file_task import FileTask
 
@@ -116,15 +119,22 @@ def _tasks(plan: Plan, settings: Tasks, corpora: Mapping[str, Step], runs: Runs)
         raise at(("evaluate", "tasks"), str(error)) from error
     documents = {} if settings.from_ is None else {"documents": corpora[settings.from_]}
     steps = {run: plan.add(StepName("tasks", *run), work, {"run": step, **documents}) for run, step in runs.items()}
-    return _compare(plan, "tasks", steps, "items.parquet", "correct", _asked(settings, work))
+    scores = {task.title: task.compared_by for task in work.plugins()}
+    comparisons = []
+    for number, score in enumerate(sorted(set(scores.values()))):
+        name = StepName("compare", "tasks", *([score] if number else []))
+        text = _asked([task for task in work.plugins() if task.compared_by == score], settings.from_)
+        step = _compare(plan, name, steps, "items.parquet", "correct", text, tasks=scores, score=score)
+        comparisons.append(step)
+    return comparisons
 
 
-def _asked(settings: Tasks, work: TaskScores) -> str:
-    """Return what the questions of a recipe's tasks are, in words."""
-    files = [task.title for task in work.plugins() if not task.needs_documents]
+def _asked(tasks: Sequence[Evaluation], corpus: str | None) -> str:
+    """Return what the questions of tasks are, in words."""
+    files = [task.title for task in tasks if not task.needs_documents]
     parts = [f"questions of your own ({', '.join(files)})"] if files else []
-    if len(files) < len(settings.tasks):
-        parts.insert(0, f"questions with exact answers, made from documents of {settings.from_}")
+    if len(files) < len(tasks):
+        parts.insert(0, f"questions with exact answers, made from documents of {corpus}")
     return " and ".join(parts)
 
 
@@ -149,19 +159,20 @@ def _wins(plan: Plan, settings: WinRate, rows: Generation, runs: Runs, held_out:
         steps[mix, seed] = plan.add(StepName("wins", mix, seed), judging, inputs)
     asked = "your own questions" if rows.questions is not None else "held-out questions"
     text = f"{asked}; {settings.judge} judges each answer against {baseline}'s, in both orders"
-    return _compare(plan, "win_rate", steps, "scores.parquet", "win", text, span=0.5)  # the baseline has one half
+    name = StepName("compare", "win_rate")
+    return _compare(plan, name, steps, "scores.parquet", "win", text, span=0.5)  # the baseline has one half
 
 
-def _compare(plan: Plan, what: str, runs: Runs, scores: str, metric: str, on: str, span: float = 1.0) -> Step:
+def _compare(plan: Plan, name: StepName, runs: Runs, scores: str, metric: str, on: str, **more: Any) -> Step:
     settings = plan.recipe.compare
     assert settings is not None
     common = settings.model_dump(include={"baseline", "interval", "looks", "spending", "after"})
-    fields = {"metric": metric, "direction": "higher", "span": span, "scores": scores, "on": on}
+    fields = {"metric": metric, "direction": "higher", "span": 1.0, "scores": scores, "on": on, **more}
     main = plan.find("compare")  # which knows the shares of sets in the mixes, and holds verdicts back by them
     shares = main.work.model_dump(include={"shares", "shares_by", "tolerance"}) if main is not None else {}
     trained: dict[str, Step] = {Role("encoded", mix): run for (mix, _), run in reversed(_trained(plan).items())}
     inputs = trained if shares.get("shares") else {}
-    return comparison(plan, StepName("compare", what), runs, inputs, **common, **fields, **shares)
+    return comparison(plan, name, runs, inputs, **common, **fields, **shares)
 
 
 def _trained(plan: Plan) -> dict[tuple[str, str], Step]:

@@ -36,6 +36,12 @@ FURTHER = {
     "probe": Wording("linear probes of frozen vectors", "share right", "items"),
     "win_rate": Wording("win rate by a judge", "wins, a tie as half", "questions"),
 }
+SCORES = {  # names of the scores that tasks are compared by, where they are no shares of right answers
+    "probability": "probability of the right answer",
+    "probability norm": "probability of the right answer by byte",
+    "token accuracy": "share of tokens found the likeliest",
+    "word accuracy": "share of words found the likeliest",
+}
 
 
 class EffectCells(Record):
@@ -287,8 +293,37 @@ def target(comparison: Comparison) -> str:
 
 
 def further(what: str, comparison: Comparison) -> Wording:
-    """Return the texts for the comparison `compare:WHAT`."""
-    return FURTHER.get(what) or Wording(one_line(what, 40).replace("_", " "), comparison.unit, "documents")
+    """Return the texts for the comparison `compare:WHAT`; WHAT of tasks may have a colon and the score."""
+    found = FURTHER.get(what.partition(":")[0])
+    if found is None:
+        return Wording(one_line(what, 40).replace("_", " "), comparison.unit, "documents")
+    named = found.value == "share right" and comparison.unit != "correct"
+    return found._replace(value=SCORES.get(comparison.unit, one_line(comparison.unit, 40))) if named else found
+
+
+def not_asked(comparison: Comparison) -> list[str]:
+    """Return sentences on the questions that are not compared, one a reason and set of mixes with the same."""
+    groups: dict[tuple[str, ...], list[str]] = {}  # (reason, number and task ...) -> mixes
+    for mix, found in comparison.not_asked.items():
+        for why in sorted({key.rpartition(":")[2] for key in found}):
+            tasks = [(number, key.rpartition(":")) for key, number in found.items()]
+            told = (f"{number:,} of {one_line(task, 60)}" for number, (task, _, reason) in tasks if reason == why)
+            groups.setdefault((one_line(why, 40), *told), []).append(one_line(mix, 40))
+    lines = []
+    for (why, *told), mixes in groups.items():
+        whom = "" if len(mixes) == len(comparison.not_asked) else f" of {_and(mixes)}"
+        lines.append(f"Not asked{whom}, {why}: {'; '.join(told)}.")
+    if comparison.left_out:
+        lines.append(f"Not compared, as only some of the models were asked: {comparison.left_out:,}.")
+    return lines
+
+
+def items_of(comparison: Comparison) -> dict[str, str]:
+    """Return the number of items by task, as `4 of 30` where not all are compared, and of tasks without any."""
+    numbers = {domain.name: domain.documents for domain in comparison.on.domains}
+    numbers |= {task: 0 for task in comparison.questions if task not in numbers}
+    whole = comparison.questions
+    return {task: f"{n:,}" + (f" of {whole[task]:,}" if task in whole else "") for task, n in sorted(numbers.items())}
 
 
 def width_note(effect: Effect, items: str) -> str:

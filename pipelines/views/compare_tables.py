@@ -17,6 +17,7 @@ from windtunnel.pipelines.report.wording import (
     further,
     headline,
     incomparable_sentence,
+    items_of,
     parts_sentence,
     percent,
     plain,
@@ -62,14 +63,16 @@ def matrix_table(
     table.add_column(names[1], justify="right")
     for mix in comparison.values:
         table.add_column(_text(mix), justify="right", no_wrap=True)
-    for domain in comparison.on.domains:
-        row: list[RenderableType] = [_text(domain.name), f"{domain.documents:,}"]
-        row += [_cell(cells[mix, domain.name], mix == comparison.baseline, digits) for mix in comparison.values]
+    for name, items in items_of(comparison).items():
+        row: list[RenderableType] = [_text(name), items]
+        row += [_cell(cells.get((mix, name)), mix == comparison.baseline, digits) for mix in comparison.values]
         table.add_row(*row)
     return table
 
 
-def _cell(cell: dict[str, Any], baseline: bool, digits: int) -> Text:
+def _cell(cell: dict[str, Any] | None, baseline: bool, digits: int) -> Text:
+    if cell is None:
+        return Text("\u2013")
     text = Text(plain(cell["value"], digits))
     if not baseline:
         half = "" if cell["low"] is None else f" \u00b1{(cell['high'] - cell['low']) / 2:.{digits}f}"

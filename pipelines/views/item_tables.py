@@ -66,7 +66,8 @@ def print_means(found: Sequence[Mean], dropped: dict[str, int], level: float, as
     head = ("task", "metric", "items", "value", f"{level:.0%} interval", *(["chance"] if chances else []))
     table = plain_table(head, left=2)
     for mean in found:
-        span = "one item shows no spread" if mean.low is None else f"[{mean.low:.4f}, {mean.high:.4f}]"
+        alike = "one item shows" if mean.items < 2 else "these items show"
+        span = f"{alike} no spread" if mean.low is None else f"[{mean.low:.4f}, {mean.high:.4f}]"
         items = f"{mean.items:,}" + (f" of {mean.groups:,} origins" if mean.groups < mean.items else "")
         cells = [one_line(mean.task, 60), one_line(mean.metric, 40), items, f"{mean.value:.4f}", span]
         if chances:

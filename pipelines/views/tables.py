@@ -59,15 +59,19 @@ def print_comparison(artifact: Path, console: Console) -> None:
 
 def print_further(what: str, artifact: Path, console: Console) -> None:
     """Print a finished comparison `compare:WHAT` in a line, that of several tasks also task by task."""
+    from windtunnel.pipelines.report.wording import digits_for, not_asked
     from windtunnel.pipelines.views.compare_tables import further_line, matrix_table
     from windtunnel.schemas.results import Comparison
 
     comparison = Comparison.read(artifact)
     console.print(further_line(what, comparison), soft_wrap=True)
     few = len(comparison.values) <= FEW  # more do not fit beside one another
-    if what in ("tasks", "probe") and few and len(comparison.on.domains) > 1:
+    by_task = what.partition(":")[0] in ("tasks", "probe")
+    if by_task and few and (len(comparison.on.domains) > 1 or comparison.questions):
         matrix = pl.read_parquet(artifact / "loss_matrix.parquet")
-        console.print(matrix_table(matrix, comparison, 2, ("task", "items")))
+        console.print(matrix_table(matrix, comparison, min(digits_for(comparison), 4), ("task", "items")))
+    for words in not_asked(comparison):
+        console.print(words, markup=False, soft_wrap=True, style="dim")
 
 
 def print_trainings(artifact: Path, as_json: bool, console: Console) -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from windtunnel.pipelines.plan.builder import plan
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.recipe import json_schema
 from windtunnel.pipelines.recipe.shipped import load
-from windtunnel.schemas.artifact import write_parquet
-from windtunnel.schemas.errors import RecipeError
+from windtunnel.pipelines.report.results import Results
+from windtunnel.pipelines.report.sections.measures import Measures
+from windtunnel.pipelines.report.wording import items_of, not_asked
+from windtunnel.pipelines.views.tables import print_further
+from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_parquet
+from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.schemas.results import Comparison
 from windtunnel.trainer.eval.task_scores import lines_of, table_of
 from windtunnel.trainer.stats.compare import Compare
@@ -52,6 +59,20 @@ def test_a_list_of_tasks_needs_no_corpus_and_is_keyed_by_the_content_of_its_file
     assert both.find("compare:tasks").work.on.endswith("made from documents of raw and questions of your own (quiz)")
 
 
+def test_scores_of_other_kinds_are_no_means_together(files: Path) -> None:
+    """A probability, a share of words and a share right are three comparisons, under their own names."""
+    both = "{choices: {file: quiz.jsonl, score: probability}}, {choices: {file: quiz.jsonl, name: q2, score: acc}}"
+    made = planned(f"evaluate={{tasks: [{both}, {{exact: quiz2.jsonl}}, repetition]}}")
+    steps = {step.name: step.work for step in made.of_kind("compare") if step.name != "compare"}
+    assert {name: (work.score, work.on) for name, work in steps.items()} == {
+        "compare:tasks": ("", "questions of your own (q2, quiz2)"),
+        "compare:tasks:probability": ("probability", "questions of your own (quiz)"),
+        "compare:tasks:word_accuracy": ("word_accuracy", "questions of your own (repetition)"),
+    }
+    alone = planned("evaluate={tasks: [{choices: {file: quiz.jsonl, score: probability}}]}").find("compare:tasks")
+    assert alone is not None and alone.work.score == "probability"
+
+
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
@@ -75,9 +96,55 @@ def test_the_schema_for_editors_knows_both_forms() -> None:
     assert {form.get("type", "object") for form in forms} == {"object", "array", "null"}
 
 
-def test_own_questions_are_compared_by_task(files: Path) -> None:
-    from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest
+def scored(folder: Path, name: str, lines: list[dict[str, Any]], dropped: dict[str, int]) -> Artifact:
+    folder.mkdir()
+    write_parquet(folder / "items.parquet", table_of(lines))
+    counts = {"dropped": dropped}
+    Manifest(step=name, version=1, key="0" * 32, config={}, counts=counts).write(folder / MANIFEST)
+    return Artifact(folder)
 
+
+def test_questions_that_models_were_not_asked_are_told(files: Path) -> None:
+    """The other model has a shorter context: parts of `quiz`, and all of `far`, are beyond it or both."""
+    inputs = {}
+    for mix, most in (("raw", 9), ("short", 6)):
+        for seed in range(2):
+            rows = [Row(str(k), "p", "", "r", float((k + seed) % 3 == 0), part="near") for k in range(most)]
+            lines = [*lines_of("quiz", rows), *lines_of("other", rows)]
+            dropped = {"quiz/near:too_long": 9 - most, "quiz/far:too_long": 9, "other:special_token": 1}
+            name = f"{mix}:{seed}"
+            kept = {key: number for key, number in dropped.items() if number}
+            inputs[f"run:{name}"] = scored(files / name.replace(":", "."), f"tasks:{name}", lines, kept)
+    (files / "out").mkdir()
+    fields = {"tasks": {"quiz": "probability", "other": ""}, "score": "probability", "scores": "items.parquet"}
+    work = Compare(baseline="raw", metric="correct", direction="higher", span=1.0, on="own", **fields)
+    work.run(inputs, files / "out", 0)
+    found = Comparison.read(files / "out")
+    assert {domain.name: domain.documents for domain in found.on.domains} == {"quiz/near": 6}
+    assert (found.unit, found.left_out, found.questions) == ("probability", 3, {"quiz/near": 9, "quiz/far": 9})
+    assert items_of(found) == {"quiz/far": "0 of 9", "quiz/near": "6 of 9"}
+    assert not_asked(found) == [
+        "Not asked of raw, too_long: 9 of quiz/far.",
+        "Not asked of short, too_long: 3 of quiz/near; 9 of quiz/far.",
+        "Not compared, as only some of the models were asked: 3.",
+    ]
+    console = Console(file=io.StringIO(), width=100, record=True)
+    print_further("tasks:probability", files / "out", console)
+    told = console.export_text()
+    assert "checkable tasks (6 items, probability of the right answer): raw" in told
+    assert "quiz/far" in told and "0 of 9" in told and "too_long: 9 of quiz/far" in told
+    Manifest(step="compare:tasks:probability", version=1, key="0" * 32, config={}).write(files / "out" / MANIFEST)
+    section = Measures.of(Results({}, {"compare:tasks:probability": Artifact(files / "out")}))
+    assert section is not None and section.measures[0].value == "probability of the right answer"
+    assert [(part.name, part.items) for part in section.measures[0].parts] == [
+        ("quiz/far", "0 of 9"), ("quiz/near", "6 of 9")
+    ]  # fmt: skip
+    assert section.measures[0].notes[-3:] == not_asked(found)
+    with pytest.raises(InputError, match="no question of the tasks was asked of every model"):
+        Compare(baseline="raw", **fields | {"tasks": {"quizzes": "probability"}}).run(inputs, files / "out", 0)
+
+
+def test_own_questions_are_compared_by_task(files: Path) -> None:
     inputs = {}
     for mix in ("raw", "new"):
         for seed in range(2):
@@ -88,12 +155,9 @@ def test_own_questions_are_compared_by_task(files: Path) -> None:
                 ]
                 for name in ("quiz", "facts")
             }
-            folder = files / f"tasks-{mix}-{seed}"
-            folder.mkdir()
             lines = [line for name, found in rows.items() for line in lines_of(name, found)]
-            write_parquet(folder / "items.parquet", table_of(lines))
-            Manifest(step=f"tasks:{mix}:{seed}", version=1, key="0" * 32, config={}).write(folder / MANIFEST)
-            inputs[f"run:{mix}:{seed}"] = Artifact(folder)
+            name = f"tasks:{mix}:{seed}"
+            inputs[f"run:{mix}:{seed}"] = scored(files / name.replace(":", "-"), name, lines, {})
     (files / "out").mkdir()
     work = Compare(baseline="raw", metric="correct", direction="higher", span=1.0, scores="items.parquet", on="own")
     work.run(inputs, files / "out", 0)

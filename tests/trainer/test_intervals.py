@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy import stats
 
 from windtunnel.trainer.stats.documents import units_of
+from windtunnel.trainer.stats.effects import effects
 from windtunnel.trainer.stats.intervals import RESOLUTION, Errors, all_alike, errors_of, interval, p_values, reach
-from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Panel
+from windtunnel.trainer.stats.paired import BITS_PER_BYTE, Panel, mean_of
 
 
 def world(
@@ -99,6 +101,26 @@ def test_runs_that_are_alike_on_every_document_by_hand(effect: float) -> None:
     for p, value in ((found.p, 0.0), (found.p_margin, 0.1)):
         at = all_alike(effect, documents=8, span=1.0, alpha=p)
         assert min(abs(at.low), abs(at.high)) == pytest.approx(value, abs=1e-12)
+
+
+@pytest.mark.parametrize("right", [([0, 1, 2], [7, 8, 9]), ([0], [9]), ([3], [3])], ids=["apart", "one", "same"])
+def test_seeds_of_one_mean_leave_the_sampling_of_the_items(right: tuple[list[int], ...]) -> None:
+    """Few items often give one share at every seed, whose spread then says nothing about other items."""
+    rows = [
+        {"mix": mix, "seed": seed, "document": f"d{k}", "right": float(mix == "b" and k in right[seed])}
+        for mix in "ab"
+        for seed in range(2)
+        for k in range(20)
+    ]
+    (found,) = effects(pl.DataFrame(rows), "a", metric=mean_of("right", span=1.0))
+    share = np.array([[float(k in one) for k in range(20)] for one in right]).mean(axis=0)
+    assert found.document_error >= 0.999999 * share.std(ddof=1) / np.sqrt(20)
+    assert found.high - found.low == pytest.approx(2 * stats.t.isf(0.025, 19) * found.document_error)
+    swapped = pl.DataFrame(
+        [row | {"right": float(row["document"] == f"d{(row['mix'] == 'b') ^ row['seed']}")} for row in rows]
+    )
+    (even,) = effects(swapped, "a", metric=mean_of("right", span=1.0))
+    assert even.effect == 0 and not even.equal and even.high - even.low > 0.1
 
 
 def test_the_same_table_gives_the_same_interval() -> None:

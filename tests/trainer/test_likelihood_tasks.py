@@ -151,7 +151,7 @@ def test_perplexity_by_source_is_that_of_the_logits(tmp_path: Path, folder: Path
 
 def test_contexts_that_do_not_fit_are_counted(asker: PlainReplier) -> None:
     found = make(Evaluation, {"repetition": {"items": 3, "lengths": [4, 400]}}).measure(lambda: (), asker)
-    assert len(found.rows) == 3 and found.dropped == {"too_long": 3}
+    assert len(found.rows) == 3 and found.dropped == {"400 words:too_long": 3}
     with pytest.raises(InputError, match="accepts none of the 3 questions of 'repetition'"):
         make(Evaluation, {"repetition": {"items": 3, "lengths": [400]}}).measure(lambda: (), asker)
 

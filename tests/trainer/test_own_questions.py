@@ -162,6 +162,16 @@ def test_questions_that_the_model_cannot_be_asked_are_counted(tmp_path: Path) ->
         measured(tmp_path, rows[1:2], Scripted())
 
 
+def test_questions_that_are_too_long_with_examples_are_counted_by_their_number(tmp_path: Path) -> None:
+    class Short(Scripted):
+        def refusal(self, prompt: str, tokens: int, answer: str = "") -> str | None:
+            return "too_long" if prompt.count("Answer:") > 1 else None
+
+    rows = [{"question": f"Which is {k}?", "choices": ["a", "b"], "answer": 0} for k in range(4)]
+    found = measured(tmp_path, rows, Short(chat=False), shots=[0, 2])
+    assert {row.part for row in found.rows} == {"0 shots"} and found.dropped == {"2 shots:too_long": 4}
+
+
 def test_the_step_reads_the_files_it_was_planned_with(tmp_path: Path, eos_tokenizer, tiny_llama, as_artifact) -> None:
     from windtunnel.trainer.modules.export import export
 

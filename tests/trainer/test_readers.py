@@ -232,5 +232,9 @@ def test_means_have_intervals_over_origins() -> None:
         assert mean.groups == 30 and mean.items == 120
     assert 0.91 < held / 300 < 0.99
     rows = {"task": "t", "document": list("abcdefghij"), "group": list("abcdefghij"), "metric": "acc"}
-    (alike,) = means(pl.DataFrame(rows).with_columns(value=pl.lit(1.0), weight=pl.lit(None, pl.Float64)))
-    assert alike.high == 1.0 and alike.low == pytest.approx(0.025 ** (1 / 10))  # Clopper and Pearson
+    columns = {"value": pl.lit(1.0), "weight": pl.lit(None, pl.Float64)}
+    for metric in ("acc", "exact"):
+        (alike,) = means(pl.DataFrame(rows | {"metric": metric}).with_columns(**columns))
+        assert alike.high == 1.0 and alike.low == pytest.approx(0.025 ** (1 / 10))  # Clopper and Pearson
+    (unknown,) = means(pl.DataFrame(rows | {"metric": "points"}).with_columns(**columns))
+    assert (unknown.value, unknown.low, unknown.high) == (1.0, None, None)

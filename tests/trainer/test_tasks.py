@@ -167,5 +167,12 @@ def test_a_prompt_that_the_models_positions_do_not_hold_is_counted_and_not_asked
     (tmp_path / "out").mkdir()
     counts = TaskScores(tasks=({"copying": {"items": 24, "longest": 40}},)).run(given, tmp_path / "out", 0)
     assert counts.kept > 0 and counts.dropped["copying:too_long"] > 0
+    told = json.loads((tmp_path / "out" / "tasks.json").read_text())["copying"]
+    assert told["not_asked"] == sum(counts.dropped.values())
+    far = {"repetition": {"items": 3, "lengths": [4, 400]}}
+    counts = TaskScores(tasks=(far,)).run(given, tmp_path / "out", 0)
+    assert counts.dropped == {"repetition/400 words:too_long": 3}
+    told = json.loads((tmp_path / "out" / "tasks.json").read_text())
+    assert told["repetition/400 words"] == {"items": 0, "not_asked": 3} and told["repetition/4 words"]["items"] == 3
     with pytest.raises(InputError, match="accepts none of the 24 questions of task 'question_answering': too_long 24"):
         TaskScores(tasks=("question_answering",)).run(given, tmp_path / "out", 0)

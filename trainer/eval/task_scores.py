@@ -51,7 +51,7 @@ class TaskScores(Work):
     `digests` are those of the files of the tasks in order, which must not change between the plan and the run.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     tasks: tuple[Any, ...] = ("copying", "counting", "extraction", "question_answering", "sorting")
     digests: tuple[str, ...] = ()
     lang: str | None = "en"  # restrict documents to this language, where it is known
@@ -79,7 +79,7 @@ class TaskScores(Work):
             asker = open_asker(inputs["run"].path / "model", self.batch_tokens, self.device)
             lines = [line for task in tasks for line in self._task(task, inputs, asker, counts)]
         write_parquet(out / "items.parquet", table_of(lines))
-        write_text(out / "tasks.json", canonical_json(summary(lines)))
+        write_text(out / "tasks.json", canonical_json(summary(lines, counts.dropped)))
         return counts.check("task scores")
 
     def _task(
@@ -93,7 +93,7 @@ class TaskScores(Work):
             raise InputError(f"{where}{error}") from error
         counts.kept += len(found.rows)
         counts.seen += len(found.rows) + sum(found.dropped.values())
-        counts.dropped |= {f"{task.title}:{reason}": number for reason, number in found.dropped.items()}
+        counts.dropped |= dropped_of(task.title, found.dropped)
         return lines_of(task.title, found.rows)
 
 
@@ -115,6 +115,12 @@ def lines_of(name: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
         values = ("prompt", "answer", "reply", "correct", "chance", "bytes", "nats", "tokens")
         lines.append(about | {value: getattr(row, value) for value in values} | {"metrics": metrics})
     return lines
+
+
+def dropped_of(name: str, dropped: Mapping[str, int]) -> dict[str, int]:
+    """Return the number of a task's questions that were not asked by TASK:REASON, TASK being NAME or NAME/PART."""
+    split = {key: key.rpartition(":") for key, number in dropped.items() if number}
+    return {f"{name}/{part}:{why}" if part else f"{name}:{why}": dropped[key] for key, (part, _, why) in split.items()}
 
 
 def table_of(lines: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -139,12 +145,15 @@ def digests_of(tasks: Sequence[Evaluation]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def summary(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+def summary(
+    lines: Sequence[Mapping[str, Any]], dropped: Mapping[str, int] | None = None
+) -> dict[str, dict[str, float]]:
     """Return number of items, accuracy, chance, the means of further metrics and the answer's likelihood, by task.
 
-    The likelihood is in bits per byte, and as perplexity by token where the tokens are counted.
+    The likelihood is in bits per byte, and as perplexity by token where the tokens are counted. `dropped` questions (as
+    of `dropped_of`) are told as `not_asked`, also of tasks without any other.
     """
-    out = {}
+    out: dict[str, dict[str, float]] = {}
     for task in sorted({line["task"] for line in lines}):
         rows = [line for line in lines if line["task"] == task]
         values: dict[str, list[float]] = {}
@@ -160,6 +169,9 @@ def summary(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
             out[task]["answer_bits_per_byte"] = float(nats / np.log(2) / sum(line["bytes"] for line in rows))
             if all(line.get("tokens") for line in rows):
                 out[task]["token_perplexity"] = float(np.exp(nats / sum(line["tokens"] for line in rows)))
+    for key, number in (dropped or {}).items():
+        figures = out.setdefault(key.rpartition(":")[0], {"items": 0})
+        figures["not_asked"] = figures.get("not_asked", 0) + number
     return out
 
 

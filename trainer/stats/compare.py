@@ -18,6 +18,7 @@ from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.results import Comparison, Domain, Effect, EncodedSet, MeasuredOn
 from windtunnel.schemas.role import by_name, name_in_directory, runs
 from windtunnel.schemas.work import Counts, Work
+from windtunnel.trainer.stats.asked import asked
 from windtunnel.trainer.stats.effects import Options, effects_by_source, panel_effects
 from windtunnel.trainer.stats.interim_analyses import Spending
 from windtunnel.trainer.stats.measures import incomparable
@@ -37,7 +38,7 @@ class Compare(Work):
     seeds at which the result was looked at without a declaration.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     baseline: str
     metric: str = BITS_PER_BYTE.name
     direction: str = Field(default="lower", pattern="^(lower|higher)$")
@@ -53,11 +54,14 @@ class Compare(Work):
     shares: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)  # mix -> role -> set of rows -> share
     shares_by: str = "bytes"
     tolerance: float = Field(default=0.05, ge=0)  # of a share, beyond which there is no verdict
+    tasks: dict[str, str] = Field(default_factory=dict)  # title -> the score that it is compared by
+    score: str = ""  # of the tasks that are compared
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         """Compare; the counts are those of the scored documents."""
         apart = incomparable(inputs, self.baseline) if self.scores == SCORES else {}
         table = _scores(inputs, self.scores, apart)
+        table, questions = asked(table, inputs, self.tasks, self.score) if self.tasks else (table, {})
         whole = panel(table, self.baseline, self._metric())
         between = set(self.pinned.values())
         scores = only(whole, [mix for mix in whole.mixes if mix not in between])
@@ -72,8 +76,7 @@ class Compare(Work):
         comparison = self._comparison(scores, effects, self.on or describe(inputs.get(HELD_OUT)))
         if encoded := {mix: parts for mix, parts in _encoded(inputs).items() if parts}:
             comparison = self._with_rows(comparison, encoded)
-        if apart:
-            comparison = comparison.model_copy(update={"incomparable": apart})
+        comparison = comparison.model_copy(update={"incomparable": apart, **questions})
         if self.pinned:
             comparison = comparison.model_copy(update={"parts": parts_of(whole, self.pinned, **options)})
         rows = pl.DataFrame([effect.model_dump() for effect in comparison.effects], schema=_types())
@@ -105,7 +108,8 @@ class Compare(Work):
     def _metric(self) -> Metric:
         if self.metric == BITS_PER_BYTE.name:
             return BITS_PER_BYTE
-        return mean_of(self.metric, "higher" if self.direction == "higher" else "lower", span=self.span)
+        direction = "higher" if self.direction == "higher" else "lower"
+        return mean_of(self.metric, direction, self.score.replace("_", " "), self.span)
 
     def _comparison(self, scores: Panel, effects: list[Effect], on: str) -> Comparison:
         by_run = scores.by_run()

@@ -220,7 +220,8 @@ def _nothing_to_decide(scores: Panel, units: Units, k: int, m: Measured, at: Lev
         what = "one held-out document" if len(scores.documents) < 2 else "held-out documents of one origin"
         return f"{what} shows nothing about others, so there is no verdict"
     resolution = RESOLUTION * abs(float(scores.by_run()[0].mean()))
-    if m.errors is not None and max(abs(m.interval.effect), float(m.errors.seed)) <= 1.001 * resolution:
+    rounded = m.errors is not None and scores.metric.span is None  # sums of right and wrong are exact
+    if rounded and max(abs(m.interval.effect), float(m.errors.seed)) <= 1.001 * resolution:
         return "the difference is below the resolution of a sum of 32-bit numbers"
     if m.errors is not None and scores.metric.weight and float(m.errors.seed) <= 1.001 * resolution and not m.equal:
         return (

@@ -73,15 +73,18 @@ def errors_of(differences: np.ndarray, variances: tuple[Any, Any], degrees: Any,
     """Return the effect and its errors from paired differences, (..., seeds), at least two.
 
     `variances` are those of Units.variances with their `degrees`. A score has no more than the relative RESOLUTION, so
-    that the error is at least that of the `size` of the scores, unless all differences are zero.
+    that the error is at least that of the `size` of the scores, unless all differences are zero. Seeds of one mean, as
+    of few items that are right or wrong, show nothing of what is their own, and the whole variance is taken.
     """
     seeds = differences.shape[-1]
     both, own = variances
     seed = differences.std(axis=-1, ddof=1) / np.sqrt(seeds)
-    equal = (differences == 0).all(axis=-1) & (np.asarray(both) == 0)
+    effect, whole = differences.mean(axis=-1), np.maximum(both, own)
+    alike = seed <= RESOLUTION * np.maximum(np.abs(size), np.abs(effect))
+    equal = (differences == 0).all(axis=-1) & (whole == 0)
     seed = np.where(equal, 0.0, np.maximum(seed, RESOLUTION * np.abs(size)))
-    document = np.sqrt(np.maximum(0.0, both - own))
-    return Errors(differences.mean(axis=-1), seed, document, seeds, degrees)
+    document = np.sqrt(np.where(alike, whole, np.maximum(0.0, both - own)))
+    return Errors(effect, seed, document, seeds, degrees)
 
 
 def reach(errors: Errors, alpha: Any) -> Any:

@@ -34,6 +34,7 @@ LOWER = ("*bits_per_byte*", "*bpb*", "*perplexity*", "*ppl*", "*loss*", "*nll*",
 SHARES = (
     "acc*",
     "*exact_match*",
+    "exact",
     "*contains*",
     "*strict*",
     "*loose*",
@@ -47,7 +48,7 @@ SHARES = (
 
 
 class Mean(NamedTuple):
-    """The mean of a metric over the items of a task with its interval, which is None for items of one origin."""
+    """The mean of a metric over the items of a task; its interval is None where the items show no spread."""
 
     task: str
     metric: str
@@ -132,8 +133,8 @@ def means(scores: pl.DataFrame, level: float = 0.95) -> list[Mean]:
     """Return the mean of each metric of each task of one model, with a t interval over independent items.
 
     Mean nats per token are given as perplexities, too. Items of one group count as one. Where all items have the same
-    value between 0 and 1, the interval is Clopper and Pearson's. No interval of a share leaves [0, 1], and none goes
-    below 0 where no value does.
+    value between 0 and 1, the interval is Clopper and Pearson's; other scores without spread have none. No interval of
+    a share leaves [0, 1], and none goes below 0 where no value does.
     """
     parts = scores.group_by("task", "metric", maintain_order=True)
     found = [_mean(str(task), str(metric), part, level) for (task, metric), part in parts]
@@ -151,19 +152,25 @@ def _mean(task: str, metric: str, part: pl.DataFrame, level: float) -> Mean:
     groups = part["group"].rank("dense").cast(pl.Int64).to_numpy() - 1
     units = Units(weights, groups, np.zeros(len(groups), np.int64))
     value, share = float(values.sum() / weights.sum()), _is_share(metric, part)
-    low, high = _interval(units, values, value, level, share) if units.count > 1 else (None, None)
+    low, high = _interval(units, values, value, level, share)
     known = "chance" in part.columns and not part["chance"].null_count()
     chance = None if not known else float(part["chance"].mean())  # pyright: ignore[reportArgumentType]
     return Mean(task, metric, len(values), units.count, value, low, high, chance)
 
 
-def _interval(units: Units, values: np.ndarray, value: float, level: float, share: bool) -> tuple[float, float]:
+def _interval(
+    units: Units, values: np.ndarray, value: float, level: float, share: bool
+) -> tuple[float, float] | tuple[None, None]:
     from scipy import special
 
+    if units.count < 2:
+        return None, None
     if share and not np.ptp(values):
         unseen = 1 - ((1 - level) / 2) ** (1 / units.count)
         return value * (1 - unseen), value + (1 - value) * unseen
     variance, _ = units.variances(values[None, :])
+    if variance <= (1e-12 * value) ** 2:  # of rounding alone
+        return None, None
     t = -float(special.stdtrit(max(1.0, float(units.degrees)), (1 - level) / 2))
     low, high = value - t * math.sqrt(float(variance)), value + t * math.sqrt(float(variance))
     return (max(0.0, low) if (values >= 0).all() else low), (min(1.0, high) if share else high)

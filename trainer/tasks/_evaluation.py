@@ -7,6 +7,7 @@ file of the user. Both ask the model through `Asker`, which trainer.eval impleme
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -55,7 +56,7 @@ class Measured(NamedTuple):
     """The outcomes of the questions of a task, and why others have none."""
 
     rows: Sequence[Row]
-    dropped: Mapping[str, int]  # questions that were not asked, by reason
+    dropped: Mapping[str, int]  # questions that were not asked, by reason or, in parts, by PART:REASON
 
 
 class Asker(Protocol):
@@ -114,9 +115,19 @@ class Evaluation(Plugin, ABC):
         """Return the files that the questions are read from, whose contents are part of a step's key."""
         return []
 
+    @property
+    def compared_by(self) -> str:
+        """The name of the score that runs are compared by, of letters, digits and `_`; empty: if an answer is right."""
+        return ""
+
     @abstractmethod
     def measure(self, documents: Callable[[], Iterable[Text]], asker: Asker) -> Measured:
         """Ask all questions and return their outcomes; `documents` are those of the recipe, read when called.
 
         Raises InputError if there is no question, or the model accepts none.
         """
+
+
+def not_asked(questions: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """Return the number of questions, given as (part, reason), as in Measured."""
+    return dict(Counter(f"{part}:{reason}" if part else reason for part, reason in questions))

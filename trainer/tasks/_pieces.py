@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from windtunnel.trainer.tasks._choice_scores import choice_scores
-from windtunnel.trainer.tasks._evaluation import Asker, Measured, Pieces, Row
+from windtunnel.trainer.tasks._evaluation import Asker, Measured, Pieces, Row, not_asked
 
 
 class Made(NamedTuple):
@@ -29,15 +29,15 @@ def measured(items: Sequence[Made], asker: Asker) -> Measured:
     """Return the outcomes of items; those whose context the model has no room for are counted as `too_long`."""
     flat = [(item.context, text) for item in items for text in item.texts]
     found = asker.pieces([context for context, _ in flat], [text for _, text in flat])
-    rows, place, cut = [], 0, 0
+    rows, place, cut = [], 0, []
     for item in items:
         parts = found[place : place + len(item.texts)]
         place += len(item.texts)
         if any(part.cut for part in parts):
-            cut += 1
+            cut.append((item.part, "too_long"))
         else:
             rows.append(_row(item, parts))
-    return Measured(rows, {"too_long": cut} if cut else {})
+    return Measured(rows, not_asked(cut))
 
 
 def _row(item: Made, parts: Sequence[Pieces]) -> Row:

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.plugin import label
-from windtunnel.trainer.tasks._evaluation import Asker, Evaluation, Measured, Row, Text
+from windtunnel.trainer.tasks._evaluation import Asker, Evaluation, Measured, Row, Text, not_asked
 
 TEXT_LIMIT = 4000  # characters of a document that a task reads
 SPARES = 20  # candidate documents per item, because some tasks find no item in most documents
@@ -102,20 +102,20 @@ class Task(Evaluation):
 
 
 def accepted(
-    name: str, asker: Asker, prompts: Sequence[str], answers: Sequence[str], tokens: int
+    name: str, asker: Asker, prompts: Sequence[str], answers: Sequence[str], tokens: int, parts: Sequence[str] = ()
 ) -> tuple[list[int], dict[str, int]]:
-    """Return the places of the prompts that a model can be asked, and the number of the others by reason.
+    """Return the places of the prompts that a model can be asked, and the number of the others as in Measured.
 
-    Raises InputError if it can be asked none of them.
+    `parts` are those of the prompts, where there are any. Raises InputError if it can be asked none of them.
     """
     reasons = [asker.refusal(prompt, tokens, answer) for prompt, answer in zip(prompts, answers, strict=True)]
     places = [place for place, reason in enumerate(reasons) if reason is None]
-    refused = Counter(reason for reason in reasons if reason is not None)
+    refused = {place: reason for place, reason in enumerate(reasons) if reason is not None}
     if not places:
-        detail = ", ".join(f"{reason} {number}" for reason, number in refused.most_common())
-        room = f" (with {tokens:,} tokens for the reply)" if "too_long" in refused else ""
+        detail = ", ".join(f"{reason} {number}" for reason, number in Counter(refused.values()).most_common())
+        room = f" (with {tokens:,} tokens for the reply)" if "too_long" in refused.values() else ""
         raise InputError(f"the model accepts none of the {len(prompts)} questions of task {name!r}: {detail}{room}")
-    return places, dict(refused)
+    return places, not_asked((parts[place] if parts else "", reason) for place, reason in refused.items())
 
 
 def sentences(text: str, shortest: int, longest: int) -> list[str]:

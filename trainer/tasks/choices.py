@@ -65,6 +65,10 @@ class Choices(FileTask):
         ('{"question": " ", "choices": ["a", "b"], "answer": 0}', "not blank"),
     )
 
+    @property
+    def compared_by(self) -> str:
+        return self.score if self.score is not None and self.score.startswith("probability") else ""
+
     def parse(self, row: Mapping[str, Any]) -> tuple[str, Options]:
         question = text_of(row, "question", "prompt")
         choices = row.get("choices", row.get("options"))
@@ -87,7 +91,8 @@ class Choices(FileTask):
         answers = [self._answers(question) for question, _, _ in shown]
         prompts = [prompt for _, _, prompt in shown]
         room = asker.room([answer for options in answers for answer in options])
-        asked, dropped = accepted(self.title, asker, prompts, ["\n".join(options) for options in answers], room)
+        whole, named = ["\n".join(options) for options in answers], [self._part(shots) for _, shots, _ in shown]
+        asked, dropped = accepted(self.title, asker, prompts, whole, room, named)
         flat = [(prompts[k], answer) for k in asked for answer in answers[k]]
         nats = asker.answer_nats([prompt for prompt, _ in flat], [answer for _, answer in flat], ended=False)
         ends = np.cumsum([len(answers[k]) for k in asked])
@@ -112,8 +117,11 @@ class Choices(FileTask):
             metrics=metrics,
             chance=chance,
             chances=dict.fromkeys(metrics, chance),
-            part="" if self.shots == [0] else f"{shots} shots",
+            part=self._part(shots),
         )
+
+    def _part(self, shots: int) -> str:
+        return "" if self.shots == [0] else f"{shots} shots"
 
     def _shown(self, chat: bool) -> list[tuple[Question, int, str]]:
         """Return (question, examples, prompt) of everything that is asked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -49,6 +50,10 @@ class LmEval(FileTask):
     @property
     def title(self) -> str:
         return self.name or str(self.config()["task"])
+
+    @property
+    def compared_by(self) -> str:
+        return "" if self.metric is None or self.metric in PRIMARY else re.sub(r"[^\w.-]+", "_", self.metric)
 
     def files(self) -> list[Path]:
         """Return the task file, those it includes, the modules of its functions, and the data."""

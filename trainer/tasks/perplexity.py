@@ -39,6 +39,10 @@ class Perplexity(FileTask):
         ('{"text": "It rains."}\n{"text": "It rains."}', "lines 1 and 2"),
     )
 
+    @property
+    def compared_by(self) -> str:
+        return "token_accuracy"
+
     def files(self) -> list[Path]:
         """Return the file, or the files below the directory. Raises InputError for a directory without any."""
         path = Path(self.file)

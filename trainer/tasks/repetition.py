@@ -20,6 +20,10 @@ class Repetition(MadeTask):
 
     lengths: list[int] = Field([4, 8, 16, 32], min_length=1)  # words
 
+    @property
+    def compared_by(self) -> str:
+        return "word_accuracy"
+
     def parts(self) -> list[str]:
         return [f"{length} words" for length in self.lengths]
 

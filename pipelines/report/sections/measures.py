@@ -12,6 +12,8 @@ from windtunnel.pipelines.report.wording import (
     EffectCells,
     digits_for,
     further,
+    items_of,
+    not_asked,
     percent,
     plain,
     signed,
@@ -30,7 +32,7 @@ class Part(Record):
     """One task or source: per mix the value, and the difference to the baseline."""
 
     name: str
-    items: int
+    items: str
     cells: list[tuple[str, str]]
     bits: list[str]  # of the right answer per byte, by mix; empty when not known
     chance: str = ""  # the expected value of a guess
@@ -64,7 +66,7 @@ class Measures(Section):
     def of(cls, results: Results) -> Measures | None:
         bits, chances = _answer_figures(results, "answer_bits_per_byte"), _chances(results)
         measures = [
-            _measure(what, comparison, matrix, *((bits, chances) if what == "tasks" else ({}, {})))
+            _measure(what, comparison, matrix, *((bits, chances) if what.partition(":")[0] == "tasks" else ({}, {})))
             for what, (comparison, matrix) in results.comparisons.items()
             if what
         ]
@@ -74,7 +76,7 @@ class Measures(Section):
 def _measure(
     what: str, comparison: Comparison, matrix: pl.DataFrame | None, bits: Bits, chances: dict[str, float]
 ) -> Measure:
-    digits = min(digits_for(comparison), 4)
+    digits, by_task = min(digits_for(comparison), 4), what.partition(":")[0] in BY_TASK
     wording = further(what, comparison)
     mixes = [comparison.baseline, *(e.mix for e in comparison.effects)]
     parts = [] if matrix is None else _parts(comparison, mixes, matrix, bits, digits)
@@ -89,8 +91,8 @@ def _measure(
         interval=percent(comparison.effects[0].interval if comparison.effects else comparison.interval),
         mixes=mixes,
         lines=[_baseline(comparison, digits), *(EffectCells.of(e, digits) for e in comparison.effects)],
-        parts=parts if what in BY_TASK or len(parts) > 1 else [],
-        by="task" if what in BY_TASK else "source",
+        parts=parts if by_task or len(parts) > 1 else [],
+        by="task" if by_task else "source",
         notes=_notes(what, comparison, wording.items),
     )
 
@@ -114,18 +116,18 @@ def _notes(what: str, comparison: Comparison, items: str) -> list[str]:
         notes += [note for e in comparison.effects if (note := width_note(e, items))]
         if values in ({0.0}, {1.0}):
             notes.append("Every mix is at the end of the scale: this measure cannot tell them apart.")
-    return notes
+    return [*notes, *not_asked(comparison)]
 
 
 def _parts(comparison: Comparison, mixes: list[str], matrix: pl.DataFrame, bits: Bits, digits: int) -> list[Part]:
     rows: dict[tuple[str, str], dict[str, Any]] = {(r["mix"], r["source"]): r for r in matrix.iter_rows(named=True)}
     parts = []
-    for domain in comparison.on.domains:
-        keys = [(mix, domain.name) for mix in mixes]
+    for name, items in items_of(comparison).items():
+        keys = [(mix, name) for mix in mixes]
         parts.append(
             Part(
-                name=one_line(domain.name, 40),
-                items=domain.documents,
+                name=one_line(name, 40),
+                items=items,
                 cells=[_cell(rows.get(key), comparison.baseline, digits) for key in keys],
                 bits=[plain(bits.get(key), 2) for key in keys] if any(key in bits for key in keys) else [],
             )
