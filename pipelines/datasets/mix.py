@@ -22,6 +22,8 @@ from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.schemas.role import Role
 from windtunnel.schemas.work import Counts, Work
 
+MOST_DIGITS = 250  # of powers of sizes; with more they are taken relative to the largest
+LEAST = 1e-100  # share of a mix that is none
 BY_SIZE = "tokens"  # the weight of a corpus that counts by its size
 Weight = float | Literal["tokens"]
 
@@ -110,9 +112,15 @@ def shares(
     weights: Mapping[str, Weight], by_source: Mapping[str, pl.DataFrame], alpha: float = 1.0
 ) -> dict[str, float]:
     """Return the share of each corpus, which sum to one; corpora that count by size have that of tokens**alpha."""
-    sizes = {name: float(by_source[name]["tokens"].sum()) ** alpha for name in weights}
-    numbers = {name: sizes[name] if weight == BY_SIZE else float(weight) for name, weight in weights.items()}
+    sizes = {name: float(by_source[name]["tokens"].sum()) for name in weights}
+    largest = max(sizes.values()) if alpha * math.log10(max(sizes.values())) > MOST_DIGITS else 1.0
+    numbers = {
+        name: (sizes[name] / largest) ** alpha if weight == BY_SIZE else float(weight)
+        for name, weight in weights.items()
+    }
     total = math.fsum(numbers.values())
+    if none := [name for name, number in numbers.items() if number < LEAST * total]:
+        raise RecipeError(f"an alpha of {alpha:g} leaves nothing of {', '.join(none)}: lower it")
     return {name: number / total for name, number in numbers.items()}
 
 
