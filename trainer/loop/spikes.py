@@ -18,6 +18,7 @@ FILE = "spikes.jsonl"
 SKIPPED = "skipped"  # column of the log
 WINDOW, FEWEST = 100, 10  # steps that a step is compared with, at most and at least
 MOST = 0.2  # share of the window's steps that may be left out
+IN_A_ROW = 20  # steps without a finite gradient after which none is to be expected, or half of a shorter stage
 
 
 def limit(columns: Mapping[str, Sequence[float]], factor: float) -> float:
@@ -33,10 +34,12 @@ def is_spike(norm: float, most: float) -> bool:
     return not (math.isfinite(norm) and norm <= most)
 
 
-def too_many(columns: Mapping[str, Sequence[float]]) -> bool:
-    """Return whether so many steps are left out that the run is not the one that was asked for."""
+def too_many(columns: Mapping[str, Sequence[float]], steps: int) -> bool:
+    """Return whether so many of a stage's steps are left out that the run is not the one that was asked for."""
     recent = columns.get(SKIPPED, ())[-WINDOW:]
-    return sum(recent) > max(FEWEST, MOST * WINDOW)
+    number = min(IN_A_ROW, (steps + 1) // 2)
+    row = columns["grad_norm"][-number:]
+    return sum(recent) > max(FEWEST, MOST * WINDOW) or (len(row) == number and not any(map(math.isfinite, row)))
 
 
 def write_spike(out: Path, step: int, row: Mapping[str, float], documents: Sequence[str]) -> None:
