@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import polars as pl
 import pytest
 
-from tests.pipelines.report.conftest import folder_of, seal
+from tests.pipelines.report.conftest import RESULT, folder_of, seal
 from tests.pipelines.report.test_page import HOSTILE, Page
 from windtunnel.pipelines.report.collect import collect
 from windtunnel.pipelines.report.page import render
+from windtunnel.schemas.artifact import write_text
 from windtunnel.schemas.work import Counts
 
 BITS = {"raw": 3.0, "clean": 2.0}
 
 
-@pytest.fixture(scope="module")
-def html(tmp_path_factory) -> str:
-    root, artifacts = tmp_path_factory.mktemp("watched"), {}
+def watched(root: Path, measures: dict[str, str]) -> str:
+    """Return the report of runs with curves, whose scores are of these measures by mix."""
+    artifacts = {}
     for mix, bits in BITS.items():
         for seed in range(2):
             name = f"train:{mix}:{seed}"
@@ -34,8 +37,22 @@ def html(tmp_path_factory) -> str:
                 for step in (10, 40) for number, text in enumerate(HOSTILE)
             ]  # fmt: skip
             pl.DataFrame(samples).write_parquet(folder / "samples.parquet")
+            write_text(folder / "result.json", json.dumps(RESULT | {"measure": measures.get(mix, "likelihood")}))
             artifacts[name] = seal(root, name, Counts(), {}, {})
     return render(collect({"question": "Q", "mixes": {"raw": {}, "clean": {}}}, artifacts))
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory) -> str:
+    return watched(tmp_path_factory.mktemp("watched"), {})
+
+
+def test_scores_that_do_not_compare_have_their_own_charts(tmp_path):
+    text = watched(tmp_path, {"clean": "pseudo_likelihood"}).partition('<section id="validation"')[2]
+    text = text.partition("</section>")[0]
+    assert text.count('<svg class="plot"') == 6 and text.count('class="line ') == 6  # two charts for each of three
+    assert "different measures, which do not compare" in text
+    assert "ends at 2.300 bits per byte, hidden tokens" in text and text.count('<div class="panels">') == 1
 
 
 def test_a_curve_for_every_mix_and_source_with_a_band_over_seeds(html):
