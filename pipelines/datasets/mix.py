@@ -3,7 +3,8 @@
 A corpus of weight `tokens` counts by its size: five sources declared so are the mix of one corpus of all five.
 
 Nothing is copied: a mix is a plan that training draws by. mix.json holds the domains; realised.parquet what each
-domain's sources give, to rounding: sources are drawn in proportion at every moment. Every run writes its own figures.
+domain's sources give, to rounding: sources are drawn in proportion at every moment. Documents are counted as if read
+whole; training reads pieces of more of them. Every run writes its own figures.
 """
 
 from __future__ import annotations
