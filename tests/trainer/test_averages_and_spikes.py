@@ -154,6 +154,12 @@ def test_what_counts_as_a_spike():
     assert not too_many({"grad_norm": [1.0] + [math.nan] * 19, "skipped": [0.0] + [1.0] * 19}, 100)
     assert too_many({"grad_norm": [math.nan] * 20, "skipped": [1.0] * 20}, 100)
     assert too_many({"grad_norm": [1.0] + [math.nan] * 8, "skipped": [0.0] + [1.0] * 8}, 15)  # of a short run
+    for steps, late in ((16, 2), (100, 5)):
+        columns = {
+            "grad_norm": [1.0] * (steps - late) + [math.nan] * late,
+            "skipped": [0.0] * (steps - late) + [1.0] * late,
+        }
+        assert too_many(columns, steps) and not too_many(columns, steps + 9)
 
 
 def test_what_an_interrupted_run_wrote_later_goes(tmp_path):
