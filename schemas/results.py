@@ -56,13 +56,15 @@ class RunResult(Record):
     parameters: int
     tokens: int  # tokens trained on, repetitions included
     steps: int
+    skipped_steps: int = 0  # of them, left out by `skip_spikes`
     bytes_trained: int  # UTF-8 bytes of those tokens
     flops: float  # done: 6 x (body + head parameters) x tokens, less for frozen weights, plus causal attention
     flops_whole_attention: float | None = None  # the same without the causal mask, as utilisation (MFU) is given
     seconds: float  # training only, without evaluation
     cpu_seconds: float
     tokens_per_second: float
-    final_loss: float  # nats per token (or unit of the objective), mean over the last tenth of the steps
+    final_loss: float  # mean over the last tenth of the steps
+    loss_unit: str = "nats per token"  # of `final_loss`
     documents_per_batch: float | None = None  # different documents in a step, mean over the stage
     held_out: Totals | None = None
     domains: dict[str, Totals] = Field(default_factory=dict)  # by held-out source

@@ -40,5 +40,7 @@ def points(steps: int, every: Every | None) -> frozenset[int]:
         return frozenset()
     if isinstance(every, int):
         return frozenset({*range(every, steps, every), steps})
+    if every * steps <= 1:
+        return frozenset(range(1, steps + 1))
     times = (round(k * every * steps) for k in range(1, int(1 / every + 1e-9) + 1))
     return frozenset({min(max(1, step), steps) for step in times} | {steps})

@@ -3,7 +3,8 @@
 A corpus of weight `tokens` counts by its size: five sources declared so are the mix of one corpus of all five.
 
 Nothing is copied: a mix is a plan that training draws by. mix.json holds the domains; realised.parquet what each
-domain's sources give, to rounding: sources are drawn in proportion at every moment. Every run writes its own figures.
+domain's sources give, to rounding: sources are drawn in proportion at every moment. Documents are counted as if read
+whole; training reads pieces of more of them. Every run writes its own figures.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.schemas.role import Role
 from windtunnel.schemas.work import Counts, Work
 
+MOST_DIGITS = 250  # of powers of sizes; with more they are taken relative to the largest
+LEAST = 1e-100  # share of a mix that is none
 BY_SIZE = "tokens"  # the weight of a corpus that counts by its size
 Weight = float | Literal["tokens"]
 
@@ -110,9 +113,15 @@ def shares(
     weights: Mapping[str, Weight], by_source: Mapping[str, pl.DataFrame], alpha: float = 1.0
 ) -> dict[str, float]:
     """Return the share of each corpus, which sum to one; corpora that count by size have that of tokens**alpha."""
-    sizes = {name: float(by_source[name]["tokens"].sum()) ** alpha for name in weights}
-    numbers = {name: sizes[name] if weight == BY_SIZE else float(weight) for name, weight in weights.items()}
+    sizes = {name: float(by_source[name]["tokens"].sum()) for name in weights}
+    largest = max(sizes.values()) if alpha * math.log10(max(sizes.values())) > MOST_DIGITS else 1.0
+    numbers = {
+        name: (sizes[name] / largest) ** alpha if weight == BY_SIZE else float(weight)
+        for name, weight in weights.items()
+    }
     total = math.fsum(numbers.values())
+    if none := [name for name, number in numbers.items() if number < LEAST * total]:
+        raise RecipeError(f"an alpha of {alpha:g} leaves nothing of {', '.join(none)}: lower it")
     return {name: number / total for name, number in numbers.items()}
 
 

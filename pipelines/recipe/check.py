@@ -271,6 +271,19 @@ def _stages(recipe: Recipe, train: Train, place: Keys, of_model: Keys) -> None:
                 "what this stage leaves gives no probabilities, and `compare:` needs bits per byte: leave `compare:` "
                 "out (the pairs are still scored in every run), or end with another stage",
             )
+    budget = recipe.tokens.budget if recipe.tokens is not None and not recipe.of_rows else None
+    if budget is not None and model is not None and not model.from_files and model.context > budget:
+        raise at(
+            of_model,
+            f"a context of {model.context:,} tokens is longer than the budget of {budget:,}: lower `context` or raise "
+            "`budget`",
+        )
+    if train.gradient_noise and train.launch is None and objectives and all(o.one_micro_batch for o in objectives):
+        raise at(
+            place,
+            "`gradient_noise` compares micro-batches, and every step of these stages is one: give a `micro_tokens` "
+            "below `batch_tokens`, or leave it out",
+        )
     _deltas_in_order(objectives, place)
     alike = train.preferences is not None and all(stage.kind == PAIRS for stage in objectives)
     if compare is not None and len(recipe.mixes) > 1 and alike:

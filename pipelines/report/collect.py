@@ -121,7 +121,11 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     """Return the figures under the headline, as far as they are known."""
     comparison, facts = results.comparison, []
     if comparison:
-        facts += [("mixes", str(len(comparison.values))), ("seeds", str(len(comparison.seeds)))]
+        trainings, mixes = list(results.by_run("train")), list(comparison.values)
+        if (results.recipe.get("train") or {}).get("variants"):
+            facts.append(("trainings", str(len(trainings))))
+            mixes = results.mixes()
+        facts += [("mixes", str(len(mixes))), ("seeds", str(len(comparison.seeds)))]
     mixes = [artifact.manifest.counts.get("tokens") or 0 for artifact in results.of_kind("mix").values()]
     if any(mixes):
         facts.append(("tokens a run", units.short(max(mixes))))

@@ -103,6 +103,8 @@ class TerminalProgress(Progress):
         unreadable = sum(counts["unreadable"].values())
         parts += [f"{unreadable:,} unreadable"] if unreadable else []
         parts += [f"{counts['tokens']:,} tokens"] if counts["tokens"] else []
+        parts += [f"{left_out} steps left out"] if (left_out := counts["notes"].get("steps_left_out")) else []
+        parts += [f"critical batch {batch:,} tokens"] if (batch := counts["notes"].get("critical_batch_tokens")) else []
         if (spent := total(spent_of(counts))).requests:
             parts.append(
                 f"{spent.requests:,} answers of models" + (f" for ${spent.dollars:,.2f}" if spent.dollars else "")
@@ -114,11 +116,14 @@ class TerminalProgress(Progress):
             self.say(f"  {step.name} leaves columns unread: {one_line(str(columns), 300)}")
         if shares := counts["notes"].get("shares"):
             self.say(f"  {step.name} draws {one_line(str(shares), 300)}")
+        if noise := counts["notes"].get("gradient_noise"):
+            self.say(f"  {step.name}: gradient noise {noise}")
+        if many := counts["notes"].get("many_left_out"):  # of this run alone
+            self.say(f"  warning: {step.name}: {many}")
         warning = counts["notes"].get("warning")
         if warning and step.kind not in self._warned:  # all runs of a recipe give about the same one
             self._warned.add(step.kind)
             self.say(f"  warning: {step.name}: {warning}")
-
         refused = counts["notes"].get("refused")
         if refused and refused not in self._warned:  # the runs of a mix refuse the same rows
             self._warned.add(refused)

@@ -8,7 +8,7 @@ import shutil
 import polars as pl
 import pytest
 
-from windtunnel.pipelines.datasets.mix import Mix
+from windtunnel.pipelines.datasets.mix import Mix, shares
 from windtunnel.pipelines.datasets.planned_mix import OrderOfMix, PhaseOfMix, PlannedMix
 from windtunnel.pipelines.report.sections.mixes import _phases
 from windtunnel.schemas.artifact import Artifact
@@ -64,6 +64,14 @@ def test_shares_by_a_power_of_the_sizes(tmp_path, world, alpha):
     expected = {name: power / sum(powers.values()) for name, power in powers.items()}
     assert {d["name"]: d["weight"] for d in mix["domains"]} == pytest.approx(expected)
     assert "phases" not in mix and "phase" not in realised.columns
+
+
+def test_a_large_power_of_the_sizes_overflows_nowhere():
+    tables = {name: pl.DataFrame({"tokens": [size]}) for name, size in {"a": 10**9, "b": 10**9 - 10**6}.items()}
+    found = shares(dict.fromkeys(tables, "tokens"), tables, 1000.0)
+    assert found["b"] / found["a"] == pytest.approx(0.999**1000) and sum(found.values()) == pytest.approx(1)
+    with pytest.raises(RecipeError, match=r"an alpha of 1e\+06 leaves nothing of b: lower it"):
+        shares(dict.fromkeys(tables, "tokens"), tables, 1e6)
 
 
 def test_the_cap_on_epochs_is_for_all_phases_together(tmp_path, world):

@@ -181,6 +181,8 @@ def test_the_table_has_every_training_with_its_measure(done: Path) -> None:
     told = command_line.windtunnel("compare", "recipe.yaml", "--models", "--json", folder=done)
     assert json.loads(told.stdout) == [row.model_dump(mode="json") for row in table.rows]
     page = (artifact(done, "report") / "report.html").read_text()
+    assert "<dt>trainings</dt><dd>4</dd>" in page and "<dt>mixes</dt><dd>1</dd>" in page
+    assert "fasttext</span> <i>has no line, only" in page and "different measures, which do not compare" not in page
     assert "Side by side" in page and "bert does not compare with gpt" in page
 
 

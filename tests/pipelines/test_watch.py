@@ -55,6 +55,19 @@ def followed(as_json=False, is_terminal=False):
     return code, file.getvalue()
 
 
+def test_a_finished_run_says_what_it_left_out_and_what_its_noise_is():
+    file = io.StringIO()
+    shown = terminal.TerminalProgress(PlainConsole(file=file, width=80, emoji=False))
+    for seed, notes in enumerate(({"critical_batch_tokens": 1234}, {"gradient_noise": "not measured: why"})):
+        counts = Counts(tokens=9, notes={**notes, "steps_left_out": "9 of 15", "many_left_out": "they are many"})
+        artifact = SimpleNamespace(manifest=SimpleNamespace(counts=counts.model_dump(), seconds=1.0))
+        shown.committed(Step(f"train:a:{seed}", Nothing()), artifact)  # pyright: ignore[reportArgumentType]
+    words = file.getvalue()
+    assert "9 tokens, 9 of 15 steps left out, critical batch 1,234 tokens" in words
+    assert "  train:a:1: gradient noise not measured: why" in words
+    assert [f"warning: train:a:{seed}: they are many" in words for seed in (0, 1)] == [True, True]
+
+
 def test_words_and_sparkline():
     assert told(NOW) == WORDS
     assert told(RunProgress(stage=2, stages=3)) == "stage 2 of 3, starting"

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.results import RunResult
 from windtunnel.trainer.loop import loop as loops
+from windtunnel.trainer.loop.run import TrainRun
 from windtunnel.trainer.loop.spikes import FILE, limit, too_many, write_spike
 from windtunnel.trainer.loop.train import Stage, TrainingError, train
 from windtunnel.trainer.models._model import load
@@ -83,13 +85,13 @@ def test_the_share_of_the_last_steps():
     assert Average(last=0.01).share(5, 6) == 1  # of few steps, the last one at least
 
 
-def spoil(monkeypatch, step, factor):
-    """Multiply the gradients of a step."""
+def spoil(monkeypatch, step, factor, steps=1):
+    """Multiply the gradients of a step, or of several."""
     update = loops.Optimiser.step
 
     def spoilt(self, lr, normaliser, most=None):
         self.taken = getattr(self, "taken", -1) + 1
-        if self.taken == step:
+        if step <= self.taken < step + steps:
             for p in self.parameters.values():
                 p.grad.mul_(factor)
         return update(self, lr, normaliser, most)
@@ -123,13 +125,41 @@ def test_nan_at_the_first_step(world, tmp_path, monkeypatch):
         train(stage(), world.inputs(), tmp_path)
 
 
+def test_gradients_that_stay_without_a_number_stop_the_run(world, tmp_path, monkeypatch):
+    spoil(monkeypatch, 1, math.nan, steps=31)
+    with pytest.raises(
+        TrainingError, match=r"at step 16 of 32 .* after 16 steps that `skip_spikes` left out.* documents"
+    ):
+        train(stage(skip_spikes=5), world.inputs(), tmp_path)
+
+
+@pytest.mark.parametrize(("steps", "many"), [(0, False), (1, False), (2, True)])
+def test_a_run_says_how_many_steps_it_left_out(world, tmp_path, monkeypatch, steps, many):
+    spoil(monkeypatch, 3, math.nan, steps)
+    spec = {"causal_lm": {"lr": 1e-2, "batch_tokens": 256, "skip_spikes": 5}}
+    work = TrainRun(mix="both", seed=0, model={"llama": SIZES}, schedule="constant", stages=(spec,))
+    notes = work.run(world.inputs(), tmp_path, 0).notes
+    assert notes.get("steps_left_out") == (f"{steps} of 32" if steps else None)
+    assert RunResult.model_validate_json((tmp_path / "result.json").read_bytes()).skipped_steps == steps
+    assert ("many_left_out" in notes) == many
+
+
 def test_what_counts_as_a_spike():
     columns = {"grad_norm": [1.0] * 9, "skipped": [0.0] * 9}
     assert limit(columns, 3) == math.inf  # too few to tell
     columns = {"grad_norm": [1.0] * 12 + [50.0], "skipped": [0.0] * 12 + [1.0]}
     assert limit(columns, 3) == 3.0
-    assert not too_many(columns)
-    assert too_many({"grad_norm": [1.0] * 40, "skipped": [0.0] * 19 + [1.0] * 21})
+    assert not too_many(columns, 100)
+    assert too_many({"grad_norm": [1.0] * 40, "skipped": [0.0] * 19 + [1.0] * 21}, 100)
+    assert not too_many({"grad_norm": [1.0] + [math.nan] * 19, "skipped": [0.0] + [1.0] * 19}, 100)
+    assert too_many({"grad_norm": [math.nan] * 20, "skipped": [1.0] * 20}, 100)
+    assert too_many({"grad_norm": [1.0] + [math.nan] * 8, "skipped": [0.0] + [1.0] * 8}, 15)  # of a short run
+    for steps, late in ((16, 2), (100, 5)):
+        columns = {
+            "grad_norm": [1.0] * (steps - late) + [math.nan] * late,
+            "skipped": [0.0] * (steps - late) + [1.0] * late,
+        }
+        assert too_many(columns, steps) and not too_many(columns, steps + 9)
 
 
 def test_what_an_interrupted_run_wrote_later_goes(tmp_path):

@@ -56,6 +56,14 @@ def test_a_budget_smaller_than_a_batch_is_refused(tiny, tmp_path):
         train(stage(MODEL, batch_tokens=4096), tiny, tmp_path / "run")
 
 
+def test_a_context_beyond_the_budget_is_what_is_named(tiny, tmp_path):
+    long = {"llama": {**MODEL["llama"], "context": 4096}}
+    with pytest.raises(
+        RecipeError, match=r"2,048 tokens is less than one row of 4,096: lower the context or raise the"
+    ):
+        train(stage(long, batch_tokens=256), tiny, tmp_path / "run")
+
+
 def test_a_context_beyond_the_positions_of_a_loaded_model_is_cut_to_them(world, tmp_path):
     base = write_chat_model(tmp_path / "base")
     inputs = world.inputs() | {"tokenizer": Artifact(tmp_path / "other")}

@@ -253,7 +253,8 @@ def test_what_is_looked_at_is_part_of_the_key_and_a_logger_is_not():
 def test_gradient_noise_needs_two_micro_batches(world, tmp_path, batches):
     stage = {"causal_lm": {"lr": 1e-2, "batch_tokens": 256, "micro_tokens": 256 // batches}}
     for noise in (False, True):
-        work((stage,), gradient_noise=noise).run(world.inputs(), tmp_path / str(noise), 0)
+        notes = work((stage,), gradient_noise=noise).run(world.inputs(), tmp_path / str(noise), 0).notes
+        assert (noise and batches == 1) == ("not measured" in str(notes.get("gradient_noise")))
     a, b = ((tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("False", "True"))
     assert a == b
     result = RunResult.model_validate_json((tmp_path / "True" / "result.json").read_bytes())
@@ -261,6 +262,12 @@ def test_gradient_noise_needs_two_micro_batches(world, tmp_path, batches):
     if batches == 2:
         assert result.gradient_noise and result.gradient_noise.trace > 0
         assert "micro_grad_norm" in pl.read_parquet(tmp_path / "True" / "log.parquet").columns
+
+
+@pytest.mark.parametrize(("every", "count"), [(1e-9, 7), (1e-300, 7), (0.2, 5), (0.5, 2), (3, 3)])
+def test_the_points_of_a_stage_are_at_most_its_steps(every, count):
+    found = points(7, every)
+    assert len(found) == count and max(found) == 7 and min(found) >= 1
 
 
 def test_gradient_noise_finds_a_known_noise():
@@ -279,8 +286,9 @@ def test_gradient_noise_finds_a_known_noise():
         "micro_grad_norm": np.linalg.norm(g, axis=1),
         "micro_share": np.full(steps, small / total),
     }
+    log["grad_norm"][-1] = np.nan  # of a step that was left out
     found = gradient_noise(log)
-    assert found and found.steps == steps // 2
+    assert found and found.steps == steps // 2 - 1
     assert found.squared_norm == pytest.approx(0.5, rel=0.05)
     assert found.trace == pytest.approx(24.5, rel=0.05)
     assert found.critical_batch_tokens == pytest.approx(49, rel=0.1)

@@ -51,5 +51,6 @@ def fit(stage: Stage, objective: FittedObjective, inputs: Mapping[str, Artifact]
         cpu_seconds=round(sum(os.times()[:4]) - cpu_started, 3),
         tokens_per_second=round(done.tokens / max(seconds, 1e-9), 1),
         final_loss=done.loss,
+        loss_unit=objective.unit,
         documents_per_batch=float(done.documents),
     )

@@ -243,7 +243,7 @@ class Loop:
             step, finite = int(row["step"]), math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])
             if (row.get(SKIPPED) or not finite) and self.ranks.rank == 0:
                 write_spike(self.out, step, row, [key for batch in self.data.batch(step) for key in batch.documents])
-            if too_many(self.log.columns) if row.get(SKIPPED) else not finite:
+            if too_many(self.log.columns, self.data.steps) if row.get(SKIPPED) else not finite:
                 raise self._diverged(step, row["lr"], row["loss"], row["grad_norm"])
         return rows
 
@@ -335,6 +335,7 @@ class Loop:
             parameters=counted_parameters(self.model)[0],
             tokens=tokens,
             steps=self.data.steps,
+            skipped_steps=int(sum(self.log.columns.get(SKIPPED, ()))),
             bytes_trained=bytes_trained,
             flops=self._flops_per_token() * tokens,
             flops_whole_attention=self._flops_per_token(causal=False) * tokens,
@@ -342,6 +343,7 @@ class Loop:
             cpu_seconds=round(self.cpu_seconds, 3),
             tokens_per_second=round(tokens / max(self.seconds, 1e-9), 1),
             final_loss=math.fsum(tail) / len(tail),
+            loss_unit=self.objective.unit,
             documents_per_batch=_documents_per_batch(self.data),
             held_out=Totals.of(domains.values()) if domains else None,
             domains=domains,

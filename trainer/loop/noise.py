@@ -41,7 +41,7 @@ def gradient_noise(log: Mapping[str, Sequence[float]]) -> GradientNoise | None:
     tokens, big, small, share = (np.asarray(log[name], dtype=np.float64) for name in names)
     whole = np.diff(tokens, prepend=0.0)
     used = np.arange(len(share)) >= len(share) * (1 - LAST)
-    used &= (share > 0) & (share < 1)
+    used &= (share > 0) & (share < 1) & np.isfinite(big) & np.isfinite(small)  # steps left out may have no norm
     if not used.any():
         return None
     b, total, g2, G2 = share[used] * whole[used], whole[used], small[used] ** 2, big[used] ** 2

@@ -23,10 +23,12 @@ from windtunnel.trainer.objectives._objective import Objective
 from windtunnel.trainer.schedules._schedule import Schedule
 
 if TYPE_CHECKING:
+    from windtunnel.schemas.results import RunResult
     from windtunnel.trainer.loop.ranks import Ranks
     from windtunnel.trainer.loop.watching import Watching
 
 FEWEST_DOCUMENTS = 16  # in a batch
+MANY_LEFT_OUT = 0.05  # share of the steps
 
 
 class TrainRun(Work):
@@ -116,7 +118,7 @@ class TrainRun(Work):
         from windtunnel.trainer.loop.train import Stage, train
         from windtunnel.trainer.modules.routing import EXPERTS, dead_experts
 
-        counts, watching = Counts(), self.watching(out)
+        counts, watching, results = Counts(), self.watching(out), []
         start: Path | None = inputs["start"].path / "model" if "start" in inputs else None
         for number, spec in enumerate(self.stages):
             last = number == len(self.stages) - 1
@@ -126,6 +128,7 @@ class TrainRun(Work):
             where = out if last else out / f"stage{number}"
             watching.stage = number
             result = train(stage, inputs, where, start=start, ranks=ranks or ALONE, watching=watching)
+            results.append(result)
             counts.tokens += result.tokens
             counts.bytes += result.bytes_trained
             counts.flops += result.flops
@@ -137,9 +140,7 @@ class TrainRun(Work):
             start = where / "model"
             if (file := where / EXPERTS).is_file() and (dead := dead_experts(pl.read_parquet(file).to_dicts())):
                 counts.notes["dead_experts"] = dead
-            if (noise := result.gradient_noise) and noise.critical_batch_tokens is not None:
-                counts.notes["critical_batch_tokens"] = round(noise.critical_batch_tokens)
-        counts.notes |= watching.notes
+        counts.notes |= watching.notes | _left_out(results) | (_noise(results) if self.gradient_noise else {})
         if ranks is None or ranks.rank == 0:
             end_progress(out)
         if refused := refused_words(encoded_of(out)):
@@ -149,6 +150,32 @@ class TrainRun(Work):
 
             counts.notes["gpu"] = torch.cuda.get_device_name()  # recorded in the manifest; the key contains `cuda` only
         return counts
+
+
+def _left_out(results: list[RunResult]) -> dict[str, str]:
+    """Return how many steps `skip_spikes` left out, and a warning where they are many."""
+    left_out, steps = sum(result.skipped_steps for result in results), sum(result.steps for result in results)
+    if not left_out:
+        return {}
+    words = f"{left_out:,} of {steps:,}"
+    if left_out <= MANY_LEFT_OUT * steps:
+        return {"steps_left_out": words}
+    warning = (
+        f"`skip_spikes` left out {words} steps: their tokens count as trained on and taught nothing; lower `lr`, and "
+        "look at the documents in spikes.jsonl"
+    )
+    return {"steps_left_out": words, "many_left_out": warning}
+
+
+def _noise(results: list[RunResult]) -> dict[str, float | str]:
+    """Return the critical batch of the last stage that has one, or why none is known."""
+    found = [noise for result in results if (noise := result.gradient_noise) is not None]
+    measured = [noise.critical_batch_tokens for noise in found if noise.critical_batch_tokens is not None]
+    if measured:
+        return {"critical_batch_tokens": round(measured[-1])}
+    if found:
+        return {"gradient_noise": "not known: over so few steps the gradient does not stand out from its noise"}
+    return {"gradient_noise": "not measured: no step had two micro-batches; give `micro_tokens` below `batch_tokens`"}
 
 
 def _few(documents: float, kind: str) -> str:

@@ -18,6 +18,8 @@ FILE = "spikes.jsonl"
 SKIPPED = "skipped"  # column of the log
 WINDOW, FEWEST = 100, 10  # steps that a step is compared with, at most and at least
 MOST = 0.2  # share of the window's steps that may be left out
+IN_A_ROW = 20  # steps without a finite gradient after which none is to be expected, or half of a shorter stage
+AT_THE_END = 0.05  # share of a stage's steps that, if the last ones have none, leave no model to be scored
 
 
 def limit(columns: Mapping[str, Sequence[float]], factor: float) -> float:
@@ -33,10 +35,15 @@ def is_spike(norm: float, most: float) -> bool:
     return not (math.isfinite(norm) and norm <= most)
 
 
-def too_many(columns: Mapping[str, Sequence[float]]) -> bool:
-    """Return whether so many steps are left out that the run is not the one that was asked for."""
+def too_many(columns: Mapping[str, Sequence[float]], steps: int) -> bool:
+    """Return whether so many of a stage's steps are left out that the run is not the one that was asked for."""
     recent = columns.get(SKIPPED, ())[-WINDOW:]
-    return sum(recent) > max(FEWEST, MOST * WINDOW)
+    norms = columns["grad_norm"]
+    number = min(IN_A_ROW, (steps + 1) // 2)
+    if len(norms) == steps:  # nothing will tell whether more would have been left out
+        number = min(number, max(2, round(AT_THE_END * steps)))
+    row = norms[-number:]
+    return sum(recent) > max(FEWEST, MOST * WINDOW) or (len(row) == number and not any(map(math.isfinite, row)))
 
 
 def write_spike(out: Path, step: int, row: Mapping[str, float], documents: Sequence[str]) -> None:

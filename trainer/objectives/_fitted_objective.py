@@ -31,6 +31,11 @@ class FittedObjective(Objective):
     scores: ClassVar[bool] = False
     measure: ClassVar[Measure | None] = None
 
+    @property
+    def one_micro_batch(self) -> bool:
+        """False: there are no steps."""
+        return False
+
     @abstractmethod
     def fit(self, model: Model, setting: Setting, folder: Path) -> Fitted:
         """Fit a model and write its files into `folder`; equal settings give equal bytes."""

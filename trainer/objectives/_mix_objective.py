@@ -61,9 +61,10 @@ class MixObjective(Objective):
         rows = max(1, self.batch_tokens // width)
         steps = budget // (rows * width)
         if steps == 0:
+            fits = width <= budget
+            what, mend = (f"step of {rows * width:,}", "batch_tokens") if fits else (f"row of {width:,}", "the context")
             raise RecipeError(
-                f"a budget of {budget:,} tokens is less than one step of {rows * width:,}: "
-                f"lower batch_tokens or raise the budget"
+                f"a budget of {budget:,} tokens is less than one {what}: lower {mend} or raise the budget"
             )
         size = piece_tokens(self.piece, width, rows)
         domains = {

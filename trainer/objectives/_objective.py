@@ -98,6 +98,7 @@ class Objective(Plugin, ABC):
     trains: ClassVar[tuple[ModelKind, ...]] = ("causal",)  # the kinds of model that it trains
     measure: ClassVar[Measure | None] = "likelihood"  # of what `evaluate` gives; only equal measures compare
     scores: ClassVar[bool] = True  # False: its model says nothing of how likely the held-out rows are
+    unit: ClassVar[str] = "nats per token"  # of its loss, divided by the normaliser
     dropout: ClassVar[bool] = True  # False: a loaded model's dropout is off while it trains on this
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)  # parameters that `windtunnel check objective NAME` tries
 
@@ -132,6 +133,12 @@ class Objective(Plugin, ABC):
     # leave out a step whose gradient has so many times the norm that is usual, or none; None: such a run stops
     skip_spikes: float | None = Field(None, gt=1)
     delta: Any = None  # spec of a delta, e.g. {lora: {rank: 8}}; None trains the full model
+
+    @property
+    def one_micro_batch(self) -> bool:
+        """Whether every step is known to be one forward pass in one process; `micro_tokens` of rows cut by length."""
+        of_text = self.kind == "tokens"
+        return self.micro_tokens is None or (of_text and self.micro_tokens >= self.batch_tokens)
 
     def nested(self) -> list[Plugin]:
         """Return the optimizer and the delta, if there is one."""

@@ -30,6 +30,7 @@ class BidirectionalLM(LikelihoodObjective):
     """
 
     trains: ClassVar[tuple[ModelKind, ...]] = ("bidirectional",)
+    unit: ClassVar[str] = "nats per token, the sum of both directions"
 
     lr: float = Field(3e-3, gt=0)
 

@@ -28,6 +28,7 @@ class Dpo(ChatObjective):
 
     version: ClassVar[int] = 5
     kind: ClassVar = "preferences"
+    unit: ClassVar[str] = "the units of its form, per pair"
     dropout: ClassVar[bool] = False  # the log-ratio compares the policy with a reference without dropout
 
     examples: ClassVar = (

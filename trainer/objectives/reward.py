@@ -25,6 +25,7 @@ class Reward(ChatObjective):
 
     version: ClassVar[int] = 5
     kind: ClassVar = "preferences"
+    unit: ClassVar[str] = "nats per pair"
     scores: ClassVar[bool] = False
     dropout: ClassVar[bool] = False  # dropout would add noise to the difference of rewards
 

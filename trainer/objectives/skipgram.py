@@ -36,6 +36,7 @@ class Skipgram(FittedObjective):
     """
 
     trains: ClassVar[tuple[ModelKind, ...]] = ("static",)
+    unit: ClassVar[str] = "nats per pair of words"
 
     lr: float = Field(0.05, gt=0)
     window: int = Field(5, ge=1)  # words to each side; the reach of each word is drawn from 1 to it

@@ -248,7 +248,7 @@ def _no_copies(values: np.ndarray, mixes: tuple[str, ...], seeds: tuple[str, ...
                 raise InputError(
                     f"mix {mix!r} has the same scores under seeds {seeds[other]} and {seeds[k]}, on "
                     f"{share[other]:.0%} of the documents: one run was copied or scored twice, or the seed did not "
-                    "reach it; keep each run once"
+                    "reach it; keep each run once. Or training broke both models alike, which log.parquet shows"
                 )
 
 

@@ -9,6 +9,7 @@ import polars as pl
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.charts import series
 from windtunnel.pipelines.report.results import Results, Section, read_json
+from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 
@@ -49,6 +50,7 @@ class Mixes(Section):
     mixes: list[MixBar]
     unit: str  # of the amounts: tokens of text, or what shares of rows are measured in
     of_rows: bool
+    read: bool  # the documents are those that the runs read; otherwise as many as would give the tokens, read whole
     legend: list[tuple[str, str]]
     repeated: bool
     phases: bool
@@ -69,11 +71,18 @@ class Mixes(Section):
         colour = {source: series(1 + number) for number, source in enumerate(sources)}
         names = [f"{name}{kind}" for name in results.mixes() for kind in ("", PAIRS)]
         order = [name for name in names if name in tables]
-        bars = [_bar(f"{name}{words}", table, colour) for name in order for words, table in _phases(*tables[name])]
+        runs = {name: _runs(results, artifact) for name, artifact in results.of_kind("mix").items()}
+        read = all(runs.values())
+        bars = [
+            _bar(f"{name}{words}", _as_read(table, runs.get(name, []) if read else []), colour)
+            for name in order
+            for words, table in _phases(*tables[name])
+        ]
         measured = {plan.get("by", "") for plan, _ in tables.values()}
         return cls(
             mixes=bars,
             unit=UNITS[measured.pop()],  # one recipe measures all its mixes alike
+            read=read,
             of_rows=any("by" in plan for plan, _ in tables.values()),
             legend=[(one_line(source, 40), colour[source]) for source in sources],
             repeated=any(part.often for bar in bars for part in bar.parts),
@@ -109,6 +118,35 @@ def _phases(plan: dict[str, Any], table: pl.DataFrame) -> list[tuple[str, pl.Dat
         for number, phase in enumerate(plan["phases"], start=1)
     ]
     return [("", whole), *parts]
+
+
+def _runs(results: Results, mix: Artifact) -> list[pl.DataFrame]:
+    """Return what every run of a mix of text read."""
+    files = [
+        artifact.path / "realised.parquet"
+        for artifact in results.of_kind("train").values()
+        if artifact.manifest.inputs.get("mix") == mix.path.name
+    ]
+    frames = [pl.read_parquet(file) for file in files if file.exists()]
+    return [frame for frame in frames if {"domain", "source", "documents"} <= set(frame.columns)]
+
+
+def _as_read(table: pl.DataFrame, runs: list[pl.DataFrame]) -> pl.DataFrame:
+    """Return a mix, or a phase of it, with the documents that its runs read, their mean.
+
+    Of all phases together no more are read than there are, although one document's pieces may be in several phases.
+    """
+    keys = [name for name in ("phase", "domain", "source") if name in table.columns]
+    runs = [
+        run.group_by(keys).agg(pl.col("documents").sum().alias("read")) for run in runs if set(keys) <= set(run.columns)
+    ]
+    if not runs:
+        return table
+    read = pl.concat(runs).group_by(keys).agg(pl.col("read").mean().round().cast(pl.Int64))
+    there = ((pl.col("documents") + 0.5) / pl.col("epochs").clip(1e-9, 1.0)).floor().cast(pl.Int64)
+    return table.join(read, on=keys, how="left").with_columns(
+        documents=pl.min_horizontal(pl.coalesce("read", "documents"), there)
+    )
 
 
 def _bar(name: str, table: pl.DataFrame, colour: dict[str, str]) -> MixBar:

@@ -9,7 +9,8 @@ import polars as pl
 
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.charts import Scale, Tick, band, line, series, ticks
-from windtunnel.pipelines.report.results import Results, Section
+from windtunnel.pipelines.report.results import Results, Section, read_json
+from windtunnel.pipelines.report.trained import MEASURES
 from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 
@@ -30,21 +31,23 @@ class Line(Record):
 
 
 class Panel(Record):
-    """The chart of a source, or of all together."""
+    """The chart of a source, or of all together; with scores of several measures, that of one of them."""
 
     source: str
+    measure: str  # in words; empty where all runs have the same
     bytes: str
     lines: list[Line]
     y_ticks: list[Tick]
 
 
 class Validation(Section):
-    """One chart over all sources, then one for each."""
+    """One chart over all sources, then one for each; scores that do not compare have their own."""
 
     title: ClassVar[str] = "Held-out loss in training"
     order: ClassVar[int] = 31
 
     panels: list[Panel]
+    whole: int  # of the panels, the first ones, over all sources
     x_ticks: list[Tick]
     seeds: int
     left_out: int
@@ -60,17 +63,34 @@ class Validation(Section):
         names = sizes.sort("bytes", descending=True)["source"].to_list()
         x = Scale(0.0, float(points["tokens"].max()))  # type: ignore[arg-type]
         mixes = [mix for mix in results.by_run("train") if mix in set(points["mix"])]
-        shown = sorted(names[:SOURCES]) if len(names) > 1 else []
-        panels = [_panel(ALL, points, mixes, x)]
-        panels += [_panel(name, points.filter(pl.col("source") == name), mixes, x) for name in shown]
+        groups = _measures(results, mixes)
+        shown = sorted(names[: max(1, SOURCES // len(groups))]) if len(names) > 1 else []
+        charts = [(ALL, points), *((name, points.filter(pl.col("source") == name)) for name in shown)]
+        panels = [
+            _panel(name, measure, part, mixes, x)
+            for name, own in charts
+            for measure, group in groups.items()
+            if (part := own.filter(pl.col("mix").is_in(group))).height
+        ]
         of_a_run = points.filter((pl.col("mix") == mixes[0]) & (pl.col("seed") == points["seed"][0]))
         return cls(
             panels=panels,
+            whole=len(groups),
             x_ticks=[Tick(t.at, units.short(float(t.label.replace(",", "")))) for t in ticks(x, 5) if t.at <= 97],
             seeds=points["seed"].n_unique(),
             left_out=len(names) - len(shown) if shown else 0,
             documents=int(of_a_run.group_by("step").agg(pl.col("documents").sum())["documents"].max() or 0),  # type: ignore[arg-type]
         )
+
+
+def _measures(results: Results, mixes: list[str]) -> dict[str, list[str]]:
+    """Return the mixes by what their scores measure, in words; by an empty word where that is the same for all."""
+    runs, groups = results.by_run("train"), dict[str, list[str]]()
+    for mix in mixes:
+        result = next((read_json(artifact.path / "result.json") or {} for artifact in runs[mix].values()), {})
+        measure = result.get("measure", "likelihood")
+        groups.setdefault(MEASURES.get(measure, str(measure)), []).append(mix)
+    return groups if len(groups) > 1 else {"": mixes}
 
 
 def _points(results: Results) -> pl.DataFrame | None:
@@ -85,7 +105,7 @@ def _points(results: Results) -> pl.DataFrame | None:
     return points if points.height else None
 
 
-def _panel(source: str, points: pl.DataFrame, mixes: list[str], x: Scale) -> Panel:
+def _panel(source: str, measure: str, points: pl.DataFrame, mixes: list[str], x: Scale) -> Panel:
     sums = points.group_by("mix", "seed", "step").agg(
         pl.col("tokens").first(), bits=pl.col("nats").sum() / math.log(2) / pl.col("bytes").sum()
     )
@@ -117,6 +137,7 @@ def _panel(source: str, points: pl.DataFrame, mixes: list[str], x: Scale) -> Pan
     size: Any = points.group_by("mix", "seed", "step").agg(pl.col("bytes").sum())["bytes"].max()
     return Panel(
         source=one_line(source, 60),
+        measure=measure,
         bytes=units.size(float(size or 0)),
         lines=lines,
         y_ticks=ticks(y, 4),  # type: ignore[arg-type]

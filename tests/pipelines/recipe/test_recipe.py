@@ -90,6 +90,16 @@ def test_a_good_recipe_is_read() -> None:
             r"line 3: source 'jsonl', parameter 'encoding': no text encoding is called 'utf9'",
         ),
         ("{jsonl: corpus.jsonl}", "{jsonl: {path: c, encoding: hex}}", r"line 3: .* no text encoding is called 'hex'"),
+        (
+            "context: 64",
+            "context: 200_000",
+            r"line 12: a context of 200,000 tokens is longer than the budget of 100,000",
+        ),
+        (
+            "  seeds: [0, 1]",
+            "  gradient_noise: true\n  seeds: [0, 1]",
+            r"line 15: `gradient_noise` compares micro-batches.* give a `micro_tokens`",
+        ),
         ("{raw: 1.0}", "[" * 2000, r"nested too deeply"),
         ("{raw: 1.0}", "2026-13-45", r"not YAML: a value that is none of its type"),
     ],

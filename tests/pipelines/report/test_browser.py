@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipelines.report.test_training import side_by_side
 from windtunnel.pipelines.report.collect import collect
 from windtunnel.pipelines.report.page import write_report
 
@@ -83,4 +84,16 @@ def test_nothing_is_pushed_off_the_screen(browser, store, tmp_path, width) -> No
     dom, _ = opened(browser, frame, tmp_path / "profile", "--window-size=1400,1000", "--virtual-time-budget=5000")
     needed, given = map(int, title(dom).split(" of "))
     assert given == width
+    assert needed <= given
+
+
+def test_the_table_of_trainings_is_seen_whole(browser, tmp_path) -> None:
+    page = tmp_path / "report.html"
+    html = re.sub(r"<meta http-equiv.*?>", "", side_by_side(tmp_path))
+    measure = (
+        "t = document.querySelector('#trainings .scroll'); document.title = t.scrollWidth + ' of ' + t.clientWidth"
+    )
+    page.write_text(html.replace("</body>", f"<script>{measure}</script></body>"), encoding="utf-8")
+    dom, _ = opened(browser, page, tmp_path / "profile", "--window-size=1280,900")
+    needed, given = map(int, title(dom).split(" of "))
     assert needed <= given

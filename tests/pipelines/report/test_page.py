@@ -12,10 +12,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.pipelines.report.conftest import folder_of, seal
 from windtunnel.pipelines.report.collect import collect, section_classes
 from windtunnel.pipelines.report.page import render, write_report
 from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
 from windtunnel.schemas.results import Comparison
+from windtunnel.schemas.work import Counts
 
 HOSTILE = (
     "<script>document.title = 'planted'</script>",
@@ -241,3 +243,20 @@ def test_generated_rows_account_for_every_attempt_and_stay_text(tmp_path) -> Non
     assert "4,321 bytes of answers" in words and "1.50" in words
     assert html.count('<figure class="doc">') == 3 + 5
     assert "<script" not in html and "<svg onload" not in html
+
+
+def test_the_documents_of_a_mix_are_those_that_its_runs_read(store, tmp_path) -> None:
+    mixes = {name: artifact for name, artifact in store.artifacts.items() if name.startswith("mix:")}
+    planned = Page(render(collect(store.recipe, mixes))).words()
+    assert "documents, if read whole" in planned and "documents read" not in planned
+    runs = {}
+    for name, mix in mixes.items():
+        table = pl.read_parquet(mix.path / "realised.parquet")
+        for seed, read in enumerate((13, 17)):
+            step = f"train:{name.partition(':')[2]}:{seed}"
+            table.with_columns(documents=pl.lit(read)).write_parquet(folder_of(tmp_path, step) / "realised.parquet")
+            runs[step] = seal(tmp_path, step, Counts(), {}, {"mix": mix})
+    (section,) = [s for s in collect(store.recipe, mixes | runs).sections if s.name == "mixes"]
+    found = {(mix.name, part.source): part.documents for mix in section.mixes for part in mix.parts}  # type: ignore[attr-defined]
+    assert found["raw", "docs"] == "15" and found["filtered", "docs"] == "10"  # there are 20, and 10
+    assert "documents read" in Page(render(collect(store.recipe, mixes | runs))).words()
