@@ -13,6 +13,7 @@ from windtunnel.schemas import plugin_files
 from windtunnel.schemas.artifact import Artifact, write_text
 from windtunnel.schemas.errors import WindtunnelError
 from windtunnel.trainer.loop.launch import SAID
+from windtunnel.trainer.loop.loop import TrainingError
 from windtunnel.trainer.loop.ranks import joined
 from windtunnel.trainer.loop.run import TrainRun
 
@@ -31,7 +32,7 @@ def main(job_file: str) -> int:
             counts = work.train(inputs, out, ranks)
         found = {"counts": counts.model_dump(mode="json")} if ranks.rank == 0 else {}
     except WindtunnelError as error:
-        found = {"error": str(error)}
+        found = {"error": str(error), "diverged": isinstance(error, TrainingError)}
     if found:
         write_text(out / SAID, json.dumps(found))
     return int("error" in found)
