@@ -187,7 +187,7 @@ def print_tuned(found: Tuned, stage: int, as_json: bool, console: Console) -> No
 def _advice(found: Tuned, stage: int) -> list[str]:
     """Return what follows from the scores, and what they were measured on."""
     tried = f"of the {len(found.tried)} rates that were tried"
-    rate = f"`lr: {found.lr:g}` in stage {stage} of the recipe's `stages:`"
+    rate = f"`lr: {found.lr}` in stage {stage} of the recipe's `stages:`"
     if found.open_end:
         end = "highest" if found.lr == max(found.tried) else "lowest"
         first = f"lr {found.lr:g} scores lowest and is the {end} {tried}: the best lies at it or beyond; "
