@@ -20,7 +20,7 @@ def tune(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes at once.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """Train a recipe's baseline at several learning rates and say which is best; its runs stay in the store."""
+    """Train a recipe's baseline at several learning rates and say which scores lowest; its runs stay in the store."""
     from windtunnel.pipelines.tune import print_tuned
     from windtunnel.pipelines.tune import tune as tuned
     from windtunnel.pipelines.views.terminal import TerminalProgress

@@ -15,6 +15,7 @@ from windtunnel.pipelines.engine.run import run
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.builder import placed_errors, planned
 from windtunnel.pipelines.plan.looks import undeclared
+from windtunnel.pipelines.plan.notes import rescaled
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.views.console import terminal
 from windtunnel.pipelines.views.model_costs import spent_line
@@ -51,6 +52,9 @@ def run_recipe(
     if any(step.kind == "train" and not step.artifact(store).sound for step in recipe_plan.steps):
         for note in checked_template(recipe_name, recipe_plan):
             console.print(f"warning: {note}", soft_wrap=True, markup=False)
+    if any(step.kind in ("mix", "pairs") and not step.artifact(store).done for step in recipe_plan.steps):
+        for note in rescaled(recipe_plan):
+            console.print(f"note: {note}", soft_wrap=True, markup=False)
     outcome = run(
         targets, store, where, TerminalProgress(console, lambda: spent_line(recipe_plan)), wait, shown, verify
     )

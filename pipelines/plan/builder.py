@@ -16,6 +16,7 @@ from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.corpora import Texts
 from windtunnel.pipelines.plan.evaluation import Runs, comparison, evaluation, side_by_side
 from windtunnel.pipelines.plan.generation import Generation
+from windtunnel.pipelines.plan.orders import check_order
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.plan.row_mixes import chat_inputs, check_stages, held_out_rows, row_mixes, wanted_shares
 from windtunnel.pipelines.plan.row_sets import row_sets
@@ -125,7 +126,9 @@ def _mixes(plan: Plan, corpora: Mapping[str, Step], held_out: Step | None, rows:
         if isinstance(mix, MixPlan):
             work = _planned_mix(recipe, mix, sizes)
             if work.order is not None and work.order.by not in OF_TOKENS:
-                inputs |= {Role("corpus", part): corpora[part] for part in recipe.parts(name)}
+                for part in recipe.parts(name):
+                    check_order(work.order.by, corpora[part], ("mixes", name, "order", "by"))
+                    inputs[Role("corpus", part)] = corpora[part]
         else:
             work = Mix(weights=positive(mix), **sizes)
         mixes[name] = plan.add(StepName("mix", name), work, inputs)

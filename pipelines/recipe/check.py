@@ -338,7 +338,9 @@ def _held_out(recipe: Recipe) -> None:
         known(name, {*recipe.corpora, *recipe.sets}, "corpus or set of rows", ("held_out", "from"))
     kinds = {name in recipe.sets for name in held_out.sets}
     if len(kinds) > 1 or (kinds == {False} and len(held_out.sets) > 1):
-        raise at(("held_out", "from"), "the held-out set comes from one corpus, or from sets of rows")
+        both = f"`corpora: {{all: {{from: [{', '.join(held_out.sets)}]}}}}`"
+        mend = "" if True in kinds else f": declare one of them all, {both}, and hold out from that"
+        raise at(("held_out", "from"), f"the held-out set comes from one corpus, or from sets of rows{mend}")
     if kinds and recipe.mixes and kinds != {recipe.of_rows}:
         what = ("rows", "documents") if recipe.of_rows else ("documents", "rows")
         raise at(("held_out", "from"), f"the mixes are of {what[0]}, and what is held out is {what[1]}")

@@ -26,6 +26,7 @@ from windtunnel.pipelines.report.wording import (
     split_by_source,
     target,
 )
+from windtunnel.pipelines.views.plain_table import STRONG, SplitTable, plain_table
 from windtunnel.schemas.encoded_rows import refused_words
 from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.results import Comparison, Effect
@@ -39,8 +40,7 @@ def effects_table(effects: Sequence[Effect], digits: int = 4, apart: Sequence[st
     The mixes of `apart` measure something else, and have no effect.
     """
     interval = f"{percent(effects[0].interval)} interval" if effects else "interval"
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("mix", overflow="fold", min_width=5)
+    table = plain_table(("mix",), **STRONG)
     for name in ("value", "effect", interval, "p (Holm)", "seeds"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=15)  # "not distinguishable" may take two lines, never lose a letter
@@ -55,19 +55,21 @@ def effects_table(effects: Sequence[Effect], digits: int = 4, apart: Sequence[st
 
 def matrix_table(
     matrix: pl.DataFrame, comparison: Comparison, digits: int = 4, names: tuple[str, str] = ("source", "documents")
-) -> Table:
+) -> SplitTable:
     """Return source x mix: the value, and below it the difference to the baseline with half the interval's width."""
     cells: dict[tuple[str, str], dict[str, Any]] = {(r["mix"], r["source"]): r for r in matrix.iter_rows(named=True)}
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column(names[0])
-    table.add_column(names[1], justify="right")
-    for mix in comparison.values:
-        table.add_column(_text(mix), justify="right", no_wrap=True)
-    for name, items in items_of(comparison).items():
-        row: list[RenderableType] = [_text(name), items]
-        row += [_cell(cells.get((mix, name)), mix == comparison.baseline, digits) for mix in comparison.values]
-        table.add_row(*row)
-    return table
+
+    def made(mixes: Sequence[str]) -> Table:
+        table = plain_table(names, **STRONG)
+        for mix in mixes:
+            table.add_column(_text(mix), justify="right", no_wrap=True)
+        for name, items in items_of(comparison).items():
+            row: list[RenderableType] = [_text(name), items]
+            row += [_cell(cells.get((mix, name)), mix == comparison.baseline, digits) for mix in mixes]
+            table.add_row(*row)
+        return table
+
+    return SplitTable(list(comparison.values), made)
 
 
 def _cell(cell: dict[str, Any] | None, baseline: bool, digits: int) -> Text:

@@ -37,8 +37,6 @@ def print_item_effects(scores: pl.DataFrame, settings: Compare, as_json: bool, c
         return
     interval = f"{percent(effects[0].interval)} interval" if effects else "interval"
     table = plain_table(("task/metric", "mix", "effect", interval, "p (Holm)", "seeds", "verdict"), left=2)
-    for column in table.columns[:2]:
-        column.overflow, column.min_width = "fold", 5
     for column in table.columns[2:]:
         column.no_wrap = column.header != "verdict"
     table.columns[-1].min_width = 15  # "not distinguishable" may take two lines, never lose a letter

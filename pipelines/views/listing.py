@@ -9,6 +9,7 @@ from rich.table import Table
 
 from windtunnel.pipelines.parts import kind_named
 from windtunnel.pipelines.recipe import shipped as recipes_shipped
+from windtunnel.pipelines.views.plain_table import plain_table
 from windtunnel.schemas import plugin
 from windtunnel.schemas.errors import RecipeError, nearest
 from windtunnel.schemas.printable import one_line
@@ -63,9 +64,7 @@ def print_samples(name: str | None, console: Console) -> None:
         for key, value in facts.items():
             console.print(f"{key:<20} {', '.join(map(str, value)) if isinstance(value, (list, dict)) else value}")
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "what", "licence", "download", "cached"):
-        table.add_column(column)
+    table = plain_table(columns := ("name", "what", "licence", "download", "cached"), left=len(columns))
     for row in samples.listing():
         cached = "yes" if row["cached"] else "no"
         table.add_row(row["name"], row["about"], row["licence"], f"{row['download_megabytes']} MB", cached)

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from windtunnel.pipelines.parts import findings
 from windtunnel.pipelines.parts.describe import describe
+from windtunnel.pipelines.views.plain_table import plain_table
 from windtunnel.schemas.printable import one_line, printable
 
 _SHOWN = ("kind", "name", "from", "version", "digest", "primary", "about", "parameters", "bases")
@@ -51,9 +52,7 @@ def print_findings(kind: str, reference: str, console: Console) -> bool:
 
 
 def _parameters(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "type", "default", "bounds", "explanation", "from"):
-        table.add_column(column)
+    table = plain_table(columns := ("name", "type", "default", "bounds", "explanation", "from"), left=len(columns))
     for row in rows:
         default = "required" if row["required"] else json.dumps(row["default"], ensure_ascii=False)
         cells = (row["name"], row["type"], default, ", ".join(row["bounds"]), row["about"], row["inherited_from"])
@@ -63,9 +62,7 @@ def _parameters(rows: list[dict[str, Any]]) -> Table:
 
 def _print_fact(name: str, value: Any, console: Console) -> None:
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        table = Table(box=None, pad_edge=False)
-        for column in value[0]:
-            table.add_column(column)
+        table = plain_table(list(value[0]), left=len(value[0]))
         for row in value:
             table.add_row(*(_text(cell) for cell in row.values()))
         console.print(f"\n{name}")

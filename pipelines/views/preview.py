@@ -12,6 +12,7 @@ from rich.console import Console
 from windtunnel.pipelines.engine.mirrors.opening import open_store
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.builder import placed_errors, planned
+from windtunnel.pipelines.plan.notes import missing_device, rescaled
 from windtunnel.pipelines.plan.template_check import template_notes
 from windtunnel.pipelines.readers.listing import summary
 from windtunnel.pipelines.rows.read_rows import ReadRows
@@ -77,6 +78,8 @@ def preview(recipe_name: str, sets: list[str], as_json: bool, console: Console) 
         console.print(f"{name} does not read: {left_out}", soft_wrap=True)
     for name, layout in layouts.items():
         console.print(f"{name} has {layout}", soft_wrap=True, markup=False)
+    for note in [*rescaled(plan), *missing_device(plan)]:
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
     with placed_errors(recipe_name), plugin_files.relative_to(plan.directory):
         for note in template_notes(plan):
             console.print(f"warning: {note}", soft_wrap=True, markup=False)

@@ -13,13 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from windtunnel.pipelines.recipe.recipe import Compare
+from windtunnel.pipelines.views.plain_table import STRONG, plain_table
 from windtunnel.schemas.artifact import write_text
 from windtunnel.schemas.printable import one_line
 
 if TYPE_CHECKING:
     from windtunnel.generators.judging.calibration import Calibration
 
-FEW = 5  # mixes
+MOST = 12  # mixes of which the scores of every task are printed
 
 
 def print_effects(scores: Path, settings: Compare, as_json: bool, console: Console) -> None:
@@ -65,11 +66,13 @@ def print_further(what: str, artifact: Path, console: Console) -> None:
 
     comparison = Comparison.read(artifact)
     console.print(further_line(what, comparison), soft_wrap=True)
-    few = len(comparison.values) <= FEW  # more do not fit beside one another
     by_task = what.partition(":")[0] in ("tasks", "probe")
-    if by_task and few and (len(comparison.on.domains) > 1 or comparison.questions):
-        matrix = pl.read_parquet(artifact / "loss_matrix.parquet")
-        console.print(matrix_table(matrix, comparison, min(digits_for(comparison), 4), ("task", "items")))
+    if by_task and (len(comparison.on.domains) > 1 or comparison.questions):
+        if (mixes := len(comparison.values)) > MOST:
+            console.print(f"the table by task is in the report alone: it has {mixes} mixes", style="dim")
+        else:
+            matrix = pl.read_parquet(artifact / "loss_matrix.parquet")
+            console.print(matrix_table(matrix, comparison, min(digits_for(comparison), 4), ("task", "items")))
     for words in not_asked(comparison):
         console.print(words, markup=False, soft_wrap=True, style="dim")
 
@@ -87,8 +90,7 @@ def print_trainings(artifact: Path, as_json: bool, console: Console) -> None:
     titles, rows = columns(found), lines(found)
     cost = next(number for number, (name, _) in enumerate(titles) if name == "score")  # two tables fit a terminal
     for part in (slice(cost), slice(cost, None)):
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        table.add_column("run", overflow="fold")
+        table = plain_table(("run",), **STRONG)
         for name, number in titles[part]:
             table.add_column(name, justify="right" if number else "left", overflow="fold")
         for line in rows:

@@ -17,7 +17,7 @@ from rich.table import Table
 from windtunnel.pipelines.engine.mirrors.opening import open_store
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.engine.store import partial
-from windtunnel.pipelines.engine.tasks.task import ERRORS
+from windtunnel.pipelines.engine.tasks.task import COUNTS, ERRORS
 from windtunnel.pipelines.plan.builder import planned
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.views.plain_table import plain_table
@@ -66,8 +66,10 @@ def look(steps: list[Step], store: Path) -> list[Seen]:
 
 def _seen(step: Step, store: Path) -> Seen:
     artifact, folder = step.artifact(store), partial(store, step)
-    if artifact.done:
-        return Seen(run=str(step.name), state="finished", progress=_finished(artifact.path))
+    ended = any((folder / COUNTS).glob("[0-9]*.json"))  # and waits for the other runs, with which it is committed
+    if artifact.done or ended:
+        where = folder if ended else artifact.path
+        return Seen(run=str(step.name), state="finished", progress=_finished(where))
     state = read_progress(folder) or RunProgress()
     for file in sorted((folder / ERRORS).glob("*.json")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -129,8 +131,9 @@ def _words(run: Seen) -> str:
     if run.state == "waiting":
         return "waiting"
     if run.state == "finished":
+        loss = f", loss {state.loss:.3f}" if state.loss is not None else ""
         held_out = f", held-out {state.bits_per_byte:.3f} bits per byte" if state.bits_per_byte is not None else ""
-        return f"finished after {state.step:,} steps{held_out}"
+        return f"finished after {state.step:,} steps{loss}{held_out}"
     silent = time.time() - state.updated
     return told(state) + (f"; no sign of life for {units.seconds(silent)}" if silent > QUIET else "")
 

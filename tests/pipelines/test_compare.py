@@ -26,7 +26,8 @@ from windtunnel.pipelines.report.wording import (
     span,
     split_by_source,
 )
-from windtunnel.pipelines.views.compare_tables import comparison_view, effects_table
+from windtunnel.pipelines.views.compare_tables import comparison_view, effects_table, matrix_table
+from windtunnel.pipelines.views.tables import print_further
 from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest
 from windtunnel.schemas.errors import InputError, RecipeError
 from windtunnel.schemas.results import Comparison, Effect
@@ -173,6 +174,26 @@ def test_a_narrow_terminal_loses_no_verdict(tmp_path) -> None:
     found = compared(tmp_path, runs(tmp_path))
     text = shown(effects_table(found.effects), 80)
     assert all(word in text for word in ("clean", "better", "bad", "worse", "same", "equivalent"))
+
+
+def test_a_narrow_terminal_loses_no_source_and_no_mix(tmp_path) -> None:
+    shifts = SHIFTS | {f"the_mix_number_{number}": 0.01 * number for number in range(5)}
+    found = compared(tmp_path, runs(tmp_path, shifts, 2))
+    view = matrix_table(pl.read_parquet(tmp_path / "compare" / "loss_matrix.parquet"), found)
+    parts = shown(view, 80).split("source  documents")[1:]
+    rows = [[line.split()[:2] for line in part.splitlines()] for part in parts]
+    assert len(parts) > 1 and all(["docs", "40"] in part and ["plays", "40"] in part for part in rows)
+    assert sorted(mix for part in parts for mix in part.splitlines()[0].split()) == sorted(shifts)
+    assert max(map(len, shown(view, 80).splitlines())) <= 80 and shown(view, 400).count("documents") == 1
+
+
+@pytest.mark.parametrize(("mixes", "said"), [(6, "source"), (13, "in the report alone: it has 13 mixes")])
+def test_the_table_by_task_is_printed_or_said_to_be_left_out(tmp_path, mixes, said) -> None:
+    shifts = {"raw": 0.0} | {f"mix{number}": 0.01 * number for number in range(1, mixes)}
+    compared(tmp_path, runs(tmp_path, shifts, 2))
+    console = Console(width=80, record=True, file=io.StringIO())
+    print_further("tasks", tmp_path / "compare", console)
+    assert said.replace("source", "task") in console.export_text()
 
 
 def test_a_hostile_name_cannot_write_on_the_terminal() -> None:

@@ -15,6 +15,7 @@ from windtunnel.pipelines.engine.mirrors.mirror import Mirror
 from windtunnel.pipelines.readers.listing import matching
 from windtunnel.pipelines.readers.paths import shown
 from windtunnel.pipelines.views.console import PlainConsole
+from windtunnel.pipelines.views.plain_table import plain_table
 from windtunnel.schemas.errors import InputError, nearest
 
 EVIL = "x\n\x1b[31mred\x07.txt"
@@ -42,6 +43,15 @@ def test_styles_of_tables_pass_and_escape_sequences_of_cells_do_not() -> None:
     console.print(table, f"\x1b]0;title\x07{EVIL}")
     text = file.getvalue()
     assert set(re.findall("\x1b[^m]*m", text)) == {"\x1b[1m", "\x1b[0m"} and text.count("<U+001B>[31") == 2
+
+
+def test_names_of_rows_are_whole_where_the_terminal_is_narrow() -> None:
+    name = "train:mix_of_many_letters:0"
+    table = plain_table(("step", "state", "size", "tokens"), left=2)
+    table.add_row(name, "finished after 120 steps, held-out 2.500 bits per byte", "1,234.5 MB", "1,000,000")
+    file = io.StringIO()
+    PlainConsole(file=file, width=40).print(table)
+    assert "".join(line.split()[0] for line in file.getvalue().splitlines()[1:] if line[:1].strip()) == name
 
 
 def test_names_in_errors_are_on_one_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import threading
 import time
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from windtunnel.pipelines.views.console import PlainConsole
 from windtunnel.pipelines.views.run_progress import sparkline, told
 from windtunnel.schemas.artifact import write_text
 from windtunnel.schemas.progress import RunProgress, end_progress
+from windtunnel.schemas.results import RunResult, Totals
 from windtunnel.schemas.work import Counts, Work
 
 NOW = RunProgress(
@@ -41,11 +43,16 @@ def runs(tmp_path, monkeypatch):
     return steps
 
 
-def finish(step, store):
+def end(step, store):
+    """Leave what a run leaves that is done, before it is committed with the others of its group."""
     folder = partial(store, step)
     end_progress(folder)
     note = {"counts": Counts().model_dump(), "cost": {"seconds": 1.0, "cpu_seconds": 1.0, "peak_memory_bytes": 1}}
     write_text(folder / COUNTS / "00000.json", json.dumps(note))
+
+
+def finish(step, store):
+    end(step, store)
     return commit(store, step, 0.0)
 
 
@@ -101,6 +108,22 @@ def test_it_follows_until_all_are_finished(runs, tmp_path, is_terminal):
     thread.join()
     assert code == 0 and "step 30 of 120" in text and text.count("finished after") >= 2
     assert ("\x1b" in text) == is_terminal
+
+
+def test_a_run_is_finished_while_others_of_its_group_still_train(runs, tmp_path):
+    for step in runs:
+        NOW.write(partial(tmp_path, step))
+    result = RunResult(
+        mix="raw", seed=0, config="", objective="causal_lm", parameters=1, tokens=60_000, steps=120, bytes_trained=1,
+        flops=1.0, seconds=1.0, cpu_seconds=1.0, tokens_per_second=1.0, final_loss=2.25,
+        held_out=Totals(nats=1.5 * math.log(2) * 900, bytes=900, documents=9),
+    )  # fmt: skip
+    write_text(partial(tmp_path, runs[0]) / "result.json", result.model_dump_json())
+    end(runs[0], tmp_path)
+    first, second = watch.look(runs, tmp_path)
+    assert (first.state, second.state) == ("finished", "running")
+    assert (first.progress.step, first.progress.loss) == (120, 2.25)
+    assert watch._words(first) == "finished after 120 steps, loss 2.250, held-out 1.500 bits per byte"
 
 
 def test_a_failure_is_said_escaped_and_ends_it(runs, tmp_path):

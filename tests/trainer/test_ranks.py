@@ -16,10 +16,10 @@ from windtunnel.schemas.errors import InputError, WindtunnelError
 from windtunnel.schemas.launch import Launch
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.loop import checkpoint
-from windtunnel.trainer.loop.launch import _command
+from windtunnel.trainer.loop.launch import SAID, _command, run_launched
 from windtunnel.trainer.loop.ranks import Ranks, _buckets
 from windtunnel.trainer.loop.run import TrainRun
-from windtunnel.trainer.loop.train import Stage, train
+from windtunnel.trainer.loop.train import Stage, TrainingError, train
 from windtunnel.trainer.models._model import load
 
 MODEL = {"llama": {"width": 32, "layers": 2, "heads": 2, "context": 32}}
@@ -66,7 +66,7 @@ from pathlib import Path
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.trainer.loop import loop
 from windtunnel.trainer.loop.ranks import joined
-from windtunnel.trainer.loop.train import Stage, train
+from windtunnel.trainer.loop.train import Stage, TrainingError, train
 
 job = json.loads(sys.argv[1])
 ranks, take = joined("cpu", job["shard"]), loop.Loop.take
@@ -147,6 +147,18 @@ def test_what_is_started(tmp_path, monkeypatch):
     several = _command(Launch(nodes=2, gpus=8), tmp_path / "job")
     assert several[:3] == ["srun", "--nodes=2", "--ntasks-per-node=1"]
     assert "--nnodes=2" in several and "--rdzv-endpoint=a1:29500" in several
+
+
+@pytest.mark.parametrize("diverged", [True, False])
+def test_a_run_that_diverged_is_told_from_one_that_failed(tmp_path, monkeypatch, diverged):
+    def ended(command, log):
+        (tmp_path / SAID).write_text(json.dumps({"error": "at step 3", "diverged": diverged}))
+        return ""
+
+    monkeypatch.setattr("windtunnel.trainer.loop.launch._run", ended)
+    with pytest.raises(WindtunnelError, match="at step 3") as caught:
+        run_launched(work(), Launch(gpus=2), {}, tmp_path)
+    assert isinstance(caught.value, TrainingError) == diverged
 
 
 @pytest.mark.slow

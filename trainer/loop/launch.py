@@ -25,7 +25,10 @@ PORT = 29_500  # of the meeting point of several nodes
 
 
 def run_launched(work: Any, launch: Launch, inputs: Mapping[str, Artifact], out: Path) -> dict[str, Any]:
-    """Run `work` (a TrainRun) in the processes of `launch`; return its counts. Raises WindtunnelError if one ends."""
+    """Run `work` (a TrainRun) in the processes of `launch`; return its counts.
+
+    Raises TrainingError if the run diverges, WindtunnelError if a process ends.
+    """
     cores = os.cpu_count() or 1
     if work.device == "cpu" and launch.gpus > max(2, cores):
         raise InputError(f"`launch` asks for {launch.gpus} processes a node, and this machine has {cores} cores")
@@ -46,6 +49,10 @@ def run_launched(work: Any, launch: Launch, inputs: Mapping[str, Artifact], out:
     found = json.loads(said.read_text(encoding="utf-8")) if said.exists() else {}
     for file in (said, job, out / ".ranks.log"):
         remove(file)
+    if found.get("diverged"):
+        from windtunnel.trainer.loop.loop import TrainingError
+
+        raise TrainingError(found["error"])
     if "counts" not in found:
         raise WindtunnelError(found.get("error") or f"a process of the run ended:\n{printed[-TAIL:]}")
     return found["counts"]

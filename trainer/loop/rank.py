@@ -26,6 +26,7 @@ def _train(job: dict[str, Any]) -> int:
     from windtunnel.schemas.errors import WindtunnelError
     from windtunnel.schemas.journal import journal
     from windtunnel.trainer.loop.launch import SAID
+    from windtunnel.trainer.loop.loop import TrainingError
     from windtunnel.trainer.loop.ranks import joined
     from windtunnel.trainer.loop.run import TrainRun
 
@@ -41,7 +42,7 @@ def _train(job: dict[str, Any]) -> int:
             counts = work.train(inputs, out, ranks)
         found = {"counts": counts.model_dump(mode="json")} if ranks.rank == 0 else {}
     except WindtunnelError as error:
-        found = {"error": str(error)}
+        found = {"error": str(error), "diverged": isinstance(error, TrainingError)}
     if found:
         write_text(out / SAID, json.dumps(found))
     return int("error" in found)

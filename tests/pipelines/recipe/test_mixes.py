@@ -6,7 +6,10 @@ import json
 
 import pytest
 
+from tests.command_line import windtunnel
+from windtunnel.pipelines.engine.run import Outcome
 from windtunnel.pipelines.plan.builder import plan
+from windtunnel.pipelines.plan.notes import rescaled
 from windtunnel.pipelines.recipe.file import parse
 from windtunnel.pipelines.recipe.recipe import json_schema
 from windtunnel.schemas.errors import RecipeError
@@ -134,3 +137,61 @@ def test_rows_and_pinned_sources_have_no_phases() -> None:
     pinned = f"{HEAD}  own: {DECAY}\ncompare: {{baseline: even, pin: source}}\n"
     with pytest.raises(RecipeError, match=r"line 11: `pin: source` is for mixes that are weights alone: 'own' is not"):
         parse(pinned, [], origin="r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("source", "by", "message"),
+    [
+        ("{samples: drama}", "lang_score", r"nothing is measured on the documents of the corpus 'web', so none has a"),
+        ("{jsonl: {path: p/, meta: false}}", "meta.stars", r"no document of the corpus 'web' has 'meta.stars'"),
+        ("{jsonl: {path: p/, meta: [star]}}", "meta.stars", r"no document of the corpus 'web' has 'meta.stars'"),
+        ("{jsonl: {path: p/, url: stars}}", "meta.stars", r"no document of the corpus 'web' has 'meta.stars'"),
+        ("{jsonl: {path: p/, meta: [stars]}}", "meta.stars", None),
+        ("{jsonl: p/}", "meta.stars", None),
+        ("{samples: drama}", "meta.stars", None),
+    ],
+)
+def test_an_order_by_what_no_document_can_have_is_refused_by_the_plan(tmp_path, source, by, message) -> None:
+    (tmp_path / "texts.jsonl").write_text('{"text": "a"}\n')
+    head = HEAD.replace("{samples: drama}", source.replace("p/", str(tmp_path / "texts.jsonl")))
+    recipe = parse(f"{head}  own: {{weights: {{web: 1, good: 1}}, order: {{by: {by}}}}}\n", [])
+    if message is None:
+        assert {"corpus:web", "corpus:good"} < set(plan(recipe).find("mix:own").inputs)
+        return
+    with pytest.raises(RecipeError, match=message) as caught:
+        plan(recipe)
+    assert caught.value.path == ("mixes", "own", "order", "by")
+
+
+def test_holding_out_from_several_corpora_names_the_corpus_that_does_it() -> None:
+    head = HEAD.replace("held_out: {from: web}", "held_out: {from: [web, good]}")
+    with pytest.raises(RecipeError, match=r"line 5: .*all, `corpora: {all: {from: \[web, good\]}}`"):
+        parse(head, [])
+    union = head.replace("{from: [web, good]}", "{from: all}").replace(
+        "held_out:", "  all: {from: [web, good]}\nheld_out:"
+    )
+    assert plan(parse(union, [])).find("held_out").inputs["corpus"].name == "corpus:all"
+
+
+def test_weights_that_are_rescaled_are_told() -> None:
+    phases = "{phases: [{until: 0.8, mix: {web: 1.0}}, {mix: {web: 1, good: 3}}]}"
+    more = "".join(f"  m{k}: {{web: {k}, good: {k}}}\n" for k in range(1, 4))
+    found = rescaled(plan(parse(f"{HEAD}  own: {phases}\n  over: {{web: 0.5, good: 0.6}}\n{more}", [])))
+    assert found == [
+        "mix:own, phase 2: the weights web 1, good 3 sum to 4 and are rescaled to web 0.25, good 0.75",
+        "mix:over: the weights web 0.5, good 0.6 sum to 1.1 and are rescaled to web 0.4545, good 0.5455",
+        "mix:m1: the weights web 1, good 1 sum to 2 and are rescaled to web 0.5, good 0.5",
+        "the weights of 2 more mixes or phases are rescaled, too",
+    ]
+    thirds = "  thirds: {web: 0.333, good: 0.666}\n  sized: {web: tokens, good: tokens}\n"
+    assert rescaled(plan(parse(HEAD + thirds, []))) == []
+
+
+def test_notes_are_shown_by_plan_and_run(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("windtunnel.trainer.runtime.device._driver", lambda: False)
+    monkeypatch.setattr("windtunnel.pipelines.run_recipe.run", lambda *_: Outcome([], 0.0))
+    (tmp_path / "r.yaml").write_text(f"{HEAD}  over: {{web: 0.5, good: 0.6}}\n")
+    commands = (("plan", "--set", "train.device=cuda"), ("plan",), ("run", "--until", "mix"))
+    said = [windtunnel(word, "r.yaml", *more, folder=tmp_path).stdout for word, *more in commands]
+    assert [text.count("note: mix:over: the weights web 0.5, good 0.6 sum to 1.1") for text in said] == [1, 1, 1]
+    assert [text.count("note: this machine has no GPU for `device: cuda`") for text in said] == [1, 0, 0]
