@@ -88,6 +88,7 @@ def _layer(
     q, k = _rotated(qk, cos, sin).split([len(wq) // head, len(wk) // head], 1)
     if x.dtype == torch.bfloat16 and x.device.type == "cpu" and head < WIDE_HEAD:
         q, k, v = q.float(), k.float(), v.float()
+        mask = mask.float() if mask is not None and mask.is_floating_point() else mask
     mixed = F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=q.shape[1] != k.shape[1]
     ).to(x.dtype)

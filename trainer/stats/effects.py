@@ -220,10 +220,11 @@ def _nothing_to_decide(scores: Panel, units: Units, k: int, m: Measured, at: Lev
         what = "one held-out document" if len(scores.documents) < 2 else "held-out documents of one origin"
         return f"{what} shows nothing about others, so there is no verdict"
     resolution = RESOLUTION * abs(float(scores.by_run()[0].mean()))
-    rounded = m.errors is not None and scores.metric.span is None  # sums of right and wrong are exact
-    if rounded and max(abs(m.interval.effect), float(m.errors.seed)) <= 1.001 * resolution:
+    if m.errors is None or float(m.errors.seed) > 1.001 * resolution:
+        return ""
+    if scores.metric.span is None and abs(m.interval.effect) <= 1.001 * resolution:  # shares of items are exact
         return "the difference is below the resolution of a sum of 32-bit numbers"
-    if m.errors is not None and scores.metric.weight and float(m.errors.seed) <= 1.001 * resolution and not m.equal:
+    if scores.metric.weight and not m.equal:
         return (
             "the difference is the same at every seed to the last digit, which runs of their own never give: look "
             "whether seeds reached the training"
