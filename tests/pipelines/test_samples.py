@@ -258,3 +258,10 @@ def test_a_converted_model_that_is_damaged_is_converted_again(tmp_path, monkeypa
         models.fetch("smollm2")
         assert weights.read_bytes() == b"weights"
     assert len(converted) == 3
+
+
+def test_asking_for_pip_leaves_distutils_to_setuptools():
+    """It did not where pip was looked for as a module, and torch.compile failed in that process."""
+    code = "from windtunnel.pipelines.samples.package_clients import has_pip; print(has_pip()); import setuptools"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
