@@ -57,7 +57,7 @@ train:
   context: 128
   schedule: {{./parts/my_schedule.py:MySchedule: {{warmup: 0.2}}}}
   seeds: [0, 1]
-  stages: [{{./parts/my_objective.py:MyObjective: {{lr: 1e-3, batch_tokens: 256, delta: ./parts/my_delta.py:MyDelta}}}}]
+  stages: [{{./parts/my_objective.py:MyObjective: {{lr: 3e-2, batch_tokens: 256, delta: ./parts/my_delta.py:MyDelta}}}}]
 evaluate: {{tasks: {{from: mine, tasks: [{{./parts/my_task.py:MyTask: {{items: 4}}}}]}}}}
 compare: {{baseline: raw}}
 """
