@@ -31,6 +31,10 @@ class InputError(WindtunnelError):
     """An input that cannot be read: a missing file, an empty directory, or a file of another format."""
 
 
+class TrainingError(WindtunnelError):
+    """Training that cannot go on: the message names the step, what happened there, and what to do."""
+
+
 # what libraries say instead of MemoryError, in lower case
 OUT_OF_MEMORY = ("cannot allocate memory", "failed to map segment", "bad_alloc", "bad allocation", "malloc of size")
 NO_THREAD = ("can't start new thread", "could not spawn thread", "resource temporarily unavailable", "find/load shared")

@@ -46,6 +46,7 @@ KINDS = {
     "logger": Kind("trainer.loggers", "trainer.loggers._logger:Logger", "loggers"),
     "schedule": Kind("trainer.schedules", "trainer.schedules._schedule:Schedule", "schedules"),
     "task": Kind("trainer.tasks", "trainer.tasks._evaluation:Evaluation", "tasks"),
+    "reward": Kind("trainer.rewards", "trainer.rewards._reward:Reward", "rewards"),
     "constraint": Kind("trainer.constraints", "trainer.constraints._constraint:Constraint", "constraints"),
     "law": Kind("trainer.laws", "trainer.laws._form:LawForm", "laws"),
 }

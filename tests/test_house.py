@@ -43,6 +43,8 @@ FLOORS = {
     "trainer.loggers": "schemas",
     "trainer.laws": "schemas",
     "trainer.constraints": "schemas",
+    "trainer.rewards": "schemas trainer.constraints trainer.data trainer.losses trainer.modules trainer.tasks",
+    "trainer.rollouts": "schemas trainer.data trainer.modules",
     "trainer.tasks": "schemas trainer.constraints",
     "trainer.data": "schemas",
     "trainer.models": "schemas trainer.modules trainer.runtime",
@@ -54,7 +56,7 @@ FLOORS = {
     "trainer.readers": "schemas trainer.stats",
     "trainer.eval": "schemas trainer.data trainer.losses trainer.models trainer.modules trainer.runtime trainer.tasks",
     "trainer.objectives": "schemas trainer.data trainer.deltas trainer.eval trainer.losses trainer.models "
-    "trainer.modules trainer.optimizers trainer.runtime",
+    "trainer.modules trainer.optimizers trainer.rewards trainer.rollouts trainer.runtime",
     "trainer.loop": "schemas trainer.data trainer.deltas trainer.eval trainer.loggers trainer.models trainer.modules "
     "trainer.objectives trainer.optimizers trainer.runtime trainer.schedules",
     "pipelines.recipe": "schemas generators.client pipelines.remote",

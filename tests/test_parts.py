@@ -171,6 +171,7 @@ BROKEN = {
     "logger": ('package: ClassVar = "json"', 'package: ClassVar = ""', "what is imported"),
     "schedule": ("return (step + 1) / up if", "return step / up if", "step 0 has the factor 0"),
     "task": ("return None\n", "return Item(texts[0].id, 'p', 'a')\n", "it gives Item"),
+    "reward": ("1.0 if share >= self.least else share", "0.5", "expected 1.0, got 0.5"),
     "constraint": ("<= self.longest", "> self.longest", "expected True, got False"),
     "law": ("return lambda mixes: mean + mixes @ values", "return lambda mixes: mean * mixes[:, 0]", "are missed by"),
 }  # fmt: skip

@@ -28,7 +28,7 @@ from windtunnel.pipelines.recipe.recipe import Recipe, Train
 from windtunnel.pipelines.recipe.shipped import load, locate
 from windtunnel.pipelines.recipe.weights import positive
 from windtunnel.schemas import plugin_files
-from windtunnel.schemas.errors import RecipeError
+from windtunnel.schemas.errors import RecipeError, nearest
 from windtunnel.schemas.plugin import make
 from windtunnel.schemas.role import Role, StepName
 from windtunnel.trainer.models._model import Model
@@ -258,8 +258,19 @@ def _runs(plan: Plan, inputs: Mapping[str, Mapping[str, Step]], rows: Generation
                 template=templates[id(settings)],
                 **plan.compute(settings),
             )
-            runs[name, seed] = plan.add(StepName("train", name, seed), work, {**inputs[mix], **common})
+            reads = {**inputs[mix], **common, **_further_models(settings, rows)}
+            runs[name, seed] = plan.add(StepName("train", name, seed), work, reads)
     return runs
+
+
+def _further_models(settings: Train, rows: Generation) -> dict[str, Step]:
+    """Return the models that the objectives of a training read beside the one they train, by role."""
+    from windtunnel.trainer.objectives._objective import Objective
+
+    named = dict.fromkeys(name for spec in settings.stages for name in make(Objective, spec).models())
+    if unknown := next((name for name in named if name not in rows.models), None):
+        raise at(("train", "stages"), f"no model of `models:` is called {unknown!r}: {nearest(unknown, rows.models)}")
+    return {Role("model", name): rows.models[name] for name in named}
 
 
 def _check_context(plan: Plan, variant: str, settings: Train) -> None:

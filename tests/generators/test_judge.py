@@ -356,7 +356,7 @@ def test_a_pair_on_which_the_template_has_no_bounds_has_no_verdict_alone(reward_
 
 
 def test_the_judge_gives_the_rewards_that_training_saw(reward_model):
-    from windtunnel.trainer.objectives._reward_model import RewardScorer
+    from windtunnel.trainer.rewards._reward_model import RewardScorer
 
     answers = [("a question", "an answer"), ("why", "because of this and that")]
     chats = [[{"role": "user", "content": p}, {"role": "assistant", "content": a}] for p, a in answers]

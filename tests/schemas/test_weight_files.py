@@ -16,7 +16,7 @@ from windtunnel.schemas.journal import digest_of
 from windtunnel.schemas.weight_files import SAMPLED, check_file, check_weights
 from windtunnel.trainer.deltas.bitfit import Bitfit
 from windtunnel.trainer.models._model import load
-from windtunnel.trainer.objectives._reward_model import RewardScorer
+from windtunnel.trainer.rewards._reward_model import RewardScorer
 
 NAN = float("nan")
 

@@ -21,7 +21,7 @@ from windtunnel.trainer.eval.replies import Replier
 from windtunnel.trainer.loop.loop import Loop
 from windtunnel.trainer.loop.train import Stage, train
 from windtunnel.trainer.models._model import load, positions_of
-from windtunnel.trainer.objectives._reward_model import RewardScorer
+from windtunnel.trainer.rewards._reward_model import RewardScorer
 
 UNMERGED = {
     "adapter": {"adapter": {"width": 4, "places": "houlsby"}},

@@ -31,7 +31,7 @@ from windtunnel.schemas.results import EncodedSet
 from windtunnel.schemas.turns import tools, turns
 from windtunnel.schemas.work import Counts
 from windtunnel.trainer.data.chat import ChatEncoder, Encoded
-from windtunnel.trainer.data.chat_check import conversation_problem, preference_problem
+from windtunnel.trainer.data.chat_check import conversation_problem, preference_problem, turns_problem
 from windtunnel.trainer.data.chat_errors import ChatError, mend
 from windtunnel.trainer.data.packing import Row
 from windtunnel.trainer.data.stratified import Strata
@@ -127,7 +127,29 @@ def encode_preference(encoder: ChatEncoder, limits: Limits, record: Mapping[str,
     return EncodedRow(Row(np.asarray(ids), np.asarray(target), branch), sum(sizes), sizes[1], margin)
 
 
-ENCODERS = {"conversations": encode_conversation, "preferences": encode_preference}
+def encode_prompt(encoder: ChatEncoder, limits: Limits, record: Mapping[str, Any]) -> EncodedRow:
+    """Encode the prompt of a row of CONVERSATION: what stands before its last answer, no target. Raises ChatError."""
+    messages, _ = without_answer(turns(record))
+    if not messages:
+        raise ChatError("no_messages")
+    if problem := turns_problem(messages):
+        raise ChatError(problem)
+    if messages[-1]["role"] not in ("user", "tool"):
+        raise ChatError("role_order")
+    ids = encoder.prompt_ids(messages, tools=tools(record))
+    if len(ids) > limits.context:
+        raise ChatError("too_long")
+    return EncodedRow(Row.of(ids, [False] * len(ids)), 0)
+
+
+def without_answer(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str | None]:
+    """Return what stands before the last answer, and that answer; None where the row ends with a question."""
+    if messages and messages[-1]["role"] == "assistant":
+        return messages[:-1], str(messages[-1]["content"] or "")
+    return messages, None
+
+
+ENCODERS = {"conversations": encode_conversation, "preferences": encode_preference, "prompts": encode_prompt}
 
 
 class Rows:

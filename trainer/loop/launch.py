@@ -50,7 +50,7 @@ def run_launched(work: Any, launch: Launch, inputs: Mapping[str, Artifact], out:
     for file in (said, job, out / ".ranks.log"):
         remove(file)
     if found.get("diverged"):
-        from windtunnel.trainer.loop.loop import TrainingError
+        from windtunnel.schemas.errors import TrainingError
 
         raise TrainingError(found["error"])
     if "counts" not in found:

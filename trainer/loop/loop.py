@@ -10,16 +10,18 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 import torch
 
 from windtunnel.schemas.artifact import Artifact, canonical_json, write_parquet, write_text
-from windtunnel.schemas.errors import InputError, WindtunnelError
+from windtunnel.schemas.errors import InputError, TrainingError
 from windtunnel.schemas.model_delta import SPEC, carried
 from windtunnel.schemas.plugin import full_spec, label
 from windtunnel.schemas.results import RunResult, Totals
+from windtunnel.schemas.role import Role
 from windtunnel.trainer.data.chat_choice import set_template
 from windtunnel.trainer.deltas._delta import HEAD
 from windtunnel.trainer.deltas.full import Full
@@ -34,13 +36,14 @@ from windtunnel.trainer.loop.step import Batches, Bound, InPrecision, compile_bl
 from windtunnel.trainer.models._model import context_of, counted_parameters, flops_per_token, kind_of, load
 from windtunnel.trainer.modules.dropout import no_dropout
 from windtunnel.trainer.modules.export import export, open_tokenizer
-from windtunnel.trainer.objectives._objective import Data, Evaluation, Objective, Setting
+from windtunnel.trainer.objectives._objective import FORWARD_TOKENS, Data, Evaluation, Objective, Setting
 from windtunnel.trainer.runtime.compiled import compiled_functions
 from windtunnel.trainer.runtime.numerics import seed_step
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+MODEL = "model"  # kind of the role of a model that an objective reads beside its own, `model:NAME`
 CACHE = "cache"  # directory of results that are costly to recompute, kept until the stage is finished
 SETTLE = 16  # steps on a GPU between looks at losses and norms, for which the processor waits
 Report = Callable[[int, int, float, float], None]  # step, steps, loss, tokens per second
@@ -58,10 +61,6 @@ class Watcher(Protocol):
         ...
 
 
-class TrainingError(WindtunnelError):
-    """Training diverged; the message names the step, the learning rate and the documents."""
-
-
 class Loop:
     """The state of a stage in training: model, data, optimiser and log."""
 
@@ -73,7 +72,9 @@ class Loop:
         digest: str,
         start: Path | None,
         ranks: Ranks = ALONE,
+        models: Mapping[str, Path] = MappingProxyType({}),
     ) -> None:
+        """`models`: directories of models that earlier stages have trained, by name."""
         self.stage, self.out, self.digest, self.start, self.ranks = stage, out, digest, start, ranks
         directory = start or inputs["tokenizer"].path / "tokenizer"
         tokenizer = open_tokenizer(directory)
@@ -86,12 +87,15 @@ class Loop:
         self.carried = carried(model)
         added = self.delta.added_positions if self.delta is not None and self.carried is None else 0
         context = context_of(model, stage.model, added)
-        self.setting = Setting(inputs, tokenizer, context, stage.seed, out / CACHE)
+        self.setting = Setting(inputs, tokenizer, context, stage.seed, out / CACHE, _models(inputs, models))
         model = objective.adopt(model)
         compute = stage.compute
         model = model.to(compute.device).eval()
         self.data: Data = objective.open(self.setting, model)
+        if ranks.size > 1 and not self.data.shared:
+            raise InputError(f"{label(objective)!r} learns from replies of its model in one process: leave `launch` out")
         model = self._with_delta(model)
+        objective.beside(model, self.data)
         self.model: PreTrainedModel = model.train()
         if compute.activation_checkpointing:
             recompute_blocks(model)
@@ -99,6 +103,7 @@ class Loop:
         if self.compiled:
             compile_blocks(model)
         self.called = self._called(model)
+        self.data.follow(model, self.called)
         trained = (self.delta or Full()).trainable(model)
         rates = stage.model.rates(model) if stage.model is not None else {}
         self.optimiser = Optimiser(trained, objective, hidden_matrices(model, trained), rates, ranks)
@@ -159,6 +164,7 @@ class Loop:
         self.optimiser.load(dict(saved.optimiser))
         self.log.load(saved.log)
         self.tokens = int(self.log.columns["tokens"][-1]) if self.log.columns else 0
+        self.data.resume(self.log.columns)
         self.step, self.seconds, self.cpu_seconds = saved.step, saved.seconds, saved.cpu_seconds
 
     def go(self, report: Report | None, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
@@ -187,7 +193,7 @@ class Loop:
                     report(self.step, self.data.steps, self.log.columns["loss"][-1], self.tokens / self.seconds)
                 started, cpu_started = started + self._shown(rows), time.process_time() - self.cpu_seconds
                 due = due if counted else self.ranks.any(now - saved >= checkpoint_seconds, device)
-                if due and not last:
+                if due and not last and self.data.resumable(self.step):
                     self._save()
                     saved = time.perf_counter()
         finally:
@@ -234,7 +240,8 @@ class Loop:
             row[SKIPPED] = float(is_spike(float(norm), most))
         if first is not None:
             row |= {NORM: first[0] / first[1], SHARE: first[1] / normaliser}
-        self.log.add({**row, **{name: value / normaliser for name, value in zip(metrics, values, strict=True)}})
+        means = {name: value / normaliser for name, value in zip(metrics, values, strict=True)}
+        self.log.add({**row, **means, **self.data.facts(step)})
 
     def settle(self) -> list[dict[str, float]]:
         """Fetch the numbers of the steps since the last call. Raises TrainingError for one that is not finite."""
@@ -242,7 +249,7 @@ class Loop:
         for row in rows:
             step, finite = int(row["step"]), math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])
             if (row.get(SKIPPED) or not finite) and self.ranks.rank == 0:
-                write_spike(self.out, step, row, [key for batch in self.data.batch(step) for key in batch.documents])
+                write_spike(self.out, step, row, self.data.documents(step))
             if too_many(self.log.columns, self.data.steps) if row.get(SKIPPED) else not finite:
                 raise self._diverged(step, row["lr"], row["loss"], row["grad_norm"])
         return rows
@@ -251,7 +258,7 @@ class Loop:
         values = f"the loss is {loss:.4g}, its gradient's norm {norm}" if math.isfinite(loss) else f"the loss is {loss}"
         if skipped := sum(self.log.columns.get(SKIPPED, ())):
             values += f", after {skipped:.0f} steps that `skip_spikes` left out"
-        ids = [key for batch in self.data.batch(step) for key in batch.documents]
+        ids = self.data.documents(step)
         listed = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
         return TrainingError(
             f"mix {self.stage.mix!r}, seed {self.stage.seed}: at step {step} of {self.data.steps} {values}, "
@@ -262,6 +269,10 @@ class Loop:
         per_token = self.stage.model.training_flops if self.stage.model is not None else flops_per_token
         half = causal and kind_of(self.model) == "causal"  # the attention of other kinds is whole
         return per_token(self.model, self.data.window or self.setting.context, half)
+
+    def _passed(self) -> float:
+        """Return the tokens that went forward and back through the model; those that went forward count a third."""
+        return self.tokens * self.objective.passes + sum(self.log.columns.get(FORWARD_TOKENS, ())) / 3
 
     def _save(self) -> None:
         weights = {name: full(p) for name, p in self.optimiser.parameters.items()}
@@ -282,6 +293,7 @@ class Loop:
         self.log.write(self.out)
         realised = self.data.realised()
         write_parquet(self.out / "realised.parquet", pl.DataFrame(realised))
+        self.objective.alone(self.model)
         self.model.eval()
         # on the CPU scores are float32 also of bf16 runs: they are few, and products are not the bulk of their time
         score = self.called if self.stage.compute.device == "cuda" else Bound(self.model)
@@ -308,6 +320,7 @@ class Loop:
 
         The model is not usable afterwards.
         """
+        self.objective.alone(model)
         delta, plain = self.delta, model
         if self.carried is not None:
             delta, plain = self.carried.delta, self.carried.take_off(model, folder)
@@ -337,8 +350,8 @@ class Loop:
             steps=self.data.steps,
             skipped_steps=int(sum(self.log.columns.get(SKIPPED, ()))),
             bytes_trained=bytes_trained,
-            flops=self._flops_per_token() * tokens,
-            flops_whole_attention=self._flops_per_token(causal=False) * tokens,
+            flops=self._flops_per_token() * self._passed(),
+            flops_whole_attention=self._flops_per_token(causal=False) * self._passed(),
             seconds=round(self.seconds, 3),
             cpu_seconds=round(self.cpu_seconds, 3),
             tokens_per_second=round(tokens / max(self.seconds, 1e-9), 1),
@@ -356,8 +369,14 @@ class Loop:
 def _documents_per_batch(data: Data) -> float:
     """Return the mean number of documents (or rows) in the micro-batches of a step, from a few steps of the stage."""
     steps = sorted({round(k * (data.steps - 1) / 8) for k in range(9)})
-    counts = [sum(len(batch.documents) for batch in data.batch(step)) for step in steps]
+    counts = [len(data.documents(step)) for step in steps]
     return round(sum(counts) / len(counts), 2)
+
+
+def _models(inputs: Mapping[str, Artifact], earlier: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the directories of models that a stage may read: those of the recipe, and of earlier stages."""
+    named = {role: Role.parse(role) for role in inputs}
+    return {role.names[0]: inputs[key].path / "model" for key, role in named.items() if role.kind == MODEL} | dict(earlier)
 
 
 def _dealt_out(objective: Objective, ranks: int) -> Objective:

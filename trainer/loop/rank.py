@@ -26,7 +26,7 @@ def _train(job: dict[str, Any]) -> int:
     from windtunnel.schemas.errors import WindtunnelError
     from windtunnel.schemas.journal import journal
     from windtunnel.trainer.loop.launch import SAID
-    from windtunnel.trainer.loop.loop import TrainingError
+    from windtunnel.schemas.errors import TrainingError
     from windtunnel.trainer.loop.ranks import joined
     from windtunnel.trainer.loop.run import TrainRun
 

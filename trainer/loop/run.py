@@ -12,7 +12,7 @@ from pydantic import Field
 
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.launch import Launch
-from windtunnel.schemas.plugin import Plugin, make
+from windtunnel.schemas.plugin import Plugin, label, make
 from windtunnel.schemas.progress import end_progress
 from windtunnel.schemas.watch import Keep, Watch
 from windtunnel.schemas.work import Counts, Work
@@ -120,6 +120,7 @@ class TrainRun(Work):
 
         counts, watching, results = Counts(), self.watching(out), []
         start: Path | None = inputs["start"].path / "model" if "start" in inputs else None
+        models: dict[str, Path] = {}  # of stages that stand aside, by their objective's name
         for number, spec in enumerate(self.stages):
             last = number == len(self.stages) - 1
             stage = Stage.from_specs(
@@ -127,7 +128,7 @@ class TrainRun(Work):
             )  # fmt: skip
             where = out if last else out / f"stage{number}"
             watching.stage = number
-            result = train(stage, inputs, where, start=start, ranks=ranks or ALONE, watching=watching)
+            result = train(stage, inputs, where, start=start, ranks=ranks or ALONE, watching=watching, models=models)
             results.append(result)
             counts.tokens += result.tokens
             counts.bytes += result.bytes_trained
@@ -137,7 +138,10 @@ class TrainRun(Work):
             counts.notes["documents_per_batch"] = f"{documents:g}"  # of the last stage
             if documents < FEWEST_DOCUMENTS:
                 counts.notes["warning"] = _few(documents, stage.objective.kind)
-            start = where / "model"
+            if stage.objective.aside:
+                models[label(stage.objective)] = where / "model"
+            else:
+                start = where / "model"
             if (file := where / EXPERTS).is_file() and (dead := dead_experts(pl.read_parquet(file).to_dicts())):
                 counts.notes["dead_experts"] = dead
         counts.notes |= watching.notes | _left_out(results) | (_noise(results) if self.gradient_noise else {})

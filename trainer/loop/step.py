@@ -72,13 +72,13 @@ class Batches:
 
     def __init__(self, data: Data, device: str, ranks: Ranks = ALONE) -> None:
         self._data, self._device, self._ranks = data, device, ranks
-        self._thread = ThreadPoolExecutor(1) if device == "cuda" else None
+        self._thread = ThreadPoolExecutor(1) if device == "cuda" and data.prefetched else None
         self._ahead: tuple[int, Future[Ready]] | None = None
 
     def of(self, step: int) -> Ready:
         """Return the micro-batches of a step."""
         if self._thread is None:
-            return self._read(step)
+            return _with(self._read(step), lambda t: t.to(self._device)) if self._device != "cpu" else self._read(step)
         ready = self._ahead[1].result() if self._ahead and self._ahead[0] == step else self._pinned(step)
         if step + 1 < self._data.steps:
             self._ahead = (step + 1, self._thread.submit(self._pinned, step + 1))

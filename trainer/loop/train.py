@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 
 from windtunnel.schemas.artifact import Artifact, remove, write_text
+from windtunnel.schemas.errors import TrainingError
 from windtunnel.schemas.results import RunResult
 from windtunnel.trainer.loop import checkpoint
 from windtunnel.trainer.loop.fit import fit
-from windtunnel.trainer.loop.loop import CACHE, Loop, Report, TrainingError
+from windtunnel.trainer.loop.loop import CACHE, Loop, Report
 from windtunnel.trainer.loop.ranks import ALONE, Ranks
 from windtunnel.trainer.loop.stage import Stage
 from windtunnel.trainer.loop.watching import Watching
@@ -38,13 +40,14 @@ def train(
     checkpoint_steps: int | None = None,
     ranks: Ranks = ALONE,
     watching: Watching | None = None,
+    models: Mapping[str, Path] = MappingProxyType({}),
 ) -> RunResult:
     """Train one stage and write its model, log, scores and result into `out`, unless it is already finished.
 
     `start` is a model directory to start from; without it the weights are drawn from the seed. A checkpoint is written
     every `checkpoint_seconds`, or every `checkpoint_steps` steps if given; results do not depend on either. `ranks` are
     the processes of the run, each of which calls this; a checkpoint can be resumed by another number of them.
-    `watching` looks on and changes nothing. Raises TrainingError if the loss or the gradient is not finite.
+    `watching` looks on and changes nothing; `models` are directories that earlier stages have trained, by name. Raises TrainingError if the loss or the gradient is not finite.
     """
     digest = stage.digest(inputs)
     done = out / "result.json"
@@ -61,7 +64,7 @@ def train(
     compute = stage.compute
     with numerics(compute.threads, stage.seed, compute.device, compute.deterministic):
         check(compute.precision, compute.device)
-        loop = Loop(stage, inputs, out, digest, start, ranks)
+        loop = Loop(stage, inputs, out, digest, start, ranks, models)
         loop.resume()
         with watching.on(loop) if watching is not None else nullcontext():
             loop.go(report, checkpoint_seconds, checkpoint_steps)

@@ -33,14 +33,16 @@ def summed_target_nats(model: Any, batch: Tensors) -> torch.Tensor:
     return summed_nats(_source_states(model, batch), output_weight(model), batch["labels"].to(model.device))
 
 
-def target_log_probs(model: Any, batch: Tensors) -> torch.Tensor:
-    """Return the log-probability of every label of the batch, [targets] in nats.
+def target_log_probs(model: Any, batch: Tensors, temperature: float = 1.0) -> torch.Tensor:
+    """Return the log-probability of every label of the batch, [targets] in nats, of logits divided by `temperature`.
 
     `batch` has the tensors of `windtunnel.trainer.data.packing.tensors`.
     """
     if not has_plain_head(model):
-        return _by_logits(model, batch)
-    return -token_nats(_source_states(model, batch), output_weight(model), batch["labels"].to(model.device))
+        return _by_logits(model, batch, temperature)
+    states = _source_states(model, batch)
+    states = states if temperature == 1.0 else states / temperature
+    return -token_nats(states, output_weight(model), batch["labels"].to(model.device))
 
 
 def target_scores(model: Any, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
@@ -83,9 +85,9 @@ def _source_states(model: Any, batch: Tensors) -> torch.Tensor:
     return hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch["sources"].to(model.device))
 
 
-def _by_logits(model: Any, batch: Tensors) -> torch.Tensor:
+def _by_logits(model: Any, batch: Tensors, temperature: float = 1.0) -> torch.Tensor:
     logits = _target_logits(model, batch)
-    return -F.cross_entropy(logits.float(), batch["labels"].to(model.device), reduction="none")
+    return -F.cross_entropy(logits.float() / temperature, batch["labels"].to(model.device), reduction="none")
 
 
 def _target_logits(model: Any, batch: Tensors) -> torch.Tensor:

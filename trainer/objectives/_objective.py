@@ -19,7 +19,7 @@ Modules of this directory import torch inside functions, so that recipes can be 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 Measure = Literal["likelihood", "pseudo_likelihood", "target"]
 
 
+# column of the log: tokens that went forward through a model without a backward pass, such as those of sampling
+FORWARD_TOKENS = "forward_tokens"
+
+
 @dataclass(frozen=True)
 class Setting:
     """The inputs, tokenizer, context and seed of a stage."""
@@ -54,6 +58,7 @@ class Setting:
     context: int  # positions of the model
     seed: int  # seed of the data order
     cache: Path  # directory for results that are costly to recompute, e.g. reference log-probabilities
+    models: Mapping[str, Path] = field(default_factory=dict)  # further models by name, such as that of a reward stage
 
 
 class Loss(NamedTuple):
@@ -70,10 +75,30 @@ class Data(ABC):
 
     steps: int  # optimiser steps of the whole stage
     window: float | None = None  # mean attention span in positions, if rows are shorter than the context
+    prefetched: bool = True  # False: a batch depends on the weights of its step, and cannot be made ahead of it
+    shared: bool = True  # False: the micro-batches of a step cannot be dealt out to several processes
 
     @abstractmethod
     def batch(self, step: int) -> list[Batch]:
         """Return the micro-batches of an optimiser step (0 <= step < steps)."""
+
+    def documents(self, step: int) -> Sequence[str]:
+        """Return the ids of the documents or rows of a step."""
+        return [key for batch in self.batch(step) for key in batch.documents]
+
+    def follow(self, model: Any, call: Callable[..., Any]) -> None:
+        """Take note of the model as it trains, and of what calls functions of it in the stage's precision."""
+
+    def resume(self, log: Mapping[str, Sequence[float]]) -> None:
+        """Go on after the steps of a log."""
+
+    def resumable(self, step: int) -> bool:
+        """Return whether a stage can go on from a checkpoint before a step."""
+        return True
+
+    def facts(self, step: int) -> dict[str, float]:
+        """Return further columns of the log for a step whose batch was the last one."""
+        return {}
 
     def realised(self) -> list[dict[str, Any]]:
         """Return the data of the whole stage, one row per domain and source.
@@ -99,6 +124,8 @@ class Objective(Plugin, ABC):
     measure: ClassVar[Measure | None] = "likelihood"  # of what `evaluate` gives; only equal measures compare
     scores: ClassVar[bool] = True  # False: its model says nothing of how likely the held-out rows are
     unit: ClassVar[str] = "nats per token"  # of its loss, divided by the normaliser
+    aside: ClassVar[bool] = False  # True: a stage behind it starts from the model before it, and may read this one's
+    passes: ClassVar[int] = 1  # forward and backward of a token, in those of the model
     dropout: ClassVar[bool] = True  # False: a loaded model's dropout is off while it trains on this
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)  # parameters that `windtunnel check objective NAME` tries
 
@@ -152,6 +179,10 @@ class Objective(Plugin, ABC):
         """Return the optimizer."""
         return make(Optimizer, self.optimizer)
 
+    def models(self) -> tuple[str, ...]:
+        """Return the names of the recipe's models that it reads beside the one that it trains."""
+        return ()
+
     def refuses(self, delta: Delta) -> str | None:
         """Return why this objective cannot train a model with a delta, its own or that of an earlier stage, or None."""
         return None
@@ -163,6 +194,12 @@ class Objective(Plugin, ABC):
         share them.
         """
         return model
+
+    def beside(self, model: PreTrainedModel, data: Data) -> None:
+        """Put further modules that train into the model, which is complete with its delta; none by default."""
+
+    def alone(self, model: PreTrainedModel) -> None:
+        """Take away what `beside` has put into the model, if it is there."""
 
     def release(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the trained model as it is exported, without layers that only training needs."""

@@ -27,6 +27,7 @@ class Reward(ChatObjective):
     kind: ClassVar = "preferences"
     unit: ClassVar[str] = "nats per pair"
     scores: ClassVar[bool] = False
+    aside: ClassVar[bool] = True
     dropout: ClassVar[bool] = False  # dropout would add noise to the difference of rewards
 
     examples: ClassVar = ({"margin": 0.2, "centering": 0.01},)
@@ -49,13 +50,13 @@ class Reward(ChatObjective):
 
     def adopt(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with a reward head in place of its language-model head."""
-        from windtunnel.trainer.objectives._reward_model import with_reward_head
+        from windtunnel.trainer.rewards._reward_model import with_reward_head
 
         return with_reward_head(model)
 
     def open(self, setting: Setting, model: PreTrainedModel) -> Data:
         """Return the stage's pairs; sets the padding token so that transformers reads the reward at the same token."""
-        from windtunnel.trainer.objectives._reward_model import choose_padding
+        from windtunnel.trainer.rewards._reward_model import choose_padding
 
         data = super().open(setting, model)
         choose_padding(setting.tokenizer, model)
@@ -68,7 +69,7 @@ class Reward(ChatObjective):
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
         """Return the summed loss over the micro-batch's pairs."""
         from windtunnel.trainer.losses.preference import reward_loss
-        from windtunnel.trainer.objectives._reward_model import rewards
+        from windtunnel.trainer.rewards._reward_model import rewards
 
         chosen, rejected = rewards(model, batch.tensors).view(-1, 2).unbind(1)
         losses = reward_loss(chosen, rejected, batch.tensors["asked"].to(chosen.device), self.centering)
@@ -91,6 +92,6 @@ class Reward(ChatObjective):
 
     def judge(self, model: PreTrainedModel, setting: Setting, rows: Rows, share: bool, path: Path) -> dict[str, float]:
         """Score held-out pairs by the reward head."""
-        from windtunnel.trainer.objectives._reward_model import pair_rewards
+        from windtunnel.trainer.rewards._reward_model import pair_rewards
 
         return write_preferences(rows, pair_rewards(model, rows, self.micro_tokens, share), "reward", path)

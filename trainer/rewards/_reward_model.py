@@ -6,6 +6,7 @@ returns the rewards that training used.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,29 @@ def rewards(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     padding = batch["input_ids"].to(model.device).view(-1)[ends] == plain.config.pad_token_id
     last = hidden.reshape(-1, hidden.shape[-1]).index_select(0, ends - padding.long())
     return plain.score(last)[:, 0].float()
+
+
+def value_model(policy: PreTrainedModel, reward: Path | None, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """Return the model that values are learnt by: the reward model of a directory, else the policy with a new head.
+
+    A reward model with another tokenizer cannot read the policy's tokens, and the policy is taken. The new head is zero.
+    """
+    if reward is not None:
+        scorer = RewardScorer(reward)
+        if scorer.encoder.tokenizer.get_vocab() == tokenizer.get_vocab():
+            return scorer.model.to(policy.device).train().requires_grad_(True)
+    model: Any = with_reward_head(copy.deepcopy(policy))
+    nn.init.zeros_(model.score.weight)
+    return model.train().requires_grad_(True)
+
+
+def values_before(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return a value model's estimate at the state before every target token of a packed batch, float32 [targets]."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inputs = model_inputs(model, batch)
+    hidden = hidden_states(model, inputs.pop("input_ids"), **inputs)
+    states = hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch["sources"].to(model.device))
+    return plain.score(states)[:, 0].float()
 
 
 @torch.no_grad()

@@ -1,0 +1,333 @@
+"""The base class of objectives that learn from the model's own replies, and the rounds that give them.
+
+A round samples replies of the current model to some prompts and scores them by a reward; the optimiser steps of the
+round learn from these. Everything random belongs to (seed, round, row, sample), and a checkpoint lies between two
+rounds, so an interrupted stage goes on with the same bits and keeps no replies.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+from blake3 import blake3
+from pydantic import Field, model_validator
+
+from windtunnel.schemas.errors import InputError, TrainingError
+from windtunnel.schemas.plugin import Plugin, label, make
+from windtunnel.trainer.data.batch import Batch
+from windtunnel.trainer.data.chat import ChatEncoder, prepare
+from windtunnel.trainer.data.chat_rows import Limits, Rows, encoded_rows
+from windtunnel.trainer.data.packing import Row
+from windtunnel.trainer.data.row_schedule import RowSchedule
+from windtunnel.trainer.eval.chat_evaluate import score_preferences
+from windtunnel.trainer.losses.policy import adapted
+from windtunnel.trainer.objectives._chat_objective import ChatObjective
+from windtunnel.trainer.objectives._objective import FORWARD_TOKENS, Data, Setting
+from windtunnel.trainer.rewards._reward import Places, Reply, Reward, checked
+from windtunnel.trainer.rollouts.prompts import Prompts
+from windtunnel.trainer.rollouts.round import Round, micro_batches_of, of_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NO_SIGNAL_ROUNDS = 5  # in which all replies have one reward, from the first on, after which a stage stops
+OF_TOKENS = ("batch_tokens", "budget", "max_epochs", "too_long")  # of a base class, without a meaning here
+Call = Callable[..., Any]
+
+
+class OnPolicy(ChatObjective):
+    """An objective on the model's own replies to the prompts of conversations.
+
+    A step learns from `prompts` times `samples` replies over `minibatches`; the stage takes `rounds` times `epochs`
+    times `minibatches` steps.
+    """
+
+    dropout: ClassVar[bool] = False
+    on_policy: ClassVar[bool] = True
+    unit: ClassVar[str] = "the units of its form, per token"
+
+    lr: float = Field(1e-6, gt=0)
+    eps: float = Field(1e-5, gt=0)
+    reward: Any = "exact"  # spec of a reward, e.g. {weighted: [...]}, {model: NAME}
+    rounds: int = Field(100, ge=1)
+    prompts: int = Field(32, ge=1)  # of a round
+    samples: int = Field(4, ge=1)  # replies to each of them
+    epochs: int = Field(1, ge=1)  # passes over the replies of a round
+    minibatches: int = Field(1, ge=1)  # optimiser steps of a pass
+    max_tokens: int = Field(64, ge=1)  # of a reply
+    temperature: float = Field(1.0, gt=0)
+    beta: float = Field(0.05, ge=0)  # weight of the KL divergence to the initial model
+    target_kl: float | None = Field(None, gt=0)  # nats a reply; beta is adapted to it
+    horizon: int = Field(1000, ge=1)  # replies over which beta is adapted
+    max_kl: float = Field(200.0, gt=0)  # nats a reply, beyond which the stage stops
+    truncated: float | None = None  # the reward of a reply that does not end; None: that of its text
+    rollout_tokens: int = Field(16384, ge=1)  # of prompts and replies that are sampled together
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_tokens(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and (wrong := [name for name in OF_TOKENS if name in given]):
+            raise ValueError(
+                f"`{wrong[0]}` says nothing here: a step learns from `prompts` times `samples` replies over "
+                "`minibatches`, and `rounds` says how often"
+            )
+        return given
+
+    @model_validator(mode="after")
+    def _divides(self) -> OnPolicy:
+        if self.minibatches > self.prompts * self.samples:
+            raise ValueError(f"{self.prompts * self.samples} replies do not make {self.minibatches} minibatches")
+        return self
+
+    @property
+    def one_micro_batch(self) -> bool:
+        return self.micro_tokens is None
+
+    def nested(self) -> list[Plugin]:
+        return [*super().nested(), self.rewarded()]
+
+    def rewarded(self) -> Reward:
+        """Return the reward."""
+        return make(Reward, self.reward)  # type: ignore[type-abstract]
+
+    def models(self) -> tuple[str, ...]:
+        return self.rewarded().models()
+
+    def rows(self, setting: Setting, role: str) -> Rows:
+        """Return the encoded rows of a role; those to learn from as prompts, which leave room for a reply."""
+        if role != self.kind:
+            return super().rows(setting, role)
+        room = min(self.context or setting.context, setting.context) - self.max_tokens
+        if room < 1:
+            raise InputError(f"the model has {setting.context:,} positions, and `max_tokens` takes {self.max_tokens:,}")
+        artifact, limits = setting.inputs[role], Limits(room, False)
+        encoder = ChatEncoder(setting.tokenizer)
+        return encoded_rows("prompts", artifact.files("rows"), encoder, limits, setting.cache, artifact.manifest.key)
+
+    def open(self, setting: Setting, model: PreTrainedModel) -> Data:
+        """Encode the prompts, unless cached; keep the initial model as the reference, a copy of its weights."""
+        prepare(setting.tokenizer, model)
+        if self.kind not in setting.inputs:
+            raise InputError(f"{label(self)!r} replies to the prompts of conversations, and this stage has none")
+        rows = self.rows(setting, self.kind)
+        prompts = Prompts(rows, setting.inputs[self.kind].files("rows"))
+        ones = np.ones(len(rows), np.int64)
+        budget = self.rounds * self.prompts
+        schedule = RowSchedule(rows.keys, ones, rows.strata, setting.seed, self.prompts, budget, math.inf)
+        places = Places(setting.models, setting.cache, str(model.device))
+        reference = copy.deepcopy(model).requires_grad_(False).eval()
+        return Rounds(self, setting, prompts, schedule, reference, places, self.shares(model, setting))
+
+    def judge(self, model: PreTrainedModel, setting: Setting, rows: Rows, share: bool, path: Path) -> dict[str, float]:
+        """Score held-out pairs by the log-likelihood per byte."""
+        return score_preferences(model, rows, self.micro_tokens, share, path)
+
+    def look(self, made: Round, data: Rounds) -> None:
+        """Add to a round what the loss needs beside the log-probabilities of its tokens; nothing by default."""
+
+    @abstractmethod
+    def lesson(self, made: Round, beta: float) -> Lesson:
+        """Return what is learnt from a round."""
+
+
+class Lesson(NamedTuple):
+    """The inputs of the loss by name, and which replies it learns from."""
+
+    per_token: Mapping[str, list[np.ndarray]]
+    per_reply: Mapping[str, np.ndarray]
+    chosen: Sequence[int] | None = None  # None: all of them
+    facts: Mapping[str, float] = {}  # for the log
+
+
+class Rounds(Data):
+    """The rounds of a stage; `follow` names the model whose replies they are."""
+
+    prefetched = False
+    shared = False
+
+    def __init__(
+        self,
+        objective: OnPolicy,
+        setting: Setting,
+        prompts: Prompts,
+        schedule: RowSchedule,
+        reference: Any,
+        places: Places,
+        share: bool,
+    ) -> None:
+        self.objective, self.setting, self.prompts, self.schedule = objective, setting, prompts, schedule
+        self.reference, self.places, self.share = reference, places, share
+        self.scorer = objective.rewarded().scorer(places)
+        self.updates = objective.epochs * objective.minibatches  # steps of a round
+        self.steps = objective.rounds * self.updates
+        encoder = ChatEncoder(setting.tokenizer)
+        self.ends = [*encoder.stop_ids[:1], *([] if encoder.stop_ids else [int(setting.tokenizer.eos_token_id)])]  # type: ignore[arg-type]
+        self.model: Any = None
+        self.call: Call | None = None
+        self.beta, self.kl = objective.beta, float("nan")
+        self._number, self._made, self._lesson = -1, None, None
+        self._learnt = False  # whether any round had rewards that differ
+        self._forward_tokens = 0  # read without a backward pass since the last step
+
+    def follow(self, model: Any, call: Call) -> None:
+        self.model, self.call = model, call
+
+    def resume(self, log: Mapping[str, Sequence[float]]) -> None:
+        if log:
+            self.beta, self.kl = log["beta"][-1], log["kl"][-1]
+            self._learnt = any(share < 1 for share in log["same_reward"])
+
+    def resumable(self, step: int) -> bool:
+        return step % self.updates == 0
+
+    def batch(self, step: int) -> list[Batch]:
+        number, update = divmod(step, self.updates)
+        if number != self._number:
+            self._begin(number)
+        assert self._made is not None and self._lesson is not None
+        made, lesson = self._made, self._lesson
+        replies = list(range(len(made.rows))) if lesson.chosen is None else list(lesson.chosen)
+        epoch, part = divmod(update, self.objective.minibatches)
+        order = sorted(replies, key=lambda k: self._key("order", number, epoch, k))
+        parts = np.array_split(np.array(order), self.objective.minibatches)
+        chosen = sorted(parts[part].tolist())
+        return micro_batches_of(
+            made, chosen, self.objective.micro_tokens, self.share, lesson.per_token, lesson.per_reply
+        )
+
+    def documents(self, step: int) -> list[str]:
+        return [self.prompts.rows.ids[part.row].as_py() for part in self.schedule.parts(step // self.updates)]
+
+    def realised(self) -> list[dict[str, Any]]:
+        """Return the prompts that were replied to, by source; their bytes are those of no text that was read."""
+        uses, sources = self.schedule.uses(), np.asarray(self.prompts.rows.sources.to_pylist(), dtype=object)
+        lengths = self.prompts.rows.lengths.astype(np.int64)
+        out = []
+        for source in sorted(set(sources.tolist())):
+            where = sources == source
+            out.append(
+                {
+                    "domain": source,
+                    "source": source,
+                    "tokens": int((lengths[where] * uses[where]).sum()),
+                    "bytes": 0,
+                    "documents": int((uses[where] > 0).sum()),
+                    "epochs": float(uses[where].mean()),
+                }
+            )
+        return out
+
+    def facts(self, step: int) -> dict[str, float]:
+        """Return the columns of the log that describe the step's round."""
+        made, lesson = self._made, self._lesson
+        assert made is not None and lesson is not None
+        forward, self._forward_tokens = self._forward_tokens, 0
+        groups = made.groups if made.samples > 1 else made.groups.T  # alone, a reply differs from those to others
+        return {
+            "reward": float(made.rewards.mean()),
+            "reward_deviation": float(made.rewards.std()),
+            "same_reward": float((np.ptp(groups, axis=1) == 0).mean()),
+            "kl": float(made.kl.mean()),
+            "beta": self.beta,
+            "entropy": float(np.average(made.entropy, weights=made.tokens)),
+            "length": float(made.tokens.mean()),
+            "truncated": float(1 - made.ended.mean()),
+            "failed": float(made.failed),
+            FORWARD_TOKENS: float(forward),
+            **lesson.facts,
+        }
+
+    def of_tokens(self, made: Round, function: Callable[..., Any], model: Any = None) -> list[np.ndarray]:
+        """Return what `function` gives for the tokens of each reply: of the model that trains, or of another."""
+        call = self.call if model is None else lambda asked, *args: asked(model, *args)
+        assert call is not None
+        self._forward_tokens += sum(len(row.ids) for row in made.rows)
+        return of_tokens(call, function, made.rows, self.objective.micro_tokens, self.share)
+
+    def _begin(self, number: int) -> None:
+        """Make the replies of a round, whose model is the one at its first step."""
+        if self.model is None or self.call is None:
+            raise RuntimeError("`follow` comes before the first batch: it names the model whose replies are learnt")
+        objective, call = self.objective, self.call
+        if number > 0 and objective.target_kl is not None and not math.isnan(self.kl):
+            share = objective.prompts * objective.samples / objective.horizon
+            self.beta = adapted(self.beta, self.kl, objective.target_kl, share)
+        training = self.model.training
+        self.model.eval()
+        try:
+            made = self._replied(number, call)
+            logps = partial(log_probs, temperature=objective.temperature)
+            made.old = self.of_tokens(made, logps)
+            made.reference = self.of_tokens(made, logps, self.reference)
+            objective.look(made, self)
+        finally:
+            self.model.train(training)
+        self._check(number, made)
+        self.kl = float(made.kl.mean())
+        self._number, self._made, self._lesson = number, made, objective.lesson(made, self.beta)
+
+    def _replied(self, number: int, call: Call) -> Round:
+        from windtunnel.trainer.rollouts.sampling import sample, uniforms
+
+        objective = self.objective
+        numbers = [part.row for part in self.schedule.parts(number) for _ in range(objective.samples)]
+        prompts = [self.prompts.ids(k) for k in numbers]
+        about = [self.prompts.prompt(k) for k in numbers]
+        keys = [self._key("reply", number, one.id, k % objective.samples) for k, one in enumerate(about)]
+        drawn = uniforms(np.array(keys, np.uint64), objective.max_tokens)
+        found = call(sample, prompts, drawn, self.ends, objective.temperature, objective.rollout_tokens)
+        words = self.setting.tokenizer
+        replies = [
+            Reply(one.id, one.messages, str(words.decode(each.ids, skip_special_tokens=True)), one.answer, each.ended)
+            for one, each in zip(about, found, strict=True)
+        ]
+        reward = objective.rewarded()
+        if reward.asks_answer and (without := next((reply.row for reply in replies if reply.answer is None), None)):
+            raise InputError(f"the reward {label(reward)!r} compares with the row's answer, and row {without!r} has none")
+        scores = checked(reward, self.scorer, replies)
+        rewards, ended = np.array(scores.values, np.float64), np.array([each.ended for each in found])
+        if objective.truncated is not None:
+            rewards = np.where(ended, rewards, objective.truncated)
+        rows = [
+            Row.of([*prompt, *each.ids], [False] * len(prompt) + [True] * len(each.ids))
+            for prompt, each in zip(prompts, found, strict=True)
+        ]
+        self._forward_tokens += sum(len(row.ids) for row in rows)
+        entropy = np.array([each.entropy for each in found])
+        return Round([one.id for one in about], rows, objective.samples, rewards, entropy, ended, scores.failed)
+
+    def _check(self, number: int, made: Round) -> None:
+        """Raise TrainingError where there is nothing to learn from the first rounds on, or the model has run away."""
+        kl = float(made.kl.mean())
+        if kl > self.objective.max_kl:
+            raise TrainingError(
+                f"round {number + 1} of {self.objective.rounds} (step {number * self.updates}): the KL divergence to "
+                f"the initial model is {kl:,.1f} nats a reply, beyond `max_kl: {self.objective.max_kl:g}`, at a mean "
+                f"reward of {made.rewards.mean():.4g}. Lower `lr`, raise `beta`, or set `target_kl`"
+            )
+        self._learnt = self._learnt or bool(np.ptp(made.rewards) > 0)
+        if not self._learnt and number + 1 >= min(NO_SIGNAL_ROUNDS, self.objective.rounds):
+            text = self.setting.tokenizer.decode(made.rows[0].ids[made.rows[0].target])
+            raise TrainingError(
+                f"all replies of the first {number + 1} rounds have the reward {made.rewards[0]:g}, which teaches "
+                f"nothing; the first of this round is {text[:200]!r}. Begin with a model that is right sometimes (an "
+                "`sft` stage before), raise `max_tokens` or `samples`, or take a reward with degrees"
+            )
+
+    def _key(self, *parts: Any) -> int:
+        content = "\0".join(map(str, (self.setting.seed, *parts)))
+        return int.from_bytes(blake3(content.encode()).digest(8), "big")
+
+
+def log_probs(model: Any, batch: Mapping[str, Any], temperature: float) -> Any:
+    """Return the log-probability of every target of a packed batch, [targets] in nats."""
+    from windtunnel.trainer.losses.target_logps import target_log_probs
+
+    return target_log_probs(model, batch, temperature)

@@ -1,0 +1,1 @@
+"""Rewards of replies: verifiers in a process of their own, reward models, judges behind an address."""

@@ -1,0 +1,24 @@
+"""The side of a verifier that runs in a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from windtunnel.schemas import plugin_files
+from windtunnel.schemas.artifact import canonical_json
+from windtunnel.schemas.plugin import make
+from windtunnel.trainer.rewards._reward import Reply, Reward, Verifier
+
+_made: dict[str, Verifier] = {}
+
+
+def reward(spec: dict[str, Any], directory: str, reply: dict[str, Any]) -> float:
+    """Return the reward of a reply by the verifier of a spec, whose file lies relative to a directory."""
+    key = canonical_json([spec, directory])
+    if key not in _made:
+        with plugin_files.relative_to(Path(directory)):
+            made = make(Reward, spec)  # type: ignore[type-abstract]
+        assert isinstance(made, Verifier)
+        _made[key] = made
+    return float(_made[key].reward(Reply(**reply)))

@@ -1,0 +1,50 @@
+"""A reward model: one that an earlier stage of the run has trained, or one of the recipe's models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from windtunnel.schemas.errors import InputError
+from windtunnel.trainer.rewards._reward import Example, Places, Reply, Reward, Scorer, Scores
+
+STAGE = "reward"  # the name of the model that a stage `reward` before has trained
+
+
+class Model(Reward):
+    """The score of a sequence classifier with one output at the last token of the reply, times `scale`.
+
+    Without `name` it is that of the stage `reward` before; with it, one of the recipe's `models:`.
+    """
+
+    primary: ClassVar[str | None] = "name"
+
+    examples: ClassVar[tuple[Example, ...]] = (Example("It is so.", 0.5, params={"name": "tiny-reward"}),)
+
+    name: str | None = None
+    scale: float = 1.0
+    micro_tokens: int = Field(8192, gt=0)
+
+    def models(self) -> tuple[str, ...]:
+        return (self.name,) if self.name is not None else ()
+
+    def scorer(self, places: Places) -> Scorer:
+        """Return what scores replies in this process; see Reward."""
+        from windtunnel.trainer.rewards._reward_model import RewardScorer
+
+        name = self.name or STAGE
+        if name not in places.models:
+            raise InputError(
+                "the reward `model` is the one that a stage `reward` has trained before this stage, and there is none: "
+                "put `{reward: {...}}` before it, or name one of the recipe's models, `{model: NAME}`"
+            )
+        scorer = RewardScorer(places.models[name], self.micro_tokens)
+        scorer.model.to(places.device)
+
+        def score(replies: Sequence[Reply]) -> Scores:
+            chats = [[*map(dict, r.messages), {"role": "assistant", "content": r.text}] for r in replies]
+            return Scores([self.scale * value for value in scorer.score(chats)])
+
+        return score
