@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from windtunnel.trainer.modules.caching import cached_step
 from windtunnel.trainer.modules.heads import learns_positions
 
 
@@ -61,18 +62,16 @@ def _after_learnt_positions(
         group = [row for row, prompt in enumerate(prompts) if len(prompt) == length]
         ids = torch.tensor([list(prompts[row]) for row in group], device=model.device)
         with torch.no_grad():
-            step = model(input_ids=ids, use_cache=True)
+            logits, cache = cached_step(model, ids, None)
             while True:
-                new = step.logits[:, -1].argmax(-1)
+                new = logits.argmax(-1)
                 for row, token in zip(group, new.tolist(), strict=True):
                     out[row].append(token)
                 full = len(out[group[0]]) == limit
                 if full or all(set(ends) & set(out[row]) or (ended and ended(out[row])) for row in group):
                     break
                 # the cache holds the trained positions now, so the model inside the wrapper goes on
-                step = model.get_base_model()(
-                    input_ids=new[:, None], past_key_values=step.past_key_values, use_cache=True
-                )
+                logits, cache = cached_step(model.get_base_model(), new[:, None], cache)
     return [_cut(row, ends) for row in out]
 
 

@@ -14,6 +14,7 @@ import torch
 
 from windtunnel.trainer.data.packing import micro_batches
 from windtunnel.trainer.data.splitmix import GOLDEN, finalise
+from windtunnel.trainer.modules.caching import cached_step
 from windtunnel.trainer.modules.heads import learns_positions
 
 
@@ -91,9 +92,8 @@ class _Batch:
         model = self.model
         for place in range(self.numbers.shape[1]):
             more: dict[str, Any] = {} if learnt else {"attention_mask": mask, "position_ids": positions}
-            step = model(input_ids=ids, past_key_values=cache, use_cache=True, **more)
-            cache = step.past_key_values
-            tokens, entropy = _drawn(step.logits[:, -1], self.numbers[rows, place], self.temperature)
+            logits, cache = cached_step(model, ids, cache, **more)
+            tokens, entropy = _drawn(logits, self.numbers[rows, place], self.temperature)
             for row, token, nats in zip(rows.tolist(), tokens.tolist(), entropy.tolist(), strict=True):
                 if not self.new[row] or self.new[row][-1] not in self.ends:
                     self.new[row].append(token)

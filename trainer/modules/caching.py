@@ -1,0 +1,22 @@
+"""A step of generation with the cache of keys and values, which versions of transformers call by two names."""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache as once
+from typing import Any
+
+import torch
+
+
+def cached_step(model: Any, ids: torch.Tensor, cache: Any, **more: Any) -> tuple[torch.Tensor, Any]:
+    """Return the logits of the last position [rows, vocabulary] and the cache after token ids [rows, positions]."""
+    unwrap = getattr(model, "get_base_model", None)
+    name = _name(type(model if unwrap is None else unwrap()))
+    output = model(input_ids=ids, use_cache=True, **{name: cache}, **more)
+    return output.logits[:, -1], output[name] if name in output else output.past_key_values
+
+
+@once
+def _name(model: type) -> str:
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
