@@ -79,8 +79,10 @@ def leave_one_out(scores: np.ndarray) -> np.ndarray:
 
 
 def adapted(coefficient: float, kl: float, target: float, share: float) -> float:
-    """Return the coefficient of the KL penalty after a round with a mean KL (Ziegler et al. 2019, arXiv 1909.08593).
+    """Return the coefficient of the KL penalty after a round with a mean KL: times clip(kl / target, 1/2, 2)^share.
 
-    It is multiplied by 1 + share * clip(kl / target - 1, -0.2, 0.2), `share` being a round's part of the horizon.
+    `share` is a round's part of the horizon. The controller of Ziegler et al. 2019 (arXiv 1909.08593) is proportional
+    to the error and clips it at 0.2, so a KL of twice the target and one of 1.2 times are answered alike, and a run of
+    a hundred rounds ends before it is held.
     """
-    return coefficient * (1 + share * min(max(kl / target - 1, -0.2), 0.2))
+    return coefficient * min(max(kl / target, 0.5), 2.0) ** share

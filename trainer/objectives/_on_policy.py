@@ -65,7 +65,7 @@ class OnPolicy(ChatObjective):
     temperature: float = Field(1.0, gt=0)
     beta: float = Field(0.05, ge=0)  # weight of the KL divergence to the initial model
     target_kl: float | None = Field(None, gt=0)  # nats a reply; beta is adapted to it
-    horizon: int = Field(1000, ge=1)  # replies over which beta is adapted
+    horizon: float = Field(4.0, ge=1)  # rounds in which beta doubles where the KL is twice its target
     max_kl: float = Field(200.0, gt=0)  # nats a reply, beyond which the stage stops
     truncated: float | None = None  # the reward of a reply that does not end; None: that of its text
     rollout_tokens: int = Field(16384, ge=1)  # of prompts and replies that are sampled together
@@ -257,8 +257,7 @@ class Rounds(Data):
             raise RuntimeError("`follow` comes before the first batch: it names the model whose replies are learnt")
         objective, call = self.objective, self.call
         if number > 0 and objective.target_kl is not None and not math.isnan(self.kl):
-            share = objective.prompts * objective.samples / objective.horizon
-            self.beta = adapted(self.beta, self.kl, objective.target_kl, share)
+            self.beta = adapted(self.beta, self.kl, objective.target_kl, 1 / objective.horizon)
         training = self.model.training
         self.model.eval()
         try:

@@ -123,11 +123,11 @@ class Verifier(Reward):
                 except CallFailed as error:
                     problems.append(f"row {one_line(reply.row, 60)}: {error.kind}: {one_line(str(error), 200)}")
                 values.append(self.failed)
-            if len(problems) > MOST_FAILED * len(replies):
-                raise InputError(
-                    f"the reward {label(self)!r} failed on {len(problems)} of {len(replies)} replies, first on "
-                    f"{problems[0]}"
-                )
+                if len(problems) > MOST_FAILED * len(replies):  # now, since each may take as long as there is
+                    raise InputError(
+                        f"the reward {label(self)!r} failed on {len(problems)} of {len(values)} replies, first on "
+                        f"{problems[0]}"
+                    )
             return Scores(values, len(problems))
 
         return score

@@ -1,0 +1,225 @@
+"""Objectives on the model's own replies: they learn, hold their KL, resume to the same bits, and refuse bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from windtunnel.schemas import plugin_files
+from windtunnel.schemas.errors import InputError, RecipeError, TrainingError
+from windtunnel.schemas.plugin import make
+from windtunnel.schemas.records import CONVERSATION
+from windtunnel.trainer.losses.policy import generalised_advantages, group_advantages, leave_one_out, whitened
+from windtunnel.trainer.loop.run import TrainRun
+from windtunnel.trainer.loop.train import Stage, train
+from windtunnel.trainer.models._model import load
+from windtunnel.trainer.objectives._objective import Objective
+from windtunnel.trainer.rollouts.sampling import sample, uniforms
+
+MODEL = {"llama": {"width": 32, "layers": 2, "heads": 2, "ff": 64, "context": 128, "init_std": 0.1}}
+COMMON = {"prompts": 4, "rounds": 4, "max_tokens": 6, "lr": 1e-3, "reward": {"length": 3}}
+SPECS = {
+    "ppo": {**COMMON, "samples": 2, "epochs": 2, "minibatches": 2, "target_kl": 0.5},
+    "grpo": {**COMMON, "samples": 3, "epochs": 2, "minibatches": 1},
+    "rloo": {**COMMON, "samples": 3},
+    "rejection": {**COMMON, "samples": 3, "epochs": 2},
+}
+
+
+def run(spec, inputs, out, seed=0, start=None, **more):
+    stage = Stage.from_specs("mix", seed, MODEL if start is None else None, {"constant": {}}, spec)
+    return train(stage, inputs, out, start=start, **more)
+
+
+@pytest.fixture
+def taught(chat_inputs, tmp_path) -> Path:
+    """A model that answers right sometimes."""
+    run({"sft": {"lr": 1e-2, "batch_tokens": 64, "epochs": 6}}, chat_inputs, tmp_path / "taught")
+    return tmp_path / "taught" / "model"
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_killed_run_makes_its_replies_again(chat_inputs, tmp_path, name):
+    """Killed within a round: the replies are sampled anew from the checkpoint before it, token for token."""
+
+    class Killed(Exception):
+        pass
+
+    def kill(step, *_):
+        if step == 3:
+            raise Killed
+
+    spec = {name: SPECS[name]}
+    whole = run(spec, chat_inputs, tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(spec, chat_inputs, tmp_path / "cut", report=kill, checkpoint_steps=1)
+    again = run(spec, chat_inputs, tmp_path / "cut")
+    for file in ("model/model.safetensors", "log.parquet", "scores.parquet", "preferences.parquet", "realised.parquet"):
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "cut" / file).read_bytes(), file
+    assert whole.model_dump(exclude=set(whole.measured)) == again.model_dump(exclude=set(again.measured))
+    log = pl.read_parquet(tmp_path / "whole" / "log.parquet")
+    told = {"reward", "kl", "beta", "entropy", "length", "truncated", "same_reward", "failed", "forward_tokens"}
+    assert told <= set(log.columns) and log["reward"].std() > 0
+    assert (log["kl"][0], log["length"].max() <= 6) == (pytest.approx(0, abs=1e-6), True)
+
+
+@pytest.mark.parametrize("name", ["ppo", "grpo"])
+def test_a_verified_reward_is_learnt_and_the_divergence_held(chat_inputs, taught, tmp_path, name):
+    spec = {"prompts": 32, "rounds": 40, "max_tokens": 8, "lr": 2e-3, "reward": {"exact": "whole"}, "target_kl": 1.0}
+    more = {"ppo": {"samples": 2}, "grpo": {"samples": 4, "beta": 0.05}}
+    run({name: {**spec, **more[name]}}, chat_inputs, tmp_path / "run", start=taught)
+    log = pl.read_parquet(tmp_path / "run" / "log.parquet").unique("beta", keep="first", maintain_order=True)
+    print(log["reward"][-15:].mean(), log["kl"][-15:].mean(), len(log))
+    assert log["reward"][-5:].mean() > log["reward"][:3].mean() + 0.2
+    assert 0.8 < log["kl"][-15:].mean() < 1.2 and log["beta"].n_unique() > 20
+
+
+def test_a_reply_depends_on_its_numbers_and_not_on_its_batch(tiny_llama):
+    prompts = [[1, 2, 3], [4, 5], [6, 7, 8, 9], [1, 2, 3]]
+    numbers = uniforms(np.array([1, 2, 3, 1], np.uint64), 20)
+    together = sample(tiny_llama, prompts, numbers, [5], 1.0, 10_000)
+    apart = sample(tiny_llama, prompts, numbers, [5], 1.0, 1)
+    assert [one.ids for one in together] == [one.ids for one in apart] and together[0] == together[3]
+    assert all((reply.ids[-1] == 5) == reply.ended and 5 not in reply.ids[:-1] for reply in together)
+    assert 0 <= numbers.min() and numbers.max() < 1 and abs(uniforms(np.arange(500, dtype=np.uint64), 40).mean() - 0.5) < 0.01
+
+
+def test_replies_are_drawn_from_the_model_s_distribution(tiny_llama):
+    """The share of each first token is its probability, at a temperature too."""
+    with torch.no_grad():
+        logits = tiny_llama(input_ids=torch.tensor([[1, 2, 3]])).logits[0, -1]
+    count = 4000
+    numbers = uniforms(np.arange(count, dtype=np.uint64), 1)
+    drawn = np.bincount([one.ids[0] for one in sample(tiny_llama, [[1, 2, 3]] * count, numbers, [], 0.7, 60_000)], minlength=len(logits))
+    expected = (logits / 0.7).softmax(-1).numpy() * count
+    often = expected > 20
+    assert ((drawn - expected)[often] ** 2 / expected[often]).sum() < often.sum() + 4 * np.sqrt(2 * often.sum())
+
+
+def test_advantages_by_hand():
+    advantages, returns = generalised_advantages(np.array([0.0, 0.0, 1.0]), np.array([0.5, 0.25, 0.5]), 1.0, 0.5)
+    deltas = [0.25 - 0.5, 0.5 - 0.25, 1.0 - 0.5]
+    expected = [deltas[0] + 0.5 * (deltas[1] + 0.5 * deltas[2]), deltas[1] + 0.5 * deltas[2], deltas[2]]
+    assert advantages == pytest.approx(expected) and returns == pytest.approx(np.array(expected) + [0.5, 0.25, 0.5])
+    scores = np.array([[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    assert leave_one_out(scores)[0] == pytest.approx([1.0, -0.5, -0.5]) and not leave_one_out(scores)[1].any()
+    assert group_advantages(scores, "group")[0] == pytest.approx((scores[0] - 1 / 3) / (scores[0].std(ddof=1) + 1e-4))
+    assert not whitened(np.ones(4)).any() and whitened(np.array([0.0, 2.0])) == pytest.approx([-0.5**0.5, 0.5**0.5])
+
+
+def test_the_reward_stage_stands_aside(chat_inputs, tmp_path):
+    """PPO starts from the SFT model, is rewarded by the model of the reward stage, and exports a language model."""
+    stages = (
+        {"sft": {"lr": 1e-2, "batch_tokens": 64, "epochs": 2}},
+        {"reward": {"lr": 3e-3, "batch_tokens": 64, "epochs": 2}},
+        {"ppo": {**SPECS["ppo"], "reward": "model", "lr": 1e-9}},
+    )
+    (tmp_path / "run").mkdir()
+    TrainRun(mix="mix", seed=0, model=MODEL, schedule={"constant": {}}, stages=stages).run(chat_inputs, tmp_path / "run", 0)
+    first, last = (load(tmp_path / "run" / where / "model") for where in ("stage0", "."))
+    for name, weight in first.state_dict().items():
+        assert torch.allclose(weight, last.state_dict()[name], atol=1e-6), name
+    assert not any("critic" in name for name in last.state_dict())
+    log = pl.read_parquet(tmp_path / "run" / "log.parquet")
+    assert log["reward_deviation"][0] > 0 and log["value"][0] != 0  # it begins as the reward model, not at zero
+    with pytest.raises(InputError, match="put `{reward: {...}}` before it"):
+        run({"ppo": {**SPECS["ppo"], "reward": "model"}}, chat_inputs, tmp_path / "alone")
+
+
+def test_a_delta_trains_on_replies_and_the_critic_beside_it(chat_inputs, taught, tmp_path):
+    run({"ppo": {**SPECS["ppo"], "delta": {"lora": {"rank": 2}}}}, chat_inputs, tmp_path / "run", start=taught)
+    saved = json.loads((tmp_path / "run" / "delta" / "delta.json").read_text())
+    assert list(saved) == ["lora"]
+    from safetensors.torch import load_file
+
+    names = load_file(tmp_path / "run" / "delta" / "adapter_model.safetensors").keys()
+    assert names and not any("critic" in name for name in names)
+
+
+def test_rewards_that_are_all_alike_stop_the_stage(chat_inputs, tmp_path):
+    spec = {"grpo": {**SPECS["grpo"], "rounds": 20, "reward": {"regex": "never in a reply"}}}
+    with pytest.raises(TrainingError, match="the first 5 rounds have the reward 0, which teaches nothing"):
+        run(spec, chat_inputs, tmp_path / "run")
+
+
+def test_a_divergence_that_explodes_stops_the_stage(chat_inputs, tmp_path):
+    spec = {"grpo": {**SPECS["grpo"], "lr": 1.0, "rounds": 30, "beta": 0.0, "max_kl": 5.0, "clip": 1e6}}
+    with pytest.raises(TrainingError, match=r"beyond `max_kl: 5`.*Lower `lr`"):
+        run(spec, chat_inputs, tmp_path / "run")
+
+
+VERIFIER = """
+from windtunnel.trainer.rewards._reward import Verifier
+
+
+class Mine(Verifier):
+    does: str
+
+    def reward(self, reply):
+        if self.does == "nan":
+            return float("nan")
+        if self.does == "throws":
+            raise KeyError("no such thing")
+        if self.does == "throws_rarely" and len(reply.text) % 7 == 0:
+            raise KeyError("no such thing")
+        while self.does == "hangs":
+            pass
+        return len(set(reply.text)) / 10
+"""
+
+
+@pytest.mark.parametrize(
+    ("does", "error"),
+    [
+        ("nan", "is nan for the reply"),
+        ("throws", r"failed on 3 of 3 replies, first on row c\d+: KeyError: 'no such thing'"),
+        ("hangs", r"failed on 3 of 3 replies, first on row c\d+: over the limit of time \(1 s\)"),
+        ("works", None),
+    ],
+)
+def test_a_verifier_of_one_s_own_that_goes_wrong(chat_inputs, tmp_path, does, error):
+    (tmp_path / "mine.py").write_text(VERIFIER)
+    spec = {"grpo": {**SPECS["grpo"], "rounds": 1, "reward": {"./mine.py:Mine": {"does": does, "seconds": 1}}}}
+    with plugin_files.relative_to(tmp_path):
+        if error is None:
+            run(spec, chat_inputs, tmp_path / "run")
+            return
+        with pytest.raises(InputError, match=error):
+            run(spec, chat_inputs, tmp_path / "run")
+
+
+def test_prompts_that_leave_no_room_are_counted_and_never_cut(chat_inputs, tmp_path):
+    (file,) = chat_inputs["conversations"].files("rows")
+    rows = pl.read_parquet(file).to_dicts()
+    rows[0]["messages"] = [{"role": "user", "content": "so " * 100}]
+    rows[1]["messages"] = rows[1]["messages"][:1]  # a question alone is a prompt
+    rows[2]["messages"] = [{"role": "assistant", "content": "an answer"}]
+    pq.write_table(pa.Table.from_pylist(rows, CONVERSATION), file)
+    run({"grpo": SPECS["grpo"]}, chat_inputs, tmp_path / "run")
+    (about,) = [one for one in json.loads((tmp_path / "run" / "encoded.json").read_text()) if one["role"] == "conversations" and one["source"] == "even"]
+    assert about["refused"] == {"no_messages": 1, "too_long": 1} and about["kept"] == about["rows"] - 2
+    with pytest.raises(InputError, match="compares with the row's answer, and row 'c1' has none"):
+        run({"grpo": {**SPECS["grpo"], "prompts": 30, "reward": "exact"}}, chat_inputs, tmp_path / "exact")
+    with pytest.raises(InputError, match="the model has 128 positions, and `max_tokens` takes 128"):
+        run({"grpo": {**SPECS["grpo"], "max_tokens": 128}}, chat_inputs, tmp_path / "room")
+
+
+@pytest.mark.parametrize(
+    ("spec", "error"),
+    [
+        ({"grpo": {"batch_tokens": 100}}, "`batch_tokens` says nothing here"),
+        ({"grpo": {"samples": 1}}, "greater than or equal to 2"),
+        ({"ppo": {"prompts": 2, "samples": 1, "minibatches": 4}}, "2 replies do not make 4 minibatches"),
+        ({"grpo": {"reward": "exakt"}}, "did you mean 'exact'"),
+    ],
+)
+def test_parameters_that_say_nothing_are_refused(spec, error):
+    with pytest.raises(RecipeError, match=error):
+        make(Objective, spec).nested()  # type: ignore[type-abstract]
