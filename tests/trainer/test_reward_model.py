@@ -10,8 +10,8 @@ from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.data.chat import ChatEncoder, ChatError
 from windtunnel.trainer.data.packing import Row, pack, tensors
 from windtunnel.trainer.modules.export import export
-from windtunnel.trainer.rewards._reward_model import RewardScorer, choose_padding, rewards, with_reward_head
 from windtunnel.trainer.objectives.reward import Reward
+from windtunnel.trainer.rewards._reward_model import RewardScorer, choose_padding, rewards, with_reward_head
 
 
 def talk(answer: str) -> list[dict[str, str]]:

@@ -93,7 +93,9 @@ class Loop:
         model = model.to(compute.device).eval()
         self.data: Data = objective.open(self.setting, model)
         if ranks.size > 1 and not self.data.shared:
-            raise InputError(f"{label(objective)!r} learns from replies of its model in one process: leave `launch` out")
+            raise InputError(
+                f"{label(objective)!r} learns from replies of its model in one process: leave `launch` out"
+            )
         model = self._with_delta(model)
         objective.beside(model, self.data)
         self.model: PreTrainedModel = model.train()
@@ -376,7 +378,9 @@ def _documents_per_batch(data: Data) -> float:
 def _models(inputs: Mapping[str, Artifact], earlier: Mapping[str, Path]) -> dict[str, Path]:
     """Return the directories of models that a stage may read: those of the recipe, and of earlier stages."""
     named = {role: Role.parse(role) for role in inputs}
-    return {role.names[0]: inputs[key].path / "model" for key, role in named.items() if role.kind == MODEL} | dict(earlier)
+    return {role.names[0]: inputs[key].path / "model" for key, role in named.items() if role.kind == MODEL} | dict(
+        earlier
+    )
 
 
 def _dealt_out(objective: Objective, ranks: int) -> Objective:

@@ -23,10 +23,9 @@ def main(job_file: str) -> int:
 def _train(job: dict[str, Any]) -> int:
     from windtunnel.schemas import plugin_files
     from windtunnel.schemas.artifact import Artifact, write_text
-    from windtunnel.schemas.errors import WindtunnelError
+    from windtunnel.schemas.errors import TrainingError, WindtunnelError
     from windtunnel.schemas.journal import journal
     from windtunnel.trainer.loop.launch import SAID
-    from windtunnel.schemas.errors import TrainingError
     from windtunnel.trainer.loop.ranks import joined
     from windtunnel.trainer.loop.run import TrainRun
 

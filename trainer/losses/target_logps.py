@@ -51,7 +51,7 @@ def target_scores(model: Any, batch: Tensors) -> tuple[torch.Tensor, torch.Tenso
     `batch` is that of `target_log_probs`.
     """
     if not has_plain_head(model):
-        logits = _target_logits(model, batch).float()
+        logits = target_logits(model, batch).float()
         chosen = logits.gather(1, batch["labels"].to(model.device)[:, None])[:, 0]
         return logits.logsumexp(-1) - chosen, chosen >= logits.amax(-1)
     return scored_tokens(_source_states(model, batch), output_weight(model), batch["labels"].to(model.device))
@@ -86,11 +86,11 @@ def _source_states(model: Any, batch: Tensors) -> torch.Tensor:
 
 
 def _by_logits(model: Any, batch: Tensors, temperature: float = 1.0) -> torch.Tensor:
-    logits = _target_logits(model, batch)
+    logits = target_logits(model, batch)
     return -F.cross_entropy(logits.float() / temperature, batch["labels"].to(model.device), reduction="none")
 
 
-def _target_logits(model: Any, batch: Tensors) -> torch.Tensor:
+def target_logits(model: Any, batch: Tensors) -> torch.Tensor:
     """Return the logits of the positions that predict labels, [targets, vocabulary]."""
     width = batch["input_ids"].shape[1]
     with _only_at(model.get_output_embeddings(), batch["sources"].to(model.device), width):

@@ -25,7 +25,7 @@ from windtunnel.trainer.data.packing import Row
 from windtunnel.trainer.data.row_schedule import RowSchedule
 from windtunnel.trainer.eval.chat_evaluate import score_conversations
 from windtunnel.trainer.modules.heads import takes_block_mask
-from windtunnel.trainer.objectives._objective import Data, Evaluation, Objective, Setting
+from windtunnel.trainer.objectives._objective import FORWARD_TOKENS, Data, Evaluation, Objective, Setting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -120,6 +120,9 @@ class ChatObjective(Objective, ABC):
 class ChatData(Data):
     """Batches of encoded rows, selected by trainer.data.row_schedule and packed by trainer.data.packing."""
 
+    further: Any = None  # a model that the loss reads, such as a teacher
+    read_further = 0.0  # by how many times the model's size a token goes through it
+
     def __init__(
         self,
         rows: Rows,
@@ -138,6 +141,14 @@ class ChatData(Data):
         rows = [_first_targets(self.rows[part.row], part.targets) for part in parts]
         numbers = [part.row for part in parts]
         return list(batches(self.rows, numbers, rows, self.micro_tokens, self.share, self.extra))
+
+    def facts(self, step: int) -> dict[str, float]:
+        """Return the tokens that went through a further model, where there is one."""
+        if not self.read_further:
+            return {}
+        return {
+            FORWARD_TOKENS: self.read_further * sum(int(self.rows.lengths[p.row]) for p in self.schedule.parts(step))
+        }
 
     def realised(self) -> list[dict[str, Any]]:
         """Return target tokens, bytes of answers, rows and epochs of the stage by source."""

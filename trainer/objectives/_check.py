@@ -36,11 +36,17 @@ PRECISION = 1e-5  # of sums in float32, relative
 
 def check(cls: type[Objective]) -> Iterator[Finding]:
     """Yield the outcome of every property, for each set of parameters."""
+    import torch
+
+    from windtunnel.trainer.modules.export import export
     from windtunnel.trainer.runtime.numerics import numerics
 
     with numerics(threads=1, seed=0), tempfile.TemporaryDirectory(prefix="windtunnel-") as folder:
         words = copy.deepcopy(tokenizer())  # a model's special tokens are added to it
-        setting = Setting(inputs(Path(folder) / "inputs"), words, CONTEXT, 0, Path(folder) / "cache")
+        made, cache, teacher = inputs(Path(folder) / "inputs"), Path(folder) / "cache", Path(folder) / "teacher"
+        setting = Setting(made, words, CONTEXT, 0, cache, {"teacher": teacher})
+        torch.manual_seed(1)  # other weights than those of the model that learns from it
+        export(make(Model, MODELS["causal"]).build_for(words), words, teacher)
         for number, params in enumerate(cls.examples):
             what = f" with {dict(params)}" if params else ""
             if issubclass(cls, FittedObjective):

@@ -30,7 +30,7 @@ from windtunnel.trainer.eval.chat_evaluate import score_preferences
 from windtunnel.trainer.losses.policy import adapted
 from windtunnel.trainer.objectives._chat_objective import ChatObjective
 from windtunnel.trainer.objectives._objective import FORWARD_TOKENS, Data, Setting
-from windtunnel.trainer.rewards._reward import Places, Reply, Reward, checked
+from windtunnel.trainer.rewards._reward import Places, Reply, Reward, Scores, checked
 from windtunnel.trainer.rollouts.prompts import Prompts
 from windtunnel.trainer.rollouts.round import Round, micro_batches_of, of_tokens
 
@@ -65,7 +65,7 @@ class OnPolicy(ChatObjective):
     temperature: float = Field(1.0, gt=0)
     beta: float = Field(0.05, ge=0)  # weight of the KL divergence to the initial model
     target_kl: float | None = Field(None, gt=0)  # nats a reply; beta is adapted to it
-    horizon: float = Field(4.0, ge=1)  # rounds in which beta doubles where the KL is twice its target
+    horizon: float = Field(2.0, ge=1)  # rounds in which beta doubles where the KL is twice its target
     max_kl: float = Field(200.0, gt=0)  # nats a reply, beyond which the stage stops
     truncated: float | None = None  # the reward of a reply that does not end; None: that of its text
     rollout_tokens: int = Field(16384, ge=1)  # of prompts and replies that are sampled together
@@ -91,14 +91,16 @@ class OnPolicy(ChatObjective):
         return self.micro_tokens is None
 
     def nested(self) -> list[Plugin]:
-        return [*super().nested(), self.rewarded()]
+        reward = self.rewarded()
+        return [*super().nested(), *([reward] if reward is not None else [])]
 
-    def rewarded(self) -> Reward:
-        """Return the reward."""
-        return make(Reward, self.reward)  # type: ignore[type-abstract]
+    def rewarded(self) -> Reward | None:
+        """Return the reward; None for an objective without one."""
+        return make(Reward, self.reward) if self.reward is not None else None  # type: ignore[type-abstract]
 
     def models(self) -> tuple[str, ...]:
-        return self.rewarded().models()
+        reward = self.rewarded()
+        return reward.models() if reward is not None else ()
 
     def rows(self, setting: Setting, role: str) -> Rows:
         """Return the encoded rows of a role; those to learn from as prompts, which leave room for a reply."""
@@ -151,6 +153,8 @@ class Rounds(Data):
 
     prefetched = False
     shared = False
+    further: Any = None  # a model that the loss reads, such as a teacher
+    read_further = 0.0  # by how many times the model's size a token goes through it
 
     def __init__(
         self,
@@ -164,7 +168,8 @@ class Rounds(Data):
     ) -> None:
         self.objective, self.setting, self.prompts, self.schedule = objective, setting, prompts, schedule
         self.reference, self.places, self.share = reference, places, share
-        self.scorer = objective.rewarded().scorer(places)
+        self.reward = objective.rewarded()
+        self.scorer = self.reward.scorer(places) if self.reward is not None else None
         self.updates = objective.epochs * objective.minibatches  # steps of a round
         self.steps = objective.rounds * self.updates
         encoder = ChatEncoder(setting.tokenizer)
@@ -229,6 +234,8 @@ class Rounds(Data):
         made, lesson = self._made, self._lesson
         assert made is not None and lesson is not None
         forward, self._forward_tokens = self._forward_tokens, 0
+        if self.read_further:
+            forward += self.read_further * sum(len(row.ids) for row in made.rows) / self.objective.minibatches
         groups = made.groups if made.samples > 1 else made.groups.T  # alone, a reply differs from those to others
         return {
             "reward": float(made.rewards.mean()),
@@ -287,10 +294,7 @@ class Rounds(Data):
             Reply(one.id, one.messages, str(words.decode(each.ids, skip_special_tokens=True)), one.answer, each.ended)
             for one, each in zip(about, found, strict=True)
         ]
-        reward = objective.rewarded()
-        if reward.asks_answer and (without := next((reply.row for reply in replies if reply.answer is None), None)):
-            raise InputError(f"the reward {label(reward)!r} compares with the row's answer, and row {without!r} has none")
-        scores = checked(reward, self.scorer, replies)
+        scores = self._scored(replies)
         rewards, ended = np.array(scores.values, np.float64), np.array([each.ended for each in found])
         if objective.truncated is not None:
             rewards = np.where(ended, rewards, objective.truncated)
@@ -302,6 +306,15 @@ class Rounds(Data):
         entropy = np.array([each.entropy for each in found])
         return Round([one.id for one in about], rows, objective.samples, rewards, entropy, ended, scores.failed)
 
+    def _scored(self, replies: Sequence[Reply]) -> Scores:
+        if self.reward is None or self.scorer is None:
+            return Scores([0.0] * len(replies))
+        if self.reward.asks_answer and (without := next((r.row for r in replies if r.answer is None), None)):
+            raise InputError(
+                f"the reward {label(self.reward)!r} compares with the row's answer, and row {without!r} has none"
+            )
+        return checked(self.reward, self.scorer, replies)
+
     def _check(self, number: int, made: Round) -> None:
         """Raise TrainingError where there is nothing to learn from the first rounds on, or the model has run away."""
         kl = float(made.kl.mean())
@@ -311,7 +324,7 @@ class Rounds(Data):
                 f"the initial model is {kl:,.1f} nats a reply, beyond `max_kl: {self.objective.max_kl:g}`, at a mean "
                 f"reward of {made.rewards.mean():.4g}. Lower `lr`, raise `beta`, or set `target_kl`"
             )
-        self._learnt = self._learnt or bool(np.ptp(made.rewards) > 0)
+        self._learnt = self._learnt or self.reward is None or bool(np.ptp(made.rewards) > 0)
         if not self._learnt and number + 1 >= min(NO_SIGNAL_ROUNDS, self.objective.rounds):
             text = self.setting.tokenizer.decode(made.rows[0].ids[made.rows[0].target])
             raise TrainingError(

@@ -48,7 +48,11 @@ class Grpo(OnPolicy):
 
         advantages = group_advantages(made.groups, self.scale).reshape(-1)
         tokens = made.tokens
-        weights = {"token": np.ones(len(tokens)), "reply": 1 / tokens, "constant": np.full(len(tokens), 1 / self.max_tokens)}
+        weights = {
+            "token": np.ones(len(tokens)),
+            "reply": 1 / tokens,
+            "constant": np.full(len(tokens), 1 / self.max_tokens),
+        }
         spread = [np.full(n, a) for n, a in zip(tokens, advantages, strict=True)]
         per_token = {"advantages": spread, "old": made.old, "reference": made.reference}
         return Lesson(per_token, {"weights": weights[self.per], "beta": np.full(len(tokens), beta)})

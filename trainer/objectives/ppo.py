@@ -44,7 +44,9 @@ class Ppo(OnPolicy):
         from windtunnel.trainer.rewards._reward_model import value_model
 
         assert isinstance(data, Rounds)
-        setattr(model, CRITIC, value_model(data.reference, data.places.models.get(self._model()), data.setting.tokenizer))
+        setattr(
+            model, CRITIC, value_model(data.reference, data.places.models.get(self._model()), data.setting.tokenizer)
+        )
 
     def alone(self, model: PreTrainedModel) -> None:
         """Take the value model away."""

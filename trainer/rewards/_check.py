@@ -38,5 +38,7 @@ def _gives(cls: type[Reward], example: Example, places: Places) -> str | None:
 
 def _odd(cls: type[Reward], example: Example, places: Places) -> str | None:
     reward = cls(**example.params)
-    replies = [Reply("odd", example.reply().messages, text.encode("utf-8", "replace").decode(), example.answer) for text in ODD]
+    replies = [
+        Reply("odd", example.reply().messages, text.encode("utf-8", "replace").decode(), example.answer) for text in ODD
+    ]
     return "a verifier failed" if checked(reward, reward.scorer(places), replies).failed else None

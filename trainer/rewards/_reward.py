@@ -107,9 +107,7 @@ class Verifier(Reward):
 
     def scorer(self, places: Places) -> Scorer:
         """Return what scores replies in another process; see Reward."""
-        process = LimitedProcess(
-            APART, cpu_seconds=self.seconds, memory_bytes=MEMORY, reply_bytes=1 << 16
-        )
+        process = LimitedProcess(APART, cpu_seconds=self.seconds, memory_bytes=MEMORY, reply_bytes=1 << 16)
         spec, directory = full_spec(self), str(plugin_files.directory())
 
         def score(replies: Sequence[Reply]) -> Scores:

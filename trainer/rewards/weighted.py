@@ -25,9 +25,7 @@ class Weighted(Reward):
 
     primary: ClassVar[str | None] = "parts"
     examples: ClassVar[tuple[Example, ...]] = (
-        Example(
-            "it is so", 1.5, "so", {"parts": [{"reward": {"exact": "contains"}}, {"reward": {"length": 6}}]}
-        ),
+        Example("it is so", 1.5, "so", {"parts": [{"reward": {"exact": "contains"}}, {"reward": {"length": 6}}]}),
     )
 
     parts: list[Part] = Field(min_length=1)

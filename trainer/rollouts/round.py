@@ -49,7 +49,11 @@ class Round:
 
 
 def packed(
-    rows: Sequence[Row], micro_tokens: int | None, share: bool, per_token: Mapping[str, PerToken], per_reply: Mapping[str, np.ndarray]
+    rows: Sequence[Row],
+    micro_tokens: int | None,
+    share: bool,
+    per_token: Mapping[str, PerToken],
+    per_reply: Mapping[str, np.ndarray],
 ) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
     """Yield (numbers of replies, tensors) of micro-batches, with the values of their tokens and of their replies."""
     import torch
@@ -65,7 +69,11 @@ def packed(
 
 
 def of_tokens(
-    call: Callable[..., Any], function: Callable[..., torch.Tensor], rows: Sequence[Row], micro_tokens: int | None, share: bool
+    call: Callable[..., Any],
+    function: Callable[..., torch.Tensor],
+    rows: Sequence[Row],
+    micro_tokens: int | None,
+    share: bool,
 ) -> PerToken:
     """Return what `function` gives for the target tokens of each row, without gradients, float64."""
     import torch
