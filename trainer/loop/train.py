@@ -47,7 +47,8 @@ def train(
     `start` is a model directory to start from; without it the weights are drawn from the seed. A checkpoint is written
     every `checkpoint_seconds`, or every `checkpoint_steps` steps if given; results do not depend on either. `ranks` are
     the processes of the run, each of which calls this; a checkpoint can be resumed by another number of them.
-    `watching` looks on and changes nothing; `models` are directories that earlier stages have trained, by name. Raises TrainingError if the loss or the gradient is not finite.
+    `watching` looks on and changes nothing; `models` are directories that earlier stages have trained, by name. Raises
+    TrainingError if the loss or the gradient is not finite.
     """
     digest = stage.digest(inputs)
     done = out / "result.json"

@@ -12,7 +12,7 @@ def divergence(student: torch.Tensor, teacher: torch.Tensor, beta: float, temper
     """Return the generalised Jensen-Shannon divergence per position, [positions] (Agarwal et al. 2023, 2306.13649).
 
     Logits [positions, vocabulary]. `beta` 0 is KL(teacher || student), 1 is KL(student || teacher); between them, it is
-    beta KL(teacher || mixture) + (1 - beta) KL(student || mixture), the mixture holding a share of `beta` of the teacher.
+    beta KL(teacher || mixture) + (1 - beta) KL(student || mixture), with the teacher's share `beta` in the mixture.
     """
     ours, theirs = ((logits.float() / temperature).log_softmax(-1) for logits in (student, teacher))
     if beta == 0:

@@ -14,7 +14,7 @@ def cached_step(model: Any, ids: torch.Tensor, cache: Any, **more: Any) -> tuple
     unwrap = getattr(model, "get_base_model", None)
     name = _name(type(model if unwrap is None else unwrap()))
     output = model(input_ids=ids, use_cache=True, **{name: cache}, **more)
-    return output.logits[:, -1], output[name] if name in output else output.past_key_values
+    return output.logits[:, -1], output[name]
 
 
 @once

@@ -86,10 +86,10 @@ class Data(ABC):
         """Return the ids of the documents or rows of a step."""
         return [key for batch in self.batch(step) for key in batch.documents]
 
-    def follow(self, model: Any, call: Callable[..., Any]) -> None:
+    def follow(self, model: Any, call: Callable[..., Any]) -> None:  # noqa: B027
         """Take note of the model as it trains, and of what calls functions of it in the stage's precision."""
 
-    def resume(self, log: Mapping[str, Sequence[float]]) -> None:
+    def resume(self, log: Mapping[str, Sequence[float]]) -> None:  # noqa: B027
         """Go on after the steps of a log."""
 
     def resumable(self, step: int) -> bool:

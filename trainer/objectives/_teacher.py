@@ -22,7 +22,7 @@ def teacher_of(name: str, setting: Setting, model: PreTrainedModel) -> PreTraine
     path = setting.models[name]
     if open_tokenizer(path).get_vocab() != setting.tokenizer.get_vocab():
         raise InputError(
-            f"the teacher {name!r} has another tokenizer than the student, so their distributions are over other tokens: "
+            f"the teacher {name!r} has another tokenizer than the student, so they speak of other tokens: "
             "distil into a model of the same family, or train on the teacher's answers by `sft`"
         )
     return load(path, "causal").to(model.device).requires_grad_(False).eval()  # type: ignore[arg-type]

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Grpo(OnPolicy):
     """GRPO (Shao et al. 2024, arXiv 2402.03300): clipped ratios times group-relative rewards, plus beta times a KL.
 
-    The KL term is Schulman's k3 per token. `per` says what has one weight: a token of the step (DAPO, arXiv
+    The KL term is Schulman's k3 per token, times the ratio where `unbiased`: its gradient is then that of the KL
+    divergence (DeepSeek-V3.2, arXiv 2512.02556), which that of k3 alone, as in the paper, is not. `per` says what has one weight: a token of the step (DAPO, arXiv
     2503.14476), a reply (the paper's own form, which makes tokens of long replies count less), or a reply of
     `max_tokens` (Dr. GRPO, arXiv 2503.20783). `scale` is the deviation that rewards are divided by.
     """
@@ -33,6 +34,7 @@ class Grpo(OnPolicy):
     beta: float = Field(0.01, ge=0)
     per: Literal["token", "reply", "constant"] = "token"
     scale: Literal["group", "batch", "none"] = "group"
+    unbiased: bool = True
     clip_low: float = Field(0.2, gt=0)
     clip_high: float = Field(0.2, gt=0)  # 0.28 in DAPO
 
@@ -64,7 +66,8 @@ class Grpo(OnPolicy):
         given: dict[str, Any] = {name: tensor.to(model.device) for name, tensor in batch.tensors.items()}
         logps = log_probs(model, batch.tensors, self.temperature)
         losses, clipped = clipped_loss(logps, given["old"], given["advantages"], self.clip_low, self.clip_high)
-        losses = losses + given["beta"][0] * kl_k3(logps, given["reference"])
+        kl = kl_k3(logps, given["reference"])
+        losses = losses + given["beta"][0] * (kl * (logps - given["old"]).exp() if self.unbiased else kl)
         weights = given["weights"][given["owners"]]
         units = float(len(logps) if self.per == "token" else len(given["weights"]))
         share = units / len(logps)  # metrics are divided by the units, and this is a share of the tokens

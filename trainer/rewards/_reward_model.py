@@ -89,7 +89,7 @@ def rewards(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
 def value_model(policy: PreTrainedModel, reward: Path | None, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     """Return the model that values are learnt by: the reward model of a directory, else the policy with a new head.
 
-    A reward model with another tokenizer cannot read the policy's tokens, and the policy is taken. The new head is zero.
+    A reward model with another tokenizer cannot read the policy's tokens: the policy is taken. The new head is zero.
     """
     if reward is not None:
         scorer = RewardScorer(reward)
