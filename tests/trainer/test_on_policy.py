@@ -66,7 +66,7 @@ def test_a_killed_run_makes_its_replies_again(chat_inputs, tmp_path, name):
     assert whole.model_dump(exclude=set(whole.measured)) == again.model_dump(exclude=set(again.measured))
     log = pl.read_parquet(tmp_path / "whole" / "log.parquet")
     told = {"reward", "kl", "beta", "entropy", "length", "truncated", "same_reward", "failed", "forward_tokens"}
-    assert told <= set(log.columns) and log["reward"].std() > 0
+    assert told <= set(log.columns) and log["reward"].n_unique() > 1
     assert (log["kl"][0], log["length"].max() <= 6) == (pytest.approx(0, abs=1e-6), True)
 
 
@@ -76,9 +76,9 @@ def test_a_verified_reward_is_learnt_and_the_divergence_held(chat_inputs, taught
     more = {"ppo": {"samples": 2}, "grpo": {"samples": 4, "beta": 0.05}}
     run({name: {**spec, **more[name]}}, chat_inputs, tmp_path / "run", start=taught)
     log = pl.read_parquet(tmp_path / "run" / "log.parquet").unique("beta", keep="first", maintain_order=True)
-    print(log["reward"][-15:].mean(), log["kl"][-15:].mean(), len(log))
-    assert log["reward"][-5:].mean() > log["reward"][:3].mean() + 0.2
-    assert 0.8 < log["kl"][-15:].mean() < 1.2 and log["beta"].n_unique() > 20
+    reward, kl = log["reward"].to_numpy(), log["kl"].to_numpy()
+    assert reward[-5:].mean() > reward[:3].mean() + 0.2
+    assert 0.8 < kl[-15:].mean() < 1.2 and log["beta"].n_unique() > 20
 
 
 def test_a_reply_depends_on_its_numbers_and_not_on_its_batch(tiny_llama):

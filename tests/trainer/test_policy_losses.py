@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 from trl.experimental.gkd import GKDTrainer
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
+from trl.trainer.rloo_config import RLOOConfig
+from trl.trainer.rloo_trainer import RLOOTrainer
 
 from windtunnel.schemas.plugin import make
 from windtunnel.trainer.data.batch import Batch
@@ -89,7 +92,7 @@ def ours(objective: Any, model: Any, made: Round, beta: float) -> tuple[float, d
     return loss.total.item() / loss.normaliser, gradients(model)
 
 
-def trl(trainer: Any, config: Any, model: Any, inputs: dict[str, torch.Tensor], tmp_path: Any) -> Any:
+def trl(trainer: Any, config: Any, model: Any, inputs: dict[str, Any], tmp_path: Any) -> Any:
     model.config._name_or_path = str(inputs["directory"])  # where the reference is read from
     built = trainer(
         model=model,
@@ -167,7 +170,7 @@ def test_ppo_equals_a_plain_one_on_padded_replies(made, tiny_llama, chat_tokeniz
     beta, gamma, lam, weight = 0.1, 0.98, 0.9, 0.25
     spec = {"ppo": {"gamma": gamma, "lam": lam, "value_weight": weight, "minibatches": 1, "reward": {"length": 3}}}
     objective: Any = make(Objective, spec)  # type: ignore[type-abstract]
-    critic = value_model(tiny_llama, None, chat_tokenizer)
+    critic: Any = value_model(tiny_llama, None, chat_tokenizer)
     torch.nn.init.normal_(critic.score.weight)
     setattr(tiny_llama, CRITIC, critic)
     found = ours(objective, tiny_llama.train(), made, beta)
@@ -207,14 +210,16 @@ def test_the_divergence_equals_trl(beta, temperature):
     student, teacher = (torch.randn(5, 11, requires_grad=True) for _ in range(2))
     mine = divergence(student, teacher.detach(), beta, temperature).sum()
     mine.backward()
-    gradient, student.grad = student.grad, None
+    gradient: Any = student.grad
+    student.grad = None
     labels = torch.zeros(1, 5, dtype=torch.long)
     theirs = GKDTrainer.generalized_jsd_loss(
         student[None], teacher.detach()[None], labels=labels, beta=beta, temperature=temperature, reduction="sum"
     )
     theirs.backward()
     assert mine.item() == pytest.approx(theirs.item(), abs=1e-5)
-    assert torch.allclose(gradient, student.grad, atol=1e-5)
+    again: Any = student.grad
+    assert torch.allclose(gradient, again, atol=1e-5)
 
 
 def test_values_move_by_a_clip_at_most():

@@ -20,9 +20,10 @@ class Grpo(OnPolicy):
     """GRPO (Shao et al. 2024, arXiv 2402.03300): clipped ratios times group-relative rewards, plus beta times a KL.
 
     The KL term is Schulman's k3 per token, times the ratio where `unbiased`: its gradient is then that of the KL
-    divergence (DeepSeek-V3.2, arXiv 2512.02556), which that of k3 alone, as in the paper, is not. `per` says what has one weight: a token of the step (DAPO, arXiv
-    2503.14476), a reply (the paper's own form, which makes tokens of long replies count less), or a reply of
-    `max_tokens` (Dr. GRPO, arXiv 2503.20783). `scale` is the deviation that rewards are divided by.
+    divergence (DeepSeek-V3.2, arXiv 2512.02556), which that of k3 alone, as in the paper, is not. `per` says what has
+    one weight: a token of the step (DAPO, arXiv 2503.14476), a reply (the paper's own form, in which tokens of long
+    replies count less), or a reply of `max_tokens` (Dr. GRPO, arXiv 2503.20783). `scale` is the deviation that rewards
+    are divided by.
     """
 
     examples: ClassVar = (

@@ -36,7 +36,7 @@ class Rejection(OnPolicy):
         best = made.groups.argmax(1)
         highest, lowest = made.groups.max(1), made.groups.min(1)
         used = highest > lowest if self.at_least is None else highest >= self.at_least
-        chosen = [k * made.samples + int(best[k]) for k in np.flatnonzero(used)]
+        chosen = [k * made.samples + int(best[k]) for k in np.flatnonzero(used).tolist()]
         facts = {"best_reward": float(highest.mean()), "unused": float(1 - used.mean())}
         return Lesson({}, {}, chosen, facts)
 

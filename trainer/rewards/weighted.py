@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -61,7 +62,7 @@ class Weighted(Reward):
             found = [checked(reward, one, replies) for reward, one in zip(rewards, scorers, strict=True)]
             weights = [part.weight for part in self.parts]
             values = [
-                sum(w * value for w, value in zip(weights, row, strict=True))
+                math.fsum(w * value for w, value in zip(weights, row, strict=True))
                 for row in zip(*(scores.values for scores in found), strict=True)
             ]
             return Scores(values, sum(scores.failed for scores in found))
