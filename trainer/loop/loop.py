@@ -84,6 +84,8 @@ class Loop:
         objective.check_model(kind_of(model), str(start) if start else label(stage.model))  # type: ignore[arg-type]
         self.delta = next(iter(objective.deltas()), None)
         self.carried = carried(model)
+        if self.delta is not None:
+            self.delta = self.delta.sized(model)
         added = self.delta.added_positions if self.delta is not None and self.carried is None else 0
         context = context_of(model, stage.model, added)
         self.setting = Setting(inputs, tokenizer, context, stage.seed, out / CACHE)
