@@ -37,7 +37,9 @@ class Change(NamedTuple):
     """What a method does to a hidden state, in the unified view of He et al. (2022, arXiv 2110.04366)."""
 
     where: Literal["attention", "ffn", "attention and ffn", "all linear", "input", "output", "all", "by method"]
-    form: Literal["sequential", "parallel", "before", "by method"]  # of the insertion; before: positions before the text
+    form: Literal[
+        "sequential", "parallel", "before", "by method"
+    ]  # of the insertion; before: positions before the text
     composition: Literal["add", "scale", "gate", "replace", "by method"]  # of the old state and the change
     function: str  # of the layer's input x, its output h, or its weight W
 

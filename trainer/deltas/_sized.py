@@ -1,4 +1,4 @@
-"""Deltas whose number of trained weights one whole number sets: by itself, or by the share of weights that may train."""
+"""Deltas whose size is one whole number, which is given or follows from the share of the weights that may train."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.plugin import label
 from windtunnel.trainer.deltas._delta import Delta
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class SizedDelta(Delta):
 
         if (least := sizes(1)) > most:
             raise InputError(
-                f"`share: {self.share:g}` of the model's {total:,} weights is {most:,}, and {type(self).__name__} trains "
-                f"{least:,} ({least / total:.2%}) with the smallest `{self.dial}`, 1: ask for more, or name fewer layers"
+                f"`share: {self.share:g}` of {total:,} weights is {most:,}, and `{label(self)}` trains {least:,} "
+                f"({least / total:.2%}) with the smallest `{self.dial}`, 1: ask for more, or name fewer layers"
             )
         low, high = 1, 2
         while high < LARGEST and sizes(high) <= most:

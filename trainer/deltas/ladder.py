@@ -1,4 +1,4 @@
-"""Ladder side tuning (Sung et al. 2022): a small network beside the frozen model, without a backward pass through it."""
+"""Ladder side tuning (Sung et al. 2022): a side network, without a backward pass through the frozen model."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def _tuner(cls: Any) -> Any:
 
 
 def _unmergeable(tuner: Any) -> bool:
-    """Return whether peft's class of models, or a class of layers beside it, answers a merge with NotImplementedError."""
+    """Return whether peft's class of models, or one of its linear layers, refuses to be merged."""
     from importlib import import_module
 
     layers = vars(import_module(tuner.tuner_layer_cls.__module__)).values()

@@ -335,6 +335,7 @@ class Loop:
             objective=label(self.objective),
             measure=self.objective.measure if self.objective.scores else None,
             parameters=counted_parameters(self.model)[0],
+            trained_parameters=sum(p.numel() for p in self.optimiser.parameters.values()),
             tokens=tokens,
             steps=self.data.steps,
             skipped_steps=int(sum(self.log.columns.get(SKIPPED, ()))),

@@ -54,7 +54,7 @@ def linears(model: Any) -> dict[str, nn.Linear]:
 
 
 def require_layers(wanted: Iterable[str], layers: Iterable[str], parameter: str) -> None:
-    """Raise InputError for a wanted name that is neither that of a layer nor the end of one, with the nearest right one.
+    """Raise InputError, with the nearest right name, for a name that is neither that of a layer nor the end of one.
 
     `layers` are names as of `named_modules`; `parameter` is what the names were given as.
     """

@@ -53,6 +53,20 @@ class Ladder(nn.Module):
             state = rung(state, each)
         return self.up(self.norm(state))
 
+    # Hooks, which are methods so that a copy of the model calls those of its own ladder.
+
+    def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Take the input of the first block."""
+        self.seen = [(args[0] if args else kwargs["hidden_states"]).detach()]
+
+    def keep(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """Take the output of a block."""
+        self.seen.append((output[0] if isinstance(output, tuple) else output).detach())
+
+    def join(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[torch.Tensor]:
+        """Add the side network's output to the input of the final norm."""
+        return (args[0] + self(),)
+
 
 def insert_ladder(model: Any, width: int) -> None:
     """Register a ladder in the final norm of a causal model, whose input it is added to.
@@ -69,21 +83,9 @@ def insert_ladder(model: Any, width: int) -> None:
     ladder = Ladder(model.config.hidden_size, width, len(blocks)).to(model.device, model.dtype)
     norm.add_module(NAME, ladder)
 
-    def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        _ladder(norm).seen = [(args[0] if args else kwargs["hidden_states"]).detach()]
-
-    def keep(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        _ladder(norm).seen.append((output[0] if isinstance(output, tuple) else output).detach())
-
-    def join(module: nn.Module, args: tuple[Any, ...]) -> tuple[torch.Tensor]:
-        return (args[0] + _ladder(norm)(),)
-
-    handles = [blocks[0].register_forward_pre_hook(begin, with_kwargs=True), norm.register_forward_pre_hook(join)]
-    ladder.hook = _Handles(handles + [block.register_forward_hook(keep) for block in blocks])  # type: ignore[assignment]
-
-
-def _ladder(norm: nn.Module) -> Ladder:
-    return getattr(norm, NAME)
+    first = blocks[0].register_forward_pre_hook(ladder.begin, with_kwargs=True)
+    each = [block.register_forward_hook(ladder.keep) for block in blocks]
+    ladder.hook = _Handles([first, *each, norm.register_forward_pre_hook(ladder.join)])  # type: ignore[assignment]
 
 
 class _Handles:
