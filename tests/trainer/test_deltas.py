@@ -144,6 +144,14 @@ def test_layers_that_are_not_there_are_named_before_training(spec, chat_inputs, 
         Loop(stage, chat_inputs, tmp_path / "run", "x", None)
 
 
+@pytest.mark.parametrize("params", [{"rank": 4}, {"share": 0.05}])
+def test_a_model_without_layers_for_a_delta_is_refused(params, chat_inputs, tmp_path):
+    model = {"gpt2": {"width": 32, "layers": 2, "heads": 2, "context": 64}}  # its layers are no `Linear`
+    stage = Stage.from_specs("mix", 0, model, {"constant": {}}, {"sft": {"delta": {"sora": params}}})
+    with pytest.raises(InputError, match=r"finds no layer in GPT2LMHeadModel|trains 0"):
+        Loop(stage, chat_inputs, tmp_path / "run", "x", None)
+
+
 def test_layers_are_found_by_the_ends_of_their_names_and_by_expressions(tiny_llama):
     for targets in (["q_proj"], ["self_attn.q_proj"], r".*layers\.0.*q_proj"):
         assert Lora(rank=2, targets=targets).trainable(Lora(rank=2, targets=targets).apply(copy.deepcopy(tiny_llama)))

@@ -100,8 +100,10 @@ class Delta(Plugin, ABC):
         """
 
     def put_on(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return what `apply` does, in which a reward head trains too."""
+        """Return what `apply` does, in which a reward head trains too. Raises InputError if nothing of it trains."""
         model = self.apply(model)
+        if not self.trainable(model):
+            raise InputError(f"{label(self)!r} finds no layer in {type(model).__name__} that it could train")
         head: Any = getattr(model, HEAD.rstrip("."), None)
         if head is not None and not any(p.requires_grad for p in head.parameters()):
             head.requires_grad_(True)

@@ -40,7 +40,7 @@ class SizedDelta(Delta):
         def sizes(size: int) -> int:
             return _trained(self._of_size(size), model)
 
-        if (least := sizes(1)) > most:
+        if not 0 < (least := sizes(1)) <= most:
             raise InputError(
                 f"`share: {self.share:g}` of {total:,} weights is {most:,}, and `{label(self)}` trains {least:,} "
                 f"({least / total:.2%}) with the smallest `{self.dial}`, 1: ask for more, or name fewer layers"
