@@ -89,19 +89,15 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Return the rows as a Markdown table; a step is in units of that of `full`."""
-    full = next(row["seconds"] for row in rows if row["delta"] == "full")
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    for row in rows:
-        first, last = row["losses"]
-        cells = (
-            row["delta"], row["size"], f"{row['trained']:,}", f"{row['share']:.2%}", f"{row['stored'] / 1e3:,.0f}",
-            f"{row['peak'] / 1e6:,.0f}", f"{row['seconds'] / full:.2f}", "yes" if row["merged"] else "no",
-            f"{first:.3f}", f"{last:.3f}",
-        )  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def line(row: dict[str, Any], full: float) -> str:
+    """Return a row of the Markdown table; a step is in units of that of `full`, which took so many seconds."""
+    first, last = row["losses"]
+    cells = (
+        row["delta"], row["size"], f"{row['trained']:,}", f"{row['share']:.2%}", f"{row['stored'] / 1e3:,.0f}",
+        f"{row['peak'] / 1e6:,.0f}", f"{row['seconds'] / full:.2f}", "yes" if row["merged"] else "no",
+        f"{first:.3f}", f"{last:.3f}",
+    )  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:
@@ -117,14 +113,19 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(options.one, options)))
         return
-    rows = []
+    rows: list[dict[str, Any]] = []
+    if not options.json:
+        print("| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS), sep="\n")
     for name in sorted(names("delta"), key=lambda name: (name != "full", name)):
         command = [sys.executable, __file__, *sys.argv[1:], "--one", name]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(f"{name}: {done.stderr[-2000:]}")
         rows.append(json.loads(done.stdout.splitlines()[-1]))
-    print(json.dumps(rows, indent=1) if options.json else table(rows))
+        if not options.json:
+            print(line(rows[-1], rows[0]["seconds"]), flush=True)
+    if options.json:
+        print(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":
