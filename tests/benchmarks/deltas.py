@@ -37,40 +37,23 @@ COLUMNS = ("delta", "size", "trained", "share", "stored kB", "peak MB", "step", 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Return what one delta costs, measured in this process."""
-    import torch
-
-    from windtunnel.trainer.losses.cross_entropy import summed_nats
     from windtunnel.trainer.models.llama import Llama
-    from windtunnel.trainer.modules.heads import hidden_states, output_weight
     from windtunnel.trainer.runtime.numerics import numerics
 
     sizes: dict[str, Any] = {"width": options.width, "layers": options.layers, "heads": 4, "context": 256}
     with numerics(threads=1, seed=0), tempfile.TemporaryDirectory() as folder:
+        small = Llama(**{**sizes, "width": 64, "layers": 1}).build(VOCABULARY, END)
+        train(make(Delta, {name: METHODS.get(name, {})}), small, 1, 2)  # imports and compiled kernels are nobody's cost
         base = Llama(**sizes).build(VOCABULARY, END)
         total = sum(p.numel() for p in base.parameters())
         sized = issubclass(find(Delta, name), SizedDelta)
         delta: Any = make(Delta, {name: METHODS.get(name, {"share": options.share} if sized else {})}).sized(base)
-        length = 256 - delta.added_positions
-        ids = torch.randint(VOCABULARY, (options.rows, length + 1), generator=torch.Generator().manual_seed(0))
         before = resident()
-        model = delta.apply(base).train()
-        trained = delta.trainable(model)
-        optimizer = torch.optim.AdamW(trained.values(), lr=1e-3)
-        times, losses = [], []
-        for step in range(options.steps):
-            began = time.process_time()
-            hidden = hidden_states(model, ids[:, :-1]).flatten(0, 1)
-            loss = summed_nats(hidden, output_weight(model), ids[:, 1:].flatten()) / ids[:, 1:].numel()
-            loss.backward()
-            optimizer.step()
-            delta.after_step(model, step)
-            optimizer.zero_grad()
-            times.append(time.process_time() - began)
-            losses.append(loss.item())
+        model, times, losses = train(delta, base, options.rows, options.steps)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
         delta.save(model, Path(folder))
         stored = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
-    count = sum(p.numel() for p in trained.values())
+    count = sum(p.numel() for p in delta.trainable(model).values())
     return {
         "delta": label(delta),
         "size": f"{delta.dial} {getattr(delta, delta.dial)}" if sized else "",
@@ -82,6 +65,31 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "merged": delta.mergeable,
         "losses": [losses[0], losses[-1]],
     }
+
+
+def train(delta: Any, base: Any, rows: int, steps: int) -> tuple[Any, list[float], list[float]]:
+    """Train on the same random rows in every step; return the model, the seconds and the losses of the steps."""
+    import torch
+
+    from windtunnel.trainer.losses.cross_entropy import summed_nats
+    from windtunnel.trainer.modules.heads import hidden_states, output_weight
+
+    positions = 256 - delta.added_positions
+    ids = torch.randint(VOCABULARY, (rows, positions + 1), generator=torch.Generator().manual_seed(0))
+    model = delta.apply(base).train()
+    optimizer = torch.optim.AdamW(delta.trainable(model).values(), lr=1e-3)
+    times, losses = [], []
+    for step in range(steps):
+        began = time.process_time()
+        hidden = hidden_states(model, ids[:, :-1]).flatten(0, 1)
+        loss = summed_nats(hidden, output_weight(model), ids[:, 1:].flatten()) / ids[:, 1:].numel()
+        loss.backward()
+        optimizer.step()
+        delta.after_step(model, step)
+        optimizer.zero_grad()
+        times.append(time.process_time() - began)
+        losses.append(loss.item())
+    return model, times, losses
 
 
 def resident() -> int:
