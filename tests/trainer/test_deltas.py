@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 
 import polars as pl
 import pytest
@@ -18,6 +19,7 @@ from windtunnel.trainer.deltas.lora import Lora
 from windtunnel.trainer.deltas.sora import Sora
 from windtunnel.trainer.deltas.vera import Vera
 from windtunnel.trainer.loop.loop import Loop
+from windtunnel.trainer.loop.run import TrainRun
 from windtunnel.trainer.loop.train import Stage, train
 from windtunnel.trainer.models.llama import Llama
 from windtunnel.trainer.modules.hooked import NAME
@@ -213,6 +215,14 @@ def test_the_run_of_a_share_says_its_size_and_a_later_stage_goes_on_with_it(chat
     assert 0.04 * total < result.trained_parameters <= 0.05 * total
     train(stage, chat_inputs, tmp_path / "two", start=tmp_path / "one" / "model")
     assert json.loads((tmp_path / "two" / "delta" / "delta.json").read_text())["adapter"] == saved
+
+
+def test_the_manifest_of_a_run_says_how_many_weights_trained(world, tmp_path):
+    spec = {"causal_lm": {"batch_tokens": 4096, "delta": {"lora": {"share": 0.05}}}}
+    work = TrainRun(mix="both", seed=0, model=LLAMA, schedule="constant", stages=(spec,))
+    trained, whole = re.findall(r"[\d,]+", work.train(world.inputs(), tmp_path).notes["trains"])
+    share = int(trained.replace(",", "")) / int(whole.replace(",", ""))
+    assert 0.03 < share <= 0.05
 
 
 def test_shares_that_cannot_be_are_refused(tiny_llama):
