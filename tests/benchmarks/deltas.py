@@ -37,6 +37,8 @@ COLUMNS = ("delta", "size", "trained", "share", "stored kB", "peak MB", "step", 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Return what one delta costs, measured in this process."""
+    import torch
+
     from windtunnel.trainer.models.llama import Llama
     from windtunnel.trainer.runtime.numerics import numerics
 
@@ -44,6 +46,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     with numerics(threads=1, seed=0), tempfile.TemporaryDirectory() as folder:
         small = Llama(**{**sizes, "width": 64, "layers": 1}).build(VOCABULARY, END)
         train(make(Delta, {name: METHODS.get(name, {})}), small, 1, 2)  # imports and compiled kernels are nobody's cost
+        torch.manual_seed(0)  # the same base for every delta
         base = Llama(**sizes).build(VOCABULARY, END)
         total = sum(p.numel() for p in base.parameters())
         sized = issubclass(find(Delta, name), SizedDelta)
