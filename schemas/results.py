@@ -54,6 +54,7 @@ class RunResult(Record):
     objective: str
     measure: str | None = None  # of the held-out scores: likelihood, pseudo_likelihood, target; None: no or unknown
     parameters: int
+    trained_parameters: int | None = None  # of them, that the stage trains; None: results of earlier versions
     tokens: int  # tokens trained on, repetitions included
     steps: int
     skipped_steps: int = 0  # of them, left out by `skip_spikes`

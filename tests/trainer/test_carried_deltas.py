@@ -28,7 +28,10 @@ UNMERGED = {
     "parallel_adapter": {"parallel_adapter": {"width": 4}},
     "prefix": {"prefix": {"length": 3}},
     "prompt": {"prompt": {"length": 3}},
+    "p_tuning": {"p_tuning": {"length": 3, "hidden": 8}},
+    "ladder": {"ladder": {"width": 8}},
 }
+POSITIONS = ("prefix", "prompt", "p_tuning")
 MODEL = {"llama": {"width": 32, "layers": 2, "heads": 2, "ff": 64, "context": 128, "init_std": 0.1}}
 DELTAS = pytest.mark.parametrize("name", sorted(UNMERGED))
 
@@ -85,7 +88,7 @@ def test_all_ways_to_score_a_text_agree(name, chat_inputs, tmp_path):
     assert document_nats(model, [ids[1:].numpy()], 40, 64)[0] == pytest.approx(expected, rel=1e-5)
     ((score, _),) = Scorer(model, 256).scores([([40], ids[1:].tolist())], 64)
     assert -score == pytest.approx(expected, rel=1e-5)
-    assert positions_of(model) == 128 - (3 if name in ("prefix", "prompt") else 0)
+    assert positions_of(model) == 128 - (3 if name in POSITIONS else 0)
 
 
 @DELTAS
@@ -139,7 +142,7 @@ def test_a_stage_on_it_resumes_to_the_same_bits(then, chat_inputs, tmp_path):
     assert all((tmp_path / "whole" / f).read_bytes() == (tmp_path / "cut" / f).read_bytes() for f in names)
 
 
-@pytest.mark.parametrize("name", ["adapter", "parallel_adapter"])
+@pytest.mark.parametrize("name", ["adapter", "parallel_adapter", "ladder"])
 def test_a_reward_head_trains_with_it_and_scores_the_same_after_loading(name, chat_inputs, tmp_path):
     objective = {"reward": {"lr": 1e-2, "batch_tokens": 64, "epochs": 3, "delta": UNMERGED[name]}}
     loop = Loop(stage(objective), chat_inputs, tmp_path / "run", "x", None)
@@ -166,7 +169,7 @@ def test_a_reward_model_learns_from_a_model_with_adapters(chat_inputs, tmp_path)
     assert carried(scorer.model) is not None
 
 
-@pytest.mark.parametrize("name", ["prefix", "prompt"])
+@pytest.mark.parametrize("name", POSITIONS)
 def test_learnt_positions_train_on_documents(name, world, tmp_path):
     objective = {"causal_lm": {"lr": 5e-2, "batch_tokens": 512, "delta": UNMERGED[name]}}
     start = {"llama": {"width": 32, "layers": 2, "heads": 2, "context": 32, "init_std": 0.1}}

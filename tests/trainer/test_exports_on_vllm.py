@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -82,3 +83,31 @@ def test_greedy_output_equals_that_of_transformers(exported, world, tmp_path):
     for answer, ids in zip(answers, wanted, strict=True):
         assert answer.completion_tokens == len(ids)
         assert answer.text == tokenizer.decode(ids[:-1] if ids[-1] == stop else ids)
+
+
+@pytest.mark.parametrize("delta", [{"lora": {"rank": 4}}, {"sora": {"rank": 4, "threshold": 0.01}}])
+def test_an_unmerged_adapter_answers_as_the_merged_model(delta, world, tmp_path):
+    from transformers import AutoTokenizer
+
+    def stage(more: dict[str, Any], lr: float) -> Stage:
+        return Stage.from_specs(
+            "both", 0, MODELS["llama"], {"wsd": {}}, {"causal_lm": {"lr": lr, "batch_tokens": 512, **more}}
+        )
+
+    train(stage({}, 3e-3), world.inputs(), tmp_path / "base")
+    base = tmp_path / "base" / "model"
+    train(stage({"delta": delta}, 3e-2), world.inputs("narrow"), tmp_path / "run", start=base)
+    adapter = tmp_path / "run" / "delta" / ("lora" if "sora" in delta else "")
+    prompts = [" ".join(text.split()[:6]) for _, text in world.documents[:12]]
+    wanted, before = greedy(tmp_path / "run" / "model", prompts), greedy(base, prompts)
+    assert wanted != before  # what was trained shows in the answers
+    arguments = ("--enforce-eager", "--dtype", "float32", "--enable-lora", "--max-lora-rank", "8")
+    serve = Serve(base, kv_cache_gib=1, arguments=(*arguments, "--lora-modules", f"tuned={adapter}"))
+    tokenizer = AutoTokenizer.from_pretrained(str(base))
+    with Server(serve, say=print, runtime=tmp_path / "runtime") as endpoint:
+        for model, expected in ((endpoint.model, before), ("tuned", wanted)):
+            with Client(dataclasses.replace(endpoint, model=model)) as client:
+                answers = client.complete([Request(prompt=p, max_tokens=NEW, temperature=0.0) for p in prompts])
+            assert {answer.error for answer in answers} == {None}
+            texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in expected]
+            assert [answer.text for answer in answers] == texts

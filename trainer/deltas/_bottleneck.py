@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from windtunnel.trainer.deltas._delta import Delta
+from windtunnel.trainer.deltas._sized import SizedDelta
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class BottleneckDelta(Delta):
+class BottleneckDelta(SizedDelta):
     """A delta of inserted `windtunnel.trainer.modules.bottleneck.Bottleneck` modules."""
 
     mergeable: ClassVar = False  # the bottleneck is not linear
+    dial: ClassVar = "width"
 
     width: int = Field(16, ge=1)
 

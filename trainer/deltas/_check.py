@@ -31,7 +31,7 @@ def check(cls: type[Delta]) -> Iterator[Finding]:
 
     with numerics(threads=1, seed=0):
         for params in cls.examples:
-            yield from _checked(cls(**params), f" with {dict(params)}" if params else "")
+            yield from _checked(cls(**params).sized(_base()), f" with {dict(params)}" if params else "")
 
 
 def _checked(delta: Delta, what: str) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from windtunnel.schemas.artifact import canonical_json, write_text, writing
 from windtunnel.schemas.errors import InputError
@@ -33,9 +33,21 @@ WEIGHTS = "delta.safetensors"
 HEAD = "score."  # a reward head trains with every delta: it is new, and belongs to the base's weights
 
 
+class Change(NamedTuple):
+    """What a method does to a hidden state, in the unified view of He et al. (2022, arXiv 2110.04366)."""
+
+    where: Literal["attention", "ffn", "attention and ffn", "all linear", "input", "output", "all", "by method"]
+    form: Literal[
+        "sequential", "parallel", "before", "by method"
+    ]  # of the insertion; before: positions before the text
+    composition: Literal["add", "scale", "gate", "replace", "by method"]  # of the old state and the change
+    function: str  # of the layer's input x, its output h, or its weight W
+
+
 class Delta(Plugin, ABC):
     """A parameter-efficient fine-tuning method: one file in trainer/deltas."""
 
+    change: ClassVar[Change | None] = None  # every built-in method states it
     mergeable: ClassVar[bool] = True  # False: what `base` returns is exported, with the delta beside it
     shares_bins: ClassVar[bool] = True  # False: learnt positions stand before the text, so rows cannot be packed
     trains: ClassVar[Literal["added", "chosen", "all"]] = "added"  # weights of its own, some of the base's, or all
@@ -45,6 +57,8 @@ class Delta(Plugin, ABC):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         # checked now, since they are called after the last step only
+        if cls.__abstractmethods__:
+            return  # a base class of others
         if cls.mergeable and cls.merge is Delta.merge:
             raise TypeError(f"{cls.__name__} must define `merge`, or set `mergeable = False` and define `base`")
         if not cls.mergeable and cls.base is Delta.base:
@@ -55,8 +69,9 @@ class Delta(Plugin, ABC):
 
     @classmethod
     def facts(cls) -> dict[str, Any]:
-        """Return which weights train, whether it merges into the base's, and whether rows can be packed."""
-        return {"trains": cls.trains, "mergeable": cls.mergeable, "shares_bins": cls.shares_bins}
+        """Return what it changes, which weights train, whether it merges into the base's, and if rows can be packed."""
+        change = [cls.change._asdict()] if cls.change is not None else []
+        return {"trains": cls.trains, "mergeable": cls.mergeable, "shares_bins": cls.shares_bins, "change": change}
 
     @property
     def added_positions(self) -> int:
@@ -73,6 +88,10 @@ class Delta(Plugin, ABC):
             "base's weights and the delta's train together), or begin with a delta that is merged, such as `lora`"
         )
 
+    def sized(self, model: PreTrainedModel) -> Delta:
+        """Return the delta with the size that it has on this model, where a share is asked for; itself by default."""
+        return self
+
     @abstractmethod
     def apply(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with frozen base weights and the delta's trainable parameters.
@@ -81,8 +100,10 @@ class Delta(Plugin, ABC):
         """
 
     def put_on(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return what `apply` does, in which a reward head trains too."""
+        """Return what `apply` does, in which a reward head trains too. Raises InputError if nothing of it trains."""
         model = self.apply(model)
+        if not self.trainable(model):
+            raise InputError(f"{label(self)!r} finds no layer in {type(model).__name__} that it could train")
         head: Any = getattr(model, HEAD.rstrip("."), None)
         if head is not None and not any(p.requires_grad for p in head.parameters()):
             head.requires_grad_(True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.plugin import label
 from windtunnel.schemas.weight_files import check_file
 from windtunnel.trainer.deltas._delta import Delta
 from windtunnel.trainer.runtime.quiet import quiet
@@ -14,6 +16,26 @@ from windtunnel.trainer.runtime.quiet import quiet
 if TYPE_CHECKING:
     from peft import PeftConfig
     from transformers import PreTrainedModel
+
+
+# fields of configurations that name layers, and the parameter that they are given as where it has another name
+NAMING = {"target_modules": "targets", "feedforward_modules": "feed_forward", "exclude_modules": "exclude_modules"}
+
+
+def require_named(config: PeftConfig, model: PreTrainedModel) -> None:
+    """Raise InputError for a layer that a configuration names and the model has not, with the nearest right name.
+
+    A single word is a regular expression for peft, or `all-linear`.
+    """
+    from windtunnel.trainer.modules.blocks import require_layers
+
+    layers = [name for name, module in model.named_modules() if getattr(module, "weight", None) is not None]
+    for field, parameter in NAMING.items():
+        given = getattr(config, field, None) or ()
+        if isinstance(given, str):
+            found = given == "all-linear" or any(re.fullmatch(given, name) for name, _ in model.named_modules())
+            given = () if found else (given,)
+        require_layers(sorted(given), layers, parameter)
 
 
 class PeftDelta(Delta):
@@ -28,7 +50,14 @@ class PeftDelta(Delta):
         from peft import get_peft_model
 
         with quiet():
-            wrapped: Any = get_peft_model(model, self.config(model))
+            try:
+                config: Any = self.config(model)
+                require_named(config, model)
+                if hasattr(model, "score"):
+                    config.modules_to_save = ["score"]  # a newly added reward head is trained completely
+                wrapped: Any = get_peft_model(model, config)
+            except (ValueError, TypeError) as error:  # of peft: what it is given does not fit the model
+                raise InputError(f"{label(self)}: {error}") from error
         return wrapped
 
     def merge(self, model: PreTrainedModel) -> PreTrainedModel:

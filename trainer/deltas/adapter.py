@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from windtunnel.trainer.deltas._bottleneck import BottleneckDelta
+from windtunnel.trainer.deltas._delta import Change
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
 class Adapter(BottleneckDelta):
     """h + up(act(down(h))), with `up` initialised to zero, so that training starts from the base model."""
 
+    change: ClassVar = Change("ffn", "sequential", "add", "up(act(down(h))); `houlsby` acts on attention too")
     examples: ClassVar = (
         {"width": 4},
         {"width": 4, "places": "houlsby"},
+        {"share": 0.05},
     )
 
     places: Literal["houlsby", "pfeiffer"] = "pfeiffer"

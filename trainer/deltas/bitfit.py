@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from windtunnel.schemas.errors import InputError
-from windtunnel.trainer.deltas._delta import Delta
+from windtunnel.trainer.deltas._delta import Change, Delta
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -16,6 +16,8 @@ SWITCHES = {"llama": ("attention_bias", "mlp_bias")}
 
 class Bitfit(Delta):
     """Trains every bias of the model; Llama gets biases in attention and feed-forward, which its class supports."""
+
+    change: ClassVar = Change("all linear", "parallel", "add", "b")
 
     def apply(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with trainable biases only. Raises InputError if the architecture does not support any."""

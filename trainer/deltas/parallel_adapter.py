@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.trainer.deltas._bottleneck import BottleneckDelta
+from windtunnel.trainer.deltas._delta import Change
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 class ParallelAdapter(BottleneckDelta):
     """ff(x) + scale up(act(down(x))), with `up` initialised to zero, so that training starts from the base model."""
 
+    change: ClassVar = Change("ffn", "parallel", "add", "scale up(act(down(x)))")
     examples: ClassVar = ({"width": 4},)
 
     scale: float = Field(4.0, gt=0)  # the paper's value for feed-forward layers

@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from windtunnel.trainer.deltas._delta import Change
 from windtunnel.trainer.deltas._peft import PeftDelta
+from windtunnel.trainer.deltas._sized import SizedDelta
 
 if TYPE_CHECKING:
     from peft import PeftConfig
     from transformers import PreTrainedModel
 
 
-class Prompt(PeftDelta):
+class Prompt(SizedDelta, PeftDelta):
     """`length` trained positions; rows are padded, not packed, because each row needs its own prompt."""
 
     mergeable: ClassVar = False
     shares_bins: ClassVar = False
+    dial: ClassVar = "length"
+    change: ClassVar = Change("input", "before", "gate", "embeddings P")
 
     examples: ClassVar = ({"length": 3},)
 

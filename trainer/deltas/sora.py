@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.schemas.artifact import writing
-from windtunnel.schemas.errors import InputError, nearest
-from windtunnel.trainer.deltas._delta import Delta
+from windtunnel.trainer.deltas._delta import Change
+from windtunnel.trainer.deltas._sized import SizedDelta
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class Sora(Delta):
+class Sora(SizedDelta):
     """W + (alpha / rank) B diag(g) A, with soft-thresholding of the gates after every optimiser step.
 
     The proximal operator is sign(g) max(|g| - threshold, 0); the threshold is not multiplied by the learning rate. The
     delta is also saved as a LoRA adapter with the gates folded into A, which vLLM serves.
     """
 
-    examples: ClassVar = ({"rank": 4},)
+    change: ClassVar = Change("all linear", "parallel", "gate", "(alpha / rank) B (g * (A x))")
+    examples: ClassVar = ({"rank": 4}, {"share": 0.05})
 
     rank: int = Field(8, ge=1)
     alpha: float | None = Field(None, gt=0)  # None: twice the rank
@@ -85,13 +86,10 @@ class Sora(Delta):
             save_file(tensors, partial, {"format": "pt"})
 
     def _chosen(self, model: PreTrainedModel) -> dict[str, Any]:
-        from windtunnel.trainer.modules.blocks import linears
+        from windtunnel.trainer.modules.blocks import linears, require_layers
 
         layers = linears(model)
-        known = {name.rpartition(".")[2] for name in layers}
-        for target in self.targets or []:
-            if target not in known:
-                raise InputError(f"no linear layer is called {target!r}: {nearest(target, known)}")
+        require_layers(self.targets or [], layers, "targets")
         return {n: m for n, m in layers.items() if self.targets is None or n.rpartition(".")[2] in self.targets}
 
 

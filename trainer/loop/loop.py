@@ -85,6 +85,8 @@ class Loop:
         objective.check_model(kind_of(model), str(start) if start else label(stage.model))  # type: ignore[arg-type]
         self.delta = next(iter(objective.deltas()), None)
         self.carried = carried(model)
+        if self.delta is not None:
+            self.delta = self.delta.sized(model)
         added = self.delta.added_positions if self.delta is not None and self.carried is None else 0
         context = context_of(model, stage.model, added)
         self.setting = Setting(inputs, tokenizer, context, stage.seed, out / CACHE, _models(inputs, models))
@@ -348,6 +350,7 @@ class Loop:
             objective=label(self.objective),
             measure=self.objective.measure if self.objective.scores else None,
             parameters=counted_parameters(self.model)[0],
+            trained_parameters=sum(p.numel() for p in self.optimiser.parameters.values()),
             tokens=tokens,
             steps=self.data.steps,
             skipped_steps=int(sum(self.log.columns.get(SKIPPED, ()))),

@@ -134,6 +134,8 @@ class TrainRun(Work):
             counts.bytes += result.bytes_trained
             counts.flops += result.flops
             counts.notes["tokens_per_second"] = round(result.tokens_per_second)
+            if stage.objective.delta is not None and result.trained_parameters is not None:
+                counts.notes["trains"] = f"{result.trained_parameters:,} of {result.parameters:,} weights"
             documents = result.documents_per_batch or 0.0
             counts.notes["documents_per_batch"] = f"{documents:g}"  # of the last stage
             if documents < FEWEST_DOCUMENTS:

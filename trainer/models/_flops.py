@@ -8,7 +8,8 @@ arXiv 2204.02311) and nanoGPT count the whole, so that model FLOPs utilisation (
 `causal=False`.
 
 Approximations: the gradient of the input of the lowest block is counted though it is not needed; norms and biases count
-as matrices; positions that a delta trains before the text are not counted; recomputed activations are never counted.
+as matrices; positions that a delta trains before the text are not counted, nor are frozen matrices of a delta that are
+no parameters (VeRA's); the network of p_tuning is counted for every token; recomputed activations are never counted.
 """
 
 from __future__ import annotations

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from torch import nn
 
-from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.errors import InputError, nearest
 from windtunnel.trainer.modules.heads import body
 
 STACKS = ("layers", "h", "layer", "block")
@@ -50,3 +51,15 @@ def _part(block: nn.Module, names: tuple[str, ...]) -> nn.Module:
 def linears(model: Any) -> dict[str, nn.Linear]:
     """Return the linear layers of the body by name, without the head."""
     return {name: m for name, m in body(model).named_modules() if type(m) is nn.Linear}
+
+
+def require_layers(wanted: Iterable[str], layers: Iterable[str], parameter: str) -> None:
+    """Raise InputError, with the nearest right name, for a name that is neither that of a layer nor the end of one.
+
+    `layers` are names as of `named_modules`; `parameter` is what the names were given as.
+    """
+    names = list(layers)
+    for name in wanted:
+        if not any(layer == name or layer.endswith(f".{name}") for layer in names):
+            known = {layer.rpartition(".")[2] for layer in names} - {""}
+            raise InputError(f"`{parameter}`: no layer of the model is called {name!r}: {nearest(name, known)}")
