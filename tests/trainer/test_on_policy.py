@@ -138,8 +138,8 @@ def test_the_reward_stage_stands_aside(chat_inputs, tmp_path):
         run({"ppo": {**SPECS["ppo"], "reward": "model"}}, chat_inputs, tmp_path / "alone")
 
 
-def test_a_delta_trains_on_replies_and_the_critic_beside_it(chat_inputs, taught, tmp_path):
-    run({"ppo": {**SPECS["ppo"], "delta": {"lora": {"rank": 2}}}}, chat_inputs, tmp_path / "run", start=taught)
+def test_a_delta_trains_on_replies_and_the_critic_beside_it(chat_inputs, tmp_path):
+    run({"ppo": {**SPECS["ppo"], "delta": {"lora": {"rank": 2}}}}, chat_inputs, tmp_path / "run")
     saved = json.loads((tmp_path / "run" / "delta" / "delta.json").read_text())
     assert list(saved) == ["lora"]
     from safetensors.torch import load_file

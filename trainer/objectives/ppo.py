@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from windtunnel.schemas.plugin import label
 from windtunnel.trainer.data.batch import Batch
+from windtunnel.trainer.deltas._delta import Delta
 from windtunnel.trainer.objectives._objective import Data, Loss
 from windtunnel.trainer.objectives._on_policy import Lesson, OnPolicy, Rounds, log_probs
 from windtunnel.trainer.rollouts.round import Round
@@ -38,6 +40,11 @@ class Ppo(OnPolicy):
     value_weight: float = Field(0.1, gt=0)
     gamma: float = Field(1.0, gt=0, le=1)
     lam: float = Field(0.95, ge=0, le=1)
+
+    def refuses(self, delta: Delta) -> str | None:
+        if delta.shares_bins:
+            return None
+        return f"the value model of `ppo` reads the states of the text, and {label(delta)!r} stands before it; use lora"
 
     def beside(self, model: PreTrainedModel, data: Data) -> None:
         """Put the value model beside the policy, so that both train."""

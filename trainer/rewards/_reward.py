@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -107,7 +108,7 @@ class Verifier(Reward):
 
     def scorer(self, places: Places) -> Scorer:
         """Return what scores replies in another process; see Reward."""
-        process = LimitedProcess(APART, cpu_seconds=self.seconds, memory_bytes=MEMORY, reply_bytes=1 << 16)
+        process = _process(self.seconds)
         spec, directory = full_spec(self), str(plugin_files.directory())
 
         def score(replies: Sequence[Reply]) -> Scores:
@@ -129,6 +130,12 @@ class Verifier(Reward):
             return Scores(values, len(problems))
 
         return score
+
+
+@cache
+def _process(seconds: int) -> LimitedProcess:
+    """Return the process of verifiers with a limit, which starts with its first call."""
+    return LimitedProcess(APART, cpu_seconds=seconds, memory_bytes=MEMORY, reply_bytes=1 << 16)
 
 
 def checked(reward: Reward, scorer: Scorer, replies: Sequence[Reply]) -> Scores:
