@@ -210,7 +210,7 @@ class Loop:
         normaliser: Any = 0.0
         metrics: dict[str, Any] = {}
         first: tuple[Any, Any] | None = None  # norm of the first micro-batch's gradient, and its normaliser
-        for batch, factor in ready.batches:
+        for batch, factor in self.objective.with_step_sums(self.called, ready.batches, self._summed):
             loss = self.called(self.objective.loss, batch)
             (loss.total if factor == 1.0 else loss.total * factor).backward()
             total = total + loss.total.detach().double() * factor
@@ -235,6 +235,9 @@ class Loop:
         if first is not None:
             row |= {NORM: first[0] / first[1], SHARE: first[1] / normaliser}
         self.log.add({**row, **{name: value / normaliser for name, value in zip(metrics, values, strict=True)}})
+
+    def _summed(self, sums: torch.Tensor) -> torch.Tensor:
+        return torch.stack([torch.as_tensor(s) for s in self.ranks.summed([*sums], self.stage.compute.device)])
 
     def settle(self) -> list[dict[str, float]]:
         """Fetch the numbers of the steps since the last call. Raises TrainingError for one that is not finite."""

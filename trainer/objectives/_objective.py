@@ -6,7 +6,7 @@ A stage is an objective with its optimiser settings. The loop (trainer/loop) is 
     data = objective.open(setting, model)               # batches as a pure function of the step
     model = delta.apply(model)                          # without a delta, the full model is trained
     for step in range(data.steps):
-        for batch in data.batch(step):                  # micro-batches of one optimiser step
+        for batch in data.batch(step):                  # micro-batches of one optimiser step, with the sums of all
             loss = objective.loss(model, batch)         # sums, which add up exactly over micro-batches
             loss.total.backward()
         divide the gradients by the sum of the normalisers, clip, step
@@ -19,7 +19,7 @@ Modules of this directory import torch inside functions, so that recipes can be 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -100,6 +100,7 @@ class Objective(Plugin, ABC):
     scores: ClassVar[bool] = True  # False: its model says nothing of how likely the held-out rows are
     unit: ClassVar[str] = "nats per token"  # of its loss, divided by the normaliser
     dropout: ClassVar[bool] = True  # False: a loaded model's dropout is off while it trains on this
+    sums_of_step: ClassVar[bool] = False  # True: `loss` reads the step's `step_sums` in the batch's tensors
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)  # parameters that `windtunnel check objective NAME` tries
 
     @classmethod
@@ -175,6 +176,28 @@ class Objective(Plugin, ABC):
         `model` is the stage's initial model in evaluation mode, before any delta; it can serve as a reference. Called
         on every start and resume, always with the same weights.
         """
+
+    def step_sums(self, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+        """Return sums over a micro-batch, float64 [n], of which the loss needs those over the whole step."""
+        raise NotImplementedError
+
+    def with_step_sums(
+        self,
+        call: Callable[..., torch.Tensor],
+        batches: Sequence[tuple[Batch, float]],
+        summed: Callable[[torch.Tensor], torch.Tensor] = lambda sums: sums,
+    ) -> Sequence[tuple[Batch, float]]:
+        """Return a step's micro-batches and their factors, with `step_sums` where the loss needs these.
+
+        `call(function, batch)` calls with the model; `summed` adds over the processes of the run.
+        """
+        if not self.sums_of_step:
+            return batches
+        import torch
+
+        with torch.no_grad():
+            total = summed(sum(call(self.step_sums, batch) * factor for batch, factor in batches))  # type: ignore[arg-type]
+        return [(b._replace(tensors={**b.tensors, "step_sums": total}), factor) for b, factor in batches]
 
     @abstractmethod
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
