@@ -73,7 +73,7 @@ def score_conversations(
 def score_preferences(
     model: PreTrainedModel, rows: Rows, micro_tokens: int | None, share: bool, path: Path
 ) -> dict[str, float]:
-    """Score both answers of every pair by the log-likelihood per byte; write PREFERENCES to `path`, return the means."""
+    """Score both answers of every pair by the log-likelihood per byte; write PREFERENCES; return the means."""
     logps, _ = answer_logps(model, rows, micro_tokens, share)
     lengths = np.stack([rows.bytes - rows.bytes_rejected, rows.bytes_rejected], axis=1)
     return write_preferences(rows, logps / lengths, "nats_per_byte", path)

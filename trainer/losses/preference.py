@@ -1,8 +1,8 @@
 """Preference losses as functions of log-ratios, log-likelihoods or rewards, one value per pair, in nats.
 
 `chosen` and `rejected` are log pi(y|x) - log pi_ref(y|x), summed over the answer's tokens. Recipes select a loss on
-log-ratios by its key in `LOSSES`. Losses that sort or average over a batch (AOT, BCO's running shift) are not here: they
-would depend on how a step is cut into micro-batches.
+log-ratios by its key in `LOSSES`. Losses that sort or average over a batch (AOT, BCO's running shift) are not here:
+they would depend on how a step is cut into micro-batches.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ LOSSES: dict[str, Loss] = {
 
 
 def orpo(chosen: torch.Tensor, rejected: torch.Tensor, weight: float) -> torch.Tensor:
-    """ORPO (Hong et al. 2024, eq. 6) on log-likelihoods per token: the chosen answer's NLL and the odds ratio's loss."""
+    """ORPO (Hong et al. 2024, eq. 6) on log-likelihoods per token: the chosen answer's, and the odds ratio."""
     log_odds = (chosen - rejected) - (_log1mexp(chosen) - _log1mexp(rejected))
     return -chosen - weight * F.logsigmoid(log_odds)
 

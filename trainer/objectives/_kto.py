@@ -1,10 +1,10 @@
 """The base class of KTO: answers that are desirable or not, measured from how far the policy has moved as a whole.
 
-The reference point z is an estimate of the KL divergence of the policy from the initial model. As in the paper and in
-TRL it is the mean log-ratio of prompts with answers of other rows, at least 0, and no gradient flows through it. Here it
-is one number per optimiser step, the mean over all its rows, so that it does not depend on micro-batches or processes;
-and whose answer a prompt gets is fixed by the data (`MismatchedRows`), so that the reference's share of it is computed
-once. Its forward pass adds about a third to a step and, like the reference's, is not part of the counted FLOPs.
+The reference point is an estimate of the KL divergence of the policy from the initial model. As in the paper and in TRL
+it is the mean log-ratio of prompts with answers of other rows, at least 0, and no gradient flows through it. Here it is
+one number per optimiser step, the mean over all its rows, so that it does not depend on micro-batches or processes; and
+whose answer a prompt gets is fixed by the data (`MismatchedRows`), so that the reference's part of it is computed once.
+Its forward pass adds about a third to a step and, like the reference's, is not part of the counted FLOPs.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from windtunnel.trainer.data.mismatched import MismatchedRows
 from windtunnel.trainer.data.packing import tensors
 from windtunnel.trainer.objectives._chat_objective import ChatData
 from windtunnel.trainer.objectives._objective import Data, Loss, Setting
+from windtunnel.trainer.objectives._reference_logps import reference_logps
 from windtunnel.trainer.objectives._referenced import ReferencedObjective
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ class KtoObjective(ReferencedObjective):
     def extra(self, setting: Setting, model: PreTrainedModel, rows: Rows) -> dict[str, np.ndarray]:
         """Return the numbers of the rows and the reference log-probabilities, also of the mismatched rows."""
         references = self.references(setting, model, rows)
-        mismatched = self.references(setting, model, self._mismatched(setting, rows))
+        mismatched = reference_logps(
+            model, self._mismatched(setting, rows), self.micro_tokens, self.shares(model, setting), setting.cache
+        )
         return {"number": np.arange(len(rows)), "reference": references, f"{MISMATCHED}reference": mismatched}
 
     def _mismatched(self, setting: Setting, rows: Rows) -> MismatchedRows:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from windtunnel.trainer.data.chat_rows import AnswerRows, Rows
+from windtunnel.trainer.data.chat_rows import Rows
 from windtunnel.trainer.eval.chat_evaluate import answer_logps, write_preferences
 from windtunnel.trainer.objectives._chat_objective import ChatObjective
 from windtunnel.trainer.objectives._objective import Setting
@@ -31,7 +31,7 @@ class ReferencedObjective(ChatObjective):
         """Whether rewards are means over an answer's tokens, not sums."""
         return False
 
-    def references(self, setting: Setting, model: PreTrainedModel, rows: AnswerRows) -> np.ndarray:
+    def references(self, setting: Setting, model: PreTrainedModel, rows: Rows) -> np.ndarray:
         """Return the reference log-probabilities of rows, and cache those of held-out pairs for their evaluation."""
         share = self.shares(model, setting)
         if "held_out_preferences" in setting.inputs:

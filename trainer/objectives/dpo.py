@@ -49,7 +49,9 @@ class Dpo(ReferencedObjective):
         if self.form == "ipo" and self.length_normalised:
             raise ValueError("`ipo` is length-normalised: leave out `length_normalised`")
         if self.form == "exo_pair" and not self.label_smoothing:
-            raise ValueError("`exo_pair` needs `label_smoothing` above 0, such as 0.001: without it the loss is infinite")
+            raise ValueError(
+                "`exo_pair` needs `label_smoothing` above 0, such as 0.001: without it the loss is infinite"
+            )
         return self
 
     @property

@@ -25,7 +25,7 @@ class KtoUnpaired(KtoObjective):
     version: ClassVar[int] = 1
 
     def encoding(self, role: str) -> str:
-        """Return `labelled` for the conversations to learn from; held-out ones are scored like those of other stages."""
+        """Return `labelled` for the conversations to learn from; held-out ones are scored as by other stages."""
         return "labelled" if role == self.kind else super().encoding(role)
 
     def extra(self, setting: Setting, model: PreTrainedModel, rows: Rows) -> dict[str, np.ndarray]:

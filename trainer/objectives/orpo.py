@@ -32,5 +32,5 @@ class Orpo(UnreferencedObjective):
 
         logps, tokens = answer_sums(model, batch.tensors, 2)
         means = logps / tokens
-        losses = orpo(*means.unbind(1), self.beta)
+        losses = orpo(means[:, 0], means[:, 1], self.beta)
         return Loss(losses.sum(), float(len(losses)), pair_metrics(means))

@@ -19,7 +19,7 @@ BINS = 30
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 MEASURES = {
     "implicit_reward": "implicit reward, as the objective defines it: the gain in log-likelihood over the start model",
-    "implicit_reward_per_token": "implicit reward per token, as the objective defines it: the gain over the start model",
+    "implicit_reward_per_token": "implicit reward per token: the mean gain in log-likelihood over the start model",
     "nats_per_token": "nats per token of the answer, the log-likelihood that the model gives it",
     "nats_per_byte": "nats per byte of the answer, the log-likelihood that the model gives it",
     "reward": "reward, the score that the reward model gives",
