@@ -15,6 +15,7 @@ import torch
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.records import OWN_CONVERSATION, PREFERENCE
 from windtunnel.trainer.loop.train import Stage, train
+from windtunnel.trainer.losses.target_logps import target_log_probs
 from windtunnel.trainer.objectives._objective import Setting
 from windtunnel.trainer.objectives.kto import Kto
 from windtunnel.trainer.objectives.kto_unpaired import KtoUnpaired
@@ -36,11 +37,13 @@ def setting(inputs, tokenizer, folder, context: int = 128) -> Setting:
     return Setting(inputs, tokenizer, context, 0, folder / "cache")
 
 
-def moved(model) -> None:
-    """Move the model away from the reference that was read."""
+def moved(model, data) -> None:
+    """Make all answers likelier than by the reference that was read, so that the estimate of KL is positive."""
+    for batch in data.batch(0):
+        (-target_log_probs(model, batch.tensors).mean()).backward()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+            parameter.sub_(0.1 * parameter.grad)
 
 
 def step(objective, model, data, number: int = 0):
@@ -93,7 +96,7 @@ def test_kto_equals_trl_with_the_same_mismatched_answers(made, weights, labelled
         beta=0.3, batch_tokens=ALL, micro_tokens=200, desirable_weight=weights[0], undesirable_weight=weights[1]
     )
     data = objective.open(setting(labelled, chat_tokenizer, tmp_path), tiny_llama)
-    moved(tiny_llama)
+    moved(tiny_llama, data)
     ours, gradient, losses = step(objective, tiny_llama, data)
     assert len(losses) > 1
 
@@ -129,12 +132,13 @@ def test_the_reference_point_of_kto_is_one_number_of_the_step(labelled, chat_tok
     where, found = setting(labelled, chat_tokenizer, tmp_path), {}
     opened = {n: Kto(batch_tokens=ALL, micro_tokens=n, beta=0.3) for n in (None, 150, 60)}
     data = {n: objective.open(where, tiny_llama) for n, objective in opened.items()}
-    moved(tiny_llama)
+    moved(tiny_llama, data[None])
     for n, objective in opened.items():
         found[n] = step(objective, tiny_llama, data[n])
         assert (len(found[n][2]) > 1) == (n is not None)
         assert found[n][0] == pytest.approx(found[None][0], abs=1e-6)
         assert same(found[n][1], found[None][1])
+        assert float(found[n][2][0].metrics["kl"]) > 0
 
 
 def test_a_mismatched_answer_is_cut_at_the_context_and_never_to_nothing(
