@@ -142,6 +142,7 @@ class Theirs:
 
     def __init__(self, kind: str, records: list[dict[str, Any]], width: int, folder: Path, words: Any):
         from datasets import Dataset
+        from transformers import PrinterCallback
         from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
         common: dict[str, Any] = {
@@ -158,6 +159,7 @@ class Theirs:
             data = Dataset.from_list([{k: r[k] for k in ("prompt", "chosen", "rejected")} for r in records])
             config, made = DPOConfig(precompute_ref_log_probs=True, **common), DPOTrainer
         self.trainer = made(model(width), args=config, train_dataset=data, processing_class=words)
+        self.trainer.remove_callback(PrinterCallback)
 
     def epoch(self) -> float:
         start = time.process_time()

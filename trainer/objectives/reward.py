@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Reward(ChatObjective):
     """Bradley-Terry on a sequence-classification head with one output (Ouyang et al. 2022), normalised by pairs."""
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     kind: ClassVar = "preferences"
     unit: ClassVar[str] = "nats per pair"
     scores: ClassVar[bool] = False

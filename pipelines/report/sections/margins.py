@@ -76,9 +76,10 @@ class PreferenceMargins(Section):
         tallest = max(float(c.max()) for c in counts.values())
         digits = _digits(float(edges[-1] - edges[0]))
         lengths = _lengths(results)
+        names = {name for frame in frames.values() for name in frame["measure"].unique().to_list()}
         mixes = [
             Margins(
-                mix=mix,
+                mix=mix if len(names) == 1 else f"{mix} ({_measured(frame)})",
                 bins=[
                     Bin(
                         x=scale.at(edges[k]),
@@ -100,7 +101,6 @@ class PreferenceMargins(Section):
             )
             for mix, frame in frames.items()
         ]
-        names = {name for frame in frames.values() for name in frame["measure"].unique().to_list()}
         return cls(
             mixes=mixes,
             measure="; ".join(MEASURES.get(name, one_line(name, 40)) for name in sorted(names)),
@@ -119,6 +119,10 @@ def _frame(runs: dict[str, Artifact]) -> pl.DataFrame | None:
     columns = ("document", "margin", "correct")
     rows = [frame.select(*columns, measure=measure) for frame, measure in zip(frames, measures, strict=True)]
     return pl.concat(rows, how="vertical_relaxed") if rows else None
+
+
+def _measured(frame: pl.DataFrame) -> str:
+    return ", ".join(one_line(name.replace("_", " "), 40) for name in sorted(frame["measure"].unique().to_list()))
 
 
 def _finite(frame: pl.DataFrame) -> np.ndarray:

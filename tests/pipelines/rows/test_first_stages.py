@@ -6,13 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests import command_line
+from windtunnel.pipelines.datasets.chat_split import ChatSplit
+from windtunnel.pipelines.datasets.mix_rows import MixRows
 from windtunnel.pipelines.plan.builder import planned
+from windtunnel.pipelines.rows.read_rows import read_rows_work
+from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.encoded_rows import encoded_of
 from windtunnel.schemas.results import RunResult
 from windtunnel.schemas.side_by_side import Table
+from windtunnel.trainer.loop.run import TrainRun
 
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
 RECIPE = """\
@@ -165,7 +171,8 @@ def test_costs_are_those_of_each_model_and_are_counted_once_in_totals(done: Path
     manifest = json.loads((artifact(done, "train.mine+far.0") / "manifest.json").read_bytes())
     assert manifest["counts"]["tokens"] == own.tokens and manifest["counts"]["flops"] == own.flops
     text = (artifact(done, "report") / "report.html").read_text()
-    assert "first_stages" in text
+    assert "first_stages" in text and "a stage that several share was trained once" in text
+    assert "mine+dpo (implicit reward)" in text and "mine+slow (nats per token)" in text  # histograms of two measures
 
 
 def test_a_second_run_has_nothing_to_do_and_watch_shows_all(done: Path) -> None:
@@ -175,3 +182,24 @@ def test_a_second_run_has_nothing_to_do_and_watch_shows_all(done: Path) -> None:
     assert "first_stages:mine+sft:0" in seen
     listed = command_line.windtunnel("plan", "recipe.yaml", "--json", folder=done)
     assert listed.returncode == 0 and '"to do"' not in listed.stdout
+
+
+def test_a_damaged_file_of_an_earlier_stage_is_that_stages_alone() -> None:
+    work = TrainRun(mix="m", seed=0, stages=("dpo",), earlier=1)
+    all_files = {"stage0/log.parquet", "stage0/result.json", "log.parquet", "model/model.safetensors"}
+    assert work.redone({"stage0/log.parquet"}, all_files) == all_files
+    assert work.redone({"model/model.safetensors"}, all_files) == {"log.parquet", "model/model.safetensors"}
+
+
+def test_labels_of_single_answers_reach_the_stage_that_learns_from_them(tmp_path: Path) -> None:
+    labels = [True, False, True, True, False, True]
+    records = [
+        {"prompt": f"Is {NUMBERS[k]} odd?", "completion": f"It is, {k}.", "label": x} for k, x in enumerate(labels)
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
+    read_rows_work({"jsonl": str(tmp_path / "a.jsonl")}).run({}, tmp_path / "read", 0)
+    ChatSplit(side="train", share=0.0).run({"rows": Artifact(tmp_path / "read")}, tmp_path / "split", 0)
+    MixRows(weights={"a": 1.0}, by="rows").run({"rows:a": Artifact(tmp_path / "split")}, tmp_path / "mix", 0)
+    rows = [row for file in (tmp_path / "mix" / "rows").glob("*.parquet") for row in pq.read_table(file).to_pylist()]
+    said_of = {row["messages"][-1]["content"]: row["label"] for row in rows}
+    assert said_of == {record["completion"]: record["label"] for record in records}
