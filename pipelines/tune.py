@@ -79,7 +79,7 @@ def tune(recipe_name: str, sets: list[str], stage: int, workers: int, progress: 
 
     Raises RecipeError for a recipe without training or comparison, WindtunnelError if no rate can be trained with.
     """
-    plan = planned(recipe_name, sets)
+    plan = planned(recipe_name, sets, divided=False)  # all stages after the one in question are trained with it
     recipe = plan.recipe
     if recipe.train is None or recipe.compare is None:
         raise RecipeError("`tune` needs a recipe with `train:` and `compare:`, whose baseline it trains")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.corpora import Texts
 from windtunnel.pipelines.plan.evaluation import Runs, comparison, evaluation, side_by_side
+from windtunnel.pipelines.plan.first_stages import FirstStages
 from windtunnel.pipelines.plan.generation import Generation
 from windtunnel.pipelines.plan.orders import check_order
 from windtunnel.pipelines.plan.plan import Plan
@@ -38,11 +39,14 @@ if TYPE_CHECKING:
 POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx")  # in config.json, by architecture
 
 
-def planned(recipe_name: str, sets: list[str]) -> Plan:
-    """Return the plan of a recipe file or a shipped recipe with `--set` changes; a RecipeError names the line."""
+def planned(recipe_name: str, sets: list[str], divided: bool = True) -> Plan:
+    """Return the plan of a recipe file or a shipped recipe with `--set` changes; a RecipeError names the line.
+
+    `divided`: first stages of variants are steps of their own (windtunnel.pipelines.plan.first_stages).
+    """
     recipe = load(recipe_name, sets)
     with placed_errors(recipe_name), plugin_files.relative_to(locate(recipe_name).parent):
-        return plan(recipe)
+        return plan(recipe, divided)
 
 
 @contextmanager
@@ -54,7 +58,7 @@ def placed_errors(recipe_name: str) -> Iterator[None]:
         raise placed(locate(recipe_name), error) from error
 
 
-def plan(recipe: Recipe) -> Plan:
+def plan(recipe: Recipe, divided: bool = True) -> Plan:
     """Return the steps of a recipe: corpora, rows, held-out set, tokens, mixes, training runs, comparison, report."""
     result = Plan(recipe)
     texts = Texts(result)
@@ -70,7 +74,7 @@ def plan(recipe: Recipe) -> Plan:
         held_out = texts.held_out()
         mixes = _mixes(result, corpora, held_out, rows)
         inputs = {name: {"mix": mix, **_tokens(mix), "held_out": held_out} for name, mix in mixes.items() if held_out}
-    runs = _runs(result, inputs, rows)
+    runs = _runs(result, inputs, rows, divided)
     ends: list[Step] = []
     if held_out is not None and recipe.compare is not None:
         fields = recipe.compare.model_dump(exclude={"on", "pin"}) | {"pinned": recipe.compare.pinned(recipe.mixes)}
@@ -230,7 +234,7 @@ def _context(recipe: Recipe) -> int:
     return make(Model, train.model).context
 
 
-def _runs(plan: Plan, inputs: Mapping[str, Mapping[str, Step]], rows: Generation) -> Runs:
+def _runs(plan: Plan, inputs: Mapping[str, Mapping[str, Step]], rows: Generation, divided: bool) -> Runs:
     """Add a training run for every training and seed; `inputs` are those of each mix, by role."""
     train = plan.recipe.train
     if train is None or plan.recipe.held_out is None:
@@ -244,6 +248,7 @@ def _runs(plan: Plan, inputs: Mapping[str, Mapping[str, Step]], rows: Generation
         _check_context(plan, variant, settings)
         templates[id(settings)] = train_template(plan, variant, settings)
     runs, tokenizer = {}, plan.find("tokenizer")
+    first_stages = FirstStages(plan) if train.variants and divided else None
     for seed in train.seeds:
         for name, (mix, settings) in trainings.items():
             common = {"start": rows.models[settings.start]} if settings.start is not None else {}
@@ -258,8 +263,10 @@ def _runs(plan: Plan, inputs: Mapping[str, Mapping[str, Step]], rows: Generation
                 template=templates[id(settings)],
                 **plan.compute(settings),
             )
-            reads = {**inputs[mix], **common, **_further_models(settings, rows)}
-            runs[name, seed] = plan.add(StepName("train", name, seed), work, reads)
+            given = {**inputs[mix], **common, **_further_models(settings, rows)}
+            if first_stages is not None:
+                work, given = first_stages.divided(mix, work, given)
+            runs[name, seed] = plan.add(StepName("train", name, seed), work, given)
     return runs
 
 

@@ -68,6 +68,10 @@ def notes(table: Table) -> list[str]:
         found.append(
             "\u00b1 is the 95% interval over the seeds of each training alone; differences are paired, and surer."
         )
+    if any(" + " in row.objective for row in table.rows):
+        found.append(
+            "Tokens, FLOPs and time are those of all stages of a training; a stage that several share was trained once."
+        )
     for task in _tasks(table):
         probe = next(row.probes[task] for row in table.rows if task in row.probes)
         found.append(

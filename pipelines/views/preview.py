@@ -31,9 +31,10 @@ SECONDS_PER_MEGABYTE = {
     "held_out": 0.3, "train_split": 0.11, "tokenizer": 0.28, "tokens": 0.37,
 }  # fmt: skip
 NO_TEXT = {
-    "mix", "train", "compare", "report", "tasks", "answers", "wins", "model", "generate", "train_rows", "calibrate",
-    "floor",
+    "mix", "train", "first_stages", "compare", "report", "tasks", "answers", "wins", "model", "generate", "train_rows",
+    "calibrate", "floor",
 }  # fmt: skip
+TRAINING = ("train", "first_stages")
 FLOPS_PER_SECOND = 4.3e10  # what training of a model of 10^6 parameters reaches on such a core
 
 
@@ -170,7 +171,7 @@ def _part_bytes(part: dict[str, Any]) -> int | None:
 
 
 def _cost(step: Step, size: int | None, history: dict[str, float]) -> tuple[float | None, str]:
-    if step.kind == "train":
+    if step.kind in TRAINING:
         flops = _training_flops(step)
         if flops is None:
             return None, ""
@@ -218,7 +219,7 @@ def _history(steps: list[Step], store: Path, texts: dict[str, int | None]) -> di
             continue
         manifest = artifact.manifest
         key, size = step.kind, (texts[step.name] or 0) / 1e6
-        if step.kind == "train":
+        if step.kind in TRAINING:
             key, size = "train per flop", manifest.counts.get("flops", 0.0)
         if step.kind == "generate":
             key, size = "generate per row", float(_rows_wanted(step) or 0)

@@ -27,7 +27,7 @@ SPENT_SECONDS = 2.0  # between two looks at what answers cost, which read the co
 
 def _training(tasks: Sequence[Task]) -> list[tuple[Task, RunProgress]]:
     """Return the training runs that are at work, with how far they are."""
-    runs = [task for task in tasks if task.step.partition(":")[0] == "train" and not task.ended]
+    runs = [task for task in tasks if task.step.partition(":")[0] in ("train", "first_stages") and not task.ended]
     return [(task, state) for task in runs if (state := read_progress(Path(task.out))) is not None]
 
 

@@ -45,7 +45,7 @@ class Seen(BaseModel):
 def watch(recipe_name: str, sets: list[str], as_json: bool, console: Console) -> int:
     """Show the runs until all are finished or failed; return the exit code, 1 where one failed."""
     plan = planned(recipe_name, sets)
-    steps = plan.of_kind("train")
+    steps = [*plan.of_kind("first_stages"), *plan.of_kind("train")]
     if not steps:
         raise RecipeError("there is nothing to watch: the recipe trains no model")
     store = open_store(plan.recipe.store)

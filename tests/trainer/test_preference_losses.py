@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from windtunnel.trainer.data.packing import Row, pack, tensors
 from windtunnel.trainer.losses.preference import LOSSES, Pairs, reward_loss
 from windtunnel.trainer.losses.target_logps import sum_by_owner, target_log_probs
+from windtunnel.trainer.objectives.dpo import Dpo
 
 BETA = 0.3
 IDS = [  # prompt, chosen, rejected
@@ -23,7 +25,7 @@ IDS = [  # prompt, chosen, rejected
 
 @pytest.fixture
 def trl_dpo(tiny_llama, chat_tokenizer, tmp_path):
-    """A function of (loss, smoothing, swap) that gives our loss and TRL's for one batch of pairs."""
+    """A function of (loss, smoothing, swap) that gives our loss and gradients and TRL's for one batch of pairs."""
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
@@ -32,25 +34,40 @@ def trl_dpo(tiny_llama, chat_tokenizer, tmp_path):
         for parameter in tiny_llama.parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
 
-    def run(name: str, smoothing: float, swap: bool = False) -> tuple[float, float]:
+    def run(name: str, smoothing: float, swap: bool = False, normalised: bool = False) -> tuple[Found, Found]:
         examples = [{"prompt_ids": p, "chosen_ids": c, "rejected_ids": r} for p, c, r in IDS]
         if swap:
             examples = [{**e, "chosen_ids": e["rejected_ids"], "rejected_ids": e["chosen_ids"]} for e in examples]
         config = DPOConfig(
-            output_dir=str(tmp_path), loss_type=[name], beta=BETA, label_smoothing=smoothing, bf16=False, use_cpu=True,
-            gradient_checkpointing=False, report_to=[], max_length=None,
+            output_dir=str(tmp_path), loss_type=["sigmoid_norm" if normalised else name], beta=BETA,
+            label_smoothing=smoothing, bf16=False, use_cpu=True, gradient_checkpointing=False, report_to=[],
+            max_length=None,
         )  # fmt: skip
         rows = [{"prompt": "a", "chosen": "b", "rejected": "c"}]
         trainer = DPOTrainer(
             tiny_llama, copy.deepcopy(reference), args=config, train_dataset=Dataset.from_list(rows),
             processing_class=chat_tokenizer,
         )  # fmt: skip
-        with torch.no_grad():
-            theirs = trainer.compute_loss(trainer.model, trainer.data_collator(examples))
-            ours = LOSSES[name](_log_ratios(tiny_llama, reference, examples), BETA, smoothing).mean()
-        return float(ours), float(theirs)
+        theirs = trainer.compute_loss(trainer.model, trainer.data_collator(examples))
+        given = _log_ratios(tiny_llama, reference, examples)
+        ours = LOSSES[name](given.per_token if normalised else given, BETA, smoothing).mean()
+        return found(ours, tiny_llama), found(theirs, tiny_llama)
 
     return run
+
+
+class Found(NamedTuple):
+    loss: float
+    gradient: torch.Tensor
+
+
+def found(loss: torch.Tensor, model) -> Found:
+    """Return the loss and its gradient at all weights, which are left without one."""
+    model.zero_grad()
+    loss.backward()
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    model.zero_grad()
+    return Found(loss.item(), gradient)
 
 
 def _log_ratios(model, reference, examples) -> Pairs:
@@ -61,7 +78,9 @@ def _log_ratios(model, reference, examples) -> Pairs:
         )
         rows.append(Row(np.array(e["prompt_ids"] + e["chosen_ids"] + e["rejected_ids"]), branch > 0, branch))
     batch = tensors(pack(rows, 0))
-    values = target_log_probs(model, batch) - target_log_probs(reference, batch)
+    with torch.no_grad():
+        frozen = target_log_probs(reference, batch)
+    values = target_log_probs(model, batch) - frozen
     ratios = sum_by_owner(values, batch["owners"], 2 * len(rows))
     tokens = sum_by_owner(torch.ones_like(values), batch["owners"], 2 * len(rows))
     return Pairs(ratios[0::2], ratios[1::2], tokens[0::2], tokens[1::2])
@@ -76,8 +95,8 @@ def pairs(seed: int = 0, n: int = 64) -> Pairs:
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_smoothing_mixes_the_loss_with_that_of_the_swapped_pair(name):
-    if name == "robust":
-        pytest.skip("the unbiased loss subtracts the swapped pair")
+    if name in ("robust", "exo_pair"):
+        pytest.skip("the unbiased loss subtracts the swapped pair, and EXO's smoothing is a target")
     given = pairs()
     swapped = Pairs(given.rejected, given.chosen, given.rejected_tokens, given.chosen_tokens)
     loss = LOSSES[name]
@@ -106,16 +125,45 @@ def test_reward_loss_by_hand():
     assert float(value) == pytest.approx(math.log(1 + math.exp(-0.5)) + 0.09, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "hinge", "ipo", "robust"])
-def test_dpo_losses_equal_trl(name, trl_dpo):
-    smoothing = 0.2 if name == "robust" else 0.0
-    ours, theirs = trl_dpo(name, smoothing)
-    assert ours == pytest.approx(theirs, abs=1e-5)
+SMOOTHING = {"robust": 0.2, "exo_pair": 0.05}  # by form; TRL ignores it in the others
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_dpo_losses_and_gradients_equal_trl(name, trl_dpo):
+    ours, theirs = trl_dpo(name, SMOOTHING.get(name, 0.0))
+    assert ours.loss == pytest.approx(theirs.loss, abs=1e-5)
+    assert same(ours.gradient, theirs.gradient)
+
+
+def test_length_normalised_dpo_equals_trls_sigmoid_norm(trl_dpo):
+    ours, theirs = trl_dpo("sigmoid", 0.0, normalised=True)
+    summed, _ = trl_dpo("sigmoid", 0.0)
+    assert ours.loss == pytest.approx(theirs.loss, abs=1e-6) and ours.loss != pytest.approx(summed.loss, abs=1e-4)
+    assert same(ours.gradient, theirs.gradient)
 
 
 def test_smoothed_dpo_equals_trl_on_the_pair_and_its_swap(trl_dpo):
     """TRL's sigmoid loss ignores label smoothing, so its two halves are asked for one by one."""
-    ours, _ = trl_dpo("sigmoid", 0.25)
+    ours, ignored = trl_dpo("sigmoid", 0.25)
     _, straight = trl_dpo("sigmoid", 0.0)
     _, swapped = trl_dpo("sigmoid", 0.0, swap=True)
-    assert ours == pytest.approx(0.75 * straight + 0.25 * swapped, abs=1e-5)
+    assert ours.loss == pytest.approx(0.75 * straight.loss + 0.25 * swapped.loss, abs=1e-5)
+    assert same(ours.gradient, 0.75 * straight.gradient + 0.25 * swapped.gradient)
+    assert ignored.loss == pytest.approx(straight.loss, abs=1e-7) and abs(ours.loss - ignored.loss) > 1e-4
+
+
+def same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return float((one - other).abs().max()) < 1e-5 * max(1.0, float(other.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"form": "ipo", "length_normalised": True}, "`ipo` is length-normalised"),
+        ({"form": "exo_pair"}, "needs `label_smoothing` above 0"),
+        ({"form": "sigmoid_norm"}, "Input should be"),
+    ],
+)
+def test_forms_that_cannot_be_are_refused(spec, said):
+    with pytest.raises(ValueError, match=said):
+        Dpo(**spec)

@@ -9,7 +9,7 @@ import numpy as np
 
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.chat import ChatEncoder, Messages
-from windtunnel.trainer.data.chat_rows import Rows
+from windtunnel.trainer.data.chat_rows import AnswerRows, Rows
 from windtunnel.trainer.data.packing import Packed, Row, micro_batches, pack, split_branches, tensors
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ CHUNK = 512  # rows that are read and sorted by length together
 
 
 def batches(
-    rows: Rows,
+    rows: AnswerRows,
     numbers: Sequence[int],
     loaded: Sequence[Row],
     micro_tokens: int | None,
@@ -33,7 +33,7 @@ def batches(
     widths = [sum(len(part.ids) for part in (split_branches(row) if not share else [row])) for row in loaded]
     for group in micro_batches(widths, micro_tokens):
         group.sort()  # restore the training order within the micro-batch
-        packed = _pack([loaded[k] for k in group], share)
+        packed = pack_rows([loaded[k] for k in group], share)
         batch = tensors(packed)
         for name, values in extra.items():
             batch[name] = torch.from_numpy(values[[numbers[k] for k in group]])
@@ -63,7 +63,8 @@ def last_turns(
         yield group, tensors(pack([rows[k] for k in group], pad_id=0, one_per_bin=True))
 
 
-def _pack(rows: list[Row], share: bool) -> Packed:
+def pack_rows(rows: Sequence[Row], share: bool) -> Packed:
+    """Return rows packed several to a bin, or with one sequence per bin where the model cannot share bins."""
     if share:
         return pack(rows, pad_id=0)
     parts = [part for row in rows for part in split_branches(row)]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import orjson
@@ -50,10 +50,11 @@ INDEX = pa.schema(
         pa.field("bytes", pa.int32()),  # UTF-8 bytes of the target turns' text (of both answers of a preference)
         pa.field("bytes_rejected", pa.int32()),  # of the rejected answer; 0 for a conversation
         pa.field("margin", pa.float64()),  # difference of the ratings, if both are present
+        pa.field("desirable", pa.bool_()),  # of a labelled answer
     ]
 )
 DROPPED = pa.schema([pa.field(name, pa.string()) for name in ("id", "set", "source", "reason", "detail")])
-ENCODING = 3  # of rows that are encoded otherwise than before, so that a cache of earlier ones is not read
+ENCODING = 4  # of rows that are encoded otherwise than before, so that a cache of earlier ones is not read
 FLAT = {"tokens": np.dtype("<u4"), "target": np.dtype("u1"), "branch": np.dtype("u1")}
 
 
@@ -64,6 +65,7 @@ class EncodedRow(NamedTuple):
     bytes: int
     bytes_rejected: int = 0
     margin: float | None = None
+    desirable: bool | None = None
     truncated: bool = False
 
 
@@ -117,6 +119,8 @@ def encode_preference(encoder: ChatEncoder, limits: Limits, record: Mapping[str,
         raise ChatError("no_prompt", "the answers share no token")
     if max(len(e.ids) for e in encoded) > limits.context:
         raise ChatError("too_long")
+    if encoded[0].ids == encoded[1].ids:  # templates strip spaces
+        raise ChatError("chosen_equals_rejected", "the template writes both answers alike")
     tails = [len(e.ids) - shared for e in encoded]
     ids = encoded[0].ids + encoded[1].ids[shared:]
     target = encoded[0].target + encoded[1].target[shared:]
@@ -149,7 +153,43 @@ def without_answer(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]]
     return messages, None
 
 
-ENCODERS = {"conversations": encode_conversation, "preferences": encode_preference, "prompts": encode_prompt}
+def encode_labelled(encoder: ChatEncoder, limits: Limits, record: Mapping[str, Any]) -> EncodedRow:
+    """Encode a row of OWN_CONVERSATION for its `label`: only its last answer is learnt. Raises ChatError."""
+    messages = turns(record)
+    if record.get("label") is None:
+        raise ChatError("no_label")
+    if problem := conversation_problem(messages):
+        raise ChatError(problem)
+    if messages[-1]["role"] != "assistant":
+        raise ChatError("no_last_answer")
+    encoded = encoder.encode(messages, len(messages) - 1, tools(record))
+    if len(encoded.ids) > limits.context:
+        raise ChatError("too_long")
+    # a branch like that of a chosen answer: such rows are never cut, and their prompts can be told from the answers
+    branch = np.zeros(len(encoded.ids), np.uint8)
+    branch[encoded.target.index(True) :] = 1
+    row = Row(np.asarray(encoded.ids), np.asarray(encoded.target), branch)
+    return EncodedRow(row, sum(turn.bytes for turn in encoded.turns), desirable=record["label"])
+
+
+ENCODERS = {
+    "conversations": encode_conversation,
+    "preferences": encode_preference,
+    "labelled": encode_labelled,
+    "prompts": encode_prompt,
+}
+
+
+class AnswerRows(Protocol):
+    """Encoded rows of equally many answers each."""
+
+    @property
+    def answers(self) -> int: ...
+    @property
+    def ids(self) -> pa.ChunkedArray: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, k: int, /) -> Row: ...
+    def digest(self) -> str: ...
 
 
 class Rows:
@@ -166,6 +206,7 @@ class Rows:
         self.begins, self.lengths, self.targets, self.bytes, self.bytes_rejected, self.margins = (
             index[name].to_numpy() for name in columns
         )
+        self.desirable: pa.ChunkedArray = index["desirable"]
         self.keys = row_keys(self.ids)
         names = self.sources.dictionary_encode().combine_chunks()
         labels = [str(name) for name in names.dictionary.to_pylist()]
@@ -180,6 +221,11 @@ class Rows:
         span = slice(int(self.begins[k]), int(self.begins[k] + self.lengths[k]))
         tokens, target, branch = (self._flat[name][span] for name in FLAT)
         return Row(tokens.astype(np.int64), target.astype(bool), np.array(branch))
+
+    @property
+    def answers(self) -> int:
+        """Answers per row: two of a preference, else one."""
+        return max(1, int(self[0].branch[-1]))
 
     def encoded(self, role: str) -> list[EncodedSet]:
         """Return what became of the rows, by set and source, for the role that they have in a run."""
@@ -321,6 +367,7 @@ def _line(record: Mapping[str, Any], encoded: EncodedRow, begin: int) -> dict[st
         "bytes": encoded.bytes,
         "bytes_rejected": encoded.bytes_rejected,
         "margin": encoded.margin,
+        "desirable": encoded.desirable,
     }
 
 

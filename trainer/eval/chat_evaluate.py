@@ -42,7 +42,8 @@ PREFERENCES = pa.schema(
         pa.field("rejected", pa.float64(), nullable=False),
         pa.field("margin", pa.float64(), nullable=False),  # chosen - rejected
         pa.field("correct", pa.float64(), nullable=False),  # 1, 0, or 0.5 for a tie
-        # implicit_reward (beta x log-ratio to the reference), nats_per_byte (log-likelihood per byte) or reward
+        # implicit_reward (beta x log-ratio to the reference) or implicit_reward_per_token, nats_per_byte or
+        # nats_per_token (log-likelihood), or reward
         pa.field("measure", pa.string(), nullable=False),
     ]
 )
@@ -70,25 +71,23 @@ def score_conversations(
 
 
 def score_preferences(
-    model: PreTrainedModel,
-    rows: Rows,
-    micro_tokens: int | None,
-    share: bool,
-    path: Path,
-    reference: np.ndarray | None = None,
-    beta: float = 1.0,
+    model: PreTrainedModel, rows: Rows, micro_tokens: int | None, share: bool, path: Path
 ) -> dict[str, float]:
-    """Score both answers of every pair; write PREFERENCES to `path`; return accuracy and mean margin.
-
-    The score is the implicit reward if a reference (float [rows, 2]) is given, otherwise the log-likelihood per byte.
-    """
-    logps = np.empty((len(rows), 2))
-    for batch, numbers in in_micro_batches(rows, micro_tokens, share):
-        logps[numbers] = _sums(model, batch, 2 * len(numbers)).reshape(-1, 2)
-    if reference is not None:
-        return write_preferences(rows, beta * (logps - reference), "implicit_reward", path)
+    """Score both answers of every pair by the log-likelihood per byte; write PREFERENCES; return the means."""
+    logps, _ = answer_logps(model, rows, micro_tokens, share)
     lengths = np.stack([rows.bytes - rows.bytes_rejected, rows.bytes_rejected], axis=1)
     return write_preferences(rows, logps / lengths, "nats_per_byte", path)
+
+
+def answer_logps(
+    model: PreTrainedModel, rows: Rows, micro_tokens: int | None, share: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the summed log-probabilities of (chosen, rejected) in nats and their tokens, both float64 [rows, 2]."""
+    logps, tokens = np.empty((len(rows), 2)), np.empty((len(rows), 2))
+    for batch, numbers in in_micro_batches(rows, micro_tokens, share):
+        logps[numbers] = _sums(model, batch, 2 * len(numbers)).reshape(-1, 2)
+        tokens[numbers] = np.bincount(batch.tensors["owners"].numpy(), minlength=2 * len(numbers)).reshape(-1, 2)
+    return logps, tokens
 
 
 def write_preferences(rows: Rows, scores: np.ndarray, measure: str, path: Path) -> dict[str, float]:

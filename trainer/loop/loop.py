@@ -43,7 +43,6 @@ from windtunnel.trainer.runtime.numerics import seed_step
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-MODEL = "model"  # kind of the role of a model that an objective reads beside its own, `model:NAME`
 CACHE = "cache"  # directory of results that are costly to recompute, kept until the stage is finished
 SETTLE = 16  # steps on a GPU between looks at losses and norms, for which the processor waits
 Report = Callable[[int, int, float, float], None]  # step, steps, loss, tokens per second
@@ -220,7 +219,7 @@ class Loop:
         normaliser: Any = 0.0
         metrics: dict[str, Any] = {}
         first: tuple[Any, Any] | None = None  # norm of the first micro-batch's gradient, and its normaliser
-        for batch, factor in ready.batches:
+        for batch, factor in self.objective.with_step_sums(self.called, ready.batches, self._summed):
             loss = self.called(self.objective.loss, batch)
             (loss.total if factor == 1.0 else loss.total * factor).backward()
             total = total + loss.total.detach().double() * factor
@@ -246,6 +245,9 @@ class Loop:
             row |= {NORM: first[0] / first[1], SHARE: first[1] / normaliser}
         means = {name: value / normaliser for name, value in zip(metrics, values, strict=True)}
         self.log.add({**row, **means, **self.data.facts(step)})
+
+    def _summed(self, sums: torch.Tensor) -> torch.Tensor:
+        return torch.stack([torch.as_tensor(s) for s in self.ranks.summed([*sums], self.stage.compute.device)])
 
     def settle(self) -> list[dict[str, float]]:
         """Fetch the numbers of the steps since the last call. Raises TrainingError for one that is not finite."""
@@ -381,7 +383,7 @@ def _documents_per_batch(data: Data) -> float:
 def _models(inputs: Mapping[str, Artifact], earlier: Mapping[str, Path]) -> dict[str, Path]:
     """Return the directories of models that a stage may read: those of the recipe, and of earlier stages."""
     named = {role: Role.parse(role) for role in inputs}
-    return {role.names[0]: inputs[key].path / "model" for key, role in named.items() if role.kind == MODEL} | dict(
+    return {role.names[0]: inputs[key].path / "model" for key, role in named.items() if role.kind == "model"} | dict(
         earlier
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping, Set
 from dataclasses import fields
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from windtunnel.schemas.artifact import Artifact
+from windtunnel.schemas.artifact import MANIFEST, Artifact, writing
 from windtunnel.schemas.launch import Launch
 from windtunnel.schemas.plugin import Plugin, label, make
 from windtunnel.schemas.progress import end_progress
+from windtunnel.schemas.role import Role
 from windtunnel.schemas.watch import Keep, Watch
 from windtunnel.schemas.work import Counts, Work
 from windtunnel.trainer.loggers._logger import Logger
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from windtunnel.trainer.loop.watching import Watching
 
 FEWEST_DOCUMENTS = 16  # in a batch
+EARLIER = "earlier"  # role of the run whose model the first stage starts from
+MODEL = "model"  # kind of the role of a model that a stage reads beside its own, `model:NAME`
+RECORDS = (".json", ".jsonl", ".parquet")  # endings of what a stage writes about itself
 MANY_LEFT_OUT = 0.05  # share of the steps
 
 
@@ -38,6 +43,9 @@ class TrainRun(Work):
     model/, log.parquet, scores.parquet, realised.parquet and result.json, and experts.parquet for a mixture of experts
     (the note `dead_experts` names those without tokens); earlier stages write theirs to stage<n>/. `watch` adds
     validation.parquet and samples.parquet, `keep` the models in checkpoints/.
+
+    Stages that several runs share are a run of their own, the input `earlier`: model and results are those of a run of
+    all stages, and the records of earlier stages are in stage<n>/ as there, without their models.
     """
 
     version: ClassVar[int] = 4  # 4: generation settings and framing tokenizers in model/
@@ -59,11 +67,12 @@ class TrainRun(Work):
     watch: Watch | None = None
     keep: Keep | None = None
     gradient_noise: bool = False
+    earlier: int = Field(0, ge=0)  # stages that the input of this name has trained
 
     def identity(self) -> dict[str, Any]:
-        """Return the content of the key; what is not chosen of template, watch, keep and noise is no part of it."""
-        chosen = {name for name in ("template", "watch", "keep", "gradient_noise") if getattr(self, name)}
-        left_out = {"launch", "log", "template", "watch", "keep", "gradient_noise"} - chosen
+        """Return the content of the key; what is not chosen of template, watch, keep and so on is no part of it."""
+        optional = {"template", "watch", "keep", "gradient_noise", "earlier"}
+        left_out = {"launch", "log"} | {name for name in optional if not getattr(self, name)}
         return {k: v for k, v in super().identity().items() if k not in left_out}
 
     def watching(self, out: Path) -> Watching:
@@ -74,7 +83,7 @@ class TrainRun(Work):
         if logger is not None:
             logger.check_installed()
         config = {"mix": self.mix, "seed": self.seed, "model": self.model, "stages": list(self.stages)}
-        return Watching(out, len(self.stages), self.watch, self.keep, logger, self.gradient_noise, config)
+        return Watching(out, self._last_stage + 1, self.watch, self.keep, logger, self.gradient_noise, config)
 
     @property
     def cores(self) -> int:
@@ -98,9 +107,17 @@ class TrainRun(Work):
 
     def _stage_of(self, file: str) -> int:
         folder, _, rest = file.partition("/")
-        return int(folder.removeprefix("stage")) if rest and re.fullmatch(r"stage\d+", folder) else len(self.stages) - 1
+        return int(folder.removeprefix("stage")) if rest and re.fullmatch(r"stage\d+", folder) else self._last_stage
+
+    @property
+    def _last_stage(self) -> int:
+        return self.earlier + len(self.stages) - 1
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
+        for role, artifact in inputs.items():
+            about = artifact.manifest.config if Role.parse(role).kind in (EARLIER, MODEL) else {}
+            if "stages" in about:  # a run of earlier stages
+                _copy_records(artifact.path, out, about.get("earlier", 0))
         if self.launch is None or self.launch.nodes * self.launch.gpus == 1:
             return self.train(inputs, out)
         from windtunnel.trainer.loop.launch import run_launched
@@ -119,10 +136,11 @@ class TrainRun(Work):
         from windtunnel.trainer.modules.routing import EXPERTS, dead_experts
 
         counts, watching, results = Counts(), self.watching(out), []
-        start: Path | None = inputs["start"].path / "model" if "start" in inputs else None
+        first = EARLIER if EARLIER in inputs else "start"
+        start: Path | None = inputs[first].path / "model" if first in inputs else None
         models: dict[str, Path] = {}  # of stages that stand aside, by their objective's name
-        for number, spec in enumerate(self.stages):
-            last = number == len(self.stages) - 1
+        for number, spec in enumerate(self.stages, start=self.earlier):
+            last = number == self._last_stage
             stage = Stage.from_specs(
                 self.mix, self.seed, self.model, self.schedule, spec, compute=self.compute(), template=self.template
             )  # fmt: skip
@@ -156,6 +174,15 @@ class TrainRun(Work):
 
             counts.notes["gpu"] = torch.cuda.get_device_name()  # recorded in the manifest; the key contains `cuda` only
         return counts
+
+
+def _copy_records(run: Path, out: Path, last: int) -> None:
+    """Copy what the stages of an earlier run wrote about themselves; its last stage is number `last`."""
+    for folder in (run, *run.glob("stage*")):
+        for file in folder.iterdir():
+            if file.suffix in RECORDS and file.name != MANIFEST and not file.name.startswith("."):
+                with writing(out / (f"stage{last}" if folder == run else folder.name) / file.name) as partial:
+                    shutil.copyfile(file, partial)
 
 
 def _left_out(results: list[RunResult]) -> dict[str, str]:

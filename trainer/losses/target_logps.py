@@ -62,6 +62,14 @@ def sum_by_owner(values: torch.Tensor, owners: torch.Tensor, count: int) -> torc
     return torch.zeros(count, dtype=values.dtype, device=values.device).index_add(0, owners.to(values.device), values)
 
 
+def answer_sums(model: Any, batch: Tensors, answers: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the summed log-probabilities in nats and the target tokens of the answers, both [rows, answers]."""
+    values = target_log_probs(model, batch)
+    owners, count = batch["owners"].to(values.device), len(batch["ends"])
+    tokens = sum_by_owner(torch.ones_like(values), owners, count)
+    return sum_by_owner(values, owners, count).view(-1, answers), tokens.view(-1, answers)
+
+
 def has_plain_head(model: Any) -> bool:
     """Return whether the logits are the body's hidden states times one matrix."""
     if learns_positions(model):

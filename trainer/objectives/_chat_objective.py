@@ -77,10 +77,16 @@ class ChatObjective(Objective, ABC):
         files = artifact.files("rows")
         if not files:
             raise InputError(f"{artifact.path} has no rows/*.parquet to read {role} from")
-        limits = Limits(min(self.context or setting.context, setting.context), self.too_long == "truncate")
-        kind = role.removeprefix("held_out_")
-        encoder = ChatEncoder(setting.tokenizer)
-        return encoded_rows(kind, files, encoder, limits, setting.cache, artifact.manifest.key)
+        encoder, limits = ChatEncoder(setting.tokenizer), self.limits(setting)
+        return encoded_rows(self.encoding(role), files, encoder, limits, setting.cache, artifact.manifest.key)
+
+    def encoding(self, role: str) -> str:
+        """Return how the rows of a role are encoded, a key of windtunnel.trainer.data.chat_rows.ENCODERS."""
+        return role.removeprefix("held_out_")
+
+    def limits(self, setting: Setting) -> Limits:
+        """Return the limits on the length of a row."""
+        return Limits(min(self.context or setting.context, setting.context), self.too_long == "truncate")
 
     def shares(self, model: PreTrainedModel, setting: Setting) -> bool:
         """Return whether rows may be packed: the model supports the block mask, and its deltas allow packing."""

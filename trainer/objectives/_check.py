@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from windtunnel.schemas.finding import Finding, finding
 from windtunnel.schemas.plugin import make
+from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.models._model import Model
 from windtunnel.trainer.objectives._check_inputs import inputs, tokenizer
 from windtunnel.trainer.objectives._fitted_objective import FittedObjective
@@ -104,7 +105,7 @@ def _open(objective: Objective, setting: Setting, model: Any) -> Data:
 def _step(objective: Objective, setting: Setting) -> tuple[Any, _Step]:
     """Return the model and what the first step computes, before it moves anything."""
     model = _model(objective, setting)
-    batches = _open(objective, setting, model).batch(0)
+    batches = _batches_of(objective, setting, model)
     model.train()
     losses: list[Loss] = []
     for batch in batches:
@@ -117,6 +118,12 @@ def _step(objective: Objective, setting: Setting) -> tuple[Any, _Step]:
     total, normaliser = math.fsum(loss.total.item() for loss in losses), math.fsum(loss.normaliser for loss in losses)
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return model, _Step(total, normaliser, metrics, gradients, len(batches))
+
+
+def _batches_of(objective: Objective, setting: Setting, model: Any) -> list[Batch]:
+    """Return the micro-batches of the first step, with what their losses need of the whole step."""
+    batches = [(batch, 1.0) for batch in _open(objective, setting, model).batch(0)]
+    return [batch for batch, _ in objective.with_step_sums(lambda f, batch: f(model, batch), batches)]
 
 
 def _batches(objective: Objective, setting: Setting) -> str | None:
@@ -161,7 +168,7 @@ def _descends(objective: Objective, setting: Setting) -> str | None:
     slope = math.sqrt(sum(g.square().sum().item() for g in before.gradients.values()))
     if not 0 < slope < math.inf:
         return f"the gradient's norm is {slope}"
-    batches = _open(objective, setting, _model(objective, setting)).batch(0)
+    batches = _batches_of(objective, setting, _model(objective, setting))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name in before.gradients:

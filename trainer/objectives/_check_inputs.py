@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
-from windtunnel.schemas.records import CONVERSATION, DOCUMENT, PREFERENCE
+from windtunnel.schemas.records import DOCUMENT, OWN_CONVERSATION, PREFERENCE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -44,8 +44,8 @@ def inputs(folder: Path) -> dict[str, Artifact]:
     chats = [_conversation(k) for k in range(2 * ROWS)]
     pairs = [_preference(k) for k in range(2 * ROWS)]
     _write(folder / "held_out" / "documents", [_document(k) for k in range(8)], DOCUMENT)
-    _write(folder / "conversations" / "rows", chats[:ROWS], CONVERSATION)
-    _write(folder / "held_out_conversations" / "rows", chats[ROWS:], CONVERSATION)
+    _write(folder / "conversations" / "rows", chats[:ROWS], OWN_CONVERSATION)
+    _write(folder / "held_out_conversations" / "rows", chats[ROWS:], OWN_CONVERSATION)
     _write(folder / "preferences" / "rows", pairs[:ROWS], PREFERENCE)
     _write(folder / "held_out_preferences" / "rows", pairs[ROWS:], PREFERENCE)
     _tokens(folder / "tokens.corpus", [_document(k) for k in range(32)])
@@ -73,7 +73,7 @@ def _question(k: int) -> list[dict[str, str]]:
 
 def _conversation(k: int) -> dict[str, Any]:
     messages = [*_question(k), *_answers(k + 1), *_question(k + 3), *_answers(k + 4)]
-    return {"id": f"c{k}", "messages": messages, "source": "counting"}
+    return {"id": f"c{k}", "messages": messages, "source": "counting", "label": k % 4 != 3}
 
 
 def _preference(k: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ A stage is an objective with its optimiser settings. The loop (trainer/loop) is 
     data = objective.open(setting, model)               # batches as a pure function of the step
     model = delta.apply(model)                          # without a delta, the full model is trained
     for step in range(data.steps):
-        for batch in data.batch(step):                  # micro-batches of one optimiser step
+        for batch in data.batch(step):                  # micro-batches of one optimiser step, with the sums of all
             loss = objective.loss(model, batch)         # sums, which add up exactly over micro-batches
             loss.total.backward()
         divide the gradients by the sum of the normalisers, clip, step
@@ -127,6 +127,7 @@ class Objective(Plugin, ABC):
     aside: ClassVar[bool] = False  # True: a stage behind it starts from the model before it, and may read this one's
     passes: ClassVar[int] = 1  # forward and backward of a token, in those of the model
     dropout: ClassVar[bool] = True  # False: a loaded model's dropout is off while it trains on this
+    sums_of_step: ClassVar[bool] = False  # True: `loss` reads the step's `step_sums` in the batch's tensors
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)  # parameters that `windtunnel check objective NAME` tries
 
     @classmethod
@@ -212,6 +213,28 @@ class Objective(Plugin, ABC):
         `model` is the stage's initial model in evaluation mode, before any delta; it can serve as a reference. Called
         on every start and resume, always with the same weights.
         """
+
+    def step_sums(self, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+        """Return sums over a micro-batch, float64 [n], of which the loss needs those over the whole step."""
+        raise NotImplementedError
+
+    def with_step_sums(
+        self,
+        call: Callable[..., torch.Tensor],
+        batches: Sequence[tuple[Batch, float]],
+        summed: Callable[[torch.Tensor], torch.Tensor] = lambda sums: sums,
+    ) -> Sequence[tuple[Batch, float]]:
+        """Return a step's micro-batches and their factors, with `step_sums` where the loss needs these.
+
+        `call(function, batch)` calls with the model; `summed` adds over the processes of the run.
+        """
+        if not self.sums_of_step:
+            return batches
+        import torch
+
+        with torch.no_grad():
+            total = summed(sum(call(self.step_sums, batch) * factor for batch, factor in batches))  # type: ignore[arg-type]
+        return [(b._replace(tensors={**b.tensors, "step_sums": total}), factor) for b, factor in batches]
 
     @abstractmethod
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:

@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from windtunnel.schemas.artifact import writing
 from windtunnel.trainer.data.chat_batches import batches
-from windtunnel.trainer.data.chat_rows import Rows
+from windtunnel.trainer.data.chat_rows import AnswerRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,9 +24,9 @@ PART = 512
 
 
 def reference_logps(
-    model: PreTrainedModel, rows: Rows, micro_tokens: int | None, share: bool, cache: Path
+    model: PreTrainedModel, rows: AnswerRows, micro_tokens: int | None, share: bool, cache: Path
 ) -> np.ndarray:
-    """Return summed log-probabilities of (chosen, rejected) in nats, float32 [rows, 2], from `cache` if possible."""
+    """Return summed log-probabilities of the answers in nats, float32 [rows, answers], from `cache` if possible."""
     key = blake3(f"{model_digest(model)}\0{rows.digest()}\0{micro_tokens}\0{share}".encode()).hexdigest()[:16]
     folder = cache / f"reference-{key}"
     parts = []
@@ -39,21 +39,22 @@ def reference_logps(
     return np.concatenate(parts)
 
 
-def pair_logps(model: PreTrainedModel, rows: Rows, numbers: range, micro_tokens: int | None, share: bool) -> np.ndarray:
-    """Return summed log-probabilities of (chosen, rejected) in nats for rows by number, float32 [numbers, 2]."""
+def pair_logps(
+    model: PreTrainedModel, rows: AnswerRows, numbers: range, micro_tokens: int | None, share: bool
+) -> np.ndarray:
+    """Return summed log-probabilities of the answers in nats for rows by number, float32 [numbers, answers]."""
     import torch
 
-    from windtunnel.trainer.losses.target_logps import sum_by_owner, target_log_probs
+    from windtunnel.trainer.losses.target_logps import answer_sums
 
     place = np.full((len(rows), 1), -1, np.int64)
     place[numbers.start : numbers.stop, 0] = np.arange(len(numbers))
-    out = np.empty((len(numbers), 2), np.float32)
+    out = np.empty((len(numbers), rows.answers), np.float32)
     loaded = [rows[k] for k in numbers]
     with torch.no_grad():
         for batch in batches(rows, list(numbers), loaded, micro_tokens, share, {"place": place}):
-            values = target_log_probs(model, batch.tensors).cpu()
-            where = batch.tensors["place"][:, 0].numpy()
-            out[where] = sum_by_owner(values, batch.tensors["owners"], 2 * len(where)).view(-1, 2).numpy()
+            logps, _ = answer_sums(model, batch.tensors, rows.answers)
+            out[batch.tensors["place"][:, 0].numpy()] = logps.cpu().numpy()
     return out
 
 

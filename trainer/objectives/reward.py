@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Reward(ChatObjective):
     """Bradley-Terry on a sequence-classification head with one output (Ouyang et al. 2022), normalised by pairs."""
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     kind: ClassVar = "preferences"
     unit: ClassVar[str] = "nats per pair"
     scores: ClassVar[bool] = False
@@ -68,19 +68,13 @@ class Reward(ChatObjective):
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
         """Return the summed loss over the micro-batch's pairs."""
-        from windtunnel.trainer.losses.preference import reward_loss
+        from windtunnel.trainer.losses.preference import pair_metrics, reward_loss
         from windtunnel.trainer.rewards._reward_model import rewards
 
-        chosen, rejected = rewards(model, batch.tensors).view(-1, 2).unbind(1)
+        scores = rewards(model, batch.tensors).view(-1, 2)
+        chosen, rejected = scores.unbind(1)
         losses = reward_loss(chosen, rejected, batch.tensors["asked"].to(chosen.device), self.centering)
-        margins = (chosen - rejected).detach()
-        metrics = {
-            "accuracy": (margins > 0).sum(),
-            "margin": margins.sum(),
-            "reward_chosen": chosen.detach().sum(),
-            "reward_rejected": rejected.detach().sum(),
-        }
-        return Loss(losses.sum(), float(len(losses)), metrics)
+        return Loss(losses.sum(), float(len(losses)), pair_metrics(scores))
 
     def evaluate(self, model: PreTrainedModel, setting: Setting, out: Path) -> Evaluation:
         """Score held-out pairs; conversations cannot be scored without a language-model head."""

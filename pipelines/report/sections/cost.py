@@ -63,7 +63,7 @@ class Cost(Section):
             return None
         longest = max(sum(step.seconds for step in group) for group in steps.values()) or 1.0
         kinds = [_kind(name, group, longest) for name, group in steps.items()]
-        trained = sum(kind.tokens for kind in kinds if kind.name == "train")
+        trained = sum(kind.tokens for kind in kinds if kind.name in ("train", "first_stages"))
         spent = by_model_and_purpose(s for a in results.finished.values() for s in spent_of(a.manifest.counts))
         asked = [Asked.model_validate(asdict(each)) for each in spent]
         dollars = total(spent).dollars

@@ -19,6 +19,8 @@ BINS = 30
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 MEASURES = {
     "implicit_reward": "implicit reward, as the objective defines it: the gain in log-likelihood over the start model",
+    "implicit_reward_per_token": "implicit reward per token: the mean gain in log-likelihood over the start model",
+    "nats_per_token": "nats per token of the answer, the log-likelihood that the model gives it",
     "nats_per_byte": "nats per byte of the answer, the log-likelihood that the model gives it",
     "reward": "reward, the score that the reward model gives",
 }
@@ -74,9 +76,10 @@ class PreferenceMargins(Section):
         tallest = max(float(c.max()) for c in counts.values())
         digits = _digits(float(edges[-1] - edges[0]))
         lengths = _lengths(results)
+        names = {name for frame in frames.values() for name in frame["measure"].unique().to_list()}
         mixes = [
             Margins(
-                mix=mix,
+                mix=mix if len(names) == 1 else f"{mix} ({_measured(frame)})",
                 bins=[
                     Bin(
                         x=scale.at(edges[k]),
@@ -98,7 +101,6 @@ class PreferenceMargins(Section):
             )
             for mix, frame in frames.items()
         ]
-        names = {name for frame in frames.values() for name in frame["measure"].unique().to_list()}
         return cls(
             mixes=mixes,
             measure="; ".join(MEASURES.get(name, one_line(name, 40)) for name in sorted(names)),
@@ -117,6 +119,10 @@ def _frame(runs: dict[str, Artifact]) -> pl.DataFrame | None:
     columns = ("document", "margin", "correct")
     rows = [frame.select(*columns, measure=measure) for frame, measure in zip(frames, measures, strict=True)]
     return pl.concat(rows, how="vertical_relaxed") if rows else None
+
+
+def _measured(frame: pl.DataFrame) -> str:
+    return ", ".join(one_line(name.replace("_", " "), 40) for name in sorted(frame["measure"].unique().to_list()))
 
 
 def _finite(frame: pl.DataFrame) -> np.ndarray:
