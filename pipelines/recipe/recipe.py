@@ -352,6 +352,10 @@ class Recipe(Part):
         found = self.mixes[mix]
         return found.corpora(self.mixes) if isinstance(found, MixPlan) else list(positive(found))
 
+    def corpora_of(self, mix: str) -> list[str]:
+        """Return the corpora that a mix takes, which are some of its parts where it takes rows too."""
+        return [part for part in self.parts(mix) if part in self.corpora]
+
     @property
     def trainings(self) -> dict[str, tuple[str, Train]]:
         """The mix and the settings of every training by the name of its runs: the mix, the variant, or both."""

@@ -98,6 +98,7 @@ class Objective(Plugin, ABC):
     trains: ClassVar[tuple[ModelKind, ...]] = ("causal",)  # the kinds of model that it trains
     measure: ClassVar[Measure | None] = "likelihood"  # of what `evaluate` gives; only equal measures compare
     scores: ClassVar[bool] = True  # False: its model says nothing of how likely the held-out rows are
+    gives_labels: ClassVar[bool] = False  # `evaluate` says what it makes of the labels of labelled rows
     unit: ClassVar[str] = "nats per token"  # of its loss, divided by the normaliser
     dropout: ClassVar[bool] = True  # False: a loaded model's dropout is off while it trains on this
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)  # parameters that `windtunnel check objective NAME` tries
