@@ -13,7 +13,7 @@ from windtunnel.pipelines.recipe.models import Model as Model
 from windtunnel.pipelines.recipe.part import Name as Name
 from windtunnel.pipelines.recipe.part import Part
 from windtunnel.pipelines.recipe.part import Spec as Spec
-from windtunnel.pipelines.recipe.rows import RowMixes, Rows
+from windtunnel.pipelines.recipe.rows import AskedLabels, RowMixes, Rows
 from windtunnel.pipelines.recipe.variants import RunName, completed
 from windtunnel.pipelines.recipe.weights import positive
 from windtunnel.pipelines.recipe.yaml_loader import Keys
@@ -268,6 +268,7 @@ class Evaluate(Part):
     tasks: Annotated[Tasks | None, BeforeValidator(_as_tasks, json_schema_input_type=Tasks | list[Spec] | None)] = None
     win_rate: WinRate | None = None
     probe: Probe | None = None
+    labels: AskedLabels | None = None
     calibrate: Calibrate | None = None
 
 

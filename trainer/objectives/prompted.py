@@ -36,7 +36,7 @@ class Prompted(LabelObjective):
     examples: ClassVar = (
         {"words": WORDS},
         {"verbalizer": "soft"},
-        {"template": "{text} It is {slot}", "words": WORDS},
+        {"template": "{text} That is:{slot}", "words": WORDS},
         {"verbalizer": "soft", "delta": {"prompt": {"length": 3}}},
     )
 
