@@ -163,13 +163,15 @@ def check_stages(plan: Plan, inputs: Mapping[str, Mapping[str, Any]]) -> None:
     from windtunnel.trainer.objectives._objective import Objective
 
     train = plan.recipe.train
-    kinds = {make(Objective, spec).kind for t in (train.each.values() if train is not None else ()) for spec in t.stages}
+    kinds = {
+        make(Objective, spec).kind for t in (train.each.values() if train is not None else ()) for spec in t.stages
+    }
     for mix, reads in inputs.items():
         if train is not None and "mix" in reads and "tokens" not in kinds:
             raise at(
                 ("mixes", mix),
-                f"the mix {mix!r} takes documents beside rows, and no stage learns from them: put one that does, such as "
-                "`causal_lm`, before the others, or leave the documents out",
+                f"the mix {mix!r} takes documents beside rows, and no stage learns from them: put one that does, "
+                "such as `causal_lm`, before the others, or leave the documents out",
             )
     for variant, settings in train.each.items() if train is not None else ():
         for number, spec in enumerate(settings.stages):

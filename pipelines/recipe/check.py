@@ -366,7 +366,9 @@ def _evaluation(recipe: Recipe) -> None:
             if (corpus := getattr(evaluate.probe, word)) is not None:
                 known(corpus, recipe.corpora, "corpus", ("evaluate", "probe", word))
     if evaluate.labels is not None and not recipe.of_rows:
-        raise at(("evaluate", "labels"), "labels are those of rows, and the mixes are of documents: name `rows:` in them")
+        raise at(
+            ("evaluate", "labels"), "labels are those of rows, and the mixes are of documents: name `rows:` in them"
+        )
     if evaluate.calibrate is not None:
         known(evaluate.calibrate.judge, recipe.models, "model", ("evaluate", "calibrate", "judge"))
 

@@ -23,7 +23,9 @@ class SampleLabels(RecordSource):
     """
 
     primary: ClassVar[str | None] = "rows"
-    examples: ClassVar[tuple[Example, ...]] = (Example({}, None, params={"rows": "follows", "text": "completion", "number": 12}),)
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example({}, None, params={"rows": "follows", "text": "completion", "number": 12}),
+    )
     path: str | tuple[str, ...] = ""
     rows: Literal["origin", "follows"]
     number: int = Field(1200, gt=5)

@@ -204,8 +204,9 @@ def encoded_rows(
 ) -> Rows:
     """Return the encoded rows of Parquet files, from the cache if possible.
 
-    `encode` (encoder, limits, record) is that of ENCODERS for the kind by default. `content` identifies the input (the key of its artifact); together with the encoder's key and the limits it
-    determines the directory in `cache`. Raises InputError if all rows are dropped.
+    `encode` (encoder, limits, record) is by default that of the kind. `content` identifies the input (the key of its
+    artifact); with the encoder's key and the limits it determines the directory in `cache`. Raises InputError if all
+    rows are dropped.
     """
     name = blake3(f"{ENCODING}\0{kind}\0{content}\0{encoder.key}\0{tuple(limits)}".encode()).hexdigest()[:16]
     folder = cache / f"{kind}-{name}"

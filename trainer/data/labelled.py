@@ -7,7 +7,7 @@ those of the training rows; the rows of a source are one task, whose labels are 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -34,7 +34,7 @@ class Frame(NamedTuple):
 
     before: list[int]
     behind: list[int]
-    end: list[int] = []
+    end: Sequence[int] = ()
 
 
 class LabelEncoder:
@@ -56,7 +56,7 @@ class LabelEncoder:
         except (UnicodeEncodeError, TypeError) as error:
             raise ChatError("not_unicode", str(error)) from error
 
-    def text(self, ids: Sequence[int]) -> str:
+    def text(self, ids: Iterable[int]) -> str:
         """Return the text of token ids without special tokens."""
         return self._backend.decode([int(k) for k in ids], skip_special_tokens=True)
 

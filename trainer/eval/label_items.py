@@ -56,9 +56,7 @@ def items_table(rows: Sequence[Row]) -> pa.Table:
     return table_of(lines_of(TITLE, rows)).append_column(PROBABILITY, values)
 
 
-def write_items(
-    rows: Rows, labels: Labels, encoder: LabelEncoder, nats: np.ndarray, path: Path
-) -> dict[str, float]:
+def write_items(rows: Rows, labels: Labels, encoder: LabelEncoder, nats: np.ndarray, path: Path) -> dict[str, float]:
     """Write the items of encoded rows, by nats [rows, labels] of all labels; return the main metrics.
 
     Rows with a label that no training row of their source has are not measured; their number is told.

@@ -154,9 +154,9 @@ def _summary(table: object, shares: Mapping[str, Counter[str]]) -> dict[str, dic
     out = {}
     for (task,), rows in frame.sort("document").group_by("task", maintain_order=True):
         top = _by_share(shares[str(task).removeprefix(f"{TITLE}/")])[0][0]
-        means = {name: float(rows[name].mean()) for name in ("correct", "probability", "chance")}  # type: ignore[arg-type]
+        means = {name: float(rows[name].to_numpy().mean()) for name in ("correct", "probability", "chance")}
         out[str(task)] = {
             "items": rows.height, "accuracy": means["correct"], "probability": means["probability"],
-            "chance": means["chance"], MAJORITY: float((rows["answer"] == top).mean()),
-        }  # type: ignore[arg-type]  # fmt: skip
+            "chance": means["chance"], MAJORITY: float((rows["answer"] == top).to_numpy().mean()),
+        }  # fmt: skip
     return out

@@ -56,9 +56,7 @@ class LabelObjective(ChatObjective):
         return LabelEncoder(setting.tokenizer, self.frame(setting))
 
     def encoded_as(self, kind: str, files: list[Path], limits: Limits, setting: Setting, content: str) -> Rows:
-        return encoded_rows(
-            kind, files, self.encoder(setting), limits, setting.cache, content, encode=encode_labelled
-        )
+        return encoded_rows(kind, files, self.encoder(setting), limits, setting.cache, content, encode=encode_labelled)
 
     def labels(self, setting: Setting) -> Labels:
         """Return the labels of the training rows. Raises InputError if they are no small closed set."""

@@ -1,4 +1,4 @@
-"""Sequence classifiers of transformers on the body of a language model: `score` on a causal one, BERT's pooler and head.
+"""Sequence classifiers of transformers on a language model's body: `score` on a causal one, BERT's pooler and head.
 
 Saved directories are read by `AutoModelForSequenceClassification`, which on a padded batch returns what training saw.
 """

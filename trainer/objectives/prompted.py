@@ -1,4 +1,4 @@
-"""Prompt-based fine-tuning: the model fills a slot of a template, and words stand for the labels (PET, LM-BFF, WARP)."""
+"""Prompt-based fine-tuning: the model fills a slot of a template, and words stand for labels (PET, LM-BFF, WARP)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ class Prompted(LabelObjective):
 
         super().make_ready(setting, model, labels, encoder)
         tokens = self._tokens(labels, encoder)
-        behind, mask = encoder.frame.behind, setting.tokenizer.mask_token_id
+        mask: Any = setting.tokenizer.mask_token_id
+        behind = encoder.frame.behind
         back = len(behind) - behind.index(mask) if mask is not None else 1  # of the slot from the end
         kept = {"template": self.template, "kind": self.verbalizer, "tokens": tokens, "back": back}
         model.config.verbalizer = kept  # what reads the exported model needs it

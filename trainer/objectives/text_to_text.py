@@ -70,7 +70,9 @@ class TextToText(LabelObjective):
             return Evaluation({})
         rows = self.rows(setting, "held_out_conversations")
         nats = np.empty(len(rows))
-        for numbers, batch in labelled_batches(rows, range(len(rows)), np.zeros(len(rows), np.int64), self.micro_tokens):
+        for numbers, batch in labelled_batches(
+            rows, range(len(rows)), np.zeros(len(rows), np.int64), self.micro_tokens
+        ):
             nats[numbers] = _answer_nats(model, batch.tensors)
         totals, metrics = write_scores(rows, nats, out / "scores.parquet")
         few = len(Labels(self.rows(setting, self.kind), self.encoder(setting)).names)
