@@ -32,20 +32,20 @@ LABELS = {  # sample set -> what the rows call it
     "sqlite_docs": "database",
 }
 KINDS = ("origin", "follows")
-CHARACTERS = (60, 160)  # of a passage
+CHARACTERS = (40, 100)  # of a passage
 DOCUMENTS = 1500  # of a sample set that are looked at
 WORDINGS = {
     "origin": (
-        "What kind of text is this from?\n{}",
-        "Name the kind of text that this passage is taken from.\n{}",
+        "What is this from?\n{}",
+        "{}\nName the source.",
         "{}\nFrom which kind of text is that?",
-        "Passage: {}\nKind of text:",
+        "Passage: {}\nKind of text?",
     ),
     "follows": (
-        "Does the second passage follow the first?\n1. {}\n2. {}",
-        "First: {}\nSecond: {}\nIs the second the continuation of the first?",
-        "{}\n---\n{}\nDo these passages belong together?",
-        "Text: {}\nNext: {}\nIs that how the text goes on?",
+        "Does 2 follow 1?\n1. {}\n2. {}",
+        "{}\n{}\nIs that one text?",
+        "{}\n---\n{}\nDo these belong together?",
+        "Text: {}\nNext: {}\nRight?",
     ),
 }
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
