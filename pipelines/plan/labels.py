@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from windtunnel.pipelines.engine.step import Step
@@ -14,13 +14,14 @@ from windtunnel.schemas.plugin import make
 from windtunnel.schemas.role import StepName
 
 if TYPE_CHECKING:
+    from windtunnel.pipelines.plan.evaluation import Runs
     from windtunnel.trainer.objectives._objective import Objective
 
 MAJORITY = "majority"  # the name of the reference that knows the shares of the labels alone
 ON = "the labels of held-out rows, told by a head, at a prompt, after examples or as a reply"
 
 
-def label_scores(plan: Plan, settings: AskedLabels, runs: Mapping[tuple[str, int], Step], held_out: Step) -> dict:
+def label_scores(plan: Plan, settings: AskedLabels, runs: Runs, held_out: Step) -> dict[tuple[str, int], Step]:
     """Add what every run makes of the labels; return the steps by name and seed, and the majority's.
 
     A model that has learned from text alone has a step for every number of examples, NAME.K_shots above none.

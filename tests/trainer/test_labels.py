@@ -25,6 +25,7 @@ MODELS = {
     "masked": {"bert": {**SIZE, "init_std": 0.2}},
     "seq2seq": {"t5": SIZE},
 }
+LLAMA, BERT = Llama(**MODELS["causal"]["llama"]), Bert(**MODELS["masked"]["bert"])
 WORDS = {"big": "1", "small": "2", "yes": "3", "no": "4"}
 CLASSIFIER = {"classifier": {"lr": 3e-3, "batch_tokens": 24, "epochs": 3}}
 SPECS = {
@@ -138,7 +139,7 @@ def test_a_saved_classifier_is_transformers_own(kind, inputs, tmp_path):
 
 def test_the_gpt_head_reads_the_last_token_and_the_bert_head_cls(inputs, chat_tokenizer, tmp_path):
     objective = Classifier()
-    model, setting, _, batch = opened(objective, Llama(**MODELS["causal"]["llama"]), inputs, chat_tokenizer, tmp_path)
+    model, _, _, batch = opened(objective, LLAMA, inputs, chat_tokenizer, tmp_path)
     tensors = batch.tensors
     last = tensors["attended"].sum(1) - 1
     with torch.no_grad():
@@ -147,7 +148,7 @@ def test_the_gpt_head_reads_the_last_token_and_the_bert_head_cls(inputs, chat_to
         states = model.model(tensors["input_ids"], attention_mask=tensors["attended"].long()).last_hidden_state
         expected = model.score(states[torch.arange(len(last)), last])
         torch.testing.assert_close(objective.label_logits(model, tensors), expected, atol=1e-5, rtol=0)
-    model, _, _, batch = opened(objective, Bert(**MODELS["masked"]["bert"]), inputs, chat_tokenizer, tmp_path / "b")
+    model, _, _, batch = opened(objective, BERT, inputs, chat_tokenizer, tmp_path / "b")
     tensors = batch.tensors
     with torch.no_grad():
         assert set(tensors["input_ids"][:, 0].tolist()) == {chat_tokenizer.cls_token_id}
@@ -181,9 +182,7 @@ def test_the_loss_of_text_to_text_is_transformers_own(inputs, chat_tokenizer, tm
 
 def test_a_prompt_reads_the_words_at_the_slot(inputs, chat_tokenizer, tmp_path):
     objective = Prompted(words=WORDS, template="{text} It is:{slot}!")
-    model, setting, labels, batch = opened(
-        objective, Bert(**MODELS["masked"]["bert"]), inputs, chat_tokenizer, tmp_path
-    )
+    model, setting, labels, batch = opened(objective, BERT, inputs, chat_tokenizer, tmp_path)
     tensors, encoder = batch.tensors, objective.encoder(setting)
     words = [encoder.ids(WORDS[name])[0] for name in labels.names]
     with torch.no_grad():
@@ -199,9 +198,7 @@ def test_a_prompt_reads_the_words_at_the_slot(inputs, chat_tokenizer, tmp_path):
 
 def test_a_causal_model_says_the_word_that_comes_next(inputs, eos_tokenizer, tmp_path):
     objective = Prompted(words=WORDS, template="{text}:{slot}")
-    model, setting, labels, batch = opened(
-        objective, Llama(**MODELS["causal"]["llama"]), inputs, eos_tokenizer, tmp_path
-    )
+    model, setting, labels, batch = opened(objective, LLAMA, inputs, eos_tokenizer, tmp_path)
     encoder = LabelEncoder(eos_tokenizer, objective.frame(setting))
     words, row = [encoder.ids(WORDS[name])[0] for name in labels.names], batch.tensors["input_ids"][0]
     length = int(batch.tensors["attended"][0].sum())
@@ -224,18 +221,18 @@ def test_a_causal_model_says_the_word_that_comes_next(inputs, eos_tokenizer, tmp
 )
 def test_prompts_that_cannot_be_are_refused(given, said, inputs, chat_tokenizer, tmp_path):
     with pytest.raises((InputError, ValueError), match=said):
-        opened(Prompted(**given), Bert(**MODELS["masked"]["bert"]), inputs, chat_tokenizer, tmp_path)
+        opened(Prompted(**given), BERT, inputs, chat_tokenizer, tmp_path)
 
 
 def test_rows_without_labels_are_refused(inputs, chat_tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr("windtunnel.trainer.data.labelled.MOST", 3)
-    with pytest.raises(InputError, match="4 different texts.*labelled rows"):
-        opened(Classifier(), Llama(**MODELS["causal"]["llama"]), inputs, chat_tokenizer, tmp_path)
+    with pytest.raises(InputError, match=r"4 different texts.*labelled rows"):
+        opened(Classifier(), LLAMA, inputs, chat_tokenizer, tmp_path)
 
 
 def test_micro_batches_hold_every_row_once(inputs, chat_tokenizer, tmp_path):
     objective = Classifier()
-    _, setting, labels, _ = opened(objective, Llama(**MODELS["causal"]["llama"]), inputs, chat_tokenizer, tmp_path)
+    _, setting, labels, _ = opened(objective, LLAMA, inputs, chat_tokenizer, tmp_path)
     found = objective.rows(setting, "conversations")
     numbers = labels.numbers(found)
     parts = list(labelled_batches(found, range(len(found)), numbers, 100))

@@ -129,15 +129,19 @@ def _shares(known: Sequence[LabelledRow]) -> defaultdict[str, Counter[str]]:
 
 def _measurable(artifact: Artifact, shares: Mapping[str, Counter[str]]) -> tuple[list[LabelledRow], Counts]:
     """Return the held-out rows whose label is one of their task's in training, and why others are not."""
-    rows, counts = [], Counts()
+    rows: dict[str, LabelledRow] = {}
+    dropped, seen = Counter[str](), 0
     for row in labelled_rows(artifact):
-        counts.seen += 1
-        if isinstance(row, LabelledRow) and row.label in shares[row.source]:
-            rows.append(row)
+        seen += 1
+        if not isinstance(row, LabelledRow):
+            dropped[f"{TITLE}:{row}"] += 1
+        elif row.id in rows:  # as in training: ids key the scores
+            dropped[f"{TITLE}:duplicate_id"] += 1
+        elif row.label not in shares[row.source]:
+            dropped[f"{TITLE}:unknown_label"] += 1
         else:
-            reason = f"{TITLE}:{'unknown_label' if isinstance(row, LabelledRow) else row}"
-            counts.dropped[reason] = counts.dropped.get(reason, 0) + 1
-    return rows, counts
+            rows[row.id] = row
+    return list(rows.values()), Counts(seen=seen, dropped=dict(sorted(dropped.items())))
 
 
 def _by_share(shares: Counter[str]) -> tuple[list[str], np.ndarray]:
