@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from windtunnel.pipelines.engine.step import Step
@@ -14,14 +14,14 @@ from windtunnel.schemas.plugin import make
 from windtunnel.schemas.role import StepName
 
 if TYPE_CHECKING:
-    from windtunnel.pipelines.plan.evaluation import Runs
     from windtunnel.trainer.objectives._objective import Objective
 
+Run = tuple[str, int]  # name and seed
 MAJORITY = "majority"  # the name of the reference that knows the shares of the labels alone
 ON = "the labels of held-out rows, told by a head, at a prompt, after examples or as a reply"
 
 
-def label_scores(plan: Plan, settings: AskedLabels, runs: Runs, held_out: Step) -> dict[tuple[str, int], Step]:
+def label_scores(plan: Plan, settings: AskedLabels, runs: Mapping[Run, Step], held_out: Step) -> dict[Run, Step]:
     """Add what every run makes of the labels; return the steps by name and seed, and the majority's.
 
     A model that has learned from text alone has a step for every number of examples, NAME.K_shots above none.
@@ -32,7 +32,7 @@ def label_scores(plan: Plan, settings: AskedLabels, runs: Runs, held_out: Step) 
     if MAJORITY in trainings:
         raise at(("evaluate", "labels"), f"a run is called {MAJORITY!r}, which is the reference's name: rename it")
     assert plan.recipe.compare is not None
-    steps: dict[tuple[str, int], Step] = {}
+    steps: dict[Run, Step] = {}
     for (name, seed), run in runs.items():
         mix, train = trainings[name]
         inputs = {"run": run, "conversations": _conversations(plan, mix), "held_out": held_out}
