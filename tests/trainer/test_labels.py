@@ -269,3 +269,11 @@ def test_every_way_has_items_of_one_form(inputs, tmp_path):
     sizes = tables["majority"].filter(task="labels/size")
     assert sizes["reply"].to_list() == ["small"] * 8
     assert set(sizes.filter(answer="small")["probability"].round(9)) == {round(share, 9)}
+
+
+@pytest.mark.parametrize("name", ["gpt head", "bert head", "words"])
+def test_labels_are_learned(name, inputs, tmp_path):
+    kind, spec = SPECS[name]
+    ((objective, params),) = spec.items()
+    result = run(kind, {objective: {**params, "epochs": 30, "lr": 5e-3}}, inputs, tmp_path / "run")
+    assert result.metrics["label_accuracy"] > 0.8  # a guess has one half
