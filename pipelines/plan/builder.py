@@ -67,8 +67,10 @@ def plan(recipe: Recipe, divided: bool = True) -> Plan:
     if recipe.of_rows and recipe.held_out is not None:
         held_out = held_out_rows(result, rows)
         of_rows = row_mixes(result, rows, _tokenizer_of_rows(result, corpora, rows))
-        mixes = {f"{name}:{holds}": step for name, mix in of_rows.items() for holds, step in mix.items()}
-        inputs = {name: chat_inputs(result, rows, held_out, mix) for name, mix in of_rows.items()}
+        of_text = _mixes(result, corpora, None, rows)  # what earlier stages read
+        mixes = {f"{name}:{holds}": step for name, mix in of_rows.items() for holds, step in mix.items()} | of_text
+        texts_of = {name: {"mix": mix, **_tokens(mix)} for name, mix in of_text.items()}
+        inputs = {name: chat_inputs(result, rows, held_out, mix, texts_of.get(name)) for name, mix in of_rows.items()}
         check_stages(result, inputs)
     else:
         held_out = texts.held_out()
@@ -99,12 +101,14 @@ def _mixes(plan: Plan, corpora: Mapping[str, Step], held_out: Step | None, rows:
     from windtunnel.pipelines.datasets.tokenizer import TokenizerOfModel
     from windtunnel.pipelines.datasets.tokens import Tokens
 
-    used = {part for name in recipe.mixes for part in recipe.parts(name)}
+    used = {part for name in recipe.mixes for part in recipe.corpora_of(name)}
+    if not used:
+        return {}
     if (start := _start(recipe)) is not None:
         model = {"model": rows.models[start]}
         tokenizer = plan.add(StepName("tokenizer"), TokenizerOfModel(), model)
     else:
-        tokenizer = _tokenizer(plan, corpora, held_out)
+        tokenizer = plan.find("tokenizer") or _tokenizer(plan, corpora, held_out)
     tokens: dict[str, Step] = {}
 
     def tokens_of(name: str) -> Step:
@@ -122,11 +126,12 @@ def _mixes(plan: Plan, corpora: Mapping[str, Step], held_out: Step | None, rows:
     }
 
     def inputs_of(name: str, role: str = "tokens") -> dict[str, Step]:
-        return {Role(role, part): tokens_of(part) for part in recipe.parts(name)}
+        return {Role(role, part): tokens_of(part) for part in recipe.corpora_of(name)}
 
-    mixes = {}
+    mixes, kind = {}, "text_mix" if recipe.of_rows else "mix"
     for name, mix in recipe.mixes.items():
-        inputs = inputs_of(name)
+        if not (inputs := inputs_of(name)):
+            continue  # a mix of rows alone
         if isinstance(mix, MixPlan):
             work = _planned_mix(recipe, mix, sizes)
             if work.order is not None and work.order.by not in OF_TOKENS:
@@ -134,8 +139,9 @@ def _mixes(plan: Plan, corpora: Mapping[str, Step], held_out: Step | None, rows:
                     check_order(work.order.by, corpora[part], ("mixes", name, "order", "by"))
                     inputs[Role("corpus", part)] = corpora[part]
         else:
-            work = Mix(weights=positive(mix), **sizes)
-        mixes[name] = plan.add(StepName("mix", name), work, inputs)
+            weights = positive(mix)
+            work = Mix(weights={part: weights[part] for part in recipe.corpora_of(name)}, **sizes)
+        mixes[name] = plan.add(StepName(kind, name), work, inputs)
     if recipe.compare is not None and recipe.compare.pin is not None:
         own = positive(recipe.weights[recipe.compare.baseline])
         for name, extra in recipe.compare.pinned(recipe.mixes).items():

@@ -10,6 +10,7 @@ from windtunnel.pipelines.plan.generation import Generation, budget_of, completi
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import at
 from windtunnel.pipelines.recipe.recipe import Probe, Tasks, WinRate
+from windtunnel.pipelines.recipe.rows import AskedLabels
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.plugin import make
 from windtunnel.schemas.role import Role, StepName
@@ -45,6 +46,8 @@ def evaluation(plan: Plan, corpora: Mapping[str, Step], rows: Generation, runs: 
         comparisons.append(_wins(plan, settings.win_rate, rows, _asked_runs(plan, runs, "win_rate"), held_out))
     if settings is not None and settings.probe is not None:
         comparisons.append(_probe(plan, settings.probe, corpora, runs))
+    if settings is not None and settings.labels is not None:
+        comparisons += _labels(plan, settings.labels, runs, held_out)
     return comparisons
 
 
@@ -60,7 +63,7 @@ def side_by_side(plan: Plan, runs: Runs) -> Step:
 
 def _asked_runs(plan: Plan, runs: Runs, word: str) -> Runs:
     """Return the runs whose models continue a text. Raises RecipeError if those of the baseline do not."""
-    asked = {run: step for run, step in runs.items() if _kind(step) == "causal"}
+    asked = {run: step for run, step in runs.items() if _kind(step) == "causal" and _continues(plan, run[0])}
     baseline = plan.recipe.compare.baseline if plan.recipe.compare is not None else ""
     if not any(name == baseline for name, _ in asked):
         raise at(
@@ -69,6 +72,14 @@ def _asked_runs(plan: Plan, runs: Runs, word: str) -> Runs:
             "`compare: {baseline: ...}`, or leave this out",
         )
     return asked
+
+
+def _continues(plan: Plan, name: str) -> bool:
+    """Return whether a run's model still continues texts: whether its last stage leaves it its words, and no head."""
+    from windtunnel.trainer.objectives._objective import Objective
+
+    train = plan.recipe.trainings[name][1] if name in plan.recipe.trainings else None
+    return train is None or make(Objective, train.stages[-1]).scores
 
 
 def _kind(run: Step) -> ModelKind:
@@ -92,6 +103,19 @@ def _probe(plan: Plan, settings: Probe, corpora: Mapping[str, Step], runs: Runs)
     asked = " and ".join(text[word].format(name) for word, name in chosen.items())
     about = f"linear probes of frozen vectors: {asked}"
     return _compare(plan, StepName("compare", "probe"), steps, "items.parquet", "correct", about)
+
+
+def _labels(plan: Plan, settings: AskedLabels, runs: Runs, held_out: Step) -> list[Step]:
+    """Add a comparison of the share of labels told right, and of the right label's probability."""
+    from windtunnel.pipelines.plan.labels import ON, label_scores
+
+    steps, name = label_scores(plan, settings, runs, held_out), StepName("compare", "labels")
+    found = []
+    for metric, score in (("correct", ""), ("probability", "probability")):
+        of = StepName(*name.split(":"), score) if score else name
+        told = {"tasks": {"labels": score}, "score": score}
+        found.append(_compare(plan, of, steps, "items.parquet", metric, ON, **told))
+    return found
 
 
 def _judge_pairs(plan: Plan) -> bool:

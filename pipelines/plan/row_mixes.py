@@ -79,7 +79,7 @@ def _to_hold_out(plan: Plan, rows: Generation) -> tuple[list[str], list[str]]:
     assert settings is not None
     mixed = [part for name in plan.recipe.mixes for part in plan.recipe.parts(name)]
     used = [*mixed, *([train.preferences] if train is not None and train.preferences else [])]
-    pairs = [name for name in used if rows.holds[name] == PREFERENCES]
+    pairs = [name for name in used if rows.holds.get(name) == PREFERENCES]
     named = [name for name in settings.sets if rows.holds[name] == PREFERENCES]
     return [name for name in settings.sets if name not in named], list(dict.fromkeys([*named, *pairs]))
 
@@ -122,7 +122,7 @@ def row_mixes(plan: Plan, rows: Generation, tokenizer: Step | None) -> dict[str,
     mixes: dict[str, dict[str, Step]] = {}
     for name, weights in plan.recipe.weights.items():
         for holds, kind in ((CONVERSATIONS, "mix"), (PREFERENCES, "pairs")):
-            shares = {part: float(w) for part, w in positive(weights).items() if rows.holds[part] == holds}
+            shares = {part: float(w) for part, w in positive(weights).items() if rows.holds.get(part) == holds}
             if not shares:
                 continue
             inputs: dict[str, Step] = {Role("rows", part): rows.train_rows[part] for part in shares}
@@ -138,16 +138,18 @@ def wanted_shares(recipe: Recipe, rows: Generation) -> dict[str, Any]:
     shares: dict[str, dict[str, dict[str, float]]] = {}
     for name, (mix, _) in recipe.trainings.items():
         for holds in (CONVERSATIONS, PREFERENCES):
-            own = {part: float(w) for part, w in positive(recipe.weights[mix]).items() if rows.holds[part] == holds}
+            own = {part: float(w) for part, w in positive(recipe.weights[mix]).items() if rows.holds.get(part) == holds}
             if len(own) > 1:  # a set alone has the whole
                 total = sum(own.values())
                 shares.setdefault(name, {})[holds] = {part: weight / total for part, weight in own.items()}
     return {"shares": shares, "shares_by": recipe.row_mixes.by, "tolerance": recipe.row_mixes.tolerance}
 
 
-def chat_inputs(plan: Plan, rows: Generation, held_out: Step, mix: Mapping[str, Step]) -> dict[str, Step]:
-    """Return the inputs of a training run on rows, by role."""
-    inputs: dict[str, Step] = {**mix, "held_out_conversations": held_out}
+def chat_inputs(
+    plan: Plan, rows: Generation, held_out: Step, mix: Mapping[str, Step], texts: Mapping[str, Step] | None = None
+) -> dict[str, Step]:
+    """Return the inputs of a training run on rows, by role; `texts` are those of the corpora in the mix."""
+    inputs: dict[str, Step] = {**(texts or {}), **mix, "held_out_conversations": held_out}
     train = plan.recipe.train
     if train is not None and train.preferences is not None:
         inputs[PREFERENCES] = rows.train_rows[train.preferences]
@@ -161,12 +163,24 @@ def check_stages(plan: Plan, inputs: Mapping[str, Mapping[str, Any]]) -> None:
     from windtunnel.trainer.objectives._objective import Objective
 
     train = plan.recipe.train
+    kinds = {
+        make(Objective, spec).kind for t in (train.each.values() if train is not None else ()) for spec in t.stages
+    }
+    for mix, reads in inputs.items():
+        if train is not None and "mix" in reads and "tokens" not in kinds:
+            raise at(
+                ("mixes", mix),
+                f"the mix {mix!r} takes documents beside rows, and no stage learns from them: put one that does, "
+                "such as `causal_lm`, before the others, or leave the documents out",
+            )
     for variant, settings in train.each.items() if train is not None else ():
         for number, spec in enumerate(settings.stages):
-            needs = make(Objective, spec).kind
+            kind = make(Objective, spec).kind
+            role, needs = ("mix", "text") if kind == "tokens" else (kind, kind)
+            mend = ": give it a weight for a corpus" if kind == "tokens" else ""
             for mix, reads in inputs.items():
-                if train is not None and needs not in reads:
+                if train is not None and role not in reads:
                     raise at(
                         (*train.place(variant, "stages"), number),
-                        f"this stage learns from {needs}, and the mix {mix!r} holds none of them",
+                        f"this stage learns from {needs}, and the mix {mix!r} holds none{mend or ' of them'}",
                     )

@@ -352,7 +352,8 @@ def _evaluation(recipe: Recipe) -> None:
     evaluate = recipe.evaluate
     if evaluate is None:
         return
-    if recipe.compare is None and any(part is not None for part in (evaluate.tasks, evaluate.win_rate, evaluate.probe)):
+    asked = (evaluate.tasks, evaluate.win_rate, evaluate.probe, evaluate.labels)
+    if recipe.compare is None and any(part is not None for part in asked):
         raise at(("evaluate",), "`evaluate:` needs `compare:`: its scores are effects too")
     if evaluate.tasks is not None:
         _tasks(evaluate.tasks, recipe)
@@ -364,6 +365,10 @@ def _evaluation(recipe: Recipe) -> None:
         for word in ("sources", "senses"):
             if (corpus := getattr(evaluate.probe, word)) is not None:
                 known(corpus, recipe.corpora, "corpus", ("evaluate", "probe", word))
+    if evaluate.labels is not None and not recipe.of_rows:
+        raise at(
+            ("evaluate", "labels"), "labels are those of rows, and the mixes are of documents: name `rows:` in them"
+        )
     if evaluate.calibrate is not None:
         known(evaluate.calibrate.judge, recipe.models, "model", ("evaluate", "calibrate", "judge"))
 

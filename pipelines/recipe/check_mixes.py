@@ -23,7 +23,7 @@ def check_mixes(recipe: Recipe) -> None:
             _mix_plan(recipe, name, mix)
         else:
             _weights(recipe, name, mix, here)
-        of_corpora = recipe.parts(name)[0] in recipe.corpora
+        of_corpora = bool(recipe.corpora_of(name))
         if of_corpora and recipe.tokens is None:
             raise at(here, "a mix of corpora needs a `tokens:` part: a tokenizer and a budget")
         if of_corpora and recipe.tokens is not None and recipe.tokens.budget is None:
@@ -41,12 +41,10 @@ def _weights(recipe: Recipe, name: str, weights: Weights, here: Keys) -> None:
     used = list(positive(weights))
     if not used:
         raise at(here, f"mix {name!r} needs at least one weight above zero")
-    if len({part in recipe.sets for part in used}) > 1:
-        raise at(here, f"mix {name!r} takes documents and rows together: train on them in two stages")
     by_size = [part for part in used if weights[part] == BY_SIZE]
-    if by_size and len(by_size) < len(used):
+    if by_size and len(by_size) < len(recipe.corpora_of(name)):
         raise at(here, f"mix {name!r} has {BY_SIZE!r} beside numbers: give all numbers, or all {BY_SIZE!r}")
-    if by_size and used[0] in recipe.sets:
+    if any(part in recipe.sets for part in by_size):
         raise at(here, f"mix {name!r} takes rows, whose weights are numbers, not {BY_SIZE!r}")
 
 

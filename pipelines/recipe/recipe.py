@@ -13,7 +13,7 @@ from windtunnel.pipelines.recipe.models import Model as Model
 from windtunnel.pipelines.recipe.part import Name as Name
 from windtunnel.pipelines.recipe.part import Part
 from windtunnel.pipelines.recipe.part import Spec as Spec
-from windtunnel.pipelines.recipe.rows import RowMixes, Rows
+from windtunnel.pipelines.recipe.rows import AskedLabels, RowMixes, Rows
 from windtunnel.pipelines.recipe.variants import RunName, completed
 from windtunnel.pipelines.recipe.weights import positive
 from windtunnel.pipelines.recipe.yaml_loader import Keys
@@ -268,6 +268,7 @@ class Evaluate(Part):
     tasks: Annotated[Tasks | None, BeforeValidator(_as_tasks, json_schema_input_type=Tasks | list[Spec] | None)] = None
     win_rate: WinRate | None = None
     probe: Probe | None = None
+    labels: AskedLabels | None = None
     calibrate: Calibrate | None = None
 
 
@@ -351,6 +352,10 @@ class Recipe(Part):
         """Return the corpora or sets of rows that a mix takes, each once."""
         found = self.mixes[mix]
         return found.corpora(self.mixes) if isinstance(found, MixPlan) else list(positive(found))
+
+    def corpora_of(self, mix: str) -> list[str]:
+        """Return the corpora that a mix takes, which are some of its parts where it takes rows too."""
+        return [part for part in self.parts(mix) if part in self.corpora]
 
     @property
     def trainings(self) -> dict[str, tuple[str, Train]]:

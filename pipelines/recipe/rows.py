@@ -65,6 +65,25 @@ class Rows(Part):
         return parameters, parameters.pop("against", {})
 
 
+class AskedLabels(Part):
+    """The labels of held-out rows, asked of every model: labelled rows end with a label of a small closed set.
+
+    `shots`: how many examples of the training rows stand before the question of models that learned from text alone;
+    `prompt`: how these are asked, with {question}.
+    """
+
+    shots: list[int] = Field(default_factory=lambda: [0], min_length=1)
+    prompt: str = "{question}\nAnswer:"
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> AskedLabels:
+        if self.shots != sorted(set(self.shots)) or self.shots[0] < 0:
+            raise ValueError("shots are growing numbers of examples, from 0 on, for example [0, 1, 4, 16]")
+        if "{question}" not in self.prompt:
+            raise ValueError("a prompt has {question} in it, such as '{question}\\nAnswer:'")
+        return self
+
+
 class RowMixes(Part):
     """How mixes of rows are measured: shares are of target tokens, bytes of answers, or rows; rows may repeat.
 

@@ -34,6 +34,7 @@ FURTHER = {
     "preferences": Wording("held-out preferences", "share right", "pairs"),
     "tasks": Wording("checkable tasks", "share right", "items"),
     "probe": Wording("linear probes of frozen vectors", "share right", "items"),
+    "labels": Wording("labels of held-out rows", "share right", "rows"),
     "win_rate": Wording("win rate by a judge", "wins, a tie as half", "questions"),
 }
 SCORES = {  # names of the scores that tasks are compared by, where they are no shares of right answers

@@ -66,7 +66,7 @@ def print_further(what: str, artifact: Path, console: Console) -> None:
 
     comparison = Comparison.read(artifact)
     console.print(further_line(what, comparison), soft_wrap=True)
-    by_task = what.partition(":")[0] in ("tasks", "probe")
+    by_task = what.partition(":")[0] in ("tasks", "probe", "labels")
     if by_task and (len(comparison.on.domains) > 1 or comparison.questions):
         if (mixes := len(comparison.values)) > MOST:
             console.print(f"the table by task is in the report alone: it has {mixes} mixes", style="dim")

@@ -268,17 +268,18 @@ def row_keys(ids: pa.ChunkedArray) -> np.ndarray:
 
 
 def encoded_rows(
-    kind: str, files: Sequence[Path], encoder: ChatEncoder, limits: Limits, cache: Path, content: str
+    kind: str, files: Sequence[Path], encoder: Any, limits: Limits, cache: Path, content: str, encode: Any = None
 ) -> Rows:
     """Return the encoded rows of Parquet files, from the cache if possible.
 
-    `content` identifies the input (the key of its artifact); together with the encoder's key and the limits it
-    determines the directory in `cache`. Raises InputError if all rows are dropped.
+    `encode` (encoder, limits, record) is by default that of the kind. `content` identifies the input (the key of its
+    artifact); with the encoder's key and the limits it determines the directory in `cache`. Raises InputError if all
+    rows are dropped.
     """
     name = blake3(f"{ENCODING}\0{kind}\0{content}\0{encoder.key}\0{tuple(limits)}".encode()).hexdigest()[:16]
     folder = cache / f"{kind}-{name}"
     if not (folder / "counts.json").exists():
-        write_rows(kind, files, partial(ENCODERS[kind], encoder, limits), folder)
+        write_rows(kind, files, partial(encode or ENCODERS[kind], encoder, limits), folder)
     counts = Counts.model_validate_json((folder / "counts.json").read_bytes())
     if not counts.kept:
         reasons = ", ".join(f"{reason}: {n}" for reason, n in counts.dropped.items()) or "the input is empty"

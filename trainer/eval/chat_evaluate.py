@@ -58,6 +58,11 @@ def score_conversations(
     nats = np.empty(len(rows))
     for batch, numbers in in_micro_batches(rows, micro_tokens, share):
         nats[numbers] = -_sums(model, batch, len(numbers))
+    return write_scores(rows, nats, path)
+
+
+def write_scores(rows: Rows, nats: np.ndarray, path: Path) -> tuple[Totals, dict[str, float]]:
+    """Write SCORES for the nats of each row's answers, float64 [rows]; return sums by source and the main metrics."""
     scores = {"bytes": rows.bytes.astype(np.int64), "nats": nats, "tokens": rows.targets.astype(np.int64)}
     write_parquet(path, pa.table({**_keys(rows), **scores}, SCORES))
     totals: Totals = {}

@@ -107,7 +107,7 @@ def kind_in(path: Path) -> ModelKind:
 def _kind(name: str, encoder_decoder: bool) -> ModelKind:
     if name in ("Elmo", "StaticVectors"):
         return "bidirectional" if name == "Elmo" else "static"
-    if name.endswith(("ForMaskedLM", "ForPreTraining")):
+    if name.endswith(("ForMaskedLM", "ForPreTraining")) or name == "BertForSequenceClassification":
         return "masked"
     return "seq2seq" if encoder_decoder else "causal"
 

@@ -41,8 +41,9 @@ class Bert(Model):
 
     def training_flops(self, model: PreTrainedModel, context: float, causal: bool = True) -> float:
         """Return FLOPs per token: attention is whole, and the head is applied to what is hidden, 15 % of the tokens."""
-        head: Any = model.get_output_embeddings()
-        return flops_per_token(model, context, causal=False) - 6.0 * head.weight.numel() * (1 - HIDDEN)
+        head: Any = model.get_output_embeddings()  # None: a classifier
+        unused = 0.0 if head is None else 6.0 * head.weight.numel() * (1 - HIDDEN)
+        return flops_per_token(model, context, causal=False) - unused
 
     def frame(self, tokenizer: PreTrainedTokenizerFast) -> tuple[list[str], list[str]]:
         return [str(tokenizer.cls_token)], [str(tokenizer.sep_token)]

@@ -60,12 +60,15 @@ class ChatObjective(Objective, ABC):
         """Encode the rows, unless cached, check the budget, and return the stage's batches."""
         prepare(setting.tokenizer, model)
         rows = self.rows(setting, self.kind)
+        extra = self.extra(setting, model, rows)
+        return ChatData(rows, self.schedule(rows, setting), self.micro_tokens, self.shares(model, setting), extra)
+
+    def schedule(self, rows: Rows, setting: Setting) -> RowSchedule:
+        """Return which rows every step takes. Raises InputError for a budget beyond the rows."""
         weights = rows.targets.astype(np.int64)
         budget = self.budget or max(1, round(self.epochs * int(weights.sum())))
         cap = self.max_epochs if self.budget else math.inf  # a given number of epochs is not limited
-        schedule = RowSchedule(rows.keys, weights, rows.strata, setting.seed, self.batch_tokens, budget, cap)
-        extra = self.extra(setting, model, rows)
-        return ChatData(rows, schedule, self.micro_tokens, self.shares(model, setting), extra)
+        return RowSchedule(rows.keys, weights, rows.strata, setting.seed, self.batch_tokens, budget, cap)
 
     def rows(self, setting: Setting, role: str) -> Rows:
         """Return the encoded rows of a role. Raises InputError for a missing role or if all rows are dropped."""
@@ -77,12 +80,15 @@ class ChatObjective(Objective, ABC):
         files = artifact.files("rows")
         if not files:
             raise InputError(f"{artifact.path} has no rows/*.parquet to read {role} from")
-        encoder, limits = ChatEncoder(setting.tokenizer), self.limits(setting)
-        return encoded_rows(self.encoding(role), files, encoder, limits, setting.cache, artifact.manifest.key)
+        return self.encoded_as(self.encoding(role), files, self.limits(setting), setting, artifact.manifest.key)
 
     def encoding(self, role: str) -> str:
         """Return how the rows of a role are encoded, a key of windtunnel.trainer.data.chat_rows.ENCODERS."""
         return role.removeprefix("held_out_")
+
+    def encoded_as(self, kind: str, files: list[Path], limits: Limits, setting: Setting, content: str) -> Rows:
+        """Return the encoded rows of files; by default by the tokenizer's chat template."""
+        return encoded_rows(kind, files, ChatEncoder(setting.tokenizer), limits, setting.cache, content)
 
     def limits(self, setting: Setting) -> Limits:
         """Return the limits on the length of a row."""

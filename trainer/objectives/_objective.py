@@ -123,6 +123,7 @@ class Objective(Plugin, ABC):
     trains: ClassVar[tuple[ModelKind, ...]] = ("causal",)  # the kinds of model that it trains
     measure: ClassVar[Measure | None] = "likelihood"  # of what `evaluate` gives; only equal measures compare
     scores: ClassVar[bool] = True  # False: its model says nothing of how likely the held-out rows are
+    gives_labels: ClassVar[bool] = False  # `evaluate` says what it makes of the labels of labelled rows
     unit: ClassVar[str] = "nats per token"  # of its loss, divided by the normaliser
     aside: ClassVar[bool] = False  # True: a stage behind it starts from the model before it, and may read this one's
     passes: ClassVar[int] = 1  # forward and backward of a token, in those of the model

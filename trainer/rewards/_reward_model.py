@@ -16,13 +16,13 @@ import torch
 from torch import nn
 
 from windtunnel.schemas.errors import InputError
-from windtunnel.schemas.model_delta import carried, set_carried, with_delta
+from windtunnel.schemas.model_delta import with_delta
 from windtunnel.schemas.weight_files import check_weights
 from windtunnel.trainer.data.chat import ChatEncoder
 from windtunnel.trainer.data.chat_batches import in_micro_batches, last_turns
 from windtunnel.trainer.data.chat_rows import Rows
 from windtunnel.trainer.losses.target_logps import model_inputs
-from windtunnel.trainer.modules.heads import hidden_states, learns_positions
+from windtunnel.trainer.modules.heads import hidden_states
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -34,26 +34,14 @@ def with_reward_head(model: PreTrainedModel) -> PreTrainedModel:
     The head's weights are drawn with standard deviation 1/sqrt(width + 1) (Stiennon et al. 2020), so that rewards start
     near zero. Raises InputError for an architecture without such a model in transformers.
     """
-    from transformers import AutoModelForSequenceClassification
+    from windtunnel.trainer.objectives._sequence_head import head_name, with_sequence_head
 
     if isinstance(getattr(model, "score", None), nn.Module):
         return model
-    if learns_positions(model):
-        raise InputError("a reward head reads the body's states, and the model carries positions before its text")
-    config = type(model.config).from_dict(model.config.to_dict())
-    config.num_labels = 1
-    try:
-        with torch.device("meta"):  # the existing body is reused, so no new weights are drawn for it
-            out: Any = AutoModelForSequenceClassification.from_config(config)
-    except ValueError as error:
-        raise InputError(f"transformers has no sequence classification for {config.model_type!r}") from error
-    if not isinstance(getattr(out, "score", None), nn.Linear):
-        raise InputError(f"the sequence classification of {config.model_type!r} has no single linear `score` head")
-    setattr(out, out.base_model_prefix, getattr(model, model.base_model_prefix))
-    out.score = nn.Linear(out.score.in_features, 1, bias=False, dtype=model.dtype, device=model.device)
-    nn.init.normal_(out.score.weight, std=(out.score.in_features + 1) ** -0.5)
-    set_carried(out, carried(model))  # it is in the body
-    return out.train(model.training)
+    out = with_sequence_head(model, 1)
+    if head_name(out) != "score":
+        raise InputError(f"the sequence classification of {out.config.model_type!r} has no single linear `score` head")
+    return out
 
 
 def choose_padding(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:

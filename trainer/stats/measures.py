@@ -36,9 +36,14 @@ def incomparable(inputs: Mapping[str, Artifact], baseline: str) -> dict[str, str
     own = results.get(baseline)
     found = {}
     for name, result in results.items():
-        if name == baseline or own is None or own.measure is None or result.measure == own.measure:
+        if name == baseline or own is None or own.measure is None:
             continue
-        if result.measure is not None:
+        unscored = result.held_out is None and own.held_out is not None
+        if result.measure == own.measure and not unscored:
+            continue
+        if result.measure is not None and unscored:
+            found[name] = f"its last stage, {result.objective}, does not score what is held out"
+        elif result.measure is not None:
             found[name] = f"its scores tell {MEANING[result.measure]}, those of {baseline} {MEANING[own.measure]}"
         elif result.held_out is None:
             found[name] = f"{result.objective} gives the held-out text no probability"

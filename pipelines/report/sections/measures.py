@@ -24,7 +24,7 @@ from windtunnel.schemas.printable import one_line
 from windtunnel.schemas.records import Record
 from windtunnel.schemas.results import Comparison
 
-BY_TASK = ("tasks", "probe")  # comparisons whose items are in tasks
+BY_TASK = ("tasks", "probe", "labels")  # comparisons whose items are in tasks
 Bits = dict[tuple[str, str], float]  # bits per byte of the right answer by mix and task
 
 
