@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import ClassVar
 
 from windtunnel.generators.families._family import Family, FamilyTask, Fields, Item, parts_of
@@ -60,7 +61,7 @@ def _continues(fields: Fields, answer: str) -> bool:
     if not re.fullmatch(r"\d+", answer):
         return False
     numbers = [int(n) for n in (*parts_of(fields["items"]), answer)]
-    return len({b - a for a, b in zip(numbers, numbers[1:], strict=False)}) == 1
+    return len({b - a for a, b in pairwise(numbers)}) == 1
 
 
 class Arithmetic(Family):
@@ -75,7 +76,7 @@ class Arithmetic(Family):
                 "What is {a} + {b}? Answer with a number only.",
                 "{a} + {b} =",
                 "Add {a} and {b}.",
-                "There are {a} birds in a tree, and {b} more arrive. How many are there now? Write the number in digits.",
+                "In a tree are {a} birds, and {b} more arrive. How many are there now? Write the number in digits.",
                 "Compute the sum of {a} and {b}.",
             ),
         ),

@@ -1,4 +1,4 @@
-"""Count letters, words, items of a list, repeated words and capitalised words."""
+"""Count letters, words, items of a list, repeated and capitalised words."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import random
 import re
 from typing import ClassVar
 
-from windtunnel.generators.families._family import Family, FamilyTask, Fields, Item, passage, phrase, plain_words
+from windtunnel.generators.families._family import Family, FamilyTask, Fields, Item, phrase, plain_words
 
 # Numbers are drawn first and then looked for, so that no answer is much more frequent than others.
-LETTERS, WORDS, ITEMS, REPEATS, CAPITALS = (1, 5), (4, 12), (3, 10), (1, 6), (1, 9)
+LETTERS, WORDS, ITEMS, REPEATS, CAPITALS = (1, 5), (4, 12), (3, 10), (1, 6), (1, 6)
+LIST = 8  # words of which some have a capital
 PHRASE = 5  # words in which a letter is counted
 OTHERS = 3  # words among which another one is repeated
 
@@ -46,12 +47,14 @@ def _repeats(text: str, rng: random.Random, longest: int) -> Item | None:
 
 
 def _capitals(text: str, rng: random.Random, longest: int) -> Item | None:
-    """Return a passage of one sentence or a few, of a length that is drawn, so that numbers differ."""
-    shown = passage(text, rng, rng.randint(min(10, longest), longest))
-    if shown is None or not re.fullmatch(r"[A-Za-z ,.]+", shown):  # what the capital of a number or a quote is, is open
+    """Return a list in which a number of words got a capital; in running text one or two are far the most frequent."""
+    found = plain_words(text, rng, LIST)
+    if found is None:
         return None
-    number = sum(word[0].isupper() for word in shown.split())
-    return Item({"text": shown}, str(number)) if CAPITALS[0] <= number <= CAPITALS[1] else None
+    number = rng.randint(*CAPITALS)
+    large = set(rng.sample(range(LIST), number))
+    shown = [word.capitalize() if place in large else word for place, word in enumerate(found)]
+    return Item({"items": ", ".join(shown)}, str(number))
 
 
 def _is_letters(fields: Fields, answer: str) -> bool:
@@ -116,13 +119,13 @@ class Counting(Family):
         ),
         "capitals": FamilyTask(
             _capitals,
-            lambda fields, answer: answer == str(len(re.findall(r"(?:^|(?<= ))[A-Z]", fields["text"]))),
+            lambda fields, answer: answer == str(len(re.findall("[A-Z]", fields["items"]))),
             (
-                "How many words of this text begin with a capital letter? Answer with a number only.\n{text}",
-                "{text}\n\nCount the words above that start with a capital.",
-                "Text: {text}\nWords with a capital at the start:",
-                "Count the capitalised words in the passage and write the number in digits.\n\n{text}",
-                "{text}\n\nHow many words here have a large first letter?",
+                "How many words of this list begin with a capital letter? Answer with a number only.\n{items}",
+                "{items}\n\nCount the words above that start with a capital.",
+                "List: {items}\nWords with a capital at the start:",
+                "Count the capitalised words among {items} and write the number in digits.",
+                "How many words here have a large first letter?\n{items}",
             ),
         ),
     }

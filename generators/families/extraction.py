@@ -66,7 +66,9 @@ def _is_abbreviation(fields: Fields, answer: str) -> bool:
 
 
 def _is_longest(fields: Fields, answer: str) -> bool:
-    sizes = sorted({word.casefold(): len(word) for word in _LETTERS.findall(fields["text"])}.items(), key=lambda w: w[1])
+    sizes = sorted(
+        {word.casefold(): len(word) for word in _LETTERS.findall(fields["text"])}.items(), key=lambda w: w[1]
+    )
     return sizes[-1][0] == answer.casefold() and (len(sizes) == 1 or sizes[-2][1] < sizes[-1][1])
 
 
@@ -109,7 +111,7 @@ class Extraction(Family):
                 "Which abbreviation stands in brackets in this text?\n{text}",
                 "{text}\n\nWrite the abbreviation that is given in brackets, without the brackets.",
                 "Find the short form in brackets.\nText: {text}\nShort form:",
-                "The passage below puts capital letters in brackets. Which ones? Reply with the letters only.\n\n{text}",
+                "The passage puts capital letters in brackets. Which ones? Reply with the letters only.\n\n{text}",
                 "{text}\n\nWhat are the capital letters between the brackets?",
             ),
         ),

@@ -130,7 +130,7 @@ class QuestionAnswering(Family):
             _subject,
             _is_subject,
             (
-                'What or who {definition}, according to this text? Answer with the name only.\n{text}',
+                "What or who {definition}, according to this text? Answer with the name only.\n{text}",
                 '{text}\n\nOf what does the text say that it "{definition}"?',
                 'Text: {text}\nIt "{definition}":',
                 'Read the passage and name what "{definition}". Write the name as it stands there.\n\n{text}',

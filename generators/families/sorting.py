@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from typing import ClassVar
 
 from windtunnel.generators.families._family import Family, FamilyTask, Fields, Item, parts_of, plain_words
@@ -57,7 +58,7 @@ def _in_order(before: Callable[[str, str], bool]) -> Callable[[Fields, str], boo
             if part not in left:
                 return False
             left.remove(part)
-        return not left and all(before(*pair) for pair in zip(given, given[1:], strict=False))
+        return not left and all(before(*pair) for pair in pairwise(given))
 
     return verify
 

@@ -5,7 +5,6 @@ Answers are computed, so no model is asked and nothing is judged. Families are p
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
@@ -18,7 +17,7 @@ from windtunnel.generators.core.rows import conversation_row, message
 from windtunnel.generators.core.session import Session
 from windtunnel.generators.families._family import Family, FamilyTask
 from windtunnel.schemas.errors import nearest
-from windtunnel.schemas.plugin import Plugin, label, make
+from windtunnel.schemas.plugin import label, make
 
 SHOWN = 200  # characters of a document that gave no question
 
@@ -41,7 +40,11 @@ class Flan(Generator):
             params={"families": ["extraction"], "tasks": ["year"], "templates": [1], "rows": 5},
             inputs={
                 "documents": [
-                    {"id": "a", "source": "s", "text": "The mill stands by the river. It was built in 1843 by two men."},
+                    {
+                        "id": "a",
+                        "source": "s",
+                        "text": "The mill stands by the river. It was built in 1843 by two men.",
+                    },
                     {"id": "b", "source": "s", "text": "The mill stands by the river. Nobody knows who built it."},
                 ]
             },
@@ -83,8 +86,16 @@ class Flan(Generator):
                 raise ValueError(f"`tasks` names none of the family {name!r}: {', '.join(family.tasks)}")
         if isinstance(self.templates, list) and len(set(self.templates)) != max(1, len(self.templates)):
             raise ValueError("`templates` names one twice, or none")
-        wanted = self.templates if isinstance(self.templates, list) else [] if self.templates is None else [self.templates - 1]
-        fewest = min(len(task.templates) for family in families.values() for task in _chosen(family, self.tasks).values())
+        wanted = (
+            self.templates
+            if isinstance(self.templates, list)
+            else []
+            if self.templates is None
+            else [self.templates - 1]
+        )
+        fewest = min(
+            len(task.templates) for family in families.values() for task in _chosen(family, self.tasks).values()
+        )
         if wanted and not 0 <= min(wanted) <= max(wanted) < fewest:
             raise ValueError(f"every task has templates 0 to {fewest - 1}, which are {fewest}")
         return self
