@@ -18,10 +18,11 @@ from windtunnel.schemas.plugin import built_in, find, make
 
 FAMILIES = built_in("family")
 WORDS = (
-    "narrow river valley ancient builder travelled northern region painted several famous journey across carpenter "
-    "mountain village history winter summer wooden copper silver merchant traded carried letters stories dangerous "
-    "hurricane fishermen"
-).split(" ")
+    "narrow", "river", "valley", "ancient", "builder", "travelled", "northern", "region", "painted", "several",
+    "famous", "journey", "across", "carpenter", "mountain", "village", "history", "winter", "summer", "wooden",
+    "copper", "silver", "merchant", "traded", "carried", "letters", "stories", "dangerous", "hurricane",
+    "fishermen",
+)  # fmt: skip
 MAJORITY = 0.35  # largest share of one answer in a task
 
 
