@@ -5,7 +5,7 @@ Answers are computed, so no model is asked and nothing is judged. Families are p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -151,7 +151,7 @@ class Flan(Generator):
         row = conversation_row([message("user", question), message("assistant", item.answer)], family)
         return Kept(row, lineage, parents=[record])
 
-    def _templates(self, task: FamilyTask) -> Iterable[int]:
+    def _templates(self, task: FamilyTask) -> Sequence[int]:
         if isinstance(self.templates, list):
             return self.templates
         return range(len(task.templates) if self.templates is None else self.templates)

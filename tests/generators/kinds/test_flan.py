@@ -13,8 +13,11 @@ from windtunnel.generators.core.generator import Dropped, Kept
 from windtunnel.generators.core.scripted import session
 from windtunnel.generators.families._family import Family
 from windtunnel.generators.kinds.flan import Flan
+from windtunnel.pipelines.parts.skeleton import write_skeleton
+from windtunnel.schemas import plugin_files
 from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.plugin import built_in, find, make
+from windtunnel.schemas.work import versions_of
 
 FAMILIES = built_in("family")
 WORDS = (
@@ -129,7 +132,16 @@ def test_an_answer_that_is_not_confirmed_is_no_row(monkeypatch):
     broken = {name: task._replace(verify=lambda fields, answer: False) for name, task in sorting.tasks.items()}
     monkeypatch.setattr(sorting, "tasks", broken)
     outcomes = made(documents(10), rows=10, families=["sorting"])
-    assert {outcome.reason for outcome in outcomes} == {"not_confirmed"}
+    assert {isinstance(outcome, Dropped) and outcome.reason for outcome in outcomes} == {"not_confirmed"}
+
+
+def test_a_family_of_ones_own_file(tmp_path):
+    write_skeleton("family", "my_family", tmp_path)
+    with plugin_files.relative_to(tmp_path):
+        out = rows(made(documents(20), rows=20, families=["./my_family.py:MyFamily", "sorting"]))
+        assert {row["source"] for row in out} == {"my_family", "sorting"}
+        (versions,) = [v for v in versions_of([Flan(families=["./my_family.py:MyFamily"])]) if "MyFamily" in v[0]]
+        assert len(versions) == 3  # with the digest of the file, which is part of the key
 
 
 @pytest.mark.parametrize("name", FAMILIES)
