@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from windtunnel.generators.core.generator import Dropped, Kept
+from windtunnel.generators.core.generator import Dropped, Generator, Kept
 from windtunnel.generators.core.scripted import session
 from windtunnel.generators.families._family import Family
 from windtunnel.generators.kinds.flan import Flan
@@ -140,7 +140,8 @@ def test_a_family_of_ones_own_file(tmp_path):
     with plugin_files.relative_to(tmp_path):
         out = rows(made(documents(20), rows=20, families=["./my_family.py:MyFamily", "sorting"]))
         assert {row["source"] for row in out} == {"my_family", "sorting"}
-        (versions,) = [v for v in versions_of([Flan(families=["./my_family.py:MyFamily"])]) if "MyFamily" in v[0]]
+        flan = make(Generator, {"flan": {"families": ["./my_family.py:MyFamily"]}})
+        (versions,) = [v for v in versions_of([flan]) if "MyFamily" in v[0]]
         assert len(versions) == 3  # with the digest of the file, which is part of the key
 
 
