@@ -5,7 +5,8 @@ Answers are computed, so no model is asked and nothing is judged. Families are p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -77,27 +78,19 @@ class Flan(Generator):
         families = {label(family): family for family in self.nested()}
         if len(families) < len(self.families):
             raise ValueError("two of `families` have one name")
-        tasks = {name: task for family in families.values() for name, task in family.tasks.items()}
+        known = {name for family in families.values() for name in family.tasks}
         for name in self.tasks or ():
-            if name not in tasks:
-                raise ValueError(f"no task of these families is called {name!r}: {nearest(name, tasks)}")
+            if name not in known:
+                raise ValueError(f"no task of these families is called {name!r}: {nearest(name, known)}")
+        tasks = {name: task for family in families.values() for name, task in _chosen(family, self.tasks).items()}
         for name, family in families.items():
             if not _chosen(family, self.tasks):
                 raise ValueError(f"`tasks` names none of the family {name!r}: {', '.join(family.tasks)}")
-        if isinstance(self.templates, list) and len(set(self.templates)) != max(1, len(self.templates)):
-            raise ValueError("`templates` names one twice, or none")
-        wanted = (
-            self.templates
-            if isinstance(self.templates, list)
-            else []
-            if self.templates is None
-            else [self.templates - 1]
-        )
-        fewest = min(
-            len(task.templates) for family in families.values() for task in _chosen(family, self.tasks).values()
-        )
-        if wanted and not 0 <= min(wanted) <= max(wanted) < fewest:
-            raise ValueError(f"every task has templates 0 to {fewest - 1}, which are {fewest}")
+        if isinstance(self.templates, list) and len(set(self.templates)) < len(self.templates):
+            raise ValueError("`templates` names one twice")
+        for name, task in tasks.items():
+            if not set(self._templates(task)) <= set(range(len(task.templates))) or not self._templates(task):
+                raise ValueError(f"the task {name!r} has {len(task.templates)} templates, from 0 on: name one or more")
         return self
 
     def nested(self) -> list[Family]:
@@ -107,7 +100,8 @@ class Flan(Generator):
     def outcomes(self, session: Session) -> Iterator[Outcome]:
         """Yield the rows of documents in the seed's order, and the documents that gave none."""
         table, families = session.inputs["documents"], {label(family): family for family in self.nested()}
-        order = np.argsort([session.number("order", number) for number in range(len(table))], kind="stable")
+        keys = (session.number("order", number) for number in range(len(table)))
+        order = np.argsort(np.fromiter(keys, np.int64, len(table)), kind="stable")
         place = 0
         while place < len(order) and (missing := self.rows - session.kept) > 0:
             batch = order[place : place + -(-missing // self.per_document)]
@@ -118,12 +112,8 @@ class Flan(Generator):
 
     def _of(self, session: Session, families: dict[str, Family], record: Record) -> Iterator[Outcome]:
         rng = session.random("tasks", record["id"])
-        queues = {
-            name: rng.sample(sorted(_chosen(families[name], self.tasks)), len(_chosen(families[name], self.tasks)))
-            for name in rng.sample(sorted(families), len(families))
-        }
-        limit = min(self.per_document, self.rows - session.kept)
-        given = 0
+        queues = {name: _shuffled(_chosen(families[name], self.tasks), rng) for name in _shuffled(families, rng)}
+        limit, given = min(self.per_document, self.rows - session.kept), 0
         while given < limit and any(queues.values()):
             for name, queue in queues.items():
                 outcome = None
@@ -159,3 +149,8 @@ class Flan(Generator):
 
 def _chosen(family: Family, names: list[str] | None) -> dict[str, FamilyTask]:
     return {name: task for name, task in family.tasks.items() if names is None or name in names}
+
+
+def _shuffled(names: Iterable[str], rng: random.Random) -> list[str]:
+    ordered = sorted(names)
+    return rng.sample(ordered, len(ordered))
