@@ -155,7 +155,7 @@ def test_held_out_answers_that_models_were_not_asked_are_told_by_source(files: P
             name = f"{mix}:{seed}"
             inputs[f"run:{name}"] = scored(files / name.replace(":", "."), f"x:{name}", lines_of("sorting", rows), kept)
     (files / "out").mkdir()
-    fields = {"metric": "correct", "direction": "higher", "span": 1.0, "scores": "items.parquet", "on": "own"}
+    fields: dict[str, Any] = {"metric": "correct", "direction": "higher", "scores": "items.parquet", "on": "own"}
     Compare(baseline="raw", by_question=True, **fields).run(inputs, files / "out", 0)
     found = Comparison.read(files / "out")
     assert {domain.name: domain.documents for domain in found.on.domains} == {"sorting": 6}
