@@ -38,6 +38,7 @@ KINDS = {
     "rule": Kind("pipelines.filters", "pipelines.filters._rule:Rule", "rules"),
     "dedup": Kind("pipelines.dedup", "pipelines.dedup._dedup:Dedup", "dedup"),
     "generator": Kind("generators.kinds", "generators.core.generator:Generator", "generators"),
+    "family": Kind("generators.families", "generators.families._family:Family", "families"),
     "judge": Kind("generators.judges", "generators.judges._judge:Judge", "judges"),
     "objective": Kind("trainer.objectives", "trainer.objectives._objective:Objective", "objectives"),
     "delta": Kind("trainer.deltas", "trainer.deltas._delta:Delta", "deltas"),

@@ -211,6 +211,7 @@ class Comparison(Record):
     not_asked: dict[str, dict[str, int]] = Field(default_factory=dict)  # mix -> TASK:REASON -> questions
     questions: dict[str, int] = Field(default_factory=dict)  # of tasks that are not compared on all they have
     left_out: int = 0  # questions that only some of the models were asked
+    chance: dict[str, float] = Field(default_factory=dict)  # by source: right by its most frequent answer alone
 
     @classmethod
     def read(cls, directory: Path) -> Comparison:

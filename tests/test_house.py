@@ -29,13 +29,15 @@ FLOORS = {
     "generators": "",
     "trainer": "",
     "generators.text": "schemas",
+    "generators.families": "schemas",
     "generators.client": "schemas",
     "generators.serving": "schemas generators.client",
     "generators.core": "schemas generators.client generators.serving generators.text",
     "generators.judges": "schemas generators.client generators.core generators.text",
     "generators.judging": "schemas generators.client generators.serving generators.text generators.core "
     "generators.judges",
-    "generators.kinds": "schemas generators.client generators.text generators.core generators.judging",
+    "generators.kinds": "schemas generators.client generators.families generators.text generators.core "
+    "generators.judging",
     "trainer.kernels": "",
     "trainer.runtime": "schemas",
     "trainer.schedules": "schemas",

@@ -162,6 +162,7 @@ BROKEN = {
     "source": ('{"empty_text": 1}', '{"empty_text": 2}', "expected {'empty_text': 2}, got {'empty_text': 1}"),
     "dedup": ('("Title\\none", "Other\\ntwo", "\\n")', '("Title\\none",)', "expected"),
     "generator": ('dropped={"no_question": 1}', 'dropped={"other": 1}', "got {'no_question': 1}"),
+    "family": ("str(len(word))", "str(len(word) + 1)", "`verify` refuses"),
     "layout": ("raise Refused(\"no_reply\"", "raise Refused(\"none\"", "expected 'no_reply', got 'none'"),
     "judge": ('"In a lake."), "a")', '"In a lake."), "b")', "expected 'b', got 'a'"),
     "objective": ("Loss(losses.sum(), ", "Loss(losses.mean(), ", "the total of one batch is .*, of its"),

@@ -9,7 +9,7 @@ from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.generation import Generation, budget_of, completions_of, served
 from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import at
-from windtunnel.pipelines.recipe.recipe import Probe, Tasks, WinRate
+from windtunnel.pipelines.recipe.recipe import Answers, Probe, Tasks, WinRate
 from windtunnel.pipelines.recipe.rows import AskedLabels
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.plugin import make
@@ -42,6 +42,8 @@ def evaluation(plan: Plan, corpora: Mapping[str, Step], rows: Generation, runs: 
         comparisons.append(_compare(plan, name, runs, "preferences.parquet", "correct", text))
     if settings is not None and settings.tasks is not None:
         comparisons += _tasks(plan, settings.tasks, corpora, _asked_runs(plan, runs, "tasks"))
+    if settings is not None and settings.answers is not None:
+        comparisons.append(_answers(plan, settings.answers, _asked_runs(plan, runs, "answers"), held_out))
     if settings is not None and settings.win_rate is not None:
         comparisons.append(_wins(plan, settings.win_rate, rows, _asked_runs(plan, runs, "win_rate"), held_out))
     if settings is not None and settings.probe is not None:
@@ -160,6 +162,18 @@ def _asked(tasks: Sequence[Evaluation], corpus: str | None) -> str:
     if len(files) < len(tasks):
         parts.insert(0, f"questions with exact answers, made from documents of {corpus}")
     return " and ".join(parts)
+
+
+def _answers(plan: Plan, settings: Answers, runs: Runs, held_out: Step) -> Step:
+    from windtunnel.trainer.eval.exact_answers import ExactAnswers
+
+    work = ExactAnswers(questions=settings.questions, max_tokens=settings.max_tokens, device=plan.device())
+    steps = {
+        run: plan.add(StepName("exact_answers", *run), work, {"run": step, "questions": held_out})
+        for run, step in runs.items()
+    }
+    text = "held-out questions; an answer is right if it equals theirs but for case, spaces and outer punctuation"
+    return _compare(plan, StepName("compare", "answers"), steps, "items.parquet", "correct", text, by_question=True)
 
 
 def _wins(plan: Plan, settings: WinRate, rows: Generation, runs: Runs, held_out: Step) -> Step:

@@ -352,11 +352,13 @@ def _evaluation(recipe: Recipe) -> None:
     evaluate = recipe.evaluate
     if evaluate is None:
         return
-    asked = (evaluate.tasks, evaluate.win_rate, evaluate.probe, evaluate.labels)
+    asked = (evaluate.tasks, evaluate.answers, evaluate.win_rate, evaluate.probe, evaluate.labels)
     if recipe.compare is None and any(part is not None for part in asked):
         raise at(("evaluate",), "`evaluate:` needs `compare:`: its scores are effects too")
     if evaluate.tasks is not None:
         _tasks(evaluate.tasks, recipe)
+    if evaluate.answers is not None and not recipe.of_rows:
+        raise at(("evaluate", "answers"), "`answers:` are those of held-out rows, and these mixes are of documents")
     if evaluate.win_rate is not None:
         known(evaluate.win_rate.judge, recipe.models, "model", ("evaluate", "win_rate", "judge"))
         if evaluate.win_rate.files is not None:

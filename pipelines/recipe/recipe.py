@@ -224,6 +224,16 @@ class Tasks(Part):
     )
 
 
+class Answers(Part):
+    """Held-out conversations as questions: each model's greedy reply is compared with the answer, by source of row.
+
+    For rows with short answers of which one is right. Their sources share the `questions` alike, as far as they go.
+    """
+
+    questions: int = Field(200, gt=0)  # at most
+    max_tokens: int = Field(32, gt=0)  # of a reply; rows with longer answers are not asked
+
+
 class WinRate(Part):
     """Comparison by a judge of every model's answers with the baseline's, in both orders.
 
@@ -266,6 +276,7 @@ class Evaluate(Part):
     """Further measurements of models, beside their loss on what is held out, and of the judge."""
 
     tasks: Annotated[Tasks | None, BeforeValidator(_as_tasks, json_schema_input_type=Tasks | list[Spec] | None)] = None
+    answers: Answers | None = None
     win_rate: WinRate | None = None
     probe: Probe | None = None
     labels: AskedLabels | None = None

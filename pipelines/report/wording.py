@@ -33,6 +33,7 @@ class Wording(NamedTuple):
 FURTHER = {
     "preferences": Wording("held-out preferences", "share right", "pairs"),
     "tasks": Wording("checkable tasks", "share right", "items"),
+    "answers": Wording("exact answers on held-out rows", "share right", "questions"),
     "probe": Wording("linear probes of frozen vectors", "share right", "items"),
     "labels": Wording("labels of held-out rows", "share right", "rows"),
     "win_rate": Wording("win rate by a judge", "wins, a tie as half", "questions"),

@@ -32,7 +32,7 @@ SECONDS_PER_MEGABYTE = {
 }  # fmt: skip
 NO_TEXT = {
     "mix", "train", "first_stages", "compare", "report", "tasks", "answers", "wins", "model", "generate", "train_rows",
-    "calibrate", "floor",
+    "calibrate", "floor", "exact_answers",
 }  # fmt: skip
 TRAINING = ("train", "first_stages")
 FLOPS_PER_SECOND = 4.3e10  # what training of a model of 10^6 parameters reaches on such a core

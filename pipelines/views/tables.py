@@ -20,6 +20,13 @@ from windtunnel.schemas.printable import one_line
 if TYPE_CHECKING:
     from windtunnel.generators.judging.calibration import Calibration
 
+# What the parts of further comparisons are called, and what is counted in them.
+PARTS = {
+    "tasks": ("task", "items"),
+    "probe": ("task", "items"),
+    "labels": ("task", "items"),
+    "answers": ("source", "questions"),
+}
 MOST = 12  # mixes of which the scores of every task are printed
 
 
@@ -59,20 +66,25 @@ def print_comparison(artifact: Path, console: Console) -> None:
 
 
 def print_further(what: str, artifact: Path, console: Console) -> None:
-    """Print a finished comparison `compare:WHAT` in a line, that of several tasks also task by task."""
+    """Print a finished comparison `compare:WHAT` in a line, that of several tasks or sources also one by one."""
     from windtunnel.pipelines.report.wording import digits_for, not_asked
     from windtunnel.pipelines.views.compare_tables import further_line, matrix_table
     from windtunnel.schemas.results import Comparison
 
     comparison = Comparison.read(artifact)
     console.print(further_line(what, comparison), soft_wrap=True)
-    by_task = what.partition(":")[0] in ("tasks", "probe", "labels")
-    if by_task and (len(comparison.on.domains) > 1 or comparison.questions):
+    kind = what.partition(":")[0]
+    if kind in PARTS and (len(comparison.on.domains) > 1 or comparison.questions):
         if (mixes := len(comparison.values)) > MOST:
-            console.print(f"the table by task is in the report alone: it has {mixes} mixes", style="dim")
+            console.print(f"the table by {PARTS[kind][0]} is in the report alone: it has {mixes} mixes", style="dim")
         else:
             matrix = pl.read_parquet(artifact / "loss_matrix.parquet")
-            console.print(matrix_table(matrix, comparison, min(digits_for(comparison), 4), ("task", "items")))
+            console.print(matrix_table(matrix, comparison, min(digits_for(comparison), 4), PARTS[kind]))
+    if comparison.chance:
+        by_source = ", ".join(f"{one_line(name, 40)} {value:.2f}" for name, value in comparison.chance.items())
+        console.print(
+            f"right by the most frequent answer alone: {by_source}", markup=False, soft_wrap=True, style="dim"
+        )
     for words in not_asked(comparison):
         console.print(words, markup=False, soft_wrap=True, style="dim")
 

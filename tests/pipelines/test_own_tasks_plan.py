@@ -144,6 +144,38 @@ def test_questions_that_models_were_not_asked_are_told(files: Path) -> None:
         Compare(baseline="raw", **fields | {"tasks": {"quizzes": "probability"}}).run(inputs, files / "out", 0)
 
 
+def test_held_out_answers_that_models_were_not_asked_are_told_by_source(files: Path) -> None:
+    """Without tasks all sources are compared, on what every model was asked; drops without a source are no refusals."""
+    inputs = {}
+    for mix, most in (("raw", 9), ("short", 6)):
+        for seed in range(2):
+            rows = [Row(str(k), "p", "a", "r", float((k + seed) % 3 == 0), chance=0.25) for k in range(most)]
+            dropped = {"sorting:too_long": 9 - most, "far:too_long": 2, "beyond_the_number": 7, "no_answer": 1}
+            kept = {key: number for key, number in dropped.items() if number}
+            name = f"{mix}:{seed}"
+            inputs[f"run:{name}"] = scored(files / name.replace(":", "."), f"x:{name}", lines_of("sorting", rows), kept)
+    (files / "out").mkdir()
+    fields: dict[str, Any] = {"metric": "correct", "direction": "higher", "scores": "items.parquet", "on": "own"}
+    Compare(baseline="raw", by_question=True, **fields).run(inputs, files / "out", 0)
+    found = Comparison.read(files / "out")
+    assert {domain.name: domain.documents for domain in found.on.domains} == {"sorting": 6}
+    assert (found.chance, found.left_out, found.questions) == ({"sorting": 0.25}, 3, {"sorting": 9, "far": 2})
+    assert not_asked(found) == [
+        "Not asked of raw, too_long: 2 of far.",
+        "Not asked of short, too_long: 3 of sorting; 2 of far.",
+        "Not compared, as only some of the models were asked: 3.",
+    ]
+    console = Console(file=io.StringIO(), width=100, record=True)
+    print_further("answers", files / "out", console)
+    told = console.export_text()
+    assert "exact answers on held-out rows (6 questions, share right): raw" in told
+    assert "6 of 9" in told and "right by the most frequent answer alone: sorting 0.25" in told
+    Manifest(step="compare:answers", version=1, key="0" * 32, config={}).write(files / "out" / MANIFEST)
+    section = Measures.of(Results({}, {"compare:answers": Artifact(files / "out")}))
+    assert section is not None and section.measures[0].by == "source"
+    assert any(note.startswith("Chance is the share") for note in section.measures[0].notes)
+
+
 def test_own_questions_are_compared_by_task(files: Path) -> None:
     inputs = {}
     for mix in ("raw", "new"):

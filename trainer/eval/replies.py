@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from windtunnel.schemas.errors import InputError
-from windtunnel.trainer.data.chat import ChatEncoder, ChatError, prepare
+from windtunnel.trainer.data.chat import ChatEncoder, ChatError, Messages, prepare
 from windtunnel.trainer.data.chat_batches import last_turns
 from windtunnel.trainer.data.packing import micro_batches
 from windtunnel.trainer.eval.greedy import greedy
@@ -24,9 +24,14 @@ from windtunnel.trainer.models._model import load, positions_of
 from windtunnel.trainer.modules.export import open_tokenizer
 from windtunnel.trainer.tasks._evaluation import Pieces
 
+Prompt = str | Messages
+
 
 class Replier:
-    """A model with its chat template, for prompts of one user turn: an Asker (windtunnel.trainer.tasks._evaluation)."""
+    """A model with its chat template: an Asker (windtunnel.trainer.tasks._evaluation).
+
+    A prompt is the text of one user turn, or the turns up to one of the user.
+    """
 
     chat = True
 
@@ -38,14 +43,15 @@ class Replier:
         self.encoder = ChatEncoder(self.tokenizer)
         self.batch_tokens = batch_tokens
 
-    def refusal(self, prompt: str, tokens: int, answer: str = "") -> str | None:
+    def refusal(self, prompt: Prompt, tokens: int, answer: str = "") -> str | None:
         """Return the reason code of a prompt that cannot get a reply of up to `tokens`, or None.
 
         `special_token`: prompt or answer contains a special token. `too_long`: prompt and reply exceed the positions.
         """
         try:
-            self.encoder.prompt_ids(_user_turn(prompt + answer))
-            size = len(self.encoder.prompt_ids(_user_turn(prompt)))
+            *before, last = _turns(prompt)
+            self.encoder.prompt_ids([*before, {**last, "content": last["content"] + answer}])
+            size = len(self.encoder.prompt_ids([*before, last]))
         except ChatError:
             return "special_token"
         positions = positions_of(self.model)
@@ -53,21 +59,21 @@ class Replier:
 
     def room(self, answers: Sequence[str]) -> int:
         """Return the largest number of tokens of a reply, given the correct answers."""
-        return max((self._length(answer) for answer in answers), default=0) + SPARE_TOKENS
+        return max((self.length(answer) for answer in answers), default=0) + SPARE_TOKENS
 
-    def replies(self, prompts: Sequence[str], answers: Sequence[str]) -> list[str]:
+    def replies(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[str]:
         """Return the greedy reply to every prompt, limited by the correct answer's length. Raises ChatError."""
-        return self._replies(prompts, [self._length(answer) + SPARE_TOKENS for answer in answers], 0)
+        return self._replies(prompts, [self.length(answer) + SPARE_TOKENS for answer in answers], 0)
 
-    def free_replies(self, prompts: Sequence[str], max_tokens: int) -> list[str]:
+    def free_replies(self, prompts: Sequence[Prompt], max_tokens: int) -> list[str]:
         """Return the greedy reply to every prompt, at most `max_tokens` long. Raises ChatError."""
         return self._replies(prompts, [max_tokens] * len(prompts), max_tokens)
 
     @torch.inference_mode()
-    def answer_nats(self, prompts: Sequence[str], answers: Sequence[str], ended: bool = True) -> np.ndarray:
+    def answer_nats(self, prompts: Sequence[Prompt], answers: Sequence[str], ended: bool = True) -> np.ndarray:
         """Return the nats of every answer given its prompt; `ended`: with those of the token that ends the turn."""
         pairs = zip(prompts, answers, strict=True)
-        conversations = [[*_user_turn(prompt), {"role": "assistant", "content": answer}] for prompt, answer in pairs]
+        conversations = [[*_turns(prompt), {"role": "assistant", "content": answer}] for prompt, answer in pairs]
         out = np.empty(len(conversations))
         for group, batch in last_turns(self.encoder, conversations, self.batch_tokens):
             values = target_log_probs(self.model, batch).double().cpu()
@@ -86,13 +92,14 @@ class Replier:
 
         return LmEvalModel(self.path, self.model, self.batch_tokens)
 
-    def _length(self, answer: str) -> int:
+    def length(self, answer: str) -> int:
+        """Return the number of tokens of an answer."""
         return len(self.tokenizer.encode(answer, add_special_tokens=False))
 
     @torch.inference_mode()
-    def _replies(self, prompts: Sequence[str], limits: Sequence[int], reserve: int) -> list[str]:
+    def _replies(self, prompts: Sequence[Prompt], limits: Sequence[int], reserve: int) -> list[str]:
         """Return the replies, each cut to its limit in tokens; `reserve` is added to prompt lengths when batching."""
-        ids = [self.encoder.prompt_ids(_user_turn(prompt)) for prompt in prompts]
+        ids = [self.encoder.prompt_ids(_turns(prompt)) for prompt in prompts]
         out = [""] * len(prompts)
         for group in micro_batches([len(prompt) + reserve for prompt in ids], self.batch_tokens):
             replies = self._generate([ids[k] for k in group], max(limits[k] for k in group))
@@ -114,8 +121,8 @@ def _before_end(labels: Sequence[int], owners: Sequence[int], end: int | None) -
     return torch.tensor(kept, dtype=torch.float64)
 
 
-def _user_turn(content: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": content}]
+def _turns(prompt: Prompt) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(turn) for turn in prompt]
 
 
 def open_asker(path: Path, batch_tokens: int, device: str = "cpu") -> Replier | PlainReplier:

@@ -19,7 +19,7 @@ def asked(
     """Return the rows to compare, and the fields of Comparison on the questions that are not among them.
 
     `tasks` are the scores that runs are compared by (Evaluation.compared_by) by the title of their task, of which those
-    of `score` are compared. Raises InputError if no question was asked of every model.
+    of `score` are compared; without any, all sources are. Raises InputError if no question was asked of every model.
     """
     named = table.filter(pl.col("source").is_in([n for n in table["source"].unique() if _score(n, tasks) == score]))
     dropped: dict[str, dict[str, int]] = {}
@@ -45,6 +45,8 @@ def asked(
 
 def _score(task: str, tasks: Mapping[str, str]) -> str | None:
     """Return the score of a task or of a part of one, TITLE/PART; None of another's."""
+    if not tasks:
+        return "" if task else None
     titles = [title for title in tasks if task == title or task.startswith(f"{title}/")]
     return tasks[max(titles, key=len)] if titles else None
 

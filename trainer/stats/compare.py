@@ -56,12 +56,14 @@ class Compare(Work):
     tolerance: float = Field(default=0.05, ge=0)  # of a share, beyond which there is no verdict
     tasks: dict[str, str] = Field(default_factory=dict)  # title -> the score that it is compared by
     score: str = ""  # of the tasks that are compared
+    by_question: bool = False  # compare on the questions that all models were asked, and tell the chance by source
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
         """Compare; the counts are those of the scored documents."""
         apart = incomparable(inputs, self.baseline) if self.scores == SCORES else {}
         table = _scores(inputs, self.scores, apart)
-        table, questions = asked(table, inputs, self.tasks, self.score) if self.tasks else (table, {})
+        by_question = self.by_question or bool(self.tasks)
+        table, questions = asked(table, inputs, self.tasks, self.score) if by_question else (table, {})
         whole = panel(table, self.baseline, self._metric())
         between = set(self.pinned.values())
         scores = only(whole, [mix for mix in whole.mixes if mix not in between])
@@ -76,7 +78,7 @@ class Compare(Work):
         comparison = self._comparison(scores, effects, self.on or describe(inputs.get(HELD_OUT)))
         if encoded := {mix: parts for mix, parts in _encoded(inputs).items() if parts}:
             comparison = self._with_rows(comparison, encoded)
-        comparison = comparison.model_copy(update={"incomparable": apart, **questions})
+        comparison = comparison.model_copy(update={"incomparable": apart, **questions, **self._chance(table)})
         if self.pinned:
             comparison = comparison.model_copy(update={"parts": parts_of(whole, self.pinned, **options)})
         rows = pl.DataFrame([effect.model_dump() for effect in comparison.effects], schema=_types())
@@ -104,6 +106,13 @@ class Compare(Work):
         if lost:
             on = on.model_copy(update={"description": f"{on.description}; not measured: {lost}"})
         return comparison.model_copy(update={"encoded": encoded, "effects": effects, "on": on})
+
+    def _chance(self, table: pl.DataFrame) -> dict[str, Any]:
+        """Return the expected score of a guess by source, as a field of Comparison."""
+        if not self.by_question:
+            return {}
+        means = table.group_by("source").agg(pl.col("chance").mean()).sort("source")
+        return {"chance": dict(means.iter_rows())}
 
     def _metric(self) -> Metric:
         if self.metric == BITS_PER_BYTE.name:

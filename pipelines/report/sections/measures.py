@@ -25,6 +25,8 @@ from windtunnel.schemas.records import Record
 from windtunnel.schemas.results import Comparison
 
 BY_TASK = ("tasks", "probe", "labels")  # comparisons whose items are in tasks
+# The steps of a run, and their files, that hold the likelihood of right answers by the parts of a comparison.
+FIGURES = {"tasks": ("tasks", "tasks.json"), "answers": ("exact_answers", "sources.json")}
 Bits = dict[tuple[str, str], float]  # bits per byte of the right answer by mix and task
 
 
@@ -64,9 +66,8 @@ class Measures(Section):
 
     @classmethod
     def of(cls, results: Results) -> Measures | None:
-        bits, chances = _answer_figures(results, "answer_bits_per_byte"), _chances(results)
         measures = [
-            _measure(what, comparison, matrix, *((bits, chances) if what.partition(":")[0] == "tasks" else ({}, {})))
+            _measure(what, comparison, matrix, *_figures(results, what.partition(":")[0]))
             for what, (comparison, matrix) in results.comparisons.items()
             if what
         ]
@@ -112,6 +113,8 @@ def _notes(what: str, comparison: Comparison, items: str) -> list[str]:
     notes, values = [], set(comparison.values.values())
     if what == "win_rate":
         notes.append(f"{comparison.baseline} against itself is one half by definition, so its value has no spread.")
+    if comparison.chance:
+        notes.append("Chance is the share that the most frequent answer of a source would get right alone.")
     if values and all(0 <= value <= 1 for value in values):
         notes += [note for e in comparison.effects if (note := width_note(e, items))]
         if values in ({0.0}, {1.0}):
@@ -143,17 +146,22 @@ def _cell(row: dict[str, Any] | None, baseline: str, digits: int) -> tuple[str, 
     return plain(row["value"], digits), "" if row["mix"] == baseline else difference
 
 
-def _answer_figures(results: Results, figure: str) -> Bits:
-    """Return the means over seeds of a figure that some tasks have; likelihoods change before replies do."""
+def _figures(results: Results, what: str) -> tuple[Bits, dict[str, float]]:
+    """Return bits per byte of the right answers and the scores of a guess, which are those of its items, by part."""
+    if what not in FIGURES:
+        return {}, {}
+    chances = _answer_figures(results, what, "chance")
+    by_part = {one_line(part, 40): value for (_, part), value in chances.items()}
+    return _answer_figures(results, what, "answer_bits_per_byte"), by_part
+
+
+def _answer_figures(results: Results, what: str, figure: str) -> Bits:
+    """Return the means over seeds of a figure that some parts have; likelihoods change before replies do."""
     values: dict[tuple[str, str], list[float]] = {}
-    for mix, runs in results.by_run("tasks").items():
+    kind, file = FIGURES[what]
+    for mix, runs in results.by_run(kind).items():
         for artifact in runs.values():
-            for task, figures in (read_json(artifact.path / "tasks.json") or {}).items():
+            for task, figures in (read_json(artifact.path / file) or {}).items():
                 if figure in figures:  # bits per byte are not there where no one answer is right
                     values.setdefault((mix, task), []).append(float(figures[figure]))
     return {key: sum(numbers) / len(numbers) for key, numbers in values.items()}
-
-
-def _chances(results: Results) -> dict[str, float]:
-    """Return the expected score of a guess by task, which is that of its items and the same for every mix."""
-    return {one_line(task, 40): value for (_, task), value in _answer_figures(results, "chance").items()}
