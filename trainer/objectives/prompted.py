@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TEXT, SLOT = "{text}", "{slot}"
 WORDS = {  # of the labels that `windtunnel check` has, whose tokens are single bytes
     f"{name}.": str(number)
-    for number, name in enumerate(("one", "two", "three", "four", "five", "six", "seven", "eight"), start=1)
+    for number, name in enumerate(("one", "two", "three", "five", "six", "seven"), start=1)
 }
 
 
@@ -29,14 +29,13 @@ class Prompted(LabelObjective):
 
     The slot is `[MASK]` for BERT (Schick and Schuetze 2021); for a causal model it ends the template, and the next
     token is read. `manual`: a label's logit is that of the first token of its word, by default of the label itself
-    (Gao et al. 2021). `soft`: a label has an embedding of its own, which begins as its word's and trains (WARP,
+    (Gao et al. 2021). `soft`: a label has an embedding of its own, which begins as the mean of its word's tokens and trains (WARP,
     Hambardzumyan et al. 2021); with `delta: prompt` that and the prompt are all that trains of a causal model.
     """
 
     examples: ClassVar = (
-        {"words": WORDS},
+        {"template": "{text}\nAnswer:{slot}", "words": WORDS},
         {"verbalizer": "soft"},
-        {"template": "{text} That is:{slot}", "words": WORDS},
         {"verbalizer": "soft", "delta": {"prompt": {"length": 3}}},
     )
 
@@ -77,7 +76,7 @@ class Prompted(LabelObjective):
         kept = {"template": self.template, "kind": self.verbalizer, "tokens": tokens, "back": back}
         model.config.verbalizer = kept  # what reads the exported model needs it
         if self.verbalizer == "soft":
-            matrix = _matrix(model)[tokens].detach()
+            matrix = torch.stack([_matrix(model)[word].mean(0) for word in self._words(labels, encoder)]).detach()
             model.score = nn.Linear(matrix.shape[1], len(tokens), bias=False, dtype=model.dtype, device=model.device)
             with torch.no_grad():
                 model.score.weight.copy_(matrix)
@@ -90,6 +89,11 @@ class Prompted(LabelObjective):
             return plain.score(states).float()
         return (states @ _matrix(plain)[plain.config.verbalizer["tokens"]].T).float()
 
+    def _words(self, labels: Labels, encoder: LabelEncoder) -> list[list[int]]:
+        """Return the tokens of each label's word."""
+        space = " " if self.template.split(SLOT)[0].endswith(" ") else ""
+        return [encoder.ids(space + self.words.get(name, name)) for name in labels.names]
+
     def _tokens(self, labels: Labels, encoder: LabelEncoder) -> list[int]:
         """Return the token of each label's word. Raises InputError for words that begin with the same token."""
         if unknown := sorted(set(self.words) - set(labels.names)):
@@ -97,9 +101,8 @@ class Prompted(LabelObjective):
                 f"`words` names {one_line(unknown[0], 40)!r}, and the labels are "
                 f"{', '.join(one_line(name, 30) for name in labels.names[:12])}"
             )
-        space = " " if self.template.split(SLOT)[0].endswith(" ") else ""
         words = [self.words.get(name, name) for name in labels.names]
-        tokens = [encoder.ids(space + word)[0] for word in words]
+        tokens = [ids[0] for ids in self._words(labels, encoder)]
         for number, token in enumerate(tokens):
             if (first := tokens.index(token)) != number and self.verbalizer == "manual":
                 raise InputError(
