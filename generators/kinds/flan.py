@@ -16,7 +16,7 @@ from windtunnel.generators.core.generator import Dropped, Example, Generator, Ke
 from windtunnel.generators.core.origin import Record
 from windtunnel.generators.core.rows import conversation_row, message
 from windtunnel.generators.core.session import Session
-from windtunnel.generators.families._family import Family, FamilyTask
+from windtunnel.generators.families._family import Family, FamilyTask, Item
 from windtunnel.schemas.errors import nearest
 from windtunnel.schemas.plugin import label, make
 
@@ -138,6 +138,19 @@ class Flan(Generator):
         lineage = self.lineage(session, {}, **about)
         if not task.verify(item.fields, item.answer):
             return Dropped("not_confirmed", family, f"{question}\n{item.answer}", lineage, parents=[record])
+        return self.written(question, item, task, family, rng, lineage, record)
+
+    def written(
+        self,
+        question: str,
+        item: Item,
+        task: FamilyTask,
+        family: str,
+        rng: random.Random,
+        lineage: dict[str, Any],
+        record: Record,
+    ) -> Outcome:
+        """Return the row of a question whose answer is confirmed."""
         row = conversation_row([message("user", question), message("assistant", item.answer)], family)
         return Kept(row, lineage, parents=[record])
 

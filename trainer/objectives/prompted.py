@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 TEXT, SLOT = "{text}", "{slot}"
 WORDS = {  # of the labels that `windtunnel check` has, whose tokens are single bytes
-    f"{name}.": str(number)
-    for number, name in enumerate(("one", "two", "three", "five", "six", "seven"), start=1)
+    f"{name}.": str(number) for number, name in enumerate(("one", "two", "three", "five", "six", "seven"), start=1)
 }
 
 

@@ -6,14 +6,18 @@ Of a made-up one, items depend on the seed alone.
 
 from __future__ import annotations
 
+import math
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
+
+import numpy as np
 
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.finding import Finding, finding
-from windtunnel.trainer.tasks._evaluation import Evaluation, Text
+from windtunnel.trainer.tasks._evaluation import Asker, Evaluation, Pieces, Text
 from windtunnel.trainer.tasks._file_task import FileTask
 from windtunnel.trainer.tasks._made_task import MadeTask
 from windtunnel.trainer.tasks._task import Item, Task
@@ -29,6 +33,9 @@ def check(cls: type[Evaluation]) -> Iterator[Finding]:
         yield finding("items depend on the seed alone", lambda: _made(cls))
         return
     gives = getattr(cls, "gives", None)
+    if gives is not None and cls.needs_documents and not issubclass(cls, Task):
+        yield finding(f"a score of {gives!r}", lambda: _measured(cls, gives))
+        return
     if gives is None or not issubclass(cls, Task | FileTask):
         yield Finding("gives", "no example of a text that gives an item: set `gives` of a Task or a FileTask")
     elif issubclass(cls, FileTask):
@@ -37,6 +44,25 @@ def check(cls: type[Evaluation]) -> Iterator[Finding]:
             yield finding(f"none from {text!r}", lambda text=text, words=words: _refused(cls, text, words))
     else:
         yield from _of_documents(cls, gives)
+
+
+class _Finder:
+    """An asker that finds a byte of a text as likely as any other."""
+
+    chat = False
+
+    def pieces(self, contexts: Sequence[Sequence[str]], texts: Sequence[Sequence[str]]) -> list[Pieces]:
+        sizes = [np.array([len(piece.encode()) for piece in text]) for text in texts]
+        return [Pieces(size * math.log(256), size, size // 2) for size in sizes]
+
+
+def _measured(cls: type[Evaluation], text: str) -> str | None:
+    """Measure documents in two orders, by something that only has likelihoods of texts."""
+    documents, asker = [Text("a", text), *OTHERS], cast(Asker, _Finder())
+    found = cls().measure(lambda: documents, asker)
+    if {row.id for row in found.rows} != {one.id for one in documents}:
+        return f"{len(documents)} documents give {len(found.rows)} scores: {found.dropped}"
+    return None if cls().measure(lambda: documents[::-1], asker) == found else "it depends on the order of documents"
 
 
 def _made(cls: type[MadeTask]) -> str | None:
