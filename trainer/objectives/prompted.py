@@ -28,8 +28,9 @@ class Prompted(LabelObjective):
 
     The slot is `[MASK]` for BERT (Schick and Schuetze 2021); for a causal model it ends the template, and the next
     token is read. `manual`: a label's logit is that of the first token of its word, by default of the label itself
-    (Gao et al. 2021). `soft`: a label has an embedding of its own, which begins as the mean of its word's tokens and trains (WARP,
-    Hambardzumyan et al. 2021); with `delta: prompt` that and the prompt are all that trains of a causal model.
+    (Gao et al. 2021). `soft`: a label has an embedding of its own, which begins as the mean of those of its word's
+    tokens and trains (WARP, Hambardzumyan et al. 2021); with `delta: prompt` that and the prompt are all that trains of
+    a causal model.
     """
 
     examples: ClassVar = (
