@@ -143,7 +143,10 @@ class Delta(Plugin, ABC):
 
         check_file(path / WEIGHTS)
         model, saved = self.put_on(model), load_file(path / WEIGHTS)
-        parameters = {n: p for n, p in self.trainable(model).items() if n in saved or not n.startswith(HEAD)}
+        trains = self.trainable(model)
+        parameters = {n: p for n, p in trains.items() if n in saved or not n.startswith(HEAD)}
+        # a head of labels is among the base's weights too, and a language model is loaded without it
+        saved = {n: tensor for n, tensor in saved.items() if n in trains or not n.startswith(HEAD)}
         if {n: p.shape for n, p in parameters.items()} != {n: t.shape for n, t in saved.items()}:
             raise InputError(f"{path / WEIGHTS} does not fit: it was made with other parameters or another base model")
         with torch.no_grad():
