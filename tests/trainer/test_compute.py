@@ -170,7 +170,7 @@ def test_the_next_batch_is_made_ready_meanwhile(monkeypatch):
         asked.append(step)
         return [Batch({}, step, ())]
 
-    data = SimpleNamespace(steps=3, batch=batch)
+    data = SimpleNamespace(steps=3, batch=batch, prefetched=True)
     batches = Batches(data, "cuda")  # pyright: ignore
     assert [batch.tokens for step in (0, 1, 2) for batch, _ in batches.of(step).batches] == [0, 1, 2]
     batches.close()

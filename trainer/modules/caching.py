@@ -13,7 +13,8 @@ def cached_step(model: Any, ids: torch.Tensor, cache: Any, **more: Any) -> tuple
     """Return the logits of the last position [rows, vocabulary] and the cache after token ids [rows, positions]."""
     unwrap = getattr(model, "get_base_model", None)
     name = _name(type(model if unwrap is None else unwrap()))
-    output = model(input_ids=ids, use_cache=True, **{name: cache}, **more)
+    known = {} if cache is None else {name: cache}  # a delta of keys and values begins with a cache of its own
+    output = model(input_ids=ids, use_cache=True, **known, **more)
     return output.logits[:, -1], output[name]
 
 

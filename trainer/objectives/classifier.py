@@ -33,7 +33,7 @@ class Classifier(LabelObjective):
 
     def adopt(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with a classification head in place of its language-model head."""
-        from windtunnel.trainer.objectives._sequence_head import head_name, with_sequence_head
+        from windtunnel.trainer.modules.sequence_head import head_name, with_sequence_head
 
         out = with_sequence_head(model, 2)  # as many outputs as labels when the rows are known
         if self.delta is not None and head_name(out) != "score":
@@ -48,7 +48,7 @@ class Classifier(LabelObjective):
 
     def make_ready(self, setting: Setting, model: PreTrainedModel, labels: Labels, encoder: LabelEncoder) -> None:
         from windtunnel.trainer.modules.export import frame_texts
-        from windtunnel.trainer.objectives._sequence_head import choose_text_padding, resize
+        from windtunnel.trainer.modules.sequence_head import choose_text_padding, resize
 
         resize(model, len(labels.names))
         super().make_ready(setting, model, labels, encoder)
@@ -62,6 +62,6 @@ class Classifier(LabelObjective):
         frame_texts(tokenizer, before, behind)
 
     def label_logits(self, model: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-        from windtunnel.trainer.objectives._sequence_head import sequence_logits
+        from windtunnel.trainer.modules.sequence_head import sequence_logits
 
         return sequence_logits(model, tensors)

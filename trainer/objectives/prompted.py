@@ -120,7 +120,7 @@ def _slot_states(model: Any, plain: Any, tensors: dict[str, torch.Tensor]) -> to
     import torch
 
     from windtunnel.trainer.modules.heads import body, masked_head
-    from windtunnel.trainer.objectives._sequence_head import last_states
+    from windtunnel.trainer.modules.sequence_head import last_states
 
     ids, attended = tensors["input_ids"].to(model.device), tensors["attended"].to(model.device)
     if kind_of(plain) != "masked":

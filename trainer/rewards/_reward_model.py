@@ -18,7 +18,7 @@ from torch import nn
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.model_delta import with_delta
 from windtunnel.schemas.weight_files import check_weights
-from windtunnel.trainer.data.chat import ChatEncoder
+from windtunnel.trainer.data.chat import ChatEncoder, prepare
 from windtunnel.trainer.data.chat_batches import in_micro_batches, last_turns
 from windtunnel.trainer.data.chat_rows import Rows
 from windtunnel.trainer.losses.target_logps import model_inputs
@@ -34,7 +34,7 @@ def with_reward_head(model: PreTrainedModel) -> PreTrainedModel:
     The head's weights are drawn with standard deviation 1/sqrt(width + 1) (Stiennon et al. 2020), so that rewards start
     near zero. Raises InputError for an architecture without such a model in transformers.
     """
-    from windtunnel.trainer.objectives._sequence_head import head_name, with_sequence_head
+    from windtunnel.trainer.modules.sequence_head import head_name, with_sequence_head
 
     if isinstance(getattr(model, "score", None), nn.Module):
         return model
@@ -119,7 +119,9 @@ class RewardScorer:
             str(path), dtype=torch.float32, use_safetensors=True, **options
         )
         self.model = with_delta(base, path).eval()
-        self.encoder = ChatEncoder(AutoTokenizer.from_pretrained(str(path), **options))
+        tokenizer = AutoTokenizer.from_pretrained(str(path), **options)
+        prepare(tokenizer)
+        self.encoder = ChatEncoder(tokenizer)
         self.micro_tokens = micro_tokens
 
     @torch.no_grad()

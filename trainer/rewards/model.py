@@ -21,7 +21,7 @@ class Model(Reward):
 
     primary: ClassVar[str | None] = "name"
 
-    examples: ClassVar[tuple[Example, ...]] = (Example("It is so.", 0.5, params={"name": "tiny-reward"}),)
+    examples: ClassVar[tuple[Example, ...]] = (Example("It is so.", 2.8307, params={"name": "tiny-reward"}),)
 
     name: str | None = None
     scale: float = 1.0
