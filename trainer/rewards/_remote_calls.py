@@ -5,7 +5,7 @@ they compare with; comparisons and counts are made by the other process on value
 redefines equality, ends its process or writes to every descriptor that it has changes no outcome but its own calls'.
 """
 
-# ruff: noqa: PTH100, PTH101, PTH110, PTH112, PTH208
+# ruff: noqa: PTH101, PTH208
 # (pathlib takes longer to import than a test to run)
 
 from __future__ import annotations

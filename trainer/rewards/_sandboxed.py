@@ -5,7 +5,7 @@ Landlock lets it read the interpreter's libraries and write its directory, a sma
 Landlock does not see: new processes, sockets, owners and modes of files, other processes, mounts.
 """
 
-# ruff: noqa: PTH100, PTH101, PTH110, PTH112, PTH208
+# ruff: noqa: PTH110, PTH112
 # (pathlib takes longer to import than a test to run)
 
 from __future__ import annotations

@@ -29,10 +29,10 @@ class UnitTests(Reward):
 
     Tests are the row's answer, or `tests` for all rows: each top-level `assert`, each top-level call and each function
     `test_...` is one. Code and tests run in two sandboxed processes, without packages, network, files and processes of
-    their own; tests see plain values of built-in types, and the code sees no tests. So an object of the code equals
-    no plain value, the code's exceptions are known by built-in classes, and tests import what they use. What a test asks of
-    a method of an object is the code's word. Code that takes too long, too much memory, or redefines a built-in name
-    that the tests read has the reward 0.
+    their own; tests see plain values of built-in types, and the code sees no tests. So an object of the code equals no
+    plain value, exceptions are known by built-in classes, and tests import what they use. What a test asks of a method
+    of an object is the code's word. Code that takes too long, too much memory, or redefines a built-in name that the
+    tests read has the reward 0.
     """
 
     primary: ClassVar[str | None] = "count"
