@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -43,8 +44,8 @@ class Server:
                     outer.asked.append(content)
                 logprobs = {"content": [{"token": text, "logprob": -0.1, "top_logprobs": top}]} if top else None
                 message = {"role": "assistant", "content": text}
-                told = {"id": "1", "object": "chat.completion", "created": 0, "model": "m",
-                        "choices": [{"index": 0, "finish_reason": "stop", "message": message, "logprobs": logprobs}]}  # fmt: skip
+                choice = {"index": 0, "finish_reason": "stop", "message": message, "logprobs": logprobs}
+                told: Any = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
                 if status != 200:
                     told = {"error": {"message": f"no, {self.headers['Authorization']}", "code": status}}
                 reply = json.dumps(told).encode()
@@ -113,9 +114,7 @@ def test_chances_come_before_the_text_and_a_reply_without_a_grade_is_counted(tmp
     with Server(lambda content: told[content.split("<reply-")[1].split("\n")[1]]) as server:
         score = scorer(server.spec(), tmp_path)
         assert score(replies(*"abcdef")) == ([pytest.approx(8), 3, 1, 5, 9.5, 10], 1)
-        with pytest.raises(
-            InputError, match="gives no grade to 1 of 2 replies; its answer about row r1 is .*'no'|no grade"
-        ):
+        with pytest.raises(InputError, match=r'no grade to 1 of 2 replies; its answer about row r1 is .*"no"'):
             score(replies("a", "c"))
 
 

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.plugin import label
 from windtunnel.schemas.printable import one_line
-from windtunnel.trainer.rewards._asked import Answers, NotKept, answered
+from windtunnel.trainer.data.answers import Answers, NotKept, answered
 from windtunnel.trainer.rewards._reward import MOST_FAILED, Example, Places, Reply, Reward, Scorer, Scores
 
 PROMPT = """Grade a reply to a question, from {low} (worst) to {high} (best), by how correct, helpful and clear it is.

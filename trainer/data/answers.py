@@ -58,15 +58,22 @@ def question_of(content: Mapping[str, Any]) -> str:
 
 
 def answered(
-    answers: Answers, questions: Sequence[Mapping[str, Any]], ask: Callable[[Mapping[str, Any]], str], parallel: int
+    answers: Answers,
+    questions: Sequence[Mapping[str, Any]],
+    ask: Callable[[Mapping[str, Any]], str],
+    parallel: int,
+    before: Callable[[], None] | None = None,
 ) -> list[str]:
     """Return the answers in the order of the questions; equal questions are asked once.
 
+    `before` is called where there is something to ask.
     Where `ask` raises, nothing more is sent, what is on its way is kept, and the first error goes on.
     """
     names = [question_of(question) for question in questions]
     found = {name: known for name in names if (known := answers.get(name)) is not None}
     missing = {name: question for name, question in zip(names, questions, strict=True) if name not in found}
+    if missing and before is not None:
+        before()
 
     def once(name: str, question: Mapping[str, Any]) -> str:
         answer = ask(question)
