@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import socket
 import time
@@ -95,6 +96,7 @@ def add(a, b): return E(0)
 """,
     "near all": """
 class E:
+    def __gt__(s, o): return True
     def __sub__(s, o): return s
     __rsub__ = __sub__
     def __abs__(s): return 0.0
@@ -212,6 +214,14 @@ none()
 """
 
 
+def test_a_process_that_ends_is_no_exception_and_a_built_in_name_no_code():
+    refuses = "def test_it():\n    try:\n        add(None)\n    except Exception:\n        return\n    assert False"
+    assert passed("def add(a): raise ValueError", refuses) == (1, 1)
+    assert passed("import os\ndef add(a): os._exit(0)", refuses) == (0, 1)
+    assert passed("def add(a): raise SystemExit", refuses) == (0, 1)
+    assert passed("def sum(x): return 0", "assert sum([1]) == 1") == (0, 1)
+
+
 @pytest.mark.parametrize("name", FAKES)
 def test_a_score_cannot_be_faked(name):
     assert passed(FAKES[name], CHECKS)[0] == 0
@@ -280,6 +290,30 @@ def test_what_lies_outside_is_out_of_reach(expression, before, tmp_path):
     assert found == others.get(expression, "PermissionError")
     assert outside.read_text() == "precious" and outside.stat().st_mode == state.st_mode
     assert outside.stat().st_mtime == state.st_mtime and list(tmp_path.iterdir()) == [outside]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of system calls")
+@pytest.mark.parametrize(
+    ("number", "errno"),
+    [
+        (425, 1),
+        (272, 1),
+        (308, 1),
+        (310, 1),
+        (321, 1),
+        (57, 1),
+        (58, 1),
+        (56, 1),
+        (435, 38),
+        (165, 1),
+        (59, 1),
+        (434, 1),
+    ],
+)
+def test_system_calls_that_landlock_does_not_see_are_refused(number, errno):
+    code = "import ctypes\ndef call(n):\n    libc = ctypes.CDLL(None, use_errno=True)\n"
+    code += "    return libc.syscall(n, 0, 0, 0, 0, 0, 0), ctypes.get_errno()"
+    assert passed(code, f"assert call({number}) == (-1, {errno})") == (1, 1)
 
 
 def test_signals_reach_no_process_outside():

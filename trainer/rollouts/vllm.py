@@ -1,7 +1,7 @@
 """Replies by a vLLM server that runs already: it loads the policy's weights from a directory that both can see.
 
 The server is started with `VLLM_SERVER_DEV_MODE=1` on a model of the same shape, such as the weights that a run leaves
-in the directory when it finds no server; its `/collective_rpc` then takes `reload_weights`. Token ids go in and come out.
+in the directory when it finds no server; its `/collective_rpc` then takes `reload_weights`. Token ids go in and out.
 Replies are kept as they come, by the weights and all that they depend on, so an interrupted stage goes on with the
 replies that it had, although a server's rounding differs with its load.
 """
