@@ -6,9 +6,11 @@ import os
 import platform
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from windtunnel.schemas.errors import InputError, RecipeError
@@ -329,6 +331,23 @@ def test_signals_reach_no_process_outside():
     finally:
         os.kill(victim, signal.SIGKILL)
         os.waitpid(victim, 0)
+
+
+def test_nothing_outlives_a_run_that_is_killed():
+    code = "import ctypes, os\nctypes.CDLL(None).prctl(1, 0)\n"
+    code += "try: os.setsid()\nexcept OSError: pass\nwhile True: pass"
+    program = "from windtunnel.trainer.rewards.unit_tests import *\n"
+    program += f"run({code!r}, 'assert 1', Limits(cpu_seconds=100), 100)"
+    process = psutil.Popen([sys.executable, "-c", program])
+    deadline, inside = time.monotonic() + 60, []
+    while len(inside) < 4 and time.monotonic() < deadline:
+        inside = process.children(recursive=True)
+        time.sleep(0.2)
+    time.sleep(1)  # until the code runs
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(inside, timeout=20)
+    assert len(inside) == 4 and [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
 
 
 def test_it_may_write_its_own_directory_and_nothing_stays(tmp_path, monkeypatch):

@@ -64,9 +64,8 @@ def started(
 def check_started(process: subprocess.Popen[bytes], said: bytes | None = None) -> None:
     """Raise InputError for a sandbox that could not be set up, which says nothing about the code."""
     if process.poll() == SETUP_FAILED:
-        assert process.stderr is not None
-        said = process.stderr.read() if said is None else said
-        raise InputError(f"a sandbox for code of models did not start: {said.decode(errors='replace')[-300:]}")
+        text = bytes(process.stderr.read() if said is None and process.stderr is not None else said or b"")
+        raise InputError(f"a sandbox for code of models did not start: {text.decode(errors='replace')[-300:]}")
 
 
 def check_isolation(limits: Limits) -> None:

@@ -58,7 +58,7 @@ def main(program: str, function: str, directory: str, settings: str) -> None:
     limits = json.loads(settings)
     with open(program, encoding="utf-8") as file:
         code = compile(file.read(), "<program>", "exec")
-    _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _end_with_parent()
     if limits["isolated"]:
         _namespaces(directory, limits["disk_bytes"])
     told, tell = os.pipe()
@@ -75,7 +75,7 @@ def main(program: str, function: str, directory: str, settings: str) -> None:
 
 def _child(code: Any, function: str, directory: str, limits: dict[str, Any], tell: int) -> NoReturn:
     try:
-        _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _end_with_parent()
         os.chdir(directory)
         names: dict[str, Any] = {"__name__": "program"}
         nowhere = os.open("/dev/null", os.O_WRONLY)
@@ -95,6 +95,11 @@ def _child(code: Any, function: str, directory: str, limits: dict[str, Any], tel
         names[function]()
     finally:
         os._exit(0)
+
+
+def _end_with_parent() -> None:
+    if hasattr(libc, "prctl"):  # Linux alone
+        _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _fail(text: str) -> NoReturn:
