@@ -45,6 +45,12 @@ def target_log_probs(model: Any, batch: Tensors, temperature: float = 1.0) -> to
     return -token_nats(states, output_weight(model), batch["labels"].to(model.device))
 
 
+def target_entropies(model: Any, batch: Tensors, temperature: float = 1.0) -> torch.Tensor:
+    """Return the entropies in nats of the distributions that labels are drawn from, float32 [targets]."""
+    logps = (target_logits(model, batch).float() / temperature).log_softmax(-1)
+    return -(logps.exp() * logps.clamp(min=-1e4)).sum(-1)
+
+
 def target_scores(model: Any, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (nats of every label, whether no other token is likelier), float32 and bool [targets], without gradients.
 

@@ -43,6 +43,17 @@ def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path
             shutil.copytree(delta, partial / FOLDER)
 
 
+def untie(model: Any) -> None:
+    """Give a model whose head shares the embeddings a head of its own, with the same weights."""
+    from torch import nn
+
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is not None and head.weight is embeddings.weight:
+        head.weight = nn.Parameter(head.weight.detach().clone())
+        model.config.get_text_config().tie_word_embeddings = False
+        model.config.tie_word_embeddings = False
+
+
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Write the files of a tokenizer, without the traces that its opening leaves in them."""
     for trace in ("is_local", "local_files_only"):

@@ -20,6 +20,7 @@ from blake3 import blake3
 from pydantic import Field, model_validator
 
 from windtunnel.schemas.errors import InputError, TrainingError
+from windtunnel.schemas.model_delta import carried
 from windtunnel.schemas.plugin import Plugin, label, make
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.chat import ChatEncoder, prepare
@@ -33,9 +34,12 @@ from windtunnel.trainer.objectives._objective import FORWARD_TOKENS, Data, Setti
 from windtunnel.trainer.rewards._reward import Places, Reply, Reward, Scores, checked
 from windtunnel.trainer.rollouts.prompts import Prompts
 from windtunnel.trainer.rollouts.round import Round, micro_batches_of, of_tokens
+from windtunnel.trainer.rollouts.vllm import Rollouts, VllmSampler
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from windtunnel.trainer.rollouts.sampling import Sampled
 
 NO_SIGNAL_ROUNDS = 5  # in which all replies have one reward, from the first on, after which a stage stops
 OF_TOKENS = ("batch_tokens", "budget", "max_epochs", "too_long")  # of a base class, without a meaning here
@@ -69,6 +73,7 @@ class OnPolicy(ChatObjective):
     max_kl: float = Field(200.0, gt=0)  # nats a reply, beyond which the stage stops
     truncated: float | None = None  # the reward of a reply that does not end; None: that of its text
     rollout_tokens: int = Field(16384, ge=1)  # of prompts and replies that are sampled together
+    rollouts: Rollouts | None = None  # {vllm: {url, directory}}: a server that samples; None: this process
 
     @model_validator(mode="before")
     @classmethod
@@ -174,6 +179,9 @@ class Rounds(Data):
         self.steps = objective.rounds * self.updates
         encoder = ChatEncoder(setting.tokenizer)
         self.ends = [*encoder.stop_ids[:1], *([] if encoder.stop_ids else [int(setting.tokenizer.eos_token_id)])]  # type: ignore[arg-type]
+        served = objective.rollouts
+        self.server = VllmSampler(served.vllm, setting.cache) if served is not None else None
+        self.server_gap = float("nan")
         self.model: Any = None
         self.call: Call | None = None
         self.beta, self.kl = objective.beta, float("nan")
@@ -249,6 +257,7 @@ class Rounds(Data):
             "failed": float(made.failed),
             FORWARD_TOKENS: float(forward),
             **lesson.facts,
+            **({"server_gap": self.server_gap} if self.server is not None else {}),
         }
 
     def of_tokens(self, made: Round, function: Callable[..., Any], model: Any = None) -> list[np.ndarray]:
@@ -280,15 +289,12 @@ class Rounds(Data):
         self._number, self._made, self._lesson = number, made, objective.lesson(made, self.beta)
 
     def _replied(self, number: int, call: Call) -> Round:
-        from windtunnel.trainer.rollouts.sampling import sample, uniforms
-
         objective = self.objective
         numbers = [part.row for part in self.schedule.parts(number) for _ in range(objective.samples)]
         prompts = [self.prompts.ids(k) for k in numbers]
         about = [self.prompts.prompt(k) for k in numbers]
         keys = [self._key("reply", number, one.id, k % objective.samples) for k, one in enumerate(about)]
-        drawn = uniforms(np.array(keys, np.uint64), objective.max_tokens)
-        found = call(sample, prompts, drawn, self.ends, objective.temperature, objective.rollout_tokens)
+        found = self._sampled(call, prompts, keys)
         words = self.setting.tokenizer
         replies = [
             Reply(one.id, one.messages, str(words.decode(each.ids, skip_special_tokens=True)), one.answer, each.ended)
@@ -304,7 +310,53 @@ class Rounds(Data):
         ]
         self._forward_tokens += sum(len(row.ids) for row in rows)
         entropy = np.array([each.entropy for each in found])
-        return Round([one.id for one in about], rows, objective.samples, rewards, entropy, ended, scores.failed)
+        made = Round([one.id for one in about], rows, objective.samples, rewards, entropy, ended, scores.failed)
+        if self.server is not None:
+            self._check_served(number, made, [each.served or [] for each in found])
+        return made
+
+    def _sampled(self, call: Call, prompts: list[list[int]], keys: list[int]) -> list[Sampled]:
+        from windtunnel.trainer.rollouts.sampling import sample, uniforms
+
+        own = self.objective
+        if self.server is not None:
+            return self.server.replies(self._write, prompts, keys, self.ends, own.temperature, own.max_tokens)
+        drawn = uniforms(np.array(keys, np.uint64), own.max_tokens)
+        return call(sample, prompts, drawn, self.ends, own.temperature, own.rollout_tokens)
+
+    def _write(self, out: Path) -> None:
+        """Write the policy as it is, without what trains beside it, as one model."""
+        from windtunnel.trainer.modules.export import export, untie
+
+        model = copy.deepcopy(self.model)
+        self.objective.alone(model)
+        delta = next(iter(self.objective.deltas()), None)
+        if carried(model) is not None or (delta is not None and not delta.mergeable):
+            raise InputError(
+                "a server takes the weights of one model, and this delta is not merged into one: take `lora`"
+            )
+        plain = self.objective.release(delta.merge(model) if delta is not None else model)
+        untie(plain)
+        export(plain, self.setting.tokenizer, out)
+
+    def _check_served(self, number: int, made: Round, served: list[list[float]]) -> None:
+        """Add the entropies to a round of a server's. Raises InputError where it has other weights than the policy."""
+        from windtunnel.trainer.losses.target_logps import target_entropies
+
+        assert self.server is not None
+        temperature = self.objective.temperature
+        made.entropy = np.array(
+            [e.mean() for e in self.of_tokens(made, partial(target_entropies, temperature=temperature))]
+        )
+        ours = np.concatenate(self.of_tokens(made, partial(log_probs, temperature=1.0)))
+        self.server_gap = float(np.abs(ours - np.concatenate(served)).mean())
+        if self.server_gap > self.server.server.tolerance:
+            raise InputError(
+                f"round {number + 1}: the log-probabilities that the server at {self.server.server.url} gives its "
+                f"tokens are {self.server_gap:.3g} nats off the policy's, on the mean, beyond `tolerance`: it has "
+                f"other weights, another tokenizer or a coarser precision. Start it on {self.server.folder}, whose "
+                "embeddings are not tied: on CPUs vLLM keeps the old head of tied ones"
+            )
 
     def _scored(self, replies: Sequence[Reply]) -> Scores:
         if self.reward is None or self.scorer is None:

@@ -18,6 +18,9 @@ def check(cls: type[Reward]) -> Iterator[Finding]:
     if not cls.examples:
         yield Finding("examples", "no example: set `examples`")
         return
+    if cls.server is not None:
+        yield finding("examples make a reward", lambda: _made(cls))
+        return
     with tempfile.TemporaryDirectory(prefix="windtunnel-") as cache:
         named = {name for example in cls.examples for name in cls(**example.params).models()}
         places = Places({name: Path(name) for name in named}, Path(cache))
@@ -28,6 +31,11 @@ def check(cls: type[Reward]) -> Iterator[Finding]:
             what = f"{example.text!r} with {dict(example.params)}"
             yield finding(what, lambda e=example: _gives(cls, e, places))
         yield finding("odd replies are scored", lambda: _odd(cls, cls.examples[0], places))
+
+
+def _made(cls: type[Reward]) -> None:
+    for example in cls.examples:
+        cls(**example.params)
 
 
 def _gives(cls: type[Reward], example: Example, places: Places) -> str | None:

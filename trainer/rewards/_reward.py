@@ -71,6 +71,7 @@ class Reward(Plugin, ABC):
     """A number for each reply: one file in trainer/rewards."""
 
     needs_answer: ClassVar[bool] = False  # rows without an answer of their own are refused
+    server: ClassVar[str | None] = None  # a parameter that names one, without which examples cannot be scored
     examples: ClassVar[tuple[Example, ...]] = ()
 
     def models(self) -> tuple[str, ...]:

@@ -23,7 +23,8 @@ class Sampled(NamedTuple):
 
     ids: list[int]
     ended: bool  # False: it has as many tokens as there may be, and no end
-    entropy: float  # mean over its tokens, in nats, of the distributions that they were drawn from
+    entropy: float  # mean over its tokens, in nats, of the distributions that they were drawn from; nan: not known
+    served: list[float] | None = None  # log-probabilities at the temperature 1 that a server says its tokens had
 
 
 def uniforms(keys: np.ndarray, count: int) -> np.ndarray:
