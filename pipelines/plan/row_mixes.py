@@ -74,14 +74,17 @@ def _asked_elsewhere(plan: Plan, rows: Generation) -> dict[str, Step]:
 
 
 def _to_hold_out(plan: Plan, rows: Generation) -> tuple[list[str], list[str]]:
-    """Return the sets of conversations and those of pairs of which a share is held out."""
+    """Return the sets of conversations and those of pairs of which a share is held out.
+
+    Pairs are those of the sets that the recipe names, or of all that are trained on where it names none.
+    """
     settings, train = plan.recipe.held_out, plan.recipe.train
     assert settings is not None
     mixed = [part for name in plan.recipe.mixes for part in plan.recipe.parts(name)]
     used = [*mixed, *([train.preferences] if train is not None and train.preferences else [])]
     pairs = [name for name in used if rows.holds.get(name) == PREFERENCES]
     named = [name for name in settings.sets if rows.holds[name] == PREFERENCES]
-    return [name for name in settings.sets if name not in named], list(dict.fromkeys([*named, *pairs]))
+    return [name for name in settings.sets if name not in named], list(dict.fromkeys(named or pairs))
 
 
 def _held_out_pairs(plan: Plan, rows: Generation, names: list[str]) -> Step | None:

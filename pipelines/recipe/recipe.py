@@ -112,7 +112,7 @@ class HeldOut(Part):
     """The frozen evaluation set: a share of a corpus's documents, of sets of rows, or files.
 
     For mixes of rows, `files` holds conversations (`layout` as for `rows:`) and `preferences` pairs; without the
-    latter, a share of the pairs is held out.
+    latter, a share of the pairs is held out: of the sets of pairs that `from` names, or of all that are trained on.
     """
 
     from_: Name | list[Name] | None = Field(None, alias="from")

@@ -36,7 +36,8 @@ class Nothing(Work):
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
     steps = [Step(f"train:{mix}:0", Nothing()) for mix in ("raw", "clean")]  # pyright: ignore[reportArgumentType]
-    plan = SimpleNamespace(of_kind=lambda kind: steps if kind == "train" else [], recipe=SimpleNamespace(store=str(tmp_path)))
+    recipe = SimpleNamespace(store=str(tmp_path))
+    plan = SimpleNamespace(of_kind=lambda kind: steps if kind == "train" else [], recipe=recipe)
     monkeypatch.setattr(watch, "planned", lambda recipe, sets: plan)
     monkeypatch.setattr(watch, "LINE_SECONDS", 0.02)
     monkeypatch.setattr(watch, "LOOK_SECONDS", 0.02)

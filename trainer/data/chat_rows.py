@@ -20,12 +20,13 @@ import numpy as np
 import orjson
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from blake3 import blake3
 
 from windtunnel.schemas import journal
 from windtunnel.schemas.artifact import PARQUET, write_text
-from windtunnel.schemas.errors import InputError
+from windtunnel.schemas.errors import InputError, nearest
 from windtunnel.schemas.printable import printable
 from windtunnel.schemas.results import EncodedSet
 from windtunnel.schemas.turns import tools, turns
@@ -193,11 +194,19 @@ class AnswerRows(Protocol):
 
 
 class Rows:
-    """A finished directory of encoded rows."""
+    """A finished directory of encoded rows; `sets` chooses those of some sets of a mix, by default all.
 
-    def __init__(self, path: Path):
-        self.path = path
+    Raises InputError for a set without rows, with the nearest right name.
+    """
+
+    def __init__(self, path: Path, sets: Sequence[str] = ()):
+        self.path, self.sets = path, tuple(sets)
         index = pq.read_table(path / "index.parquet")
+        if sets:
+            known = index["set"].unique().to_pylist()
+            if missing := next((name for name in sets if name not in known), None):
+                raise InputError(f"no rows are of the set {missing!r} of `sets`: {nearest(missing, known)}")
+            index = index.filter(pc.is_in(index["set"], pa.array(sets)))
         self.counts = Counts.model_validate_json((path / "counts.json").read_bytes())
         self.ids: pa.ChunkedArray = index["id"]
         self.sources: pa.ChunkedArray = index["source"]

@@ -54,6 +54,7 @@ class ChatObjective(Objective, ABC):
     epochs: float = Field(1.0, gt=0)  # passes over the data if no budget is given
     max_epochs: float = Field(4.0, gt=0)  # limit for a given budget
     context: int | None = Field(None, gt=1)  # maximum row length in tokens; None: the model's positions
+    sets: list[str] | None = Field(None, min_length=1)  # of the mix, to learn from; None: all
     too_long: Literal["drop", "truncate"] = "drop"  # truncate: keep the rounds of a conversation that fit
 
     def open(self, setting: Setting, model: PreTrainedModel) -> Data:
@@ -80,7 +81,8 @@ class ChatObjective(Objective, ABC):
         files = artifact.files("rows")
         if not files:
             raise InputError(f"{artifact.path} has no rows/*.parquet to read {role} from")
-        return self.encoded_as(self.encoding(role), files, self.limits(setting), setting, artifact.manifest.key)
+        rows = self.encoded_as(self.encoding(role), files, self.limits(setting), setting, artifact.manifest.key)
+        return Rows(rows.path, self.sets) if self.sets and role == self.kind else rows
 
     def encoding(self, role: str) -> str:
         """Return how the rows of a role are encoded, a key of windtunnel.trainer.data.chat_rows.ENCODERS."""

@@ -116,7 +116,8 @@ class OnPolicy(ChatObjective):
             raise InputError(f"the model has {setting.context:,} positions, and `max_tokens` takes {self.max_tokens:,}")
         artifact, limits = setting.inputs[role], Limits(room, False)
         encoder = ChatEncoder(setting.tokenizer)
-        return encoded_rows("prompts", artifact.files("rows"), encoder, limits, setting.cache, artifact.manifest.key)
+        rows = encoded_rows("prompts", artifact.files("rows"), encoder, limits, setting.cache, artifact.manifest.key)
+        return Rows(rows.path, self.sets or ())
 
     def open(self, setting: Setting, model: PreTrainedModel) -> Data:
         """Encode the prompts, unless cached; keep the initial model as the reference, a copy of its weights."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from blake3 import blake3
 
 from windtunnel.schemas.artifact import writing
 from windtunnel.schemas.records import MESSAGES
@@ -19,7 +20,7 @@ from windtunnel.schemas.turns import turns
 from windtunnel.trainer.data.chat_rows import Rows, without_answer
 
 BATCH = 512
-FILE = "prompts.arrow"
+FILE = "prompts"
 
 
 class Prompt(NamedTuple):
@@ -51,7 +52,8 @@ class Prompts:
 
     @cached_property
     def _table(self) -> pa.Table:
-        path = self.rows.path / FILE
+        chosen = blake3("\0".join(self.rows.sets).encode()).hexdigest()[:16]
+        path = self.rows.path / f"{FILE}-{chosen}.arrow"
         if not path.exists():
             self._write(path)
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
