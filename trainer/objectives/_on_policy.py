@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from windtunnel.trainer.rollouts.sampling import Sampled
 
+LEAST = 0.1  # of the given beta: below it, a KL that passes its target at last would not be held for many rounds
 NO_SIGNAL_ROUNDS = 5  # in which all replies have one reward, from the first on, after which a stage stops
 OF_TOKENS = ("batch_tokens", "budget", "max_epochs", "too_long")  # of a base class, without a meaning here
 Call = Callable[..., Any]
@@ -68,7 +69,7 @@ class OnPolicy(ChatObjective):
     max_tokens: int = Field(64, ge=1)  # of a reply
     temperature: float = Field(1.0, gt=0)
     beta: float = Field(0.05, ge=0)  # weight of the KL divergence to the initial model
-    target_kl: float | None = Field(None, gt=0)  # nats a reply; beta is adapted to it
+    target_kl: float | None = Field(None, gt=0)  # nats a reply; beta follows it, from a tenth of its value up
     horizon: float = Field(2.0, ge=1)  # rounds in which beta doubles where the KL is twice its target
     max_kl: float = Field(200.0, gt=0)  # nats a reply, beyond which the stage stops
     truncated: float | None = None  # the reward of a reply that does not end; None: that of its text
@@ -274,7 +275,8 @@ class Rounds(Data):
             raise RuntimeError("`follow` comes before the first batch: it names the model whose replies are learnt")
         objective, call = self.objective, self.call
         if number > 0 and objective.target_kl is not None and not math.isnan(self.kl):
-            self.beta = adapted(self.beta, self.kl, objective.target_kl, 1 / objective.horizon)
+            beta = adapted(self.beta, self.kl, objective.target_kl, 1 / objective.horizon)
+            self.beta = max(beta, LEAST * objective.beta)
         training = self.model.training
         self.model.eval()
         try:
