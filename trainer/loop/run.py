@@ -67,7 +67,7 @@ class TrainRun(Work):
     watch: Watch | None = None
     keep: Keep | None = None
     gradient_noise: bool = False
-    earlier: int = Field(0, ge=0)  # stages that the input of this name has trained
+    earlier: int = Field(default=0, ge=0)  # stages that the input of this name has trained
 
     def identity(self) -> dict[str, Any]:
         """Return the content of the key; what is not chosen of template, watch, keep and so on is no part of it."""
