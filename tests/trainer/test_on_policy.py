@@ -232,3 +232,14 @@ def test_prompts_that_leave_no_room_are_counted_and_never_cut(chat_inputs, tmp_p
 def test_parameters_that_say_nothing_are_refused(spec, error):
     with pytest.raises(RecipeError, match=error):
         make(Objective, spec).nested()  # type: ignore[type-abstract]
+
+
+def test_a_stage_learns_from_the_sets_that_it_names(chat_inputs, tmp_path):
+    (file,) = chat_inputs["conversations"].files("rows")
+    table = pl.read_parquet(file).with_columns(set=pl.col("source"))
+    table.write_parquet(file)
+    for name, spec in (("sft", {"lr": 1e-3, "batch_tokens": 64}), ("grpo", SPECS["grpo"])):
+        run({name: {**spec, "sets": ["odd"]}}, chat_inputs, tmp_path / name)
+        assert pl.read_parquet(tmp_path / name / "realised.parquet")["source"].to_list() == ["odd"]
+    with pytest.raises(InputError, match="no rows are of the set 'od' of `sets`: did you mean 'odd'"):
+        run({"sft": {"sets": ["od"]}}, chat_inputs, tmp_path / "wrong")

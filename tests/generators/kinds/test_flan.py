@@ -13,6 +13,7 @@ from windtunnel.generators.core.generator import Dropped, Generator, Kept
 from windtunnel.generators.core.scripted import session
 from windtunnel.generators.families._family import Family
 from windtunnel.generators.kinds.flan import Flan
+from windtunnel.generators.kinds.flan_pairs import FlanPairs
 from windtunnel.pipelines.parts.skeleton import write_skeleton
 from windtunnel.schemas import plugin_files
 from windtunnel.schemas.errors import RecipeError
@@ -185,3 +186,26 @@ def test_answers_are_confirmed_in_another_way_than_they_are_made():
                 assert task.verify(item.fields, item.answer)
                 if item.answer != other.answer:
                     assert not task.verify(item.fields, other.answer), (item, other)
+
+
+def test_pairs_have_one_right_answer_and_are_flipped_in_nested_shares():
+    given = documents(80)
+
+    def pairs(flipped: float) -> list[dict]:
+        kind = FlanPairs(rows=60, flipped=flipped)
+        return rows(kind.generate(session("flan_pairs", kind, {}, {"documents": given})))
+
+    def answers(row: dict, side: str) -> str:
+        return row[side][0]["content"]
+
+    clean, some, more = pairs(0.0), pairs(0.2), pairs(0.5)
+    right = {row["prompt"][0]["content"]: answers(row, "chosen") for row in clean}
+    assert len(right) == len(some) == len(more) == 60
+    turned = [
+        {q for row in made if answers(row, "rejected") == right[q := row["prompt"][0]["content"]]}
+        for made in (some, more)
+    ]
+    assert turned[0] < turned[1] and 4 <= len(turned[0]) <= 20 <= len(turned[1]) <= 40
+    assert all(answers(row, "chosen") != answers(row, "rejected") for row in [*clean, *some, *more])
+    told = [json.loads(row["lineage"])["flipped"] for row in some]
+    assert sum(told) == len(turned[0])

@@ -118,6 +118,22 @@ def test_a_further_variant_changes_no_key(place: Path) -> None:
         assert planned("recipe.yaml", []).find(name).key == before.find(name).key
 
 
+def test_a_reward_stage_stands_aside_for_the_next_one(place: Path) -> None:
+    """The policy goes on from the model before it, and is given its model by name; both stages are shared."""
+    on_replies = "{reward: model, rounds: 2, prompts: 8, max_tokens: 8}"
+    first = "{sft: {lr: 1e-2, batch_tokens: 512}}, {reward: {lr: 1e-3}}"
+    more = "".join(f"    {name}: {{stages: [{first}, {{{name}: {on_replies}}}]}}\n" for name in ("ppo", "grpo"))
+    (place / "recipe.yaml").write_text(RECIPE.replace("compare:", more + "compare:"))
+    made = planned("recipe.yaml", [])
+    shared, judge = made.find("first_stages:mine+sft:0"), made.find("first_stages:mine+sft+reward:0")
+    assert shared is not None and judge is not None and judge.inputs["earlier"] is shared
+    for name in ("ppo", "grpo"):
+        run = made.find(f"train:mine+{name}:0")
+        assert run.inputs["earlier"] is shared and run.inputs["model:reward"] is judge and run.work.earlier == 2
+    other = made.find("first_stages:theirs+sft+reward:0")  # other pairs, the same conversations
+    assert other is not judge and other.inputs["earlier"] is shared
+
+
 def files(folder: Path) -> dict[str, bytes]:
     """Return what a run is: the model, and what its stages say of themselves but for times."""
     names = ("model/model.safetensors", "log.parquet", "scores.parquet", "encoded.json", "realised.parquet")
