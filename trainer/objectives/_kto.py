@@ -4,7 +4,7 @@ The reference point is an estimate of the KL divergence of the policy from the i
 it is the mean log-ratio of prompts with answers of other rows, at least 0, and no gradient flows through it. Here it is
 one number per optimiser step, the mean over all its rows, so that it does not depend on micro-batches or processes; and
 whose answer a prompt gets is fixed by the data (`MismatchedRows`), so that the reference's part of it is computed once.
-Its forward pass adds about a third to a step and, like the reference's, is not part of the counted FLOPs.
+Its forward pass adds about a third to a step, which is counted; that of the reference, once a row, is not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from windtunnel.trainer.data.chat_rows import Rows
 from windtunnel.trainer.data.mismatched import MismatchedRows
 from windtunnel.trainer.data.packing import tensors
 from windtunnel.trainer.objectives._chat_objective import ChatData
-from windtunnel.trainer.objectives._objective import Data, Loss, Setting
+from windtunnel.trainer.objectives._objective import FORWARD_TOKENS, Data, Loss, Setting
 from windtunnel.trainer.objectives._reference_logps import reference_logps
 from windtunnel.trainer.objectives._referenced import ReferencedObjective
 
@@ -112,6 +112,11 @@ class KtoData(Data):
         rows = [self.mismatched[k] for k in batch.tensors["number"].tolist()]
         more = {f"{MISMATCHED}{name}": t for name, t in tensors(pack_rows(rows, self.data.share)).items()}
         return batch._replace(tensors={**batch.tensors, **more})
+
+    def facts(self, step: int) -> dict[str, float]:
+        """Return the tokens of the mismatched rows, which go forward alone."""
+        rows = [part.row for part in self.data.schedule.parts(step)]
+        return {FORWARD_TOKENS: float(sum(len(self.mismatched[row].ids) for row in rows))}
 
     def realised(self) -> list[dict[str, Any]]:
         """Return the data of the stage by source."""
