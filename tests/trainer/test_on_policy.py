@@ -72,13 +72,13 @@ def test_a_killed_run_makes_its_replies_again(chat_inputs, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["ppo", "grpo"])
 def test_a_verified_reward_is_learnt_and_the_divergence_held(chat_inputs, taught, tmp_path, name):
-    spec = {"prompts": 32, "rounds": 50, "max_tokens": 8, "lr": 1e-3, "reward": {"exact": "whole"}, "target_kl": 1.0}
+    spec = {"prompts": 24, "rounds": 36, "max_tokens": 8, "lr": 1e-3, "reward": {"exact": "whole"}, "target_kl": 1.0}
     more = {"ppo": {"samples": 2}, "grpo": {"samples": 4, "beta": 0.05}}
     run({name: {**spec, **more[name]}}, chat_inputs, tmp_path / "run", start=taught)
     log = pl.read_parquet(tmp_path / "run" / "log.parquet").unique("beta", keep="first", maintain_order=True)
     reward, kl = log["reward"].to_numpy(), log["kl"].to_numpy()
-    assert reward[-5:].mean() > reward[:3].mean() + 0.2
-    assert 0.8 < kl[-15:].mean() < 1.2 and log["beta"].n_unique() > 20
+    assert reward[-5:].mean() > reward[:3].mean() + 0.15
+    assert 0.5 < kl[-15:].mean() < 1.8 and log["beta"].n_unique() > 20
 
 
 def test_a_reply_depends_on_its_numbers_and_not_on_its_batch(tiny_llama):

@@ -149,7 +149,7 @@ def _sums(objective: Objective, setting: Setting) -> str | None:
     if cut.batches <= whole.batches:
         return f"`micro_tokens` of {MICRO_TOKENS} cuts no step: {cut.batches} micro-batches, {whole.batches} without"
     for name, a, b in (("total", whole.total, cut.total), ("normaliser", whole.normaliser, cut.normaliser)):
-        if not math.isclose(a, b, rel_tol=PRECISION, abs_tol=1e-7 * whole.normaliser):
+        if not math.isclose(a, b, rel_tol=PRECISION, abs_tol=1e-6 * whole.normaliser):
             return f"the {name} of one batch is {a:.7g}, of its {cut.batches} micro-batches together {b:.7g}"
     for name, value in whole.metrics.items():
         if not math.isclose(value, cut.metrics.get(name, math.nan), rel_tol=1e-3, abs_tol=1e-3):

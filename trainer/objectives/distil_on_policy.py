@@ -24,7 +24,7 @@ class DistilOnPolicy(OnPolicy):
     """
 
     unit: ClassVar[str] = "nats per token"
-    examples: ClassVar = ({"teacher": "teacher", "max_tokens": 8},)
+    examples: ClassVar = ({"teacher": "teacher", "prompts": 8, "max_tokens": 8},)
 
     teacher: str
     reward: None = None

@@ -27,8 +27,8 @@ class Grpo(OnPolicy):
     """
 
     examples: ClassVar = (
-        {"reward": {"length": 3}, "samples": 4, "max_tokens": 8},
-        {"reward": {"length": 3}, "per": "reply", "scale": "none", "max_tokens": 8},
+        {"reward": {"length": 3}, "samples": 4, "prompts": 8, "max_tokens": 8},
+        {"reward": {"length": 3}, "per": "reply", "scale": "none", "samples": 4, "prompts": 8, "max_tokens": 8},
     )
 
     samples: int = Field(8, ge=2)

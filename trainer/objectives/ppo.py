@@ -29,7 +29,7 @@ class Ppo(OnPolicy):
     """
 
     passes: ClassVar[int] = 2  # forward and backward, of the policy and of the value model
-    examples: ClassVar = ({"reward": {"length": 3}, "samples": 2, "max_tokens": 8, "value_weight": 0.5},)
+    examples: ClassVar = ({"reward": {"length": 3}, "samples": 2, "prompts": 8, "max_tokens": 8, "value_weight": 0.5},)
 
     prompts: int = Field(64, ge=1)
     samples: int = Field(1, ge=1)

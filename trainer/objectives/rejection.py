@@ -24,7 +24,7 @@ class Rejection(OnPolicy):
     """
 
     unit: ClassVar[str] = "nats per token"
-    examples: ClassVar = ({"reward": {"length": 3}, "samples": 4, "max_tokens": 8},)
+    examples: ClassVar = ({"reward": {"length": 3}, "samples": 4, "prompts": 8, "max_tokens": 8},)
 
     samples: int = Field(8, ge=2)
     beta: float = Field(0.0, ge=0, le=0)  # nothing pulls to the reference: the KL is only measured

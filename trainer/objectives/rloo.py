@@ -23,7 +23,7 @@ class Rloo(OnPolicy):
     """
 
     unit: ClassVar[str] = "the units of its form, per reply"
-    examples: ClassVar = ({"reward": {"length": 3}, "samples": 4, "max_tokens": 8},)
+    examples: ClassVar = ({"reward": {"length": 3}, "samples": 4, "prompts": 8, "max_tokens": 8},)
 
     samples: int = Field(4, ge=2)
     clip_ratio: float = Field(0.2, gt=0, lt=1)

@@ -78,7 +78,7 @@ def test_every_section_is_there_in_order_with_its_anchor(page) -> None:
     assert links == [f"#{name}" for name in sections]
     assert {cls.__module__.rpartition(".")[2] for cls in section_classes()} == {
         *sections, "classifiers", "statistics", "overlap", "generated", "measures", "margins", "wins", "judge", "parts",
-        "rows", "trainings", "validation", "text_samples",
+        "rewards", "rows", "trainings", "validation", "text_samples",
     }  # fmt: skip
 
 
