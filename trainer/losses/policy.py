@@ -78,11 +78,14 @@ def leave_one_out(scores: np.ndarray) -> np.ndarray:
     return (scores - scores.mean(1, keepdims=True)) * samples / (samples - 1)
 
 
-def adapted(coefficient: float, kl: float, target: float, share: float) -> float:
-    """Return the coefficient of the KL penalty after a round with a mean KL: times clip(kl / target, 1/2, 2)^share.
+def adapted(level: float, kl: float, target: float, horizon: float) -> tuple[float, float]:
+    """Return (level, coefficient) of the KL penalty after a round with a mean KL.
 
-    `share` is a round's part of the horizon. The controller of Ziegler et al. 2019 (arXiv 1909.08593) is proportional
-    to the error and clips it at 0.2, so a KL of twice the target and one of 1.2 times are answered alike, and a run of
-    a hundred rounds ends before it is held.
+    With e = kl / target, clipped to [1/2, 2], the level becomes level e^(1 / horizon), and the coefficient is level e:
+    one follows, the other answers at once. The controller of Ziegler et al. 2019 (arXiv 1909.08593) has no second part
+    and clips its error at 0.2: a KL of twice the target and one of 1.2 times are answered alike, and small runs end
+    before it is held.
     """
-    return coefficient * min(max(kl / target, 0.5), 2.0) ** share
+    error = min(max(kl / target, 0.5), 2.0)
+    level *= error ** (1 / horizon)
+    return level, level * error

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.objectives._objective import Data, Loss, Setting
-from windtunnel.trainer.objectives._on_policy import Lesson, OnPolicy, Rounds
+from windtunnel.trainer.objectives._on_policy import OnPolicy
+from windtunnel.trainer.objectives._rounds import Lesson, Rounds
 from windtunnel.trainer.objectives._teacher import TEACHER, distillation_loss, relative_size, teacher_of
 from windtunnel.trainer.rollouts.round import Round
 

@@ -11,7 +11,8 @@ from windtunnel.schemas.plugin import label
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.deltas._delta import Delta
 from windtunnel.trainer.objectives._objective import Data, Loss
-from windtunnel.trainer.objectives._on_policy import Lesson, OnPolicy, Rounds, log_probs
+from windtunnel.trainer.objectives._on_policy import OnPolicy
+from windtunnel.trainer.objectives._rounds import Lesson, Rounds, log_probs
 from windtunnel.trainer.rollouts.round import Round
 
 if TYPE_CHECKING:

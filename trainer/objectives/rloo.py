@@ -9,7 +9,8 @@ from pydantic import Field
 
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.objectives._objective import Loss
-from windtunnel.trainer.objectives._on_policy import Lesson, OnPolicy, log_probs
+from windtunnel.trainer.objectives._on_policy import OnPolicy
+from windtunnel.trainer.objectives._rounds import Lesson, log_probs
 from windtunnel.trainer.rollouts.round import Round
 
 if TYPE_CHECKING:
