@@ -30,6 +30,7 @@ SPECS = {
     "grpo": {**COMMON, "samples": 3, "epochs": 2, "minibatches": 1},
     "rloo": {**COMMON, "samples": 3},
     "rejection": {**COMMON, "samples": 3, "epochs": 2},
+    "online_dpo": {**COMMON, "samples": 3, "epochs": 2, "minibatches": 2},
 }
 
 
@@ -243,3 +244,36 @@ def test_a_stage_learns_from_the_sets_that_it_names(chat_inputs, tmp_path):
         assert pl.read_parquet(tmp_path / name / "realised.parquet")["source"].to_list() == ["odd"]
     with pytest.raises(InputError, match="no rows are of the set 'od' of `sets`: did you mean 'odd'"):
         run({"sft": {"sets": ["od"]}}, chat_inputs, tmp_path / "wrong")
+
+
+@pytest.mark.parametrize("name", ["rejection", "online_dpo"])
+def test_a_round_without_a_difference_moves_nothing(chat_inputs, tmp_path, name):
+    """Its loss counts nothing, and it has every column of the log."""
+    few = {"minibatches": 2, "samples": 2, "prompts": 1, "max_tokens": 1, "rounds": 40}
+    run({name: {**SPECS[name], **few, "reward": {"regex": "[A-Za-z]"}}}, chat_inputs, tmp_path / "run")
+    log = pl.read_parquet(tmp_path / "run" / "log.parquet")
+    idle = log.filter(pl.col("unused") == 1)
+    assert 0 < len(idle) < len(log) and (idle["grad_norm"].max(), idle["loss"].max()) == (0, 0)
+    assert not log.null_count().row(0).count(1)
+
+
+def test_online_dpo_has_the_loss_of_dpo_on_its_pairs(tiny_llama):
+    from windtunnel.trainer.data.batch import Batch
+    from windtunnel.trainer.data.packing import Row
+    from windtunnel.trainer.rollouts.round import Round, packed, paired
+
+    rng = np.random.default_rng(0)
+    rows = [Row.of([1, 2, 3, *rng.integers(9, 99, n).tolist()], [False] * 3 + [True] * n) for n in (3, 5, 2, 4)]
+    reference = [rng.normal(-3, 1, int(row.target.sum())) for row in rows]
+    rewards = np.array([0.0, 1.0, 1.0, 0.0])
+    made = Round(["a", "a", "b", "b"], rows, 2, rewards, np.ones(4), np.ones(4, bool), 0, reference, reference)
+    online = make(Objective, {"online_dpo": {"beta": 0.3}})  # type: ignore[type-abstract]
+    lesson = online.lesson(made, 0.3)  # type: ignore[attr-defined]
+    assert lesson.pairs == [(1, 0), (2, 3)]
+    whole = [paired(rows[a], rows[b]) for a, b in lesson.pairs]
+    losses = []
+    for objective in (online, make(Objective, {"dpo": {"beta": 0.3}})):  # type: ignore[type-abstract]
+        ((_, tensors),) = packed(whole, None, True, {}, lesson.per_reply)
+        loss = objective.loss(tiny_llama, Batch(tensors, 0, []))
+        losses.append((loss.total.item(), loss.normaliser, {k: float(v) for k, v in loss.metrics.items()}))
+    assert losses[0] == losses[1]

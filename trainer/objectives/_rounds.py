@@ -23,7 +23,7 @@ from windtunnel.trainer.losses.policy import adapted
 from windtunnel.trainer.objectives._objective import FORWARD_TOKENS, Data, Setting
 from windtunnel.trainer.rewards._reward import Places, Reply, Scores, checked
 from windtunnel.trainer.rollouts.prompts import Prompts
-from windtunnel.trainer.rollouts.round import Round, micro_batches_of, of_tokens
+from windtunnel.trainer.rollouts.round import Round, micro_batches_of, of_tokens, paired
 from windtunnel.trainer.rollouts.vllm import VllmSampler
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ class Lesson(NamedTuple):
     per_token: Mapping[str, list[np.ndarray]]
     per_reply: Mapping[str, np.ndarray]
     chosen: Sequence[int] | None = None  # None: all of them
+    pairs: Sequence[tuple[int, int]] | None = (
+        None  # replies to one prompt that are learnt together, in place of single ones
+    )
     facts: Mapping[str, float] = {}  # for the log
 
 
@@ -97,13 +100,17 @@ class Rounds(Data):
             self._begin(number)
         assert self._made is not None and self._lesson is not None
         made, lesson = self._made, self._lesson
-        replies = list(range(len(made.rows))) if lesson.chosen is None else list(lesson.chosen)
+        rows, ids = made.rows, made.ids
+        if lesson.pairs is not None:
+            rows = [paired(made.rows[a], made.rows[b]) for a, b in lesson.pairs]
+            ids = [made.ids[a] for a, _ in lesson.pairs]
+        replies = list(range(len(rows))) if lesson.chosen is None else list(lesson.chosen)
         epoch, part = divmod(update, self.objective.minibatches)
         order = sorted(replies, key=lambda k: self._key("order", number, epoch, k))
         parts = np.array_split(np.array(order), self.objective.minibatches)
-        chosen = sorted(parts[part].tolist())
+        chosen = sorted(parts[part].tolist()) or order[:1]  # a step has a loss, also where there are fewer than steps
         return micro_batches_of(
-            made, chosen, self.objective.micro_tokens, self.share, lesson.per_token, lesson.per_reply
+            rows, ids, chosen, self.objective.micro_tokens, self.share, lesson.per_token, lesson.per_reply
         )
 
     def documents(self, step: int) -> list[str]:

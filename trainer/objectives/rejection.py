@@ -39,10 +39,13 @@ class Rejection(OnPolicy):
         used = highest > lowest if self.at_least is None else highest >= self.at_least
         chosen = [k * made.samples + int(best[k]) for k in np.flatnonzero(used).tolist()]
         facts = {"best_reward": float(highest.mean()), "unused": float(1 - used.mean())}
-        return Lesson({}, {}, chosen, facts)
+        # a round without any use takes a reply along whose loss counts nothing, since a step has a loss
+        counts = np.full(len(made.rows), float(used.any()))
+        return Lesson({}, {"counts": counts}, chosen or [0], facts=facts)
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
         """Return the summed loss over the micro-batch's target tokens."""
         from windtunnel.trainer.losses.target_logps import summed_target_nats
 
-        return Loss(summed_target_nats(model, batch.tensors), float(len(batch.tensors["labels"])), {})
+        total = summed_target_nats(model, batch.tensors) * batch.tensors["counts"][0].to(model.device)
+        return Loss(total, float(len(batch.tensors["labels"])), {})

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from windtunnel.trainer.data.batch import Batch
-from windtunnel.trainer.data.packing import Row, micro_batches, pack, tensors
+from windtunnel.trainer.data.chat_batches import pack_rows
+from windtunnel.trainer.data.packing import Row, micro_batches, tensors
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +49,16 @@ class Round:
         return self.rewards.reshape(-1, self.samples)
 
 
+def paired(one: Row, other: Row) -> Row:
+    """Return the row of a prompt with two replies, as those of preferences are."""
+    replies = [(row.ids[row.target], row.target[row.target]) for row in (one, other)]
+    prompt = one.ids[~one.target]
+    sizes = [len(prompt), *(len(ids) for ids, _ in replies)]
+    ids = np.concatenate([prompt, *(ids for ids, _ in replies)])
+    target = np.concatenate([np.zeros(len(prompt), bool), *(learnt for _, learnt in replies)])
+    return Row(ids, target, np.repeat(np.array([0, 1, 2], np.uint8), sizes))
+
+
 def packed(
     rows: Sequence[Row],
     micro_tokens: int | None,
@@ -60,7 +71,7 @@ def packed(
 
     for group in micro_batches([len(row.ids) for row in rows], micro_tokens):
         group.sort()
-        out = tensors(pack([rows[k] for k in group], pad_id=0, one_per_bin=not share))
+        out = tensors(pack_rows([rows[k] for k in group], share))
         for name, values in per_token.items():
             out[name] = torch.from_numpy(np.concatenate([values[k] for k in group]).astype(np.float32))
         for name, each in per_reply.items():
@@ -89,18 +100,19 @@ def of_tokens(
 
 
 def micro_batches_of(
-    made: Round,
+    rows: Sequence[Row],
+    ids: Sequence[str],
     chosen: Sequence[int],
     micro_tokens: int | None,
     share: bool,
     per_token: Mapping[str, PerToken],
     per_reply: Mapping[str, np.ndarray],
 ) -> list[Batch]:
-    """Return the micro-batches of the chosen replies."""
-    rows = [made.rows[k] for k in chosen]
+    """Return the micro-batches of the chosen rows, with the ids of what they answer."""
+    rows = [rows[k] for k in chosen]
     some = {name: [values[k] for k in chosen] for name, values in per_token.items()}
     each = {name: np.asarray(values)[list(chosen)] for name, values in per_reply.items()}
     return [
-        Batch(batch, sum(len(rows[k].ids) for k in group), [made.ids[chosen[k]] for k in group])
+        Batch(batch, sum(len(rows[k].ids) for k in group), [ids[chosen[k]] for k in group])
         for group, batch in packed(rows, micro_tokens, share, some, each)
     ]
