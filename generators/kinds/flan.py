@@ -138,21 +138,17 @@ class Flan(Generator):
         lineage = self.lineage(session, {}, **about)
         if not task.verify(item.fields, item.answer):
             return Dropped("not_confirmed", family, f"{question}\n{item.answer}", lineage, parents=[record])
-        return self.written(question, item, task, family, rng, lineage, record)
+        made = self.written(question, item, task, family, rng)
+        if made is None:
+            return Dropped("no_wrong_answer", family, f"{question}\n{item.answer}", lineage, parents=[record])
+        row, more = made
+        return Kept(row, {**lineage, **more}, parents=[record])
 
     def written(
-        self,
-        question: str,
-        item: Item,
-        task: FamilyTask,
-        family: str,
-        rng: random.Random,
-        lineage: dict[str, Any],
-        record: Record,
-    ) -> Outcome:
-        """Return the row of a question whose answer is confirmed."""
-        row = conversation_row([message("user", question), message("assistant", item.answer)], family)
-        return Kept(row, lineage, parents=[record])
+        self, question: str, item: Item, task: FamilyTask, family: str, rng: random.Random
+    ) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Return the row of a question whose answer is confirmed, and what else its lineage says; None for no row."""
+        return conversation_row([message("user", question), message("assistant", item.answer)], family), {}
 
     def _templates(self, task: FamilyTask) -> Sequence[int]:
         if isinstance(self.templates, list):

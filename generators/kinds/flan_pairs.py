@@ -13,8 +13,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from windtunnel.generators.core.generator import Dropped, Example, Kept, Outcome
-from windtunnel.generators.core.origin import Record
+from windtunnel.generators.core.generator import Example
 from windtunnel.generators.core.rows import message, preference_row
 from windtunnel.generators.families._family import FamilyTask, Item, parts_of
 from windtunnel.generators.kinds.flan import Flan
@@ -59,23 +58,16 @@ class FlanPairs(Flan):
     flipped: float = Field(0.0, ge=0, lt=1)
 
     def written(
-        self,
-        question: str,
-        item: Item,
-        task: FamilyTask,
-        family: str,
-        rng: random.Random,
-        lineage: dict[str, Any],
-        record: Record,
-    ) -> Outcome:
-        """Return the pair of a question whose answer is confirmed; a question without a wrong answer is dropped."""
+        self, question: str, item: Item, task: FamilyTask, family: str, rng: random.Random
+    ) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Return the pair of a question whose answer is confirmed, None where no wrong answer is near."""
         wrong = next((text for text in _near(item, rng) if text != item.answer and not _right(task, item, text)), None)
         if wrong is None:
-            return Dropped("no_wrong_answer", family, f"{question}\n{item.answer}", lineage, parents=[record])
+            return None
         turned = rng.random() < self.flipped
         answers = (wrong, item.answer) if turned else (item.answer, wrong)
         row = preference_row([message("user", question)], *answers, (None, None), JUDGE, family)
-        return Kept(row, {**lineage, "flipped": turned}, parents=[record])
+        return row, {"flipped": turned}
 
 
 def _right(task: FamilyTask, item: Item, text: str) -> bool:

@@ -20,7 +20,8 @@ from windtunnel.trainer.loop.run import TrainRun
 from windtunnel.trainer.loop.train import Stage, train
 from windtunnel.trainer.losses.policy import generalised_advantages, group_advantages, leave_one_out, whitened
 from windtunnel.trainer.models._model import load
-from windtunnel.trainer.objectives._objective import Objective
+from windtunnel.trainer.objectives._objective import Objective, Setting
+from windtunnel.trainer.objectives._rounds import Rounds
 from windtunnel.trainer.rollouts.sampling import sample, uniforms
 
 MODEL = {"llama": {"width": 32, "layers": 2, "heads": 2, "ff": 64, "context": 128, "init_std": 0.1}}
@@ -277,3 +278,13 @@ def test_online_dpo_has_the_loss_of_dpo_on_its_pairs(tiny_llama):
         loss = objective.loss(tiny_llama, Batch(tensors, 0, []))
         losses.append((loss.total.item(), loss.normaliser, {k: float(v) for k, v in loss.metrics.items()}))
     assert losses[0] == losses[1]
+
+
+def test_a_stage_that_learnt_something_knows_it_after_a_checkpoint(chat_inputs, chat_tokenizer, tiny_llama, tmp_path):
+    """Rewards that differ between prompts alone had been forgotten, and the resumed run stopped."""
+    setting = Setting(chat_inputs, chat_tokenizer, 128, 0, tmp_path / "cache")
+    log = {name: [0.5] for name in ("beta", "beta_level", "kl")} | {"same_reward": [1.0], "reward_deviation": [0.4]}
+    for deviation, learnt in ((0.4, True), (0.0, False)):
+        data = make(Objective, {"grpo": SPECS["grpo"]}).open(setting, tiny_llama)  # type: ignore[type-abstract]
+        data.resume({**log, "reward_deviation": [deviation]})
+        assert isinstance(data, Rounds) and data._learnt == learnt

@@ -134,9 +134,6 @@ class ChatObjective(Objective, ABC):
 class ChatData(Data):
     """Batches of encoded rows, selected by trainer.data.row_schedule and packed by trainer.data.packing."""
 
-    further: Any = None  # a model that the loss reads, such as a teacher
-    read_further = 0.0  # by how many times the model's size a token goes through it
-
     def __init__(
         self,
         rows: Rows,

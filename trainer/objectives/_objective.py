@@ -76,6 +76,8 @@ class Data(ABC):
     steps: int  # optimiser steps of the whole stage
     window: float | None = None  # mean attention span in positions, if rows are shorter than the context
     prefetched: bool = True  # False: a batch depends on the weights of its step, and cannot be made ahead of it
+    further: Any = None  # a model that the loss reads beside the one that trains, such as a teacher
+    read_further: float = 0.0  # by how many times the model's size a token goes through it
     shared: bool = True  # False: the micro-batches of a step cannot be dealt out to several processes
 
     @abstractmethod

@@ -46,7 +46,6 @@ class OnPolicy(ChatObjective):
     """
 
     dropout: ClassVar[bool] = False
-    on_policy: ClassVar[bool] = True
     unit: ClassVar[str] = "the units of its form, per token"
 
     lr: float = Field(1e-6, gt=0)

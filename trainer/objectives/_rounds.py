@@ -40,9 +40,7 @@ class Lesson(NamedTuple):
     per_token: Mapping[str, list[np.ndarray]]
     per_reply: Mapping[str, np.ndarray]
     chosen: Sequence[int] | None = None  # None: all of them
-    pairs: Sequence[tuple[int, int]] | None = (
-        None  # replies to one prompt that are learnt together, in place of single ones
-    )
+    pairs: Sequence[tuple[int, int]] | None = None  # of replies to one prompt, learnt in place of single ones
     facts: Mapping[str, float] = {}  # for the log
 
 
@@ -51,8 +49,6 @@ class Rounds(Data):
 
     prefetched = False
     shared = False
-    further: Any = None  # a model that the loss reads, such as a teacher
-    read_further = 0.0  # by how many times the model's size a token goes through it
 
     def __init__(
         self,
@@ -89,7 +85,7 @@ class Rounds(Data):
     def resume(self, log: Mapping[str, Sequence[float]]) -> None:
         if log:
             self.beta, self.level, self.kl = log["beta"][-1], log["beta_level"][-1], log["kl"][-1]
-            self._learnt = any(share < 1 for share in log["same_reward"])
+            self._learnt = any(deviation > 0 for deviation in log["reward_deviation"])
 
     def resumable(self, step: int) -> bool:
         return step % self.updates == 0

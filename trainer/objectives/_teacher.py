@@ -1,4 +1,4 @@
-"""The teacher of a distillation: a frozen model beside the student, with the same tokenizer."""
+"""What distillations share: a teacher, which is a frozen model with the same tokenizer, beside the student."""
 
 from __future__ import annotations
 
@@ -6,12 +6,40 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.schemas.errors import InputError
 from windtunnel.trainer.data.batch import Batch
-from windtunnel.trainer.objectives._objective import Loss, Setting
+from windtunnel.trainer.objectives._objective import Data, Loss, Setting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TEACHER = "teacher"  # attribute of the student under which the teacher is at hand
+
+
+class Taught:
+    """The part of an objective that has a `teacher`, one of the recipe's models with the student's tokenizer.
+
+    It has no fields, which would take the place of those of the objective's other base.
+    """
+
+    teacher: str
+
+    def models(self) -> tuple[str, ...]:
+        return (self.teacher,)
+
+    def open(self, setting: Setting, model: PreTrainedModel) -> Data:
+        """Return the stage's data, with the teacher."""
+        data: Data = super().open(setting, model)  # type: ignore[misc]
+        data.further = teacher_of(self.teacher, setting, model)
+        data.read_further = relative_size(data.further, model)
+        return data
+
+    def beside(self, model: PreTrainedModel, data: Data) -> None:
+        """Put the teacher beside the student; it does not train."""
+        setattr(model, TEACHER, data.further)
+
+    def alone(self, model: PreTrainedModel) -> None:
+        """Take the teacher away."""
+        if hasattr(model, TEACHER):
+            delattr(model, TEACHER)
 
 
 def teacher_of(name: str, setting: Setting, model: PreTrainedModel) -> PreTrainedModel:

@@ -10,15 +10,15 @@ from pydantic import Field
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.chat_rows import Rows
 from windtunnel.trainer.eval.chat_evaluate import score_preferences
-from windtunnel.trainer.objectives._chat_objective import ChatData, ChatObjective
-from windtunnel.trainer.objectives._objective import Data, Loss, Setting
-from windtunnel.trainer.objectives._teacher import TEACHER, distillation_loss, relative_size, teacher_of
+from windtunnel.trainer.objectives._chat_objective import ChatObjective
+from windtunnel.trainer.objectives._objective import Loss, Setting
+from windtunnel.trainer.objectives._teacher import Taught, distillation_loss
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class Distil(ChatObjective):
+class Distil(Taught, ChatObjective):
     """Word-level distillation (Hinton et al. 2015; Kim and Rush 2016) on the assistant turns of conversations.
 
     `teacher` is one of the recipe's models, with the student's tokenizer; `beta` is that of `divergence`: 0 covers what
@@ -32,26 +32,6 @@ class Distil(ChatObjective):
     lr: float = Field(2e-5, gt=0)
     beta: float = Field(0.0, ge=0, le=1)
     temperature: float = Field(1.0, gt=0)
-
-    def models(self) -> tuple[str, ...]:
-        return (self.teacher,)
-
-    def open(self, setting: Setting, model: PreTrainedModel) -> Data:
-        """Return the stage's batches, with the teacher."""
-        data = super().open(setting, model)
-        assert isinstance(data, ChatData)
-        data.further = teacher_of(self.teacher, setting, model)
-        data.read_further = relative_size(data.further, model)
-        return data
-
-    def beside(self, model: PreTrainedModel, data: Data) -> None:
-        """Put the teacher beside the student; it does not train."""
-        setattr(model, TEACHER, data.further)  # type: ignore[attr-defined]
-
-    def alone(self, model: PreTrainedModel) -> None:
-        """Take the teacher away."""
-        if hasattr(model, TEACHER):
-            delattr(model, TEACHER)
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
         """Return the summed divergence over the micro-batch's target tokens."""

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from windtunnel.trainer.data.batch import Batch
-from windtunnel.trainer.objectives._objective import Data, Loss, Setting
+from windtunnel.trainer.objectives._objective import Loss
 from windtunnel.trainer.objectives._on_policy import OnPolicy
-from windtunnel.trainer.objectives._rounds import Lesson, Rounds
-from windtunnel.trainer.objectives._teacher import TEACHER, distillation_loss, relative_size, teacher_of
+from windtunnel.trainer.objectives._rounds import Lesson
+from windtunnel.trainer.objectives._teacher import Taught, distillation_loss
 from windtunnel.trainer.rollouts.round import Round
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class DistilOnPolicy(OnPolicy):
+class DistilOnPolicy(Taught, OnPolicy):
     """Generalised knowledge distillation (Agarwal et al. 2023, arXiv 2306.13649) with replies of the student alone.
 
     `teacher` is one of the recipe's models, with the student's tokenizer. `divergence` 0 is KL(teacher || student), 1
@@ -33,26 +33,6 @@ class DistilOnPolicy(OnPolicy):
     beta: float = Field(0.0, ge=0, le=0)  # nothing pulls to the initial model: its KL is only measured
     target_kl: None = None
     divergence: float = Field(1.0, ge=0, le=1)
-
-    def models(self) -> tuple[str, ...]:
-        return (self.teacher,)
-
-    def open(self, setting: Setting, model: PreTrainedModel) -> Data:
-        """Encode the prompts, and load the teacher."""
-        data = super().open(setting, model)
-        assert isinstance(data, Rounds)
-        data.further = teacher_of(self.teacher, setting, model)
-        data.read_further = relative_size(data.further, model)
-        return data
-
-    def beside(self, model: PreTrainedModel, data: Data) -> None:
-        """Put the teacher beside the student; it does not train."""
-        setattr(model, TEACHER, data.further)  # type: ignore[attr-defined]
-
-    def alone(self, model: PreTrainedModel) -> None:
-        """Take the teacher away."""
-        if hasattr(model, TEACHER):
-            delattr(model, TEACHER)
 
     def lesson(self, made: Round, beta: float) -> Lesson:
         """Return nothing beside the replies."""

@@ -75,10 +75,13 @@ class _Batch:
     ) -> None:
         self.model, self.ends, self.temperature = model, ends, temperature
         self.numbers = torch.from_numpy(numbers).to(model.device)
+        known = {tuple(prompt): None for prompt in prompts}  # read once, however many replies there are to each
+        place = {prompt: row for row, prompt in enumerate(known)}
+        self.prompt_of = torch.tensor([place[tuple(prompt)] for prompt in prompts])
         width = max(map(len, prompts))
-        self.ids = torch.full((len(prompts), width), next(iter(sorted(ends)), 0))
-        self.mask = torch.zeros((len(prompts), width), dtype=torch.long)
-        for row, prompt in enumerate(prompts):  # pad on the left, so that new tokens follow the prompt
+        self.ids = torch.full((len(known), width), next(iter(sorted(ends)), 0))
+        self.mask = torch.zeros((len(known), width), dtype=torch.long)
+        for row, prompt in enumerate(known):  # pad on the left, so that new tokens follow the prompt
             self.ids[row, width - len(prompt) :] = torch.tensor(prompt)
             self.mask[row, width - len(prompt) :] = 1
         self.new: list[list[int]] = [[] for _ in prompts]
@@ -89,11 +92,14 @@ class _Batch:
         device, learnt = self.model.device, learns_positions(self.model)
         ids, mask, cache = self.ids.to(device), self.mask.to(device), None
         rows = torch.arange(len(self.new), device=device)  # those that go on
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        positions, which = (mask.cumsum(1) - 1).clamp(min=0), self.prompt_of.to(device)
         model = self.model
         for place in range(self.numbers.shape[1]):
             more: dict[str, Any] = {} if learnt else {"attention_mask": mask, "position_ids": positions}
             logits, cache = cached_step(model, ids, cache, **more)
+            if not place:
+                logits, mask, positions = logits[which], mask[which], positions[which]
+                cache.batch_select_indices(which)
             tokens, entropy = _drawn(logits, self.numbers[rows, place], self.temperature)
             for row, token, nats in zip(rows.tolist(), tokens.tolist(), entropy.tolist(), strict=True):
                 if not self.new[row] or self.new[row][-1] not in self.ends:
