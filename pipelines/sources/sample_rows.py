@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
-import pyarrow as pa
 from pydantic import Field
 
-from windtunnel.pipelines.readers.batches import Remark
 from windtunnel.pipelines.samples import row_files
 from windtunnel.pipelines.samples.sample_set import describe, sample_set
+from windtunnel.pipelines.sources._made_file import MadeFile
 from windtunnel.pipelines.sources._source import Example, RecordSource
 from windtunnel.pipelines.sources.csv import Csv
 from windtunnel.pipelines.sources.jsonl import Jsonl
@@ -20,7 +18,7 @@ from windtunnel.schemas.plugin import full_spec
 _READERS = {".jsonl": Jsonl, ".csv": Csv, ".parquet": Parquet}
 
 
-class SampleRows(RecordSource):
+class SampleRows(MadeFile):
     """Questions and answers from the leads of an encyclopedia, written to a file in the cache, then read as any file.
 
     rows: `short` or `full` answers, pairs that prefer the `right` or the `longer` answer, `questions` to measure on.
@@ -34,33 +32,19 @@ class SampleRows(RecordSource):
             {}, None, params={"rows": "right", "layout": "preference", "format": "csv", "text": "chosen", "number": 9}
         ),
     )
-    path: str | tuple[str, ...] = ""
     rows: Literal["short", "full", "right", "longer", "questions"]
     layout: Literal["alpaca", "sharegpt", "messages", "completion", "preference", "implicit", "kto"] = "messages"
     format: Literal["jsonl", "csv", "parquet"] = "jsonl"
     number: int = Field(1000, gt=0)
 
     def parts(self) -> list[dict[str, Any]]:
-        self._file().parts()  # recognises the layout, as that of any file
+        self.file().parts()  # recognises the layout, as that of any file
         return [{"rows": self.rows, "version": row_files.VERSION, "packages": sample_set(row_files.SET).fingerprint()}]
-
-    def records(self, part: dict[str, Any]) -> Iterator[Any]:
-        file = self._file()
-        for inner in file.parts():
-            yield from file.records(inner)
-
-    def read(self, part: dict[str, Any]) -> Iterator[pa.RecordBatch | Remark]:
-        file = self._file()
-        for inner in file.parts():
-            yield from file.read(inner)
 
     def origins(self) -> list[dict[str, Any]]:
         return [describe(row_files.SET)]
 
-    def left_out(self) -> list[Any]:
-        return []
-
-    def _file(self) -> RecordSource:
+    def file(self) -> RecordSource:
         path = row_files.write(self.rows, self.layout, self.number, f".{self.format}")
         options = {name: value for name, value in full_spec(self)["sample_rows"].items() if name in _SHARED}
         file = _READERS[f".{self.format}"](path=str(path), **{**options, "name": self.name or f"sample_{self.rows}"})
