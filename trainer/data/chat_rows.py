@@ -154,7 +154,7 @@ def without_answer(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]]
     return messages, None
 
 
-def encode_labelled(encoder: ChatEncoder, limits: Limits, record: Mapping[str, Any]) -> EncodedRow:
+def encode_unpaired(encoder: ChatEncoder, limits: Limits, record: Mapping[str, Any]) -> EncodedRow:
     """Encode a row of OWN_CONVERSATION for its `label`: only its last answer is learnt. Raises ChatError."""
     messages = turns(record)
     if record.get("label") is None:
@@ -176,7 +176,7 @@ def encode_labelled(encoder: ChatEncoder, limits: Limits, record: Mapping[str, A
 ENCODERS = {
     "conversations": encode_conversation,
     "preferences": encode_preference,
-    "labelled": encode_labelled,
+    "unpaired": encode_unpaired,
     "prompts": encode_prompt,
 }
 

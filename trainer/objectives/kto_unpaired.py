@@ -26,7 +26,7 @@ class KtoUnpaired(KtoObjective):
 
     def encoding(self, role: str) -> str:
         """Return `labelled` for the conversations to learn from; held-out ones are scored as by other stages."""
-        return "labelled" if role == self.kind else super().encoding(role)
+        return "unpaired" if role == self.kind else super().encoding(role)
 
     def extra(self, setting: Setting, model: PreTrainedModel, rows: Rows) -> dict[str, np.ndarray]:
         """Return also whether each answer is desirable."""
