@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
 PIP := -q --disable-pip-version-check
+unexport PYTHONDONTWRITEBYTECODE  # without its caches pytest rewrites every test file in each process
 
 .PHONY: quickstart test test-all install install-test vllm lint format clean
 

@@ -165,7 +165,7 @@ def test_answers_of_encyclopedia_leads_are_right_and_cannot_be_guessed():
     from windtunnel.pipelines.samples.sample_set import read
 
     leads = [row for batch in read("encyclopedia") for row in batch.to_pylist() if row["lang"] == "en"][::7]
-    outcomes = made(leads, rows=100_000, per_document=4)
+    outcomes = made(leads, families=list(FAMILIES), rows=100_000, per_document=4)
     assert len(rows(outcomes)) > 3 * len(leads)
     assert not [outcome for outcome in outcomes if isinstance(outcome, Dropped) and outcome.reason == "not_confirmed"]
     answers: dict[str, Counter[str]] = {}
