@@ -109,13 +109,13 @@ def _probe(plan: Plan, settings: Probe, corpora: Mapping[str, Step], runs: Runs)
 
 def _labels(plan: Plan, settings: AskedLabels, runs: Runs, held_out: Step) -> list[Step]:
     """Add a comparison of the share of labels told right, and of the right label's probability."""
-    from windtunnel.pipelines.plan.labels import ON, label_scores
+    from windtunnel.pipelines.plan.labels import MAJORITY, ON, label_scores
 
     steps, name = label_scores(plan, settings, runs, held_out), StepName("compare", "labels")
     found = []
     for metric, score in (("correct", ""), ("probability", "probability")):
         of = StepName(*name.split(":"), score) if score else name
-        told = {"tasks": {"labels": score}, "score": score}
+        told = {"tasks": {"labels": score}, "score": score, "seedless": (MAJORITY,)}
         found.append(_compare(plan, of, steps, "items.parquet", metric, ON, **told))
     return found
 

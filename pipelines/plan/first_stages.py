@@ -1,8 +1,8 @@
 """Stages before the last one in a recipe with variants: a step each, so that trainings that begin alike train it once.
 
 A stage is alike if its objective, everything before it and the content of what it reads are: mixes that differ in their
-pairs alone share the stage that learns from conversations. Every training of variants is divided in this way, also one
-that shares nothing yet, so that a variant that is added later leaves the keys of the others as they are.
+pairs alone share the stages that learn from text and from conversations. Every training of variants is divided in this
+way, also one that shares nothing yet, so that a variant that is added later leaves the keys of the others as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from windtunnel.trainer.loop.run import EARLIER, MODEL, TrainRun
 from windtunnel.trainer.objectives._objective import Objective
 
 KIND = "first_stages"
-OTHER_ROWS = {"conversations": "preferences", "preferences": "conversations"}  # what a stage on rows does not read
+ROWS = ("conversations", "preferences")
+UNREAD = {"tokens": ROWS, "conversations": ROWS[1:], "preferences": ROWS[:1]}  # by what a stage learns from
 
 
 class FirstStages:
@@ -36,7 +37,7 @@ class FirstStages:
             objective = make(Objective, spec)
             names.append(label(objective))
             part = work.model_copy(update={"stages": (spec,), "earlier": number})
-            left_out = {OTHER_ROWS.get(objective.kind), *(_named(given) - {Role(MODEL, m) for m in objective.models()})}
+            left_out = {*UNREAD[objective.kind], *(_named(given) - {Role(MODEL, m) for m in objective.models()})}
             reads = {role: step for role, step in given.items() if role not in left_out}
             made = self._step(BOTH.join(names), part, reads)
             given[Role(MODEL, label(objective)) if objective.aside else EARLIER] = made

@@ -64,6 +64,7 @@ def test_a_mix_of_text_and_rows_gives_each_stage_its_own(place: Path) -> None:
     assert {"mix", "tokens:text", "conversations", "held_out_conversations", "tokenizer"} <= set(run.inputs)
     assert run.inputs["mix"].name == "text_mix:all" and run.inputs["conversations"].name == "mix:all"
     assert run.inputs["mix"].work.weights == {"text": 1.0}  # type: ignore[attr-defined]
+    assert "mix" in run.inputs["earlier"].inputs and "conversations" not in run.inputs["earlier"].inputs
     names = [step.name.names[0] for step in plan.of_kind("labels") if step.name.names[1] == "0"]
     assert names == ["told", "base", "base.2_shots", "head", "majority"]
     assert [step.name for step in plan.of_kind("compare")] == [

@@ -125,6 +125,18 @@ def test_a_run_scored_twice_is_no_second_seed(noise) -> None:
         effects(pl.concat([once.with_columns(pl.col("seed").cast(pl.String)), again]), "raw")
 
 
+def test_a_reference_that_no_seed_reaches_is_the_same_under_all() -> None:
+    once = table(1, shift=0.02)
+    both = pl.concat([once.with_columns(pl.lit(seed).alias("seed")) for seed in ("0", "1")])
+    trained = pl.col("nats") * pl.when(pl.col("seed") == "1").then(1.1).otherwise(1.0)
+    scores = both.with_columns(nats=pl.when(pl.col("mix") == "raw").then(trained).otherwise("nats"))
+    (reference,) = set(scores["mix"]) - {"raw"}
+    assert panel(scores, "raw", seedless=[reference]).mixes == ("raw", reference)
+    for wrong in ([], ["raw"]):
+        with pytest.raises(InputError, match=f"mix '{reference}' has the same scores"):
+            panel(scores, "raw", seedless=wrong)
+
+
 def test_huge_scores_and_plans_of_looks_are_refused() -> None:
     huge = table(3).with_columns(pl.col("nats") * 1e300)
     with pytest.raises(InputError, match="above 1e100"):

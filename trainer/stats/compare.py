@@ -56,6 +56,7 @@ class Compare(Work):
     tolerance: float = Field(default=0.05, ge=0)  # of a share, beyond which there is no verdict
     tasks: dict[str, str] = Field(default_factory=dict)  # title -> the score that it is compared by
     score: str = ""  # of the tasks that are compared
+    seedless: tuple[str, ...] = ()  # references that are the same under every seed
     by_question: bool = False  # compare on the questions that all models were asked, and tell the chance by source
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
@@ -64,7 +65,7 @@ class Compare(Work):
         table = _scores(inputs, self.scores, apart)
         by_question = self.by_question or bool(self.tasks)
         table, questions = asked(table, inputs, self.tasks, self.score) if by_question else (table, {})
-        whole = panel(table, self.baseline, self._metric())
+        whole = panel(table, self.baseline, self._metric(), self.seedless)
         between = set(self.pinned.values())
         scores = only(whole, [mix for mix in whole.mixes if mix not in between])
         options: Options = {

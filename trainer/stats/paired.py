@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -114,8 +114,8 @@ def read_table(path: Path, what: str, types: Mapping[str, Any] | None = None) ->
         raise InputError(f"{path}: cannot be read as a table of {what} ({first})") from error
 
 
-def panel(scores: pl.DataFrame, baseline: str, metric: Metric = BITS_PER_BYTE) -> Panel:
-    """Validate a table of scores and return it as a panel.
+def panel(scores: pl.DataFrame, baseline: str, metric: Metric = BITS_PER_BYTE, seedless: Collection[str] = ()) -> Panel:
+    """Validate a table of scores and return it as a panel; `seedless` mixes are references that no seed reaches.
 
     Raises InputError for missing columns, missing, infinite or negative values, duplicate rows, unpaired runs, runs
     that scored other documents and copies of a run under another seed; RecipeError if no mix is called `baseline`.
@@ -140,7 +140,7 @@ def panel(scores: pl.DataFrame, baseline: str, metric: Metric = BITS_PER_BYTE) -
     _complete(place, shape, mixes, seeds, documents)
     values = np.empty(math.prod(shape))
     values[place] = table["value"].to_numpy() * metric.scale
-    _no_copies(values.reshape(shape), mixes, seeds, metric.unsigned)
+    _no_copies(values.reshape(shape), mixes, seeds, metric.unsigned, seedless)
     return Panel(
         metric=metric,
         mixes=mixes,
@@ -231,7 +231,9 @@ def _complete(
         )
 
 
-def _no_copies(values: np.ndarray, mixes: tuple[str, ...], seeds: tuple[str, ...], unsigned: bool) -> None:
+def _no_copies(
+    values: np.ndarray, mixes: tuple[str, ...], seeds: tuple[str, ...], unsigned: bool, seedless: Collection[str]
+) -> None:
     """Raise InputError if a mix has the same scores under two seeds: one run counted twice shows a spread too small.
 
     Losses count as the same if at least half of the documents differ by less than COPIED of their loss, as where one
@@ -239,7 +241,7 @@ def _no_copies(values: np.ndarray, mixes: tuple[str, ...], seeds: tuple[str, ...
     """
     for mix, runs in zip(mixes, values, strict=True):
         few = not unsigned and len(np.unique(runs)) <= FEW_VALUES
-        for k in range(1, 1 if few else len(seeds)):
+        for k in range(1, 1 if few or mix in seedless else len(seeds)):
             apart = np.abs(runs[:k] - runs[k])
             alike = (apart <= COPIED * np.abs(runs[k])) if unsigned else apart == 0
             share = alike.mean(axis=1)
