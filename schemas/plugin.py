@@ -57,18 +57,24 @@ class Plugin(BaseModel):
     """A frozen, validated set of parameters with behaviour; the base class of every kind of part.
 
     `primary` names the field that a bare value sets: `{jsonl: corpus/*.jsonl}` is `{jsonl: {path: corpus/*.jsonl}}`.
+    `unkeyed` names parameters without an influence on results, such as how many requests are sent at a time.
     `version` is increased whenever the same parameters give different results; it is part of the key of every step that
     uses the part.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     primary: ClassVar[str | None] = None
+    unkeyed: ClassVar[frozenset[str]] = frozenset()
     version: ClassVar[int] = 1
     external: ClassVar[plugin_files.External | None] = None  # None for built-in parts
 
     def nested(self) -> Iterable[Plugin]:
         """Return the plug-ins named in this one's parameters, such as the delta of an objective."""
         return ()
+
+    def keyed(self) -> dict[str, Any]:
+        """Return the parameters that are part of a key, as JSON values."""
+        return self.model_dump(mode="json", exclude=set(self.unkeyed))
 
     @classmethod
     def facts(cls) -> dict[str, Any]:
@@ -231,6 +237,11 @@ def split(kind: str, spec: Any) -> tuple[str, Any]:
 def full_spec(part: Plugin) -> dict[str, Any]:
     """Return the spec of a plug-in with all parameters, so that omitted and explicit defaults compare equal."""
     return {reference(part): part.model_dump(mode="json")}
+
+
+def keyed_spec(part: Plugin) -> dict[str, Any]:
+    """Return the spec of a plug-in with all parameters that are part of a key."""
+    return {reference(part): part.keyed()}
 
 
 def _kind(name: str) -> Kind:

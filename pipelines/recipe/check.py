@@ -8,19 +8,17 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from windtunnel.pipelines.recipe.check_mixes import check_mixes, check_tokenizer
+from windtunnel.pipelines.recipe.check_stages import check_stages
 from windtunnel.pipelines.recipe.decontamination import HELD_OUT, DecontaminationSettings
 from windtunnel.pipelines.recipe.place import at as at
-from windtunnel.pipelines.recipe.place import known
+from windtunnel.pipelines.recipe.place import known, made
 from windtunnel.pipelines.recipe.place import placing as placing
 from windtunnel.pipelines.recipe.recipe import Corpus, Name, Recipe, Spec, Tasks, Train
 from windtunnel.pipelines.recipe.rows import Rows
 from windtunnel.pipelines.recipe.variants import SHARED
 from windtunnel.pipelines.recipe.where import parse
 from windtunnel.pipelines.recipe.yaml_loader import Keys
-from windtunnel.schemas import plugin
-from windtunnel.schemas.errors import InputError, RecipeError, nearest
-
-PAIRS = "preferences"  # the kind of an objective that learns from pairs
+from windtunnel.schemas.errors import InputError, nearest
 
 
 def check(recipe: Recipe) -> None:
@@ -52,11 +50,11 @@ def _budget(recipe: Recipe) -> None:
 
 def _specs(corpus: Corpus, here: Keys) -> None:
     if corpus.source is not None:
-        _make("source", corpus.source, (*here, "source"))
+        made("source", corpus.source, (*here, "source"))
     for i, rule in enumerate(corpus.rules):
-        _make("rule", rule, (*here, "rules", i))
+        made("rule", rule, (*here, "rules", i))
     for method in corpus.methods:
-        _make("dedup", method, (*here, "dedup"))
+        made("dedup", method, (*here, "dedup"))
     _decontamination(*corpus.decontamination, (*here, "decontaminate"))
 
 
@@ -82,7 +80,7 @@ def _decontamination(parameters: dict[str, Any], sets: dict[str, Spec], here: Ke
             raise at(
                 (*here, "against", name), "the recipe's held-out set has that name: call this evaluation otherwise"
             )
-        _make("source", source, (*here, "against", name))
+        made("source", source, (*here, "against", name))
 
 
 def _acyclic(recipe: Recipe) -> None:
@@ -100,7 +98,7 @@ def _sets(recipe: Recipe) -> None:
         _rows(recipe, name, rows)
     for name, generated in recipe.generate.items():
         here: Keys = ("generate", name)
-        generator: Any = _make("generator", generated.with_, (*here, "with"))
+        generator: Any = made("generator", generated.with_, (*here, "with"))
         for model in generator.models():
             known(model, recipe.models, "model", (*here, "with"))
         for role, sources in generated.from_.items():
@@ -116,12 +114,12 @@ def _rows(recipe: Recipe, name: str, rows: Rows) -> None:
             raise at((*here, "from"), f"{parent!r} is a corpus of documents: rows are made from it by `generate:`")
         known(parent, recipe.sets, "set of rows", (*here, "from"))
     if rows.source is not None:
-        _make("source", rows.source, (*here, "source"))
+        made("source", rows.source, (*here, "source"))
     if rows.layout is not None:
-        _make("layout", rows.layout, (*here, "layout"))
+        made("layout", rows.layout, (*here, "layout"))
     for word, spec in (("clean", rows.clean), ("select", rows.select)):
         if spec is not None:
-            generator: Any = _make("generator", spec, (*here, word))
+            generator: Any = made("generator", spec, (*here, word))
             if generator.models() or tuple(generator.reads) != ("conversations",):
                 raise at(
                     (*here, word),
@@ -129,9 +127,9 @@ def _rows(recipe: Recipe, name: str, rows: Rows) -> None:
                     "lima; others stand under `generate:`",
                 )
     for i, rule in enumerate(rows.rules):
-        _make("rule", rule, (*here, "rules", i))
+        made("rule", rule, (*here, "rules", i))
     for method in rows.methods:
-        if getattr(_make("dedup", method, (*here, "dedup")), "edits", False):
+        if getattr(made("dedup", method, (*here, "dedup")), "edits", False):
             raise at((*here, "dedup"), "this method cuts text out, and rows stay or go whole: take exact or minhash")
     parameters, against = rows.decontamination
     if rows.decontaminate is not None and not against:
@@ -223,7 +221,7 @@ def _variants(recipe: Recipe, train: Train) -> None:
 
 def _one_training(recipe: Recipe, settings: Train, place: Callable[[str], Keys]) -> None:
     if settings.model is not None:
-        _make("model", settings.model, place("model"))
+        made("model", settings.model, place("model"))
         if recipe.of_rows and recipe.tokens is None:
             raise at(place("model"), "a new model needs `tokens: {tokenizer: ...}`, or start from one of `models:`")
     if settings.start is not None:
@@ -233,85 +231,21 @@ def _one_training(recipe: Recipe, settings: Train, place: Callable[[str], Keys])
                 place("start"),
                 f"model {settings.start!r} is at a URL: training starts from files, `sample:` or `path:`",
             )
-    _make("schedule", settings.schedule, place("schedule"))
+    made("schedule", settings.schedule, place("schedule"))
     _watching(settings, place)
-    _stages(recipe, settings, place("stages"), place("model"))
+    check_stages(recipe, settings, place("stages"), place("model"))
 
 
 def _watching(train: Train, place: Callable[[str], Keys]) -> None:
     """Raise RecipeError for a logger whose package is missing, and for models that no process holds whole."""
     if train.log is not None:
-        logger: Any = _make("logger", train.log, place("log"))
+        logger: Any = made("logger", train.log, place("log"))
         with placing(*place("log")):
             logger.check_installed()
     if train.launch is not None and train.launch.shard == "fsdp":
         for name in ("watch", "keep", "gradient_noise"):
             if getattr(train, name):
                 raise at(place(name), f"`{name}` needs all weights in one process: use `launch: {{shard: ddp}}`")
-
-
-def _stages(recipe: Recipe, train: Train, place: Keys, of_model: Keys) -> None:
-    """Raise RecipeError for stages that could only fail, or show nothing, after all rows are generated."""
-    objectives: list[Any] = [_make("objective", spec, (*place, i)) for i, spec in enumerate(train.stages)]
-    model: Any = _make("model", train.model, of_model) if train.model is not None else None
-    compare = recipe.compare
-    of_baseline = compare is not None and recipe.trainings.get(compare.baseline, ("", None))[1] is train
-    for i, stage in enumerate(objectives):
-        here = (*place, i)
-        with placing(*here):
-            list(plugin.with_parts([stage]))
-        if model is not None and not model.from_files:
-            with placing(*here):
-                stage.check_model(model.kind, plugin.label(model))
-        if stage.kind == PAIRS and train.preferences is None and not _may_hold_pairs(recipe):
-            raise at(here, "this stage learns from pairs: name a set of them in `train.preferences:` or in the mixes")
-        if of_baseline and i + 1 == len(train.stages) and not stage.scores:
-            raise at(
-                here,
-                "what this stage leaves gives no probabilities, and `compare:` needs bits per byte: leave `compare:` "
-                "out (the pairs are still scored in every run), or end with another stage",
-            )
-    budget = recipe.tokens.budget if recipe.tokens is not None and not recipe.of_rows else None
-    if budget is not None and model is not None and not model.from_files and model.context > budget:
-        raise at(
-            of_model,
-            f"a context of {model.context:,} tokens is longer than the budget of {budget:,}: lower `context` or raise "
-            "`budget`",
-        )
-    if train.gradient_noise and train.launch is None and objectives and all(o.one_micro_batch for o in objectives):
-        raise at(
-            place,
-            "`gradient_noise` compares micro-batches, and every step of these stages is one: give a `micro_tokens` "
-            "below `batch_tokens`, or leave it out",
-        )
-    _deltas_in_order(objectives, place)
-    alike = train.preferences is not None and all(stage.kind == PAIRS for stage in objectives)
-    if compare is not None and len(recipe.mixes) > 1 and alike:
-        raise at(
-            place,
-            "no stage learns from the mixes, so all of them would come out alike: put one that does, such as `sft`, "
-            "before those that learn from pairs",
-        )
-
-
-def _deltas_in_order(objectives: list[Any], place: Keys) -> None:
-    """Raise RecipeError for a stage that cannot train a model with the delta that an earlier one leaves on it."""
-    earlier: Any = None
-    for i, stage in enumerate(objectives):
-        here = (*place, i)
-        if earlier is not None and (reason := stage.refuses(earlier)):
-            raise at(here, reason)
-        for delta in stage.deltas():
-            if earlier is not None and (reason := delta.refusal(earlier)):
-                raise at(here, reason)
-            earlier = delta if not delta.mergeable else earlier
-
-
-def _may_hold_pairs(recipe: Recipe) -> bool:
-    """Return whether a mix takes a set of preferences, as far as that is known before files are looked at."""
-    parts = {part for name in recipe.mixes for part in recipe.parts(name)}
-    made: list[Any] = [_make("generator", g.with_, ("generate", n)) for n, g in recipe.generate.items() if n in parts]
-    return bool(parts & set(recipe.rows)) or any("chosen" in generator.output.names for generator in made)
 
 
 def _held_out(recipe: Recipe) -> None:
@@ -323,10 +257,10 @@ def _held_out(recipe: Recipe) -> None:
             raise at(
                 ("corpora", HELD_OUT), f"{HELD_OUT!r} is the corpus of `held_out: files`: give this one another name"
             )
-        _make("source", held_out.files, ("held_out", "files"))
+        made("source", held_out.files, ("held_out", "files"))
         for word, kind in (("layout", "layout"), ("preferences", "source")):
             if (spec := getattr(held_out, word)) is not None:
-                _make(kind, spec, ("held_out", word))
+                made(kind, spec, ("held_out", word))
                 if not recipe.of_rows:
                     raise at(("held_out", word), f"`{word}:` is for mixes of rows, and these are of documents")
     if held_out.where is not None:
@@ -362,7 +296,7 @@ def _evaluation(recipe: Recipe) -> None:
     if evaluate.win_rate is not None:
         known(evaluate.win_rate.judge, recipe.models, "model", ("evaluate", "win_rate", "judge"))
         if evaluate.win_rate.files is not None:
-            _make("source", evaluate.win_rate.files, ("evaluate", "win_rate", "files"))
+            made("source", evaluate.win_rate.files, ("evaluate", "win_rate", "files"))
     if evaluate.probe is not None:
         for word in ("sources", "senses"):
             if (corpus := getattr(evaluate.probe, word)) is not None:
@@ -381,7 +315,7 @@ def _tasks(settings: Tasks, recipe: Recipe) -> None:
         known(settings.from_, recipe.corpora, "corpus", (*here, "from"))
     titles: set[str] = set()
     for i, spec in enumerate(settings.tasks):
-        task: Any = _make("task", spec, (*here, "tasks", i))
+        task: Any = made("task", spec, (*here, "tasks", i))
         if task.needs_documents and settings.from_ is None:
             raise at((*here, "tasks", i), f"{task.title!r} is made from documents: name a corpus, `from: CORPUS`")
         try:
@@ -391,10 +325,3 @@ def _tasks(settings: Tasks, recipe: Recipe) -> None:
         if title in titles:
             raise at((*here, "tasks", i), f"two tasks are called {title!r}: give one of them another `name:`")
         titles.add(title)
-
-
-def _make(kind: str, spec: Spec, path: Keys) -> plugin.Plugin:
-    try:
-        return plugin.make(plugin.base(kind), spec)
-    except RecipeError as error:
-        raise at(path, str(error)) from error

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from windtunnel.pipelines.recipe.yaml_loader import Keys
+from windtunnel.schemas import plugin
 from windtunnel.schemas.errors import RecipeError, nearest
 
 
@@ -31,3 +33,11 @@ def known(name: str, names: Iterable[str], kind: str, path: Keys) -> None:
     """Raise RecipeError, with the nearest right name, for a name that is none of `names`."""
     if name not in names:
         raise at(path, f"no {kind} is called {name!r}: {nearest(name, names)}")
+
+
+def made(kind: str, spec: Any, path: Keys) -> plugin.Plugin:
+    """Return the plug-in that a spec names. Raises RecipeError with the place of a wrong one."""
+    try:
+        return plugin.make(plugin.base(kind), spec)
+    except RecipeError as error:
+        raise at(path, str(error)) from error

@@ -209,12 +209,12 @@ def test_a_delta_that_is_not_known_or_does_not_fit_is_named(chat_inputs, tmp_pat
 
 
 def test_the_order_of_stages_is_checked_when_a_recipe_is_read():
-    from windtunnel.pipelines.recipe.check import _deltas_in_order
+    from windtunnel.pipelines.recipe.check_stages import deltas_in_order
     from windtunnel.schemas.plugin import make
     from windtunnel.trainer.objectives._objective import Objective
 
     def check(*specs: dict[str, Any]) -> None:
-        _deltas_in_order([make(Objective, spec) for spec in specs], ("train", "stages"))
+        deltas_in_order([make(Objective, spec) for spec in specs], ("train", "stages"))
 
     adapter, lora = {"sft": {"delta": UNMERGED["adapter"]}}, {"sft": {"delta": "lora"}}
     check(adapter, adapter, {"dpo": {}}, {"reward": {}})

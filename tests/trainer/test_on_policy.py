@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from windtunnel.trainer.losses.policy import generalised_advantages, group_advan
 from windtunnel.trainer.models._model import load
 from windtunnel.trainer.objectives._objective import Objective, Setting
 from windtunnel.trainer.objectives._rounds import Rounds
+from windtunnel.trainer.rewards._reward import Places, Reply
+from windtunnel.trainer.rewards.model import Model
 from windtunnel.trainer.rollouts.sampling import sample, uniforms
 
 MODEL = {"llama": {"width": 32, "layers": 2, "heads": 2, "ff": 64, "context": 128, "init_std": 0.1}}
@@ -136,6 +139,13 @@ def test_the_reward_stage_stands_aside(chat_inputs, tmp_path):
     assert not any("critic" in name for name in last.state_dict())
     log = pl.read_parquet(tmp_path / "run" / "log.parquet")
     assert log["reward_deviation"][0] > 0 and log["value"][0] != 0  # it begins as the reward model, not at zero
+    scorer = Model().scorer(Places({"reward": tmp_path / "run" / "stage1" / "model"}, tmp_path))
+    asked = [{"role": "user", "content": "one two"}]
+    replies = [Reply(str(k), asked, text) for k, text in enumerate(["one", "two three", "four", "", "<|im_end|> five"])]
+    scores = scorer(replies)  # no place in a chat for the last one
+    assert scores.failed == 1 and scores.values[4] == min(scores.values[:4]) < max(scores.values)
+    with pytest.raises(InputError, match="reads 1 of 2 replies in no chat of its template"):
+        scorer(replies[3:])
     with pytest.raises(InputError, match=r"put `\{reward: \{\.\.\.\}\}` before it"):
         run({"ppo": {**SPECS["ppo"], "reward": "model"}}, chat_inputs, tmp_path / "alone")
 
@@ -152,7 +162,7 @@ def test_a_delta_trains_on_replies_and_the_critic_beside_it(chat_inputs, tmp_pat
 
 def test_rewards_that_are_all_alike_stop_the_stage(chat_inputs, tmp_path):
     spec = {"grpo": {**SPECS["grpo"], "rounds": 20, "reward": {"regex": "never in a reply"}}}
-    with pytest.raises(TrainingError, match="the first 5 rounds have the reward 0, which teaches nothing"):
+    with pytest.raises(TrainingError, match="the first 5 rounds, 0 in the last of them, do not differ where 'grpo'"):
         run(spec, chat_inputs, tmp_path / "run")
 
 
@@ -283,8 +293,38 @@ def test_online_dpo_has_the_loss_of_dpo_on_its_pairs(tiny_llama):
 def test_a_stage_that_learnt_something_knows_it_after_a_checkpoint(chat_inputs, chat_tokenizer, tiny_llama, tmp_path):
     """Rewards that differ between prompts alone had been forgotten, and the resumed run stopped."""
     setting = Setting(chat_inputs, chat_tokenizer, 128, 0, tmp_path / "cache")
-    log = {name: [0.5] for name in ("beta", "beta_level", "kl")} | {"same_reward": [1.0], "reward_deviation": [0.4]}
-    for deviation, learnt in ((0.4, True), (0.0, False)):
-        data = make(Objective, {"grpo": SPECS["grpo"]}).open(setting, tiny_llama)  # type: ignore[type-abstract]
-        data.resume({**log, "reward_deviation": [deviation]})
-        assert isinstance(data, Rounds) and data._learnt == learnt
+    log = {name: [0.5] for name in ("beta", "beta_level", "kl")}
+    alike, between, within = ((1.0, 0.0), (1.0, 0.4), (0.5, 0.4))  # same_reward, reward_deviation
+    for name, expected in (("ppo", (False, True, True)), ("grpo", (False, False, True))):
+        for (same, deviation), learnt in zip((alike, between, within), expected, strict=True):
+            data = make(Objective, {name: SPECS[name]}).open(setting, tiny_llama)  # type: ignore[type-abstract]
+            data.resume({**log, "same_reward": [same], "reward_deviation": [deviation]})
+            assert isinstance(data, Rounds) and data._learnt == learnt, (name, same, deviation)
+
+
+def test_a_round_of_more_prompts_than_rows_samples_each_time_anew(chat_inputs, chat_tokenizer, tiny_llama, tmp_path):
+    setting = Setting(chat_inputs, chat_tokenizer, 128, 0, tmp_path / "cache")
+    objective = make(Objective, {"rloo": {**SPECS["rloo"], "prompts": 60}})  # type: ignore[type-abstract]
+    data = objective.open(setting, tiny_llama)
+    data.follow(tiny_llama, lambda function, *args: function(tiny_llama, *args))
+    data.batch(0)
+    assert isinstance(data, Rounds) and data._made is not None
+    replies = Counter((row, tuple(reply.ids)) for row, reply in zip(data._made.ids, data._made.rows, strict=True))
+    assert len(set(data._made.ids)) < 60 and max(replies.values()) == 1
+
+
+def test_a_reward_that_is_left_empty_is_asked_for():
+    for name in SPECS:
+        with pytest.raises(RecipeError, match="`reward` is missing"):
+            make(Objective, {name: {"reward": None}})  # type: ignore[type-abstract]
+
+
+def test_how_fast_a_server_answers_is_no_part_of_the_key():
+    def identity(**more):
+        judge = {"url": "http://127.0.0.1:1/v1", "model": "m", **more}
+        weighted = {"weighted": [{"reward": {"judge": judge}}]}
+        served = {"vllm": {"url": "http://127.0.0.1:2", "directory": more.get("key", "d")}}
+        return TrainRun(mix="m", seed=0, stages=({"grpo": {"reward": weighted, "rollouts": served}},)).identity()
+
+    assert identity() == identity(parallel=3, timeout=5, retries=1, key="KEY") != identity(max_tokens=3)
+    assert identity() != identity(model="n")

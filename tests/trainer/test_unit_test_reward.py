@@ -310,6 +310,10 @@ def test_what_lies_outside_is_out_of_reach(expression, before, tmp_path):
         (165, 1),
         (59, 1),
         (434, 1),
+        (29, 1),  # shared memory and queues: beside the limit of memory
+        (68, 1),
+        (240, 1),
+        (319, 1),
     ],
 )
 def test_system_calls_that_landlock_does_not_see_are_refused(number, errno):

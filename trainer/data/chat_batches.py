@@ -9,6 +9,7 @@ import numpy as np
 
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.chat import ChatEncoder, Messages
+from windtunnel.trainer.data.chat_errors import ChatError
 from windtunnel.trainer.data.chat_rows import AnswerRows, Rows
 from windtunnel.trainer.data.packing import Packed, Row, micro_batches, pack, split_branches, tensors
 
@@ -51,16 +52,26 @@ def in_micro_batches(rows: Rows, micro_tokens: int | None, share: bool) -> Itera
 
 
 def last_turns(
-    encoder: ChatEncoder, conversations: Sequence[Messages], micro_tokens: int
+    encoder: ChatEncoder, conversations: Sequence[Messages], micro_tokens: int, refused: list[int] | None = None
 ) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
     """Yield (indices, tensors) of micro-batches of conversations whose last turn is the target, one per bin.
 
-    Raises ChatError for an invalid conversation.
+    Raises ChatError for an invalid conversation, or adds its index to `refused` and leaves it out.
     """
-    encoded = [encoder.encode(messages, learn_from=len(messages) - 1) for messages in conversations]
-    rows = [Row.of(one.ids, one.target) for one in encoded]
-    for group in micro_batches([len(row.ids) for row in rows], micro_tokens):
-        yield group, tensors(pack([rows[k] for k in group], pad_id=0, one_per_bin=True))
+    rows: dict[int, Row] = {}
+    for k, messages in enumerate(conversations):
+        try:
+            one = encoder.encode(messages, learn_from=len(messages) - 1)
+        except ChatError:
+            if refused is None:
+                raise
+            refused.append(k)
+        else:
+            rows[k] = Row.of(one.ids, one.target)
+    places = list(rows)
+    for group in micro_batches([len(row.ids) for row in rows.values()], micro_tokens):
+        numbers = [places[k] for k in group]
+        yield numbers, tensors(pack([rows[k] for k in numbers], pad_id=0, one_per_bin=True))
 
 
 def pack_rows(rows: Sequence[Row], share: bool) -> Packed:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from windtunnel.schemas.artifact import MANIFEST, Artifact, writing
 from windtunnel.schemas.launch import Launch
-from windtunnel.schemas.plugin import Plugin, label, make
+from windtunnel.schemas.plugin import Plugin, label, make, reference
 from windtunnel.schemas.progress import end_progress
 from windtunnel.schemas.role import Role
 from windtunnel.schemas.watch import Keep, Watch
@@ -73,7 +73,8 @@ class TrainRun(Work):
         """Return the content of the key; what is not chosen of template, watch, keep and so on is no part of it."""
         optional = {"template", "watch", "keep", "gradient_noise", "earlier"}
         left_out = {"launch", "log"} | {name for name in optional if not getattr(self, name)}
-        return {k: v for k, v in super().identity().items() if k not in left_out}
+        stages = [_keyed(spec) for spec in self.stages]
+        return {k: v for k, v in super().identity().items() if k not in left_out} | {"stages": stages}
 
     def watching(self, out: Path) -> Watching:
         """Return what looks on at the run."""
@@ -157,7 +158,7 @@ class TrainRun(Work):
             documents = result.documents_per_batch or 0.0
             counts.notes["documents_per_batch"] = f"{documents:g}"  # of the last stage
             if documents < FEWEST_DOCUMENTS:
-                counts.notes["warning"] = _few(documents, stage.objective.kind)
+                counts.notes["warning"] = _few(documents, stage.objective)
             if stage.objective.aside:
                 models[label(stage.objective)] = where / "model"
             else:
@@ -174,6 +175,13 @@ class TrainRun(Work):
 
             counts.notes["gpu"] = torch.cuda.get_device_name()  # recorded in the manifest; the key contains `cuda` only
         return counts
+
+
+def _keyed(spec: Any) -> Any:
+    """Return the spec of a stage without what has no influence on its results."""
+    objective = make(Objective, spec)  # type: ignore[type-abstract]
+    keyed = objective.keyed()
+    return spec if keyed == objective.model_dump(mode="json") else {reference(objective): keyed}
 
 
 def _copy_records(run: Path, out: Path, last: int) -> None:
@@ -211,9 +219,10 @@ def _noise(results: list[RunResult]) -> dict[str, float | str]:
     return {"gradient_noise": "not measured: no step had two micro-batches; give `micro_tokens` below `batch_tokens`"}
 
 
-def _few(documents: float, kind: str) -> str:
-    what, mend = ("documents", ", or lower `piece` of `causal_lm`") if kind == "tokens" else ("rows", "")
+def _few(documents: float, objective: Objective) -> str:
+    of_text = objective.kind == "tokens"
+    what, mend = ("documents", ", or lower `piece` of `causal_lm`") if of_text else ("rows", "")
     return (
         f"a step reads {documents:.1f} {what} on average, fewer than {FEWEST_DOCUMENTS}: which ones they are widens "
-        f"the spread between seeds; raise `batch_tokens`{mend}"
+        f"the spread between seeds; raise `{objective.batch_by}`{mend}"
     )

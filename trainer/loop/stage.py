@@ -9,7 +9,7 @@ from typing import Any
 from blake3 import blake3
 
 from windtunnel.schemas.artifact import Artifact, canonical_json
-from windtunnel.schemas.plugin import full_spec, make
+from windtunnel.schemas.plugin import keyed_spec, make
 from windtunnel.schemas.work import versions_of
 from windtunnel.trainer.loop.compute import ON_THE_CPU, Compute
 from windtunnel.trainer.models._model import Model
@@ -55,7 +55,7 @@ class Stage:
         """Return a hash of the configuration and of the input names, which contain their content keys."""
         parts = [part for part in (self.model, self.schedule, self.objective) if part]
         content = {
-            "plugins": [full_spec(part) for part in parts],
+            "plugins": [keyed_spec(part) for part in parts],
             "versions": versions_of(parts),
             "run": [self.mix, self.seed, *([self.template] if self.template else [])],
             "compute": self.compute.identity(),

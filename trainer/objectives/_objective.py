@@ -130,6 +130,7 @@ class Objective(Plugin, ABC):
     aside: ClassVar[bool] = False  # True: a stage behind it starts from the model before it, and may read this one's
     passes: ClassVar[int] = 1  # forward and backward of a token, in those of the model
     dropout: ClassVar[bool] = True  # False: a loaded model's dropout is off while it trains on this
+    batch_by: ClassVar[str] = "batch_tokens"  # the parameter that makes a step read more
     sums_of_step: ClassVar[bool] = False  # True: `loss` reads the step's `step_sums` in the batch's tensors
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)  # parameters that `windtunnel check objective NAME` tries
 
@@ -185,6 +186,10 @@ class Objective(Plugin, ABC):
 
     def models(self) -> tuple[str, ...]:
         """Return the names of the recipe's models that it reads beside the one that it trains."""
+        return ()
+
+    def reads_stages(self) -> tuple[str, ...]:
+        """Return the objectives of earlier stages whose models it reads; these stand aside."""
         return ()
 
     def refuses(self, delta: Delta) -> str | None:

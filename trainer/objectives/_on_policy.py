@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from windtunnel.schemas.errors import InputError
-from windtunnel.schemas.plugin import Plugin, label, make
+from windtunnel.schemas.plugin import Plugin, keyed_spec, label, make
 from windtunnel.trainer.data.chat import ChatEncoder, prepare
 from windtunnel.trainer.data.chat_rows import Limits, Rows, encoded_rows
 from windtunnel.trainer.data.row_schedule import RowSchedule
@@ -47,6 +47,7 @@ class OnPolicy(ChatObjective):
 
     dropout: ClassVar[bool] = False
     unit: ClassVar[str] = "the units of its form, per token"
+    batch_by: ClassVar[str] = "prompts"
 
     lr: float = Field(1e-6, gt=0)
     eps: float = Field(1e-5, gt=0)
@@ -78,6 +79,8 @@ class OnPolicy(ChatObjective):
 
     @model_validator(mode="after")
     def _divides(self) -> OnPolicy:
+        if self.reward is None and type(self).model_fields["reward"].default is not None:
+            raise ValueError("`reward` is missing, and without one all replies are equally good: name a reward")
         if self.minibatches > self.prompts * self.samples:
             raise ValueError(f"{self.prompts * self.samples} replies do not make {self.minibatches} minibatches")
         return self
@@ -97,6 +100,15 @@ class OnPolicy(ChatObjective):
     def models(self) -> tuple[str, ...]:
         reward = self.rewarded()
         return reward.models() if reward is not None else ()
+
+    def reads_stages(self) -> tuple[str, ...]:
+        reward = self.rewarded()
+        return reward.reads_stages() if reward is not None else ()
+
+    def keyed(self) -> dict[str, Any]:
+        reward = self.rewarded()
+        served = {"rollouts": {"vllm": self.rollouts.vllm.keyed()}} if self.rollouts is not None else {}
+        return {**super().keyed(), **served, "reward": keyed_spec(reward) if reward is not None else None}
 
     def rows(self, setting: Setting, role: str) -> Rows:
         """Return the encoded rows of a role; those to learn from as prompts, which leave room for a reply."""
@@ -130,6 +142,10 @@ class OnPolicy(ChatObjective):
 
     def look(self, made: Round, data: Rounds) -> None:
         """Add to a round what the loss needs beside the log-probabilities of its tokens; nothing by default."""
+
+    def learns(self, row: Mapping[str, float]) -> bool:
+        """Return whether a round teaches something, by its row in the log: whether replies to a prompt differ."""
+        return row["same_reward"] < 1
 
     @abstractmethod
     def lesson(self, made: Round, beta: float) -> Lesson:

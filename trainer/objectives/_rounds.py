@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from blake3 import blake3
 from windtunnel.schemas.errors import InputError, TrainingError
 from windtunnel.schemas.model_delta import carried
 from windtunnel.schemas.plugin import label
+from windtunnel.schemas.printable import one_line
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.chat import ChatEncoder
 from windtunnel.trainer.data.packing import Row
@@ -85,7 +87,8 @@ class Rounds(Data):
     def resume(self, log: Mapping[str, Sequence[float]]) -> None:
         if log:
             self.beta, self.level, self.kl = log["beta"][-1], log["beta_level"][-1], log["kl"][-1]
-            self._learnt = any(deviation > 0 for deviation in log["reward_deviation"])
+            rows = (dict(zip(log, values, strict=True)) for values in zip(*log.values(), strict=True))
+            self._learnt = any(map(self.objective.learns, rows))
 
     def resumable(self, step: int) -> bool:
         return step % self.updates == 0
@@ -138,11 +141,8 @@ class Rounds(Data):
         forward, self._forward_tokens = self._forward_tokens, 0
         if self.read_further:
             forward += self.read_further * sum(len(row.ids) for row in made.rows) / self.objective.minibatches
-        groups = made.groups if made.samples > 1 else made.groups.T  # alone, a reply differs from those to others
         return {
-            "reward": float(made.rewards.mean()),
-            "reward_deviation": float(made.rewards.std()),
-            "same_reward": float((np.ptp(groups, axis=1) == 0).mean()),
+            **of_rewards(made),
             "kl": float(made.kl.mean()),
             "beta": self.beta,
             "beta_level": self.level,
@@ -180,16 +180,21 @@ class Rounds(Data):
             objective.look(made, self)
         finally:
             self.model.train(training)
-        self._check(number, made)
+        lesson = objective.lesson(made, self.beta)
+        self._check(number, made, lesson)
         self.kl = float(made.kl.mean())
-        self._number, self._made, self._lesson = number, made, objective.lesson(made, self.beta)
+        self._number, self._made, self._lesson = number, made, lesson
 
     def _replied(self, number: int, call: Call) -> Round:
         objective = self.objective
         numbers = [part.row for part in self.schedule.parts(number) for _ in range(objective.samples)]
         prompts = [self.prompts.ids(k) for k in numbers]
         about = [self.prompts.prompt(k) for k in numbers]
-        keys = [self._key("reply", number, one.id, k % objective.samples) for k, one in enumerate(about)]
+        seen = Counter[str]()  # where a round has more prompts than there are rows, each time samples anew
+        keys = []
+        for one in about:
+            keys.append(self._key("reply", number, one.id, seen[one.id]))
+            seen[one.id] += 1
         found = self._sampled(call, prompts, keys)
         words = self.setting.tokenizer
         replies = [
@@ -263,7 +268,7 @@ class Rounds(Data):
             )
         return checked(self.reward, self.scorer, replies)
 
-    def _check(self, number: int, made: Round) -> None:
+    def _check(self, number: int, made: Round, lesson: Lesson) -> None:
         """Raise TrainingError where there is nothing to learn from the first rounds on, or the model has run away."""
         kl = float(made.kl.mean())
         if kl > self.objective.max_kl:
@@ -272,18 +277,33 @@ class Rounds(Data):
                 f"the initial model is {kl:,.1f} nats a reply, beyond `max_kl: {self.objective.max_kl:g}`, at a mean "
                 f"reward of {made.rewards.mean():.4g}. Lower `lr`, raise `beta`, or set `target_kl`"
             )
-        self._learnt = self._learnt or self.reward is None or bool(np.ptp(made.rewards) > 0)
+        learns = self.reward is None or self.objective.learns({**of_rewards(made), **lesson.facts})
+        self._learnt = self._learnt or learns
         if not self._learnt and number + 1 >= min(NO_SIGNAL_ROUNDS, self.objective.rounds):
             text = self.setting.tokenizer.decode(made.rows[0].ids[made.rows[0].target])
+            low, high = float(made.rewards.min()), float(made.rewards.max())
+            given = f"{low:g}" if low == high else f"{low:g} to {high:g}"
             raise TrainingError(
-                f"all replies of the first {number + 1} rounds have the reward {made.rewards[0]:g}, which teaches "
-                f"nothing; the first of this round is {text[:200]!r}. Begin with a model that is right sometimes (an "
-                "`sft` stage before), raise `max_tokens` or `samples`, or take a reward with degrees"
+                f"the rewards of the first {number + 1} rounds, {given} in the last of them, do not differ where "
+                f"{label(self.objective)!r} compares replies, which teaches nothing; the first reply of the last is "
+                f"{one_line(text, 200)!r}. Begin with a model that is neither always wrong (an `sft` stage before, "
+                "a larger `max_tokens`) nor always right (harder prompts), raise `samples` or `temperature`, or take a "
+                "reward with degrees"
             )
 
     def _key(self, *parts: Any) -> int:
         content = "\0".join(map(str, (self.setting.seed, *parts)))
         return int.from_bytes(blake3(content.encode()).digest(8), "big")
+
+
+def of_rewards(made: Round) -> dict[str, float]:
+    """Return the columns of the log on a round's rewards; `same_reward` is a share of the groups."""
+    groups = made.groups if made.samples > 1 else made.groups.T  # alone, a reply differs from those to others
+    return {
+        "reward": float(made.rewards.mean()),
+        "reward_deviation": float(made.rewards.std()),
+        "same_reward": float((np.ptp(groups, axis=1) == 0).mean()),
+    }
 
 
 def log_probs(model: Any, batch: Mapping[str, Any], temperature: float) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -31,6 +32,10 @@ class Rejection(OnPolicy):
     beta: float = Field(0.0, ge=0, le=0)  # nothing pulls to the reference: the KL is only measured
     target_kl: None = None
     at_least: float | None = None  # None: any reward that is not that of all replies
+
+    def learns(self, row: Mapping[str, float]) -> bool:
+        """Return whether any reply is good enough."""
+        return row["unused"] < 1
 
     def lesson(self, made: Round, beta: float) -> Lesson:
         """Return the best reply of each prompt that has one."""

@@ -78,6 +78,10 @@ class Reward(Plugin, ABC):
         """Return the names of the recipe's models that it reads."""
         return ()
 
+    def reads_stages(self) -> tuple[str, ...]:
+        """Return the objectives of earlier stages whose models it reads."""
+        return ()
+
     @property
     def asks_answer(self) -> bool:
         """Whether rows need an answer of their own."""

@@ -125,9 +125,12 @@ class RewardScorer:
         self.micro_tokens = micro_tokens
 
     @torch.no_grad()
-    def score(self, conversations: Sequence[Sequence[dict[str, str]]]) -> list[float]:
-        """Return one reward per conversation, for its last turn. Raises ChatError for an invalid conversation."""
-        out = np.empty(len(conversations))
-        for group, batch in last_turns(self.encoder, conversations, self.micro_tokens):
+    def score(self, conversations: Sequence[Sequence[dict[str, str]]], refused: list[int] | None = None) -> list[float]:
+        """Return one reward per conversation, for its last turn.
+
+        Raises ChatError for an invalid conversation, or adds its index to `refused` and returns NaN.
+        """
+        out = np.full(len(conversations), np.nan)
+        for group, batch in last_turns(self.encoder, conversations, self.micro_tokens, refused):
             out[group] = rewards(self.model, batch).numpy()
         return out.tolist()

@@ -46,6 +46,7 @@ class Judge(Reward):
     """
 
     primary: ClassVar[str | None] = None
+    unkeyed: ClassVar[frozenset[str]] = frozenset({"key", "parallel", "timeout", "retries"})
     server: ClassVar[str] = "url"  # the examples need what this parameter names
     examples: ClassVar[tuple[Example, ...]] = (
         Example("It is 4.", 10.0, params={"url": "http://127.0.0.1:8000/v1", "model": "judge"}, prompt="2 + 2?"),

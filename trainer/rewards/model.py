@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import Field
 
 from windtunnel.schemas.errors import InputError
-from windtunnel.trainer.rewards._reward import Example, Places, Reply, Reward, Scorer, Scores
+from windtunnel.schemas.printable import one_line
+from windtunnel.trainer.rewards._reward import MOST_FAILED, Example, Places, Reply, Reward, Scorer, Scores
 
 STAGE = "reward"  # the name of the model that a stage `reward` before has trained
 
@@ -16,7 +18,9 @@ STAGE = "reward"  # the name of the model that a stage `reward` before has train
 class Model(Reward):
     """The score of a sequence classifier with one output at the last token of the reply, times `scale`.
 
-    Without `name` it is that of the stage `reward` before; with it, one of the recipe's `models:`.
+    Without `name` it is that of the stage `reward` before; with it, one of the recipe's `models:`. A reply that has no
+    place in a chat, such as one that spells a special token, has the lowest reward of the round and is counted; where
+    more than a fifth of a round has none, the run stops.
     """
 
     primary: ClassVar[str | None] = "name"
@@ -29,6 +33,10 @@ class Model(Reward):
 
     def models(self) -> tuple[str, ...]:
         return (self.name,) if self.name is not None else ()
+
+    def reads_stages(self) -> tuple[str, ...]:
+        """Return the stage that trains the reward model, where no other is named."""
+        return (STAGE,) if self.name is None else ()
 
     def scorer(self, places: Places) -> Scorer:
         """Return what scores replies in this process; see Reward."""
@@ -45,6 +53,14 @@ class Model(Reward):
 
         def score(replies: Sequence[Reply]) -> Scores:
             chats = [[*map(dict, r.messages), {"role": "assistant", "content": r.text}] for r in replies]
-            return Scores([self.scale * value for value in scorer.score(chats)])
+            refused = list[int]()
+            values = [self.scale * value for value in scorer.score(chats, refused)]
+            if len(refused) > MOST_FAILED * len(replies):
+                raise InputError(
+                    f"the reward model reads {len(refused)} of {len(replies)} replies in no chat of its template, such "
+                    f"as {one_line(replies[refused[0]].text, 80)!r} to row {one_line(replies[refused[0]].row, 60)}"
+                )
+            lowest = min(value for value in values if not math.isnan(value))
+            return Scores([lowest if math.isnan(value) else value for value in values], len(refused))
 
         return score

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from windtunnel.schemas.errors import RecipeError
-from windtunnel.schemas.plugin import Plugin, make
+from windtunnel.schemas.plugin import Plugin, keyed_spec, make
 from windtunnel.trainer.rewards._reward import Example, Places, Reply, Reward, Scorer, Scores, checked
 
 
@@ -18,7 +18,7 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     reward: Any
-    weight: float = 1.0
+    weight: float = Field(1.0, allow_inf_nan=False)
 
 
 class Weighted(Reward):
@@ -47,6 +47,14 @@ class Weighted(Reward):
     def models(self) -> tuple[str, ...]:
         """Return the models of all parts."""
         return tuple(dict.fromkeys(name for reward in self._rewards() for name in reward.models()))
+
+    def reads_stages(self) -> tuple[str, ...]:
+        """Return the earlier stages of all parts."""
+        return tuple(dict.fromkeys(name for reward in self._rewards() for name in reward.reads_stages()))
+
+    def keyed(self) -> dict[str, Any]:
+        parts = zip(self._rewards(), self.parts, strict=True)
+        return {"parts": [{"reward": keyed_spec(reward), "weight": part.weight} for reward, part in parts]}
 
     @property
     def asks_answer(self) -> bool:

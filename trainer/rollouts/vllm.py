@@ -42,6 +42,10 @@ class Vllm(BaseModel):
     timeout: float = Field(default=600.0, gt=0)  # seconds
     tolerance: float = Field(default=0.2, gt=0)  # nats a token by which its log-probabilities may be off, on the mean
 
+    def keyed(self) -> dict[str, Any]:
+        """Return what is part of a key: which model it is, and not where and how fast it answers."""
+        return {"model": self.model}
+
     @field_validator("url")
     @classmethod
     def _root(cls, url: str) -> str:

@@ -16,6 +16,7 @@ from windtunnel.pipelines.plan.builder import planned
 from windtunnel.pipelines.rows.read_rows import read_rows_work
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.encoded_rows import encoded_of
+from windtunnel.schemas.errors import RecipeError
 from windtunnel.schemas.results import RunResult
 from windtunnel.schemas.side_by_side import Table
 from windtunnel.trainer.loop.run import TrainRun
@@ -132,6 +133,14 @@ def test_a_reward_stage_stands_aside_for_the_next_one(place: Path) -> None:
         assert run.inputs["earlier"] is shared and run.inputs["model:reward"] is judge and run.work.earlier == 2
     other = made.find("first_stages:theirs+sft+reward:0")  # other pairs, the same conversations
     assert other is not judge and other.inputs["earlier"] is shared
+
+
+def test_a_reward_model_that_no_stage_trains_is_said_before_anything_runs(place: Path) -> None:
+    for reward in ("model", "{weighted: [{reward: model}, {reward: {length: 9}}]}"):
+        more = f"    ppo: {{stages: [{{sft: {{}}}}, {{ppo: {{reward: {reward}}}}}]}}\ncompare:"
+        (place / "recipe.yaml").write_text(RECIPE.replace("compare:", more))
+        with pytest.raises(RecipeError, match="reads the model that a stage `reward` trains, and none is before it"):
+            planned("recipe.yaml", [])
 
 
 def files(folder: Path) -> dict[str, bytes]:
