@@ -49,10 +49,9 @@ def _without(text: str, rng: random.Random, longest: int) -> Item:
     return _shown(letters, [letter for letter in letters if letter != out], out=out)
 
 
-def _capital(text: str, rng: random.Random, longest: int) -> Item:
+def _rotated(text: str, rng: random.Random, longest: int) -> Item:
     letters = _string(rng)
-    one = rng.choice(letters)
-    return _shown(letters, [letter.upper() if letter == one else letter for letter in letters], one=one)
+    return _shown(letters, [*letters[1:], letters[0]])
 
 
 def _is_sorted(fields: Fields, answer: str) -> bool:
@@ -75,8 +74,9 @@ def _is_without(fields: Fields, answer: str) -> bool:
     return " ".join([*given[:place], fields["out"], *given[place:]]) == fields["letters"]
 
 
-def _is_capital(fields: Fields, answer: str) -> bool:
-    return answer.lower() == fields["letters"] and [c for c in answer if c.isupper()] == [fields["one"].upper()]
+def _is_rotated(fields: Fields, answer: str) -> bool:
+    given = answer.split(" ")
+    return " ".join([given[-1], *given[:-1]]) == fields["letters"]
 
 
 class Letters(Family):
@@ -128,15 +128,15 @@ class Letters(Family):
                 "Take {out} away. {letters}",
             ),
         ),
-        "one_capital": FamilyTask(
-            _capital,
-            _is_capital,
+        "first_letter_last": FamilyTask(
+            _rotated,
+            _is_rotated,
             (
-                "capital {one}: {letters}",
-                "{letters}\nwith a large {one}:",
-                "write {letters} with {one} as a capital",
-                "{letters}, but {one} in upper case",
-                "Make {one} a capital letter. {letters}",
+                "first to the end: {letters}",
+                "{letters}\nthe first one last:",
+                "write {letters} with the first letter at the end",
+                "{letters}, but the first letter moves to the end",
+                "Put the first letter last. {letters}",
             ),
         ),
     }

@@ -61,13 +61,20 @@ class FlanPairs(Flan):
         self, question: str, item: Item, task: FamilyTask, family: str, rng: random.Random
     ) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Return the pair of a question whose answer is confirmed, None where no wrong answer is near."""
-        wrong = next((text for text in _near(item, rng) if text != item.answer and not _right(task, item, text)), None)
+        wrong = next(
+            (text for text in _near(item, rng) if _differs(text, item.answer) and not _right(task, item, text)), None
+        )
         if wrong is None:
             return None
         turned = rng.random() < self.flipped
         answers = (wrong, item.answer) if turned else (item.answer, wrong)
         row = preference_row([message("user", question)], *answers, (None, None), JUDGE, family)
         return row, {"flipped": turned}
+
+
+def _differs(text: str, answer: str) -> bool:
+    """Return whether a text is an answer, and another one for those who compare without case and punctuation."""
+    return bool(text.strip()) and text.casefold().strip(" .") != answer.casefold().strip(" .")
 
 
 def _right(task: FamilyTask, item: Item, text: str) -> bool:

@@ -242,7 +242,9 @@ def test_a_reference_is_computed_once_and_again_for_other_weights(
     real = reference.pair_logps
     monkeypatch.setattr(reference, "pair_logps", lambda *a: calls.append(1) or real(*a))
     where = setting(chat_inputs, chat_tokenizer, tmp_path)
-    first = Dpo(beta=0.1).open(where, tiny_llama).extra["reference"]
+    data = Dpo(beta=0.1).open(where, tiny_llama)
+    first = data.extra["reference"]
+    assert [data.facts(step) for step in (0, 1)] == [{"forward_tokens": k} for k in (int(data.rows.lengths.sum()), 0)]
     again = Dpo(beta=0.9, form="ipo").open(where, tiny_llama).extra["reference"]
     assert len(calls) == 2 and np.array_equal(first, again)  # trained on, and held out
     with torch.no_grad():

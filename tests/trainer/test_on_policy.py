@@ -23,8 +23,7 @@ from windtunnel.trainer.losses.policy import generalised_advantages, group_advan
 from windtunnel.trainer.models._model import load
 from windtunnel.trainer.objectives._objective import Objective, Setting
 from windtunnel.trainer.objectives._rounds import Rounds
-from windtunnel.trainer.rewards._reward import Places, Reply
-from windtunnel.trainer.rewards.model import Model
+from windtunnel.trainer.rewards._reward import Places, Reply, Reward
 from windtunnel.trainer.rollouts.sampling import sample, uniforms
 
 MODEL = {"llama": {"width": 32, "layers": 2, "heads": 2, "ff": 64, "context": 128, "init_std": 0.1}}
@@ -130,7 +129,7 @@ def test_the_reward_stage_stands_aside(chat_inputs, tmp_path):
         {"ppo": {**SPECS["ppo"], "reward": "model", "lr": 1e-9}},
     )
     (tmp_path / "run").mkdir()
-    TrainRun(mix="mix", seed=0, model=MODEL, schedule={"constant": {}}, stages=stages).run(
+    TrainRun(mix="mix", seed=0, threads=1, model=MODEL, schedule={"constant": {}}, stages=stages).run(
         chat_inputs, tmp_path / "run", 0
     )
     first, last = (load(tmp_path / "run" / where / "model") for where in ("stage0", "."))
@@ -139,12 +138,12 @@ def test_the_reward_stage_stands_aside(chat_inputs, tmp_path):
     assert not any("critic" in name for name in last.state_dict())
     log = pl.read_parquet(tmp_path / "run" / "log.parquet")
     assert log["reward_deviation"][0] > 0 and log["value"][0] != 0  # it begins as the reward model, not at zero
-    scorer = Model().scorer(Places({"reward": tmp_path / "run" / "stage1" / "model"}, tmp_path))
+    scorer = make(Reward, "model").scorer(Places({"reward": tmp_path / "run" / "stage1" / "model"}, tmp_path))
     asked = [{"role": "user", "content": "one two"}]
     replies = [Reply(str(k), asked, text) for k, text in enumerate(["one", "two three", "four", "", "<|im_end|> five"])]
     scores = scorer(replies)  # no place in a chat for the last one
     assert scores.failed == 1 and scores.values[4] == min(scores.values[:4]) < max(scores.values)
-    with pytest.raises(InputError, match="reads 1 of 2 replies in no chat of its template"):
+    with pytest.raises(InputError, match="cannot read 1 of 2 replies"):
         scorer(replies[3:])
     with pytest.raises(InputError, match=r"put `\{reward: \{\.\.\.\}\}` before it"):
         run({"ppo": {**SPECS["ppo"], "reward": "model"}}, chat_inputs, tmp_path / "alone")
@@ -324,7 +323,9 @@ def test_how_fast_a_server_answers_is_no_part_of_the_key():
         judge = {"url": "http://127.0.0.1:1/v1", "model": "m", **more}
         weighted = {"weighted": [{"reward": {"judge": judge}}]}
         served = {"vllm": {"url": "http://127.0.0.1:2", "directory": more.get("key", "d")}}
-        return TrainRun(mix="m", seed=0, stages=({"grpo": {"reward": weighted, "rollouts": served}},)).identity()
+        return TrainRun(
+            mix="m", seed=0, threads=1, stages=({"grpo": {"reward": weighted, "rollouts": served}},)
+        ).identity()
 
     assert identity() == identity(parallel=3, timeout=5, retries=1, key="KEY") != identity(max_tokens=3)
     assert identity() != identity(model="n")

@@ -52,16 +52,23 @@ def in_micro_batches(rows: Rows, micro_tokens: int | None, share: bool) -> Itera
 
 
 def last_turns(
-    encoder: ChatEncoder, conversations: Sequence[Messages], micro_tokens: int, refused: list[int] | None = None
+    encoder: ChatEncoder,
+    conversations: Sequence[Messages],
+    micro_tokens: int,
+    refused: list[int] | None = None,
+    limit: int | None = None,
 ) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
     """Yield (indices, tensors) of micro-batches of conversations whose last turn is the target, one per bin.
 
-    Raises ChatError for an invalid conversation, or adds its index to `refused` and leaves it out.
+    Raises ChatError for an invalid conversation, also one of more tokens than `limit`, or adds its index to `refused`
+    and leaves it out.
     """
     rows: dict[int, Row] = {}
     for k, messages in enumerate(conversations):
         try:
             one = encoder.encode(messages, learn_from=len(messages) - 1)
+            if limit is not None and len(one.ids) > limit:
+                raise ChatError("too_long", f"{len(one.ids):,} tokens, and the model reads {limit:,}")
         except ChatError:
             if refused is None:
                 raise

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 ENCODED = "encoded.json"  # what became of the rows of a stage
 
 
+REFERENCE = "reference"  # log-probabilities of the initial model, which reads every row once before the first step
+
+
 class ChatObjective(Objective, ABC):
     """An objective on conversations or preferences; `batch_tokens` and `budget` count target tokens only."""
 
@@ -154,12 +157,12 @@ class ChatData(Data):
         return list(batches(self.rows, numbers, rows, self.micro_tokens, self.share, self.extra))
 
     def facts(self, step: int) -> dict[str, float]:
-        """Return the tokens that went through a further model, where there is one."""
-        if not self.read_further:
+        """Return the tokens that went through a further model, or the reference before the first step."""
+        if not self.read_further and REFERENCE not in self.extra:
             return {}
-        return {
-            FORWARD_TOKENS: self.read_further * sum(int(self.rows.lengths[p.row]) for p in self.schedule.parts(step))
-        }
+        further = self.read_further * sum(int(self.rows.lengths[p.row]) for p in self.schedule.parts(step))
+        first = int(self.rows.lengths.sum(dtype=np.int64)) if REFERENCE in self.extra and step == 0 else 0
+        return {FORWARD_TOKENS: further + first}
 
     def realised(self) -> list[dict[str, Any]]:
         """Return target tokens, bytes of answers, rows and epochs of the stage by source."""

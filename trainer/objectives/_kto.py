@@ -4,7 +4,7 @@ The reference point is an estimate of the KL divergence of the policy from the i
 it is the mean log-ratio of prompts with answers of other rows, at least 0, and no gradient flows through it. Here it is
 one number per optimiser step, the mean over all its rows, so that it does not depend on micro-batches or processes; and
 whose answer a prompt gets is fixed by the data (`MismatchedRows`), so that the reference's part of it is computed once.
-Its forward pass adds about a third to a step, which is counted; that of the reference, once a row, is not.
+Its forward pass adds about a third to a step, which is counted, and so is that of the reference, once a row.
 """
 
 from __future__ import annotations
@@ -114,9 +114,11 @@ class KtoData(Data):
         return batch._replace(tensors={**batch.tensors, **more})
 
     def facts(self, step: int) -> dict[str, float]:
-        """Return the tokens of the mismatched rows, which go forward alone."""
-        rows = [part.row for part in self.data.schedule.parts(step)]
-        return {FORWARD_TOKENS: float(sum(len(self.mismatched[row].ids) for row in rows))}
+        """Return the tokens of the mismatched rows, which go forward alone, and what the reference reads."""
+        rows = range(len(self.rows)) if step == 0 else ()  # which the reference reads
+        read = [*rows, *(part.row for part in self.data.schedule.parts(step))]
+        first = self.data.facts(step).get(FORWARD_TOKENS, 0)
+        return {FORWARD_TOKENS: float(first + sum(len(self.mismatched[row].ids) for row in read))}
 
     def realised(self) -> list[dict[str, Any]]:
         """Return the data of the stage by source."""

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.chat_rows import Rows
+from windtunnel.trainer.objectives._chat_objective import REFERENCE
 from windtunnel.trainer.objectives._objective import Loss, Setting
 from windtunnel.trainer.objectives._referenced import ReferencedObjective
 
@@ -74,4 +75,4 @@ class Dpo(ReferencedObjective):
 
     def extra(self, setting: Setting, model: PreTrainedModel, rows: Rows) -> dict[str, np.ndarray]:
         """Return the reference log-probabilities, float32 [rows, 2]."""
-        return {"reference": self.references(setting, model, rows)}
+        return {REFERENCE: self.references(setting, model, rows)}

@@ -123,6 +123,7 @@ class RewardScorer:
         prepare(tokenizer)
         self.encoder = ChatEncoder(tokenizer)
         self.micro_tokens = micro_tokens
+        self.limit: int | None = getattr(base.config, "max_position_embeddings", None)
 
     @torch.no_grad()
     def score(self, conversations: Sequence[Sequence[dict[str, str]]], refused: list[int] | None = None) -> list[float]:
@@ -131,6 +132,6 @@ class RewardScorer:
         Raises ChatError for an invalid conversation, or adds its index to `refused` and returns NaN.
         """
         out = np.full(len(conversations), np.nan)
-        for group, batch in last_turns(self.encoder, conversations, self.micro_tokens, refused):
+        for group, batch in last_turns(self.encoder, conversations, self.micro_tokens, refused, self.limit):
             out[group] = rewards(self.model, batch).numpy()
         return out.tolist()

@@ -40,13 +40,45 @@ class JsonSchema(Verifier):
             validator_for(schema).check_schema(schema)
         except SchemaError as error:
             raise ValueError(f"this is no JSON Schema: {error.message}") from error
+        _resolved(schema)
         return schema
 
     def reward(self, reply: Reply) -> float:
-        from jsonschema.validators import validator_for
-
         if not JsonFormat().holds(reply.text):
             return 0.0
         text = reply.text.strip().removeprefix("```").removesuffix("```")
         value = json.loads(text[4:] if text[:4].lower() == "json" else text)
-        return 1.0 if validator_for(self.expect)(self.expect).is_valid(value) else self.other_json
+        return 1.0 if _validator(self.expect).is_valid(value) else self.other_json
+
+
+def _validator(schema: dict[str, Any]) -> Any:
+    """Return what validates by a schema; it fetches nothing."""
+    from jsonschema.validators import validator_for
+    from jsonschema_specifications import REGISTRY
+
+    return validator_for(schema)(schema, registry=REGISTRY)
+
+
+def _resolved(schema: dict[str, Any]) -> None:
+    """Raise ValueError for a reference that leads out of the schema, nowhere, or to itself."""
+    from jsonschema_specifications import REGISTRY
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
+    resolver = REGISTRY.resolver_with_root(DRAFT202012.create_resource(schema))
+    waiting: list[Any] = [schema]
+    while waiting:
+        part = waiting.pop()
+        waiting += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+        if isinstance(part, dict) and isinstance(reference := part.get("$ref"), str):
+            try:
+                resolver.lookup(reference)
+            except (Unresolvable, ValueError) as error:
+                raise ValueError(
+                    f"`$ref: {reference}` leads nowhere within the schema, and nothing is fetched: put it under `$defs`"
+                ) from error
+    try:
+        for value in ({}, [], "", 0, None):
+            _validator(schema).is_valid(value)
+    except RecursionError as error:
+        raise ValueError("a `$ref` of this schema leads to itself") from error

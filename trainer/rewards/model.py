@@ -18,9 +18,9 @@ STAGE = "reward"  # the name of the model that a stage `reward` before has train
 class Model(Reward):
     """The score of a sequence classifier with one output at the last token of the reply, times `scale`.
 
-    Without `name` it is that of the stage `reward` before; with it, one of the recipe's `models:`. A reply that has no
-    place in a chat, such as one that spells a special token, has the lowest reward of the round and is counted; where
-    more than a fifth of a round has none, the run stops.
+    Without `name` it is that of the stage `reward` before; with it, one of the recipe's `models:`. A reply that it
+    cannot read, since it spells a special token or is longer than its positions, has the lowest reward of the round and
+    is counted; where these are more than a fifth of a round, the run stops.
     """
 
     primary: ClassVar[str | None] = "name"
@@ -57,8 +57,8 @@ class Model(Reward):
             values = [self.scale * value for value in scorer.score(chats, refused)]
             if len(refused) > MOST_FAILED * len(replies):
                 raise InputError(
-                    f"the reward model reads {len(refused)} of {len(replies)} replies in no chat of its template, such "
-                    f"as {one_line(replies[refused[0]].text, 80)!r} to row {one_line(replies[refused[0]].row, 60)}"
+                    f"the reward model cannot read {len(refused)} of {len(replies)} replies (special tokens, length), "
+                    f"such as {one_line(replies[refused[0]].text, 80)!r} to row {one_line(replies[refused[0]].row, 60)}"
                 )
             lowest = min(value for value in values if not math.isnan(value))
             return Scores([lowest if math.isnan(value) else value for value in values], len(refused))

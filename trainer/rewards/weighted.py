@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -70,7 +69,7 @@ class Weighted(Reward):
             found = [checked(reward, one, replies) for reward, one in zip(rewards, scorers, strict=True)]
             weights = [part.weight for part in self.parts]
             values = [
-                math.fsum(w * value for w, value in zip(weights, row, strict=True))
+                sum((w * value for w, value in zip(weights, row, strict=True)), 0.0)
                 for row in zip(*(scores.values for scores in found), strict=True)
             ]
             return Scores(values, sum(scores.failed for scores in found))
