@@ -195,7 +195,7 @@ class Mine(Verifier):
     ("does", "error"),
     [
         ("nan", "is nan for the reply"),
-        ("throws", r"failed on 3 of 3 replies, first on row c\d+: KeyError: 'no such thing'"),
+        ("throws", r"failed on 3 of 3 replies, first on row c\d+: KeyError: 'no such thing' \(mine\.py, line 12\)"),
         ("hangs", r"failed on 3 of 3 replies, first on row c\d+: over the limit of time \(1 s\)"),
         ("works", None),
     ],

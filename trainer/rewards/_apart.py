@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -21,4 +22,16 @@ def reward(spec: dict[str, Any], directory: str, reply: dict[str, Any]) -> float
             made = make(Reward, spec)  # type: ignore[type-abstract]
         assert isinstance(made, Verifier)
         _made[key] = made
-    return float(_made[key].reward(Reply(**reply)))
+    verifier = _made[key]
+    try:
+        return float(verifier.reward(Reply(**reply)))
+    except Exception as error:
+        own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _file(verifier)]
+        if not own or isinstance(error, MemoryError):
+            raise
+        told = type(type(error).__name__, (Exception,), {})  # whatever the class does with its arguments
+        raise told(f"{error} ({Path(own[-1].filename).name}, line {own[-1].lineno})") from error
+
+
+def _file(verifier: Verifier) -> str:
+    return type(verifier).reward.__code__.co_filename
