@@ -92,8 +92,8 @@ def signed(value: float | None, digits: int = 4) -> str:
 
 
 def plain(value: float | None, digits: int = 4) -> str:
-    """Return a number, or a dash when there is none."""
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", MINUS)
+    """Return a number with a true minus, and none on a rounded zero, or a dash when there is none."""
+    return "–" if value is None else f"{value:z.{digits}f}".replace("-", MINUS)
 
 
 def span(low: float | None, high: float | None, digits: int = 4) -> str:
