@@ -52,6 +52,7 @@ class RunResult(Record):
     seed: int
     config: str  # digest of the configuration and the input keys
     objective: str
+    delta: str | None = None  # its name; None: all weights train, or results of earlier versions
     measure: str | None = None  # of the held-out scores: likelihood, pseudo_likelihood, target; None: no or unknown
     parameters: int
     trained_parameters: int | None = None  # of them, that the stage trains; None: results of earlier versions
