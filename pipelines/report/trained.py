@@ -77,7 +77,8 @@ def notes(table: Table) -> list[str]:
         )
     if _in_part(table):
         found.append(
-            "Parameters count those that a delta (in brackets) adds; trained are the weights that the last stage trains."
+            "Parameters count those that a delta (in brackets) adds; trained are the weights that the last stage "
+            "trains."
         )
     for task in _tasks(table):
         probe = next(row.probes[task] for row in table.rows if task in row.probes)

@@ -320,6 +320,18 @@ def not_asked(comparison: Comparison) -> list[str]:
     return lines
 
 
+def judged_by(comparison: Comparison) -> str:
+    """Return a sentence on the measures that runs judge pairs by; empty where all judge by the same."""
+    groups: dict[str, list[str]] = {}
+    for mix in comparison.values:
+        if measure := comparison.judged_by.get(mix):
+            groups.setdefault(one_line(measure.replace("_", " "), 80), []).append(one_line(mix, 40))
+    if len(groups) < 2:
+        return ""
+    told = "; ".join(f"{_and(mixes)} by {measure}" for measure, mixes in groups.items())
+    return f"Not all judge pairs by the same measure: {told}. The shares right compare, the margins do not."
+
+
 def items_of(comparison: Comparison) -> dict[str, str]:
     """Return the number of items by task, as `4 of 30` where not all are compared, and of tasks without any."""
     numbers = {domain.name: domain.documents for domain in comparison.on.domains}

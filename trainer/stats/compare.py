@@ -38,7 +38,7 @@ class Compare(Work):
     seeds at which the result was looked at without a declaration.
     """
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     baseline: str
     metric: str = BITS_PER_BYTE.name
     direction: str = Field(default="lower", pattern="^(lower|higher)$")
@@ -80,6 +80,7 @@ class Compare(Work):
         if encoded := {mix: parts for mix, parts in _encoded(inputs).items() if parts}:
             comparison = self._with_rows(comparison, encoded)
         comparison = comparison.model_copy(update={"incomparable": apart, **questions, **self._chance(table)})
+        comparison = comparison.model_copy(update={"judged_by": _judged_by(table)})
         if self.pinned:
             comparison = comparison.model_copy(update={"parts": parts_of(whole, self.pinned, **options)})
         rows = pl.DataFrame([effect.model_dump() for effect in comparison.effects], schema=_types())
@@ -204,6 +205,14 @@ def _scores(inputs: Mapping[str, Artifact], file: str, apart: Collection[str] = 
     if not tables:
         raise InputError("there are no runs to compare")
     return pl.concat(tables, how="vertical_relaxed")
+
+
+def _judged_by(table: pl.DataFrame) -> dict[str, str]:
+    """Return the measure by which the runs of a mix judge pairs, where scores tell one."""
+    if "measure" not in table.columns:
+        return {}
+    found = table.group_by("mix").agg(pl.col("measure").drop_nulls().unique().sort()).sort("mix")
+    return {mix: ", ".join(measures) for mix, measures in found.iter_rows() if measures}
 
 
 def _types() -> dict[str, Any]:

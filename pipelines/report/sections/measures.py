@@ -13,6 +13,7 @@ from windtunnel.pipelines.report.wording import (
     digits_for,
     further,
     items_of,
+    judged_by,
     not_asked,
     percent,
     plain,
@@ -110,7 +111,7 @@ def _baseline(comparison: Comparison, digits: int) -> EffectCells:
 
 
 def _notes(what: str, comparison: Comparison, items: str) -> list[str]:
-    notes, values = [], set(comparison.values.values())
+    notes, values = [told] if (told := judged_by(comparison)) else [], set(comparison.values.values())
     if what == "win_rate":
         notes.append(f"{comparison.baseline} against itself is one half by definition, so its value has no spread.")
     if comparison.chance:

@@ -94,7 +94,8 @@ def side_by_side(root: Path) -> str:
         artifacts[name] = seal(root, name, Counts(notes=notes), {}, {})
         rows.append(
             Row(run=run, objective=objective, model=run, parameters=1_234_567, tokens=2_000_000, flops=1e12, seconds=70,
-                trained=12_345 if run == "elmo" else 1_234_567, seeds=2, measure="pseudo_likelihood", score=Figure(mean=2.95, half=0.01), loss=3.0,
+                trained=12_345 if run == "elmo" else 1_234_567,
+                seeds=2, measure="pseudo_likelihood", score=Figure(mean=2.95, half=0.01), loss=3.0,
                 probes={"sources": probe, "senses": probe})
         )  # fmt: skip
     text = Table(baseline="llama", rows=rows).model_dump_json()
