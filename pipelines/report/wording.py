@@ -299,8 +299,11 @@ def further(what: str, comparison: Comparison) -> Wording:
     found = FURTHER.get(what.partition(":")[0])
     if found is None:
         return Wording(one_line(what, 40).replace("_", " "), comparison.unit, "documents")
-    named = found.value == "share right" and comparison.unit != "correct"
-    return found._replace(value=SCORES.get(comparison.unit, one_line(comparison.unit, 40))) if named else found
+    if found.value != "share right" or comparison.unit == "correct":
+        return found
+    of_texts = found is FURTHER["tasks"] and comparison.unit == "token accuracy"
+    name = "likelihood of texts" if of_texts else found.name
+    return found._replace(name=name, value=SCORES.get(comparison.unit, one_line(comparison.unit, 40)))
 
 
 def not_asked(comparison: Comparison) -> list[str]:
