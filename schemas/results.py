@@ -138,6 +138,7 @@ class Effect(Record):
     after: list[int] = Field(default_factory=list)  # undeclared looks before this one, as numbers of seeds
     note: str = ""
     withheld: str = ""  # why there is no verdict, whatever the scores
+    reference: bool = False  # the mix is one that no training made
 
     @property
     def judged(self) -> bool:

@@ -77,7 +77,7 @@ class EffectCells(Record):
 def label(effect: Effect) -> str:
     """Return the outcome as a label."""
     if effect.withheld:
-        return "no verdict"
+        return "reference" if effect.reference else "no verdict"
     return f"{_side(effect)}, size open" if effect.outcome == "direction" else LABEL[effect.verdict]
 
 

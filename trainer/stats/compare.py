@@ -75,7 +75,7 @@ class Compare(Work):
             "spending": self.spending,
             "after": self.after,
         }
-        effects = panel_effects(scores, **options)
+        effects = self._effects(scores, options)
         comparison = self._comparison(scores, effects, self.on or describe(inputs.get(HELD_OUT)))
         if encoded := {mix: parts for mix, parts in _encoded(inputs).items() if parts}:
             comparison = self._with_rows(comparison, encoded)
@@ -91,6 +91,21 @@ class Compare(Work):
         notes = {"runs": len(whole.mixes) * len(scores.seeds), "rows": table.height}
         return Counts(seen=documents, kept=documents, bytes=comparison.on.bytes, notes={**notes})
 
+    def _effects(self, scores: Panel, options: Options) -> list[Effect]:
+        """Return the effects of the trainings, and those of references, which have a size and no verdict."""
+        trained = [mix for mix in scores.mixes if mix not in self.seedless]
+        references = [self.baseline, *(mix for mix in scores.mixes if mix in self.seedless)]
+        open_: dict[str, Any] = dict.fromkeys(
+            ("p", "p_holm", "p_margin", "seeds_needed", "seeds_needed_low", "seeds_needed_high", "documents_needed",
+             "smallest_visible")
+        )  # fmt: skip
+        open_ |= {"verdict": "undecided", "outcome": "undecided", "note": "", "reference": True}
+        open_ |= {"withheld": "it is a reference, which no training made"}
+        return [
+            *panel_effects(only(scores, trained), **options),
+            *(e.model_copy(update=open_) for e in panel_effects(only(scores, references), **options)),
+        ]
+
     def _with_rows(self, comparison: Comparison, encoded: dict[str, list[EncodedSet]]) -> Comparison:
         """Return the comparison with what became of the rows, and no verdict on mixes that are not the recipe's."""
         missed = {
@@ -101,7 +116,7 @@ class Compare(Work):
         for effect in comparison.effects:
             whys = [f"in {mix}, {missed[mix]}" for mix in (effect.mix, self.baseline) if missed.get(mix)]
             open_ = {"verdict": "undecided", "outcome": "undecided", "withheld": "; ".join(whys), "seeds_needed": None}
-            effects.append(effect.model_copy(update=open_) if whys else effect)
+            effects.append(effect.model_copy(update=open_) if whys and not effect.reference else effect)
         held_out = next(iter(encoded.values()))
         lost = refused_words([part for part in held_out if part.role == f"{HELD_OUT}_conversations"])
         on = comparison.on
@@ -222,5 +237,5 @@ def _types() -> dict[str, Any]:
     )
     whole = ("seeds", "documents", "sources", "seeds_needed", "seeds_needed_low", "seeds_needed_high")
     types |= dict.fromkeys((*whole, "documents_needed"), pl.Int64)
-    types |= {"equal": pl.Boolean, "looks": pl.List(pl.Int64), "after": pl.List(pl.Int64)}
+    types |= {"equal": pl.Boolean, "reference": pl.Boolean, "looks": pl.List(pl.Int64), "after": pl.List(pl.Int64)}
     return {name: types.get(name, pl.Float64) for name in Effect.model_fields}

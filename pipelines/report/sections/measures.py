@@ -117,7 +117,7 @@ def _notes(what: str, comparison: Comparison, items: str) -> list[str]:
     if comparison.chance:
         notes.append("Chance is the share that the most frequent answer of a source would get right alone.")
     if values and all(0 <= value <= 1 for value in values):
-        notes += [note for e in comparison.effects if (note := width_note(e, items))]
+        notes += [note for e in comparison.effects if not e.reference and (note := width_note(e, items))]
         if values in ({0.0}, {1.0}):
             notes.append("Every mix is at the end of the scale: this measure cannot tell them apart.")
     return [*notes, *not_asked(comparison)]
