@@ -86,6 +86,11 @@ def inert(text: object, limit: int = 300) -> str:
     )
 
 
+def code(text: object) -> str:
+    """Return untrusted text for a code span, in which Markdown knows no escapes."""
+    return _plain(text).replace("`", "'")
+
+
 def _plain(text: object, limit: int = 300) -> str:
     line = " ".join(str(text).split())[:limit]
     return "".join(c for c in line if unicodedata.category(c)[0] != "C")
@@ -102,5 +107,5 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"inert": inert, "count": lambda n: f"{n:,}"}
+    environment.filters |= {"inert": inert, "code": code, "count": lambda n: f"{n:,}"}
     return environment.get_template(name)

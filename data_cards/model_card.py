@@ -34,6 +34,7 @@ class Drawn(Record):
     tokens: int
     share: float  # of all tokens
     epochs: float | None = None
+    answers: bool = False  # the tokens are those of answers, which were learnt; prompts were read only
 
 
 class Score(Record):
@@ -41,7 +42,7 @@ class Score(Record):
 
     name: str
     value: float
-    documents: int | None = None
+    documents: int | None = None  # or rows, or pairs
 
 
 class ModelCard(Record):
@@ -54,7 +55,6 @@ class ModelCard(Record):
     delta: str | None = None  # beside the base, where it is not merged
     start: str | None = None  # the model that training started from
     drawn: list[Drawn] = Field(default_factory=list)
-    of_rows: bool = False  # the tokens of `drawn` are those of answers, which were learnt; prompts were read only
     mixed: Any = None  # the mix as the recipe has it
     corpora: dict[str, list[dict[str, Any]]] = Field(default_factory=dict)  # rules and methods by corpus
     origins: list[Origin] = Field(default_factory=list)
@@ -69,6 +69,7 @@ class ModelCard(Record):
     device: str
     measure: str | None = None
     scores: list[Score] = Field(default_factory=list)
+    left_out: dict[str, int] = Field(default_factory=dict)  # held-out rows that were not measured, by what they are
     effects: list[str] = Field(default_factory=list)  # sentences of the recipe's comparison
     key: str
     versions: dict[str, str] = Field(default_factory=dict)
@@ -87,6 +88,13 @@ def front_matter(card: ModelCard) -> dict[str, Any]:
     return fields | ({"pipeline_tag": PIPELINES[card.kind]} if card.kind in PIPELINES and not own else {})
 
 
+def _tokens(drawn: list[Drawn]) -> str:
+    """Return what the tokens of the table of data are."""
+    if all(row.answers for row in drawn) and drawn:
+        return "tokens of answers"
+    return "tokens trained on" + ("; of rows, those of answers" if any(row.answers for row in drawn) else "")
+
+
 def render_model(card: ModelCard) -> str:
     """Return the card as Markdown with YAML front matter; text taken from the data is escaped."""
     matter = yaml.safe_dump(front_matter(card), sort_keys=False, allow_unicode=True)
@@ -102,6 +110,7 @@ def render_model(card: ModelCard) -> str:
         card=card,
         matter=matter,
         settings=written.replace("```", "'''").strip(),
+        tokens=_tokens(card.drawn),
         loader=None if card.delta else LOADERS.get(card.kind),
         measure=MEASURES.get(card.measure or "", ""),
     )

@@ -309,7 +309,7 @@ def card(
     """Write a card in the hub's format for every corpus, set of rows and model of a recipe, beside its files."""
     from windtunnel.pipelines.views.cards import write_cards
 
-    for path in write_cards(recipe, set_ or [], out):
+    for path in write_cards(recipe, set_ or [], out, terminal(stderr=True).print):
         terminal().print(str(path))
 
 

@@ -52,6 +52,7 @@ class RunResult(Record):
     seed: int
     config: str  # digest of the configuration and the input keys
     objective: str
+    delta: str | None = None  # its name; None: all weights train, or results of earlier versions
     measure: str | None = None  # of the held-out scores: likelihood, pseudo_likelihood, target; None: no or unknown
     parameters: int
     trained_parameters: int | None = None  # of them, that the stage trains; None: results of earlier versions
@@ -137,6 +138,7 @@ class Effect(Record):
     after: list[int] = Field(default_factory=list)  # undeclared looks before this one, as numbers of seeds
     note: str = ""
     withheld: str = ""  # why there is no verdict, whatever the scores
+    reference: bool = False  # the mix is one that no training made
 
     @property
     def judged(self) -> bool:
@@ -211,6 +213,7 @@ class Comparison(Record):
     not_asked: dict[str, dict[str, int]] = Field(default_factory=dict)  # mix -> TASK:REASON -> questions
     questions: dict[str, int] = Field(default_factory=dict)  # of tasks that are not compared on all they have
     left_out: int = 0  # questions that only some of the models were asked
+    judged_by: dict[str, str] = Field(default_factory=dict)  # of pairs: mix -> the measure that its runs judge them by
     chance: dict[str, float] = Field(default_factory=dict)  # by source: right by its most frequent answer alone
 
     @classmethod

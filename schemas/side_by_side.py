@@ -32,9 +32,10 @@ class Row(Record):
     """One training; numbers are means over its seeds."""
 
     run: str
-    objective: str  # of all stages
+    objective: str  # of all stages, each with the name of its delta
     model: str
-    parameters: int
+    parameters: int  # those of a delta included
+    trained: int | None = None  # of them, by the last stage; None: unknown
     tokens: int  # of all stages
     flops: float
     seconds: float  # of training

@@ -149,19 +149,33 @@ def _tasks(plan: Plan, settings: Tasks, corpora: Mapping[str, Step], runs: Runs)
     comparisons = []
     for number, score in enumerate(sorted(set(scores.values()))):
         name = StepName("compare", "tasks", *([score] if number else []))
-        text = _asked([task for task in work.plugins() if task.compared_by == score], settings.from_)
+        text = _asked(plan, [task for task in work.plugins() if task.compared_by == score], settings.from_)
         step = _compare(plan, name, steps, "items.parquet", "correct", text, tasks=scores, score=score)
         comparisons.append(step)
     return comparisons
 
 
-def _asked(tasks: Sequence[Evaluation], corpus: str | None) -> str:
-    """Return what the questions of tasks are, in words."""
-    files = [task.title for task in tasks if not task.needs_documents]
-    parts = [f"questions of your own ({', '.join(files)})"] if files else []
-    if len(files) < len(tasks):
-        parts.insert(0, f"questions with exact answers, made from documents of {corpus}")
-    return " and ".join(parts)
+def _asked(plan: Plan, tasks: Sequence[Evaluation], corpus: str | None) -> str:
+    """Return what the items of tasks are, in words, and whether models may have read their documents in training."""
+    groups: dict[tuple[bool, str], list[str]] = {}  # those of documents first
+    for task in sorted(tasks, key=lambda task: not task.needs_documents):
+        groups.setdefault((task.needs_documents, task.about), []).append(task.title)
+    parts = [
+        about.format(corpus=corpus) if "{corpus}" in about else f"{about} ({', '.join(titles)})"
+        for (_, about), titles in groups.items()
+    ]
+    text = " and ".join(parts)
+    if corpus is not None and any(of_documents for of_documents, _ in groups) and _trained_on(plan, corpus):
+        text += f"; {corpus} is a corpus that the mixes hold, so some of its documents may have been read in training"
+    return text
+
+
+def _trained_on(plan: Plan, corpus: str) -> bool:
+    """Return whether a mix takes a corpus, or one that shares what it is made from."""
+    recipe = plan.recipe
+    taken = {part for mix in recipe.mixes for part in recipe.corpora_of(mix)}
+    whole = {corpus, *recipe.ancestors(corpus)}
+    return any(whole & {part, *recipe.ancestors(part)} for part in taken)
 
 
 def _answers(plan: Plan, settings: Answers, runs: Runs, held_out: Step) -> Step:

@@ -29,7 +29,8 @@ class Line(Record):
 def columns(table: Table) -> list[tuple[str, bool]]:
     """Return the names of the columns after the run's, and which of them hold numbers."""
     probes = [(f"probe: {PROBES.get(task, one_line(task, 40))}", True) for task in _tasks(table)]
-    numbers = [(name, True) for name in ("parameters", "tokens", "FLOPs", "time", "score")]
+    sizes = ("parameters", *(("trained",) if _in_part(table) else ()))
+    numbers = [(name, True) for name in (*sizes, "tokens", "FLOPs", "time", "score")]
     return [("objective", False), ("model", False), *numbers, ("measured", False), *probes]
 
 
@@ -39,9 +40,11 @@ def lines(table: Table) -> list[Line]:
         Line(
             run=one_line(row.run, 60),
             cells=[
-                one_line(row.objective, 60),
+                one_line(row.objective, 120),
                 one_line(row.model, 40),
-                *(units.short(value) for value in (row.parameters, row.tokens, row.flops)),
+                units.short(row.parameters),
+                *((_trained(row),) if _in_part(table) else ()),
+                *(units.short(value) for value in (row.tokens, row.flops)),
                 units.seconds(row.seconds),
                 _score(row),
                 MEASURES.get(row.measure, one_line(str(row.measure), 40)),
@@ -72,6 +75,11 @@ def notes(table: Table) -> list[str]:
         found.append(
             "Tokens, FLOPs and time are those of all stages of a training; a stage that several share was trained once."
         )
+    if _in_part(table):
+        found.append(
+            "Parameters count those that a delta (in brackets) adds; trained are the weights that the last stage "
+            "trains."
+        )
     for task in _tasks(table):
         probe = next(row.probes[task] for row in table.rows if task in row.probes)
         found.append(
@@ -84,6 +92,18 @@ def notes(table: Table) -> list[str]:
 
 def _tasks(table: Table) -> list[str]:
     return list(dict.fromkeys(task for row in table.rows for task in row.probes))
+
+
+def _in_part(table: Table) -> bool:
+    """Return whether a training trains fewer weights than it has."""
+    return any(row.trained is not None and row.trained < row.parameters for row in table.rows)
+
+
+def _trained(row: Row) -> str:
+    if row.trained is None or row.trained >= row.parameters:
+        return "all" if row.trained is not None else "\u2013"
+    share = 100 * row.trained / row.parameters
+    return f"{units.short(row.trained)} ({share:.2g}%)"
 
 
 def _score(row: Row) -> str:

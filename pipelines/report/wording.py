@@ -77,7 +77,7 @@ class EffectCells(Record):
 def label(effect: Effect) -> str:
     """Return the outcome as a label."""
     if effect.withheld:
-        return "no verdict"
+        return "reference" if effect.reference else "no verdict"
     return f"{_side(effect)}, size open" if effect.outcome == "direction" else LABEL[effect.verdict]
 
 
@@ -92,8 +92,8 @@ def signed(value: float | None, digits: int = 4) -> str:
 
 
 def plain(value: float | None, digits: int = 4) -> str:
-    """Return a number, or a dash when there is none."""
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", MINUS)
+    """Return a number with a true minus, and none on a rounded zero, or a dash when there is none."""
+    return "–" if value is None else f"{value:z.{digits}f}".replace("-", MINUS)
 
 
 def span(low: float | None, high: float | None, digits: int = 4) -> str:
@@ -299,8 +299,11 @@ def further(what: str, comparison: Comparison) -> Wording:
     found = FURTHER.get(what.partition(":")[0])
     if found is None:
         return Wording(one_line(what, 40).replace("_", " "), comparison.unit, "documents")
-    named = found.value == "share right" and comparison.unit != "correct"
-    return found._replace(value=SCORES.get(comparison.unit, one_line(comparison.unit, 40))) if named else found
+    if found.value != "share right" or comparison.unit == "correct":
+        return found
+    of_texts = found is FURTHER["tasks"] and comparison.unit == "token accuracy"
+    name = "likelihood of texts" if of_texts else found.name
+    return found._replace(name=name, value=SCORES.get(comparison.unit, one_line(comparison.unit, 40)))
 
 
 def not_asked(comparison: Comparison) -> list[str]:
@@ -318,6 +321,18 @@ def not_asked(comparison: Comparison) -> list[str]:
     if comparison.left_out:
         lines.append(f"Not compared, as only some of the models were asked: {comparison.left_out:,}.")
     return lines
+
+
+def judged_by(comparison: Comparison) -> str:
+    """Return a sentence on the measures that runs judge pairs by; empty where all judge by the same."""
+    groups: dict[str, list[str]] = {}
+    for mix in comparison.values:
+        if measure := comparison.judged_by.get(mix):
+            groups.setdefault(one_line(measure.replace("_", " "), 80), []).append(one_line(mix, 40))
+    if len(groups) < 2:
+        return ""
+    told = "; ".join(f"{_and(mixes)} by {measure}" for measure, mixes in groups.items())
+    return f"Not all judge pairs by the same measure: {told}. The shares right compare, the margins do not."
 
 
 def items_of(comparison: Comparison) -> dict[str, str]:

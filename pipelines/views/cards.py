@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,14 @@ from windtunnel.schemas.role import StepName
 CARD = "README.md"
 
 
-def write_cards(recipe_name: str, sets: list[str], out: Path | None = None) -> list[Path]:
+def write_cards(
+    recipe_name: str, sets: list[str], out: Path | None = None, say: Callable[[str], None] | None = None
+) -> list[Path]:
     """Write a card into the directory of every finished corpus, set of rows and model, and as NAME.md into `out`.
 
     Return the paths beside the data. Files of the held-out set have a `corpus:` step too, but are no corpus of the
-    recipe and get no card. Raises InputError when nothing is finished yet.
+    recipe and get no card. `say` is told what has none because the recipe as it is now has not made it. Raises
+    InputError when nothing is finished yet.
     """
     plan = planned(recipe_name, sets)
     store = open_store(plan.recipe.store)
@@ -52,7 +56,20 @@ def write_cards(recipe_name: str, sets: list[str], out: Path | None = None) -> l
     written += [*_own_rows(plan, store, out), *_models(plan, store, out)]
     if not written:
         raise InputError(f"nothing is finished in {store}: `windtunnel run {recipe_name}` comes first")
+    if say is not None and (missing := _unfinished(plan, store)):
+        say(
+            f"no card of {', '.join(missing)}: not made yet by this recipe as it is now; "
+            f"`windtunnel run {recipe_name}` makes what is missing"
+        )
     return written
+
+
+def _unfinished(plan: Plan, store: Path) -> list[str]:
+    """Return the names of steps whose results would have a card."""
+    own = [steps[-1] for name in plan.recipe.rows if (steps := own_steps(plan, name))]
+    corpora = [step for step in plan.of_kind("corpus") if step.name.what in plan.recipe.corpora]
+    wanted = [*corpora, *plan.of_kind("generate"), *own, *plan.of_kind("train")]
+    return [str(step.name) for step in wanted if not step.artifact(store).done]
 
 
 def _own_rows(plan: Plan, store: Path, out: Path | None) -> list[Path]:

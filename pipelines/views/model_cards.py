@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,19 @@ from windtunnel.data_cards.model_card import Drawn, ModelCard, Score
 from windtunnel.pipelines.engine.mirrors.opening import fetched
 from windtunnel.pipelines.engine.step import Step
 from windtunnel.pipelines.plan.plan import Plan
+from windtunnel.pipelines.report.wording import label
 from windtunnel.pipelines.views.card_parts import lineage, made_by, model_words, origins_of, without_places
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.model_delta import delta_of
+from windtunnel.schemas.plugin import base, make
 from windtunnel.schemas.results import Comparison, RunResult
 from windtunnel.schemas.role import StepName
 from windtunnel.trainer.models._model import kind_in
 
-LEFT_OUT = ("mix", "seed", "template")  # of a run's settings: said elsewhere, or long
+LEFT_OUT = ("mix", "seed", "template", "earlier")  # of a run's settings: said elsewhere, or long
+COUNTS = {  # beginning of metrics -> the metric that counts what they are means over
+    "response_": "held_out_conversations", "preference_": "held_out_preferences", "label_": "label_items",
+}  # fmt: skip
 SOURCES = 40  # rows of the table of what was trained on
 
 
@@ -32,7 +38,10 @@ def model_card(plan: Plan, step: Step, store: Path) -> ModelCard:
     mix, train = plan.recipe.trainings.get(run, (run, plan.recipe.train))
     results = [RunResult.model_validate_json(file.read_bytes()) for file in _files(artifact, "result.json")]
     own = not plan.recipe.of_rows and mix in plan.recipe.mixes
-    corpora = {name: lineage(plan, name) for name in plan.recipe.parts(mix)} if own else {}
+    of_mix = plan.recipe.corpora_of(mix) if mix in plan.recipe.mixes else []
+    corpora = {name: lineage(plan, name) for name in of_mix}
+    stages = _specs(step)
+    config = {**manifest.config, "stages": [stages[number] for number in sorted(stages)]}
     names = {ancestor for _, ancestors in corpora.values() for ancestor in ancestors}
     reads = [read for read in step.reads() if not own or read.name.names[0] in names]
     return ModelCard(
@@ -41,14 +50,13 @@ def model_card(plan: Plan, step: Step, store: Path) -> ModelCard:
         question=plan.recipe.question,
         kind=_kind(folder),
         delta=delta_of(folder),
-        start=model_words(plan, train.start) if train is not None and train.start is not None else None,
-        of_rows=plan.recipe.of_rows,
-        drawn=_drawn(_files(artifact, "realised.parquet")),
+        start=_start(plan, train.start) if train is not None and train.start is not None else None,
+        drawn=_drawn(_files(artifact, "realised.parquet"), stages),
         mixed=_mix(plan, mix),
         corpora={name: settings for name, (settings, _) in corpora.items()},
         origins=_origins(reads, store),
         tokenizer=_tokenizer(plan, store, folder),
-        settings=without_places({k: v for k, v in manifest.config.items() if k not in LEFT_OUT and v is not None}),
+        settings=without_places({k: v for k, v in config.items() if k not in LEFT_OUT and v is not None}),
         parameters=results[-1].parameters,
         tokens=sum(result.tokens for result in results),
         bytes=sum(result.bytes_trained for result in results),
@@ -58,9 +66,25 @@ def model_card(plan: Plan, step: Step, store: Path) -> ModelCard:
         device=str(manifest.counts.get("notes", {}).get("gpu") or manifest.config.get("device", "cpu")),
         measure=results[-1].measure,
         scores=_scores(results[-1]),
+        left_out=_left_out(results[-1]),
         effects=_effects(plan, run, store),
         **made_by(artifact),
     )
+
+
+def _start(plan: Plan, name: str) -> str:
+    """Return what the model is that training started from; a directory's name says little without the recipe's."""
+    words = model_words(plan, name)
+    return f"{name} (a model of the user's own, {words})" if plan.recipe.models[name].path is not None else words
+
+
+def _specs(step: Step) -> dict[int, Any]:
+    """Return the specs of all stages of a training by their number, those that it shares with others included."""
+    found: dict[int, Any] = {}
+    for earlier in step.inputs.values():
+        if earlier.kind == "first_stages":
+            found |= _specs(earlier)
+    return found | dict(enumerate(step.identity["stages"], start=step.identity.get("earlier") or 0))
 
 
 def _stages(artifact: Artifact) -> list[str]:
@@ -81,18 +105,24 @@ def _kind(folder: Path) -> str:
     return "reward" if reward else kind_in(folder)
 
 
-def _drawn(files: list[Path]) -> list[Drawn]:
+def _drawn(files: list[Path], stages: Mapping[int, Any]) -> list[Drawn]:
     """Return what all stages were trained on by corpus and source, most tokens first."""
-    frames = [frame for file in files if (frame := pl.read_parquet(file)).width]
+    frames = []
+    for file in files:
+        number = int(file.parent.name.removeprefix("stage")) if file.parent.name.startswith("stage") else max(stages)
+        answers = make(base("objective"), stages[number]).kind != "tokens"  # type: ignore[attr-defined]
+        if (frame := pl.read_parquet(file)).width:
+            frames.append(frame.with_columns(answers=pl.lit(answers)))
     if not frames:
         return []
-    wanted = ("domain", "source", "tokens", "epochs")
+    wanted = ("domain", "source", "answers", "tokens", "epochs")
     rows = pl.concat(
         [frame.select(name for name in wanted if name in frame.columns) for frame in frames], how="diagonal"
     )
-    sums = rows.group_by("domain", "source").agg(pl.selectors.numeric().sum())
+    sums = rows.group_by("domain", "source", "answers").agg(pl.selectors.numeric().sum())
     total = max(1, int(sums["tokens"].sum()))
-    ordered = sums.sort("tokens", "domain", "source", descending=[True, False, False]).head(SOURCES)
+    descending = [True, False, False, False]
+    ordered = sums.sort("tokens", "domain", "source", "answers", descending=descending).head(SOURCES)
     return [
         Drawn(
             corpus=str(row["domain"]),
@@ -100,6 +130,7 @@ def _drawn(files: list[Path]) -> list[Drawn]:
             tokens=row["tokens"],
             share=row["tokens"] / total,
             epochs=row.get("epochs"),
+            answers=row["answers"],
         )
         for row in ordered.iter_rows(named=True)
     ]
@@ -142,7 +173,18 @@ def _scores(result: RunResult) -> list[Score]:
         scores += [
             Score(name=name, value=t.bits_per_byte, documents=t.documents) for name, t in found.items() if t.bytes
         ]
-    return scores + [Score(name=name, value=value) for name, value in sorted(result.metrics.items())]
+    metrics = result.metrics
+    for name, value in sorted(metrics.items()):
+        if name not in COUNTS.values() and not name.startswith("held_out_"):
+            number = next((metrics.get(count) for start, count in COUNTS.items() if name.startswith(start)), None)
+            scores.append(Score(name=name, value=value, documents=None if number is None else round(number)))
+    return scores
+
+
+def _left_out(result: RunResult) -> dict[str, int]:
+    """Return how many held-out rows were not measured, by what they are."""
+    counts = {name: round(n) for name, n in sorted(result.metrics.items()) if name.startswith("held_out_") and n}
+    return {name.replace("_", " "): n for name, n in counts.items() if name not in COUNTS.values()}
 
 
 def _effects(plan: Plan, run: str, store: Path) -> list[str]:
@@ -157,8 +199,8 @@ def _effects(plan: Plan, run: str, store: Path) -> list[str]:
             continue
         known = effect.low is not None and effect.high is not None
         within = f", {effect.interval:.0%} interval [{effect.low:.4g}, {effect.high:.4g}]" if known else ""
-        said.append(
-            f"{run} minus {effect.baseline} over {effect.seeds} seeds: {effect.effect:+.4g} {comparison.unit}{within}; "
-            f"verdict: {effect.verdict}."
-        )
+        over = "one seed, which shows no spread" if effect.seeds == 1 else f"{effect.seeds} seeds"
+        verdict = f"no verdict: {effect.withheld}" if effect.withheld else f"verdict: {label(effect)}"
+        size = f"{effect.effect:+.4g} {comparison.unit}" if effect.effect else "equal"
+        said.append(f"{run} minus {effect.baseline} over {over}: {size}{within}; {verdict}.")
     return said

@@ -67,7 +67,7 @@ def print_comparison(artifact: Path, console: Console) -> None:
 
 def print_further(what: str, artifact: Path, console: Console) -> None:
     """Print a finished comparison `compare:WHAT` in a line, that of several tasks or sources also one by one."""
-    from windtunnel.pipelines.report.wording import digits_for, not_asked
+    from windtunnel.pipelines.report.wording import digits_for, judged_by, not_asked
     from windtunnel.pipelines.views.compare_tables import further_line, matrix_table
     from windtunnel.schemas.results import Comparison
 
@@ -85,7 +85,9 @@ def print_further(what: str, artifact: Path, console: Console) -> None:
         console.print(
             f"right by the most frequent answer alone: {by_source}", markup=False, soft_wrap=True, style="dim"
         )
-    for words in not_asked(comparison):
+    for words in (judged_by(comparison), *not_asked(comparison)):
+        if not words:
+            continue
         console.print(words, markup=False, soft_wrap=True, style="dim")
 
 

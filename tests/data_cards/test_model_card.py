@@ -47,8 +47,18 @@ def test_a_card_says_what_loads_the_model(change, library, loads) -> None:
 
 
 def test_tokens_of_rows_are_those_of_answers() -> None:
+    text, rows = (Drawn(corpus="c", source="s", tokens=5, share=0.5, answers=answers) for answers in (False, True))
     assert "| tokens trained on |" in render_model(card())
-    assert "| tokens of answers |" in render_model(card(of_rows=True))
+    assert "| tokens of answers |" in render_model(card(drawn=[rows]))
+    assert "| tokens trained on; of rows, those of answers |" in render_model(card(drawn=[text, rows]))
+
+
+def test_names_in_code_stand_as_they_are_and_gaps_are_said() -> None:
+    text = render_model(card(delta="p_tuning", origins=[Origin(name="own", licence="MIT")]))
+    assert "the delta `p_tuning` beside" in text and "| own |  | MIT | not stated |" in text
+    assert "`a'b`" in render_model(card(delta="a`b"))
+    assert "Not measured" not in text
+    assert "Not measured: 2 held out rows." in render_model(card(left_out={"held out rows": 2}))
 
 
 def test_measures_that_do_not_compare_say_so() -> None:

@@ -18,7 +18,7 @@ from windtunnel.pipelines.recipe.recipe import json_schema
 from windtunnel.pipelines.recipe.shipped import load
 from windtunnel.pipelines.report.results import Results
 from windtunnel.pipelines.report.sections.measures import Measures
-from windtunnel.pipelines.report.wording import items_of, not_asked
+from windtunnel.pipelines.report.wording import further, items_of, not_asked
 from windtunnel.pipelines.views.tables import print_further
 from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_parquet
 from windtunnel.schemas.errors import InputError, RecipeError
@@ -56,7 +56,15 @@ def test_a_list_of_tasks_needs_no_corpus_and_is_keyed_by_the_content_of_its_file
     assert planned(SHORT).find("tasks:raw:0").key != step.key
     both = planned("evaluate={tasks: {from: raw, tasks: [copying, {choices: quiz.jsonl}]}}")
     assert set(both.find("tasks:raw:0").inputs) == {"run", "documents"}
-    assert both.find("compare:tasks").work.on.endswith("made from documents of raw and questions of your own (quiz)")
+    on = both.find("compare:tasks").work.on
+    assert "made from documents of raw and questions of your own (quiz); raw is a corpus that the mixes hold" in on
+    tax = "evaluate={tasks: {from: raw, tasks: [alignment_tax]}}"
+    on = "documents of raw, by how likely their tokens are"
+    read = "; raw is a corpus that the mixes hold, so some of its documents may have been read in training"
+    assert planned(tax).find("compare:tasks").work.on == on + read
+    apart = "corpora.other={source: {samples: [api_docs]}}"
+    other = planned(apart, tax.replace("from: raw", "from: other")).find("compare:tasks").work.on
+    assert other == on.replace("raw", "other")
 
 
 def test_scores_of_other_kinds_are_no_means_together(files: Path) -> None:
@@ -67,7 +75,7 @@ def test_scores_of_other_kinds_are_no_means_together(files: Path) -> None:
     assert {name: (work.score, work.on) for name, work in steps.items()} == {
         "compare:tasks": ("", "questions of your own (q2, quiz2)"),
         "compare:tasks:probability": ("probability", "questions of your own (quiz)"),
-        "compare:tasks:word_accuracy": ("word_accuracy", "questions of your own (repetition)"),
+        "compare:tasks:word_accuracy": ("word_accuracy", "made-up items (repetition)"),
     }
     alone = planned("evaluate={tasks: [{choices: {file: quiz.jsonl, score: probability}}]}").find("compare:tasks")
     assert alone is not None and alone.work.score == "probability"
@@ -131,6 +139,8 @@ def test_questions_that_models_were_not_asked_are_told(files: Path) -> None:
     console = Console(file=io.StringIO(), width=100, record=True)
     print_further("tasks:probability", files / "out", console)
     told = console.export_text()
+    tax = found.model_copy(update={"unit": "token accuracy"})
+    assert further("tasks:token_accuracy", tax)[:2] == ("likelihood of texts", "share of tokens found the likeliest")
     assert "checkable tasks (6 items, probability of the right answer): raw" in told
     assert "quiz/far" in told and "0 of 9" in told and "too_long: 9 of quiz/far" in told
     Manifest(step="compare:tasks:probability", version=1, key="0" * 32, config={}).write(files / "out" / MANIFEST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -55,7 +56,6 @@ def rows(first: int, number: int) -> list[dict]:
 @pytest.fixture
 def inputs(chat_tokenizer, tmp_path, as_artifact):
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from windtunnel.schemas.records import CONVERSATION
 
@@ -248,7 +248,8 @@ def test_every_way_has_items_of_one_form(inputs, tmp_path):
     run("causal", sft, inputs, tmp_path / "reply")
     from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest
 
-    tables = {}
+    tables, held_out = {}, inputs["held_out_conversations"].path / "rows"
+    pq.write_table(pq.read_table(held_out / "0.parquet").slice(1, 1), held_out / "1.parquet")  # a row is there twice
     for name, work in {
         "head": LabelScores(), "reply": LabelScores(), "majority": LabelScores(),
     }.items():  # fmt: skip
@@ -258,7 +259,10 @@ def test_every_way_has_items_of_one_form(inputs, tmp_path):
             given["run"] = Artifact(tmp_path / name)
         (tmp_path / "out" / name).mkdir(parents=True)
         counts = work.run(given, tmp_path / "out" / name, 0)
-        assert counts.kept == 16 and counts.dropped == {"labels:unknown_label": 1}
+        assert counts.kept == 16 and counts.dropped == {
+            "labels/even:duplicate_id": 1,
+            "labels/size:unknown_label": 1,
+        }
         tables[name] = pl.read_parquet(tmp_path / "out" / name / "items.parquet").sort("document")
     asked = ["task", "document", "source", "group", "prompt", "answer", "chance"]
     for name in ("reply", "majority"):

@@ -6,7 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from windtunnel.pipelines.report.wording import label, sentence
 from windtunnel.schemas.errors import InputError, RecipeError
+from windtunnel.trainer.stats.compare import Compare
 from windtunnel.trainer.stats.effects import effects, effects_by_source, panel_effects
 from windtunnel.trainer.stats.intervals import Errors, interval
 from windtunnel.trainer.stats.outliers import outliers
@@ -135,6 +137,18 @@ def test_a_reference_that_no_seed_reaches_is_the_same_under_all() -> None:
     for wrong in ([], ["raw"]):
         with pytest.raises(InputError, match=f"mix '{reference}' has the same scores"):
             panel(scores, "raw", seedless=wrong)
+
+
+def test_a_reference_has_a_size_and_no_verdict_and_counts_for_no_correction() -> None:
+    given = table(5, shift=0.3)
+    other = given.filter(mix="new").with_columns(mix=pl.lit("guess"))
+    scores = panel(pl.concat([given, other.with_columns(nats=pl.col("nats") * 1.1)]), "raw")
+    mix, guess = Compare(baseline="raw", seedless=("guess",))._effects(scores, {})
+    alone = panel_effects(panel(given, "raw"))[0]
+    assert mix.model_dump() == alone.model_dump() and mix.verdict == "worse" and not mix.reference
+    assert (guess.mix, guess.verdict, guess.outcome, guess.p_holm) == ("guess", "undecided", "undecided", None)
+    assert guess.reference and guess.low is not None and guess.effect > mix.effect and not guess.judged
+    assert label(guess) == "reference" and "it is a reference" in sentence(guess, "bits per byte")
 
 
 def test_huge_scores_and_plans_of_looks_are_refused() -> None:

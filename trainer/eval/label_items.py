@@ -38,6 +38,13 @@ class LabelledRow(NamedTuple):
     label: str
 
 
+class Unlabelled(NamedTuple):
+    """A row without a label: its source, and the reason."""
+
+    source: str
+    reason: str
+
+
 def label_row(row: LabelledRow, labels: Sequence[str], nats: np.ndarray) -> Row:
     """Return the outcome of a row from the nats of the labels of its task, one of which is right."""
     right = list(labels).index(row.label)
@@ -86,7 +93,7 @@ def means(rows: Sequence[Row]) -> dict[str, float]:
     return {"label_items": float(len(rows)), **{name: float(value) for name, value in figures.items()}}
 
 
-def labelled_rows(artifact: Artifact) -> Iterator[LabelledRow | str]:
+def labelled_rows(artifact: Artifact) -> Iterator[LabelledRow | Unlabelled]:
     """Yield the rows of an artifact of conversations, or the reason why one has no label."""
     for path in artifact.files("rows"):
         with pq.ParquetFile(path) as file:
@@ -94,9 +101,9 @@ def labelled_rows(artifact: Artifact) -> Iterator[LabelledRow | str]:
                 yield from map(_labelled, batch.to_pylist())
 
 
-def _labelled(record: dict[str, Any]) -> LabelledRow | str:
+def _labelled(record: dict[str, Any]) -> LabelledRow | Unlabelled:
     try:
         text, label = text_and_label(record)
     except ChatError as error:
-        return error.reason
+        return Unlabelled(record["source"], error.reason)
     return LabelledRow(record["id"], record["source"], record.get("group") or record["id"], text, label)

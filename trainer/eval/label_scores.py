@@ -36,7 +36,7 @@ class LabelScores(Work):
     the most frequent one is the answer. `labels.json` has by task: items, accuracy, probability, chance and majority.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     shots: int = Field(default=0, ge=0)
     prompt: str = EXAMPLE  # of models without a chat template
     batch_tokens: int = Field(default=8192, gt=0)
@@ -47,6 +47,7 @@ class LabelScores(Work):
         known = [row for row in labelled_rows(inputs["conversations"]) if isinstance(row, LabelledRow)]
         shares = _shares(known)
         held_out, counts = _measurable(inputs["held_out"], shares)
+        before = set(counts.dropped)
         measured = inputs["run"].path / FILE if "run" in inputs else None
         if measured is not None and measured.exists() and not self.shots:
             import pyarrow.parquet as pq
@@ -62,9 +63,8 @@ class LabelScores(Work):
         write_parquet(out / "items.parquet", table)
         write_text(out / "labels.json", canonical_json(_summary(table, shares)))
         counts.kept = table.num_rows
-        missing = counts.seen - counts.kept - sum(counts.dropped.values())
-        if missing:
-            counts.dropped |= {f"{TITLE}:not_measured": missing}
+        asked = {key: number for key, number in counts.dropped.items() if key not in before}
+        counts.dropped |= _not_measured(held_out, table, asked)
         return counts.check("label scores")
 
     def _asked(
@@ -134,14 +134,28 @@ def _measurable(artifact: Artifact, shares: Mapping[str, Counter[str]]) -> tuple
     for row in labelled_rows(artifact):
         seen += 1
         if not isinstance(row, LabelledRow):
-            dropped[f"{TITLE}:{row}"] += 1
+            dropped[f"{TITLE}/{row.source}:{row.reason}"] += 1
         elif row.id in rows:  # as in training: ids key the scores
-            dropped[f"{TITLE}:duplicate_id"] += 1
+            dropped[f"{TITLE}/{row.source}:duplicate_id"] += 1
         elif row.label not in shares[row.source]:
-            dropped[f"{TITLE}:unknown_label"] += 1
+            dropped[f"{TITLE}/{row.source}:unknown_label"] += 1
         else:
             rows[row.id] = row
     return list(rows.values()), Counts(seen=seen, dropped=dict(sorted(dropped.items())))
+
+
+def _not_measured(held_out: Sequence[LabelledRow], table: object, dropped: Mapping[str, int]) -> dict[str, int]:
+    """Return how many of the rows have no item, and no reason in `dropped`, by task."""
+    import polars as pl
+
+    frame: pl.DataFrame = pl.from_arrow(table)  # type: ignore[assignment]
+    items = Counter(frame["task"].to_list())
+    told = Counter[str]()
+    for key, number in dropped.items():
+        told[key.rpartition(":")[0]] += number
+    rows = Counter(f"{TITLE}/{row.source}" for row in held_out)
+    missing = {task: number - items[task] - told[task] for task, number in rows.items()}
+    return {f"{task}:not_measured": number for task, number in missing.items() if number > 0}
 
 
 def _by_share(shares: Counter[str]) -> tuple[list[str], np.ndarray]:

@@ -350,6 +350,7 @@ class Loop:
             seed=self.stage.seed,
             config=self.digest,
             objective=label(self.objective),
+            delta=label(self.delta) if self.delta is not None else None,
             measure=self.objective.measure if self.objective.scores else None,
             parameters=counted_parameters(self.model)[0],
             trained_parameters=sum(p.numel() for p in self.optimiser.parameters.values()),

@@ -38,7 +38,7 @@ class Compare(Work):
     seeds at which the result was looked at without a declaration.
     """
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     baseline: str
     metric: str = BITS_PER_BYTE.name
     direction: str = Field(default="lower", pattern="^(lower|higher)$")
@@ -75,11 +75,12 @@ class Compare(Work):
             "spending": self.spending,
             "after": self.after,
         }
-        effects = panel_effects(scores, **options)
+        effects = self._effects(scores, options)
         comparison = self._comparison(scores, effects, self.on or describe(inputs.get(HELD_OUT)))
         if encoded := {mix: parts for mix, parts in _encoded(inputs).items() if parts}:
             comparison = self._with_rows(comparison, encoded)
         comparison = comparison.model_copy(update={"incomparable": apart, **questions, **self._chance(table)})
+        comparison = comparison.model_copy(update={"judged_by": _judged_by(table)})
         if self.pinned:
             comparison = comparison.model_copy(update={"parts": parts_of(whole, self.pinned, **options)})
         rows = pl.DataFrame([effect.model_dump() for effect in comparison.effects], schema=_types())
@@ -89,6 +90,21 @@ class Compare(Work):
         documents = len(scores.documents)
         notes = {"runs": len(whole.mixes) * len(scores.seeds), "rows": table.height}
         return Counts(seen=documents, kept=documents, bytes=comparison.on.bytes, notes={**notes})
+
+    def _effects(self, scores: Panel, options: Options) -> list[Effect]:
+        """Return the effects of the trainings, and those of references, which have a size and no verdict."""
+        trained = [mix for mix in scores.mixes if mix not in self.seedless]
+        references = [self.baseline, *(mix for mix in scores.mixes if mix in self.seedless)]
+        open_: dict[str, Any] = dict.fromkeys(
+            ("p", "p_holm", "p_margin", "seeds_needed", "seeds_needed_low", "seeds_needed_high", "documents_needed",
+             "smallest_visible")
+        )  # fmt: skip
+        open_ |= {"verdict": "undecided", "outcome": "undecided", "note": "", "reference": True}
+        open_ |= {"withheld": "it is a reference, which no training made"}
+        return [
+            *panel_effects(only(scores, trained), **options),
+            *(e.model_copy(update=open_) for e in panel_effects(only(scores, references), **options)),
+        ]
 
     def _with_rows(self, comparison: Comparison, encoded: dict[str, list[EncodedSet]]) -> Comparison:
         """Return the comparison with what became of the rows, and no verdict on mixes that are not the recipe's."""
@@ -100,7 +116,7 @@ class Compare(Work):
         for effect in comparison.effects:
             whys = [f"in {mix}, {missed[mix]}" for mix in (effect.mix, self.baseline) if missed.get(mix)]
             open_ = {"verdict": "undecided", "outcome": "undecided", "withheld": "; ".join(whys), "seeds_needed": None}
-            effects.append(effect.model_copy(update=open_) if whys else effect)
+            effects.append(effect.model_copy(update=open_) if whys and not effect.reference else effect)
         held_out = next(iter(encoded.values()))
         lost = refused_words([part for part in held_out if part.role == f"{HELD_OUT}_conversations"])
         on = comparison.on
@@ -206,6 +222,14 @@ def _scores(inputs: Mapping[str, Artifact], file: str, apart: Collection[str] = 
     return pl.concat(tables, how="vertical_relaxed")
 
 
+def _judged_by(table: pl.DataFrame) -> dict[str, str]:
+    """Return the measure by which the runs of a mix judge pairs, where scores tell one."""
+    if "measure" not in table.columns:
+        return {}
+    found = table.group_by("mix").agg(pl.col("measure").drop_nulls().unique().sort()).sort("mix")
+    return {mix: ", ".join(measures) for mix, measures in found.iter_rows() if measures}
+
+
 def _types() -> dict[str, Any]:
     """Return the schema of effects.parquet, which columns without any value need."""
     types: dict[str, Any] = dict.fromkeys(
@@ -213,5 +237,5 @@ def _types() -> dict[str, Any]:
     )
     whole = ("seeds", "documents", "sources", "seeds_needed", "seeds_needed_low", "seeds_needed_high")
     types |= dict.fromkeys((*whole, "documents_needed"), pl.Int64)
-    types |= {"equal": pl.Boolean, "looks": pl.List(pl.Int64), "after": pl.List(pl.Int64)}
+    types |= {"equal": pl.Boolean, "reference": pl.Boolean, "looks": pl.List(pl.Int64), "after": pl.List(pl.Int64)}
     return {name: types.get(name, pl.Float64) for name in Effect.model_fields}

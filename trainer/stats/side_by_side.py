@@ -23,7 +23,7 @@ from windtunnel.trainer.stats.measures import RESULT, incomparable
 class SideBySide(Work):
     """Writes `side_by_side.json`. Inputs: `run:NAME:SEED`, and `probe:NAME:SEED` where there are probes."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     baseline: str
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
@@ -43,12 +43,14 @@ class SideBySide(Work):
 def _row(name: str, artifacts: Sequence[Artifact], apart: str, probes: Sequence[dict[str, Any]]) -> Row:
     stages = [_stages(artifact.path) for artifact in artifacts]
     last = [each[-1] for each in stages]
+    trained = [result.trained_parameters for result in last if result.trained_parameters is not None]
     held_out = [result.held_out for result in last if result.held_out is not None]
     return Row(
         run=name,
-        objective=" + ".join(result.objective for result in stages[0]),
+        objective=" + ".join(map(_stage_words, stages[0], _deltas(artifacts[0], stages[0]))),
         model=_model(artifacts[0]),
         parameters=round(_mean([result.parameters for result in last])),
+        trained=round(_mean(trained)) if len(trained) == len(last) else None,
         tokens=round(_mean([sum(result.tokens for result in each) for each in stages])),
         flops=_mean([sum(result.flops for result in each) for each in stages]),
         seconds=_mean([sum(result.seconds for result in each) for each in stages]),
@@ -65,6 +67,25 @@ def _stages(run: Path) -> list[RunResult]:
     """Return the results of all stages of a run, in order."""
     earlier = sorted(run.glob(f"stage*/{RESULT}"), key=lambda path: int(path.parent.name.removeprefix("stage")))
     return [RunResult.model_validate_json(path.read_bytes()) for path in (*earlier, run / RESULT)]
+
+
+def _stage_words(result: RunResult, delta: str | None) -> str:
+    return f"{result.objective} ({delta})" if delta else result.objective
+
+
+def _deltas(run: Artifact, results: Sequence[RunResult]) -> list[str | None]:
+    """Return the names of the deltas of all stages; those of the run's own are also in its configuration."""
+    own = [_delta_in(spec) for spec in run.manifest.config.get("stages") or ()]
+    of_config = [*[None] * (len(results) - len(own)), *own]
+    return [result.delta or name for result, name in zip(results, of_config, strict=True)]
+
+
+def _delta_in(spec: Any) -> str | None:
+    """Return the name of the delta in a stage's spec as it stands in a manifest: a name, or one with its fields."""
+    fields = next(iter(spec.values())) if isinstance(spec, dict) and len(spec) == 1 else None
+    found = fields.get("delta") if isinstance(fields, dict) else None
+    name = next(iter(found), "") if isinstance(found, dict) else str(found or "")
+    return name.rpartition(":")[2] or None  # of a class in a file, the class
 
 
 def _model(run: Artifact) -> str:

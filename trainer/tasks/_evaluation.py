@@ -103,6 +103,7 @@ class Asker(Protocol):
 class Evaluation(Plugin, ABC):
     """A set of questions with a score each: one file in trainer/tasks."""
 
+    about: ClassVar[str] = "questions of your own"  # what runs are measured on; {corpus} is that of `needs_documents`
     needs_documents: ClassVar[bool] = False
     likelihoods: ClassVar[bool] = True  # every row has bytes and nats of a right answer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
+from typing import ClassVar
 
 from blake3 import blake3
 from pydantic import Field
@@ -19,6 +20,8 @@ SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "a
 
 class MadeTask(Evaluation):
     """Made-up questions; `items` of each part. An item is a function of the seed, its part and its number."""
+
+    about: ClassVar[str] = "made-up items"
 
     items: int = Field(100, ge=1)
     seed: int = 0

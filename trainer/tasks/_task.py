@@ -37,6 +37,7 @@ class Item(NamedTuple):
 class Task(Evaluation):
     """A kind of question made from documents. Items are scored by the generated reply and the answer's nats."""
 
+    about: ClassVar[str] = "questions with exact answers, made from documents of {corpus}"
     needs_documents: ClassVar[bool] = True
 
     items: int = Field(100, ge=1)

@@ -22,6 +22,7 @@ class AlignmentTax(Evaluation):
     by the share of tokens than which the model finds no other likelier; bits per byte stand beside it.
     """
 
+    about: ClassVar[str] = "documents of {corpus}, by how likely their tokens are"
     needs_documents: ClassVar[bool] = True
 
     items: int = Field(100, ge=1)

@@ -13,6 +13,7 @@ from windtunnel.pipelines.report.wording import (
     digits_for,
     further,
     items_of,
+    judged_by,
     not_asked,
     percent,
     plain,
@@ -110,13 +111,13 @@ def _baseline(comparison: Comparison, digits: int) -> EffectCells:
 
 
 def _notes(what: str, comparison: Comparison, items: str) -> list[str]:
-    notes, values = [], set(comparison.values.values())
+    notes, values = [told] if (told := judged_by(comparison)) else [], set(comparison.values.values())
     if what == "win_rate":
         notes.append(f"{comparison.baseline} against itself is one half by definition, so its value has no spread.")
     if comparison.chance:
         notes.append("Chance is the share that the most frequent answer of a source would get right alone.")
     if values and all(0 <= value <= 1 for value in values):
-        notes += [note for e in comparison.effects if (note := width_note(e, items))]
+        notes += [note for e in comparison.effects if not e.reference and (note := width_note(e, items))]
         if values in ({0.0}, {1.0}):
             notes.append("Every mix is at the end of the scale: this measure cannot tell them apart.")
     return [*notes, *not_asked(comparison)]

@@ -9,11 +9,13 @@ import polars as pl
 
 from windtunnel.pipelines.report.charts import Tick, line, scale_for, series, ticks
 from windtunnel.pipelines.report.results import Results, Section
+from windtunnel.pipelines.report.wording import plain
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.records import Record
 
 NEEDED = ("reward", "reward_deviation", "kl", "entropy", "length", "truncated", "failed", "same_reward")
 POINTS = 20  # of a line: rounds are taken together
+ALIKE = 1e-5  # of the rewards' size: a smaller deviation is what rounding leaves of rewards that are all the same
 
 
 class Path(Record):
@@ -39,6 +41,7 @@ class Rewards(Section):
     order: ClassVar[int] = 32
 
     paths: list[Path]
+    unscaled: list[str]  # mixes of which a first round had the same reward for all replies
     x_ticks: list[Tick]
     y_ticks: list[Tick]
 
@@ -60,14 +63,15 @@ class Rewards(Section):
                     series=series(number),
                     line=line(*lines[mix], x, y),
                     seeds=len(rounds),
-                    kl=f"{last['kl']:.2f}",
+                    kl=plain(last["kl"], 2),
                     truncated=f"{last['truncated']:.1%}",
                     same=f"{last['same_reward']:.0%}",
                     failed=int(sum(float(log["failed"].sum()) for log in rounds)),
                     **pairs,
                 )
             )
-        return cls(paths=paths, x_ticks=ticks(x, 5), y_ticks=ticks(y, 5, sign=True))
+        unscaled = [mix for mix, rounds in logs.items() if not all(map(_deviation, rounds))]
+        return cls(paths=paths, unscaled=unscaled, x_ticks=ticks(x, 5), y_ticks=ticks(y, 5, sign=True))
 
 
 def _rounds(runs: list[Artifact]) -> list[pl.DataFrame]:
@@ -82,7 +86,10 @@ def _rounds(runs: list[Artifact]) -> list[pl.DataFrame]:
 
 
 def _line(rounds: list[pl.DataFrame]) -> tuple[list[float], list[float]]:
-    """Return KL and the gain of reward in deviations of the first round, means over seeds and stretches of rounds."""
+    """Return KL and the gain of reward, means over seeds and stretches of rounds.
+
+    The gain is in deviations of the first round, or in units of the reward where that round shows no spread.
+    """
     fewest = min(log.height for log in rounds)
     parts = np.array_split(np.arange(fewest), min(POINTS, fewest))
     xs, ys = [], []
@@ -90,11 +97,17 @@ def _line(rounds: list[pl.DataFrame]) -> tuple[list[float], list[float]]:
         kl, gain = [], []
         for log in rounds:
             kl.append(float(log["kl"].to_numpy()[part].mean()))
-            reward, deviation = log["reward"].to_numpy(), float(log["reward_deviation"][0]) or 1.0
+            reward, deviation = log["reward"].to_numpy(), _deviation(log) or 1.0
             gain.append((float(reward[part].mean()) - float(reward[0])) / deviation)
         xs.append(float(np.mean(kl)))
         ys.append(float(np.mean(gain)))
     return xs, ys
+
+
+def _deviation(log: pl.DataFrame) -> float:
+    """Return the deviation of the rewards of a run's first round; 0 where it is a residue of rounding."""
+    first, size = float(log["reward_deviation"][0]), float(np.abs(log["reward"].to_numpy()).max())
+    return first if first > ALIKE * size else 0.0
 
 
 def _ends(rounds: list[pl.DataFrame]) -> tuple[dict[str, float], dict[str, float]]:

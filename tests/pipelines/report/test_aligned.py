@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,9 +19,10 @@ from rich.console import Console
 from windtunnel.generators.judging.win_rate import WINS
 from windtunnel.pipelines.report.collect import collect
 from windtunnel.pipelines.report.page import render
-from windtunnel.pipelines.report.wording import width_note
+from windtunnel.pipelines.report.wording import judged_by, width_note
 from windtunnel.pipelines.run_recipe import _answer
 from windtunnel.pipelines.views.compare_tables import further_line
+from windtunnel.pipelines.views.tables import print_further
 from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest, write_text
 from windtunnel.schemas.records import PREFERENCE
 from windtunnel.schemas.results import Comparison
@@ -228,6 +230,22 @@ def test_measures_say_what_they_found_and_on_what(aligned) -> None:
     copying = words[words.index("copying 10") :]
     assert "1.01 bits/byte" in copying  # 7 nats on 10 bytes
     assert "sorting 10" in copying
+
+
+def test_runs_that_judge_pairs_by_different_measures_are_told(aligned, tmp_path) -> None:
+    found = comparison(aligned, "preferences")
+    assert found.judged_by == {"plain": "implicit_reward", "talk": "implicit_reward"} and judged_by(found) == ""
+    assert "judge pairs by" not in part(page(aligned.made), "measures")
+    other = found.model_copy(update={"judged_by": {"plain": "implicit_reward", "talk": "nats_per_byte"}})
+    words = "Not all judge pairs by the same measure: plain by implicit reward; talk by nats per byte."
+    assert judged_by(other).startswith(words)
+    shutil.copytree(aligned.made["compare:preferences"].path, tmp_path / "compare")
+    write_text(tmp_path / "compare" / "comparison.json", other.model_dump_json())
+    made = {**aligned.made, "compare:preferences": Artifact(tmp_path / "compare")}
+    assert words in part(page(made), "measures")
+    console = Console(file=io.StringIO(), width=400)
+    print_further("preferences", tmp_path / "compare", console)
+    assert words in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_margins_by_mix_with_length(aligned) -> None:

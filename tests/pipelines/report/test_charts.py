@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 
 from windtunnel.pipelines.report import units
 from windtunnel.pipelines.report.charts import Scale, band, binned, line, number, scale_for, series, shade, ticks
+from windtunnel.pipelines.report.sections import rewards
 
 
 @pytest.mark.parametrize(
@@ -81,3 +83,11 @@ def test_units_are_short_and_right() -> None:
     assert [units.share(a, b) for a, b in ((0, 10), (1, 10_000), (1, 3), (9_999, 10_000), (10, 10), (1, 0))] == [
         "0.0%", "<0.1%", "33.3%", ">99.9%", "100%", "–",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("residue", [0.0, 1.1e-16, 3e-8])
+def test_rewards_whose_first_round_is_all_alike_are_not_scaled_by_a_residue_of_rounding(residue: float) -> None:
+    log = pl.DataFrame({"reward": [0.1, 0.3, 0.5], "reward_deviation": [residue, 0.2, 0.2], "kl": [0.0, 1.0, 2.0]})
+    assert rewards._line([log]) == (pytest.approx([0.0, 1.0, 2.0]), pytest.approx([0.0, 0.2, 0.4]))
+    spread = log.with_columns(pl.lit(0.2).alias("reward_deviation"))
+    assert rewards._line([spread])[1] == pytest.approx([0.0, 1.0, 2.0])

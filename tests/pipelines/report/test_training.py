@@ -94,6 +94,7 @@ def side_by_side(root: Path) -> str:
         artifacts[name] = seal(root, name, Counts(notes=notes), {}, {})
         rows.append(
             Row(run=run, objective=objective, model=run, parameters=1_234_567, tokens=2_000_000, flops=1e12, seconds=70,
+                trained=12_345 if run == "elmo" else 1_234_567,
                 seeds=2, measure="pseudo_likelihood", score=Figure(mean=2.95, half=0.01), loss=3.0,
                 probes={"sources": probe, "senses": probe})
         )  # fmt: skip
@@ -114,4 +115,6 @@ def test_losses_have_their_units_and_what_was_left_out_is_said(tmp_path):
     assert "elmo:0 left out 3 of 40 steps" in text and "llama: batches beyond about 12 k tokens" in text
     assert "static: the gradient noise scale is not measured: why." in text
     table = html.partition('<section id="trainings"')[2].partition("</section>")[0]
+    assert '<th scope="col" class="n">trained</th>' in table and table.count('<td class="n">all</td>') == 2
+    assert '<td class="n">12.3 k (1%)</td>' in table and "trained are the weights that the last stage trains" in table
     assert 'class="base"' not in table and "llama <i>baseline</i>" in table

@@ -8,12 +8,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from tests import command_line
 from windtunnel.pipelines.datasets.chat_split import ChatSplit
 from windtunnel.pipelines.datasets.mix_rows import MixRows
 from windtunnel.pipelines.plan.builder import planned
 from windtunnel.pipelines.rows.read_rows import read_rows_work
+from windtunnel.pipelines.views.cards import write_cards
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.encoded_rows import encoded_of
 from windtunnel.schemas.errors import RecipeError
@@ -198,6 +200,21 @@ def test_costs_are_those_of_each_model_and_are_counted_once_in_totals(done: Path
     text = (artifact(done, "report") / "report.html").read_text()
     assert "first_stages" in text and "a stage that several share was trained once" in text
     assert "mine+dpo (implicit reward)" in text and "mine+slow (nats per token)" in text  # histograms of two measures
+
+
+def test_the_card_of_a_model_lists_the_stages_that_it_shares(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(done)
+    said: list[str] = []
+    write_cards("recipe.yaml", [], say=said.append)
+    text = (artifact(done, "train.mine+far.0") / "README.md").read_text(encoding="utf-8")
+    settings = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    assert [next(iter(stage)) for stage in settings["stages"]] == ["sft", "dpo"] and "earlier" not in settings
+    assert "| tokens of answers |" in text and "over one seed, which shows no spread: " in text and said == []
+    cells = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    rows = {first: rest[-1] for first, *rest in cells if rest}
+    assert rows["response\\_bits\\_per\\_byte"].isdigit() and not any(name.startswith("held") for name in rows)
+    write_cards("recipe.yaml", ["train.seeds=[0, 1]"], say=said.append)
+    assert len(said) == 1 and said[0].startswith("no card of train:mine+dpo:1, ") and "train:mine+dpo:0" not in said[0]
 
 
 def test_a_second_run_has_nothing_to_do_and_watch_shows_all(done: Path) -> None:
