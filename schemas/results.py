@@ -213,6 +213,7 @@ class Comparison(Record):
     not_asked: dict[str, dict[str, int]] = Field(default_factory=dict)  # mix -> TASK:REASON -> questions
     questions: dict[str, int] = Field(default_factory=dict)  # of tasks that are not compared on all they have
     left_out: int = 0  # questions that only some of the models were asked
+    called: str = "mix"  # what is compared: mixes, variants of a training, or trainings of both
     judged_by: dict[str, str] = Field(default_factory=dict)  # of pairs: mix -> the measure that its runs judge them by
     chance: dict[str, float] = Field(default_factory=dict)  # by source: right by its most frequent answer alone
 

@@ -108,6 +108,11 @@ def in_number_order(inputs: Mapping[str, T], kind: str) -> list[T]:
     return [inputs[role] for role in sorted(roles, key=lambda role: int(role.removeprefix(kind) or 0))]
 
 
+def word_for(mixes: Collection[str], variants: Collection[str]) -> str:
+    """Return what the runs that a recipe compares are called, by what they differ in."""
+    return "mix" if not variants else "variant" if len(mixes) < 2 else "training"
+
+
 def run_names(mixes: Collection[str], variants: Collection[str]) -> dict[str, tuple[str, str]]:
     """Return the mix and the variant of every run by its name; the one variant '' is a training without variants.
 

@@ -13,7 +13,7 @@ from windtunnel.pipelines.recipe.recipe import Answers, Probe, Tasks, WinRate
 from windtunnel.pipelines.recipe.rows import AskedLabels
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.plugin import make
-from windtunnel.schemas.role import Role, StepName
+from windtunnel.schemas.role import Role, StepName, word_for
 
 if TYPE_CHECKING:
     from windtunnel.trainer.models._model import ModelKind
@@ -27,6 +27,8 @@ def comparison(plan: Plan, name: StepName, runs: Runs, inputs: Mapping[str, Step
     from windtunnel.trainer.stats.compare import Compare
 
     roles = {Role("run", mix, seed): step for (mix, seed), step in runs.items()}
+    train = plan.recipe.train
+    fields["called"] = word_for(plan.recipe.mixes, train.variants if train is not None else ())
     return plan.add(name, Compare(**fields), {**roles, **inputs})
 
 

@@ -19,6 +19,7 @@ from windtunnel.pipelines.report.wording import (
     incomparable_sentence,
     label,
     parts_sentence,
+    plural,
     sentence,
     split_by_source,
 )
@@ -44,6 +45,8 @@ class ReportData(Record):
     """Everything that the page shows."""
 
     question: str
+    called: str  # what is compared: mix, variant or training
+    arms: str  # the same, several
     headline: str
     verdicts: list[Verdict]
     measured_on: str
@@ -58,6 +61,8 @@ def collect(recipe: Mapping[str, Any], artifacts: Mapping[str, Artifact]) -> Rep
     comparison = results.comparison
     return ReportData(
         question=printable(str(recipe.get("question") or "Report"), 400),
+        called=results.called,
+        arms=plural(results.called),
         headline=headline(comparison)
         if comparison
         else "Nothing was compared: this report tells what became of the text.",

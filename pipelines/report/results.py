@@ -14,7 +14,7 @@ import polars as pl
 from windtunnel.schemas.artifact import Artifact
 from windtunnel.schemas.records import Record
 from windtunnel.schemas.results import Comparison
-from windtunnel.schemas.role import StepName, run_names
+from windtunnel.schemas.role import StepName, run_names, word_for
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ class Results:
             if name.kind == kind:
                 mix, seed = name.names
                 runs.setdefault(mix, {})[seed] = artifact
-        variants = list((self.recipe.get("train") or {}).get("variants") or {})
-        names = [*run_names(self.mixes(), variants), *self.mixes()]
+        names = [*run_names(self.mixes(), self._variants()), *self.mixes()]
         order = {name: number for number, name in enumerate(sorted(names, key=lambda name: name != self.baseline))}
         return dict(sorted(runs.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
 
@@ -77,6 +76,14 @@ class Results:
     def baseline(self) -> str:
         """The baseline's name; empty when the recipe compares nothing."""
         return str((self.recipe.get("compare") or {}).get("baseline") or "")
+
+    @property
+    def called(self) -> str:
+        """What the runs that are compared are called: mix, variant or training."""
+        return word_for(self.mixes(), self._variants())
+
+    def _variants(self) -> list[str]:
+        return list((self.recipe.get("train") or {}).get("variants") or {})
 
     def mixes(self) -> list[str]:
         """Return the names of the mixes, the baseline first."""

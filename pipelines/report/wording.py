@@ -123,7 +123,7 @@ def digits_for(comparison: Comparison) -> int:
 
 def sentence(effect: Effect, unit: str, digits: int = 4, option: str = RECIPE) -> str:
     """Return the outcome of one mix in a sentence; `option` is how a look taken is named, RECIPE or COMMAND."""
-    size = f"{plain(abs(effect.effect), digits)} {unit} {'lower' if effect.effect < 0 else 'higher'}"
+    size = _size(effect, unit, digits)
     mix, than, on = effect.mix, f"than {effect.baseline}", on_sources(effect)
     margin = f"{effect.margin:g} {unit}" if effect.margin else ""  # never rounded
     sure = _sure(effect, digits)
@@ -153,6 +153,14 @@ def sentence(effect: Effect, unit: str, digits: int = 4, option: str = RECIPE) -
         least = plain(effect.smallest_visible, digits)
         seen = f"; a difference of {least} or more would probably have shown in these runs (80% power)"
     return f"{mix} is not distinguishable from {effect.baseline}{on}: {size} ({sure}){seen}; {more}."
+
+
+def _size(effect: Effect, unit: str, digits: int) -> str:
+    if effect.effect == 0:
+        return "equal" if effect.low is None else "equal in the mean"
+    text = plain(abs(effect.effect), digits)
+    shown = text if float(text) else f"less than {10**-digits:.{digits}f}"
+    return f"{shown} {unit} {'lower' if effect.effect < 0 else 'higher'}"
 
 
 def incomparable_sentence(comparison: Comparison, mix: str) -> str:
@@ -258,7 +266,13 @@ def headline(comparison: Comparison) -> str:
         groups.setdefault(_against(effect), []).append(effect.mix)
     parts = [f"{_and(names)} {'is' if len(names) == 1 else 'are'} {phrase}" for phrase, names in groups.items()]
     matters = " by a difference that surely matters" if any(p.startswith("better") for p in groups) else ""
-    return f"No mix is better than {comparison.baseline}{matters}{on_sources(effects[0])}: {'; '.join(parts)}."
+    than = f"{comparison.baseline}{matters}{on_sources(effects[0])}"
+    return f"No {comparison.called} is better than {than}: {'; '.join(parts)}."
+
+
+def plural(word: str) -> str:
+    """Return the plural of what is compared: mixes, variants, trainings."""
+    return f"{word}es" if word.endswith("x") else f"{word}s"
 
 
 def split_by_source(mix: str, direction: str, matrix: Sequence[Mapping[str, Any]]) -> str:

@@ -34,13 +34,13 @@ from windtunnel.schemas.results import Comparison, Effect
 STYLE = {"better": "bold blue", "worse": "bold dark_orange", "equivalent": "bold", "undecided": "dim"}
 
 
-def effects_table(effects: Sequence[Effect], digits: int = 4, apart: Sequence[str] = ()) -> Table:
+def effects_table(effects: Sequence[Effect], digits: int = 4, apart: Sequence[str] = (), called: str = "mix") -> Table:
     """Return one row per mix: effect, interval, p after Holm, seeds (`3 of 12`: 12 would probably do), verdict.
 
-    The mixes of `apart` measure something else, and have no effect.
+    The mixes of `apart` measure something else, and have no effect; `called` is what stands above the names.
     """
     interval = f"{percent(effects[0].interval)} interval" if effects else "interval"
-    table = plain_table(("mix",), **STRONG)
+    table = plain_table((called,), **STRONG)
     for name in ("value", "effect", interval, "p (Holm)", "seeds"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=15)  # "not distinguishable" may take two lines, never lose a letter
@@ -89,9 +89,12 @@ def comparison_view(comparison: Comparison, matrix: pl.DataFrame) -> Group:
     lines: list[RenderableType] = [
         Text(told, style="bold"),
         Text(f"measured on: {one_line(target(comparison), 1000)}"),
-        Text(f"effect = mix minus {comparison.baseline}, in {comparison.unit}; {better}" + _margin(comparison)),
+        Text(
+            f"effect = {comparison.called} minus {comparison.baseline}, in {comparison.unit}; {better}"
+            + _margin(comparison)
+        ),
         Text(""),
-        effects_table(comparison.effects, digits, list(comparison.incomparable)),
+        effects_table(comparison.effects, digits, list(comparison.incomparable), comparison.called),
     ]
     sentences = [sentence(e, comparison.unit, digits) for e in comparison.effects]
     sentences += [incomparable_sentence(comparison, mix) for mix in comparison.incomparable]

@@ -27,7 +27,7 @@ def print_part(kind: str, name: str, as_json: bool, console: Console) -> None:
     console.print(one_line(f"{kind} {about['name']}, version {about['version']}, {about['from']}", _CELL))
     console.print(printable(about["about"], _PARAGRAPH))
     if about["primary"]:
-        console.print(f"\na bare value is `{one_line(about['primary'])}`")
+        console.print(f"\n{_bare(about)}")
     if about["parameters"]:
         console.print("\nparameters")
         console.print(_parameters(about["parameters"]))
@@ -36,6 +36,15 @@ def print_part(kind: str, name: str, as_json: bool, console: Console) -> None:
     for fact, value in about.items():
         if fact not in _SHOWN:
             _print_fact(fact.replace("_", " "), value, console)
+
+
+def _bare(about: dict[str, Any]) -> str:
+    """Return how a value without the name of its field is read: a mapping is one of parameters, never a value."""
+    name, part = one_line(about["primary"]), one_line(about["name"])
+    kinds = {parameter["name"]: str(parameter.get("type", "")) for parameter in about["parameters"]}
+    if kinds.get(about["primary"], "").startswith(("dict", "mapping", "object")):
+        return f"a value stands under its name: `{{{part}: {{{name}: ...}}}}`"
+    return f"a bare value is `{name}`"
 
 
 def print_findings(kind: str, reference: str, console: Console) -> bool:

@@ -21,6 +21,7 @@ from windtunnel.pipelines.report.wording import (
     more_seeds,
     percent,
     plain,
+    plural,
     sentence,
     signed,
     span,
@@ -295,7 +296,16 @@ def test_the_headline_names_the_best_or_says_that_there_is_none(tmp_path) -> Non
     assert headline(found).startswith("clean is better than raw")
     worse = found.model_copy(update={"effects": [e for e in found.effects if e.verdict != "better"]})
     assert headline(worse) == "No mix is better than raw on these two sources: bad is worse; same is equivalent to it."
+    variants = worse.model_copy(update={"called": "variant"})
+    assert headline(variants).startswith("No variant is better than raw") and plural("variant") == "variants"
     assert headline(found.model_copy(update={"effects": []})).startswith("There is only the baseline")
+
+
+def test_equal_and_nearly_equal_scores_have_no_direction_of_zero() -> None:
+    alone = {"low": None, "high": None, "seeds": 1, "seeds_needed": 2}
+    said = {size: sentence(example(**alone, effect=size), "bits", 6) for size in (0.0, 1e-9, -0.5)}
+    assert ": equal with one seed, which" in said[0.0] and ": less than 0.000001 bits higher with" in said[1e-9]
+    assert ": 0.500000 bits lower with one seed" in said[-0.5] and plain(-0.001, 2) == "0.00"
 
 
 def test_numbers_in_words() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from rich.console import Console
 
 from tests import command_line
 from tests.generators.conftest import ScriptedServer, says, words
@@ -24,6 +26,7 @@ from windtunnel.pipelines.engine.run import Progress, StepFailed, run
 from windtunnel.pipelines.filters.length import Length
 from windtunnel.pipelines.parts.skeleton import class_name, write_skeleton
 from windtunnel.pipelines.plan.builder import planned
+from windtunnel.pipelines.views.part_view import print_part
 from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest
 from windtunnel.schemas.errors import RecipeError
 
@@ -352,3 +355,13 @@ def test_a_law_and_a_judge_are_taken_by_the_commands_that_use_them(tmp_path: Pat
     pl.DataFrame([{**pair, "id": str(k)} for k in range(6)]).write_ndjson(tmp_path / "pairs.jsonl")
     found = here(tmp_path, "judge", "calibrate", "pairs.jsonl", "--judge", "./my_judge.py:MyJudge", "--json")
     assert json.loads(found)["agreement"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("json_schema", "a value stands under its name: `{json_schema: {expect: ...}}`"), ("regex", "a bare value is `")],
+)
+def test_a_listing_says_how_a_value_without_a_name_is_read(name: str, words: str) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    print_part("reward", name, False, console)
+    assert words in console.file.getvalue()  # type: ignore[attr-defined]

@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from windtunnel.pipelines.engine.step import Step
-from windtunnel.schemas.role import Role, StepName, by_name, in_number_order, name_in_directory, numbered, of_kind, runs
+from windtunnel.schemas.role import (
+    Role,
+    StepName,
+    by_name,
+    in_number_order,
+    name_in_directory,
+    numbered,
+    of_kind,
+    runs,
+    word_for,
+)
 from windtunnel.schemas.work import Work
 
 KINDS = st.from_regex(r"[a-z0-9_][a-zA-Z0-9_.-]{0,20}", fullmatch=True)
@@ -55,6 +65,10 @@ def test_a_part_has_no_colon(parts: tuple[str, ...]) -> None:
 def test_names_do_not_change() -> None:
     with pytest.raises(AttributeError):
         Role("tokens", "web").kind = "other"  # type: ignore[misc]
+
+
+def test_what_is_compared_is_called_by_what_it_differs_in() -> None:
+    assert [word_for(*names) for names in (("ab", ""), ("a", "xy"), ("ab", "xy"))] == ["mix", "variant", "training"]
 
 
 def test_inputs_by_kind_name_run_and_number() -> None:

@@ -57,6 +57,7 @@ class Compare(Work):
     tasks: dict[str, str] = Field(default_factory=dict)  # title -> the score that it is compared by
     score: str = ""  # of the tasks that are compared
     seedless: tuple[str, ...] = ()  # references that are the same under every seed
+    called: str = "mix"  # what is compared (schemas.role.word_for)
     by_question: bool = False  # compare on the questions that all models were asked, and tell the chance by source
 
     def run(self, inputs: Mapping[str, Artifact], out: Path, rank: int) -> Counts:
@@ -143,6 +144,7 @@ class Compare(Work):
         best_first = sorted(effects, key=lambda e: (e.effect if e.direction == "lower" else -e.effect, e.mix))
         return Comparison(
             baseline=self.baseline,
+            called=self.called,
             metric=scores.metric.name,
             unit=scores.metric.unit,
             direction=scores.metric.direction,

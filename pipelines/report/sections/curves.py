@@ -74,7 +74,7 @@ class Curves(Section):
                     line=line(xs, mean, x, y),
                     band=band(xs, low, high, x, y) if len(seeds) > 1 else "",
                     last=f"{mean[-1]:.3f}",
-                    unit=str(reports[mix][0].get("loss_unit") or UNIT),
+                    unit=_unit(reports[mix][0].get("loss_unit")),
                     points=len(xs),
                     seeds=len(seeds),
                 )
@@ -93,6 +93,11 @@ class Curves(Section):
             tokens=units.short(most),
             notes=[*_left_out(results), *_noise(results, reports)],
         )
+
+
+def _unit(told: Any) -> str:
+    """Return the unit of a loss as it stands behind a number: "units of its form per pair"."""
+    return str(told or UNIT).removeprefix("the ").replace(", per ", " per ")
 
 
 def _logs(results: Results) -> dict[str, list[pl.DataFrame]]:

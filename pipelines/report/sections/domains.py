@@ -52,7 +52,7 @@ class Domains(Section):
         mixes = {mix: Heading(name=mix, baseline=mix == comparison.baseline) for mix in comparison.values}
         domains = {domain.name: _heading(domain, comparison.on.bytes) for domain in comparison.on.domains}
         if len(mixes) > len(domains):
-            corner, columns = "mix", domains
+            corner, columns = comparison.called, domains
             rows = [(heading, [cells[mix, name] for name in domains]) for mix, heading in mixes.items()]
         else:
             corner, columns = "domain", mixes

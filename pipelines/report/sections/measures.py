@@ -119,7 +119,7 @@ def _notes(what: str, comparison: Comparison, items: str) -> list[str]:
     if values and all(0 <= value <= 1 for value in values):
         notes += [note for e in comparison.effects if not e.reference and (note := width_note(e, items))]
         if values in ({0.0}, {1.0}):
-            notes.append("Every mix is at the end of the scale: this measure cannot tell them apart.")
+            notes.append(f"Every {comparison.called} is at the end of the scale: this measure cannot tell them apart.")
     return [*notes, *not_asked(comparison)]
 
 

@@ -77,6 +77,7 @@ def test_what_models_write_is_text(html):
 VARIANTS = {
     "llama": ("causal_lm", "nats per token", {"critical_batch_tokens": 12_000}),
     "elmo": ("bidirectional_lm", "nats per token, the sum of both directions", {"steps_left_out": "3 of 40"}),
+    "dpo": ("dpo", "the units of its form, per pair", {}),
     "static": ("skipgram", "nats per pair of words", {"gradient_noise": "not measured: why"}),
 }
 
@@ -111,10 +112,11 @@ def test_losses_have_their_units_and_what_was_left_out_is_said(tmp_path):
     assert "All of them read the same mix." in text and "which mix is better" not in text
     assert "Training loss, the mean" in text and "ends at 2.000 nats per token<" in text
     assert "ends at 3.000 nats per token, the sum of both directions<" in text
-    assert "has no line, only 4.000 nats per pair of words" in text
+    assert "has no line, only 5.000 nats per pair of words" in text
+    assert "ends at 4.000 units of its form per pair<" in text
     assert "elmo:0 left out 3 of 40 steps" in text and "llama: batches beyond about 12 k tokens" in text
     assert "static: the gradient noise scale is not measured: why." in text
     table = html.partition('<section id="trainings"')[2].partition("</section>")[0]
-    assert '<th scope="col" class="n">trained</th>' in table and table.count('<td class="n">all</td>') == 2
+    assert '<th scope="col" class="n">trained</th>' in table and table.count('<td class="n">all</td>') == 3
     assert '<td class="n">12.3 k (1%)</td>' in table and "trained are the weights that the last stage trains" in table
     assert 'class="base"' not in table and "llama <i>baseline</i>" in table

@@ -91,6 +91,7 @@ def test_trainings_that_begin_alike_start_from_one_step(place: Path) -> None:
     assert made.find("train:theirs+slow:0").inputs["earlier"] is slow
     assert "preferences" not in shared.inputs and made.find(runs[0]).inputs["preferences"].name == "pairs:mine"
     assert made.find("train:mine+far:0").work.stages[0]["dpo"]["beta"] == 0.5
+    assert made.find("compare").work.called == "training"
 
 
 def test_other_conversations_seeds_or_settings_share_nothing(place: Path) -> None:
