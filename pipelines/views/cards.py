@@ -164,15 +164,23 @@ def rows_card(plan: Plan, step: Step, store: Path) -> Card:
         models=models,
         calibration=_calibration(plan, config["kind"], store),
         remarks=remarks,
-        limits=[
-            "Every answer was written by a model: it may be wrong, and it repeats what the model was trained on.",
-            "The terms of the models named above may limit what these rows can be used for.",
-            "The rules of the generator are not a check of facts"
-            + ("." if remarks else "; read some rows before you rely on them."),
-            *not_learnt(plan, name, store),
-        ],
+        limits=[*_row_limits(bool(models), bool(remarks)), *not_learnt(plan, name, store)],
         **made_by(artifact),
     )
+
+
+def _row_limits(by_models: bool, read: bool) -> list[str]:
+    if not by_models:
+        return [
+            "No model wrote these rows: code made them from documents and templates, so their wordings are few, and "
+            "they show no more than the tasks they are made for."
+        ]
+    return [
+        "Every answer was written by a model: it may be wrong, and it repeats what the model was trained on.",
+        "The terms of the models named above may limit what these rows can be used for.",
+        "The rules of the generator are not a check of facts"
+        + ("." if read else "; read some rows before you rely on them."),
+    ]
 
 
 def _remarks(plan: Plan, name: str, artifact: Artifact) -> str:

@@ -13,7 +13,7 @@ from windtunnel.pipelines.engine.run import run
 from windtunnel.pipelines.plan.builder import plan
 from windtunnel.pipelines.recipe.shipped import load
 from windtunnel.pipelines.views.card_parts import without_places
-from windtunnel.pipelines.views.cards import corpus_card, write_cards
+from windtunnel.pipelines.views.cards import _row_limits, corpus_card, write_cards
 from windtunnel.schemas.artifact import MANIFEST, Manifest, write_text
 from windtunnel.schemas.errors import InputError
 
@@ -87,6 +87,11 @@ def test_a_card_of_a_corpus_says_what_was_done_with_which_thresholds(tmp_path) -
     assert decontaminate["decontaminate"]["against"] == ["held_out"] and decontaminate["decontaminate"]["ngram"] == 13
     assert any("compared with the held-out set of its recipe, not with public" in limit for limit in text.limits)
     assert without_places({"a": ["/x/y.txt", "b/c", 1]}) == {"a": ["y.txt", "b/c", 1]}
+
+
+def test_rows_that_code_made_are_not_called_a_model_s() -> None:
+    assert [limit for limit in _row_limits(False, False) if limit.startswith("No model wrote these rows")]
+    assert not [limit for limit in _row_limits(False, False) if "written by a model" in limit]
 
 
 @pytest.mark.parametrize(
