@@ -84,6 +84,10 @@ class ChatObjective(Objective, ABC):
         rows = self.encoded_as(self.encoding(role), files, self.limits(setting), setting, artifact.manifest.key)
         return Rows(rows.path, self.sets) if self.sets and role == self.kind else rows
 
+    def reads(self, name: str) -> bool:
+        """Return whether the stage learns from the rows of a set, where a mix holds them."""
+        return not self.sets or name in self.sets
+
     def encoding(self, role: str) -> str:
         """Return how the rows of a role are encoded, a key of windtunnel.trainer.data.chat_rows.ENCODERS."""
         return role.removeprefix("held_out_")

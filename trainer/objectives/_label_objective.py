@@ -55,6 +55,10 @@ class LabelObjective(ChatObjective):
         """Return the encoder of texts and labels."""
         return LabelEncoder(setting.tokenizer, self.frame(setting))
 
+    def encoding(self, role: str) -> str:
+        """Return `labelled`, which no chat template has a part in."""
+        return "labelled"
+
     def encoded_as(self, kind: str, files: list[Path], limits: Limits, setting: Setting, content: str) -> Rows:
         return encoded_rows(kind, files, self.encoder(setting), limits, setting.cache, content, encode=encode_labelled)
 

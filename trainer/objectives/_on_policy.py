@@ -119,8 +119,13 @@ class OnPolicy(ChatObjective):
             raise InputError(f"the model has {setting.context:,} positions, and `max_tokens` takes {self.max_tokens:,}")
         artifact, limits = setting.inputs[role], Limits(room, False)
         encoder = ChatEncoder(setting.tokenizer)
-        rows = encoded_rows("prompts", artifact.files("rows"), encoder, limits, setting.cache, artifact.manifest.key)
+        files, form = artifact.files("rows"), self.encoding(role)
+        rows = encoded_rows(form, files, encoder, limits, setting.cache, artifact.manifest.key)
         return Rows(rows.path, self.sets or ())
+
+    def encoding(self, role: str) -> str:
+        """Return `prompts` for the conversations to learn from."""
+        return "prompts" if role == self.kind else super().encoding(role)
 
     def open(self, setting: Setting, model: PreTrainedModel) -> Data:
         """Encode the prompts, unless cached; keep the initial model as the reference, a copy of its weights."""
