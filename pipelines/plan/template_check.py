@@ -10,6 +10,7 @@ from windtunnel.pipelines.plan.plan import Plan
 from windtunnel.pipelines.recipe.check import at
 from windtunnel.pipelines.recipe.recipe import Train
 from windtunnel.pipelines.rows.read_rows import ReadRows
+from windtunnel.schemas.encoded_rows import BY_LABEL
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.plugin import label, make
 from windtunnel.schemas.printable import escaped, printable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from windtunnel.trainer.objectives._chat_objective import ChatObjective
 
 SAMPLE = 256  # rows of a set, of the beginning of its files
-UNDESIRABLE, UNLABELLED = "undesirable_answer", "no_label"  # lie in the rows, which may be sorted, not in the template
+UNDESIRABLE, UNLABELLED = BY_LABEL
 
 
 class _Sample(NamedTuple):
@@ -36,7 +37,7 @@ class _Sample(NamedTuple):
         check = self.found.get(form)
         if check is None or not check.checked or check.refused < check.checked:
             return False
-        return check.checked < SAMPLE or not check.counts.keys() & {UNDESIRABLE, UNLABELLED}
+        return check.checked < SAMPLE or not check.counts.keys() & {*BY_LABEL}  # a file may be sorted by label
 
     def words(self, name: str, form: str, without: tuple[str, ...] = ()) -> str:
         """Return which rows are refused in a form and why, but for some reasons; empty where none is."""

@@ -236,12 +236,13 @@ class Rows:
         """Answers per row: two of a preference, else one."""
         return max(1, int(self[0].branch[-1]))
 
-    def encoded(self, role: str) -> list[EncodedSet]:
-        """Return what became of the rows, by set and source, for the role that they have in a run."""
+    def encoded(self, role: str, stage: str = "") -> list[EncodedSet]:
+        """Return what became of the rows, by set and source, for the role that they have in a stage of a run."""
         by = ["set", "source"]
-        kept = pl.read_parquet(self.path / "index.parquet").group_by(by)
+        chosen = pl.col("set").is_in(self.sets) if self.sets else pl.lit(True)
+        kept = pl.read_parquet(self.path / "index.parquet").filter(chosen).group_by(by)
         sums = kept.agg(pl.len().alias("kept"), pl.col("targets").sum().alias("tokens"), pl.col("bytes").sum())
-        reasons = pl.read_parquet(self.path / "dropped.parquet").group_by(*by, "reason").len()
+        reasons = pl.read_parquet(self.path / "dropped.parquet").filter(chosen).group_by(*by, "reason").len()
         lost: dict[tuple[str, str], dict[str, int]] = {}
         for set_, source, reason, number in reasons.sort(*by, "reason").iter_rows():
             lost.setdefault((set_, source), {})[reason] = number
@@ -250,11 +251,11 @@ class Rows:
         for set_, source in sorted(found.keys() | lost.keys()):
             rows, tokens, size = found.get((set_, source), (0, 0, 0))
             refused = lost.get((set_, source), {})
-            most = max(refused, key=refused.__getitem__, default="")
+            most = max(refused, key=refused.__getitem__, default="")  # EncodedSet.commonest
             out.append(
                 EncodedSet(
-                    role=role, set=set_, source=source, rows=rows + sum(refused.values()), kept=rows, tokens=tokens,
-                    bytes=size, refused=refused, mend=mend(most),
+                    role=role, stage=stage, set=set_, source=source, rows=rows + sum(refused.values()), kept=rows,
+                    tokens=tokens, bytes=size, refused=refused, mend=mend(most),
                 )
             )  # fmt: skip
         return out

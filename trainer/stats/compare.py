@@ -27,6 +27,9 @@ from windtunnel.trainer.stats.pinned import only, parts_of
 
 HELD_OUT = "held_out"
 SCORES = "scores.parquet"
+HELD_OUT_SCORES = {
+    "preferences.parquet": f"{HELD_OUT}_preferences"
+}  # what is compared beside `held_out`: the role of its rows
 
 
 class Compare(Work):
@@ -38,7 +41,7 @@ class Compare(Work):
     seeds at which the result was looked at without a declaration.
     """
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     baseline: str
     metric: str = BITS_PER_BYTE.name
     direction: str = Field(default="lower", pattern="^(lower|higher)$")
@@ -78,7 +81,8 @@ class Compare(Work):
         effects = panel_effects(scores, **options)
         comparison = self._comparison(scores, effects, self.on or describe(inputs.get(HELD_OUT)))
         if encoded := {mix: parts for mix, parts in _encoded(inputs).items() if parts}:
-            comparison = self._with_rows(comparison, encoded)
+            held_out = f"{HELD_OUT}_conversations" if HELD_OUT in inputs else HELD_OUT_SCORES.get(self.scores, "")
+            comparison = self._with_rows(comparison, encoded, held_out)
         comparison = comparison.model_copy(update={"incomparable": apart, **questions, **self._chance(table)})
         if self.pinned:
             comparison = comparison.model_copy(update={"parts": parts_of(whole, self.pinned, **options)})
@@ -90,8 +94,11 @@ class Compare(Work):
         notes = {"runs": len(whole.mixes) * len(scores.seeds), "rows": table.height}
         return Counts(seen=documents, kept=documents, bytes=comparison.on.bytes, notes={**notes})
 
-    def _with_rows(self, comparison: Comparison, encoded: dict[str, list[EncodedSet]]) -> Comparison:
-        """Return the comparison with what became of the rows, and no verdict on mixes that are not the recipe's."""
+    def _with_rows(self, comparison: Comparison, encoded: dict[str, list[EncodedSet]], held_out: str) -> Comparison:
+        """Return the comparison with what became of the rows, and no verdict on mixes that are not the recipe's.
+
+        `held_out` is the role of the rows that are compared, empty where these are others.
+        """
         missed = {
             mix: missed_share(encoded.get(mix, []), shares, self.shares_by, self.tolerance)
             for mix, shares in self.shares.items()
@@ -101,8 +108,7 @@ class Compare(Work):
             whys = [f"in {mix}, {missed[mix]}" for mix in (effect.mix, self.baseline) if missed.get(mix)]
             open_ = {"verdict": "undecided", "outcome": "undecided", "withheld": "; ".join(whys), "seeds_needed": None}
             effects.append(effect.model_copy(update=open_) if whys else effect)
-        held_out = next(iter(encoded.values()))
-        lost = refused_words([part for part in held_out if part.role == f"{HELD_OUT}_conversations"])
+        lost = refused_words([part for part in next(iter(encoded.values())) if part.role == held_out])
         on = comparison.on
         if lost:
             on = on.model_copy(update={"description": f"{on.description}; not measured: {lost}"})
