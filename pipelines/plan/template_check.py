@@ -81,8 +81,8 @@ def _notes(plan: Plan, variant: str, train: Train) -> list[str]:
     if folder is None or recipe.train is None:
         return []
     from windtunnel.trainer.data.chat_choice import set_template
-    from windtunnel.trainer.data.chat_rows import Limits
     from windtunnel.trainer.data.chat_template_check import check_template
+    from windtunnel.trainer.data.row_encoders import Limits
     from windtunnel.trainer.modules.export import open_tokenizer_alone
 
     tokenizer = open_tokenizer_alone(folder)
@@ -120,8 +120,8 @@ def _samples(
     plan: Plan, tokenizer: PreTrainedTokenizerFast, train: Train, stages: Sequence[ChatObjective]
 ) -> dict[str, _Sample]:
     """Return what becomes of the first rows of each set that is read from files, in the forms of the stages."""
-    from windtunnel.trainer.data.chat_rows import ENCODERS, Limits
     from windtunnel.trainer.data.chat_template_check import check_template
+    from windtunnel.trainer.data.row_encoders import ENCODERS, Limits
 
     samples = {}
     for name, work in _read_sets(plan):

@@ -91,7 +91,7 @@ class ChatObjective(Objective, ABC):
         return not self.sets or name in self.sets
 
     def encoding(self, role: str) -> str:
-        """Return how the rows of a role are encoded, a key of windtunnel.trainer.data.chat_rows.ENCODERS."""
+        """Return how the rows of a role are encoded, a key of windtunnel.trainer.data.row_encoders.ENCODERS."""
         return role.removeprefix("held_out_")
 
     def encoded_as(self, kind: str, files: list[Path], limits: Limits, setting: Setting, content: str) -> Rows:

@@ -63,7 +63,8 @@ def told(folder: Path, mix: str, stages: str) -> str:
         (BOTH, "{sft: {sets: [ours]}}, {kto_unpaired: {sets: [down]}}", ""),
         (BOTH, "{sft: {sets: [ours]}}", ""),
         (BOTH, "sft, kto_unpaired", ""),
-        (BOTH, "grpo", ""),
+        ("{down: 1}", "grpo", "9 cannot be learnt by grpo: undesirable_answer"),
+        ("{down: 1}", "{grpo: {reward: {length: {words: 9}}}}", ""),
     ],
 )
 def test_a_set_is_checked_as_the_stages_that_read_it_take_it(mix, stages, refused, folder):

@@ -341,7 +341,7 @@ def test_own_questions_are_asked_for_win_rates_and_kept_out_of_training(own):
 
 def test_rows_that_teach_nothing_are_refused():
     from windtunnel.trainer.data.chat_check import conversation_problem
-    from windtunnel.trainer.data.chat_rows import Limits, encode_conversation
+    from windtunnel.trainer.data.row_encoders import Limits, encode_conversation
 
     echo = chat("Say it again, Sam.", " Say it again, Sam. ")["messages"]
     assert conversation_problem(echo) == "answer_equals_question"
