@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SAMPLE = 256  # rows of a set, of the beginning of its files
 UNDESIRABLE, UNLABELLED = BY_LABEL
+OF_LABELS = "unpaired"  # the form in which answers are learnt or unlearnt by their label
 
 
 class _Sample(NamedTuple):
@@ -31,6 +32,7 @@ class _Sample(NamedTuple):
     gives: str
     found: Mapping[str, TemplateCheck]  # of the forms that a template has a part in
     readers: Mapping[str, list[str]]  # form -> objectives; empty where no stage learns from the set
+    labels: frozenset[bool]  # of their answers
 
     def lost(self, form: str) -> bool:
         """Return whether nothing of the set can be learnt in a form, as far as its first rows tell."""
@@ -57,7 +59,7 @@ class _Sample(NamedTuple):
         notes = []
         for form in self.found:
             others = self.readers.keys() - {form}
-            without = [UNDESIRABLE] if "unpaired" in others or not self.readers else []
+            without = [UNDESIRABLE] if OF_LABELS in others or not self.readers else []
             without += [UNLABELLED] if others else []
             notes.append(self.words(name, form, tuple(without)))
         return [words for words in notes if words]
@@ -103,8 +105,7 @@ def _notes(plan: Plan, variant: str, train: Train) -> list[str]:
             words = "; ".join(sample.words(name, form) for form in sample.readers)
             raise at(("rows", name), f"no row can be learnt by the model {train.start}: {words}")
         notes += sample.notes(name)
-    _check_each_stage(plan, variant, train, stages, samples)
-    return notes
+    return [*notes, *_check_each_stage(plan, variant, stages, samples)]
 
 
 def _stages(train: Train) -> dict[int, ChatObjective]:
@@ -133,7 +134,8 @@ def _samples(
         rows, limits = work.first(SAMPLE)[0], Limits(train.context, truncate=True)
         forms = [form for form in readers or (work.gives,) if form in ENCODERS]
         found = {form: check_template(tokenizer, rows, form, limits) for form in forms}
-        samples[name] = _Sample(work.gives, found, readers)
+        labels = frozenset(row["label"] for row in rows if row.get("label") is not None)
+        samples[name] = _Sample(work.gives, found, readers, labels)
     return samples
 
 
@@ -149,9 +151,13 @@ def _mixed(plan: Plan, name: str) -> set[str]:
 
 
 def _check_each_stage(
-    plan: Plan, variant: str, train: Train, stages: Mapping[int, ChatObjective], samples: Mapping[str, _Sample]
-) -> None:
-    """Raise RecipeError for a stage that can learn no row of a mix, where the first rows of all its sets tell."""
+    plan: Plan, variant: str, stages: Mapping[int, ChatObjective], samples: Mapping[str, _Sample]
+) -> list[str]:
+    """Return which stages on labelled answers find one label alone, as far as the first rows of their sets tell.
+
+    Raises RecipeError for a stage that can learn from no row of a mix.
+    """
+    notes = []
     for number, stage in stages.items():
         for mix in plan.recipe.mixes:
             sets = [name for name in plan.recipe.parts(mix) if name in plan.recipe.sets and stage.reads(name)]
@@ -164,6 +170,14 @@ def _check_each_stage(
                 assert plan.recipe.train is not None
                 place = (*plan.recipe.train.place(variant, "stages"), number)
                 raise at(place, f"this stage can learn from no row of the mix {mix!r}: {words}")
+            labels = {each for name in own for each in samples[name].labels}
+            if form == OF_LABELS and len(labels) == 1:
+                found, missing = ("true", "false") if True in labels else ("false", "true")
+                notes.append(
+                    f"{label(stage)} finds the label {found} alone in the mix {escaped(mix)} (the first {SAMPLE} rows "
+                    f"of a set were looked at): without `label: {missing}` it has nothing to tell such answers from"
+                )
+    return notes
 
 
 def train_template(plan: Plan, variant: str, train: Train) -> str | None:

@@ -79,3 +79,12 @@ def test_the_first_rows_of_a_sorted_file_do_not_say_that_all_are_disliked(folder
     rows = [{"prompt": f"What is {n} and {n}?", "completion": f"It is {2 * n}."} for n in range(300)]
     disliked(folder, rows)
     assert "of the first 256 rows of down, 256 cannot be learnt by sft: undesirable" in told(folder, "{down: 1}", "sft")
+
+
+def test_one_label_alone_is_told(folder):
+    (folder / "own.yaml").write_text(RECIPE.format(mix="{down: 1}", stages="kto_unpaired"))
+    notes = " ".join(template_notes(planned("own.yaml", [])))
+    assert "kto_unpaired finds the label false alone in the mix all" in notes and "without `label: true`" in notes
+    with (folder / "down.jsonl").open("a") as file:
+        file.write(json.dumps({"prompt": "What is 1?", "completion": "It is 1.", "label": True}) + "\n")
+    assert "alone" not in " ".join(template_notes(planned("own.yaml", [])))
