@@ -79,6 +79,7 @@ class EncodedSet(Record):
     """What became of the rows of one set and source when a run encoded them with its template."""
 
     role: str  # `conversations` or `preferences`, or those with `held_out_`
+    stage: str = ""  # the objective that learns from them; empty for held-out rows
     set: str  # of the mix; empty for held-out rows
     source: str
     rows: int
@@ -87,6 +88,11 @@ class EncodedSet(Record):
     bytes: int  # of their answers
     refused: dict[str, int] = Field(default_factory=dict)  # by reason
     mend: str = ""  # what to do about the commonest reason
+
+    @property
+    def commonest(self) -> str:
+        """The reason for which most rows were refused, empty where none was."""
+        return max(self.refused, key=self.refused.__getitem__, default="")
 
 
 CLUSTERS_FROM = (

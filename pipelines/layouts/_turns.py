@@ -30,6 +30,8 @@ _TEXTS = ("text", "input_text", "output_text")  # kinds of parts of a content th
 SYSTEMS = ("system", "system_prompt", "system_message")
 INPUTS = ("input", "context")  # of an instruction
 PROMPTS = ("prompt", "question", "query", "problem", "instruction")
+LABEL = "label"  # of an answer: whether it is desirable
+_VERDICTS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def named(columns: Collection[str], given: str | None, names: Sequence[str]) -> str:
@@ -131,6 +133,32 @@ def tools_of(value: Any) -> list[Any] | None:
     if not isinstance(value, list):
         raise Refused("tools_not_a_list", f"field 'tools' holds {type(value).__name__}")
     return [parsed(tool, "tools") for tool in value]
+
+
+def verdict(value: Any) -> bool | None:
+    """Return whether a label calls an answer desirable; None for a value that says neither."""
+    if isinstance(value, str):
+        return _VERDICTS.get(value.strip().lower())
+    return bool(value) if value in (0, 1) else None  # NaN equals neither
+
+
+def label_of(record: Mapping[str, Any], column: str | None) -> bool | None:
+    """Return the label of a record's answer; None where it has none, or a text that is no verdict, such as a topic.
+
+    Raises Refused for other values.
+    """
+    if column is None or column not in record:
+        return None
+    held = dict(record)[column]  # a topic counts as a column that is not read
+    found = verdict(held)
+    if found is not None:
+        return verdict(record.get(column))
+    if held is None or isinstance(held, str) or held != held:  # NaN is no label
+        return None
+    raise Refused(
+        "label_not_boolean",
+        f"field {column!r}: {str(held)[:40]!r}; where it is no verdict, give the layout `label: null`",
+    )
 
 
 def _turn(value: Any, name: str) -> Turn:

@@ -6,7 +6,16 @@ from collections.abc import Collection
 from typing import ClassVar
 
 from windtunnel.pipelines.layouts._layout import Chat, Example, Layout, Record
-from windtunnel.pipelines.layouts._turns import INPUTS, asked_with, history_turns, named, text, with_system
+from windtunnel.pipelines.layouts._turns import (
+    INPUTS,
+    LABEL,
+    asked_with,
+    history_turns,
+    label_of,
+    named,
+    text,
+    with_system,
+)
 
 OUTPUTS = ("output", "response")
 
@@ -17,6 +26,7 @@ class Alpaca(Layout):
     The user's turn is the instruction, and after a blank line the input.
     """
 
+    version: ClassVar[int] = 2
     rank: ClassVar[int] = 40
     examples: ClassVar[tuple[Example, ...]] = (
         Example({"instruction": "Add.", "input": "1 2", "output": "3"}, (("user", "Add.\n\n1 2"), ("assistant", "3"))),
@@ -35,6 +45,7 @@ class Alpaca(Layout):
     output: str | None = None
     system: str | None = None
     history: str = "history"
+    label: str | None = LABEL  # of the output: whether it is desirable
 
     def fits(self, columns: Collection[str]) -> bool:
         return self.instruction in columns and self._answer(columns) in columns
@@ -49,7 +60,8 @@ class Alpaca(Layout):
             {"role": "user", "content": asked},
             {"role": "assistant", "content": text(record.get(answer), answer)},
         ]
-        return Chat(with_system(messages, record, self.system))
+        label = label_of(record, self.label) if self.label != answer else None
+        return Chat(with_system(messages, record, self.system), label=label)
 
     def _answer(self, columns: Collection[str]) -> str:
         return named(columns, self.output, OUTPUTS)

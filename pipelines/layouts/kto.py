@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from windtunnel.pipelines.layouts._layout import Chat, Example, Record, Refused
+from windtunnel.pipelines.layouts._turns import LABEL, verdict
 from windtunnel.pipelines.layouts.completion import Completion
-
-_WORDS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class Kto(Completion):
@@ -18,19 +17,16 @@ class Kto(Completion):
         Example({"prompt": "Why?", "completion": "So.", "label": True}, (("user", "Why?"), ("assistant", "So."))),
         Example({"prompt": "Why?", "completion": "So.", "label": float("nan")}, refused="label_not_boolean"),
     )
-    label: str = "label"
 
     def fits(self, columns: Any) -> bool:
-        return self.label in columns and super().fits(columns)
+        return self._label in columns and super().fits(columns)
 
     def row(self, record: Record) -> Chat:
-        label = _boolean(record.get(self.label))
+        label = verdict(record.get(self._label))
         if label is None:
-            raise Refused("label_not_boolean", f"field {self.label!r}: {str(record.get(self.label))[:40]!r}")
+            raise Refused("label_not_boolean", f"field {self._label!r}: {str(record.get(self._label))[:40]!r}")
         return super().row(record)._replace(label=label)
 
-
-def _boolean(value: Any) -> bool | None:
-    if isinstance(value, str):
-        return _WORDS.get(value.strip().lower())
-    return bool(value) if value in (0, 1) else None  # NaN equals neither
+    @property
+    def _label(self) -> str:
+        return self.label or LABEL

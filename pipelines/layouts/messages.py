@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import ClassVar
 
 from windtunnel.pipelines.layouts._layout import Chat, Example, Layout, Record
-from windtunnel.pipelines.layouts._turns import named, tools_of, turns, with_system
+from windtunnel.pipelines.layouts._turns import LABEL, label_of, named, tools_of, turns, with_system
 
 NAMES = ("messages", "conversation")
 
@@ -19,6 +19,7 @@ class Messages(Layout):
     """
 
     primary: ClassVar[str | None] = "messages"
+    version: ClassVar[int] = 2
     rank: ClassVar[int] = 30
     examples: ClassVar[tuple[Example, ...]] = (
         Example(
@@ -34,6 +35,7 @@ class Messages(Layout):
     )
     messages: str | None = None
     system: str | None = None
+    label: str | None = LABEL  # of the last answer: whether it is desirable
 
     def fits(self, columns: Collection[str]) -> bool:
         return self._column(columns) in columns
@@ -41,7 +43,7 @@ class Messages(Layout):
     def row(self, record: Record) -> Chat:
         name = self._column(record)
         said = turns(record.get(name), name)
-        return Chat(with_system(said, record, self.system), tools_of(record.get("tools")))
+        return Chat(with_system(said, record, self.system), tools_of(record.get("tools")), label_of(record, self.label))
 
     def _column(self, columns: Collection[str]) -> str:
         return named(columns, self.messages, NAMES)

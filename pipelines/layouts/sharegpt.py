@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import ClassVar
 
 from windtunnel.pipelines.layouts._layout import Chat, Example, Layout, Record
-from windtunnel.pipelines.layouts._turns import tools_of, turns, with_system
+from windtunnel.pipelines.layouts._turns import LABEL, label_of, tools_of, turns, with_system
 
 
 class Sharegpt(Layout):
@@ -16,6 +16,7 @@ class Sharegpt(Layout):
     """
 
     primary: ClassVar[str | None] = "conversations"
+    version: ClassVar[int] = 2
     rank: ClassVar[int] = 31
     examples: ClassVar[tuple[Example, ...]] = (
         Example(
@@ -27,10 +28,11 @@ class Sharegpt(Layout):
     )
     conversations: str = "conversations"
     system: str | None = None
+    label: str | None = LABEL  # of the last answer: whether it is desirable
 
     def fits(self, columns: Collection[str]) -> bool:
         return self.conversations in columns
 
     def row(self, record: Record) -> Chat:
         said = turns(record.get(self.conversations), self.conversations)
-        return Chat(with_system(said, record, self.system), tools_of(record.get("tools")))
+        return Chat(with_system(said, record, self.system), tools_of(record.get("tools")), label_of(record, self.label))

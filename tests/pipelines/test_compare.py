@@ -31,7 +31,7 @@ from windtunnel.pipelines.views.compare_tables import comparison_view, effects_t
 from windtunnel.pipelines.views.tables import print_further
 from windtunnel.schemas.artifact import MANIFEST, Artifact, Manifest
 from windtunnel.schemas.errors import InputError, RecipeError
-from windtunnel.schemas.results import Comparison, Effect
+from windtunnel.schemas.results import Comparison, Effect, EncodedSet
 from windtunnel.trainer.stats.compare import Compare, describe
 from windtunnel.trainer.stats.effects import effects
 
@@ -64,6 +64,20 @@ def compared(tmp_path: Path, inputs: dict[str, Artifact], **fields) -> Compariso
     counts = Compare(**{"baseline": "raw", "margin": 0.01, **fields}).run(inputs, out, 0)
     assert counts.check("compare").kept == 80
     return Comparison.model_validate_json((out / "comparison.json").read_bytes())
+
+
+def test_what_was_not_measured_is_told_of_the_rows_that_are_compared(tmp_path) -> None:
+    inputs = runs(tmp_path, {"raw": 0.0, "clean": -0.05}, seeds=2)
+    lost = {"conversations": {"duplicate_id": 3}, "preferences": {"too_long": 2}}
+    parts = [
+        EncodedSet(role=f"held_out_{name}", set="", source="s", rows=9, kept=6, tokens=9, bytes=9, refused=reasons)
+        for name, reasons in lost.items()
+    ]
+    for each in inputs.values():
+        (each.path / "scores.parquet").rename(each.path / "preferences.parquet")
+        (each.path / "encoded.json").write_text(json.dumps([part.model_dump() for part in parts]))
+    found = compared(tmp_path, inputs, scores="preferences.parquet", metric="accuracy", direction="higher", on="pairs")
+    assert found.on.description == "pairs; not measured: 2 of 9 held-out preferences (too_long 2)"
 
 
 def test_verdicts_best_first_with_their_target(tmp_path) -> None:

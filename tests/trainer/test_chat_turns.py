@@ -16,8 +16,9 @@ from windtunnel.trainer.data.chat import CHATML, ChatEncoder, ChatError, prepare
 from windtunnel.trainer.data.chat_choice import NEEDS, chosen_template, template
 from windtunnel.trainer.data.chat_errors import MENDS, mend
 from windtunnel.trainer.data.chat_frame import TOOL
-from windtunnel.trainer.data.chat_rows import Limits, encode_conversation, encode_preference, write_rows
+from windtunnel.trainer.data.chat_rows import write_rows
 from windtunnel.trainer.data.chat_template_check import check_template
+from windtunnel.trainer.data.row_encoders import Limits, encode_conversation, encode_preference
 
 ROOM = Limits(1 << 30, False)
 HEADER = "'<|im_start|>' + m.role + '\\n'"

@@ -11,7 +11,7 @@ import pytest
 
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.records import OWN_CONVERSATION
-from windtunnel.trainer.eval.exact_answers import ExactAnswers, Question, _balanced, right
+from windtunnel.trainer.eval.exact_answers import ExactAnswers, Question, _balanced, _questions, right
 from windtunnel.trainer.eval.replies import Replier
 from windtunnel.trainer.modules.export import export
 
@@ -101,6 +101,16 @@ def test_items_have_source_score_nats_and_chance(inputs, tmp_path):
     assert replies["mill"] == replier.free_replies([turns], 6)[0]
     for line in items.iter_rows(named=True):
         assert line["correct"] == float(right(line["reply"], line["answer"]))
+
+
+def test_a_disliked_answer_is_no_reference(inputs):
+    given = inputs(("s", ["One?", "Yes"]), ("s", ["Two?", "No"]))
+    (file,) = given["questions"].files("rows")
+    rows = pq.read_table(file).to_pylist()
+    rows[1]["label"] = False
+    pq.write_table(pa.Table.from_pylist(rows, OWN_CONVERSATION), file)
+    questions, counts = _questions(given["questions"])
+    assert [question.answer for question in questions] == ["Yes"] and counts.dropped == {"undesirable_answer": 1}
 
 
 def test_a_model_that_says_the_answer_is_right(inputs, tmp_path, monkeypatch):

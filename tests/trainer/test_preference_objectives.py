@@ -292,7 +292,7 @@ def test_bad_pairs_are_dropped_before_training_and_counted(name, chat_inputs, ch
 def test_answers_that_a_template_makes_equal_are_no_pair(chat_tokenizer):
     from windtunnel.trainer.data.chat import ChatEncoder
     from windtunnel.trainer.data.chat_errors import ChatError
-    from windtunnel.trainer.data.chat_rows import Limits, encode_preference
+    from windtunnel.trainer.data.row_encoders import Limits, encode_preference
 
     chat_tokenizer.chat_template = chat_tokenizer.chat_template.replace("message['content']", "message['content']|trim")
     row = {"prompt": turn("user", "Well?"), "chosen": turn("assistant", "So."), "rejected": turn("assistant", "So. ")}

@@ -30,7 +30,10 @@ MENDS = {
     "no_label": "give every answer a `label`, true or false, or learn from pairs by `kto`",
     "undesirable_answer": "learn from answers with `label: false` by `kto_unpaired`",
     "chosen_equals_rejected": "remove pairs whose answers are the same",
-    "duplicate_id": "give every row an id of its own",
+    "duplicate_id": "a row is known by its content, and these are copies of rows before them, which are used once: "
+    "`dedup: exact` of their set takes copies out",
+    "in_an_earlier_set": "a row that several sets hold is learnt once by a stage that reads them together, as a row of "
+    "the first: leave it out of one, or let a stage read one by `sets`",
     "role_order": "roles must alternate: system (optional), user, assistant; tool results follow assistants",
     "unknown_role": "use the roles system, user, assistant and tool",
 }

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
@@ -29,12 +29,10 @@ from windtunnel.schemas.artifact import PARQUET, write_text
 from windtunnel.schemas.errors import InputError, nearest
 from windtunnel.schemas.printable import printable
 from windtunnel.schemas.results import EncodedSet
-from windtunnel.schemas.turns import tools, turns
 from windtunnel.schemas.work import Counts
-from windtunnel.trainer.data.chat import ChatEncoder, Encoded
-from windtunnel.trainer.data.chat_check import conversation_problem, preference_problem, turns_problem
 from windtunnel.trainer.data.chat_errors import ChatError, mend
 from windtunnel.trainer.data.packing import Row
+from windtunnel.trainer.data.row_encoders import ENCODERS, EncodedRow, Limits
 from windtunnel.trainer.data.stratified import Strata
 
 BATCH = 512
@@ -55,130 +53,11 @@ INDEX = pa.schema(
     ]
 )
 DROPPED = pa.schema([pa.field(name, pa.string()) for name in ("id", "set", "source", "reason", "detail")])
-ENCODING = 4  # of rows that are encoded otherwise than before, so that a cache of earlier ones is not read
+ENCODING = 5  # of rows that are encoded otherwise than before, so that a cache of earlier ones is not read
 FLAT = {"tokens": np.dtype("<u4"), "target": np.dtype("u1"), "branch": np.dtype("u1")}
 
 
-class EncodedRow(NamedTuple):
-    """An encoded row, ready to be written."""
-
-    row: Row
-    bytes: int
-    bytes_rejected: int = 0
-    margin: float | None = None
-    desirable: bool | None = None
-    truncated: bool = False
-
-
 Encode = Callable[[Mapping[str, Any]], EncodedRow]
-
-
-class Limits(NamedTuple):
-    """Limits on the length of a row."""
-
-    context: int  # positions of the model
-    truncate: bool  # truncate longer conversations to complete rounds; False: drop them
-
-
-def encode_conversation(encoder: ChatEncoder, limits: Limits, record: Mapping[str, Any]) -> EncodedRow:
-    """Encode a row of windtunnel.schemas.records.CONVERSATION. Raises ChatError with the drop reason."""
-    messages, callable_tools = turns(record), tools(record)
-    if record.get("label") is False:
-        raise ChatError("undesirable_answer")
-    if problem := conversation_problem(messages):
-        raise ChatError(problem)
-    encoded = whole = encoder.encode(messages, tools=callable_tools)
-    fitting = _ends(whole, limits.context) if len(whole.ids) > limits.context else len(whole.turns)
-    while len(encoded.ids) > limits.context:
-        if not limits.truncate or not fitting:
-            raise ChatError("too_long")
-        # encoded again, because templates write a last turn in another way than an earlier one
-        fitting -= 1
-        encoded = encoder.encode(messages[: whole.turns[fitting].message + 1], tools=callable_tools)
-    size = sum(turn.bytes for turn in encoded.turns)
-    return EncodedRow(Row.of(encoded.ids, encoded.target), size, truncated=encoded is not whole)
-
-
-def _ends(encoded: Encoded, context: int) -> int:
-    """Return how many learnt turns end within the first `context` tokens."""
-    target = np.append(np.asarray(encoded.target), False)
-    ends = np.flatnonzero(target[:-1] & ~target[1:]) + 1
-    return min(int((ends <= context).sum()), len(encoded.turns) - 1)
-
-
-def encode_preference(encoder: ChatEncoder, limits: Limits, record: Mapping[str, Any]) -> EncodedRow:
-    """Encode a row of windtunnel.schemas.records.PREFERENCE: the shared prompt, then both answers. Raises ChatError."""
-    if problem := preference_problem(record):
-        raise ChatError(problem)
-    prompt, callable_tools = turns(record, "prompt"), tools(record)
-    conversations = [[*prompt, *turns(record, column)] for column in ("chosen", "rejected")]
-    encoded = [encoder.encode(messages, len(prompt), callable_tools) for messages in conversations]
-    shared = min(e.target.index(True) for e in encoded)
-    same = np.asarray(encoded[0].ids[:shared]) == np.asarray(encoded[1].ids[:shared])
-    shared = shared if same.all() else int(np.argmin(same))
-    if not shared:
-        raise ChatError("no_prompt", "the answers share no token")
-    if max(len(e.ids) for e in encoded) > limits.context:
-        raise ChatError("too_long")
-    if encoded[0].ids == encoded[1].ids:  # templates strip spaces
-        raise ChatError("chosen_equals_rejected", "the template writes both answers alike")
-    tails = [len(e.ids) - shared for e in encoded]
-    ids = encoded[0].ids + encoded[1].ids[shared:]
-    target = encoded[0].target + encoded[1].target[shared:]
-    branch = np.repeat(np.array([0, 1, 2], np.uint8), [shared, *tails])
-    sizes = [sum(turn.bytes for turn in e.turns) for e in encoded]
-    ratings = record.get("rating_chosen"), record.get("rating_rejected")
-    margin = None if ratings[0] is None or ratings[1] is None else float(ratings[0] - ratings[1])
-    return EncodedRow(Row(np.asarray(ids), np.asarray(target), branch), sum(sizes), sizes[1], margin)
-
-
-def encode_prompt(encoder: ChatEncoder, limits: Limits, record: Mapping[str, Any]) -> EncodedRow:
-    """Encode the prompt of a row of CONVERSATION: what stands before its last answer, no target. Raises ChatError."""
-    messages, _ = without_answer(turns(record))
-    if not messages:
-        raise ChatError("no_messages")
-    if problem := turns_problem(messages):
-        raise ChatError(problem)
-    if messages[-1]["role"] not in ("user", "tool"):
-        raise ChatError("role_order")
-    ids = encoder.prompt_ids(messages, tools=tools(record))
-    if len(ids) > limits.context:
-        raise ChatError("too_long")
-    return EncodedRow(Row.of(ids, [False] * len(ids)), 0)
-
-
-def without_answer(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str | None]:
-    """Return what stands before the last answer, and that answer; None where the row ends with a question."""
-    if messages and messages[-1]["role"] == "assistant":
-        return messages[:-1], str(messages[-1]["content"] or "")
-    return messages, None
-
-
-def encode_unpaired(encoder: ChatEncoder, limits: Limits, record: Mapping[str, Any]) -> EncodedRow:
-    """Encode a row of OWN_CONVERSATION for its `label`: only its last answer is learnt. Raises ChatError."""
-    messages = turns(record)
-    if record.get("label") is None:
-        raise ChatError("no_label")
-    if problem := conversation_problem(messages):
-        raise ChatError(problem)
-    if messages[-1]["role"] != "assistant":
-        raise ChatError("no_last_answer")
-    encoded = encoder.encode(messages, len(messages) - 1, tools(record))
-    if len(encoded.ids) > limits.context:
-        raise ChatError("too_long")
-    # a branch like that of a chosen answer: such rows are never cut, and their prompts can be told from the answers
-    branch = np.zeros(len(encoded.ids), np.uint8)
-    branch[encoded.target.index(True) :] = 1
-    row = Row(np.asarray(encoded.ids), np.asarray(encoded.target), branch)
-    return EncodedRow(row, sum(turn.bytes for turn in encoded.turns), desirable=record["label"])
-
-
-ENCODERS = {
-    "conversations": encode_conversation,
-    "preferences": encode_preference,
-    "unpaired": encode_unpaired,
-    "prompts": encode_prompt,
-}
 
 
 class AnswerRows(Protocol):
@@ -196,6 +75,7 @@ class AnswerRows(Protocol):
 class Rows:
     """A finished directory of encoded rows; `sets` chooses those of some sets of a mix, by default all.
 
+    A row that several of these sets hold is one row, of the first of them.
     Raises InputError for a set without rows, with the nearest right name.
     """
 
@@ -207,8 +87,10 @@ class Rows:
             if missing := next((name for name in sets if name not in known), None):
                 raise InputError(f"no rows are of the set {missing!r} of `sets`: {nearest(missing, known)}")
             index = index.filter(pc.is_in(index["set"], pa.array(sets)))
+        index = index.filter(_first_of_each(index["id"]))
         self.counts = Counts.model_validate_json((path / "counts.json").read_bytes())
         self.ids: pa.ChunkedArray = index["id"]
+        self.of_sets: pa.ChunkedArray = index["set"]
         self.sources: pa.ChunkedArray = index["source"]
         self.groups: pa.ChunkedArray = index["group"]
         columns = ("begin", "tokens", "targets", "bytes", "bytes_rejected", "margin")
@@ -236,12 +118,17 @@ class Rows:
         """Answers per row: two of a preference, else one."""
         return max(1, int(self[0].branch[-1]))
 
-    def encoded(self, role: str) -> list[EncodedSet]:
-        """Return what became of the rows, by set and source, for the role that they have in a run."""
+    def encoded(self, role: str, stage: str = "") -> list[EncodedSet]:
+        """Return what became of the rows, by set and source, for the role that they have in a stage of a run."""
         by = ["set", "source"]
-        kept = pl.read_parquet(self.path / "index.parquet").group_by(by)
+        chosen = pl.col("set").is_in(self.sets) if self.sets else pl.lit(True)
+        index = pl.read_parquet(self.path / "index.parquet").filter(chosen)
+        first = pl.col("id").is_first_distinct()
+        again = index.filter(~first).select(*by, reason=pl.lit("in_an_earlier_set"))
+        kept = index.filter(first).group_by(by)
         sums = kept.agg(pl.len().alias("kept"), pl.col("targets").sum().alias("tokens"), pl.col("bytes").sum())
-        reasons = pl.read_parquet(self.path / "dropped.parquet").group_by(*by, "reason").len()
+        dropped = pl.read_parquet(self.path / "dropped.parquet", columns=[*by, "reason"]).filter(chosen)
+        reasons = pl.concat([dropped, again]).group_by(*by, "reason").len()
         lost: dict[tuple[str, str], dict[str, int]] = {}
         for set_, source, reason, number in reasons.sort(*by, "reason").iter_rows():
             lost.setdefault((set_, source), {})[reason] = number
@@ -250,11 +137,11 @@ class Rows:
         for set_, source in sorted(found.keys() | lost.keys()):
             rows, tokens, size = found.get((set_, source), (0, 0, 0))
             refused = lost.get((set_, source), {})
-            most = max(refused, key=refused.__getitem__, default="")
+            most = max(refused, key=refused.__getitem__, default="")  # EncodedSet.commonest
             out.append(
                 EncodedSet(
-                    role=role, set=set_, source=source, rows=rows + sum(refused.values()), kept=rows, tokens=tokens,
-                    bytes=size, refused=refused, mend=mend(most),
+                    role=role, stage=stage, set=set_, source=source, rows=rows + sum(refused.values()), kept=rows,
+                    tokens=tokens, bytes=size, refused=refused, mend=mend(most),
                 )
             )  # fmt: skip
         return out
@@ -268,6 +155,11 @@ class Rows:
             for part in (row.ids, row.target, row.branch):
                 digest.update(part.tobytes())
         return digest.hexdigest()[:32]
+
+
+def _first_of_each(ids: pa.ChunkedArray) -> pa.Array:
+    """Return which ids none before them equals, bool."""
+    return pl.Series(pl.from_arrow(ids)).is_first_distinct().to_arrow()
 
 
 def row_keys(ids: pa.ChunkedArray) -> np.ndarray:
@@ -327,9 +219,9 @@ def _write_batches(
     for records in _batches(files):
         lines, drops = [], []
         for record in records:
-            key = blake3(str(record["id"]).encode()).digest(length=8)
+            key = blake3(f"{record.get('set') or ''}\0{record['id']}".encode()).digest(length=8)
             try:
-                if key in seen_keys:  # ids key the scores and the order of training
+                if key in seen_keys:  # ids key the scores and the order of training; of other sets, see `Rows`
                     raise ChatError("duplicate_id")
                 if refused and (before := refused.get(_content(record))):
                     raise ChatError(*before)

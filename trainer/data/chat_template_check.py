@@ -14,7 +14,7 @@ from windtunnel.schemas.printable import escaped, printable
 from windtunnel.trainer.data.chat import ChatEncoder, prepare
 from windtunnel.trainer.data.chat_errors import ChatError, mend
 from windtunnel.trainer.data.chat_frame import ANSWER, CALL, RESULT, SYSTEM, TOOL, USER
-from windtunnel.trainer.data.chat_rows import ENCODERS, Limits
+from windtunnel.trainer.data.row_encoders import ENCODERS, Limits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

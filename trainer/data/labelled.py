@@ -19,8 +19,9 @@ from windtunnel.schemas.turns import turns
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.chat_check import conversation_problem
 from windtunnel.trainer.data.chat_errors import ChatError
-from windtunnel.trainer.data.chat_rows import EncodedRow, Limits, Rows
+from windtunnel.trainer.data.chat_rows import Rows
 from windtunnel.trainer.data.packing import Row, micro_batches
+from windtunnel.trainer.data.row_encoders import EncodedRow, Limits
 
 if TYPE_CHECKING:
     import torch

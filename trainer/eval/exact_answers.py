@@ -25,7 +25,14 @@ from windtunnel.trainer.tasks._task import first_line
 if TYPE_CHECKING:
     from windtunnel.trainer.eval.replies import Replier
 
-COLUMNS = ("id", "source", "group", "messages", "extras")  # of the questions; only rows of a split have `group`
+COLUMNS = (
+    "id",
+    "source",
+    "group",
+    "messages",
+    "extras",
+    "label",
+)  # of the questions; only rows of a split have `group`
 MINUS = "-\u2212"
 SOURCES = "sources.json"
 
@@ -53,7 +60,7 @@ class ExactAnswers(Work):
     `answer_too_long`, an answer of more than `max_tokens` tokens, which no reply could equal.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     questions: int = Field(default=200, gt=0)
     max_tokens: int = Field(default=32, gt=0)  # of a reply
     batch_tokens: int = Field(default=4096, gt=0)
@@ -126,6 +133,8 @@ def _questions(artifact: Artifact) -> tuple[list[Question], Counts]:
                 not prompt or prompt[-1]["role"] != "user" or last["role"] != "assistant" or not last["content"].strip()
             ):
                 dropped["no_answer"] += 1
+            elif row.get("label") is False:
+                dropped["undesirable_answer"] += 1
             elif (key := canonical_json(prompt)) in found:
                 dropped["asked_twice"] += 1
             else:

@@ -17,6 +17,8 @@ from pydantic import Field
 from windtunnel.schemas.artifact import canonical_json, write_text
 from windtunnel.schemas.errors import InputError
 from windtunnel.schemas.model_delta import carried
+from windtunnel.schemas.plugin import label
+from windtunnel.schemas.results import EncodedSet
 from windtunnel.trainer.data.batch import Batch
 from windtunnel.trainer.data.chat import ChatEncoder, prepare
 from windtunnel.trainer.data.chat_batches import batches
@@ -87,8 +89,12 @@ class ChatObjective(Objective, ABC):
         rows = self.encoded_as(self.encoding(role), files, self.limits(setting), setting, artifact.manifest.key)
         return Rows(rows.path, self.sets) if self.sets and role == self.kind else rows
 
+    def reads(self, name: str) -> bool:
+        """Return whether the stage learns from the rows of a set, where a mix holds them."""
+        return not self.sets or name in self.sets
+
     def encoding(self, role: str) -> str:
-        """Return how the rows of a role are encoded, a key of windtunnel.trainer.data.chat_rows.ENCODERS."""
+        """Return how the rows of a role are encoded, a key of windtunnel.trainer.data.row_encoders.ENCODERS."""
         return role.removeprefix("held_out_")
 
     def encoded_as(self, kind: str, files: list[Path], limits: Limits, setting: Setting, content: str) -> Rows:
@@ -127,7 +133,10 @@ class ChatObjective(Objective, ABC):
         """Return what became of the rows that the stage has read, as JSON values of EncodedSet."""
         roles = [self.kind, "held_out_conversations", "held_out_preferences"]
         read = [role for role in dict.fromkeys(roles) if role in setting.inputs]
-        return [part.model_dump() for role in read for part in self.rows(setting, role).encoded(role)]
+        return [part.model_dump() for role in read for part in self._encoded(setting, role)]
+
+    def _encoded(self, setting: Setting, role: str) -> list[EncodedSet]:
+        return self.rows(setting, role).encoded(role, label(self) if role == self.kind else "")
 
     @abstractmethod
     def judge(self, model: PreTrainedModel, setting: Setting, rows: Rows, share: bool, path: Path) -> dict[str, float]:

@@ -55,6 +55,10 @@ class LabelObjective(ChatObjective):
         """Return the encoder of texts and labels."""
         return LabelEncoder(setting.tokenizer, self.frame(setting))
 
+    def encoding(self, role: str) -> str:
+        """Return `labelled`, which no chat template has a part in."""
+        return "labelled"
+
     def encoded_as(self, kind: str, files: list[Path], limits: Limits, setting: Setting, content: str) -> Rows:
         return encoded_rows(kind, files, self.encoder(setting), limits, setting.cache, content, encode=encode_labelled)
 
@@ -101,7 +105,7 @@ class LabelObjective(ChatObjective):
 
     def encoded(self, setting: Setting) -> list[dict[str, Any]]:
         roles = [role for role in (self.kind, "held_out_conversations") if role in setting.inputs]
-        return [part.model_dump() for role in roles for part in self.rows(setting, role).encoded(role)]
+        return [part.model_dump() for role in roles for part in self._encoded(setting, role)]
 
     def judge(self, model: PreTrainedModel, setting: Setting, rows: Rows, share: bool, path: Path) -> dict[str, float]:
         """Return nothing: labels do not say which of two answers is better."""

@@ -45,6 +45,7 @@ class OnPolicy(ChatObjective):
     times `minibatches` steps.
     """
 
+    version: ClassVar[int] = 2
     dropout: ClassVar[bool] = False
     unit: ClassVar[str] = "the units of its form, per token"
     batch_by: ClassVar[str] = "prompts"
@@ -119,8 +120,16 @@ class OnPolicy(ChatObjective):
             raise InputError(f"the model has {setting.context:,} positions, and `max_tokens` takes {self.max_tokens:,}")
         artifact, limits = setting.inputs[role], Limits(room, False)
         encoder = ChatEncoder(setting.tokenizer)
-        rows = encoded_rows("prompts", artifact.files("rows"), encoder, limits, setting.cache, artifact.manifest.key)
+        files, form = artifact.files("rows"), self.encoding(role)
+        rows = encoded_rows(form, files, encoder, limits, setting.cache, artifact.manifest.key)
         return Rows(rows.path, self.sets or ())
+
+    def encoding(self, role: str) -> str:
+        """Return `prompts` for the conversations to learn from, `answered_prompts` where replies are compared."""
+        if role != self.kind:
+            return super().encoding(role)
+        reward = self.rewarded()
+        return "answered_prompts" if reward is not None and reward.asks_answer else "prompts"
 
     def open(self, setting: Setting, model: PreTrainedModel) -> Data:
         """Encode the prompts, unless cached; keep the initial model as the reference, a copy of its weights."""

@@ -17,14 +17,15 @@ from blake3 import blake3
 from windtunnel.schemas.artifact import writing
 from windtunnel.schemas.records import MESSAGES
 from windtunnel.schemas.turns import turns
-from windtunnel.trainer.data.chat_rows import Rows, without_answer
+from windtunnel.trainer.data.chat_rows import Rows
+from windtunnel.trainer.data.row_encoders import without_answer
 
 BATCH = 512
 FILE = "prompts"
 
 
 class Prompt(NamedTuple):
-    """A prompt with the answer that its row gives, if it has one."""
+    """A prompt with the answer that its row gives, if it has one that is not labelled undesirable."""
 
     id: str
     messages: list[dict[str, Any]]
@@ -48,7 +49,7 @@ class Prompts:
         """Return a prompt by the number of its encoded row."""
         (record,) = self._table.slice(number, 1).to_pylist()
         messages, answer = without_answer(turns(record))
-        return Prompt(record["id"], messages, answer)
+        return Prompt(record["id"], messages, None if record["label"] is False else answer)
 
     @cached_property
     def _table(self) -> pa.Table:
@@ -60,15 +61,15 @@ class Prompts:
 
     def _write(self, path: Path) -> None:
         """Write the records of the encoded rows, in their order, which is that of the files."""
-        kept = iter(self.rows.ids.to_pylist())
+        kept = zip(self.rows.of_sets.to_pylist(), self.rows.ids.to_pylist(), strict=True)
         wanted = next(kept, None)
-        schema = pa.schema({"id": pa.string(), "messages": MESSAGES, "extras": pa.string()})
+        schema = pa.schema({"id": pa.string(), "messages": MESSAGES, "extras": pa.string(), "label": pa.bool_()})
         with writing(path) as partial, pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             for file in self._files:
                 for batch in pq.ParquetFile(file).iter_batches(BATCH):
                     records = []
                     for record in batch.to_pylist():
-                        if record["id"] == wanted:
+                        if (record.get("set") or "", record["id"]) == wanted:
                             records.append({name: record.get(name) for name in schema.names})
                             wanted = next(kept, None)
                     writer.write_table(pa.Table.from_pylist(records, schema))

@@ -27,6 +27,9 @@ from windtunnel.trainer.stats.pinned import only, parts_of
 
 HELD_OUT = "held_out"
 SCORES = "scores.parquet"
+HELD_OUT_SCORES = {
+    "preferences.parquet": f"{HELD_OUT}_preferences"
+}  # what is compared beside `held_out`: the role of its rows
 
 
 class Compare(Work):
@@ -79,7 +82,8 @@ class Compare(Work):
         effects = self._effects(scores, options)
         comparison = self._comparison(scores, effects, self.on or describe(inputs.get(HELD_OUT)))
         if encoded := {mix: parts for mix, parts in _encoded(inputs).items() if parts}:
-            comparison = self._with_rows(comparison, encoded)
+            held_out = f"{HELD_OUT}_conversations" if HELD_OUT in inputs else HELD_OUT_SCORES.get(self.scores, "")
+            comparison = self._with_rows(comparison, encoded, held_out)
         comparison = comparison.model_copy(update={"incomparable": apart, **questions, **self._chance(table)})
         comparison = comparison.model_copy(update={"judged_by": _judged_by(table)})
         if self.pinned:
@@ -107,8 +111,11 @@ class Compare(Work):
             *(e.model_copy(update=open_) for e in panel_effects(only(scores, references), **options)),
         ]
 
-    def _with_rows(self, comparison: Comparison, encoded: dict[str, list[EncodedSet]]) -> Comparison:
-        """Return the comparison with what became of the rows, and no verdict on mixes that are not the recipe's."""
+    def _with_rows(self, comparison: Comparison, encoded: dict[str, list[EncodedSet]], held_out: str) -> Comparison:
+        """Return the comparison with what became of the rows, and no verdict on mixes that are not the recipe's.
+
+        `held_out` is the role of the rows that are compared, empty where these are others.
+        """
         missed = {
             mix: missed_share(encoded.get(mix, []), shares, self.shares_by, self.tolerance)
             for mix, shares in self.shares.items()
@@ -118,8 +125,7 @@ class Compare(Work):
             whys = [f"in {mix}, {missed[mix]}" for mix in (effect.mix, self.baseline) if missed.get(mix)]
             open_ = {"verdict": "undecided", "outcome": "undecided", "withheld": "; ".join(whys), "seeds_needed": None}
             effects.append(effect.model_copy(update=open_) if whys and not effect.reference else effect)
-        held_out = next(iter(encoded.values()))
-        lost = refused_words([part for part in held_out if part.role == f"{HELD_OUT}_conversations"])
+        lost = refused_words([part for part in next(iter(encoded.values())) if part.role == held_out])
         on = comparison.on
         if lost:
             on = on.model_copy(update={"description": f"{on.description}; not measured: {lost}"})

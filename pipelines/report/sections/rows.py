@@ -108,7 +108,7 @@ def _split(name: str, artifact: Artifact) -> Split:
 def _encoding(mix: str, part: EncodedSet) -> Encoding:
     return Encoding(
         mix=one_line(mix, 40),
-        role=part.role.replace("held_out_", "held-out "),
+        role=part.role.replace("held_out_", "held-out ") + (f" for {one_line(part.stage, 40)}" if part.stage else ""),
         set=one_line(part.set, 40),
         source=one_line(part.source, 40),
         rows=part.rows,

@@ -52,6 +52,9 @@ def said(row: dict[str, Any]) -> list[tuple[str, str]]:
         ({"prompt": "Why?", "chosen": "So.", "rejected": "No."}, "preference", ["Why?", "So.", "No."]),
         ({"chosen": [ASKED, SAID], "rejected": [ASKED, OTHER]}, "preference", ["Why?", "So.", "No."]),
         ({"prompt": "Why?", "completion": "So.", "label": False}, "kto", ["Why?", "So."]),
+        ({"messages": [ASKED, SAID], "label": False}, "messages", ["Why?", "So."]),
+        ({"conversations": [{"from": w, "value": v} for w, v in FROM], "label": True}, "sharegpt", ["Why?", "So."]),
+        ({"instruction": "Add.", "input": "1 2", "output": "3", "label": False}, "kto", ["Add.\n\n1 2", "3"]),
     ],
 )  # fmt: skip
 def test_layouts_are_recognised_in_every_format(record, layout, turns_, suffix, tmp_path):
@@ -102,6 +105,20 @@ def test_columns_that_no_row_is_made_of_are_told(tmp_path):
     work = read_rows_work({"jsonl": {"path": lines(tmp_path / "a.jsonl", *[row] * 200), "source": "from"}})
     assert work.run({}, tmp_path / "out", 0).notes["columns_not_read"] == "rate\\x1b" == work.first(10)[1]
     assert len(work.first(10)[0]) == 10
+
+
+def test_a_label_that_is_no_verdict_is_none(tmp_path):
+    topic, stars = {"messages": [ASKED, SAID], "label": "rivers"}, {"messages": [ASKED, SAID], "label": 4}
+    file = lines(tmp_path / "a.jsonl", topic, stars, {**topic, "label": "True"}, {**topic, "label": float("nan")})
+    rows, lost = run(read_rows_work({"jsonl": file}), tmp_path / "out")
+    assert [row["label"] for row in rows] == [None, True, None]
+    assert len(lost) == 1 and "label_not_boolean" in str(lost) and "label: null" in str(lost)
+    file = lines(tmp_path / "b.jsonl", {"text": "Why?", "label": "true"})
+    (row,), lost = run(
+        read_rows_work({"jsonl": file}, {"completion": {"prompt": "text", "completion": "label"}}), tmp_path
+    )
+    assert row["label"] is None and said(row)[1] == ("assistant", "true")
+    assert read_rows_work({"jsonl": lines(tmp_path / "c.jsonl", topic)}).first(1)[1] == "label"
 
 
 BAD = {

@@ -260,7 +260,8 @@ def test_a_recipe_on_files_counts_what_is_refused_and_withholds_verdicts(own):
     assert lost["two"].refused == {"template_refused": lost["two"].rows} and lost["two"].kept == 0
     for what in ("preferences", "tasks"):
         (further,) = store.glob(f"compare.{what}-*")
-        assert Comparison.read(further).effects[0].withheld
+        other = Comparison.read(further)
+        assert other.effects[0].withheld and "held-out conversations" not in other.on.description
     (report,) = store.glob("report-*/report.html")
     text = report.read_text()
     assert "No verdict." in text and "one round only" not in text and "template_refused" in text
@@ -340,7 +341,7 @@ def test_own_questions_are_asked_for_win_rates_and_kept_out_of_training(own):
 
 def test_rows_that_teach_nothing_are_refused():
     from windtunnel.trainer.data.chat_check import conversation_problem
-    from windtunnel.trainer.data.chat_rows import Limits, encode_conversation
+    from windtunnel.trainer.data.row_encoders import Limits, encode_conversation
 
     echo = chat("Say it again, Sam.", " Say it again, Sam. ")["messages"]
     assert conversation_problem(echo) == "answer_equals_question"
