@@ -302,6 +302,7 @@ def _effect(
         after=list(at.after),
         note=note,
         withheld="",
+        reference=False,
         **(_by_sources(scores, k, m.interval, at.alpha) if m else {}),
         **{name: getattr(m.interval, name) if m else None for name in parts},
     )
