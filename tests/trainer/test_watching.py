@@ -22,6 +22,7 @@ from windtunnel.schemas.results import RunResult
 from windtunnel.schemas.watch import Keep, Watch, points
 from windtunnel.trainer.loop.loop import Loop
 from windtunnel.trainer.loop.run import TrainRun
+from windtunnel.trainer.loop.validation import chosen
 from windtunnel.trainer.models._model import load
 
 MODEL = {"llama": {"width": 32, "layers": 2, "heads": 2, "context": 32}}
@@ -358,3 +359,14 @@ def test_a_stage_with_a_damaged_file_is_trained_again(world, two_stages, tmp_pat
     run.run(world.inputs(), out, 0)
     shutil.rmtree(out / ".files")
     assert everything(out, watched=True) == everything(whole, watched=True)
+
+
+def test_held_out_files_need_not_have_the_same_columns(chat_inputs, tmp_path):
+    held_out = chat_inputs["held_out_conversations"]
+    (file,) = held_out.files("rows")
+    more = pl.read_parquet(file).with_columns(pl.concat_str("id", pl.lit("b")).alias("id"), source=pl.lit("other"))
+    more.with_columns(group=pl.lit("g")).write_parquet(file.with_name("99999.parquet"))
+    few = chosen(held_out, "rows", 2, tmp_path / "few")
+    table = pl.read_parquet(few.files("rows"))
+    assert table.filter(pl.col("source") == "other")["group"].to_list() == ["g", "g"]
+    assert table["group"].null_count() == len(table) - 2 > 0
