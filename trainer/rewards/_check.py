@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from windtunnel.schemas.finding import Finding, finding
-from windtunnel.trainer.rewards._reward import Example, Places, Reply, Reward, checked
+from windtunnel.trainer.rewards._reward import Example, Places, Reply, Reward, Verifier, checked
 
 ODD = ("", "\n\n", "\ud800", "a\x00b", "[" * 2000, "\u202e" + "x" * 5000)
 
@@ -49,4 +49,5 @@ def _odd(cls: type[Reward], example: Example, places: Places) -> str | None:
     replies = [
         Reply("odd", example.reply().messages, text.encode("utf-8", "replace").decode(), example.answer) for text in ODD
     ]
-    return "a verifier failed" if checked(reward, reward.scorer(places), replies).failed else None
+    failed = checked(reward, reward.scorer(places), replies).failed  # a model may count what it cannot read
+    return "a verifier failed" if failed and issubclass(cls, Verifier) else None
