@@ -106,7 +106,9 @@ def chosen(artifact: Artifact, folder: str, documents: int, out: Path, among: se
         keys = keys.filter(pl.col("id").is_in(list(among)))
     order = pl.col("id").map_elements(_hash, pl.Binary)
     few = keys.unique("id").sort(order).group_by("source", maintain_order=True).head(documents)["id"]
-    table = pl.concat([pl.read_parquet(file) for file in files], how="diagonal").filter(pl.col("id").is_in(few.implode()))
+    table = pl.concat([pl.read_parquet(file) for file in files], how="diagonal").filter(
+        pl.col("id").is_in(few.implode())
+    )
     remove(out)
     write_parquet(out / folder / "00000.parquet", table)
     key = blake3(f"{artifact.path.name}/{documents}".encode()).hexdigest()[:32]
