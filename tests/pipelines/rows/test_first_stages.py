@@ -171,6 +171,7 @@ def artifact(folder: Path, step: str) -> Path:
     return found
 
 
+@pytest.mark.slow
 def test_models_are_those_of_trainings_alone(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(done)
     whole = planned("recipe.yaml", [], divided=False)
@@ -189,6 +190,7 @@ def test_models_are_those_of_trainings_alone(done: Path, tmp_path: Path, monkeyp
         assert told[0] == told[1] and {part["role"] for part in told[0]} >= {"conversations", "preferences"}
 
 
+@pytest.mark.slow
 def test_costs_are_those_of_each_model_and_are_counted_once_in_totals(done: Path) -> None:
     first = artifact(done, "first_stages.mine+sft.0")
     sft = RunResult.model_validate_json((first / "result.json").read_bytes())
@@ -203,6 +205,7 @@ def test_costs_are_those_of_each_model_and_are_counted_once_in_totals(done: Path
     assert "mine+dpo (implicit reward)" in text and "mine+slow (nats per token)" in text  # histograms of two measures
 
 
+@pytest.mark.slow
 def test_the_card_of_a_model_lists_the_stages_that_it_shares(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(done)
     said: list[str] = []
@@ -218,6 +221,7 @@ def test_the_card_of_a_model_lists_the_stages_that_it_shares(done: Path, monkeyp
     assert len(said) == 1 and said[0].startswith("no card of train:mine+dpo:1, ") and "train:mine+dpo:0" not in said[0]
 
 
+@pytest.mark.slow
 def test_a_second_run_has_nothing_to_do_and_watch_shows_all(done: Path) -> None:
     found = command_line.windtunnel("watch", "recipe.yaml", "--json", folder=done)
     seen = {run["run"]: run["state"] for run in json.loads(found.stdout)}
