@@ -31,6 +31,8 @@ def given(text: str, answer: str | None = None) -> Reply:
         ("3 5", "3.5", False),
         ("5%", "5", False),
         ("1st", "1", False),
+        ("1,000km", "1", False),
+        ("3.5a", "3", False),
         ("€5 in 1,000 days", "1,000", True),
         ("C", "C++", False),
         ("It's C++!", "c++", True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
 from pathlib import Path
 from typing import Any
@@ -34,4 +35,6 @@ def reward(spec: dict[str, Any], directory: str, reply: dict[str, Any]) -> float
 
 
 def _file(verifier: Verifier) -> str:
-    return type(verifier).reward.__code__.co_filename
+    """Return the file in which a verifier's `reward` is written, also where it is wrapped; empty if that is unknown."""
+    code = getattr(inspect.unwrap(type(verifier).reward), "__code__", None)
+    return code.co_filename if code is not None else ""

@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 from windtunnel.trainer.rewards._reward import Example, Reply, Verifier
 from windtunnel.trainer.tasks._task import first_line, tidy
 
-# a number with its sign and decimals, a word with the marks that end names such as C++ and C#, another symbol
+# a number with its sign, decimals and unit, a word with the marks that end names such as C++ and C#, another symbol
 TOKEN = re.compile(
-    r"(?<![\w.,])-?\d+(?:[.,]\d+)*%?(?!\w)|[^\W_]+(?:['’][^\W_]+)*(?:\+\+|#)?|[^\w\s.,;:!?\"'“”‘’()\[\]{}…–—-]"
+    r"(?<![\w.,])-?\d+(?:[.,]\d+)*(?:%|[^\W_]+)?|[^\W_]+(?:['’][^\W_]+)*(?:\+\+|#)?|[^\w\s.,;:!?\"'“”‘’()\[\]{}…–—-]"
 )
 SIGNS = str.maketrans({"\u2212": "-"})
 
