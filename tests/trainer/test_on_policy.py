@@ -22,8 +22,9 @@ from windtunnel.trainer.loop.train import Stage, train
 from windtunnel.trainer.losses.policy import generalised_advantages, group_advantages, leave_one_out, whitened
 from windtunnel.trainer.models._model import load
 from windtunnel.trainer.objectives._objective import Objective, Setting
-from windtunnel.trainer.objectives._rounds import Rounds
+from windtunnel.trainer.objectives._rounds import Rounds, of_rewards
 from windtunnel.trainer.rewards._reward import Places, Reply, Reward
+from windtunnel.trainer.rollouts.round import Round, packed, paired
 from windtunnel.trainer.rollouts.sampling import sample, uniforms
 
 MODEL = {"llama": {"width": 32, "layers": 2, "heads": 2, "ff": 64, "context": 128, "init_std": 0.1}}
@@ -165,6 +166,15 @@ def test_rewards_that_are_all_alike_stop_the_stage(chat_inputs, tmp_path):
         run(spec, chat_inputs, tmp_path / "run")
 
 
+def test_equal_rewards_have_no_deviation_that_rounding_leaves():
+    rewards = np.full(12, 0.1)
+    assert rewards.std() > 0  # what numpy makes of them
+    made = Round([""] * 12, [], 2, rewards, np.ones(12), np.ones(12, bool), 0)
+    row = of_rewards(made)
+    assert row["reward_deviation"] == 0 and row["same_reward"] == 1
+    assert not any(make(Objective, name).learns(row) for name in ("ppo", "grpo"))  # type: ignore[type-abstract, attr-defined]
+
+
 def test_a_divergence_that_explodes_stops_the_stage(chat_inputs, tmp_path):
     spec = {"grpo": {**SPECS["grpo"], "lr": 1.0, "rounds": 30, "beta": 0.0, "max_kl": 5.0, "clip": 1e6}}
     with pytest.raises(TrainingError, match=r"beyond `max_kl: 5`.*Lower `lr`"):
@@ -271,7 +281,6 @@ def test_a_round_without_a_difference_moves_nothing(chat_inputs, tmp_path, name)
 def test_online_dpo_has_the_loss_of_dpo_on_its_pairs(tiny_llama):
     from windtunnel.trainer.data.batch import Batch
     from windtunnel.trainer.data.packing import Row
-    from windtunnel.trainer.rollouts.round import Round, packed, paired
 
     rng = np.random.default_rng(0)
     rows = [Row.of([1, 2, 3, *rng.integers(9, 99, n).tolist()], [False] * 3 + [True] * n) for n in (3, 5, 2, 4)]

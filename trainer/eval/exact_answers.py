@@ -25,14 +25,8 @@ from windtunnel.trainer.tasks._task import first_line
 if TYPE_CHECKING:
     from windtunnel.trainer.eval.replies import Replier
 
-COLUMNS = (
-    "id",
-    "source",
-    "group",
-    "messages",
-    "extras",
-    "label",
-)  # of the questions; only rows of a split have `group`
+# of the questions; only rows of a split have `group`
+COLUMNS = ("id", "source", "group", "messages", "extras", "label")
 MINUS = "-\u2212"
 SOURCES = "sources.json"
 

@@ -301,7 +301,7 @@ def of_rewards(made: Round) -> dict[str, float]:
     groups = made.groups if made.samples > 1 else made.groups.T  # alone, a reply differs from those to others
     return {
         "reward": float(made.rewards.mean()),
-        "reward_deviation": float(made.rewards.std()),
+        "reward_deviation": float(made.rewards.std()) if np.ptp(made.rewards) > 0 else 0.0,  # not what rounding leaves
         "same_reward": float((np.ptp(groups, axis=1) == 0).mean()),
     }
 
